@@ -1,0 +1,114 @@
+"""Exact decimals: how they are rounded, split, read and written.
+
+An amount is a plain `Decimal` in a currency's major unit (12.50, not 1250). Nothing here touches a float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DecimalException, localcontext
+from fractions import Fraction
+
+ZERO = Decimal(0)
+
+# Wide enough that no sum, product or quotient of stored amounts (at most 20 integer and 15 fraction digits each)
+# is ever rounded by the context rather than by a rule.
+EXACT = Context(prec=80, rounding=ROUND_HALF_UP)
+
+MAX_INTEGER_DIGITS = 20
+
+
+def round_to(amount: Decimal | Fraction, digits: int) -> Decimal:
+    """Round half away from zero to `digits` decimals: the only rounding rule of an amount."""
+    if isinstance(amount, Fraction):
+        return _round_fraction(amount, digits)
+    with localcontext(EXACT):
+        return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP) + ZERO
+
+
+def floor_to(amount: Decimal, digits: int) -> Decimal:
+    """The largest multiple of 10^-digits not above `amount`: what a purse can really pay."""
+    with localcontext(EXACT):
+        return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR) + ZERO
+
+
+def _round_fraction(amount: Fraction, digits: int) -> Decimal:
+    scaled = abs(amount) * 10**digits
+    units = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
+    with localcontext(EXACT):
+        return Decimal(units if amount >= 0 else -units).scaleb(-digits) + ZERO
+
+
+def exact_sum(amounts: Sequence[Decimal]) -> Decimal:
+    """Sum without the default context's 28-digit rounding."""
+    with localcontext(EXACT):
+        return sum(amounts, ZERO)
+
+
+def share(amount: Decimal, part: Decimal, whole: Decimal, digits: int) -> Decimal:
+    """`amount` x `part` / `whole`, computed exactly and rounded once; zero when `whole` is zero."""
+    if whole == 0:
+        return ZERO
+    return round_to(Fraction(amount) * Fraction(part) / Fraction(whole), digits)
+
+
+def allocate(amount: Decimal, weights: Sequence[Decimal], digits: int) -> list[Decimal]:
+    """Split `amount` over `weights` by largest remainder in units of 10^-digits; the parts sum to `amount` exactly.
+
+    Leftover units go one each by greatest fractional part, ties to the larger weight, then to the earlier one.
+    `amount` must be a multiple of the unit and not negative; weights must not be negative. All-zero weights are
+    refused unless `amount` is zero. Rule: invoices, "distribution" (section 4, step 4).
+    """
+    total = sum((Fraction(weight) for weight in weights), Fraction(0))
+    if amount == 0 or not weights:
+        if amount != 0:
+            raise ValueError("cannot allocate an amount over nothing")
+        return [ZERO for _ in weights]
+    if amount < 0 or total <= 0 or min(weights) < 0:
+        raise ValueError(f"cannot allocate {amount} over weights {list(weights)}")
+    units = Fraction(amount) * 10**digits
+    if units.denominator != 1:
+        raise ValueError(f"{amount} has more than {digits} decimals")
+    exact = [units * Fraction(weight) / total for weight in weights]
+    shares = [int(part) for part in exact]
+    left = int(units) - sum(shares)
+    order = sorted(range(len(weights)), key=lambda i: (-(exact[i] - shares[i]), -weights[i], i))
+    for i in order[:left]:
+        shares[i] += 1
+    with localcontext(EXACT):
+        return [Decimal(part).scaleb(-digits) + ZERO for part in shares]
+
+
+def plain(amount: Decimal) -> str:
+    """Plain notation as on the wire: no exponent, no trailing zeros, no sign on zero. `Decimal("1E+3")` is "1000"."""
+    if amount == 0:
+        return "0"
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def parse(text: str) -> Decimal:
+    """Read a decimal from text. Raises ValueError unless finite and of at most 20 integer digits."""
+    try:
+        amount = Decimal(text)
+    except DecimalException as error:
+        raise ValueError(f"'{text}' is not a decimal number") from error
+    return checked(amount)
+
+
+def checked(amount: Decimal) -> Decimal:
+    """`amount` itself. Raises ValueError unless finite, at most 20 integer digits and at most 40 fraction digits."""
+    if not amount.is_finite():
+        raise ValueError("must be a finite number")
+    if amount.adjusted() >= MAX_INTEGER_DIGITS and amount != 0:
+        raise ValueError(f"must have at most {MAX_INTEGER_DIGITS} digits before the decimal point")
+    exponent = amount.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -40:
+        raise ValueError("must have at most 40 digits after the decimal point")
+    return amount
+
+
+def decimals(amount: Decimal) -> int:
+    """How many digits after the decimal point `amount` really needs: 2 for 1.50 is 1."""
+    exponent = amount.normalize(EXACT).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
