@@ -1,0 +1,67 @@
+"""Lines of an invoice: what goes into the money calculation and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from farthing.core.enums import PriceType
+from farthing.core.money import EXACT, ZERO, exact_sum
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeLine:
+    """A charge to be invoiced; `amount` not negative, rounded by the calculation if it is not yet.
+
+    Anything whose `price_type` is not usage counts as fixed. A line coupon finds its line by
+    `subscription_line_item_id`, else by `price_id`.
+    """
+
+    id: str
+    amount: Decimal
+    price_type: PriceType | None = None
+    subscription_line_item_id: str | None = None
+    price_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.amount < 0:
+            raise ValueError("a line's amount must not be negative; use a credit note")
+
+
+@dataclass(frozen=True, slots=True)
+class LineTotals:
+    """A line with everything taken off it; each figure is rounded to the currency and none is negative."""
+
+    id: str
+    amount: Decimal
+    price_type: PriceType | None = None
+    line_item_discount: Decimal = ZERO
+    invoice_level_discount: Decimal = ZERO
+    prepaid_credits_applied: Decimal = ZERO
+
+    @property
+    def discount(self) -> Decimal:
+        return EXACT.add(self.line_item_discount, self.invoice_level_discount)
+
+    @property
+    def net(self) -> Decimal:
+        """What the line still stands for; see `net_amount`."""
+        return net_amount(
+            self.amount, self.line_item_discount, self.invoice_level_discount, self.prepaid_credits_applied
+        )
+
+
+def net_amount(
+    amount: Decimal,
+    line_item_discount: Decimal | None = None,
+    invoice_level_discount: Decimal | None = None,
+    prepaid_credits_applied: Decimal | None = None,
+) -> Decimal:
+    """A line's amount less discounts and prepaid credits, at least 0; a figure that is missing counts as 0.
+
+    Rule: customer invoice summary, "formulas", net of a line.
+    """
+    taken = exact_sum(
+        [figure or ZERO for figure in (line_item_discount, invoice_level_discount, prepaid_credits_applied)]
+    )
+    return max(EXACT.subtract(amount, taken), ZERO)
