@@ -1,0 +1,1 @@
+"""Invoices: what a customer was billed, and how it is settled."""

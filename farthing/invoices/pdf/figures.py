@@ -1,0 +1,81 @@
+"""How figures and text are written on the page. Nothing here rounds: a digit that is there is printed.
+
+Symbols come from locale data, digits from ISO 4217: locale data differs from ISO for a few currencies.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from decimal import Decimal
+from functools import cache
+
+from babel.numbers import get_currency_symbol
+
+from farthing.core.currency import digits
+from farthing.core.money import decimals, parse
+from farthing.invoices.pdf.document import Days
+
+MINUS = "−"
+NO_BREAK_SPACE = "\u00a0"
+
+MAX_TEXT = 500  # characters of one name or description
+MAX_NOTES = 4000  # characters of the notes, about a page
+
+# Control characters, halves of surrogate pairs, and the marks that turn the direction of what follows them.
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+_LONG_WORD = re.compile(r"[!-~]{20,}")
+
+
+@cache
+def symbol(currency: str) -> str:
+    """What an English reader calls the currency: "$", "€", "CN¥", or the code itself ("KWD")."""
+    return get_currency_symbol(currency.upper(), locale="en")
+
+
+def grouped(amount: Decimal, least_decimals: int = 0) -> str:
+    """ "1,234.5": thousands grouped, every decimal it has and at least `least_decimals` of them."""
+    places = max(least_decimals, decimals(amount))
+    return format(abs(amount) if amount == 0 else amount, f",.{places}f").replace("-", MINUS)
+
+
+def number(amount: Decimal, currency: str) -> str:
+    """An amount without its currency, for a column whose head names it: "1,234.50", in yen "1,235"."""
+    return grouped(amount, digits(currency))
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """An amount with its currency: "$1,234.50", "−€5.00", "KWD 1.250"."""
+    mark = symbol(currency)
+    gap = NO_BREAK_SPACE if mark[-1:].isalpha() else ""
+    sign = MINUS if amount < 0 else ""
+    return f"{sign}{mark}{gap}{grouped(abs(amount), digits(currency))}"
+
+
+def percent(fraction_text: str) -> str:
+    """ "0.2" as "20%"; empty for text that is no fraction from 0 to 1, since notes must never stop an invoice."""
+    try:
+        fraction = parse(fraction_text.strip())
+    except ValueError:
+        return ""
+    return f"{grouped(fraction * 100)}%" if 0 <= fraction <= 1 else ""
+
+
+def day(moment: date | None) -> str:
+    """ISO 8601, which reads the same everywhere; empty for none."""
+    return moment.strftime("%Y-%m-%d") if moment else ""
+
+
+def span(days: Days | None) -> str:
+    """ "2026-11-01 – 2026-11-30", one day alone as itself, empty for none."""
+    if days is None:
+        return ""
+    return day(days.first) if days.first == days.last else f"{day(days.first)} – {day(days.last)}"
+
+
+def text(raw: str, limit: int = MAX_TEXT) -> str:
+    """`raw` fit for print: nothing invisible that acts, at most `limit` characters, long words made breakable."""
+    shown = _UNPRINTABLE.sub("", raw.replace("\r\n", "\n").replace("\t", " ")).strip()
+    if len(shown) > limit:
+        shown = shown[: limit - 1].rstrip() + "…"
+    return _LONG_WORD.sub(lambda word: "\u200b".join(re.findall(".{1,8}", word[0])), shown)

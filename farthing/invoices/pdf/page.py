@@ -1,0 +1,245 @@
+"""A document as the texts its template places: every figure written, every row that says nothing left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+from farthing.core.money import ZERO, exact_sum
+from farthing.invoices.pdf import figures
+from farthing.invoices.pdf.document import Group, InvoiceDocument, Line, Party
+from farthing.invoices.pdf.figures import text
+from farthing.invoices.pdf.fonts import families
+
+WITHOUT_NUMBER = frozenset({"DRAFT", "SKIPPED"})
+MARKS = {"DRAFT": "DRAFT", "VOIDED": "VOIDED", "SKIPPED": "SKIPPED"}
+SETTLED = {
+    "SUCCEEDED": "Paid",
+    "OVERPAID": "Overpaid",
+    "REFUNDED": "Refunded",
+    "PARTIALLY_REFUNDED": "Partly refunded",
+}
+
+
+class PartyTexts(TypedDict):
+    name: str
+    lines: list[str]
+    fonts: list[str]
+
+
+class LineTexts(TypedDict):
+    name: str
+    description: str
+    span: str
+    quantity: str
+    unit_price: str
+    amount: str
+    details: list[tuple[str, str, str]]  # label, quantity, amount
+
+
+class GroupTexts(TypedDict):
+    title: str
+    lines: list[LineTexts]
+    subtotal: str  # empty where it would repeat the only line
+
+
+class Table(TypedDict):
+    """A small table: heads (the first names its rows), rows of as many cells, how many last columns are figures."""
+
+    heads: list[str]
+    rows: list[list[str]]
+    figures: int
+
+
+class PageTexts(TypedDict):
+    title: str
+    mark: str
+    tag: str
+    number: str
+    currency: str
+    paper: str
+    fonts: list[str]
+    seller: PartyTexts
+    customer: PartyTexts
+    facts: list[tuple[str, str]]
+    due: tuple[str, str]  # label and figure of the headline; empty when nothing can be owed
+    description: str
+    with_span: bool
+    with_quantity: bool
+    with_unit_price: bool
+    groups: list[GroupTexts]
+    tables: list[Table]
+    totals: list[tuple[str, str, bool]]  # label, figure, whether it is a sum
+    notes: list[str]
+    contact: str
+
+
+def page(document: InvoiceDocument) -> PageTexts:
+    """The texts of `document`, in English, fit to be placed as they are."""
+    groups = [group for group in (_group(group, document.currency) for group in document.groups) if group["lines"]]
+    lines = [line for group in groups for line in group["lines"]]
+    number = "" if document.status in WITHOUT_NUMBER else text(document.number)
+    vat = figures.percent(document.vat)
+    return {
+        "title": "Invoice",
+        "mark": MARKS.get(document.status, ""),
+        "tag": "" if document.status in MARKS else SETTLED.get(document.payment_status, ""),
+        "number": number,
+        "currency": document.currency.upper(),
+        "paper": document.paper,
+        "fonts": families(_written(document), document.seller.country or document.customer.country),
+        "seller": _party(document.seller),
+        "customer": _party(document.customer),
+        "facts": list(_facts(document, number)),
+        "due": _due(document),
+        "description": text(document.description),
+        "with_span": any(line["span"] for line in lines),
+        "with_quantity": any(line["quantity"] for line in lines),
+        "with_unit_price": any(line["unit_price"] for line in lines),
+        "groups": groups,
+        "tables": list(_tables(document)),
+        "totals": list(_totals(document)),
+        "notes": [*([f"VAT rate: {vat}"] if vat else []), *text(document.notes, figures.MAX_NOTES).splitlines()],
+        "contact": text(document.seller.help_email or document.seller.email),
+    }
+
+
+def _party(party: Party) -> PartyTexts:
+    lines = [text(line) for line in party.address]
+    lines += [f"Tax ID {text(party.tax_id)}"] if party.tax_id else []
+    lines += [text(party.email), text(party.phone)]
+    return {
+        "name": text(party.name),
+        "lines": [line for line in lines if line],
+        "fonts": families(" ".join((party.name, *party.address)), party.country),
+    }
+
+
+def _written(document: InvoiceDocument) -> str:
+    """What the lines say, from which the language of the table is told."""
+    return " ".join(
+        f"{group.title} {line.name} {line.description}" for group in document.groups for line in group.lines
+    )
+
+
+def _facts(document: InvoiceDocument, number: str) -> Iterator[tuple[str, str]]:
+    facts = (
+        ("Invoice number", number),
+        ("Issue date", figures.day(document.issued)),
+        ("Due date", figures.day(document.due_on)),
+        ("Period", figures.span(document.days)),
+        ("Billing period", text(document.billing_period).replace("_", " ").capitalize()),
+        ("Currency", document.currency.upper()),
+    )
+    return ((label, value) for label, value in facts if value)
+
+
+def _due(document: InvoiceDocument) -> tuple[str, str]:
+    if document.status == "VOIDED":
+        return ("This invoice is void", "Nothing is owed on it")
+    return ("Balance due", figures.money(document.totals.due, document.currency))
+
+
+def _group(group: Group, currency: str) -> GroupTexts:
+    charged = [line for line in group.lines if line.amount != 0]
+    subtotal = exact_sum([line.amount for line in charged])
+    return {
+        "title": text(group.title),
+        "lines": [_line(line, currency) for line in charged],
+        "subtotal": figures.number(subtotal, currency) if len(charged) > 1 else "",
+    }
+
+
+def _line(line: Line, currency: str) -> LineTexts:
+    quantity = "" if line.quantity is None else f"{figures.grouped(line.quantity)} {text(line.unit)}".rstrip()
+    return {
+        "name": text(line.name),
+        "description": text(line.description),
+        "span": figures.span(line.days),
+        "quantity": quantity,
+        "unit_price": "" if line.unit_price is None else figures.number(line.unit_price, currency),
+        "amount": figures.number(line.amount, currency),
+        "details": [
+            (
+                text(detail.label),
+                "" if detail.quantity is None else figures.grouped(detail.quantity),
+                "" if detail.amount is None else figures.number(detail.amount, currency),
+            )
+            for detail in line.details
+        ],
+    }
+
+
+def _tables(document: InvoiceDocument) -> Iterator[Table]:
+    code, currency = document.currency.upper(), document.currency
+    if document.discounts:
+        yield {
+            "heads": ["Discount", "Type", "Applies to", "Value", f"Amount ({code})"],
+            "rows": [
+                [
+                    text(discount.name),
+                    text(discount.kind),
+                    text(discount.line) or "--",
+                    text(discount.value),
+                    figures.number(-discount.amount, currency),
+                ]
+                for discount in document.discounts
+            ],
+            "figures": 2,
+        }
+    if document.taxes:
+        yield {
+            "heads": ["Tax", "Code", "Type", "Rate", f"Taxable ({code})", f"Amount ({code})"],
+            "rows": [
+                [
+                    text(tax.name),
+                    text(tax.code),
+                    text(tax.kind),
+                    text(tax.rate),
+                    "" if tax.taxable is None else figures.number(tax.taxable, currency),
+                    figures.number(tax.amount, currency),
+                ]
+                for tax in document.taxes
+            ],
+            "figures": 3,
+        }
+    if document.payments:
+        yield {
+            "heads": ["Payment", "Method", "Reference", f"Amount ({code})"],
+            "rows": [
+                [
+                    figures.day(payment.day),
+                    text(payment.method),
+                    text(payment.reference),
+                    figures.number(payment.amount, currency),
+                ]
+                for payment in document.payments
+            ],
+            "figures": 1,
+        }
+
+
+def _totals(document: InvoiceDocument) -> Iterator[tuple[str, str, bool]]:
+    """The way from subtotal to balance; steps of zero are skipped, the sums and what was paid never are.
+
+    Nothing is owed on a voided invoice, whatever was left on it: it has no balance.
+    """
+    totals, currency = document.totals, document.currency
+    voided = document.status == "VOIDED"
+    steps = (
+        ("Subtotal", totals.subtotal, False, True),
+        ("Discounts", -totals.discount, False, False),
+        ("Prepaid credits", -totals.prepaid_credits, False, False),
+        ("Tax", totals.tax, False, False),
+        ("Total", totals.total, True, True),
+        ("Credit notes", -totals.adjustment, False, False),
+        ("Paid", -totals.paid, False, True),
+        ("Balance due", ZERO if voided else totals.due, True, not voided),
+        ("Overpaid", totals.overpaid, False, False),
+        ("Refunded", totals.refunded, False, False),
+    )
+    return (
+        (label, figures.money(amount, currency), is_sum)
+        for label, amount, is_sum, always in steps
+        if always or amount != 0
+    )
