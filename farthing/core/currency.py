@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 DEFAULT_DIGITS = 2
 
+_NO_MINOR_UNIT = "bif clp djf gnf isk jpy kmf krw pyg rwf ugx uyi vnd vuv xaf xof xpf"
+_THREE_DIGITS = "bhd iqd jod kwd lyd omr tnd"
+_FOUR_DIGITS = "clf uyw"
+
 DIGITS: Mapping[str, int] = {
-    **dict.fromkeys(
-        "bif clp djf gnf isk jpy kmf krw pyg rwf ugx uyi vnd vuv xaf xof xpf".split(),
-        0,
-    ),
-    **dict.fromkeys("bhd iqd jod kwd lyd omr tnd".split(), 3),
-    **dict.fromkeys("clf uyw".split(), 4),
+    code: count
+    for count, codes in ((0, _NO_MINOR_UNIT), (3, _THREE_DIGITS), (4, _FOUR_DIGITS))
+    for code in codes.split(" ")
 }
 
 

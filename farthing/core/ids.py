@@ -16,7 +16,7 @@ class Kind(StrEnum):
     TENANT = "tenant"
     ENVIRONMENT = "env"
     USER = "user"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 (a prefix)
     SETTING = "setting"
     CUSTOMER = "cust"
     CONNECTION = "conn"

@@ -1,0 +1,144 @@
+"""The one error body, for every failure of every layer, and how exceptions become it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from farthing.api.idempotency import Replay
+from farthing.api.work import work_of
+from farthing.core import errors
+from farthing.core.wire import BadField
+
+log = structlog.get_logger(__name__)
+
+
+class ErrorWords(msgspec.Struct):
+    """What dashboards read."""
+
+    message: str
+    internal_error: str = ""
+
+
+class ErrorResponse(msgspec.Struct, omit_defaults=True):
+    """The body of every failure; `details` maps a field to a reason and is left out when empty."""
+
+    code: str
+    message: str
+    http_status_code: int
+    success: bool = msgspec.field(default_factory=lambda: False)
+    error: ErrorWords | None = None
+    details: dict[str, Any] = {}
+
+
+def body_of(error: errors.FarthingError) -> dict[str, Any]:
+    """The wire form of a domain error."""
+    body: dict[str, Any] = {"code": error.code, "message": error.message, "http_status_code": error.status}
+    if error.details:
+        body["details"] = error.details
+    return {**body, "success": False, "error": {"message": error.message, "internal_error": ""}}
+
+
+_PATH = re.compile(r" - at `\$(?P<path>.*?)`$")
+_MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
+_SIZE_OR_RANGE = (" of length ", " >= ", " <= ", " > ", " < ", "matching regex", "Invalid enum value", "timezone")
+
+
+def from_decoding(error: Exception) -> errors.ValidationFailed:
+    """A body that could not be decoded: names the field, and says what would be right."""
+    found = _PATH.search(str(error))
+    path = (found["path"] if found else "").lstrip(".").replace("[...]", "")
+    reason = _PATH.sub("", str(error))
+    cause = error.__cause__
+    if isinstance(cause, BadField):
+        field = f"{path}.{cause.field}".lstrip(".")
+        return errors.ValidationFailed.of(field, cause.reason)
+    if isinstance(cause, errors.ValidationFailed):
+        return cause
+    if missing := _MISSING.match(reason):
+        return errors.ValidationFailed.of(f"{path}.{missing['field']}".lstrip("."), "is required")
+    if not isinstance(error, msgspec.ValidationError):
+        return errors.ValidationFailed("Invalid request format", {"body": "is not valid JSON"})
+    reason = reason[:1].lower() + reason[1:]
+    message = "Request validation failed" if any(w in reason for w in _SIZE_OR_RANGE) else "Invalid request format"
+    return errors.ValidationFailed(message, {path or "body": reason})
+
+
+_BAD_VALUE_STATES = {"22003", "22001", "22008", "22021", "22P02", "22P05", "23502", "23514", "22007"}
+_RACE_STATES = {"40001", "40P01", "55P03"}
+
+
+def from_database(error: DBAPIError) -> errors.FarthingError:
+    """A failure of the storage that no rule foresaw; nothing of SQL is shown."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state in _BAD_VALUE_STATES:
+        return errors.ValidationFailed("A value is out of the range that can be stored")
+    if state in _RACE_STATES:
+        return errors.VersionConflict("The data was changed by another request at the same time; please try again")
+    if state == "23505":
+        return errors.AlreadyExists("An entity with these unique values already exists")
+    if state == "23503":
+        return errors.InvalidOperation("The request refers to something that does not exist or is still in use")
+    return errors.DatabaseFailed("The database could not complete the request")
+
+
+def from_framework(error: HTTPException) -> errors.FarthingError:
+    """The router's and the framework's own refusals."""
+    if isinstance(error, MethodNotAllowedException):
+        return errors.MethodNotAllowed("Method not allowed")
+    if isinstance(error, NotFoundException):
+        return errors.NotFound("Route not found")
+    if isinstance(error, ValidationException):
+        extra = error.extra if isinstance(error.extra, list) else []
+        details = {str(e.get("key", "request")): str(e.get("message", "")) for e in extra if isinstance(e, dict)}
+        return errors.ValidationFailed("Request validation failed", details)
+    if error.status_code < 500:
+        return errors.ValidationFailed(error.detail or "Invalid request")
+    return errors.FarthingError("Internal server error")
+
+
+def as_domain_error(error: Exception) -> errors.FarthingError:
+    """Any exception as the domain error that is answered for it."""
+    if isinstance(error, errors.FarthingError):
+        return error
+    if isinstance(error, (msgspec.ValidationError, msgspec.DecodeError)):
+        return from_decoding(error)
+    if isinstance(error, DBAPIError):
+        return from_database(error)
+    if isinstance(error, PoolTimeout):
+        return errors.ServiceUnavailable("All database connections are in use; please try again")
+    if isinstance(error, HTTPException):
+        return from_framework(error)
+    return errors.FarthingError("Internal server error")
+
+
+def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[Any]:
+    """Litestar's exception handler for everything."""
+    if isinstance(exception, Replay):
+        return Response(
+            exception.body,
+            status_code=exception.status_code,
+            headers={"Idempotent-Replayed": "true"},
+            media_type="application/json",
+        )
+    error = as_domain_error(exception)
+    headers: dict[str, str] = {}
+    if isinstance(error, errors.TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.status >= 500:
+        request_id = work_of(request).request_id
+        error.details.setdefault("request_id", request_id)
+        log.error("request.failed", code=error.code, path=request.url.path, exc_info=exception)
+    return Response(body_of(error), status_code=error.status, headers=headers, media_type="application/json")

@@ -1,0 +1,26 @@
+"""Prometheus metrics of this process, and their page."""
+
+from __future__ import annotations
+
+from litestar import Response, get
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+
+_REQUESTS = Counter("farthing_http_requests_total", "Requests answered", ["method", "route", "status"])
+_SECONDS = Histogram(
+    "farthing_http_request_seconds",
+    "Time from the first byte read to the last byte written",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+
+
+def observe(method: str, route: str, status: int, seconds: float) -> None:
+    """Count one answered request; `route` is the template, so that ids do not make labels."""
+    _REQUESTS.labels(method, route, str(status)).inc()
+    _SECONDS.labels(method, route).observe(seconds)
+
+
+@get("/metrics", include_in_schema=False, sync_to_thread=False, media_type=CONTENT_TYPE_LATEST)
+def metrics_page() -> Response[bytes]:
+    """This process's metrics in Prometheus text format."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

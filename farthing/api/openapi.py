@@ -1,0 +1,74 @@
+"""Our OpenAPI document: Litestar's, with query parameters, the error body and credentials added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+
+from farthing.api.errors import ErrorResponse
+from farthing.api.lists import query_fields
+
+_ERRORS = {
+    "400": "Invalid request",
+    "401": "Missing or bad credentials",
+    "403": "Not allowed",
+    "404": "Not found",
+    "405": "Method not allowed",
+    "409": "Conflict",
+    "429": "Too many requests",
+    "500": "Server error",
+    "501": "Not implemented",
+    "503": "Service unavailable",
+}
+_SCHEMES = {
+    "ApiKeyAuth": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "UserToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+}
+
+
+def document(app: Litestar) -> dict[str, Any]:
+    """The whole document, as JSON-ready values."""
+    made: dict[str, Any] = app.openapi_schema.to_schema()
+    schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
+    (_, parts) = msgspec.json.schema_components([ErrorResponse], ref_template="#/components/schemas/{name}")
+    schemas.update(parts)
+    made["components"]["securitySchemes"] = _SCHEMES
+    for path, operations in made["paths"].items():
+        for method, operation in operations.items():
+            _complete(operation, _handler(app, path, method), schemas)
+    return made
+
+
+def _handler(app: Litestar, path: str, method: str) -> Any:
+    for route in app.routes:
+        if getattr(route, "path_format", None) == path:
+            for handler in getattr(route, "route_handlers", ()):
+                if method.upper() in handler.http_methods:
+                    return handler
+    return None
+
+
+def _complete(operation: dict[str, Any], handler: Any, schemas: dict[str, Any]) -> None:
+    responses: dict[str, Any] = operation.setdefault("responses", {})
+    responses.pop("400", None)
+    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}}
+    for status, description in _ERRORS.items():
+        responses[status] = {"description": description, **error}
+    guarded = handler is not None and bool(handler.resolve_guards())
+    operation["security"] = [{"ApiKeyAuth": []}, {"UserToken": []}] if guarded else []
+    struct = handler.opt.get("query") if handler is not None else None
+    if struct is None:
+        return
+    parameters: list[dict[str, Any]] = operation.setdefault("parameters", [])
+    fields = query_fields(struct)
+    annotations = [field.annotation for field in fields.values()]
+    found, parts = msgspec.json.schema_components(annotations, ref_template="#/components/schemas/{name}")
+    for name, part in parts.items():
+        schemas.setdefault(name, part)
+    for (name, field), schema in zip(fields.items(), found, strict=True):
+        described = {"name": name, "in": "query", "required": False, "schema": schema}
+        if field.is_list:
+            described |= {"style": "form", "explode": False}
+        parameters.append(described)

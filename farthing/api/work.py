@@ -1,0 +1,97 @@
+"""One request's unit of work: its caller, its session, and how it ends.
+
+The edge opens it and ends it; a guard says who calls and what for; the session begins when a route first asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from farthing.core.caller import Caller
+from farthing.core.clock import Clock, FixedClock
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
+
+KEY = "farthing.work"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An idempotency key and what was asked with it."""
+
+    key: str
+    fingerprint: str
+
+
+class Work:
+    """The transaction of one request. Committed by `finish(True)`, undone by `finish(False)`."""
+
+    def __init__(self, database: Database, request_id: str) -> None:
+        self.database = database
+        self.request_id = request_id
+        self.caller: Caller | None = None
+        self.clock: Clock = database.clock
+        self.body = b""
+        self.claim: Claim | None = None
+        """The idempotency key this request holds and must answer for."""
+        self.claim_lock: str | None = None
+        self._read_only = False
+        self._session: AsyncSession | None = None
+        self._pinned: AsyncConnection | None = None
+
+    def begin(self, caller: Caller, *, read_only: bool) -> None:
+        """Fix the scope. Nothing reaches the database yet."""
+        self.caller = caller
+        self._read_only = read_only
+        if caller.frozen_time is not None:
+            self.clock = FixedClock(caller.frozen_time)
+
+    @property
+    def scope(self) -> Scope:
+        assert self.caller is not None, "the route has no guard"
+        return Scope(self.caller.tenant_id, self.caller.environment_id, self.caller.user_id)
+
+    @property
+    def session(self) -> AsyncSession:
+        """The request's session; its transaction begins with the first statement."""
+        if self._session is None:
+            self._session = self.database.session(self.scope, clock=self.clock, read_only=self._read_only)
+            if self._pinned is not None:
+                self._session.bind = self._pinned
+                self._session.sync_session.bind = self._pinned.sync_connection
+        return self._session
+
+    async def pin(self) -> AsyncConnection:
+        """One connection for the whole request, however often it commits, for locks that outlive a transaction."""
+        if self._pinned is None:
+            self._pinned = await self.database.engine.connect()
+        return self._pinned
+
+    async def finish(self, *, commit: bool) -> None:
+        """End the transaction; a commit that fails raises."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            if commit:
+                await session.commit()
+            else:
+                await session.rollback()
+        finally:
+            await session.close()
+
+    async def release(self) -> None:
+        """Give the pinned connection back."""
+        pinned, self._pinned = self._pinned, None
+        if pinned is not None:
+            await pinned.close()
+
+
+def work_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Work:
+    """The unit of work of a request."""
+    work: Work = connection.scope[KEY]  # type: ignore[literal-required]  # put there by the edge
+    return work

@@ -1,0 +1,138 @@
+"""The application: every route, the conventions around them, and what must live as long as the process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Router, get, post
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+import farthing
+from farthing.api.body import JsonBody
+from farthing.api.edge import Edge
+from farthing.api.errors import answer
+from farthing.api.metrics import metrics_page
+from farthing.api.openapi import document
+from farthing.api.ratelimit import Limiter
+from farthing.api.work import work_of
+from farthing.core.caller import Caller
+from farthing.core.clock import Clock
+from farthing.identity.authentication import HeaderAuthenticator
+from farthing.settings import Settings
+from farthing.storage.notices import Listener
+from farthing.storage.postgres import Database
+
+ROUTES: Sequence[ControllerRouterHandler] = ()
+"""Everything under /v1, one controller per domain and path."""
+
+SIGN_IN_PER_MINUTE = 10
+
+
+@get("/health", include_in_schema=False, sync_to_thread=False)
+def health() -> dict[str, str]:
+    """Liveness: the process answers."""
+    return {"status": "ok"}
+
+
+@post("/health", include_in_schema=False, sync_to_thread=False, status_code=200)
+def posted_health() -> dict[str, str]:
+    """The same, for probes that post."""
+    return {"status": "ok"}
+
+
+@get("/health/ready", include_in_schema=False)
+async def ready(state: State) -> dict[str, str]:
+    """Readiness: the database answers too."""
+    async with state.database.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    return {"status": "ok"}
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Our OpenAPI document."""
+    return document(request.app)
+
+
+def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
+    return work_of(request).session
+
+
+def provide_clock(request: Request[Any, Any, Any]) -> Clock:
+    return work_of(request).clock
+
+
+def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    caller = work_of(request).caller
+    assert caller is not None, "the route has no guard"
+    return caller
+
+
+def routes_only() -> Litestar:
+    """The routes without a database, for printing their OpenAPI document."""
+    return _litestar(State({}), lifespan=())
+
+
+def _litestar(state: State, lifespan: Sequence[Any]) -> Litestar:
+    return Litestar(
+        route_handlers=[
+            Router("/v1", route_handlers=list(ROUTES)),
+            health,
+            posted_health,
+            ready,
+            openapi,
+            metrics_page,
+        ],
+        dto=JsonBody,
+        return_dto=None,
+        dependencies={
+            "session": Provide(provide_session, sync_to_thread=False),
+            "clock": Provide(provide_clock, sync_to_thread=False),
+            "caller": Provide(provide_caller, sync_to_thread=False),
+        },
+        exception_handlers={Exception: answer},
+        lifespan=list(lifespan),
+        state=state,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="Farthing API",
+            version=farthing.__version__,
+            description="Usage-based billing, exact to the farthing.",
+            components=Components(),
+            render_plugins=(),
+        ),
+    )
+
+
+def create_app(settings: Settings, database: Database, listener: Listener | None = None) -> Edge:
+    """The whole ASGI application on one database. It starts and stops `listener` with itself."""
+    notices = listener or Listener(database.url)
+    state = State(
+        {
+            "settings": settings,
+            "database": database,
+            "notices": notices,
+            "authenticator": HeaderAuthenticator(database, settings, notices),
+            "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
+            "sign_in_limiter": Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
+        }
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await notices.start()
+        try:
+            yield
+        finally:
+            await notices.stop()
+
+    app = _litestar(state, [lifespan])
+    return Edge(app, database, settings.origins, access_log=settings.access_log)

@@ -1,0 +1,44 @@
+"""Who is asking: the outcome of authentication, and what it allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+READ = "read"
+WRITE = "write"
+ANY = "*"
+
+Permissions = Mapping[str, frozenset[str]]
+"""Entity name (or `*`) to actions (`read`, `write` or `*`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One authenticated credential: its tenant, its environment (may be ""), its user and its permissions."""
+
+    tenant_id: str
+    environment_id: str
+    user_id: str
+    credential_id: str
+    """What a rate limit counts by: the key's id, or the user's."""
+    roles: tuple[str, ...] = ()
+    permissions: Permissions = field(default_factory=dict)
+    is_person: bool = False
+    """Anyone but a service account; some actions are reserved for people."""
+    tenant_suspended: bool = False
+    frozen_time: datetime | None = None
+    """The environment's test clock, when it stands still."""
+
+    def may(self, action: str, entity: str) -> bool:
+        """Whether any role grants `action` on `entity`, either of them possibly by `*`."""
+        return any(
+            action in granted or ANY in granted
+            for granted in (self.permissions.get(entity), self.permissions.get(ANY))
+            if granted
+        )
+
+    @property
+    def is_super_admin(self) -> bool:
+        return "super_admin" in self.roles

@@ -1,0 +1,143 @@
+"""Structs as they travel: what a request body may hold, and how a response writes decimals and times.
+
+Requests are decoded strictly by msgspec and then checked here for what types cannot say: finite decimals of bounded
+size, times in UTC, metadata within limits, no NUL in any text. Responses carry decimals and times as text, made by
+`money.plain` and `clock.instant` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from farthing.core import currency, money
+from farthing.core.clock import as_utc, instant
+from farthing.core.errors import ValidationFailed
+
+DecimalText = Annotated[str, Meta(description="exact decimal in plain notation")]
+Timestamp = Annotated[str, Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
+Moment = Annotated[datetime, Meta(tz=True)]
+"""A time in a request: any offset, never naive; converted to UTC when the struct is made."""
+
+METADATA_KEYS = 50
+METADATA_KEY_LENGTH = 64
+METADATA_VALUE_LENGTH = 500
+STORED_INTEGER_DIGITS = 12
+"""What a money column, numeric(20,8), has room for before the decimal point."""
+
+
+class BadField(ValueError):
+    """One field of a struct is wrong; the decoder adds the path of the struct."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+        self.reason = reason
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """Base of request bodies. Unknown fields are ignored; a subclass that adds checks calls `super()` first."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is None or isinstance(value, (bool, int)):
+                continue
+            checked = _checked(name, value)
+            if checked is not value:
+                setattr(self, name, checked)
+
+
+def _checked(name: str, value: Any) -> Any:
+    try:
+        if isinstance(value, Decimal):
+            return money.checked(value)
+        if isinstance(value, datetime):
+            return as_utc(value)
+    except ValueError as error:
+        raise BadField(name, str(error)) from error
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise BadField(name, "must not contain NUL characters")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _checked(name, key)
+            if item is not None:
+                _checked(name, item)
+    elif isinstance(value, list):
+        for item in value:
+            if item is not None:
+                _checked(name, item)
+    return value
+
+
+def currency_code(field: str, code: str) -> str:
+    """The stored form of a currency field."""
+    try:
+        return currency.normalise(code)
+    except ValueError as error:
+        raise BadField(field, str(error)) from error
+
+
+def stored_amount(field: str, amount: Decimal) -> Decimal:
+    """An amount that a money column can hold. Raises BadField."""
+    if amount != 0 and amount.adjusted() >= STORED_INTEGER_DIGITS:
+        raise BadField(field, f"must have at most {STORED_INTEGER_DIGITS} digits before the decimal point")
+    return amount
+
+
+def checked_metadata(metadata: Mapping[str, str] | None, field: str = "metadata") -> dict[str, str]:
+    """Metadata within its limits; None reads as empty. Raises ValidationFailed."""
+    entries = dict(metadata or {})
+    if len(entries) > METADATA_KEYS:
+        raise ValidationFailed.of(field, f"must have at most {METADATA_KEYS} keys")
+    for key, value in entries.items():
+        if not 1 <= len(key) <= METADATA_KEY_LENGTH:
+            raise ValidationFailed.of(field, f"keys must be 1 to {METADATA_KEY_LENGTH} characters long")
+        if len(value) > METADATA_VALUE_LENGTH:
+            raise ValidationFailed.of(f"{field}.{key}", f"must be at most {METADATA_VALUE_LENGTH} characters long")
+    return entries
+
+
+Self = TypeVar("Self", bound="Response")
+
+
+class Response(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Base of response bodies: optional fields default to None and are then left out; all others are always sent."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Wire field to attribute, where they differ."""
+
+    @classmethod
+    def of(cls: type[Self], row: object, **given: Any) -> Self:
+        """Build from an object's attributes of the same names; `given` wins, and holds what the row has not."""
+        values = dict(given)
+        for name in cls.__struct_fields__:
+            if name not in values:
+                attribute = cls.renamed.get(name, name)
+                if hasattr(row, attribute):
+                    values[name] = as_wire(getattr(row, attribute))
+        return cls(**values)
+
+
+def as_wire(value: Any) -> Any:
+    """A stored value as it travels: decimals and times as text, enums as their values."""
+    if isinstance(value, Decimal):
+        return money.plain(value)
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, Enum):
+        return value.value
+    return value
+
+
+class Message(Response):
+    """An answer that only says what was done."""
+
+    message: str

@@ -1,0 +1,224 @@
+"""From the headers of a request to its caller. Rule: conventions, "credentials".
+
+A valid API key wins; without one, or with an invalid one, the bearer token is tried. Verified keys are remembered
+for at most 30 seconds and forgotten at once when they, their owner or their tenant change, in every process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+from litestar.connection import ASGIConnection
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.caller import Caller
+from farthing.core.enums import Status
+from farthing.core.errors import PermissionDenied, Unauthorized
+from farthing.identity.keys import TOPIC, KeyHasher, by_hash, derived_key
+from farthing.identity.roles import INGEST_ONLY, SUPER_ADMIN, permissions_of
+from farthing.identity.tables import Environment, InternalStatus, Secret, SecretType, Tenant, User, UserType
+from farthing.settings import Settings
+from farthing.storage.notices import Listener
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM
+
+REMEMBERED_SECONDS = 30
+MOST_REMEMBERED = 10_000
+TOKEN_LIFE = timedelta(days=30)
+_ALGORITHMS = ["HS256", "HS384", "HS512"]
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Tokens:
+    """User tokens: signed, of one kind, for 30 days."""
+
+    def __init__(self, master: str) -> None:
+        self._key = derived_key(master, "user-tokens")
+
+    def issue(self, user: User, now: datetime) -> str:
+        claims = {
+            "typ": "user",
+            "user_id": user.id,
+            "tenant_id": user.tenant_id,
+            "iat": now,
+            "exp": now + TOKEN_LIFE,
+        }
+        return jwt.encode(claims, self._key, algorithm="HS256")
+
+    def read(self, token: str) -> Mapping[str, Any]:
+        """The claims of a valid user token. Raises Unauthorized."""
+        try:
+            claims: Mapping[str, Any] = jwt.decode(
+                token, self._key, algorithms=_ALGORITHMS, options={"require": ["exp"]}
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthorized("Invalid token") from error
+        if claims.get("typ", "user") != "user" or "customer_id" in claims:
+            raise Unauthorized("Invalid token")
+        if not claims.get("user_id") or not claims.get("tenant_id"):
+            raise Unauthorized("Invalid token claims")
+        return claims
+
+
+class HeaderAuthenticator:
+    """Authenticates requests by API key, operator key or user token."""
+
+    def __init__(self, database: Database, settings: Settings, listener: Listener | None = None) -> None:
+        master = settings.master_key()
+        self._database = database
+        self._header = settings.api_key_header.lower().encode()
+        self._operators = settings.operators()
+        self._access = settings.environments_by_user()
+        self._publishable_full = settings.publishable_keys_full_access
+        self._remembered: dict[str, tuple[Caller, float, datetime | None]] = {}
+        self._used: set[str] = set()
+        self.hasher = KeyHasher(master)
+        self.tokens = Tokens(master)
+        self._listener = listener
+        if listener is not None:
+            listener.subscribe(TOPIC, self.forget)
+
+    def forget(self, key: str | None = None) -> None:
+        """Drop what is remembered; whose it was does not matter, a look-up is cheap."""
+        self._remembered.clear()
+
+    async def __call__(self, connection: Connection, *, needs_environment: bool) -> Caller:
+        headers = dict(connection.scope["headers"])
+        key = headers.get(self._header)
+        if key is not None:
+            caller = await self._by_key(key.decode("latin-1"), headers)
+            if caller is not None:
+                return self._admit(caller)
+        bearer = headers.get(b"authorization")
+        if bearer is not None:
+            caller = await self._by_token(bearer.decode("latin-1"), headers, needs_environment)
+            return self._admit(caller)
+        raise Unauthorized("Invalid API key" if key is not None else "Unauthorized")
+
+    def _admit(self, caller: Caller) -> Caller:
+        listed = self._access.get(caller.tenant_id, {}).get(caller.user_id)
+        if listed is not None and caller.environment_id and caller.environment_id not in listed:
+            raise PermissionDenied("You don't have access to this environment")
+        return caller
+
+    async def _by_key(self, key: str, headers: Mapping[bytes, bytes]) -> Caller | None:
+        operator = self._operators.get(hashlib.sha256(key.encode()).hexdigest()) if self._operators else None
+        if operator is not None and operator.is_active:
+            async with self._database.transaction(SYSTEM) as session:
+                environment = await self._chosen(session, operator.tenant_id, headers, needed=True)
+                tenant = await session.get_one(Tenant, operator.tenant_id)
+                return self._caller(tenant, environment, operator.user_id, operator.name, [SUPER_ADMIN], person=True)
+        digest = self.hasher.hash(key)
+        now = self._database.clock.now()
+        remembered = self._remembered.get(digest)
+        if remembered is not None and remembered[1] > time.monotonic():
+            caller, _, expires_at = remembered
+            return caller if expires_at is None or expires_at > now else None
+        async with self._database.transaction(SYSTEM) as session:
+            secret = await by_hash(session, digest)
+            found = await self._valid(session, secret, now) if secret is not None else None
+        if found is None or secret is None:
+            return None
+        if self._listener is None or self._listener.connected.is_set():
+            if len(self._remembered) >= MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[digest] = (found, time.monotonic() + REMEMBERED_SECONDS, secret.expires_at)
+        self._used.add(secret.id)
+        return found
+
+    async def _valid(self, session: AsyncSession, secret: Secret, now: datetime) -> Caller | None:
+        if secret.status != Status.PUBLISHED or (secret.expires_at is not None and secret.expires_at <= now):
+            return None
+        owner = await session.get(User, secret.user_id)
+        tenant = await session.get_one(Tenant, secret.tenant_id)
+        environment = await session.get(Environment, secret.environment_id)
+        if owner is None or owner.status != Status.PUBLISHED or environment is None:
+            return None
+        caller = self._caller(
+            tenant, environment, owner.id, secret.id, secret.roles, person=secret.user_type == UserType.USER
+        )
+        if secret.type == SecretType.PUBLISHABLE_KEY and not self._publishable_full:
+            return Caller(
+                tenant_id=caller.tenant_id,
+                environment_id=caller.environment_id,
+                user_id=caller.user_id,
+                credential_id=caller.credential_id,
+                permissions=INGEST_ONLY,
+                tenant_suspended=caller.tenant_suspended,
+                frozen_time=caller.frozen_time,
+            )
+        return caller
+
+    async def _by_token(self, header: str, headers: Mapping[bytes, bytes], needs_environment: bool) -> Caller:
+        if not header.startswith("Bearer "):
+            raise Unauthorized("Invalid authorization header format")
+        claims = self.tokens.read(header.removeprefix("Bearer "))
+        async with self._database.transaction(SYSTEM) as session:
+            user = await session.get(User, claims["user_id"])
+            if user is None or user.status != Status.PUBLISHED or user.tenant_id != claims["tenant_id"]:
+                raise Unauthorized("Unauthorized")
+            tenant = await session.get_one(Tenant, user.tenant_id)
+            environment = await self._chosen(
+                session, user.tenant_id, headers, needed=needs_environment, bound_to=claims.get("environment_id")
+            )
+        return self._caller(tenant, environment, user.id, user.id, user.roles, person=user.type == UserType.USER)
+
+    async def _chosen(
+        self,
+        session: AsyncSession,
+        tenant_id: str,
+        headers: Mapping[bytes, bytes],
+        *,
+        needed: bool,
+        bound_to: str | None = None,
+    ) -> Environment | None:
+        """The environment a request asks for, if its tenant has it; one message for every way it may not."""
+        asked = bound_to or headers.get(b"x-environment-id", b"").decode("latin-1")
+        if not asked and not needed:
+            return None
+        found = (
+            await session.execute(
+                select(Environment).where(
+                    Environment.id == asked,
+                    Environment.tenant_id == tenant_id,
+                    Environment.status == Status.PUBLISHED,
+                )
+            )
+        ).scalar_one_or_none()
+        if found is None:
+            raise PermissionDenied("Invalid or inaccessible environment")
+        return found
+
+    def _caller(
+        self,
+        tenant: Tenant,
+        environment: Environment | None,
+        user_id: str,
+        credential_id: str,
+        roles: list[str],
+        *,
+        person: bool,
+    ) -> Caller:
+        return Caller(
+            tenant_id=tenant.id,
+            environment_id=environment.id if environment else "",
+            user_id=user_id,
+            credential_id=credential_id,
+            roles=tuple(roles),
+            permissions=permissions_of(roles),
+            is_person=person,
+            tenant_suspended=tenant.internal_status == InternalStatus.SUSPENDED,
+            frozen_time=environment.frozen_time if environment else None,
+        )
+
+    def take_used(self) -> list[str]:
+        """The ids of keys verified since the last call, for the minute's `last_used_at`."""
+        used, self._used = list(self._used), set()
+        return used

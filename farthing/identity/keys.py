@@ -1,0 +1,83 @@
+"""API keys: how they are drawn, hashed, shown, and turned back into their owner."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.ids import Kind, new_id
+from farthing.identity.tables import Secret, SecretType, User
+
+TOPIC = "api_keys"
+"""Notices of this topic carry the hash of a key that changed, or the id of an owner."""
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PREFIXES = {SecretType.PRIVATE_KEY: "sk_", SecretType.PUBLISHABLE_KEY: "pk_"}
+RANDOM_CHARACTERS = 26  # of 5 bits each: 130 bits
+
+
+def derived_key(master: str, purpose: str) -> bytes:
+    """A key of its own for each purpose, so that one leaked signature says nothing of another."""
+    return hmac.new(master.encode(), f"farthing/{purpose}".encode(), hashlib.sha256).digest()
+
+
+class KeyHasher:
+    """Hashes whole keys; a fast hash is right because keys are random, not chosen."""
+
+    def __init__(self, master: str) -> None:
+        self._key = derived_key(master, "api-keys")
+
+    def hash(self, key: str) -> str:
+        """Lower-case hex HMAC-SHA-256."""
+        return hmac.new(self._key, key.encode(), hashlib.sha256).hexdigest()
+
+
+def draw(type: SecretType) -> str:
+    """A fresh key from the system's secure source."""
+    return _PREFIXES[type] + "".join(secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARACTERS))
+
+
+def display_id(key: str) -> str:
+    """What may be shown of a key for ever: `sk_01***7Q`."""
+    return f"{key[:5]}***{key[-2:]}"
+
+
+async def create(
+    session: AsyncSession,
+    hasher: KeyHasher,
+    *,
+    owner: User,
+    environment_id: str,
+    name: str,
+    type: SecretType = SecretType.PRIVATE_KEY,
+    expires_at: datetime | None = None,
+    key: str | None = None,
+) -> tuple[Secret, str]:
+    """Store a key of `owner` for one environment; returns it with its text, which exists nowhere else."""
+    key = key or draw(type)
+    secret = Secret(
+        id=new_id(Kind.SECRET),
+        tenant_id=owner.tenant_id,
+        name=name,
+        type=type,
+        environment_id=environment_id,
+        hash=hasher.hash(key),
+        display_id=display_id(key),
+        user_id=owner.id,
+        user_type=owner.type,
+        roles=list(owner.roles),
+        expires_at=expires_at,
+    )
+    session.add(secret)
+    await session.flush()
+    return secret, key
+
+
+async def by_hash(session: AsyncSession, hash: str) -> Secret | None:
+    """The key with this hash, whatever its state."""
+    return (await session.execute(select(Secret).where(Secret.hash == hash))).scalar_one_or_none()

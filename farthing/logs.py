@@ -1,0 +1,36 @@
+"""Structured logs: JSON lines for machines, columns for a terminal; secrets are never given to them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+from farthing.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Set up structlog and the standard library's logging once per process, on standard error."""
+    level = getattr(logging, settings.log_level.upper())
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(_json)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if console else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s %(message)s")
+
+
+def _json(values: Any, **_: Any) -> str:
+    return msgspec.json.encode(values, enc_hook=str).decode()

@@ -1,0 +1,81 @@
+"""Running it: the engines a process needs, the HTTP server and the worker, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from farthing.app import create_app
+from farthing.identity.bootstrap import FirstStart, first_start
+from farthing.settings import Settings
+from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.migrations import upgrade
+from farthing.storage.postgres import Database
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def engine(settings: Settings) -> Iterator[str]:
+    """The URL of the PostgreSQL to use: the configured one, or an embedded one that runs while this is open."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with EmbeddedPostgres(Path(settings.data_dir)) as server:
+        yield server.url()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
+    """The database, migrated and checked to be safe."""
+    await asyncio.to_thread(upgrade, url)
+    database = Database(url, settings.pool_size)
+    try:
+        await database.check()
+        yield database
+    finally:
+        await database.close()
+
+
+async def serve(
+    settings: Settings,
+    database: Database,
+    started: Callable[[Database, FirstStart | None], Awaitable[None]],
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests in flight are answered first.
+
+    `started` is called once the server accepts requests.
+    """
+    first = await first_start(database, settings)
+    application = create_app(settings, database)
+    server = Server(
+        application,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        backlog=2048,
+        log_enabled=False,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    serving = asyncio.create_task(server.serve(), name="http")
+    ending = asyncio.create_task(stop.wait(), name="stop")
+    starting = asyncio.create_task(started(database, first), name="started")
+    done, _ = await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+    starting.cancel()
+    if serving in done:
+        serving.result()
+        raise RuntimeError("the HTTP server ended by itself")
+    log.info("stopping")
+    server.stop()
+    await serving
+    await asyncio.gather(starting, return_exceptions=True)

@@ -1,0 +1,138 @@
+"""Configuration: `FARTHING_*` environment variables, read once, checked whole before anything starts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "FARTHING_"
+
+
+class BadSettings(ValueError):
+    """The configuration cannot be used; the message names each variable and what would be right."""
+
+
+class OperatorKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key of the deployment rather than of the database."""
+
+    tenant_id: str
+    user_id: str
+    name: str
+    is_active: bool = True
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings; each field is the variable of its name in capitals, with the prefix."""
+
+    database_url: str | None = None
+    """Any PostgreSQL 15+; without it an embedded one runs in the data folder."""
+    data_dir: str = "farthing-data"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    secret_key: str | None = None
+    """Master key of hashes, tokens and stored credentials; embedded, a random one is kept in the data folder."""
+    bootstrap_api_key: Annotated[str, Meta(min_length=20, max_length=200)] | None = None
+    api_key_header: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$")] = "x-api-key"
+    cors_origins: str = "*"
+    rate_limit_per_second: Annotated[float, Meta(ge=0)] = 0
+    rate_limit_burst: Annotated[int, Meta(ge=1)] = 100
+    signup_enabled: bool = True
+    default_tenant_name: str = "Farthing"
+    pool_size: Annotated[int, Meta(ge=2, le=500)] = 20
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    access_log: bool = True
+    worker: bool = True
+    """Whether `serve` also works on jobs; `farthing worker` always does."""
+    operator_keys: str | None = None
+    """JSON object: hex SHA-256 of a key to {tenant_id, user_id, name, is_active}."""
+    environment_access: str | None = None
+    """JSON object: tenant to user to the list of environments the user may enter."""
+    publishable_keys_full_access: bool = False
+    strict_external_ids: bool = False
+    portal_url: str | None = None
+    portal_session_seconds: int = 3600
+    public_url: str | None = None
+    """Where clients reach this deployment; used in links. Default: the address it listens on."""
+
+    @property
+    def embedded(self) -> bool:
+        return self.database_url is None
+
+    @property
+    def origins(self) -> list[str]:
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+    @property
+    def base_url(self) -> str:
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def operators(self) -> dict[str, OperatorKey]:
+        """Operator keys by the hash they present."""
+        return msgspec.json.decode(self.operator_keys or "{}", type=dict[str, OperatorKey])
+
+    def environments_by_user(self) -> dict[str, dict[str, list[str]]]:
+        """Tenant to user to environments; who is not listed may enter all."""
+        return msgspec.json.decode(self.environment_access or "{}", type=dict[str, dict[str, list[str]]])
+
+    def master_key(self) -> str:
+        """The secret everything else is derived from; made on first use in embedded mode."""
+        if self.secret_key is not None:
+            return self.secret_key
+        path = Path(self.data_dir) / "secret.key"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(f".{os.getpid()}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(48))
+            draft.rename(path)
+        return path.read_text().strip()
+
+
+def load(environ: Mapping[str, str], **given: object) -> Settings:
+    """Settings from environment variables, overlaid with what the command line gave. Raises BadSettings."""
+    fields = set(Settings.__struct_fields__)
+    values: dict[str, object] = {}
+    problems: list[str] = []
+    for name, text in environ.items():
+        if not name.startswith(PREFIX) or text == "":
+            continue
+        field = name.removeprefix(PREFIX).lower()
+        if field in fields:
+            values[field] = text
+        else:
+            problems.append(f"{name} is not a setting")
+    values.update({name: value for name, value in given.items() if value is not None})
+    for field, value in values.items():
+        try:
+            msgspec.convert({field: value}, Settings, strict=False)
+        except msgspec.ValidationError as error:
+            problems.append(f"{PREFIX}{field.upper()}: {str(error).split(' - at')[0]}")
+    if problems:
+        raise BadSettings("; ".join(sorted(problems)))
+    settings = msgspec.convert(values, Settings, strict=False)
+    _cross_check(settings)
+    return settings
+
+
+def _cross_check(settings: Settings) -> None:
+    if settings.database_url is not None:
+        if not settings.database_url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+            raise BadSettings("FARTHING_DATABASE_URL must be a postgresql:// URL")
+        if settings.secret_key is None:
+            raise BadSettings("FARTHING_SECRET_KEY is required with FARTHING_DATABASE_URL: all processes must share it")
+    if settings.secret_key is not None and len(settings.secret_key) < 16:
+        raise BadSettings("FARTHING_SECRET_KEY must have at least 16 characters")
+    if settings.bootstrap_api_key is not None and not settings.bootstrap_api_key.startswith("sk_"):
+        raise BadSettings("FARTHING_BOOTSTRAP_API_KEY must start with sk_")
+    for name, read in (("OPERATOR_KEYS", settings.operators), ("ENVIRONMENT_ACCESS", settings.environments_by_user)):
+        try:
+            read()
+        except msgspec.DecodeError as error:
+            raise BadSettings(f"FARTHING_{name} is not the JSON it should be: {error}") from error

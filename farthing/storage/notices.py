@@ -1,0 +1,82 @@
+"""Notices between processes: "this changed, forget what you remember of it", by LISTEN and NOTIFY.
+
+A notice is sent at the commit of the transaction that calls `notify`. A listener that loses its connection tells
+every subscriber to forget everything, for it cannot know what it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+_CHANNEL = "farthing"
+_RECONNECT_SECONDS = 1.0
+# a dead peer must be noticed before a stale answer can do harm
+_KEEPALIVES: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+
+Forget = Callable[[str | None], None]
+"""Called with the key that changed, or None to forget everything."""
+
+log = structlog.get_logger(__name__)
+
+
+async def notify(session: AsyncSession, topic: str, key: str) -> None:
+    """Tell every process, when this transaction commits, that `key` of `topic` changed."""
+    await session.execute(
+        text("SELECT pg_notify(:channel, :payload)"), {"channel": _CHANNEL, "payload": f"{topic} {key}"}
+    )
+
+
+class Listener:
+    """Hears notices for this process and passes them to whoever subscribed to their topic."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._subscribers: dict[str, list[Forget]] = defaultdict(list)
+        self._task: asyncio.Task[None] | None = None
+        self.connected = asyncio.Event()
+
+    def subscribe(self, topic: str, forget: Forget) -> None:
+        """Call `forget` for every notice of `topic`, and with None whenever notices may have been missed."""
+        self._subscribers[topic].append(forget)
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._listen(), name="notices")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._url, autocommit=True, connect_timeout=10, **_KEEPALIVES
+                ) as connection:
+                    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
+                    self._forget_everything()
+                    self.connected.set()
+                    async for notice in connection.notifies():
+                        topic, _, key = notice.payload.partition(" ")
+                        for forget in self._subscribers[topic]:
+                            forget(key)
+            except psycopg.Error as error:
+                log.warning("notices.interrupted", error=str(error))
+            finally:
+                self.connected.clear()
+                self._forget_everything()
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _forget_everything(self) -> None:
+        for forgets in self._subscribers.values():
+            for forget in forgets:
+                forget(None)

@@ -1,0 +1,100 @@
+"""What every table shares: naming of constraints, the scope's columns, the life of a row, exact money columns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import CheckConstraint, DateTime, Enum, MetaData, Numeric, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from farthing.core.enums import Status
+
+Money = Numeric(20, 8)
+CreditAmount = Numeric(24, 9)
+Quantity = Numeric(38, 15)
+
+
+class Base(DeclarativeBase):
+    """Root of all tables. `label` names the entity in messages, `not_found_key` in error details."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: DateTime(timezone=True),
+        Decimal: Money,
+        dict[str, str]: JSONB,
+        dict[str, Any]: JSONB,
+        list[str]: JSONB,
+        list[Any]: JSONB,
+    }
+    label: ClassVar[str] = "Row"
+    """What the entity is called in messages, for example "Invoice"."""
+
+    id: Mapped[str] = mapped_column(String(50), primary_key=True)
+
+
+def words(enum: type[StrEnum]) -> Enum:
+    """A column type that stores a StrEnum's values as text, checked by the database."""
+    return Enum(
+        enum,
+        native_enum=False,
+        length=40,
+        create_constraint=False,
+        values_callable=lambda e: [member.value for member in e],
+        validate_strings=True,
+    )
+
+
+def lower_case(column: str = "currency") -> CheckConstraint:
+    """Currencies are stored in lower case, so that no query folds case."""
+    return CheckConstraint(f"{column} = lower({column}) AND length({column}) = 3", name=f"{column}_lower")
+
+
+class OfTenant:
+    """Rows that belong to a tenant and no environment; row-level security by `tenant_id`."""
+
+    tenant_id: Mapped[str] = mapped_column(String(50))
+
+
+class Scoped:
+    """Rows that belong to one environment of one tenant; row-level security by `environment_id`.
+
+    Both columns are filled from the session's scope when a row is flushed.
+    """
+
+    tenant_id: Mapped[str] = mapped_column(String(50))
+    environment_id: Mapped[str] = mapped_column(String(50))
+
+
+class Tracked:
+    """Soft deletion and authorship; filled when a row is flushed, from the session's clock and scope."""
+
+    status: Mapped[Status] = mapped_column(words(Status), default=Status.PUBLISHED)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(50), default="")
+    updated_by: Mapped[str] = mapped_column(String(50), default="")
+
+
+def owner_column(table: str) -> str | None:
+    """The column whose value confines a table to a scope; None for a table that is nobody's."""
+    if table == "tenants":
+        return "id"
+    for mapper in Base.registry.mappers:
+        if getattr(mapper.local_table, "name", None) == table:
+            if issubclass(mapper.class_, Scoped):
+                return "environment_id"
+            if issubclass(mapper.class_, OfTenant):
+                return "tenant_id"
+    return None

@@ -1,0 +1,156 @@
+"""What tests stand on: one real PostgreSQL per run, one real HTTP server per worker, a fresh tenant per test.
+
+Tests of one worker share a database and never meet: each makes its own tenant, and row-level security does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from psycopg import sql
+
+from farthing.app import create_app
+from farthing.settings import Settings
+from farthing.storage.embedded import ROLE, EmbeddedPostgres
+from farthing.storage.migrations import upgrade
+from farthing.storage.postgres import Database
+from tests.account import Account
+
+# durability is what crash tests are about; everything else may run without waiting for the disk
+_FAST = {"fsync": "off", "synchronous_commit": "off", "shared_buffers": "128MB"}
+_TEMPLATE = "farthing_template"
+
+
+def _start_postgres(config: pytest.Config) -> str:
+    """The run's PostgreSQL, started once by whoever asks first in the main process."""
+    if not hasattr(config, "farthing_postgres"):
+        folder = tempfile.mkdtemp(prefix="farthing-test-")
+        server = EmbeddedPostgres(Path(folder) / "data", _FAST)
+        server.start()
+        config.add_cleanup(server.stop)
+        upgrade(server.url())
+        with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+            rename = sql.SQL("ALTER DATABASE farthing RENAME TO {}")
+            connection.execute(rename.format(sql.Identifier(_TEMPLATE)))
+        config.farthing_postgres = server  # type: ignore[attr-defined]
+    return str(config.farthing_postgres.sockets)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each xdist worker the run's PostgreSQL."""
+    node.workerinput["sockets"] = _start_postgres(node.config)
+
+
+@pytest.fixture(scope="session")
+def sockets(pytestconfig: pytest.Config) -> str:
+    """The folder of the run's PostgreSQL socket."""
+    worker: dict[str, str] = getattr(pytestconfig, "workerinput", {})
+    return worker["sockets"] if worker else _start_postgres(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def new_database(sockets: str) -> Iterator[Callable[..., str]]:
+    """Makes databases: `new_database()` is migrated and empty, `new_database(migrated=False)` holds nothing."""
+    made: list[str] = []
+    admin = f"postgresql://postgres@/postgres?host={sockets}"
+
+    def make(*, migrated: bool = True) -> str:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+            sql.Identifier(name), sql.Identifier(_TEMPLATE if migrated else "template0"), sql.Identifier(ROLE)
+        )
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(1)")  # one copy of the template at a time
+            connection.execute(statement)
+        made.append(name)
+        return f"postgresql://{ROLE}@/{name}?host={sockets}"
+
+    yield make
+    with psycopg.connect(admin, autocommit=True) as connection:
+        for name in made:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def database_url(new_database: Callable[..., str]) -> str:
+    """This worker's database."""
+    return new_database()
+
+
+@pytest.fixture(scope="session")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """This worker's database, as the application's role."""
+    database = Database(database_url, pool_size=20)
+    yield database
+    await database.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings_for(url: str, **given: Any) -> Settings:
+    values: dict[str, Any] = {"port": free_port(), "secret_key": "a master key for tests only", "access_log": False}
+    return Settings(database_url=url, **{**values, **given})
+
+
+@asynccontextmanager
+async def running(settings: Settings, database: Database) -> AsyncIterator[str]:
+    """A real HTTP server in this event loop; yields its base URL."""
+    app = create_app(settings, database)
+    server = Server(app, address=settings.host, port=settings.port, interface=Interfaces.ASGI, log_enabled=False)
+    serving = asyncio.create_task(server.serve())
+    for _ in range(500):
+        with socket.socket() as probe:
+            if probe.connect_ex((settings.host, settings.port)) == 0:
+                break
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://{settings.host}:{settings.port}"
+    finally:
+        server.stop()
+        await serving
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str) -> Settings:
+    return settings_for(database_url)
+
+
+@pytest.fixture(scope="session")
+async def base_url(settings: Settings, database: Database) -> AsyncIterator[str]:
+    """The worker's HTTP server."""
+    async with running(settings, database) as url:
+        yield url
+
+
+@pytest.fixture
+async def account(base_url: str, settings: Settings, database: Database) -> AsyncIterator[Account]:
+    """A fresh tenant with a sandbox and a full API key, and a client that uses it."""
+    async with Account(base_url, settings, database) as account:
+        yield account
+
+
+@pytest.fixture
+async def stranger(base_url: str, settings: Settings, database: Database) -> AsyncIterator[Account]:
+    """Another tenant, who must never see anything of `account`'s."""
+    async with Account(base_url, settings, database) as account:
+        yield account
+
+
+os.environ.setdefault("FARTHING_LOG_LEVEL", "error")
