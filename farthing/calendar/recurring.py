@@ -1,0 +1,133 @@
+"""What recurs or shifts beside the billing periods: longer item periods, usage resets, commitments, trials, pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+from itertools import takewhile
+from zoneinfo import ZoneInfo
+
+from farthing.calendar.billing import (
+    DAY,
+    BillingCycle,
+    BillingPeriod,
+    InvoiceCadence,
+    Recurrence,
+    periods_from,
+)
+from farthing.calendar.period import Period
+from farthing.calendar.windows import WindowSize, windows
+from farthing.calendar.zones import UTC, instant_of, wall
+from farthing.core.errors import ValidationFailed
+
+
+class UsageReset(StrEnum):
+    """When an entitlement's free quantity starts afresh."""
+
+    DAILY = "DAILY"
+    WEEKLY = "WEEKLY"
+    MONTHLY = "MONTHLY"
+    QUARTERLY = "QUARTERLY"
+    HALF_YEARLY = "HALF_YEARLY"
+    ANNUAL = "ANNUAL"
+    NEVER = "NEVER"
+
+
+def item_period_for(
+    item_start: datetime, recurrence: Recurrence, window: Period, cadence: InvoiceCadence
+) -> Period | None:
+    """The longer period of a line item that is charged with the billing period `window`; None when none is.
+
+    Item periods run from `item_start` on the item's own `recurrence` (anchored there). In advance, the one that
+    starts in `[start, end)` of the window is charged; in arrear, the one that ends in `(start, end]`.
+    Rule: billing, "which charge goes on which invoice".
+    """
+    for period in takewhile(lambda period: period.start < window.end, periods_from(item_start, recurrence)):
+        if cadence is InvoiceCadence.ADVANCE and period.start >= window.start:
+            return period
+        if cadence is InvoiceCadence.ARREAR and window.start < period.end <= window.end:
+            return period
+    return None
+
+
+def reset_windows(
+    reset: UsageReset | None, billing: Period, recurrence: Recurrence, subscription_start: datetime, span: Period
+) -> list[Period]:
+    """The usage reset windows that overlap `span`, in order, with their full bounds.
+
+    `billing` is the billing period that holds `span` and `recurrence` the subscription's own. None, or the
+    subscription's own kind with count 1, is the billing period itself; DAILY and WEEKLY are local days and weeks from
+    Monday; longer kinds run from the subscription's start on its anchor. NEVER is one window from the subscription's
+    start; it has no end, and is given here as ending with `span`. Rule: usage, "from usage to money", step 3.
+    """
+    if reset is UsageReset.NEVER:
+        return [Period(subscription_start, span.end)]
+    if reset is None or (reset.value == recurrence.period.value and recurrence.count == 1):
+        return [billing]
+    if reset is UsageReset.DAILY:
+        return list(windows(span, WindowSize.DAY, recurrence.zone))
+    if reset is UsageReset.WEEKLY:
+        return list(windows(span, WindowSize.WEEK, recurrence.zone))
+    own = replace(recurrence, period=BillingPeriod(reset.value), count=1)
+    until_span_ends = takewhile(lambda window: window.start < span.end, periods_from(subscription_start, own))
+    return [window for window in until_span_ends if window.end > span.start]
+
+
+def commitment_window(
+    subscription_start: datetime, duration: BillingPeriod, at: datetime, zone: ZoneInfo = UTC
+) -> Period:
+    """The cumulative commitment's window that holds `at`: windows of `duration` follow one another from the start.
+
+    `at` is the start of the billing period in question and must not precede the subscription's. Raises ValueError if
+    it does. Rule: commitments, "cumulative".
+    """
+    if at < subscription_start:
+        raise ValueError(f"{at} precedes the first commitment window, which starts at {subscription_start}")
+    recurrence = Recurrence(duration, subscription_start, zone)
+    return next(window for window in periods_from(subscription_start, recurrence) if at < window.end)
+
+
+def closes_window(billing: Period, window: Period) -> bool:
+    """Whether the invoice of `billing` is the one that reaches the end of the commitment window: it owes true-up."""
+    return billing.start < window.end <= billing.end
+
+
+def trial_days(requested: int | None, price_days: Sequence[int]) -> int:
+    """How long a trial is: as requested (0 is none), else what all the plan's recurring fixed prices agree on.
+
+    Raises ValidationFailed for a negative request and when the prices disagree. Rule: trials.
+    """
+    if requested is not None:
+        if requested < 0:
+            raise ValidationFailed.of("trial_period_days", f"must not be negative, not {requested}")
+        return requested
+    if len(set(price_days)) > 1:
+        raise ValidationFailed.of(
+            "trial_period_days",
+            f"is needed: the plan's prices disagree ({', '.join(map(str, sorted(set(price_days))))})",
+        )
+    return price_days[0] if price_days else 0
+
+
+def trial_window(start: datetime, days: int, zone: ZoneInfo = UTC) -> Period | None:
+    """The trial: `days` calendar days in `zone`, up to the same clock to the second; None for no days."""
+    if days == 0:
+        return None
+    return Period(start, instant_of(wall(start, zone).replace(microsecond=0) + days * DAY, zone))
+
+
+def shift_for_pause(
+    current: Period, anchor: datetime, cycle: BillingCycle, pause_start: datetime, resumed_at: datetime
+) -> tuple[Period, datetime]:
+    """The open period and the anchor after a pause: the period's end moves by the pause's elapsed time, and an
+    anniversary's anchor with it, so that the next period has its full length; a calendar's boundaries stay.
+
+    A pause that had not begun when it was resumed shifts nothing. Rule: pauses.
+    """
+    if resumed_at <= pause_start:
+        return current, anchor
+    paused = resumed_at - pause_start
+    shifted = Period(current.start, current.end + paused)
+    return shifted, anchor + paused if cycle is BillingCycle.ANNIVERSARY else anchor
