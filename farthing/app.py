@@ -30,8 +30,10 @@ from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
 
-ROUTES: Sequence[ControllerRouterHandler] = ()
-"""Everything under /v1, one controller per domain and path."""
+ROUTES: Sequence[ControllerRouterHandler] = (
+    # one line per controller, in the order of the floors
+)
+"""Everything under /v1."""
 
 SIGN_IN_PER_MINUTE = 10
 

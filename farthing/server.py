@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -47,7 +47,7 @@ async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
 async def serve(
     settings: Settings,
     database: Database,
-    started: Callable[[Database, FirstStart | None], Awaitable[None]],
+    started: Callable[[Database, FirstStart | None], Coroutine[None, None, None]],
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first.
 
@@ -76,6 +76,6 @@ async def serve(
         serving.result()
         raise RuntimeError("the HTTP server ended by itself")
     log.info("stopping")
-    server.stop()
+    server.stop()  # type: ignore[no-untyped-call]  # the server's
     await serving
     await asyncio.gather(starting, return_exceptions=True)

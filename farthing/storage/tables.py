@@ -98,3 +98,11 @@ def owner_column(table: str) -> str | None:
             if issubclass(mapper.class_, OfTenant):
                 return "tenant_id"
     return None
+
+
+def package_of(table: str) -> str:
+    """The module whose class maps a table; "" for a table no class maps."""
+    for mapper in Base.registry.mappers:
+        if getattr(mapper.local_table, "name", None) == table:
+            return mapper.class_.__module__
+    return ""

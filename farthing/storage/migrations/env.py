@@ -12,12 +12,17 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 
 from farthing.storage.scope import row_level_security
-from farthing.storage.tables import Base, owner_column
+from farthing.storage.tables import Base, owner_column, package_of
 
 
 def _ours(_object: object, name: str | None, kind: str, _reflected: bool, _compared: object) -> bool:
-    """The job queue's own tables are migrated by the queue's own schema."""
-    return not (kind == "table" and (name or "").startswith("procrastinate_"))
+    """The job queue's own tables are migrated by the queue's own schema; a draft is of one package's tables."""
+    if kind != "table":
+        return True
+    package = context.config.attributes.get("package")
+    if (name or "").startswith("procrastinate_"):
+        return False
+    return package is None or (name is not None and package_of(name).startswith(package))
 
 
 def _confine(_context: MigrationContext, _revision: object, directives: list[Any]) -> None:
