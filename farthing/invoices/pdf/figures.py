@@ -13,7 +13,7 @@ from functools import cache
 from babel.numbers import get_currency_symbol
 
 from farthing.core.currency import digits
-from farthing.core.money import decimals, parse
+from farthing.core.money import EXACT, decimals, parse
 from farthing.invoices.pdf.document import Days
 
 MINUS = "−"
@@ -24,7 +24,8 @@ MAX_NOTES = 4000  # characters of the notes, about a page
 
 # Control characters, halves of surrogate pairs, and the marks that turn the direction of what follows them.
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
-_LONG_WORD = re.compile(r"[!-~]{20,}")
+# Latin alone: scripts that join or stack their letters must not be cut anywhere, and those without spaces need no help.
+_LONG_WORD = re.compile(r"[!-~\u00a1-\u024f]{20,}")
 
 
 @cache
@@ -36,7 +37,7 @@ def symbol(currency: str) -> str:
 def grouped(amount: Decimal, least_decimals: int = 0) -> str:
     """ "1,234.5": thousands grouped, every decimal it has and at least `least_decimals` of them."""
     places = max(least_decimals, decimals(amount))
-    return format(abs(amount) if amount == 0 else amount, f",.{places}f").replace("-", MINUS)
+    return format(amount.copy_abs() if amount == 0 else amount, f",.{places}f").replace("-", MINUS)
 
 
 def number(amount: Decimal, currency: str) -> str:
@@ -49,7 +50,7 @@ def money(amount: Decimal, currency: str) -> str:
     mark = symbol(currency)
     gap = NO_BREAK_SPACE if mark[-1:].isalpha() else ""
     sign = MINUS if amount < 0 else ""
-    return f"{sign}{mark}{gap}{grouped(abs(amount), digits(currency))}"
+    return f"{sign}{mark}{gap}{grouped(amount.copy_abs(), digits(currency))}"
 
 
 def percent(fraction_text: str) -> str:
@@ -58,7 +59,7 @@ def percent(fraction_text: str) -> str:
         fraction = parse(fraction_text.strip())
     except ValueError:
         return ""
-    return f"{grouped(fraction * 100)}%" if 0 <= fraction <= 1 else ""
+    return f"{grouped(fraction.scaleb(2, EXACT))}%" if 0 <= fraction <= 1 else ""
 
 
 def day(moment: date | None) -> str:
@@ -70,7 +71,11 @@ def span(days: Days | None) -> str:
     """ "2026-11-01 – 2026-11-30", one day alone as itself, empty for none."""
     if days is None:
         return ""
-    return day(days.first) if days.first == days.last else f"{day(days.first)} – {day(days.last)}"
+    return (
+        day(days.first)
+        if days.first == days.last
+        else f"{day(days.first)}{NO_BREAK_SPACE}–{NO_BREAK_SPACE}{day(days.last)}"
+    )
 
 
 def text(raw: str, limit: int = MAX_TEXT) -> str:

@@ -15,7 +15,8 @@ import typst
 
 PACKAGES = ("manimgx_fonts", "manimgx_fonts_cjk")
 
-_LATIN = ("Noto Sans", "Libertinus Serif")
+_LATIN = "Noto Sans"
+_LATIN_ELSE = "Libertinus Serif"  # the typesetter's own, always there
 _SCRIPTS = (
     "Noto Sans Arabic",
     "Noto Sans Hebrew",
@@ -37,7 +38,7 @@ _SCRIPTS = (
     "Noto Sans Georgian",
     "Noto Sans Ethiopic",
 )
-_LAST = ("Noto Sans Symbols", "DejaVu Sans", "Noto Emoji")
+_LAST = ("Noto Sans Symbols", "Noto Emoji", "DejaVu Sans")
 
 # One Chinese character has up to five national forms; each form is a family of its own.
 _NATIONAL_FORMS = {"JP": "JP", "KR": "KR", "TW": "TC", "HK": "HK", "MO": "HK"}
@@ -69,8 +70,9 @@ def families(written: str, country: str) -> list[str]:
         form = "KR"
     else:
         form = _NATIONAL_FORMS.get(country.upper(), "SC")
-    wanted = (*_LATIN, *_SCRIPTS, f"Noto Sans CJK {form}", "Noto Sans CJK SC", *_LAST)
     there = _families_there()
+    latin = _LATIN if _LATIN in there else _LATIN_ELSE
+    wanted = (latin, *_SCRIPTS, f"Noto Sans CJK {form}", "Noto Sans CJK SC", *_LAST)
     return [family for family in dict.fromkeys(wanted) if family in there]
 
 

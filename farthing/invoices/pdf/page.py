@@ -11,6 +11,12 @@ from farthing.invoices.pdf.document import Group, InvoiceDocument, Line, Party
 from farthing.invoices.pdf.figures import text
 from farthing.invoices.pdf.fonts import families
 
+RUNNING_TEXT = 50  # characters of a text in the head or foot of every page
+
+# Characters of figures beside a description that leave it a third of the page; a period takes as much as 20 of them.
+FIGURES_BESIDE = 58
+PERIOD_BESIDE = 20
+
 WITHOUT_NUMBER = frozenset({"DRAFT", "SKIPPED"})
 MARKS = {"DRAFT": "DRAFT", "VOIDED": "VOIDED", "SKIPPED": "SKIPPED"}
 SETTLED = {
@@ -64,6 +70,7 @@ class PageTexts(TypedDict):
     facts: list[tuple[str, str]]
     due: tuple[str, str]  # label and figure of the headline; empty when nothing can be owed
     description: str
+    stacked: bool  # the figures are too wide for columns: period, quantity and unit price stand under the description
     with_span: bool
     with_quantity: bool
     with_unit_price: bool
@@ -71,6 +78,7 @@ class PageTexts(TypedDict):
     tables: list[Table]
     totals: list[tuple[str, str, bool]]  # label, figure, whether it is a sum
     notes: list[str]
+    running: tuple[str, str]  # the head of later pages: who bills, which paper; short enough for one line
     contact: str
 
 
@@ -93,6 +101,7 @@ def page(document: InvoiceDocument) -> PageTexts:
         "facts": list(_facts(document, number)),
         "due": _due(document),
         "description": text(document.description),
+        "stacked": _width(lines) > FIGURES_BESIDE,
         "with_span": any(line["span"] for line in lines),
         "with_quantity": any(line["quantity"] for line in lines),
         "with_unit_price": any(line["unit_price"] for line in lines),
@@ -100,7 +109,8 @@ def page(document: InvoiceDocument) -> PageTexts:
         "tables": list(_tables(document)),
         "totals": list(_totals(document)),
         "notes": [*([f"VAT rate: {vat}"] if vat else []), *text(document.notes, figures.MAX_NOTES).splitlines()],
-        "contact": text(document.seller.help_email or document.seller.email),
+        "running": (text(document.seller.name, RUNNING_TEXT), text(f"Invoice {number}", RUNNING_TEXT)),
+        "contact": text(document.seller.help_email or document.seller.email, RUNNING_TEXT),
     }
 
 
@@ -138,6 +148,12 @@ def _due(document: InvoiceDocument) -> tuple[str, str]:
     if document.status == "VOIDED":
         return ("This invoice is void", "Nothing is owed on it")
     return ("Balance due", figures.money(document.totals.due, document.currency))
+
+
+def _width(lines: list[LineTexts]) -> int:
+    """Characters that the widest period, quantity, unit price and amount take side by side."""
+    widest = (max((len(line[column]) for line in lines), default=0) for column in ("quantity", "unit_price", "amount"))
+    return sum(widest) + (PERIOD_BESIDE if any(line["span"] for line in lines) else 0)
 
 
 def _group(group: Group, currency: str) -> GroupTexts:
@@ -181,7 +197,7 @@ def _tables(document: InvoiceDocument) -> Iterator[Table]:
                     text(discount.kind),
                     text(discount.line) or "--",
                     text(discount.value),
-                    figures.number(-discount.amount, currency),
+                    figures.number(discount.amount.copy_negate(), currency),
                 ]
                 for discount in document.discounts
             ],
@@ -228,12 +244,12 @@ def _totals(document: InvoiceDocument) -> Iterator[tuple[str, str, bool]]:
     voided = document.status == "VOIDED"
     steps = (
         ("Subtotal", totals.subtotal, False, True),
-        ("Discounts", -totals.discount, False, False),
-        ("Prepaid credits", -totals.prepaid_credits, False, False),
+        ("Discounts", totals.discount.copy_negate(), False, False),
+        ("Prepaid credits", totals.prepaid_credits.copy_negate(), False, False),
         ("Tax", totals.tax, False, False),
         ("Total", totals.total, True, True),
-        ("Credit notes", -totals.adjustment, False, False),
-        ("Paid", -totals.paid, False, True),
+        ("Credit notes", totals.adjustment.copy_negate(), False, False),
+        ("Paid", totals.paid.copy_negate(), False, True),
         ("Balance due", ZERO if voided else totals.due, True, not voided),
         ("Overpaid", totals.overpaid, False, False),
         ("Refunded", totals.refunded, False, False),
