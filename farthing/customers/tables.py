@@ -1,0 +1,108 @@
+"""Tables of customers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
+
+
+class TaxTreatment(StrEnum):
+    """Whether invoices to a customer carry tax."""
+
+    TAXABLE = "taxable"
+    EXEMPT = "exempt"
+
+
+class IntegrationEntityType(StrEnum):
+    """What can have a mirror image in another system."""
+
+    CUSTOMER = "customer"
+    PLAN = "plan"
+    INVOICE = "invoice"
+    SUBSCRIPTION = "subscription"
+    PAYMENT = "payment"
+    CREDIT_NOTE = "credit_note"
+    ADDON = "addon"
+    ITEM = "item"
+    ITEM_PRICE = "item_price"
+    PRICE = "price"
+    INVOICE_LINE_ITEM = "invoice_line_item"
+    SUBSCRIPTION_LINE_ITEM = "subscription_line_item"
+
+
+class Customer(Scoped, Tracked, Base):
+    """Somebody who uses what the tenant sells, pays for it, or both."""
+
+    __tablename__ = "customers"
+    label = "Customer"
+
+    external_id: Mapped[str] = mapped_column(String(255))
+    """What the tenant calls the customer; events carry it."""
+    name: Mapped[str] = mapped_column(String(255))
+    email: Mapped[str] = mapped_column(String(320), default="")
+    contact: Mapped[str | None] = mapped_column(String(20))
+    address_line1: Mapped[str] = mapped_column(String(255), default="")
+    address_line2: Mapped[str] = mapped_column(String(255), default="")
+    address_city: Mapped[str] = mapped_column(String(100), default="")
+    address_state: Mapped[str] = mapped_column(String(100), default="")
+    address_postal_code: Mapped[str] = mapped_column(String(20), default="")
+    address_country: Mapped[str] = mapped_column(String(2), default="")
+    timezone: Mapped[str] = mapped_column(String(64), default="UTC")
+    """IANA name; read when a subscription is created, never after."""
+    billing_currency: Mapped[str | None] = mapped_column(String(3))
+    """The currency the customer prefers to be shown; it forbids no other."""
+    tax_treatment: Mapped[TaxTreatment] = mapped_column(words(TaxTreatment), default=TaxTreatment.TAXABLE)
+    contact_persons: Mapped[list[Any]] = mapped_column(default=list)
+    meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
+
+    __table_args__ = (
+        # one published customer per external id; also answers look-ups by external id
+        Index(
+            "uq_customers_external_id",
+            "environment_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("status = 'published'"),
+        ),
+        # lists: newest first; the id breaks ties
+        Index("ix_customers_newest", "environment_id", "status", "created_at", "id"),
+        # search by address; duplicates are legal
+        Index("ix_customers_email", "environment_id", "email"),
+        lower_case("billing_currency"),
+        CheckConstraint("external_id <> '' AND name <> ''", name="named"),
+    )
+
+
+class IntegrationMapping(Scoped, Tracked, Base):
+    """An entity of ours and its mirror image at a provider."""
+
+    __tablename__ = "integration_mappings"
+    label = "Integration mapping"
+
+    entity_type: Mapped[IntegrationEntityType] = mapped_column(words(IntegrationEntityType))
+    entity_id: Mapped[str] = mapped_column(String(255))
+    provider_type: Mapped[str] = mapped_column(String(50))
+    provider_entity_id: Mapped[str] = mapped_column(String(255))
+    meta: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+
+    __table_args__ = (
+        # an entity has one image per provider; also answers "the images of these entities"
+        Index(
+            "uq_integration_mappings_entity",
+            "environment_id",
+            "entity_type",
+            "entity_id",
+            "provider_type",
+            unique=True,
+            postgresql_where=text("status = 'published'"),
+        ),
+        # an incoming webhook asks whose image a provider's id is
+        Index("ix_integration_mappings_image", "environment_id", "provider_type", "provider_entity_id"),
+        # lists: newest first
+        Index("ix_integration_mappings_newest", "environment_id", "status", "created_at", "id"),
+    )
