@@ -45,10 +45,9 @@ class TimeOfDayBucket:
         """Whether an aware instant lies in the bucket."""
         utc = instant.astimezone(UTC)
         minute = utc.hour * 60 + utc.minute
-        start = self.start_minute % MINUTES_PER_DAY  # 24:00 as a start is the next midnight
-        if start < self.end_minute:
-            return start <= minute < self.end_minute
-        return minute >= start or minute < self.end_minute
+        if self.start_minute < self.end_minute:
+            return self.start_minute <= minute < self.end_minute
+        return minute >= self.start_minute or minute < self.end_minute
 
 
 @dataclass(frozen=True, slots=True)

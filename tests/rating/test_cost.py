@@ -155,6 +155,11 @@ def test_tiers_without_an_open_end_go_on_at_the_last_one():
     assert explain(RatedPrice.tiered(SLAB, bounded), D(250)).parts[-1].up_to is None
 
 
+def test_a_price_without_tiers_selects_none():
+    assert explain(RatedPrice.flat(D(1)), D(3)).selected_tier == -1
+    assert explain(RatedPrice.package(D(1), 2), D(3)).selected_tier == -1
+
+
 def test_tiers_may_come_in_any_order():
     assert RatedPrice.tiered(SLAB, A[::-1]).tiers == A
 
