@@ -2,8 +2,8 @@
 
 Brings a throw-away PostgreSQL to the latest revision, compares it with that package's tables and prints the body of
 an `upgrade()`. A revision that is not released yet may be drafted again with `--rewrite 0004_invoices.py`: its body
-is emptied, compared and filled anew. Read the draft; what is not a table (a trigger, a function) is written by hand
-in a revision of its own.
+is emptied and filled anew. Read the draft; what is not a table (a trigger, a function) is written by hand in a
+revision of its own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ from pathlib import Path
 from typing import Annotated
 
 import cyclopts
-from alembic import command
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.operations import ops
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
 
 import farthing
 from farthing.storage.embedded import EmbeddedPostgres
-from farthing.storage.migrations import configuration, upgrade
+from farthing.storage.migrations import upgrade
+from farthing.storage.postgres import dialect_url
+from farthing.storage.scope import row_level_security
+from farthing.storage.tables import Base, owner_column, package_of
 
 _VERSIONS = Path(__file__).parent / "versions"
 _BODY = re.compile(r"def upgrade\(\) -> None:\n.*", re.DOTALL)
@@ -35,20 +41,37 @@ def draft(package: str, rewrite: Annotated[str | None, cyclopts.Parameter(help="
         path = _VERSIONS / rewrite
         path.write_text(_BODY.sub("def upgrade() -> None:\n    pass\n", path.read_text()))
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder) / "data", {"fsync": "off"}) as server:
-        upgrade(server.url())
-        config = configuration(server.url())
-        config.attributes["package"] = f"farthing.{package}"
-        script = command.revision(config, message="draft", autogenerate=True, rev_id="draft")
-    assert script is not None
-    assert not isinstance(script, list)
-    made = Path(script.path)  # type: ignore[union-attr]  # one revision was asked for
-    body = _BODY.search(made.read_text())
-    made.unlink()
-    assert body is not None
+        # a rewritten revision is drafted where it stands; what comes after it may need its tables
+        upgrade(server.url(), rewrite.split("_")[0] if rewrite else "head")
+        body = "def upgrade() -> None:\n" + _difference(server.url(), f"farthing.{package}")
     if rewrite is None:
-        print(body[0])
+        print(body)  # noqa: T201 (a developer's command)
     else:
-        path.write_text(_BODY.sub(lambda _: body[0], path.read_text()))
+        path.write_text(_BODY.sub(lambda _: body, path.read_text()))
+
+
+def _difference(url: str, package: str) -> str:
+    def ours(_object: object, name: str | None, kind: str, _reflected: bool, _compared: object) -> bool:
+        return kind != "table" or package_of(name or "").startswith(package)
+
+    engine = create_engine(dialect_url(url))
+    try:
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
+            upgrade_ops = produce_migrations(context, Base.metadata).upgrade_ops
+            assert upgrade_ops is not None
+            upgrade_ops.ops = [step for op in upgrade_ops.ops for step in (op, *_security(op))]
+            return "    " + render_python_code(upgrade_ops, migration_context=context).replace("\n", "\n    ") + "\n"
+    finally:
+        engine.dispose()
+
+
+def _security(op: ops.MigrateOperation) -> list[ops.MigrateOperation]:
+    """Row-level security behind every table that a draft creates."""
+    if not isinstance(op, ops.CreateTableOp):
+        return []
+    by = owner_column(op.table_name)
+    return [ops.ExecuteSQLOp(statement) for statement in (row_level_security(op.table_name, by) if by else ())]
 
 
 if __name__ == "__main__":

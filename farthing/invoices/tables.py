@@ -1,0 +1,385 @@
+"""Tables of invoices. What the database can promise is promised here; code does not check it again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, PrimaryKeyConstraint, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from farthing.core.enums import PriceType
+from farthing.invoices.standing import (
+    COUNTED,
+    UNPAID,
+    BillingReason,
+    InvoiceStatus,
+    InvoiceType,
+    PaymentStatus,
+)
+from farthing.storage.tables import Base, Quantity, Scoped, Tracked, lower_case, words
+
+_ZERO = Decimal(0)
+
+
+class Invoice(Scoped, Tracked, Base):
+    """One invoice; all amounts in its currency's major unit.
+
+    `customer_id` is who pays; `subscription_customer_id` who owns the subscription billed, when there is one.
+    """
+
+    __tablename__ = "invoices"
+    label = "Invoice"
+
+    customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
+    subscription_id: Mapped[str | None] = mapped_column(String(50))
+    subscription_customer_id: Mapped[str | None] = mapped_column(String(50))
+    owner_id: Mapped[str] = mapped_column(
+        String(50), Computed("coalesce(subscription_customer_id, customer_id)", persisted=True)
+    )
+    """Who incurred the charges; the payer when no subscription is billed."""
+    currency: Mapped[str] = mapped_column(String(3))
+    invoice_type: Mapped[InvoiceType] = mapped_column(words(InvoiceType))
+    invoice_status: Mapped[InvoiceStatus] = mapped_column(words(InvoiceStatus), default=InvoiceStatus.DRAFT)
+    payment_status: Mapped[PaymentStatus] = mapped_column(words(PaymentStatus), default=PaymentStatus.PENDING)
+    billing_reason: Mapped[BillingReason | None] = mapped_column(words(BillingReason))
+
+    subtotal: Mapped[Decimal] = mapped_column(default=_ZERO)
+    total_discount: Mapped[Decimal] = mapped_column(default=_ZERO)
+    total_prepaid_credits_applied: Mapped[Decimal] = mapped_column(default=_ZERO)
+    total_tax: Mapped[Decimal] = mapped_column(default=_ZERO)
+    total: Mapped[Decimal] = mapped_column(default=_ZERO)
+    adjustment_amount: Mapped[Decimal] = mapped_column(default=_ZERO)
+    amount_due: Mapped[Decimal] = mapped_column(default=_ZERO)
+    amount_paid: Mapped[Decimal] = mapped_column(default=_ZERO)
+    amount_remaining: Mapped[Decimal] = mapped_column(default=_ZERO)
+    refunded_amount: Mapped[Decimal] = mapped_column(default=_ZERO)
+    net_total: Mapped[Decimal] = mapped_column(default=_ZERO)
+    """Sum of what each published line still stands for after discounts and credits."""
+    net_usage: Mapped[Decimal] = mapped_column(default=_ZERO)
+    """The part of `net_total` on usage lines."""
+    usage_remaining: Mapped[Decimal] = mapped_column(default=_ZERO)
+    """The part of `amount_remaining` that is usage: its share of the net, rounded once."""
+
+    invoice_number: Mapped[str | None] = mapped_column(String(100))
+    idempotency_key: Mapped[str | None] = mapped_column(String(100))
+    derived_key: Mapped[bool] = mapped_column(default=False)
+    """Whether billing derived the key from the period, rather than a caller choosing it."""
+    billing_sequence: Mapped[int | None]
+    description: Mapped[str] = mapped_column(Text, default="")
+    due_date: Mapped[datetime | None]
+    issue_date: Mapped[datetime | None]
+    paid_at: Mapped[datetime | None]
+    voided_at: Mapped[datetime | None]
+    finalized_at: Mapped[datetime | None]
+    last_computed_at: Mapped[datetime | None]
+    period_start: Mapped[datetime | None]
+    period_end: Mapped[datetime | None]
+    billing_period: Mapped[str | None] = mapped_column(String(20))
+    invoice_pdf_url: Mapped[str | None] = mapped_column(Text)
+    recalculated_invoice_id: Mapped[str | None] = mapped_column(String(50))
+    source_type: Mapped[str | None] = mapped_column(String(20))
+    meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
+    version: Mapped[int] = mapped_column(default=1)
+    is_manually_edited: Mapped[bool] = mapped_column(default=False)
+    latest_attempt_failed: Mapped[bool] = mapped_column(default=False)
+    """Whether the last payment attempt, or a manual mark, failed; it decides FAILED against PENDING."""
+    overdue_notified_at: Mapped[datetime | None]
+    """When the overdue event of the present due date was told; cleared when the due date moves."""
+
+    __table_args__ = (
+        CheckConstraint(
+            "subtotal >= 0 AND total_discount >= 0 AND total_prepaid_credits_applied >= 0 AND total_tax >= 0 "
+            "AND total >= 0 AND adjustment_amount >= 0 AND amount_due >= 0 AND amount_paid >= 0 "
+            "AND amount_remaining >= 0 AND refunded_amount >= 0",
+            name="amounts_not_negative",
+        ),
+        CheckConstraint("amount_remaining <= amount_due", name="remaining_within_due"),
+        CheckConstraint("usage_remaining BETWEEN 0 AND amount_remaining", name="usage_within_remaining"),
+        CheckConstraint("(invoice_status = 'FINALIZED') <= (invoice_number IS NOT NULL)", name="finalized_has_number"),
+        CheckConstraint("(invoice_status = 'FINALIZED') <= (finalized_at IS NOT NULL)", name="finalized_has_time"),
+        lower_case(),
+        Index(
+            "uq_invoices_number",
+            "environment_id",
+            "invoice_number",
+            unique=True,
+            postgresql_where=text("invoice_number IS NOT NULL AND status = 'published'"),
+        ),
+        # a voided invoice frees its key
+        Index(
+            "uq_invoices_idempotency_key",
+            "environment_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text(
+                "idempotency_key IS NOT NULL AND status = 'published' AND invoice_status <> 'VOIDED'"
+            ),
+        ),
+        # one invoice per subscription, period and reason; the billing run relies on the conflict
+        Index(
+            "uq_invoices_period",
+            "environment_id",
+            "subscription_id",
+            "period_start",
+            "period_end",
+            "billing_reason",
+            unique=True,
+            postgresql_where=text(
+                "status = 'published' AND invoice_status <> 'VOIDED' AND invoice_type = 'SUBSCRIPTION' AND derived_key"
+            ),
+        ),
+        # what a customer owes: only its unpaid invoices are ever read, however many are paid
+        Index(
+            "ix_invoices_unpaid_payer",
+            "environment_id",
+            "customer_id",
+            postgresql_where=text(UNPAID),
+            postgresql_include=["owner_id", "currency", "amount_remaining", "usage_remaining", "due_date"],
+        ),
+        Index(
+            "ix_invoices_unpaid_owner",
+            "environment_id",
+            "owner_id",
+            postgresql_where=text(UNPAID),
+            postgresql_include=["customer_id", "currency", "amount_remaining", "usage_remaining", "due_date"],
+        ),
+        # the currency of the newest claim, and a customer's invoices newest first
+        Index(
+            "ix_invoices_latest_payer",
+            "environment_id",
+            "customer_id",
+            "finalized_at",
+            "id",
+            postgresql_where=text(COUNTED),
+        ),
+        Index(
+            "ix_invoices_latest_owner",
+            "environment_id",
+            "owner_id",
+            "finalized_at",
+            "id",
+            postgresql_where=text(COUNTED),
+        ),
+        # the overdue scan takes those that nobody was told of
+        Index(
+            "ix_invoices_overdue",
+            "environment_id",
+            "due_date",
+            postgresql_where=text(f"{UNPAID} AND due_date IS NOT NULL AND overdue_notified_at IS NULL"),
+        ),
+        # drafts whose time to be finalized may have come
+        Index(
+            "ix_invoices_drafts",
+            "environment_id",
+            "last_computed_at",
+            postgresql_where=text("invoice_status = 'DRAFT' AND status = 'published'"),
+        ),
+        # lists: newest first, all or of one customer or subscription
+        Index("ix_invoices_created", "environment_id", "created_at", "id"),
+        Index("ix_invoices_customer", "environment_id", "customer_id", "created_at", "id"),
+        Index(
+            "ix_invoices_subscription",
+            "environment_id",
+            "subscription_id",
+            "created_at",
+            postgresql_where=text("subscription_id IS NOT NULL"),
+        ),
+    )
+
+
+class InvoiceLineItem(Scoped, Tracked, Base):
+    """One charge; `amount` is gross and rounded to the currency. Only published lines count."""
+
+    __tablename__ = "invoice_line_items"
+    label = "Invoice line item"
+
+    invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))
+    customer_id: Mapped[str] = mapped_column(String(50))
+    subscription_id: Mapped[str | None] = mapped_column(String(50))
+    subscription_line_item_id: Mapped[str | None] = mapped_column(String(50))
+    entity_id: Mapped[str | None] = mapped_column(String(50))
+    entity_type: Mapped[str | None] = mapped_column(String(20))
+    plan_display_name: Mapped[str | None] = mapped_column(Text)
+    display_name: Mapped[str | None] = mapped_column(Text)
+    price_id: Mapped[str | None] = mapped_column(String(50))
+    price_type: Mapped[PriceType | None] = mapped_column(words(PriceType))
+    feature_id: Mapped[str | None] = mapped_column(String(50))
+    meter_id: Mapped[str | None] = mapped_column(String(50))
+    meter_display_name: Mapped[str | None] = mapped_column(Text)
+    price_unit_id: Mapped[str | None] = mapped_column(String(50))
+    price_unit: Mapped[str | None] = mapped_column(String(20))
+    price_unit_amount: Mapped[Decimal | None]
+    currency: Mapped[str] = mapped_column(String(3))
+    amount: Mapped[Decimal]
+    quantity: Mapped[Decimal] = mapped_column(Quantity)
+    raw_usage: Mapped[Decimal | None] = mapped_column(Quantity)
+    """Usage before allowances, exactly as metered; late usage is measured against it."""
+    adjusted_entitlement_quantity: Mapped[Decimal | None] = mapped_column(Quantity)
+    line_item_discount: Mapped[Decimal] = mapped_column(default=_ZERO)
+    invoice_level_discount: Mapped[Decimal] = mapped_column(default=_ZERO)
+    prepaid_credits_applied: Mapped[Decimal] = mapped_column(default=_ZERO)
+    period_start: Mapped[datetime | None]
+    period_end: Mapped[datetime | None]
+    parent_line_item_id: Mapped[str | None] = mapped_column(String(50))
+    """The line this one replaced."""
+    commitment_info: Mapped[dict[str, Any] | None]
+    rating: Mapped[dict[str, Any] | None]
+    """How the amount came about: the price and tiers it was rated with, as text decimals."""
+    meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
+    position: Mapped[int] = mapped_column(default=0)
+    """Order on the invoice; ties of a distribution go to the earlier line."""
+
+    __table_args__ = (
+        CheckConstraint("amount >= 0 AND quantity >= 0", name="amounts_not_negative"),
+        CheckConstraint(
+            "line_item_discount >= 0 AND invoice_level_discount >= 0 AND prepaid_credits_applied >= 0 "
+            "AND line_item_discount + invoice_level_discount + prepaid_credits_applied <= amount",
+            name="reductions_within_amount",
+        ),
+        lower_case(),
+        Index("ix_invoice_line_items_invoice", "environment_id", "invoice_id", "position", "id"),
+        # what a subscription's charge was already invoiced for
+        Index(
+            "ix_invoice_line_items_subscription_line",
+            "environment_id",
+            "subscription_line_item_id",
+            "period_start",
+            postgresql_where=text("subscription_line_item_id IS NOT NULL AND status = 'published'"),
+        ),
+    )
+
+
+class CouponApplication(Scoped, Tracked, Base):
+    """A discount that was taken: by which coupon, on which line or on the invoice, from what to what."""
+
+    __tablename__ = "coupon_applications"
+    label = "Coupon application"
+
+    invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))
+    invoice_line_item_id: Mapped[str | None] = mapped_column(String(50))
+    subscription_id: Mapped[str | None] = mapped_column(String(50))
+    coupon_id: Mapped[str] = mapped_column(String(50))
+    coupon_association_id: Mapped[str | None] = mapped_column(String(50))
+    applied_at: Mapped[datetime]
+    currency: Mapped[str] = mapped_column(String(3))
+    discount_type: Mapped[str] = mapped_column(String(20))
+    discount_percentage: Mapped[Decimal | None]
+    original_price: Mapped[Decimal]
+    discounted_amount: Mapped[Decimal]
+    final_price: Mapped[Decimal]
+    coupon_snapshot: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
+
+    __table_args__ = (
+        CheckConstraint("discounted_amount >= 0", name="amount_not_negative"),
+        Index("ix_coupon_applications_invoice", "environment_id", "invoice_id"),
+    )
+
+
+class TaxApplied(Scoped, Tracked, Base):
+    """A tax that was charged on an invoice, at one rate."""
+
+    __tablename__ = "taxes_applied"
+    label = "Tax applied"
+
+    entity_type: Mapped[str] = mapped_column(String(20), default="invoice")
+    entity_id: Mapped[str] = mapped_column(String(50))
+    tax_rate_id: Mapped[str] = mapped_column(String(50))
+    tax_association_id: Mapped[str | None] = mapped_column(String(50))
+    taxable_amount: Mapped[Decimal]
+    tax_amount: Mapped[Decimal]
+    currency: Mapped[str] = mapped_column(String(3))
+    applied_at: Mapped[datetime]
+    idempotency_key: Mapped[str | None] = mapped_column(String(100))
+    rate_snapshot: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Name, code, type and figure of the rate as charged, for the document."""
+    meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
+
+    __table_args__ = (
+        # a rate is charged once on an entity; a new computation replaces it
+        Index(
+            "uq_taxes_applied_rate",
+            "environment_id",
+            "entity_id",
+            "tax_rate_id",
+            unique=True,
+            postgresql_where=text("status = 'published'"),
+        ),
+    )
+
+
+class SettlementKind(StrEnum):
+    PAYMENT = "payment"
+    MANUAL = "manual"
+    AUTO_COMPLETE = "auto_complete"
+
+
+class Settlement(Scoped, Base):
+    """Money that counts as paid on an invoice; `amount_paid` is the sum of these, always derived again."""
+
+    __tablename__ = "invoice_settlements"
+    label = "Invoice settlement"
+
+    invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))
+    kind: Mapped[SettlementKind] = mapped_column(words(SettlementKind))
+    payment_id: Mapped[str | None] = mapped_column(String(50))
+    amount: Mapped[Decimal]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("amount >= 0", name="amount_not_negative"),
+        CheckConstraint("(kind = 'payment') = (payment_id IS NOT NULL)", name="payment_named"),
+        # a payment settles its invoice once, whoever reports it
+        Index(
+            "uq_invoice_settlements_payment",
+            "environment_id",
+            "invoice_id",
+            "payment_id",
+            unique=True,
+            postgresql_where=text("kind = 'payment'"),
+        ),
+        # there is at most one manual mark
+        Index(
+            "uq_invoice_settlements_other",
+            "environment_id",
+            "invoice_id",
+            unique=True,
+            postgresql_where=text("kind <> 'payment'"),
+        ),
+    )
+
+
+class InvoiceSequence(Scoped, Base):
+    """The last number given out in one bucket of dates; `id` is the bucket within its environment."""
+
+    __tablename__ = "invoice_sequences"
+    label = "Invoice sequence"
+
+    id: Mapped[str] = mapped_column(String(20))
+    environment_id: Mapped[str] = mapped_column(String(50))
+    last_value: Mapped[int]
+
+    __table_args__ = (PrimaryKeyConstraint("environment_id", "id"),)
+
+
+class InvoiceTotal(Scoped, Base):
+    """How many invoices a customer was issued in a currency and what they came to; kept by triggers on invoices.
+
+    `relation` is how the customer stands to them: `self` (owner and payer), `payer` (of another's), `owner` (paid by
+    another). Each counted invoice is in one `self` row, or in one `payer` and one `owner` row.
+    """
+
+    __tablename__ = "invoice_totals"
+    label = "Invoice total"
+
+    id: Mapped[str] = mapped_column("customer_id", String(50))
+    environment_id: Mapped[str] = mapped_column(String(50))
+    currency: Mapped[str] = mapped_column(String(3))
+    relation: Mapped[str] = mapped_column(String(5))
+    invoice_count: Mapped[int]
+    revenue: Mapped[Decimal]
+
+    __table_args__ = (PrimaryKeyConstraint("environment_id", "customer_id", "currency", "relation"),)
