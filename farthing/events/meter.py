@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from farthing.calendar.windows import WindowSize
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import checked
 from farthing.events.expression import InvalidExpression
@@ -26,21 +27,6 @@ class AggregationType(StrEnum):
     SUM_WITH_MULTIPLIER = "SUM_WITH_MULTIPLIER"
     MAX = "MAX"
     WEIGHTED_SUM = "WEIGHTED_SUM"
-
-
-class WindowSize(StrEnum):
-    """Length of a bucket or of a point in a series. Closed; the values are the wire's."""
-
-    MINUTE = "MINUTE"
-    FIFTEEN_MINUTES = "15MIN"
-    THIRTY_MINUTES = "30MIN"
-    HOUR = "HOUR"
-    THREE_HOURS = "3HOUR"
-    SIX_HOURS = "6HOUR"
-    TWELVE_HOURS = "12HOUR"
-    DAY = "DAY"
-    WEEK = "WEEK"
-    MONTH = "MONTH"
 
 
 class ResetUsage(StrEnum):

@@ -121,7 +121,9 @@ def _stored(number: Decimal) -> Measured:
     exponent = number.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -FRACTION_DIGITS:
         number = _UNROUNDED.quantize(number, _UNIT)
-    if number and number.adjusted() >= INTEGER_DIGITS:
+    if not number:
+        return _NOTHING  # a zero of either sign
+    if number.adjusted() >= INTEGER_DIGITS:
         return _FLAGGED[QuantityError.OUT_OF_RANGE]
     return Measured(number)
 
