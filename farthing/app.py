@@ -26,12 +26,14 @@ from farthing.api.work import work_of
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.identity.authentication import HeaderAuthenticator
+from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     # one line per controller, in the order of the floors
+    CustomerInvoiceSummaries,
 )
 """Everything under /v1."""
 

@@ -16,7 +16,11 @@ def configure(settings: Settings) -> None:
     """Set up structlog and the standard library's logging once per process, on standard error."""
     level = getattr(logging, settings.log_level.upper())
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(_json)
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer(_json)
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

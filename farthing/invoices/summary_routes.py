@@ -1,0 +1,35 @@
+"""What a customer owes, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Controller, Request, get
+
+from farthing.api.guards import needs
+from farthing.api.work import work_of
+from farthing.core.clock import Clock
+from farthing.invoices.aging import CustomerAging, age
+from farthing.invoices.summary import CustomerMultiCurrencyInvoiceSummary, SummaryScope, summarise
+
+
+class CustomerInvoiceSummaries(Controller):
+    """The summary and the ageing of one customer's invoices."""
+
+    path = "/customers"
+    tags = ["Invoices"]
+    guards = [needs("invoice", "read")]
+
+    @get("/{id:str}/invoices/summary", operation_id="getCustomerInvoiceSummary")
+    async def summary(
+        self, id: str, request: Request[Any, Any, Any], clock: Clock, scope: SummaryScope = SummaryScope.ALL
+    ) -> CustomerMultiCurrencyInvoiceSummary:
+        """What the customer was billed, owes, owes late, and how much of that is usage, per currency."""
+        work = work_of(request)
+        return await summarise(work.database, work.scope, id, clock.now(), scope)
+
+    @get("/{id:str}/invoices/aging", operation_id="getCustomerInvoiceAging")
+    async def aging(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> CustomerAging:
+        """What the customer is asked to pay, by days past due, per currency."""
+        work = work_of(request)
+        return await age(work.database, work.scope, id, clock.now())
