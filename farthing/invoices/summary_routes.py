@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Controller, Request, get
+from litestar.params import Parameter
 
 from farthing.api.guards import needs
 from farthing.api.work import work_of
@@ -22,11 +23,15 @@ class CustomerInvoiceSummaries(Controller):
 
     @get("/{id:str}/invoices/summary", operation_id="getCustomerInvoiceSummary")
     async def summary(
-        self, id: str, request: Request[Any, Any, Any], clock: Clock, scope: SummaryScope = SummaryScope.ALL
+        self,
+        id: str,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        which: Annotated[SummaryScope, Parameter(query="scope")] = SummaryScope.ALL,
     ) -> CustomerMultiCurrencyInvoiceSummary:
         """What the customer was billed, owes, owes late, and how much of that is usage, per currency."""
         work = work_of(request)
-        return await summarise(work.database, work.scope, id, clock.now(), scope)
+        return await summarise(work.database, work.scope, id, clock.now(), which)
 
     @get("/{id:str}/invoices/aging", operation_id="getCustomerInvoiceAging")
     async def aging(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> CustomerAging:
