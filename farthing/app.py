@@ -22,9 +22,11 @@ from farthing.api.errors import answer
 from farthing.api.metrics import metrics_page
 from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
+from farthing.api.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
+from farthing.customers.routes import Customers
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.settings import Settings
@@ -33,6 +35,7 @@ from farthing.storage.postgres import Database
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     # one line per controller, in the order of the floors
+    Customers,
     CustomerInvoiceSummaries,
 )
 """Everything under /v1."""
@@ -95,6 +98,7 @@ def _litestar(state: State, lifespan: Sequence[Any]) -> Litestar:
             openapi,
             metrics_page,
         ],
+        middleware=[slashes_restored],
         dto=JsonBody,
         return_dto=None,
         dependencies={
@@ -139,4 +143,4 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             await notices.stop()
 
     app = _litestar(state, [lifespan])
-    return Edge(app, database, settings.origins, access_log=settings.access_log)
+    return Edge(slashes_kept(app), database, settings.origins, access_log=settings.access_log)

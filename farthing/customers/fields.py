@@ -1,0 +1,86 @@
+"""What the fields of a customer must look like; each check returns the stored form or refuses, naming the field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from farthing.calendar.zones import zone
+from farthing.core.errors import ValidationFailed
+from farthing.core.wire import BadField, checked_metadata
+
+DEFAULT_TIMEZONE = "UTC"
+LONGEST_EMAIL = 254
+
+_LOCAL_PART = re.compile(r"[^\s@\"(),:;<>\[\]\\.]+(\.[^\s@\"(),:;<>\[\]\\.]+)*")
+_DOMAIN_LABEL = re.compile(r"[^\W_]([\w-]{0,61}[^\W_])?")
+_LOCAL_PART_LENGTH = 64
+
+
+def email_address(field: str, text: str) -> str:
+    """An address that mail could be sent to, or "" for none. Raises BadField."""
+    if text == "":
+        return text
+    local, at, domain = text.rpartition("@")
+    labels = domain.split(".")
+    plausible = (
+        at
+        and len(text) <= LONGEST_EMAIL
+        and len(local) <= _LOCAL_PART_LENGTH
+        and _LOCAL_PART.fullmatch(local)
+        and len(labels) > 1
+        and all(_DOMAIN_LABEL.fullmatch(label) for label in labels)
+    )
+    if not plausible:
+        raise BadField(field, "must be an email address such as ada@example.com")
+    return text
+
+
+def country(field: str, code: str) -> str:
+    """An officially assigned ISO 3166-1 alpha-2 code in upper case, or "" for none. Raises BadField."""
+    if code and code not in _countries():
+        raise BadField(field, "must be a two-letter ISO 3166-1 country code in upper case, such as DE")
+    return code
+
+
+@cache
+def _countries() -> frozenset[str]:
+    # part of the pinned time zone package, and kept up to date with it
+    table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text("utf-8")
+    return frozenset(line.split("\t")[0] for line in table.splitlines() if line and not line.startswith("#"))
+
+
+def timezone(field: str, name: str) -> str:
+    """An IANA time zone name; "" is UTC. Raises BadField."""
+    try:
+        zone(name, field)
+    except ValidationFailed as error:
+        raise BadField(field, error.details[field]) from error
+    return name or DEFAULT_TIMEZONE
+
+
+_GSTIN = re.compile(r"[0-9]{2}[A-Z]{5}[0-9]{4}[A-Z][A-Z0-9]Z[A-Z0-9]")
+_PAN = re.compile(r"[A-Z]{5}[0-9]{4}[A-Z]")
+_HSN_SAC = re.compile(r"[0-9]{4}|[0-9]{6}|[0-9]{8}")
+_PAN_IN_GSTIN = slice(2, 12)
+
+
+def metadata(entries: Mapping[str, str] | None) -> dict[str, str]:
+    """Metadata within its limits, whose tax numbers, if any, are well-formed; None is empty. Raises ValidationFailed.
+
+    Tax numbers are checked trimmed and in upper case, and stored as given. Rule: conventions, "metadata".
+    """
+    checked = checked_metadata(entries)
+    gstin, pan = (checked.get(key, "").strip().upper() for key in ("gstin", "pan"))
+    if gstin and not _GSTIN.fullmatch(gstin):
+        raise ValidationFailed.of("metadata.gstin", "must be a GSTIN of 15 characters such as 27AAPFU0939F1ZV")
+    if pan and not _PAN.fullmatch(pan):
+        raise ValidationFailed.of("metadata.pan", "must be a PAN of 10 characters such as AAPFU0939F")
+    if gstin and pan and gstin[_PAN_IN_GSTIN] != pan:
+        raise ValidationFailed.of("metadata.pan", "must equal characters 3 to 12 of gstin")
+    hsn_sac = checked.get("hsn_sac", "")
+    if hsn_sac and not _HSN_SAC.fullmatch(hsn_sac):
+        raise ValidationFailed.of("metadata.hsn_sac", "must be 4, 6 or 8 digits")
+    return checked

@@ -1,0 +1,212 @@
+"""How a customer comes to be, changes and is archived. Each change locks the row first and tells what happened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists, InvalidOperation, NotFound, ValidationFailed
+from farthing.core.ids import Kind, new_id, new_ulid
+from farthing.core.wire import METADATA_VALUE_LENGTH
+from farthing.customers import fields
+from farthing.customers.deletion import nothing_forbids
+from farthing.customers.lookup import by_external_id
+from farthing.customers.mappings import map_customer
+from farthing.customers.schemas import (
+    CreateCustomerRequest,
+    CustomerContactPerson,
+    CustomerFields,
+    UpdateCustomerRequest,
+)
+from farthing.customers.tables import Customer, TaxTreatment
+from farthing.storage.outbox import tell
+from farthing.storage.rows import locked, violated
+
+FORMER_IDS = "old_external_ids"
+"""The metadata key that remembers former external ids, comma-separated, oldest first."""
+
+Joined = Callable[[AsyncSession, Customer, CreateCustomerRequest], Awaitable[None]]
+"""Given a customer just inserted and what was asked; part of the same transaction, so raising undoes the creation."""
+
+tax_linking: list[Joined] = []
+"""How tax associations are linked to a new customer. The catalogue, which owns tax rates, appends to it."""
+
+
+async def create(session: AsyncSession, request: CreateCustomerRequest, *, strict_ids: bool) -> Customer:
+    """Insert a customer, link its taxes and mappings, tell. Raises ValidationFailed, AlreadyExists.
+
+    `strict_ids` refuses external ids that are awkward in a URL.
+    """
+    if strict_ids:
+        _demand_plain(request.external_id)
+    customer = Customer(
+        id=new_id(Kind.CUSTOMER),
+        external_id=request.external_id,
+        name=request.name,
+        timezone=fields.DEFAULT_TIMEZONE,
+        tax_treatment=TaxTreatment.TAXABLE,
+        contact_persons=[],
+        meta={},
+    )
+    _apply(customer, request)
+    async with _refusing_duplicates(session, request.external_id):
+        session.add(customer)
+    await map_customer(session, customer, request.integration_entity_mapping or ())
+    await _link_taxes(session, customer, request)
+    await _tell(session, "customer.created", customer)
+    return customer
+
+
+async def _link_taxes(session: AsyncSession, customer: Customer, request: CreateCustomerRequest) -> None:
+    for link in tax_linking:
+        await link(session, customer, request)
+    if request.tax_rate_overrides and not tax_linking:
+        # nobody here knows any tax rate; to drop what was asked would undercharge in silence
+        code = request.tax_rate_overrides[0].tax_rate_code
+        raise ValidationFailed.of("tax_rate_overrides", f"there is no tax rate with the code '{code}'")
+
+
+async def update(
+    session: AsyncSession,
+    request: UpdateCustomerRequest,
+    *,
+    customer_id: str | None = None,
+    external_id: str | None = None,
+    strict_ids: bool,
+) -> Customer:
+    """Change what `request` names, of the customer with this id or this external id, or both if they agree.
+
+    Tells only if something changed. Raises NotFound, ValidationFailed, AlreadyExists, and InvalidOperation for an
+    archived customer.
+    """
+    customer = await _identified(session, customer_id or None, external_id or None)
+    if customer.status is not Status.PUBLISHED:
+        raise InvalidOperation(
+            "An archived customer cannot be changed", {"customer_id": customer.id, "status": customer.status.value}
+        )
+    wanted = request.external_id or customer.external_id
+    if strict_ids and wanted != customer.external_id:
+        _demand_plain(wanted)
+    async with _refusing_duplicates(session, wanted):
+        former = customer.external_id
+        _apply(customer, request)
+        if wanted != former:
+            customer.external_id = wanted
+            customer.meta = {**customer.meta, FORMER_IDS: _remembered(customer.meta.get(FORMER_IDS, ""), former)}
+        if request.name is not None:
+            customer.name = request.name
+        changed = session.is_modified(customer)
+    await map_customer(session, customer, request.integration_entity_mapping or ())
+    if changed:
+        await _tell(session, "customer.updated", customer)
+    return customer
+
+
+async def _identified(session: AsyncSession, customer_id: str | None, external_id: str | None) -> Customer:
+    if external_id is not None:
+        customer = await by_external_id(session, external_id, lock=True)
+        if customer_id not in {None, customer.id}:
+            raise ValidationFailed(
+                "Request validation failed", {"id": "and external_customer_id must name the same customer"}
+            )
+        return customer
+    if customer_id is None:
+        raise ValidationFailed("Request validation failed", {"id": "or external_customer_id is required"})
+    return await locked(session, Customer, customer_id)
+
+
+async def archive(session: AsyncSession, customer_id: str, *, require_settled: bool) -> None:
+    """Archive a published customer unless something forbids it; its external id is free again. Tells.
+
+    Raises NotFound, also for a customer already archived, and InvalidOperation naming the first obstacle.
+    """
+    try:
+        customer = await locked(session, Customer, customer_id)
+    except NotFound as error:
+        raise _gone(customer_id) from error
+    if customer.status is not Status.PUBLISHED:
+        raise _gone(customer_id)
+    await nothing_forbids(session, customer.id, require_settled=require_settled)
+    customer.status = Status.ARCHIVED
+    await session.flush()
+    await _tell(session, "customer.deleted", customer)
+
+
+def _gone(customer_id: str) -> NotFound:
+    return NotFound("Customer does not exist", {"customer_id": customer_id})
+
+
+_NAMED_ALIKE = (
+    "email",
+    "address_line1",
+    "address_line2",
+    "address_city",
+    "address_state",
+    "address_postal_code",
+    "address_country",
+    "timezone",
+    "tax_treatment",
+)
+_EMPTY_CLEARS = ("contact", "billing_currency")
+
+
+def _apply(customer: Customer, request: CustomerFields) -> None:
+    """Copy what creation and update have in common; None leaves the customer as it is."""
+    for name in _NAMED_ALIKE:
+        value = getattr(request, name)
+        if value is not None:
+            setattr(customer, name, value)
+    for name in _EMPTY_CLEARS:
+        value = getattr(request, name)
+        if value is not None:
+            setattr(customer, name, value or None)
+    if request.metadata is not None:
+        customer.meta = request.metadata
+    if request.contact_persons is not None:
+        customer.contact_persons = [_person(given) for given in request.contact_persons]
+
+
+def _person(given: CustomerContactPerson) -> dict[str, Any]:
+    """A contact person as stored: with an id, and without what was not said."""
+    said = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not None}
+    return {**said, "id": given.id or new_ulid(), "is_primary": bool(given.is_primary)}
+
+
+def _demand_plain(external_id: str) -> None:
+    if any(c == "%" or c.isspace() or not c.isprintable() for c in external_id):
+        raise ValidationFailed.of("external_id", "must not contain %, spaces or control characters")
+
+
+def _remembered(remembered: str, former: str) -> str:
+    """Former ids with one more at the end; the oldest are forgotten where a metadata value would grow too long."""
+    ids = [*filter(None, remembered.split(",")), former]
+    while len(",".join(ids)) > METADATA_VALUE_LENGTH and len(ids) > 1:
+        ids.pop(0)
+    return ",".join(ids)
+
+
+@asynccontextmanager
+async def _refusing_duplicates(session: AsyncSession, external_id: str) -> AsyncIterator[None]:
+    """Write what the block changed; a second published customer of one external id becomes AlreadyExists."""
+    try:
+        async with session.begin_nested():
+            yield
+    except IntegrityError as error:
+        if violated(error) != "uq_customers_external_id":
+            raise
+        raise AlreadyExists("A customer with this identifier already exists", {"external_id": external_id}) from error
+
+
+_TOLD = ("id", "external_id", "environment_id", *_NAMED_ALIKE[:-1], "name")
+
+
+async def _tell(session: AsyncSession, event_name: str, customer: Customer) -> None:
+    snapshot: dict[str, Any] = {name: getattr(customer, name) for name in _TOLD if getattr(customer, name) != ""}
+    snapshot["metadata"] = dict(customer.meta)
+    await tell(session, event_name, "customer", customer.id, {"customer": snapshot})

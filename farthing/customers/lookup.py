@@ -1,0 +1,89 @@
+"""Finding customers: by id, by what the tenant calls them, and by search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.lists import select_page
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation, NotFound
+from farthing.customers.schemas import CustomerQuery
+from farthing.customers.tables import Customer
+from farthing.storage.rows import not_found
+
+SEARCHABLE = (
+    "id",
+    "external_id",
+    "name",
+    "email",
+    "contact",
+    "address_line1",
+    "address_line2",
+    "address_city",
+    "address_state",
+    "address_postal_code",
+    "address_country",
+    "timezone",
+    "status",
+    "created_at",
+    "updated_at",
+    "created_by",
+    "updated_by",
+)
+
+
+async def by_external_id(session: AsyncSession, external_id: str, *, lock: bool = False) -> Customer:
+    """The published customer that the tenant calls `external_id`. Raises NotFound.
+
+    With `lock`, fresh from the database and locked until the transaction ends.
+    """
+    query = select(Customer).where(Customer.external_id == external_id, Customer.status == Status.PUBLISHED)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    customer = (await session.execute(query)).scalar_one_or_none()
+    if customer is None:
+        raise NotFound(f"Customer with external ID {external_id} was not found", {"external_customer_id": external_id})
+    return customer
+
+
+async def held(session: AsyncSession, customer_id: str) -> Customer:
+    """A published customer that nobody can change or delete until the transaction ends.
+
+    For whoever gives a customer what forbids its deletion (a subscription, a wallet). Holders do not wait for one
+    another. Raises NotFound, or InvalidOperation for an archived customer.
+    """
+    query = select(Customer).where(Customer.id == customer_id, Customer.status != Status.DELETED)
+    query = query.with_for_update(read=True).execution_options(populate_existing=True)
+    customer = (await session.execute(query)).scalar_one_or_none()
+    if customer is None:
+        raise not_found(Customer, customer_id)
+    if customer.status is not Status.PUBLISHED:
+        raise InvalidOperation(
+            "The customer is archived", {"customer_id": customer_id, "status": customer.status.value}
+        )
+    return customer
+
+
+async def search(
+    session: AsyncSession, query: CustomerQuery, metadata: Mapping[str, str] | None = None
+) -> tuple[Sequence[Customer], int]:
+    """One page of the customers that meet all of `query` and carry all of `metadata`, and how many there are."""
+    return await select_page(session, Customer, query, SEARCHABLE, _narrowed(query, metadata))
+
+
+def _narrowed(query: CustomerQuery, metadata: Mapping[str, str] | None) -> Select[Customer]:
+    statement = select(Customer)
+    if query.customer_ids:
+        statement = statement.where(Customer.id.in_(query.customer_ids))
+    if query.external_ids:
+        statement = statement.where(Customer.external_id.in_(query.external_ids))
+    if query.external_id:
+        statement = statement.where(Customer.external_id == query.external_id)
+    if query.email:
+        statement = statement.where(Customer.email == query.email)
+    if metadata:
+        statement = statement.where(Customer.meta.contains(dict(metadata)))
+    return statement

@@ -1,0 +1,70 @@
+"""Mappings of our entities to their mirror images at providers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.enums import Status
+from farthing.core.errors import ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.customers.schemas import CreateEntityIntegrationMappingRequest
+from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
+from farthing.storage.postgres import clock_of, scope_of
+
+
+async def of_entities(
+    session: AsyncSession, entity_type: IntegrationEntityType, entity_ids: Iterable[str]
+) -> Mapping[str, Sequence[IntegrationMapping]]:
+    """The published mappings of each entity, by entity id and oldest first, in one statement."""
+    found: dict[str, list[IntegrationMapping]] = defaultdict(list)
+    query = select(IntegrationMapping).where(
+        IntegrationMapping.entity_type == entity_type,
+        IntegrationMapping.entity_id.in_(list(entity_ids)),
+        IntegrationMapping.status == Status.PUBLISHED,
+    )
+    for mapping in await session.scalars(query.order_by(IntegrationMapping.created_at, IntegrationMapping.id)):
+        found[mapping.entity_id].append(mapping)
+    return found
+
+
+async def map_customer(
+    session: AsyncSession, customer: Customer, given: Iterable[CreateEntityIntegrationMappingRequest]
+) -> None:
+    """Store each mapping given; one that the customer already has for that provider is replaced, others stay.
+
+    `entity_id` is what the tenant's side knew the customer by, its id or external id or nothing; another customer's
+    id is refused.
+    """
+    now, scope = clock_of(session).now(), scope_of(session)
+    for mapping in given:
+        if mapping.entity_id and mapping.entity_id not in {customer.id, customer.external_id}:
+            raise ValidationFailed.of("integration_entity_mapping.entity_id", "must be this customer's, or left out")
+        row = insert(IntegrationMapping).values(
+            id=new_id(Kind.INTEGRATION_MAPPING),
+            tenant_id=scope.tenant_id,
+            environment_id=scope.environment_id,
+            entity_type=IntegrationEntityType.CUSTOMER,
+            entity_id=customer.id,
+            provider_type=mapping.provider_name,
+            provider_entity_id=mapping.image,
+            meta=mapping.metadata or {},
+            status=Status.PUBLISHED,
+            created_at=now,
+            updated_at=now,
+            created_by=scope.user_id,
+            updated_by=scope.user_id,
+        )
+        await session.execute(
+            row.on_conflict_do_update(
+                index_elements=["environment_id", "entity_type", "entity_id", "provider_type"],
+                index_where=text("status = 'published'"),
+                set_={
+                    name: row.excluded[name] for name in ("provider_entity_id", "metadata", "updated_at", "updated_by")
+                },
+            )
+        )

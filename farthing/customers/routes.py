@@ -1,0 +1,173 @@
+"""Doors to customers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Controller, Request, Response, delete, get, post, put
+from litestar.datastructures import State
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.expand import expansions
+from farthing.api.guards import needs
+from farthing.api.lists import page, read_query
+from farthing.core.clock import instant
+from farthing.customers import lifecycle, lookup, mappings, portal
+from farthing.customers.schemas import (
+    CreateCustomerRequest,
+    CustomerFilter,
+    CustomerQuery,
+    CustomerResponse,
+    EntityIntegrationMappingResponse,
+    ListCustomersResponse,
+    PortalSessionResponse,
+    UpdateCustomerRequest,
+)
+from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
+from farthing.storage.rows import find
+
+EXPANDABLE = {"integrations": frozenset[str]()}
+
+
+class Customers(Controller):
+    """Customers and their sessions in the portal."""
+
+    path = "/customers"
+    tags = ("Customers",)
+
+    @post("/", operation_id="createCustomer", guards=[needs("customer", "write")])
+    async def create(self, data: CreateCustomerRequest, session: AsyncSession, state: State) -> CustomerResponse:
+        """Create a customer."""
+        strict = state.settings.strict_external_ids
+        return CustomerResponse.of(await lifecycle.create(session, data, strict_ids=strict))
+
+    @get("/", operation_id="listCustomers", guards=[needs("customer", "read")], opt={"query": CustomerQuery})
+    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListCustomersResponse:
+        """List customers."""
+        return await _page(session, read_query(request, CustomerQuery))
+
+    @post("/search", operation_id="queryCustomer", guards=[needs("customer", "read")], status_code=200)
+    async def search(self, session: AsyncSession, data: CustomerFilter | None = None) -> ListCustomersResponse:
+        """Search customers."""
+        query = data or CustomerFilter()
+        return await _page(session, query, query.metadata)
+
+    @get("/{id:str}", operation_id="getCustomer", guards=[needs("customer", "read")])
+    async def read(self, id: str, session: AsyncSession, expand: str | None = None) -> CustomerResponse:
+        """Get a customer, archived ones included."""
+        wanted = expansions(expand, EXPANDABLE)
+        return (await _answers(session, [await find(session, Customer, id)], wanted))[0]
+
+    @get("/external/{external_id:str}", operation_id="getCustomerByExternalId", guards=[needs("customer", "read")])
+    async def read_by_external_id(
+        self, external_id: str, session: AsyncSession, expand: str | None = None
+    ) -> CustomerResponse:
+        """Get the published customer with this external id."""
+        wanted = expansions(expand, EXPANDABLE)
+        return (await _answers(session, [await lookup.by_external_id(session, external_id)], wanted))[0]
+
+    @get("/lookup/{lookup_key:str}", operation_id="lookupCustomer", guards=[needs("customer", "read")])
+    async def read_by_lookup_key(self, lookup_key: str, session: AsyncSession) -> CustomerResponse:
+        """Get the published customer with this external id, by the older name of the route."""
+        return CustomerResponse.of(await lookup.by_external_id(session, lookup_key))
+
+    @put("/", operation_id="updateCustomer", guards=[needs("customer", "write")])
+    async def update(
+        self,
+        data: UpdateCustomerRequest,
+        session: AsyncSession,
+        state: State,
+        id: str | None = None,
+        external_customer_id: str | None = None,
+    ) -> CustomerResponse:
+        """Update the customer with this id or this external id."""
+        strict = state.settings.strict_external_ids
+        return CustomerResponse.of(
+            await lifecycle.update(session, data, customer_id=id, external_id=external_customer_id, strict_ids=strict)
+        )
+
+    @put("/{id:str}", operation_id="updateCustomerById", guards=[needs("customer", "write")])
+    async def update_by_id(
+        self, id: str, data: UpdateCustomerRequest, session: AsyncSession, state: State
+    ) -> CustomerResponse:
+        """Update a customer."""
+        strict = state.settings.strict_external_ids
+        return CustomerResponse.of(await lifecycle.update(session, data, customer_id=id, strict_ids=strict))
+
+    @delete("/{id:str}", operation_id="deleteCustomer", guards=[needs("customer", "write")])
+    async def archive(self, id: str, session: AsyncSession, require_settled: bool = False) -> None:
+        """Archive a customer that has no live subscription and no active wallet.
+
+        `require_settled` also refuses one that has unpaid invoices.
+        """
+        await lifecycle.archive(session, id, require_settled=require_settled)
+
+    # a GET that signs a token, because clients expect it; it writes nothing, yet grants access, hence "write"
+    @get(
+        "/portal/{external_id:str}",
+        operation_id="createCustomerPortalSession",
+        guards=[needs("customer", "write")],
+    )
+    async def portal_session(
+        self, external_id: str, session: AsyncSession, state: State
+    ) -> Response[PortalSessionResponse]:
+        """Let a customer into the portal."""
+        return await _portal_session(session, state, external_id)
+
+    @post(
+        "/portal/{external_id:str}",
+        operation_id="openCustomerPortalSession",
+        guards=[needs("customer", "write")],
+        status_code=200,
+    )
+    async def posted_portal_session(
+        self, external_id: str, session: AsyncSession, state: State
+    ) -> Response[PortalSessionResponse]:
+        """Let a customer into the portal; the same as GET."""
+        return await _portal_session(session, state, external_id)
+
+
+async def _page(
+    session: AsyncSession, query: CustomerQuery, metadata: dict[str, str] | None = None
+) -> ListCustomersResponse:
+    wanted = expansions(query.expand, EXPANDABLE)
+    found, total = await lookup.search(session, query, metadata)
+    answer: ListCustomersResponse = page(await _answers(session, found, wanted), total, query, next_offset=True)
+    return answer
+
+
+async def _answers(
+    session: AsyncSession, customers: Sequence[Customer], wanted: dict[str, set[str]]
+) -> list[CustomerResponse]:
+    if "integrations" not in wanted:
+        return [CustomerResponse.of(customer) for customer in customers]
+    ids = [customer.id for customer in customers]
+    found = await mappings.of_entities(session, IntegrationEntityType.CUSTOMER, ids)
+    return [
+        CustomerResponse.of(customer, integrations=[mapping_answer(mapping) for mapping in found.get(customer.id, ())])
+        for customer in customers
+    ]
+
+
+def mapping_answer(mapping: IntegrationMapping) -> EntityIntegrationMappingResponse:
+    """A mapping as it travels: its times have whole seconds."""
+    return EntityIntegrationMappingResponse.of(
+        mapping,
+        created_at=instant(mapping.created_at.replace(microsecond=0)),
+        updated_at=instant(mapping.updated_at.replace(microsecond=0)),
+    )
+
+
+async def _portal_session(session: AsyncSession, state: State, external_id: str) -> Response[PortalSessionResponse]:
+    customer = await lookup.by_external_id(session, external_id)
+    settings = state.settings
+    # sessions live in real time, whatever an environment's test clock says
+    now = state.database.clock.now()
+    opened = portal.open_session(customer, settings.master_key(), now, settings.portal_session_seconds)
+    answer = PortalSessionResponse(
+        url=opened.url(settings.portal_url or f"{settings.base_url}/portal"),
+        token=opened.token,
+        expires_at=instant(opened.expires_at),
+    )
+    return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
