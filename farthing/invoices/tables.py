@@ -86,6 +86,12 @@ class Invoice(Scoped, Tracked, Base):
     is_manually_edited: Mapped[bool] = mapped_column(default=False)
     latest_attempt_failed: Mapped[bool] = mapped_column(default=False)
     """Whether the last payment attempt, or a manual mark, failed; it decides FAILED against PENDING."""
+    settles_at_zero: Mapped[bool] = mapped_column(default=True)
+    """Whether owing nothing counts as paid; not so for a trial's opening invoice that is only sent."""
+    coupon_terms: Mapped[list[Any]] = mapped_column(default=list)
+    """The coupons of this invoice in the order they apply, as they stood when it took them; text decimals."""
+    tax_terms: Mapped[list[Any]] = mapped_column(default=list)
+    """The tax rates of this invoice as they stood when it took them; text decimals."""
     overdue_notified_at: Mapped[datetime | None]
     """When the overdue event of the present due date was told; cleared when the due date moves."""
 

@@ -1,0 +1,110 @@
+"""Settlement: what counts as paid on an invoice, and everything that follows from it.
+
+`settle` is the one routine that writes due, paid, remaining, payment status and `paid_at`; whatever changes a total, a
+settlement, a refund or an adjustment calls it afterwards, under the invoice's row lock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core import currency
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import EXACT, ZERO
+from farthing.invoices.standing import InvoiceStatus, PaymentStatus
+from farthing.invoices.tables import Invoice, Settlement, SettlementKind
+from farthing.rating.balance import balance, usage_share
+from farthing.storage.postgres import clock_of, scope_of
+
+
+async def settle(session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+    """Derive what is due, paid and remaining, the payment status and `paid_at`; `version` grows by one.
+
+    Call it with the invoice's row locked, after its total, adjustments, refunds, settlements or state changed.
+    Rule: invoices, "settle".
+    """
+    derive(invoice, await settled_amount(session, invoice.id), now)
+    invoice.version += 1
+
+
+async def settled_amount(session: AsyncSession, invoice_id: str) -> Decimal:
+    """The sum of an invoice's settlements."""
+    await session.flush()
+    total: Decimal = await session.scalar(
+        select(func.coalesce(func.sum(Settlement.amount), ZERO)).where(Settlement.invoice_id == invoice_id)
+    )
+    return total
+
+
+def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:
+    """Set every figure that follows from the total, the adjustments, the refunds and what was paid."""
+    left = balance(invoice.total, invoice.adjustment_amount, amount_paid)
+    invoice.amount_paid = amount_paid
+    invoice.amount_due = left.amount_due
+    invoice.amount_remaining = left.amount_remaining
+    invoice.usage_remaining = usage_share(
+        left.amount_remaining, invoice.net_usage, invoice.net_total, currency.digits(invoice.currency)
+    )
+    invoice.payment_status = payment_status(invoice)
+    if invoice.payment_status in {PaymentStatus.PENDING, PaymentStatus.FAILED}:
+        invoice.paid_at = None
+    elif invoice.paid_at is None and invoice.amount_remaining == 0:
+        invoice.paid_at = now
+
+
+def payment_status(invoice: Invoice) -> PaymentStatus:
+    """What the figures of an invoice say; the first rule that matches wins.
+
+    A draft that comes to nothing is not paid: only an issued invoice can be. Rule: invoices, "settle".
+    """
+    issued = invoice.finalized_at is not None
+    if invoice.refunded_amount > 0:
+        returnable = invoice.amount_paid
+        if invoice.invoice_status == InvoiceStatus.VOIDED:
+            returnable = EXACT.add(returnable, invoice.total_prepaid_credits_applied)
+        whole = invoice.refunded_amount >= returnable
+        return PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
+    if issued and invoice.amount_paid > invoice.amount_due:
+        return PaymentStatus.OVERPAID
+    if issued and invoice.amount_remaining == 0 and (invoice.settles_at_zero or invoice.amount_due > 0):
+        return PaymentStatus.SUCCEEDED
+    if invoice.latest_attempt_failed and invoice.amount_paid == 0:
+        return PaymentStatus.FAILED
+    return PaymentStatus.PENDING
+
+
+async def record_settlement(
+    session: AsyncSession, invoice: Invoice, kind: SettlementKind, amount: Decimal, payment_id: str | None = None
+) -> None:
+    """Count `amount` as paid; call `settle` afterwards.
+
+    A payment settles its invoice once, whoever reports it and however often. Any other kind is the invoice's single
+    mark and replaces the one before.
+    """
+    scope = scope_of(session)
+    statement = insert(Settlement).values(
+        id=new_id(Kind.INVOICE_SETTLEMENT),
+        tenant_id=scope.tenant_id,
+        environment_id=scope.environment_id,
+        invoice_id=invoice.id,
+        kind=kind,
+        payment_id=payment_id,
+        amount=amount,
+        created_at=clock_of(session).now(),
+    )
+    await session.flush()
+    if kind is SettlementKind.PAYMENT:
+        await session.execute(statement.on_conflict_do_nothing())
+        return
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["environment_id", "invoice_id"],
+            index_where=text("kind <> 'payment'"),  # word for word, so that PostgreSQL recognises the index
+            set_={"kind": statement.excluded.kind, "amount": statement.excluded.amount},
+        )
+    )
