@@ -27,6 +27,8 @@ class Caller:
     permissions: Permissions = field(default_factory=dict)
     is_person: bool = False
     """Anyone but a service account; some actions are reserved for people."""
+    is_operator: bool = False
+    """A key of the deployment's own configuration: whoever runs Farthing, not a tenant's user."""
     tenant_suspended: bool = False
     frozen_time: datetime | None = None
     """The environment's test clock, when it stands still."""

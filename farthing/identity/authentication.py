@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
-from farthing.identity.keys import TOPIC, KeyHasher, by_hash, derived_key
+from farthing.identity.keys import TOPIC, KeyHasher, by_hash, derived_key, forgets
 from farthing.identity.roles import INGEST_ONLY, SUPER_ADMIN, permissions_of
 from farthing.identity.tables import Environment, InternalStatus, Secret, SecretType, Tenant, User, UserType
-from farthing.settings import Settings
+from farthing.settings import OperatorKey, Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -56,13 +57,13 @@ class Tokens:
         """The claims of a valid user token. Raises Unauthorized."""
         try:
             claims: Mapping[str, Any] = jwt.decode(
-                token, self._key, algorithms=_ALGORITHMS, options={"require": ["exp"]}
+                token, self._key, algorithms=_ALGORITHMS, options={"require": ["exp"], "verify_iat": False}
             )
         except jwt.PyJWTError as error:
             raise Unauthorized("Invalid token") from error
         if claims.get("typ", "user") != "user" or "customer_id" in claims:
             raise Unauthorized("Invalid token")
-        if not claims.get("user_id") or not claims.get("tenant_id"):
+        if not all(isinstance(claims.get(name), str) and claims[name] for name in ("user_id", "tenant_id")):
             raise Unauthorized("Invalid token claims")
         return claims
 
@@ -75,25 +76,31 @@ class HeaderAuthenticator:
         self._database = database
         self._header = settings.api_key_header.lower().encode()
         self._operators = settings.operators()
-        self._access = settings.environments_by_user()
+        self._access = {
+            tenant: {user: frozenset(environments) for user, environments in users.items()}
+            for tenant, users in settings.environments_by_user().items()
+        }
         self._publishable_full = settings.publishable_keys_full_access
         self._remembered: dict[str, tuple[Caller, float, datetime | None]] = {}
+        self._forgotten = 0
         self._used: set[str] = set()
         self.hasher = KeyHasher(master)
         self.tokens = Tokens(master)
         self._listener = listener
+        forgets(self)
         if listener is not None:
             listener.subscribe(TOPIC, self.forget)
 
     def forget(self, key: str | None = None) -> None:
         """Drop what is remembered; whose it was does not matter, a look-up is cheap."""
+        self._forgotten += 1
         self._remembered.clear()
 
     async def __call__(self, connection: Connection, *, needs_environment: bool) -> Caller:
         headers = dict(connection.scope["headers"])
         key = headers.get(self._header)
         if key is not None:
-            caller = await self._by_key(key.decode("latin-1"), headers)
+            caller = await self._by_key(key.decode("latin-1"), headers, needs_environment)
             if caller is not None:
                 return self._admit(caller)
         bearer = headers.get(b"authorization")
@@ -102,36 +109,50 @@ class HeaderAuthenticator:
             return self._admit(caller)
         raise Unauthorized("Invalid API key" if key is not None else "Unauthorized")
 
+    def environments_of(self, caller: Caller) -> frozenset[str] | None:
+        """The environments the deployment lets this caller enter; None when it may enter all of its tenant's."""
+        return self._access.get(caller.tenant_id, {}).get(caller.user_id)
+
     def _admit(self, caller: Caller) -> Caller:
-        listed = self._access.get(caller.tenant_id, {}).get(caller.user_id)
+        listed = self.environments_of(caller)
         if listed is not None and caller.environment_id and caller.environment_id not in listed:
             raise PermissionDenied("You don't have access to this environment")
         return caller
 
-    async def _by_key(self, key: str, headers: Mapping[bytes, bytes]) -> Caller | None:
+    async def _by_key(self, key: str, headers: Mapping[bytes, bytes], needs_environment: bool) -> Caller | None:
         operator = self._operators.get(hashlib.sha256(key.encode()).hexdigest()) if self._operators else None
         if operator is not None and operator.is_active:
-            async with self._database.transaction(SYSTEM) as session:
-                environment = await self._chosen(session, operator.tenant_id, headers, needed=True)
-                tenant = await session.get_one(Tenant, operator.tenant_id)
-                return self._caller(tenant, environment, operator.user_id, operator.name, [SUPER_ADMIN], person=True)
+            return await self._by_operator_key(operator, headers, needs_environment)
         digest = self.hasher.hash(key)
         now = self._database.clock.now()
         remembered = self._remembered.get(digest)
         if remembered is not None and remembered[1] > time.monotonic():
             caller, _, expires_at = remembered
             return caller if expires_at is None or expires_at > now else None
+        forgotten = self._forgotten
         async with self._database.transaction(SYSTEM) as session:
             secret = await by_hash(session, digest)
             found = await self._valid(session, secret, now) if secret is not None else None
         if found is None or secret is None:
             return None
-        if self._listener is None or self._listener.connected.is_set():
+        # what was read before a change must not be remembered after it
+        if forgotten == self._forgotten and (self._listener is None or self._listener.connected.is_set()):
             if len(self._remembered) >= MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[digest] = (found, time.monotonic() + REMEMBERED_SECONDS, secret.expires_at)
         self._used.add(secret.id)
         return found
+
+    async def _by_operator_key(
+        self, operator: OperatorKey, headers: Mapping[bytes, bytes], needs_environment: bool
+    ) -> Caller | None:
+        async with self._database.transaction(SYSTEM) as session:
+            tenant = await session.get(Tenant, operator.tenant_id)
+            if tenant is None:
+                return None
+            environment = await self._chosen(session, tenant.id, headers, needed=needs_environment)
+        caller = self._caller(tenant, environment, operator.user_id, operator.name, [SUPER_ADMIN], person=True)
+        return replace(caller, is_operator=True)
 
     async def _valid(self, session: AsyncSession, secret: Secret, now: datetime) -> Caller | None:
         if secret.status != Status.PUBLISHED or (secret.expires_at is not None and secret.expires_at <= now):
@@ -145,15 +166,7 @@ class HeaderAuthenticator:
             tenant, environment, owner.id, secret.id, secret.roles, person=secret.user_type == UserType.USER
         )
         if secret.type == SecretType.PUBLISHABLE_KEY and not self._publishable_full:
-            return Caller(
-                tenant_id=caller.tenant_id,
-                environment_id=caller.environment_id,
-                user_id=caller.user_id,
-                credential_id=caller.credential_id,
-                permissions=INGEST_ONLY,
-                tenant_suspended=caller.tenant_suspended,
-                frozen_time=caller.frozen_time,
-            )
+            return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False)
         return caller
 
     async def _by_token(self, header: str, headers: Mapping[bytes, bytes], needs_environment: bool) -> Caller:

@@ -6,19 +6,52 @@ import hashlib
 import hmac
 import secrets
 from datetime import datetime
+from typing import Protocol
+from weakref import WeakSet
 
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from farthing.core.ids import Kind, new_id
 from farthing.identity.tables import Secret, SecretType, User
+from farthing.storage.notices import notify
 
 TOPIC = "api_keys"
-"""Notices of this topic carry the hash of a key that changed, or the id of an owner."""
+"""Notices of this topic carry the id of a key, owner, tenant or environment that changed."""
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PREFIXES = {SecretType.PRIVATE_KEY: "sk_", SecretType.PUBLISHABLE_KEY: "pk_"}
 RANDOM_CHARACTERS = 26  # of 5 bits each: 130 bits
+
+
+class Forgetful(Protocol):
+    """What remembers callers in this process and can be told to forget them."""
+
+    def forget(self, key: str | None = None) -> None: ...
+
+
+_in_this_process: WeakSet[Forgetful] = WeakSet()
+
+
+def forgets(cache: Forgetful) -> None:
+    """Have `cache` forget at every commit of a change made here, without waiting for the notice to come round."""
+    _in_this_process.add(cache)
+
+
+async def changed(session: AsyncSession, id: str) -> None:
+    """Make what is remembered of a key, owner, tenant or environment void when this transaction commits.
+
+    At once in this process; in the others as soon as the notice arrives.
+    """
+    await notify(session, TOPIC, id)
+    if not event.contains(session.sync_session, "after_commit", _forget_here):
+        event.listen(session.sync_session, "after_commit", _forget_here)
+
+
+def _forget_here(_: Session) -> None:
+    for cache in list(_in_this_process):
+        cache.forget()
 
 
 def derived_key(master: str, purpose: str) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farthing.core.caller import ANY, READ, WRITE, Permissions
+from farthing.core.errors import NotFound, ValidationFailed
 from farthing.identity.tables import UserType
 
 _ENTITIES = """
@@ -64,3 +65,36 @@ def permissions_of(roles: Iterable[str]) -> Permissions:
         for entity, actions in ROLES[role].permissions.items() if role in ROLES else ():
             granted[entity] = granted.get(entity, frozenset()) | actions
     return granted
+
+
+def covers(held: Permissions, granted: Permissions) -> bool:
+    """Whether whoever holds `held` has every permission in `granted`."""
+    everywhere = held.get(ANY, frozenset())
+    for entity, actions in granted.items():
+        here = everywhere | held.get(entity, frozenset())
+        if ANY not in here and not actions <= here:
+            return False
+    return True
+
+
+def checked_roles(roles: Sequence[str], type: UserType) -> list[str]:
+    """`roles` without repetitions, if users of this type may hold them together. Raises ValidationFailed."""
+    if not roles:
+        raise ValidationFailed.of("roles", "must not be empty")
+    wanted = list(dict.fromkeys(roles))
+    allowed = [role.id for role in ROLES.values() if type in role.assignable_to]
+    for role in wanted:
+        if role not in allowed:
+            raise ValidationFailed(
+                "Request validation failed", {"role": role, "user_type": type.value, "allowed_roles": allowed}
+            )
+    if SUPER_ADMIN in wanted and len(wanted) > 1:
+        raise ValidationFailed.of("roles", f"{SUPER_ADMIN} stands alone")
+    return wanted
+
+
+def one(role_id: str) -> Role:
+    """The role with this id. Raises NotFound."""
+    if role_id not in ROLES:
+        raise NotFound(f"Role with ID {role_id} was not found", {"role_id": role_id})
+    return ROLES[role_id]

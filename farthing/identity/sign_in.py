@@ -1,0 +1,60 @@
+"""Signing up and in, with an email and a password. Rule: identity, "sign-up, login"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists, PermissionDenied
+from farthing.core.wire import checked_metadata
+from farthing.identity import passwords
+from farthing.identity.bootstrap import new_tenant
+from farthing.identity.tables import User, UserType
+from farthing.identity.users import EMAIL_INDEX, normal_email
+from farthing.storage.postgres import Database
+from farthing.storage.rows import violated
+from farthing.storage.scope import SYSTEM
+
+
+async def sign_up(
+    database: Database, *, email: str, password: str, tenant_name: str, metadata: Mapping[str, str] | None
+) -> User:
+    """Make a tenant, its owner and a sandbox, in one transaction of their own. Raises AlreadyExists."""
+    email = normal_email(email)
+    entries = checked_metadata(metadata)
+    password_hash = await passwords.hashed(password)
+    try:
+        async with database.transaction(SYSTEM) as session:
+            _, owner, _ = await new_tenant(
+                session, name=tenant_name, email=email, password_hash=password_hash, metadata=entries
+            )
+    except IntegrityError as error:
+        if violated(error) == EMAIL_INDEX:
+            raise AlreadyExists("An account with this email already exists", {"email": email}) from error
+        raise
+    return owner
+
+
+async def sign_in(database: Database, email: str, password: str) -> User:
+    """The person with this email and password.
+
+    An unknown email, an archived person and a wrong password are refused alike, with the same words after the same
+    work. Raises PermissionDenied.
+    """
+    async with database.transaction(SYSTEM, read_only=True) as session:
+        user = (
+            await session.execute(
+                select(User).where(
+                    User.email == email.strip().lower(),
+                    User.status == Status.PUBLISHED,
+                    User.type == UserType.USER,
+                )
+            )
+        ).scalar_one_or_none()
+    # no connection is held while the hash is worked out
+    if not await passwords.matches(password, user.password_hash if user else None) or user is None:
+        raise PermissionDenied("Invalid email or password")
+    return user

@@ -1,0 +1,43 @@
+"""Tenants as they see themselves. Rule: identity, "tenants"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.caller import Caller
+from farthing.core.errors import PermissionDenied
+from farthing.core.wire import checked_metadata
+from farthing.identity import keys
+from farthing.identity.tables import Tenant
+from farthing.storage.rows import find, locked
+
+
+async def own(session: AsyncSession, caller: Caller, tenant_id: str) -> Tenant:
+    """The caller's tenant, if that is the one asked for. Raises PermissionDenied, known or unknown alike."""
+    if tenant_id != caller.tenant_id:
+        raise PermissionDenied("You can only access your own tenant")
+    return await find(session, Tenant, tenant_id)
+
+
+async def update(
+    session: AsyncSession,
+    tenant_id: str,
+    *,
+    name: str | None,
+    billing_details: Mapping[str, Any] | None,
+    metadata: Mapping[str, str] | None,
+) -> Tenant:
+    """Change what is given; None, and an empty name, leave what is stored. Details and metadata replace."""
+    tenant = await locked(session, Tenant, tenant_id)
+    if name:
+        tenant.name = name
+    if billing_details is not None:
+        tenant.billing_details = dict(billing_details)
+    if metadata is not None:
+        tenant.meta = checked_metadata(metadata)
+    await session.flush()
+    await keys.changed(session, tenant.id)
+    return tenant
