@@ -56,7 +56,7 @@ def _context(digits: int) -> Context:
     )
 
 
-# Operands are rounded to 34 digits before anything else: the time that ln and pow take grows with their operands.
+# Operands are rounded to 34 digits before anything else: pow takes half a minute for 20,000 digits.
 _WORKING = _context(34)
 _FUNCTIONS_OF_REALS = _context(30)
 _ONE = Decimal(1)
