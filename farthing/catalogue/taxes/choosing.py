@@ -1,0 +1,142 @@
+"""Which tax rates apply: by id or code for a one-off invoice, by association for everything else.
+
+Rule: catalogue, "resolution by copying"; invoices, "money algorithm", step 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.period import Period
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRate, TaxRateStatus
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation, NotFound
+from farthing.rating import taxes as rating
+from farthing.storage.rows import not_found
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicableTax:
+    """A rate that applies, and the association that says so."""
+
+    association: TaxAssociation
+    rate: TaxRate
+
+
+async def rates_by_id(session: AsyncSession, ids: Sequence[str], *, lock: bool = False) -> list[TaxRate]:
+    """The rates with these ids, each once, in the order asked for.
+
+    Raises NotFound for an unknown id and InvalidOperation for a rate that is archived or not ACTIVE. With `lock` they
+    are kept from being archived until the transaction ends.
+    """
+    wanted = list(dict.fromkeys(ids))
+    query = select(TaxRate).where(TaxRate.id.in_(wanted), TaxRate.status != Status.DELETED).order_by(TaxRate.id)
+    found = {rate.id: rate for rate in await session.scalars(_shared(query) if lock else query)}
+    for rate_id in wanted:
+        if rate_id not in found:
+            raise not_found(TaxRate, rate_id)
+    return [_usable(found[rate_id]) for rate_id in wanted]
+
+
+async def rates_by_code(session: AsyncSession, codes: Sequence[str], *, lock: bool = False) -> list[TaxRate]:
+    """The published rates with these codes, each once, in the order asked for. Codes are case-sensitive.
+
+    Raises NotFound for an unknown code and InvalidOperation for a rate that is not ACTIVE. With `lock` they are kept
+    from being archived until the transaction ends.
+    """
+    wanted = list(dict.fromkeys(codes))
+    query = select(TaxRate).where(TaxRate.code.in_(wanted), TaxRate.status == Status.PUBLISHED).order_by(TaxRate.id)
+    found = {rate.code: rate for rate in await session.scalars(_shared(query) if lock else query)}
+    for code in wanted:
+        if code not in found:
+            raise NotFound(f"Tax rate with code {code} was not found", {"tax_rate_code": code})
+    return [_usable(found[code]) for code in wanted]
+
+
+def _shared(query: Select[TaxRate]) -> Select[TaxRate]:
+    return query.with_for_update(read=True).execution_options(populate_existing=True)
+
+
+def _usable(rate: TaxRate) -> TaxRate:
+    if rate.status != Status.PUBLISHED:
+        details = {"tax_rate_id": rate.id, "status": rate.status.value}
+        raise InvalidOperation(f"Tax rate {rate.code} is {rate.status} and cannot be used", details)
+    if rate.tax_rate_status is not TaxRateStatus.ACTIVE:
+        details = {"tax_rate_id": rate.id, "tax_rate_status": rate.tax_rate_status.value}
+        raise InvalidOperation(f"Tax rate {rate.code} is {rate.tax_rate_status} and cannot be used", details)
+    return rate
+
+
+async def auto_apply_associations(
+    session: AsyncSession, entity_type: TaxEntityType, entity_id: str, currency: str, during: Period | datetime
+) -> list[ApplicableTax]:
+    """The entity's taxes for an invoice in `currency`, by priority and then id, each rate once.
+
+    `during` is the invoice's period, of which an association must cover some part, or a moment that it must contain.
+    """
+    per_entity = await auto_apply_associations_of(session, entity_type, {entity_id: (currency, during)})
+    return per_entity[entity_id]
+
+
+async def auto_apply_associations_of(
+    session: AsyncSession, entity_type: TaxEntityType, entities: dict[str, tuple[str, Period | datetime]]
+) -> dict[str, list[ApplicableTax]]:
+    """`auto_apply_associations` for many entities in one query: entity id to (currency, period or moment)."""
+    rows = await session.execute(
+        select(TaxAssociation, TaxRate)
+        .join(TaxRate, TaxRate.id == TaxAssociation.tax_rate_id)
+        .where(
+            TaxAssociation.entity_type == entity_type,
+            TaxAssociation.entity_id.in_(list(entities)),
+            TaxAssociation.status == Status.PUBLISHED,
+            TaxAssociation.auto_apply,
+            TaxRate.status == Status.PUBLISHED,
+            TaxRate.tax_rate_status == TaxRateStatus.ACTIVE,
+        )
+        .order_by(TaxAssociation.priority, TaxAssociation.id)
+    )
+    chosen: dict[str, dict[str, ApplicableTax]] = {entity_id: {} for entity_id in entities}
+    for association, rate in rows:
+        currency, during = entities[association.entity_id]
+        if association.currency in {None, currency} and _covers(association, during):
+            # two associations of one rate charge it once
+            chosen[association.entity_id].setdefault(rate.id, ApplicableTax(association, rate))
+    return {entity_id: list(taxes.values()) for entity_id, taxes in chosen.items()}
+
+
+def _covers(association: TaxAssociation, during: Period | datetime) -> bool:
+    """Whether `[start_date, end_date)` overlaps a period, or contains a moment."""
+    end = association.end_date
+    if isinstance(during, Period):
+        return association.start_date < during.end and (end is None or end > during.start)
+    return association.start_date <= during and (end is None or end > during)
+
+
+def tax_of(rate: TaxRate) -> rating.TaxRate:
+    """The rate as rating computes with it."""
+    value = rate.percentage_value if rate.tax_rate_type is rating.TaxRateType.PERCENTAGE else rate.fixed_value
+    assert value is not None, "the table's check gives every rate a figure of its type"
+    return rating.TaxRate(rate.id, rate.tax_rate_type, value)
+
+
+async def live_associations(
+    session: AsyncSession, entity_type: TaxEntityType, entity_id: str, now: datetime
+) -> list[TaxAssociation]:
+    """An entity's auto-apply associations that have not ended by `now`, by priority and then id."""
+    found = await session.scalars(
+        select(TaxAssociation)
+        .where(
+            TaxAssociation.entity_type == entity_type,
+            TaxAssociation.entity_id == entity_id,
+            TaxAssociation.status == Status.PUBLISHED,
+            TaxAssociation.auto_apply,
+            or_(TaxAssociation.end_date.is_(None), TaxAssociation.end_date > now),
+        )
+        .order_by(TaxAssociation.priority, TaxAssociation.id)
+    )
+    return list(found)
