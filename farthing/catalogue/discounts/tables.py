@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.rating.discounts import CouponType
@@ -42,7 +43,7 @@ class Coupon(Scoped, Tracked, Base):
     """First and last moment at which the coupon can be redeemed, both included."""
     max_redemptions: Mapped[int | None]
     total_redemptions: Mapped[int] = mapped_column(default=0)
-    rules: Mapped[dict[str, Any] | None]
+    rules: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """Kept for the caller; nothing here reads it."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
