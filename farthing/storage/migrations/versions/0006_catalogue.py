@@ -45,6 +45,49 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'published'"),
     )
     op.create_table(
+        "cost_sheets",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("lookup_key", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("metadata", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("tenant_id", sa.String(length=50), nullable=False),
+        sa.Column("environment_id", sa.String(length=50), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum("published", "archived", "deleted", name="status", native_enum=False, length=40),
+            nullable=False,
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(length=50), nullable=False),
+        sa.Column("updated_by", sa.String(length=50), nullable=False),
+        sa.Column("id", sa.String(length=50), nullable=False),
+        sa.CheckConstraint("name <> ''", name=op.f("ck_cost_sheets_named")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_cost_sheets")),
+    )
+    op.execute("ALTER TABLE cost_sheets ENABLE ROW LEVEL SECURITY")
+    op.execute("ALTER TABLE cost_sheets FORCE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON cost_sheets USING (environment_id = current_setting('farthing.environment_id', true)) WITH CHECK (environment_id = current_setting('farthing.environment_id', true))"
+    )
+    op.create_index(
+        "ix_cost_sheets_newest", "cost_sheets", ["environment_id", "status", "created_at", "id"], unique=False
+    )
+    op.create_index(
+        "uq_cost_sheets_lookup_key",
+        "cost_sheets",
+        ["environment_id", "lookup_key"],
+        unique=True,
+        postgresql_where=sa.text("status = 'published' AND lookup_key <> ''"),
+    )
+    op.create_index(
+        "uq_cost_sheets_name",
+        "cost_sheets",
+        ["environment_id", "name"],
+        unique=True,
+        postgresql_where=sa.text("status = 'published'"),
+    )
+    op.create_table(
         "coupons",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("coupon_code", sa.String(length=100), nullable=True),
@@ -64,7 +107,7 @@ def upgrade() -> None:
         sa.Column("redeem_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("max_redemptions", sa.Integer(), nullable=True),
         sa.Column("total_redemptions", sa.Integer(), nullable=False),
-        sa.Column("rules", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("rules", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("metadata", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("tenant_id", sa.String(length=50), nullable=False),
         sa.Column("environment_id", sa.String(length=50), nullable=False),
@@ -675,4 +718,122 @@ def upgrade() -> None:
         "ix_tax_associations_newest", "tax_associations", ["environment_id", "status", "created_at", "id"], unique=False
     )
     op.create_index("ix_tax_associations_rate", "tax_associations", ["environment_id", "tax_rate_id"], unique=False)
+    op.create_table(
+        "entitlements",
+        sa.Column(
+            "entity_type",
+            sa.Enum("PLAN", "ADDON", "SUBSCRIPTION", name="entitlementowner", native_enum=False, length=40),
+            nullable=False,
+        ),
+        sa.Column("entity_id", sa.String(length=50), nullable=False),
+        sa.Column("feature_id", sa.String(length=50), nullable=False),
+        sa.Column(
+            "feature_type",
+            sa.Enum("metered", "boolean", "static", "config", name="featuretype", native_enum=False, length=40),
+            nullable=False,
+        ),
+        sa.Column("is_enabled", sa.Boolean(), nullable=False),
+        sa.Column("usage_limit", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "usage_reset_period",
+            sa.Enum(
+                "DAILY",
+                "WEEKLY",
+                "MONTHLY",
+                "QUARTERLY",
+                "HALF_YEARLY",
+                "ANNUAL",
+                "NEVER",
+                name="usageresetperiod",
+                native_enum=False,
+                length=40,
+            ),
+            nullable=True,
+        ),
+        sa.Column("is_soft_limit", sa.Boolean(), nullable=False),
+        sa.Column("static_value", sa.String(), nullable=False),
+        sa.Column("config_value", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column("parent_entitlement_id", sa.String(length=50), nullable=True),
+        sa.Column("start_date", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("end_date", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("display_order", sa.Integer(), nullable=False),
+        sa.Column(
+            "aggregation_mode",
+            sa.Enum("additive", "parallel", name="aggregationmode", native_enum=False, length=40),
+            nullable=False,
+        ),
+        sa.Column(
+            "grant_measure",
+            sa.Enum("quantity", "amount", name="grantmeasure", native_enum=False, length=40),
+            nullable=True,
+        ),
+        sa.Column("grant_quota", sa.Numeric(precision=25, scale=15), nullable=True),
+        sa.Column(
+            "grant_duration_unit",
+            sa.Enum(
+                "hour", "day", "week", "subscription_period", name="grantdurationunit", native_enum=False, length=40
+            ),
+            nullable=True,
+        ),
+        sa.Column("grant_duration_value", sa.Integer(), nullable=True),
+        sa.Column(
+            "grant_allocation_behavior",
+            sa.Enum("first_usage", "unit_start", name="grantallocation", native_enum=False, length=40),
+            nullable=True,
+        ),
+        sa.Column("tenant_id", sa.String(length=50), nullable=False),
+        sa.Column("environment_id", sa.String(length=50), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum("published", "archived", "deleted", name="status", native_enum=False, length=40),
+            nullable=False,
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(length=50), nullable=False),
+        sa.Column("updated_by", sa.String(length=50), nullable=False),
+        sa.Column("id", sa.String(length=50), nullable=False),
+        sa.CheckConstraint(
+            "CASE WHEN grant_duration_unit IS NULL OR grant_duration_unit = 'subscription_period' THEN grant_duration_value IS NULL ELSE grant_duration_value >= 1 END",
+            name=op.f("ck_entitlements_grant_duration"),
+        ),
+        sa.CheckConstraint(
+            "aggregation_mode = 'additive' OR grant_measure IS NOT NULL",
+            name=op.f("ck_entitlements_parallel_has_grant"),
+        ),
+        sa.CheckConstraint("end_date > start_date", name=op.f("ck_entitlements_life")),
+        sa.CheckConstraint("grant_quota > 0", name=op.f("ck_entitlements_grant_quota")),
+        sa.CheckConstraint(
+            "num_nulls(grant_measure, grant_quota, grant_duration_unit, grant_allocation_behavior) IN (0, 4)",
+            name=op.f("ck_entitlements_grant_whole"),
+        ),
+        sa.CheckConstraint("usage_limit >= 0", name=op.f("ck_entitlements_limit")),
+        sa.ForeignKeyConstraint(["feature_id"], ["features.id"], name=op.f("fk_entitlements_feature_id")),
+        sa.ForeignKeyConstraint(
+            ["parent_entitlement_id"], ["entitlements.id"], name=op.f("fk_entitlements_parent_entitlement_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_entitlements")),
+    )
+    op.execute("ALTER TABLE entitlements ENABLE ROW LEVEL SECURITY")
+    op.execute("ALTER TABLE entitlements FORCE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON entitlements USING (environment_id = current_setting('farthing.environment_id', true)) WITH CHECK (environment_id = current_setting('farthing.environment_id', true))"
+    )
+    op.create_index("ix_entitlements_feature", "entitlements", ["environment_id", "feature_id"], unique=False)
+    op.create_index(
+        "ix_entitlements_newest", "entitlements", ["environment_id", "status", "created_at", "id"], unique=False
+    )
+    op.create_index(
+        "ix_entitlements_owner",
+        "entitlements",
+        ["environment_id", "entity_id", "entity_type", "feature_id"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_entitlements_feature",
+        "entitlements",
+        ["environment_id", "entity_id", "entity_type", "feature_id"],
+        unique=True,
+        postgresql_where=sa.text("status = 'published' AND aggregation_mode <> 'parallel'"),
+    )
     # ### end Alembic commands ###
