@@ -20,6 +20,8 @@ from farthing.storage.tables import Base
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 1000
+MOST_CONDITIONS = 50  # of up to 1000 values each: within the 65535 parameters that a statement may have
+MOST_SORTS = 20
 
 Item = TypeVar("Item")
 Row = TypeVar("Row", bound=Base)
@@ -47,6 +49,10 @@ class ListQuery(Request):
             raise ValidationFailed.of("offset", "must not be negative")
         if self.start_time and self.end_time and self.end_time < self.start_time:
             raise ValidationFailed.of("end_time", "must not be before start_time")
+        if len(self.filters or ()) > MOST_CONDITIONS:
+            raise ValidationFailed.of("filters", f"must have at most {MOST_CONDITIONS} conditions")
+        if not isinstance(self.sort, str) and len(self.sort or ()) > MOST_SORTS:
+            raise ValidationFailed.of("sort", f"must have at most {MOST_SORTS} levels")
 
     @property
     def page_size(self) -> int:
@@ -156,10 +162,16 @@ def query_fields(struct: type[msgspec.Struct]) -> dict[str, QueryField]:
             if name == "sort":
                 found[name] = QueryField(str | None, is_list=False)
                 continue
-            is_list = any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation)))
-            found[name] = QueryField(annotation, is_list)
+            found[name] = QueryField(annotation, _is_list(annotation))
         _fields[struct] = found
     return _fields[struct]
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether it is a list, possibly optional or with limits attached."""
+    return typing.get_origin(annotation) is list or any(
+        _is_list(part) for part in typing.get_args(annotation) if typing.get_origin(annotation) is not dict
+    )
 
 
 def by_id(rows: Sequence[Row], key: Callable[[Row], str] = lambda row: row.id) -> dict[str, Row]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Page
+from farthing.api.lists import ListQuery, Pagination
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, Request, Response, Timestamp, checked_metadata, currency_code
@@ -226,8 +226,11 @@ class CustomerResponse(Response):
     renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
 
 
-class ListCustomersResponse(Page[CustomerResponse]):
+class ListCustomersResponse(Response):
     """One page of customers."""
+
+    items: list[CustomerResponse]
+    pagination: Pagination
 
 
 class PortalSessionResponse(Response):
