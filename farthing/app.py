@@ -28,6 +28,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
 from farthing.identity.authentication import HeaderAuthenticator
+from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
@@ -35,6 +36,13 @@ from farthing.storage.postgres import Database
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     # one line per controller, in the order of the floors
+    SignIn,
+    Tenants,
+    Environments,
+    Users,
+    ApiKeys,
+    Roles,
+    SettingsByKey,
     Customers,
     CustomerInvoiceSummaries,
 )

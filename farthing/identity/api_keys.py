@@ -59,7 +59,7 @@ async def create(
     )
 
 
-def visible(caller: Caller) -> Select[tuple[Secret]]:
+def visible(caller: Caller) -> Select[Secret]:
     """The keys of the caller's environment that he may see: his own, or all for a person with `super_admin`."""
     statement = select(Secret).where(
         Secret.tenant_id == caller.tenant_id, Secret.environment_id == caller.environment_id
@@ -73,7 +73,7 @@ async def owner_names(session: AsyncSession, rows: Sequence[Secret]) -> dict[str
     if not ids:
         return {}
     found = await session.execute(select(User.id, User.name).where(User.id.in_(ids)))
-    return {id: name for id, name in found}
+    return {row.id: row.name for row in found}
 
 
 async def delete(session: AsyncSession, caller: Caller, secret_id: str) -> None:

@@ -40,7 +40,7 @@ async def create(session: AsyncSession, tenant_id: str, name: str, type: Environ
     return environment
 
 
-def visible(tenant_id: str, allowed: Allowed) -> Select[tuple[Environment]]:
+def visible(tenant_id: str, allowed: Allowed) -> Select[Environment]:
     """All environments of the tenant that the caller may enter."""
     statement = select(Environment).where(Environment.tenant_id == tenant_id)
     return statement if allowed is None else statement.where(Environment.id.in_(allowed))

@@ -1,4 +1,4 @@
-"""Passwords: hashed with argon2id, away from the event loop, and compared in the same time whether or not they match."""
+"""Passwords: hashed with argon2id away from the event loop, compared in the same time whether or not they match."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _hasher = PasswordHasher()
 # a hash takes 64 MiB: few at a time, the rest wait
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="passwords")
 
-NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$6GIyxnPbkA3Le8OFs9Sf/g$WLUcUAmHIA4qWTTpkdM3XFjQaAllhMB+uBml5A5sOOo"  # noqa: S105
+NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$6GIyxnPbkA3Le8OFs9Sf/g$WLUcUAmHIA4qWTTpkdM3XFjQaAllhMB+uBml5A5sOOo"
 """A hash with today's parameters that no user has; verifying against it costs what a real one costs."""
 
 
@@ -35,9 +35,10 @@ async def matches(password: str, hash: str | None) -> bool:
 
 def _matches(password: str, hash: str | None) -> bool:
     try:
-        return _hasher.verify(hash or NOBODY, password) and hash is not None
+        _hasher.verify(hash or NOBODY, password)
     except (VerificationError, InvalidHashError):
         return False
+    return hash is not None
 
 
 def draw() -> str:

@@ -197,15 +197,13 @@ async def _demand_no_active_keys(session: AsyncSession, user: User, now: datetim
     )
 
 
-def matching(
-    *, user_ids: Sequence[str] | None, type: UserType | None, roles: Sequence[str] | None
-) -> Select[tuple[User]]:
+def matching(*, user_ids: Sequence[str] | None, type: UserType | None, roles: Sequence[str] | None) -> Select[User]:
     """Users by id, by type (service accounts unless said) and by any of some roles; empty lists do not narrow."""
     statement = select(User).where(User.type == (type or UserType.SERVICE_ACCOUNT))
     if user_ids:
         statement = statement.where(User.id.in_(user_ids))
     if roles:
-        statement = statement.where(User.roles.has_any(cast(list(roles), ARRAY(Text))))  # type: ignore[attr-defined]  # JSONB's
+        statement = statement.where(User.roles.has_any(cast(list(roles), ARRAY(Text))))
     return statement
 
 

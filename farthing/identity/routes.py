@@ -1,0 +1,391 @@
+"""The doors of identity: signing in, tenants, environments, users, API keys, roles, settings."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from litestar import Controller, Request, delete, get, post, put
+from litestar.datastructures import State
+from msgspec import to_builtins
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.guards import any_caller, demand_admin_person, needs
+from farthing.api.lists import ListQuery, page, read_query, select_page
+from farthing.core.caller import Caller
+from farthing.core.enums import Status
+from farthing.core.errors import PermissionDenied, ValidationFailed
+from farthing.core.wire import Message
+from farthing.identity import api_keys, configuration, environments, passwords, roles, sign_in, tenants, users
+from farthing.identity.schemas import (
+    AuthResponse,
+    CreateAPIKeyRequest,
+    CreateAPIKeyResponse,
+    CreateEnvironmentRequest,
+    CreateUserRequest,
+    CreateUserResponse,
+    EnvironmentResponse,
+    ListEnvironmentsResponse,
+    ListSecretsResponse,
+    ListUsersResponse,
+    LoginRequest,
+    OneRoleResponse,
+    RoleResponse,
+    RolesResponse,
+    SecretResponse,
+    SettingResponse,
+    SignUpRequest,
+    TenantBillingUsage,
+    TenantResponse,
+    UpdateEnvironmentRequest,
+    UpdateServiceAccountRequest,
+    UpdateServiceAccountResponse,
+    UpdateSettingRequest,
+    UpdateTenantRequest,
+    UpdateUserRequest,
+    UpdateUserResponse,
+    UpdateUserRolesRequest,
+    UpdateUserRolesResponse,
+    UserFilter,
+    UserResponse,
+)
+from farthing.identity.setting_values import Configuration, TenantConfig
+from farthing.identity.tables import Environment, Secret, SecretType, Tenant, User, UserType
+
+NEVER = "0001-01-01T00:00:00Z"
+
+AnyRequest = Request[Any, Any, Any]
+UserBody = TypeVar("UserBody", bound=UserResponse)
+
+
+async def limit_by_address(request: AnyRequest) -> None:
+    """Slow down whoever guesses passwords. Rule: conventions, "rate limits"."""
+    request.app.state.sign_in_limiter.take(request.client.host if request.client else "")
+
+
+class SignIn(Controller):
+    path = "/auth"
+    tags = ["Auth"]  # noqa: RUF012 (read by the framework)
+    opt = {"public": True}  # noqa: RUF012 (read by the route tests)
+
+    @post("/signup", operation_id="signUp", status_code=200, before_request=limit_by_address)
+    async def sign_up(self, data: SignUpRequest, state: State) -> AuthResponse:
+        """Make a tenant, its first user and a sandbox; answers that user's token."""
+        if not state.settings.signup_enabled:
+            raise PermissionDenied("Sign-up is switched off in this deployment")
+        user = await sign_in.sign_up(
+            state.database,
+            email=data.email,
+            password=data.password,
+            tenant_name=data.tenant_name or state.settings.default_tenant_name,
+            metadata=data.metadata,
+        )
+        return _signed_in(state, user)
+
+    @post("/login", operation_id="login", status_code=200, before_request=limit_by_address)
+    async def login(self, data: LoginRequest, state: State) -> AuthResponse:
+        """A token for an email and a password."""
+        return _signed_in(state, await sign_in.sign_in(state.database, data.email, data.password))
+
+
+def _signed_in(state: State, user: User) -> AuthResponse:
+    token = state.authenticator.tokens.issue(user, state.database.clock.now())
+    return AuthResponse(token=token, user_id=user.id, tenant_id=user.tenant_id)
+
+
+class Tenants(Controller):
+    path = ""
+    tags = ["Tenants"]  # noqa: RUF012 (read by the framework)
+
+    @get("/tenants/{tenant_id:str}", operation_id="getTenantById", guards=[any_caller()])
+    async def one(self, tenant_id: str, session: AsyncSession, caller: Caller) -> TenantResponse:
+        """The caller's own tenant."""
+        return TenantResponse.of(await tenants.own(session, caller, tenant_id))
+
+    @put("/tenants/update", operation_id="updateTenant", guards=[needs("tenant", "write", environment=False)])
+    async def update(self, data: UpdateTenantRequest, session: AsyncSession, caller: Caller) -> TenantResponse:
+        """Change the caller's tenant; what is absent stays."""
+        details = None if data.billing_details is None else to_builtins(data.billing_details)
+        return TenantResponse.of(
+            await tenants.update(
+                session, caller.tenant_id, name=data.name, billing_details=details, metadata=data.metadata
+            )
+        )
+
+    @get("/tenant/billing", operation_id="getTenantBillingUsage", guards=[needs("tenant", "read", environment=False)])
+    async def billing(self) -> TenantBillingUsage:
+        """What the deployment bills this tenant: nothing, unless it names a tenant that does."""
+        return TenantBillingUsage(usage=None, subscriptions=[])
+
+    @get("/tenants/billing", guards=[needs("tenant", "read", environment=False)], include_in_schema=False)
+    async def billing_too(self) -> TenantBillingUsage:
+        """The same under its other name."""
+        return TenantBillingUsage(usage=None, subscriptions=[])
+
+
+class Environments(Controller):
+    path = "/environments"
+    tags = ["Environments"]  # noqa: RUF012 (read by the framework)
+
+    @post("/", operation_id="createEnvironment", guards=[needs("environment", "write", environment=False)])
+    async def create(
+        self, data: CreateEnvironmentRequest, session: AsyncSession, caller: Caller
+    ) -> EnvironmentResponse:
+        """Open a new environment, within the tenant's limits."""
+        return EnvironmentResponse.of(await environments.create(session, caller.tenant_id, data.name, data.type))
+
+    @get(
+        "/",
+        operation_id="listEnvironments",
+        guards=[needs("environment", "read", environment=False)],
+        opt={"query": ListQuery},
+    )
+    async def all(
+        self, request: AnyRequest, session: AsyncSession, caller: Caller, state: State
+    ) -> ListEnvironmentsResponse:
+        """The environments the caller may enter."""
+        query = read_query(request, ListQuery)
+        statement = environments.visible(caller.tenant_id, state.authenticator.environments_of(caller))
+        rows, total = await select_page(session, Environment, query, environments.SEARCHABLE, statement)
+        return ListEnvironmentsResponse(
+            environments=[EnvironmentResponse.of(row) for row in rows],
+            total=total,
+            offset=query.skip,
+            limit=query.page_size,
+        )
+
+    @get(
+        "/{environment_id:str}",
+        operation_id="getEnvironment",
+        guards=[needs("environment", "read", environment=False)],
+    )
+    async def one(
+        self, environment_id: str, session: AsyncSession, caller: Caller, state: State
+    ) -> EnvironmentResponse:
+        """One environment."""
+        allowed = state.authenticator.environments_of(caller)
+        return EnvironmentResponse.of(await environments.one(session, environment_id, allowed))
+
+    @put(
+        "/{environment_id:str}",
+        operation_id="updateEnvironment",
+        guards=[needs("environment", "write", environment=False)],
+    )
+    async def update(
+        self,
+        environment_id: str,
+        data: UpdateEnvironmentRequest,
+        session: AsyncSession,
+        caller: Caller,
+        state: State,
+    ) -> EnvironmentResponse:
+        """Rename an environment."""
+        allowed = state.authenticator.environments_of(caller)
+        return EnvironmentResponse.of(
+            await environments.update(session, environment_id, allowed, name=data.name, type=data.type)
+        )
+
+
+WRITES_USERS = needs("user", "write", environment=False)
+ADMIN_WRITES_USERS = needs("user", "write", environment=False, admin_person=True)
+
+
+class Users(Controller):
+    path = "/users"
+    tags = ["Users"]  # noqa: RUF012 (read by the framework)
+
+    @get("/me", operation_id="getUserInfo", guards=[any_caller()])
+    async def me(self, session: AsyncSession, caller: Caller) -> UserResponse:
+        """The user behind the key or token."""
+        return await _with_tenant(session, UserResponse, await users.one(session, caller.user_id))
+
+    @put("/me", operation_id="updateUser", guards=[WRITES_USERS])
+    async def update_me(self, data: UpdateUserRequest, session: AsyncSession, caller: Caller) -> UpdateUserResponse:
+        """Change one's own name, and merge metadata."""
+        user = await users.update_own(session, caller.user_id, name=data.name, metadata=data.metadata)
+        return await _with_tenant(session, UpdateUserResponse, user)
+
+    @post("/", operation_id="createUser", guards=[WRITES_USERS])
+    async def create(self, data: CreateUserRequest, session: AsyncSession, caller: Caller) -> CreateUserResponse:
+        """Invite a person, whose first password is answered once, or make a service account."""
+        if data.type == UserType.SERVICE_ACCOUNT:
+            if data.email:
+                raise ValidationFailed.of("email", "a service account has none")
+            account = await users.add_service_account(session, caller, name=data.name, roles=data.roles or [])
+            return await _with_tenant(session, CreateUserResponse, account)
+        demand_admin_person(caller)
+        if not data.email:
+            raise ValidationFailed.of("email", "is required")
+        password = passwords.draw()
+        person = await users.invite(
+            session,
+            caller.tenant_id,
+            email=data.email,
+            name=data.name,
+            roles=data.roles,
+            password_hash=await passwords.hashed(password),
+        )
+        return await _with_tenant(session, CreateUserResponse, person, password=password)
+
+    @put("/{user_id:str}", operation_id="updateServiceAccount", guards=[WRITES_USERS])
+    async def rename(
+        self, user_id: str, data: UpdateServiceAccountRequest, session: AsyncSession
+    ) -> UpdateServiceAccountResponse:
+        """Rename a service account."""
+        account = await users.rename_service_account(session, user_id, data.name)
+        return await _with_tenant(session, UpdateServiceAccountResponse, account)
+
+    @put("/{user_id:str}/roles", operation_id="updateUserRoles", guards=[ADMIN_WRITES_USERS])
+    async def set_roles(
+        self, user_id: str, data: UpdateUserRolesRequest, session: AsyncSession, caller: Caller, state: State
+    ) -> UpdateUserRolesResponse:
+        """Give a person other roles."""
+        user = await users.set_roles(session, caller, user_id, data.roles, state.database.clock.now())
+        return await _with_tenant(session, UpdateUserRolesResponse, user)
+
+    @delete("/{user_id:str}", operation_id="deleteServiceAccount", guards=[WRITES_USERS])
+    async def delete(self, user_id: str, session: AsyncSession, state: State) -> None:
+        """Retire a service account without active keys."""
+        await users.archive_service_account(session, user_id, state.database.clock.now())
+
+    @post("/{user_id:str}/remove", operation_id="removeUser", guards=[ADMIN_WRITES_USERS], status_code=204)
+    async def remove(self, user_id: str, session: AsyncSession, caller: Caller, state: State) -> None:
+        """Retire a person without active keys."""
+        await users.remove_person(session, caller, user_id, state.database.clock.now())
+
+    @post(
+        "/search",
+        operation_id="queryUser",
+        guards=[needs("user", "read", environment=False)],
+        status_code=200,
+    )
+    async def search(self, session: AsyncSession, data: UserFilter | None = None) -> ListUsersResponse:
+        """People or service accounts; service accounts unless `type` says otherwise."""
+        query = data or UserFilter()
+        statement = users.matching(user_ids=query.user_ids, type=query.type, roles=query.roles)
+        rows, total = await select_page(session, User, query, users.SEARCHABLE, statement)
+        items = [await _with_tenant(session, UserResponse, row) for row in rows]
+        answer: ListUsersResponse = page(items, total, query, next_offset=True)
+        return answer
+
+
+async def _with_tenant(session: AsyncSession, body: type[UserBody], user: User, **given: Any) -> UserBody:
+    # all users a caller can see are of one tenant, which the session reads once
+    tenant = await session.get_one(Tenant, user.tenant_id)
+    return body.of(user, tenant=TenantResponse.of(tenant), **given)
+
+
+class ApiKeys(Controller):
+    path = "/secrets/api/keys"
+    tags = ["Secrets"]  # noqa: RUF012 (read by the framework)
+
+    @post("/", operation_id="createApiKey", guards=[needs("secret", "write")])
+    async def create(
+        self, data: CreateAPIKeyRequest, session: AsyncSession, caller: Caller, state: State
+    ) -> CreateAPIKeyResponse:
+        """Make a key for the caller, or for a service account. The key is shown once."""
+        if data.type == "integration":
+            raise ValidationFailed.of("type", "must be private_key or publishable_key")
+        secret, key = await api_keys.create(
+            session,
+            state.authenticator.hasher,
+            caller,
+            name=data.name,
+            type=SecretType(data.type),
+            now=state.database.clock.now(),
+            expires_at=data.expires_at,
+            service_account_id=data.service_account_id,
+        )
+        names = await api_keys.owner_names(session, [secret])
+        return CreateAPIKeyResponse(secret=_secret(secret, names), api_key=key)
+
+    @get("/", operation_id="listApiKeys", guards=[needs("secret", "read")], opt={"query": ListQuery})
+    async def all(self, request: AnyRequest, session: AsyncSession, caller: Caller) -> ListSecretsResponse:
+        """The caller's keys in this environment, or everybody's for a person with Super Admin access."""
+        query = read_query(request, ListQuery)
+        rows, total = await select_page(session, Secret, query, api_keys.SEARCHABLE, api_keys.visible(caller))
+        names = await api_keys.owner_names(session, rows)
+        answer: ListSecretsResponse = page([_secret(row, names) for row in rows], total, query, next_offset=True)
+        return answer
+
+    @delete("/{secret_id:str}", operation_id="deleteApiKey", guards=[needs("secret", "write")])
+    async def delete(self, secret_id: str, session: AsyncSession, caller: Caller) -> None:
+        """Delete a key, with effect at once."""
+        await api_keys.delete(session, caller, secret_id)
+
+
+def _secret(row: Secret, names: dict[str, str]) -> SecretResponse:
+    return SecretResponse.of(row, provider="flexprice", service_account_name=names.get(row.user_id))
+
+
+class Roles(Controller):
+    path = "/rbac/roles"
+    tags = ["RBAC"]  # noqa: RUF012 (read by the framework)
+
+    @get("/", operation_id="listRbacRoles", guards=[any_caller(environment=True)])
+    async def all(self, user_type: UserType | None = None) -> RolesResponse:
+        """The catalogue of roles, or those that a type of user may hold."""
+        found = (role for role in roles.ROLES.values() if user_type is None or user_type in role.assignable_to)
+        return RolesResponse(roles=[_role(role) for role in found])
+
+    @get("/{role_id:str}", operation_id="getRbacRole", guards=[any_caller(environment=True)])
+    async def one(self, role_id: str) -> OneRoleResponse:
+        """One role."""
+        return OneRoleResponse(role=_role(roles.one(role_id)))
+
+
+def _role(role: roles.Role) -> RoleResponse:
+    granted = {entity: sorted(actions) for entity, actions in role.permissions.items()}
+    return RoleResponse(id=role.id, name=role.name, description=role.description, permissions=granted)
+
+
+WRITES_SETTINGS = needs("setting", "write", admin_person=True)
+
+
+class SettingsByKey(Controller):
+    path = "/settings"
+    tags = ["Settings"]  # noqa: RUF012 (read by the framework)
+
+    @get("/{key:str}", operation_id="getSetting", guards=[needs("setting", "read")])
+    async def one(self, key: str, session: AsyncSession, caller: Caller) -> SettingResponse:
+        """The value in force: the defaults overlaid with what is stored."""
+        return _setting(await configuration.effective(session, configuration.kind_of(key)), caller)
+
+    @put("/{key:str}", operation_id="updateSetting", guards=[WRITES_SETTINGS])
+    async def update(
+        self, key: str, data: UpdateSettingRequest, session: AsyncSession, caller: Caller
+    ) -> SettingResponse:
+        """Lay the given fields over the value in force."""
+        kind = configuration.kind_of(key)
+        _demand_own(kind, caller)
+        return _setting(await configuration.write(session, kind, data.value), caller)
+
+    @delete("/{key:str}", operation_id="deleteSetting", guards=[WRITES_SETTINGS], status_code=200)
+    async def delete(self, key: str, session: AsyncSession, caller: Caller) -> Message:
+        """Forget what is stored; the defaults hold again."""
+        kind = configuration.kind_of(key)
+        _demand_own(kind, caller)
+        await configuration.delete(session, kind)
+        return Message(message="Setting deleted successfully")
+
+
+def _demand_own(kind: type[Configuration], caller: Caller) -> None:
+    """A tenant must not lift its own limits. Rule: identity, "faults" 25."""
+    if kind is TenantConfig and not caller.is_operator:
+        raise PermissionDenied(f"{kind.key} can only be changed by the operator of this deployment")
+
+
+def _setting(setting: configuration.Effective, caller: Caller) -> SettingResponse:
+    if setting.row is not None:
+        return SettingResponse.of(setting.row, value=setting.value)
+    return SettingResponse(
+        id="",
+        key=setting.kind.key,
+        value=setting.value,
+        environment_id="" if setting.kind.tenant_level else caller.environment_id,
+        tenant_id=caller.tenant_id,
+        status=Status.PUBLISHED,
+        created_at=NEVER,
+        updated_at=NEVER,
+        created_by="",
+        updated_by="",
+    )
