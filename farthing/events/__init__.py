@@ -1,18 +1,17 @@
 """Usage: events come in, each is measured once, and every question about usage is answered from those measurements.
 
-Owns ingest (validation, identity, group commit), the quantity an event has for a meter (`quantity`, pure), the event
-store (`events` and the measured rows beside them), the one usage query builder, backfills, retention and analytics.
+Owns ingest (validation, identity, group commit), the event store (`events` and the measured rows beside them), the one
+usage query builder, backfills, retention and analytics.
 
-Does not own what a usage costs (`rating`), which part of the time line is charged or what is included for free
-(`subscriptions`, `billing`), the life of a meter or a feature (`catalogue`), or who a customer is (`customers`): an
-event names its customer by the caller's own key, and is accepted before anybody knows that customer.
+Does not own the quantity an event has for a meter (`metering`, pure), what a usage costs (`rating`), which part of the
+time line is charged or what is included for free (`subscriptions`, `billing`), the life of a meter or a feature
+(`catalogue`), or who a customer is (`customers`): an event names its customer by the caller's own key, and is accepted
+before anybody knows that customer.
 
 Invariants:
 
-- The meter alone decides an event's quantity, and `quantity.quantity_of` is the only code that does: filters, canonical
-  text, numbers, multipliers and expressions are read there, in decimals, once. Queries are plain aggregates over
-  stored numbers. `model` says in Python what such a query must answer; every store is tested against it.
-- Quantities are exact: at most 23 digits before the point and 15 after it, never a float.
+- Queries are plain aggregates over the numbers that `metering.quantity` made on the way in. `metering.model` says in
+  Python what such a query must answer; every store is tested against it.
 - An event is its id within an environment. Sent again with other content it replaces the earlier version, rows and
   all, in one transaction; it never counts twice. The same content changes nothing.
 - An acknowledged event is durable. Time is event time, in whole milliseconds; every range is half-open `[start, end)`.

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from farthing.calendar.windows import WindowSize
 from farthing.core.money import decimals
-from farthing.events.canonical import QuantityError
-from farthing.events.event import Event
-from farthing.events.filters import Filter
-from farthing.events.meter import Aggregation, AggregationType, Meter
-from farthing.events.quantity import Measured, quantity_of
+from farthing.metering.canonical import QuantityError
+from farthing.metering.event import Event
+from farthing.metering.filters import Filter
+from farthing.metering.meter import Aggregation, AggregationType, Meter
+from farthing.metering.quantity import Measured, quantity_of
 
 NOT_NUMERIC, OUT_OF_RANGE = QuantityError.NOT_NUMERIC, QuantityError.OUT_OF_RANGE
 TEXT_LIKE_PYTHON_DECIMALS = ["1_0", "٣", "Infinity", "sNaN"]

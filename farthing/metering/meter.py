@@ -11,9 +11,9 @@ from enum import StrEnum
 from farthing.calendar.windows import WindowSize
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import checked
-from farthing.events.expression import InvalidExpression
-from farthing.events.filters import Conditions, Filter, conditions
-from farthing.events.formula import Formula, compiled
+from farthing.metering.expression import InvalidExpression
+from farthing.metering.filters import Conditions, Filter, conditions
+from farthing.metering.formula import Formula, compiled
 
 
 class AggregationType(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from farthing.core.errors import ValidationFailed
-from farthing.events.canonical import canonical_text
+from farthing.metering.canonical import canonical_text
 
 
 @dataclass(frozen=True, slots=True)

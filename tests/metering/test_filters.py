@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from farthing.core.errors import ValidationFailed
-from farthing.events.filters import Filter, conditions, matches
+from farthing.metering.filters import Filter, conditions, matches
 
 SIZE_AND_OK = (Filter("size", ("1000000",)), Filter("ok", ("true",)))
 MODEL = (Filter("model", ("gpt", "claude")),)

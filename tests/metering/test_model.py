@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_containing
 from farthing.core.clock import instant
-from farthing.events.event import Event, same_content
-from farthing.events.filters import Filter, conditions
-from farthing.events.meter import Aggregation, AggregationType, Meter, ResetUsage
-from farthing.events.model import (
+from farthing.metering.event import Event, same_content
+from farthing.metering.filters import Filter, conditions
+from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUsage
+from farthing.metering.model import (
     BucketValue,
     Point,
     Selection,

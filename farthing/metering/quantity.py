@@ -12,10 +12,10 @@ from typing import Final
 import msgspec
 
 from farthing.core.money import ZERO
-from farthing.events.canonical import QuantityError, canonical_text, read_number, stored_key
-from farthing.events.event import Event
-from farthing.events.filters import matches
-from farthing.events.meter import Aggregation, AggregationType, Meter
+from farthing.metering.canonical import QuantityError, canonical_text, read_number, stored_key
+from farthing.metering.event import Event
+from farthing.metering.filters import matches
+from farthing.metering.meter import Aggregation, AggregationType, Meter
 
 INTEGER_DIGITS = 23
 FRACTION_DIGITS = 15

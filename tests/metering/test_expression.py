@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from farthing.events.expression import MAX_LENGTH, MAX_NESTING, MAX_NODES, InvalidExpression, parse
-from farthing.events.formula import compiled
+from farthing.metering.expression import MAX_LENGTH, MAX_NESTING, MAX_NODES, InvalidExpression, parse
+from farthing.metering.formula import compiled
 
 
 def value(text: str, **properties: Any) -> Decimal | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NoReturn
 
-from farthing.events.canonical import read_number
+from farthing.metering.canonical import read_number
 
 MAX_LENGTH = 2_000  # characters
 MAX_NODES = 200  # names, literals, operators and calls; also bounds how deep a chain like a + b + c + ... nests

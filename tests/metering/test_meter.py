@@ -9,8 +9,8 @@ import pytest
 
 from farthing.calendar.windows import WindowSize
 from farthing.core.errors import ValidationFailed
-from farthing.events.filters import Filter
-from farthing.events.meter import Aggregation, AggregationType, Meter
+from farthing.metering.filters import Filter
+from farthing.metering.meter import Aggregation, AggregationType, Meter
 
 NEEDS_FIELD = [one for one in AggregationType if one is not AggregationType.COUNT]
 NO_EXPRESSION = [

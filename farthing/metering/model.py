@@ -15,10 +15,10 @@ from fractions import Fraction
 
 from farthing.calendar.period import Period, elapsed_share
 from farthing.core.money import ZERO, exact_sum, round_to
-from farthing.events.event import Event, same_content
-from farthing.events.filters import Conditions, matches
-from farthing.events.meter import AggregationType, Meter, ResetUsage
-from farthing.events.quantity import FRACTION_DIGITS, Measured, quantity_of
+from farthing.metering.event import Event, same_content
+from farthing.metering.filters import Conditions, matches
+from farthing.metering.meter import AggregationType, Meter, ResetUsage
+from farthing.metering.quantity import FRACTION_DIGITS, Measured, quantity_of
 
 # The window that holds an instant; zone, size and anchor are the caller's choice.
 WindowOf = Callable[[datetime], Period]

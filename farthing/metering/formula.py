@@ -25,8 +25,8 @@ from decimal import (
 from typing import Final
 
 from farthing.core.money import ZERO
-from farthing.events.canonical import MAX_MAGNITUDE, read_number
-from farthing.events.expression import (
+from farthing.metering.canonical import MAX_MAGNITUDE, read_number
+from farthing.metering.expression import (
     Agreement,
     Arithmetic,
     Call,

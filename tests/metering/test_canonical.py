@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.core.money import plain
-from farthing.events.canonical import QuantityError, canonical_text, json_number, read_number, stored_key
+from farthing.metering.canonical import QuantityError, canonical_text, json_number, read_number, stored_key
 
 NOT_NUMERIC, OUT_OF_RANGE = QuantityError.NOT_NUMERIC, QuantityError.OUT_OF_RANGE
 DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=json_number)
