@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from granian.server.embed import Server
 
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
+from farthing.jobs.schedule import queue, work
 from farthing.settings import Settings
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
@@ -63,19 +65,57 @@ async def serve(
         backlog=2048,
         log_enabled=False,
     )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
+    stop = _stop_on_signal()
+    working = asyncio.create_task(work(queue(database)), name="worker") if settings.worker else None
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
-    starting = asyncio.create_task(started(database, first), name="started")
+
+    async def when_listening() -> None:
+        while not _answers(settings):  # noqa: ASYNC110 (the server has no event for it)
+            await asyncio.sleep(0.01)
+        await started(database, first)
+
+    starting = asyncio.create_task(when_listening(), name="started")
     done, _ = await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
     if serving in done:
         serving.result()
         raise RuntimeError("the HTTP server ended by itself")
     log.info("stopping")
+    await _end(working)
     server.stop()  # type: ignore[no-untyped-call]  # the server's
     await serving
     await asyncio.gather(starting, return_exceptions=True)
+
+
+async def work_until_stopped(database: Database) -> None:
+    """Work on jobs until SIGINT or SIGTERM; a job in hand is finished first."""
+    stop = _stop_on_signal()
+    working = asyncio.create_task(work(queue(database)), name="worker")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if working.done():
+        working.result()
+    await _end(working)
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    return stop
+
+
+async def _end(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether something accepts connections at our address."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104 (compared, not bound)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex((host, settings.port)) == 0

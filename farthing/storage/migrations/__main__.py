@@ -45,7 +45,7 @@ def draft(package: str, rewrite: Annotated[str | None, cyclopts.Parameter(help="
         upgrade(server.url(), rewrite.split("_")[0] if rewrite else "head")
         body = "def upgrade() -> None:\n" + _difference(server.url(), f"farthing.{package}")
     if rewrite is None:
-        print(body)  # noqa: T201 (a developer's command)
+        print(body)
     else:
         path.write_text(_BODY.sub(lambda _: body, path.read_text()))
 
@@ -61,7 +61,7 @@ def _difference(url: str, package: str) -> str:
             upgrade_ops = produce_migrations(context, Base.metadata).upgrade_ops
             assert upgrade_ops is not None
             upgrade_ops.ops = [step for op in upgrade_ops.ops for step in (op, *_security(op))]
-            return "    " + render_python_code(upgrade_ops, migration_context=context).replace("\n", "\n    ") + "\n"
+            return f"    {render_python_code(upgrade_ops, migration_context=context)}\n"
     finally:
         engine.dispose()
 

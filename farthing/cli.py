@@ -1,0 +1,261 @@
+"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `jobs`, `demo`, `openapi`, `doctor`.
+
+Each command loads what it needs and no more, so that help and `openapi` answer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from rich.console import Console
+
+import farthing
+from farthing.settings import BadSettings, Settings, load
+
+if TYPE_CHECKING:
+    from farthing.identity.bootstrap import FirstStart
+    from farthing.storage.postgres import Database
+
+app = cyclopts.App(name="farthing", help="Usage-based billing, exact to the farthing.", version=farthing.__version__)
+keys = cyclopts.App(name="keys", help="API keys of this deployment.")
+jobs = cyclopts.App(name="jobs", help="Periodic duties.")
+app.command(keys)
+app.command(jobs)
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DataDir = Annotated[str | None, Parameter(help="Folder of the embedded PostgreSQL (FARTHING_DATA_DIR).")]
+
+
+def main() -> None:
+    """Run a command; what the operator can mend is said in one line and ends with status 2."""
+    from farthing.storage.embedded import EmbeddedFailed
+    from farthing.storage.postgres import UnsafeDatabase
+
+    try:
+        app()
+    except (BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
+        errors.print(f"[red]farthing:[/red] {error}", markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _settings(**given: object) -> Settings:
+    from farthing import logs
+
+    settings = load(os.environ, **given)
+    logs.configure(settings)
+    return settings
+
+
+def _with_database(settings: Settings, task: Callable[[Database], Awaitable[int | None]]) -> None:
+    """Run `task` on the configured database, migrated; its result is the exit status."""
+    from farthing import server
+
+    async def run(url: str) -> int:
+        async with server.opened(settings, url) as database:
+            return await task(database) or 0
+
+    with server.engine(settings) as url:
+        status = asyncio.run(run(url))
+    if status:
+        sys.exit(status)
+
+
+@app.command
+def serve(
+    *,
+    data_dir: DataDir = None,
+    host: Annotated[str | None, Parameter(help="Address to listen on (FARTHING_HOST).")] = None,
+    port: Annotated[int | None, Parameter(help="Port to listen on (FARTHING_PORT).")] = None,
+    demo: Annotated[bool, Parameter(help="Load a small company's books on first start.", negative="")] = False,
+) -> None:
+    """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
+    from farthing import server
+
+    settings = _settings(data_dir=data_dir, host=host, port=port)
+
+    async def started(database: Database, first: FirstStart | None) -> None:
+        _greet(settings, first)
+        if demo:
+            from farthing.demo import ensure_demo
+
+            await ensure_demo(settings, database, first, console)
+
+    async def task(database: Database) -> None:
+        await server.serve(settings, database, started)
+
+    _with_database(settings, task)
+
+
+def _greet(settings: Settings, first: FirstStart | None) -> None:
+    console.print(f"Farthing {farthing.__version__} at [bold]{settings.base_url}[/bold]", markup=True)
+    if first is None:
+        return
+    if settings.bootstrap_api_key:
+        console.print("API key: the one in FARTHING_BOOTSTRAP_API_KEY")
+    else:
+        console.print(f"API key: [bold]{first.api_key}[/bold]  (shown once; keep it)", markup=True)
+
+
+@app.command
+def worker(*, data_dir: DataDir = None) -> None:
+    """Work on jobs and periodic duties only."""
+    from farthing import server
+
+    settings = _settings(data_dir=data_dir)
+    _with_database(settings, server.work_until_stopped)
+
+
+@app.command
+def migrate(*, data_dir: DataDir = None) -> None:
+    """Bring the database to this release's schema; safe to run from many places at once."""
+    from farthing import server
+    from farthing.storage.migrations import state, upgrade
+
+    settings = _settings(data_dir=data_dir)
+    with server.engine(settings) as url:
+        before, _ = state(url)
+        upgrade(url)
+        after, _ = state(url)
+    console.print(f"schema {before or 'empty'} -> {after}" if before != after else f"schema {after}: nothing to do")
+
+
+@keys.command(name="create")
+def keys_create(
+    name: Annotated[str, Parameter(help="What the key is for.")],
+    *,
+    environment: Annotated[str | None, Parameter(help="Environment id; default: the only or oldest one.")] = None,
+    publishable: Annotated[bool, Parameter(help="A key that may only send events.", negative="")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make an API key of the deployment's owner and print it, once."""
+    from farthing.identity import operator
+
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> None:
+        console.print(await operator.create_key(database, settings, name, environment, publishable=publishable))
+
+    _with_database(settings, task)
+
+
+@keys.command(name="list")
+def keys_list(*, data_dir: DataDir = None) -> None:
+    """List the keys of every tenant; only what may be shown of them."""
+    from rich.table import Table
+
+    from farthing.identity import operator
+
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> None:
+        table = Table("id", "key", "name", "tenant", "environment", "status", "expires")
+        for row in await operator.list_keys(database):
+            table.add_row(*row)
+        console.print(table)
+
+    _with_database(settings, task)
+
+
+@keys.command(name="revoke")
+def keys_revoke(id: Annotated[str, Parameter(help="The key's id.")], *, data_dir: DataDir = None) -> None:
+    """Revoke a key, in every process, at once."""
+    from farthing.identity import operator
+
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> int:
+        if await operator.revoke_key(database, id):
+            console.print(f"revoked {id}")
+            return 0
+        errors.print(f"no key {id}")
+        return 1
+
+    _with_database(settings, task)
+
+
+@jobs.command(name="list")
+def jobs_list() -> None:
+    """List the duties and when they run (UTC)."""
+    from farthing.jobs.schedule import DUTIES
+
+    for duty in DUTIES:
+        console.print(f"{duty.name:32} {duty.cron}")
+
+
+@jobs.command(name="run")
+def jobs_run(
+    name: str,
+    *,
+    at: Annotated[datetime | None, Parameter(help="As if it were this time (UTC).")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run one duty now, in every environment, and print its counts."""
+    from farthing.core.clock import SystemClock, as_utc
+    from farthing.jobs.duties import perform
+    from farthing.jobs.schedule import DUTIES
+
+    duty = next((duty for duty in DUTIES if duty.name == name), None)
+    if duty is None:
+        errors.print(f"no duty '{name}'; see `farthing jobs list`")
+        sys.exit(2)
+    moment = SystemClock().now() if at is None else as_utc(at)
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> int:
+        run = await perform(database, duty, moment)
+        console.print(f"{name}: {run.counts}")
+        return 1 if run.counts.get("failed") else 0
+
+    _with_database(settings, task)
+
+
+@app.command
+def demo(*, data_dir: DataDir = None, seed: Annotated[int, Parameter(help="Another seed, other books.")] = 1) -> None:
+    """Load the demo's books into the database without serving it."""
+    from farthing.demo import load_demo
+
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> None:
+        await load_demo(settings, database, console, seed=seed)
+
+    _with_database(settings, task)
+
+
+@app.command
+def openapi() -> None:
+    """Print our OpenAPI document."""
+    import msgspec
+
+    from farthing.api.openapi import document
+    from farthing.app import routes_only
+
+    text: Any = msgspec.json.format(msgspec.json.encode(document(routes_only()), enc_hook=str), indent=2)
+    sys.stdout.write(text.decode() + "\n")
+
+
+@app.command
+def doctor(*, data_dir: DataDir = None) -> None:
+    """Check configuration, engines and schema, then derive every figure of every invoice again.
+
+    The exit status is 0 only if nothing differs.
+    """
+    from farthing.doctor import examine
+
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> int:
+        return await examine(settings, database, console)
+
+    _with_database(settings, task)
