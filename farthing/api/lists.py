@@ -95,18 +95,19 @@ async def select_page(
     statement: Select[Any] | None = None,
     *,
     time_range: bool = True,
+    statuses: Sequence[Status] = (Status.PUBLISHED,),
 ) -> tuple[list[Row], int]:
     """One page of `statement` (default: all rows of `table`) and the count of all that match.
 
-    Applies status (published unless asked otherwise), the creation time range, `filters` and `sort` over `fields`,
+    Applies status (that asked for, else any of `statuses`), the creation time range, `filters` and `sort` over `fields`,
     the columns that may be searched. Ties are broken by creation time and id, newest first, so pages never overlap.
     """
     statement = statement if statement is not None else select(table)
     columns = filterable(table, fields)
     every = table.__table__.columns
     if "status" in every:
-        wanted = query.status or Status.PUBLISHED
-        statement = statement.where(every["status"] == wanted, every["status"] != Status.DELETED)
+        wanted = [query.status] if query.status else statuses
+        statement = statement.where(every["status"].in_(wanted), every["status"] != Status.DELETED)
     if time_range and "created_at" in every:
         if query.start_time is not None:
             statement = statement.where(every["created_at"] >= query.start_time)
