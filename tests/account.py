@@ -18,7 +18,6 @@ from farthing.identity import keys
 from farthing.identity.bootstrap import new_tenant
 from farthing.identity.tables import Environment, EnvironmentType, SecretType, User, UserType
 from farthing.settings import Settings
-from farthing.storage.notices import notify
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 
@@ -106,7 +105,7 @@ class Account:
             await session.execute(
                 update(Environment).where(Environment.id == self.environment_id).values(frozen_time=at)
             )
-            await notify(session, keys.TOPIC, self.environment_id)
+            await keys.changed(session, self.environment_id)
 
     async def post(self, path: str, json: Any = None, expect: int = 201) -> Any:
         """POST and check the status; the decoded answer."""
