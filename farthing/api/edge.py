@@ -28,6 +28,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 EVENTS_PREFIX = "/v1/events"
 EVENTS_BODY_BYTES = 32 * 2**20
 BODY_BYTES = 4 * 2**20
+DRAINED_BYTES = 64 * 2**20
+"""How much of a body too large is read and dropped: a client that is still sending would not read the refusal."""
 ALLOWED_HEADERS = (
     b"*, Authorization, Content-Type, x-api-key, X-Environment-ID, X-Request-ID, X-Session-Token, Idempotency-Key"
 )
@@ -134,8 +136,7 @@ class _Exchange:
         limit = EVENTS_BODY_BYTES if path.startswith(EVENTS_PREFIX) else BODY_BYTES
         declared = self._headers.get(b"content-length", b"0")
         too_large = ValidationFailed("Request body is too large", {"body": f"must be at most {limit} bytes"})
-        if declared.isdigit() and int(declared) > limit:
-            raise too_large
+        refused = declared.isdigit() and int(declared) > limit
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -144,11 +145,15 @@ class _Exchange:
                 break
             piece = message.get("body", b"")
             size += len(piece)
-            if size > limit:
+            refused = refused or size > limit
+            if size > DRAINED_BYTES:
                 raise too_large
-            pieces.append(piece)
+            if not refused:
+                pieces.append(piece)
             if not message.get("more_body", False):
                 break
+        if refused:
+            raise too_large
         self._work.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._unread: bool = True
 
