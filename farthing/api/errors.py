@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import msgspec
+import psycopg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -80,9 +81,9 @@ _BAD_VALUE_STATES = {"22003", "22001", "22008", "22021", "22P02", "22P05", "2350
 _RACE_STATES = {"40001", "40P01", "55P03"}
 
 
-def from_database(error: DBAPIError) -> errors.FarthingError:
+def from_database(error: BaseException | None) -> errors.FarthingError:
     """A failure of the storage that no rule foresaw; nothing of SQL is shown."""
-    state = getattr(error.orig, "sqlstate", None) or ""
+    state = getattr(error, "sqlstate", None) or ""
     if state in _BAD_VALUE_STATES:
         return errors.ValidationFailed("A value is out of the range that can be stored")
     if state in _RACE_STATES:
@@ -116,6 +117,8 @@ def as_domain_error(error: Exception) -> errors.FarthingError:
     if isinstance(error, (msgspec.ValidationError, msgspec.DecodeError)):
         return from_decoding(error)
     if isinstance(error, DBAPIError):
+        return from_database(error.orig)
+    if isinstance(error, psycopg.Error):
         return from_database(error)
     if isinstance(error, PoolTimeout):
         return errors.ServiceUnavailable("All database connections are in use; please try again")

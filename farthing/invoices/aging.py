@@ -10,6 +10,7 @@ from farthing.core.wire import DecimalText, Response
 from farthing.customers.tables import Customer
 from farthing.invoices.standing import UNPAID
 from farthing.storage.postgres import Database
+from farthing.storage.reads import Prepared
 from farthing.storage.rows import not_found
 from farthing.storage.scope import Scope
 
@@ -34,7 +35,10 @@ class CustomerAging(Response):
 
 
 # payer's view: what it is asked to pay, which adds up over customers
-_STATEMENT = f"""
+_STATEMENT = Prepared(
+    "invoice_aging",
+    ("text", "timestamptz"),
+    f"""
     SELECT currency,
            coalesce(sum(amount_remaining) FILTER (WHERE late IS NULL OR late <= interval '0'), 0),
            coalesce(sum(amount_remaining) FILTER (WHERE late > interval '0' AND late <= interval '30 days'), 0),
@@ -43,17 +47,18 @@ _STATEMENT = f"""
            coalesce(sum(amount_remaining) FILTER (WHERE late > interval '90 days'), 0),
            sum(amount_remaining)
     FROM customers AS c LEFT JOIN LATERAL (
-        SELECT currency, amount_remaining, make_interval(secs => extract(epoch FROM %(as_of)s - due_date)) AS late
+        SELECT currency, amount_remaining, make_interval(secs => extract(epoch FROM $2 - due_date)) AS late
         FROM invoices WHERE customer_id = c.id AND {UNPAID.replace("status =", "invoices.status =", 1)}
     ) AS owed ON true
-    WHERE c.id = %(id)s AND c.status <> 'deleted'
+    WHERE c.id = $1 AND c.status <> 'deleted'
     GROUP BY currency ORDER BY currency
-"""  # noqa: S608 (constants of this package)
+    """,
+)
 
 
 async def age(database: Database, scope: Scope, customer_id: str, as_of: datetime) -> CustomerAging:
     """What `customer_id` is asked to pay, by age. Raises NotFound."""
-    rows = await database.read_once(scope, _STATEMENT, {"id": customer_id, "as_of": as_of})
+    rows = await database.read_once(scope, _STATEMENT, customer_id, as_of)
     if not rows:
         raise not_found(Customer, customer_id)
 

@@ -16,6 +16,7 @@ from farthing.core.wire import DecimalText, Response
 from farthing.customers.tables import Customer
 from farthing.invoices.standing import COUNTED, UNPAID
 from farthing.storage.postgres import Database
+from farthing.storage.reads import Prepared
 from farthing.storage.rows import not_found
 from farthing.storage.scope import Scope
 
@@ -54,10 +55,10 @@ class CustomerMultiCurrencyInvoiceSummary(Response):
     summaries: list[CustomerInvoiceSummary]
 
 
-_PAYS = f"customer_id = %(id)s AND {UNPAID}"  # noqa: S608 (constants of this package)
-_INCURRED = f"owner_id = %(id)s AND {UNPAID}"
-_PAYS_COUNTED = f"customer_id = %(id)s AND {COUNTED}"
-_INCURRED_COUNTED = f"owner_id = %(id)s AND {COUNTED}"
+_PAYS = f"customer_id = $1 AND {UNPAID}"
+_INCURRED = f"owner_id = $1 AND {UNPAID}"
+_PAYS_COUNTED = f"customer_id = $1 AND {COUNTED}"
+_INCURRED_COUNTED = f"owner_id = $1 AND {COUNTED}"
 
 _RELATIONS = {
     SummaryScope.ALL: ["self", "payer", "owner"],
@@ -66,7 +67,7 @@ _RELATIONS = {
 }
 # a branch per index; `all` leaves out of the second what the first has shown
 _UNPAID_BRANCHES = {
-    SummaryScope.ALL: [_PAYS, f"{_INCURRED} AND customer_id <> %(id)s"],
+    SummaryScope.ALL: [_PAYS, f"{_INCURRED} AND customer_id <> $1"],
     SummaryScope.BILLED: [_PAYS],
     SummaryScope.INCURRED: [_INCURRED],
 }
@@ -89,18 +90,18 @@ def _statement(which: SummaryScope) -> str:
     )
     return f"""
         WITH customer AS (
-            SELECT billing_currency FROM customers WHERE id = %(id)s AND status <> 'deleted'
+            SELECT billing_currency FROM customers WHERE id = $1 AND status <> 'deleted'
         ), live AS (
             {live_subscriptions(which)}
         ), totals AS (
             SELECT currency, sum(invoice_count) AS invoices, sum(revenue) AS revenue
             FROM invoice_totals
-            WHERE customer_id = %(id)s AND relation = ANY(%(relations)s)
+            WHERE customer_id = $1 AND relation = ANY($3::text[])
             GROUP BY currency HAVING sum(invoice_count) > 0
         ), unpaid AS (
             SELECT currency, count(*) AS invoices, sum(amount_remaining) AS amount, sum(usage_remaining) AS usage,
-                   count(*) FILTER (WHERE due_date < %(as_of)s) AS overdue_invoices,
-                   sum(amount_remaining) FILTER (WHERE due_date < %(as_of)s) AS overdue_amount
+                   count(*) FILTER (WHERE due_date < $2) AS overdue_invoices,
+                   sum(amount_remaining) FILTER (WHERE due_date < $2) AS overdue_amount
             FROM ({unpaid}) AS open GROUP BY currency
         ), currencies AS (
             SELECT currency FROM totals UNION SELECT currency FROM live
@@ -127,7 +128,10 @@ def live_subscriptions(which: SummaryScope) -> str:
     return "SELECT NULL::text AS currency, NULL::timestamptz AS created_at, NULL::text AS id WHERE false"
 
 
-_STATEMENTS = {which: _statement(which) for which in SummaryScope}
+_STATEMENTS = {
+    which: Prepared(f"invoice_summary_{which}", ("text", "timestamptz", "text[]"), _statement(which))
+    for which in SummaryScope
+}
 
 
 async def summarise(
@@ -137,7 +141,9 @@ async def summarise(
     rows = await database.read_once(
         scope,
         _STATEMENTS[which],
-        {"id": customer_id, "as_of": as_of, "relations": _RELATIONS[which]},
+        customer_id,
+        as_of,
+        _RELATIONS[which],
     )
     if not rows:
         raise not_found(Customer, customer_id)

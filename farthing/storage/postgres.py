@@ -1,16 +1,15 @@
 """The engine and its sessions: one transaction, one scope, one clock.
 
 A session stamps what every row shares (scope, authorship, times) when it flushes, so that no caller can forget.
-Hot reads go through `read_once`: the scope, the statement and the end of the transaction travel in one round trip.
+Hot reads go through `read_once`, which costs a single round trip.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, make_url
@@ -19,6 +18,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from farthing.core.clock import Clock, SystemClock
+from farthing.storage.reads import HotReads, Prepared
 from farthing.storage.scope import Scope
 from farthing.storage.tables import OfTenant, Scoped, Tracked
 
@@ -43,6 +43,7 @@ class Database:
             pool_timeout=10,
             connect_args={"application_name": "farthing", "connect_timeout": 10},
         )
+        self._reads = HotReads(url)
         self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def session(self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False) -> AsyncSession:
@@ -58,21 +59,9 @@ class Database:
         async with self.session(scope, clock=clock, read_only=read_only) as session, session.begin():
             yield session
 
-    async def read_once(
-        self, scope: Scope, statement: str, parameters: Mapping[str, Any] | Sequence[Any] = ()
-    ) -> list[TupleRow]:
-        """Rows of one SELECT under `scope`, in a read-only transaction that costs a single round trip.
-
-        One statement is one snapshot. `statement` is SQL with psycopg placeholders.
-        """
-        async with self.engine.connect() as connection:
-            raw = await connection.get_raw_connection()
-            driver: psycopg.AsyncConnection[TupleRow] = raw.driver_connection  # type: ignore[assignment]  # psycopg's
-            async with driver.pipeline():
-                await driver.execute(_SET_SCOPE, (scope.tenant_id, scope.environment_id))
-                cursor = await driver.execute(statement, parameters)
-                await driver.commit()
-                return await cursor.fetchall()
+    async def read_once(self, scope: Scope, statement: Prepared, *arguments: Any) -> list[TupleRow]:
+        """Rows of one prepared SELECT under `scope`, for a single round trip; see `reads`."""
+        return await self._reads.rows(scope, statement, *arguments)
 
     async def check(self) -> None:
         """Refuse a server too old, or a role that row-level security would not confine. Raises UnsafeDatabase."""
@@ -93,6 +82,7 @@ class Database:
             )
 
     async def close(self) -> None:
+        await self._reads.close()
         await self.engine.dispose()
 
 
