@@ -24,6 +24,7 @@ from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
+from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
@@ -44,6 +45,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Roles,
     SettingsByKey,
     Customers,
+    Groups,
+    Meters,
+    Features,
     CustomerInvoiceSummaries,
 )
 """Everything under /v1."""

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.calendar.windows import WindowSize
+from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.storage.tables import Base, Scoped, Tracked, words
 
 _PUBLISHED = text("status = 'published'")
@@ -59,7 +60,7 @@ class Meter(Scoped, Tracked, Base):
 
     name: Mapped[str] = mapped_column(String(255))
     event_name: Mapped[str] = mapped_column(String(255))
-    aggregation_type: Mapped[str] = mapped_column(String(40))
+    aggregation_type: Mapped[AggregationType] = mapped_column(words(AggregationType))
     field: Mapped[str | None] = mapped_column(String(255))
     expression: Mapped[str | None]
     multiplier: Mapped[Decimal | None] = mapped_column(Numeric())
@@ -67,7 +68,7 @@ class Meter(Scoped, Tracked, Base):
     group_by: Mapped[str | None] = mapped_column(String(255))
     filters: Mapped[list[Any]] = mapped_column(default=list)
     """`[{"key": ..., "values": [...]}]`, keys and values in the order in which they were given."""
-    reset_usage: Mapped[str] = mapped_column(String(40))
+    reset_usage: Mapped[ResetUsage] = mapped_column(words(ResetUsage))
 
     __table_args__ = (
         # ingest asks for the live meters of an environment, backfills for those of an event name

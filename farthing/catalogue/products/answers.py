@@ -1,0 +1,99 @@
+"""Features, meters and groups as they travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.lists import by_id
+from farthing.catalogue.products.schemas import (
+    AlertCondition,
+    AlertThreshold,
+    FeatureAlertSettings,
+    FeatureResponse,
+    GroupResponse,
+    MeterAggregation,
+    MeterFilterResponse,
+    MeterResponse,
+    ReportingUnit,
+)
+from farthing.catalogue.products.tables import Feature, Group, Meter
+
+
+def group_answer(group: Group) -> GroupResponse:
+    """A group."""
+    return GroupResponse.of(group, entity_ids=[])
+
+
+def meter_answer(meter: Meter) -> MeterResponse:
+    """A meter."""
+    return MeterResponse.of(
+        meter,
+        aggregation=MeterAggregation.of(meter, type=meter.aggregation_type),
+        filters=[MeterFilterResponse(key=one["key"], values=one["values"]) for one in meter.filters],
+    )
+
+
+def feature_answer(feature: Feature, meter: Meter | None = None, group: Group | None = None) -> FeatureResponse:
+    """A feature, with its meter and group if they are given."""
+    return FeatureResponse.of(
+        feature,
+        meter_id=feature.meter_id or "",
+        reporting_unit=_reporting_unit(feature),
+        alert_settings=_alert_settings(feature),
+        meter=meter_answer(meter) if meter else None,
+        group=group_answer(group) if group else None,
+    )
+
+
+def _reporting_unit(feature: Feature) -> ReportingUnit | None:
+    unit = feature.reporting_unit
+    if unit is None:
+        return None
+    # for display only: the exact rate is the stored text
+    rate = float(Decimal(unit["conversion_rate"]))
+    return ReportingUnit(unit_singular=unit["unit_singular"], unit_plural=unit["unit_plural"], conversion_rate=rate)
+
+
+def _alert_settings(feature: Feature) -> FeatureAlertSettings | None:
+    settings = feature.alert_settings
+    if settings is None:
+        return None
+
+    def threshold(level: str) -> AlertThreshold | None:
+        one = settings.get(level)
+        return one and AlertThreshold(threshold=one["threshold"], condition=AlertCondition(one["condition"]))
+
+    return FeatureAlertSettings(
+        alert_enabled=settings["alert_enabled"],
+        critical=threshold("critical"),
+        warning=threshold("warning"),
+        info=threshold("info"),
+    )
+
+
+async def meters_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, Meter]:
+    """The meters with these ids, in one query."""
+    wanted = {one for one in ids if one}
+    return by_id((await session.scalars(select(Meter).where(Meter.id.in_(wanted)))).all()) if wanted else {}
+
+
+async def groups_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, Group]:
+    """The groups with these ids, in one query."""
+    wanted = {one for one in ids if one}
+    return by_id((await session.scalars(select(Group).where(Group.id.in_(wanted)))).all()) if wanted else {}
+
+
+async def feature_answers(
+    session: AsyncSession, features: Sequence[Feature], *, meters: bool = False, groups: bool = False
+) -> list[FeatureResponse]:
+    """Features with what is asked for, one query per kind."""
+    found_meters = await meters_by_id(session, (one.meter_id for one in features)) if meters else {}
+    found_groups = await groups_by_id(session, (one.group_id for one in features)) if groups else {}
+    return [
+        feature_answer(one, found_meters.get(one.meter_id or ""), found_groups.get(one.group_id or ""))
+        for one in features
+    ]

@@ -1,0 +1,86 @@
+"""Groups: headings that prices and features carry the id of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.lists import select_page
+from farthing.catalogue.fields import demand_published
+from farthing.catalogue.products.schemas import CreateGroupRequest, GroupQuery
+from farthing.catalogue.products.tables import Feature, Group, GroupEntityType
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists, ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.storage.rows import locked, violated
+from farthing.storage.tables import Base
+
+MEMBERS: Final[list[type[Base]]] = [Feature]
+"""Tables whose rows carry a `group_id`; whoever has one more appends it."""
+
+SEARCHABLE = ("id", "name", "entity_type", "lookup_key", "status", "created_at", "updated_at")
+
+
+async def create(session: AsyncSession, request: CreateGroupRequest) -> Group:
+    """Insert a group. Raises AlreadyExists when a published group has the key."""
+    group = Group(
+        id=new_id(Kind.GROUP),
+        name=request.name,
+        entity_type=request.entity_type,
+        lookup_key=request.lookup_key,
+        meta={},
+    )
+    try:
+        async with session.begin_nested():
+            session.add(group)
+    except IntegrityError as error:
+        if violated(error) != "uq_groups_lookup_key":
+            raise
+        raise AlreadyExists(
+            f"A group with the lookup key '{request.lookup_key}' exists", {"lookup_key": request.lookup_key}
+        ) from error
+    return group
+
+
+async def joined(session: AsyncSession, group_id: str | None, entity_type: GroupEntityType) -> str | None:
+    """The id of a group that rows of `entity_type` may join, held against deletion; "" and None are no group.
+
+    Raises ValidationFailed unless it is published and of that type.
+    """
+    if not group_id:
+        return None
+    query = select(Group).where(Group.id == group_id, Group.status == Status.PUBLISHED)
+    group = (await session.execute(query.with_for_update(read=True))).scalar_one_or_none()
+    if group is None:
+        raise ValidationFailed.of("group_id", f"there is no group '{group_id}'")
+    if group.entity_type is not entity_type:
+        raise ValidationFailed.of("group_id", f"group '{group_id}' is for entities of type {group.entity_type}")
+    return group.id
+
+
+async def archive(session: AsyncSession, group_id: str) -> None:
+    """Archive a group; its members belong to none from now on. Raises NotFound, InvalidOperation on an archived one."""
+    group = await locked(session, Group, group_id)
+    demand_published(group)
+    group.status = Status.ARCHIVED
+    await session.flush()
+    for table in MEMBERS:
+        column = table.__table__.columns["group_id"]
+        await session.execute(update(table).where(column == group_id).values(group_id=None))
+
+
+async def search(session: AsyncSession, query: GroupQuery) -> tuple[list[Group], int]:
+    """One page of groups and the count of all that match."""
+    statement = select(Group)
+    if query.entity_type:
+        statement = statement.where(Group.entity_type == query.entity_type)
+    if query.group_ids:
+        statement = statement.where(Group.id.in_(query.group_ids))
+    if query.lookup_key:
+        statement = statement.where(Group.lookup_key == query.lookup_key)
+    if query.name:
+        statement = statement.where(Group.name == query.name)
+    return await select_page(session, Group, query, SEARCHABLE, statement)

@@ -1,0 +1,147 @@
+"""Meters: made whole, widened by filter values, disabled. What they measured stays reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.lists import select_page
+from farthing.catalogue import in_use
+from farthing.catalogue.fields import demand_published
+from farthing.catalogue.products.schemas import (
+    MOST_FILTER_KEYS,
+    MOST_FILTER_VALUES,
+    CreateMeterRequest,
+    MeterFilter,
+    MeterQuery,
+)
+from farthing.catalogue.products.tables import Meter
+from farthing.core.enums import Status
+from farthing.core.errors import ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.metering import meter as metering
+from farthing.metering.filters import Filter
+from farthing.storage.notices import notify
+from farthing.storage.postgres import scope_of
+from farthing.storage.rows import locked
+
+TOPIC = "meters"
+"""Notices: the meters of the environment that is the key have changed."""
+
+SEARCHABLE = ("id", "name", "event_name", "aggregation_type", "reset_usage", "status", "created_at", "updated_at")
+
+
+def definition(row: Meter) -> metering.Meter:
+    """A meter as measuring sees it."""
+    return metering.Meter(
+        id=row.id,
+        event_name=row.event_name,
+        aggregation=metering.Aggregation(
+            type=row.aggregation_type,
+            field=row.field,
+            expression=row.expression,
+            multiplier=row.multiplier,
+            bucket_size=row.bucket_size,
+            group_by=row.group_by,
+        ),
+        filters=tuple(Filter(one["key"], tuple(one["values"])) for one in row.filters),
+        reset_usage=row.reset_usage,
+    )
+
+
+async def create(session: AsyncSession, request: CreateMeterRequest) -> Meter:
+    """Insert a meter that can measure. Raises ValidationFailed naming every field that breaks a rule."""
+    aggregation = request.aggregation
+    meter = Meter(
+        id=new_id(Kind.METER),
+        name=request.name,
+        event_name=request.event_name,
+        aggregation_type=aggregation.type,
+        field=aggregation.field or None,
+        expression=aggregation.expression or None,
+        multiplier=aggregation.multiplier,
+        bucket_size=aggregation.bucket_size,
+        group_by=aggregation.group_by or None,
+        filters=merged([], request.filters or ()),
+        reset_usage=request.reset_usage,
+    )
+    definition(meter)
+    session.add(meter)
+    await _changed(session)
+    return meter
+
+
+async def copy(session: AsyncSession, source: Meter) -> Meter:
+    """A meter of its own that measures as `source` does."""
+    meter = Meter(
+        id=new_id(Kind.METER),
+        name=source.name,
+        event_name=source.event_name,
+        aggregation_type=source.aggregation_type,
+        field=source.field,
+        expression=source.expression,
+        multiplier=source.multiplier,
+        bucket_size=source.bucket_size,
+        group_by=source.group_by,
+        filters=merged(source.filters, ()),
+        reset_usage=source.reset_usage,
+    )
+    session.add(meter)
+    await _changed(session)
+    return meter
+
+
+def merged(stored: Iterable[dict[str, Any]], added: Iterable[MeterFilter]) -> list[dict[str, Any]]:
+    """Filters with values added: what was there stays where it was, new values and keys go to the end, none twice.
+
+    Raises ValidationFailed when that makes too many. Rule: catalogue, "meters".
+    """
+    values: dict[str, dict[str, None]] = {one["key"]: dict.fromkeys(one["values"]) for one in stored}
+    for filter_ in added:
+        values.setdefault(filter_.key, {}).update(dict.fromkeys(filter_.values))
+    if len(values) > MOST_FILTER_KEYS:
+        raise ValidationFailed.of("filters", f"must have at most {MOST_FILTER_KEYS} keys")
+    for key, texts in values.items():
+        if len(texts) > MOST_FILTER_VALUES:
+            raise ValidationFailed.of("filters", f"must have at most {MOST_FILTER_VALUES} values for '{key}'")
+    return [{"key": key, "values": list(texts)} for key, texts in values.items()]
+
+
+async def widen(session: AsyncSession, meter_id: str, filters: Sequence[MeterFilter]) -> Meter:
+    """Add filter values; nothing is ever taken away. Raises NotFound, InvalidOperation on a disabled meter."""
+    meter = await locked(session, Meter, meter_id)
+    demand_published(meter)
+    wider = merged(meter.filters, filters)
+    if wider != meter.filters:
+        meter.filters = wider
+        await _changed(session)
+    return meter
+
+
+async def disable(session: AsyncSession, meter_id: str) -> Meter:
+    """Archive a meter: it measures nothing from now on. Raises InvalidOperation while a live price charges by it."""
+    meter = await locked(session, Meter, meter_id)
+    demand_published(meter)
+    await in_use.refuse_if_used(session, in_use.METERS, Meter.label, meter.id)
+    meter.status = Status.ARCHIVED
+    await _changed(session)
+    return meter
+
+
+async def search(session: AsyncSession, query: MeterQuery) -> tuple[list[Meter], int]:
+    """One page of meters and the count of all that match."""
+    statement = select(Meter)
+    if query.event_name:
+        statement = statement.where(Meter.event_name == query.event_name)
+    if query.meter_ids:
+        statement = statement.where(Meter.id.in_(query.meter_ids))
+    return await select_page(session, Meter, query, SEARCHABLE, statement)
+
+
+async def _changed(session: AsyncSession) -> None:
+    """Whoever remembers this environment's meters forgets them at the commit."""
+    await session.flush()
+    await notify(session, TOPIC, scope_of(session).environment_id)
