@@ -24,7 +24,9 @@ from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
+from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
 from farthing.catalogue.products.routes import Features, Groups, Meters
+from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
@@ -45,6 +47,10 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Roles,
     SettingsByKey,
     Customers,
+    Coupons,
+    CouponAssociations,
+    TaxRates,
+    TaxAssociations,
     Groups,
     Meters,
     Features,

@@ -1,0 +1,165 @@
+"""Coupons on subscriptions: attaching one, and which of them discount an invoice.
+
+Window, currency and limit are looked at when a coupon is attached and never again. Rule: catalogue, "attach".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.lists import select_page
+from farthing.calendar.period import Period
+from farthing.catalogue.discounts.redeeming import coupons_by_id, redeem, refused
+from farthing.catalogue.discounts.schemas import CouponAssociationFilter
+from farthing.catalogue.discounts.tables import Coupon, CouponAssociation, CouponCadence
+from farthing.core.enums import Status
+from farthing.core.errors import ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.core.wire import checked_metadata
+
+SEARCHABLE = (
+    "id",
+    "coupon_id",
+    "subscription_id",
+    "subscription_line_item_id",
+    "subscription_phase_id",
+    "start_date",
+    "end_date",
+    "status",
+    "created_at",
+    "updated_at",
+    "created_by",
+    "updated_by",
+)
+
+LineItems = Callable[[AsyncSession, Sequence[str], bool], Awaitable[Mapping[str, dict[str, Any]]]]
+"""Given ids of subscription lines and whether their prices are wanted: the lines as they travel, by id."""
+
+line_item_lookups: list[LineItems] = []
+"""How `expand=subscription_line_items` finds lines. Subscriptions, which own them, append to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Where and for how long a coupon is to discount: `[start, end)`, or as its cadence says when `end` is None.
+
+    `after_periods(n)` is the moment n billing periods after `start`, by the subscription's anchor. `applied_invoices`
+    counts the invoices, void ones aside, that the subscription already had the coupon on.
+    """
+
+    subscription_id: str
+    currency: str
+    start: datetime
+    after_periods: Callable[[int], datetime]
+    end: datetime | None = None
+    line_item_id: str | None = None
+    phase_id: str | None = None
+    applied_invoices: int = 0
+    metadata: Mapping[str, str] | None = None
+
+
+async def attach(session: AsyncSession, coupon_id: str, to: Attachment, now: datetime) -> CouponAssociation:
+    """Attach a coupon and count one redemption, under the coupon's lock.
+
+    Raises NotFound; InvalidOperation with a code when it cannot be redeemed; ValidationFailed for an end that is not
+    after the start.
+    """
+    (coupon,) = await coupons_by_id(session, [coupon_id], lock=True)
+    redeem(coupon, to.currency, now)
+    _check_cadence(coupon, to.applied_invoices)
+    end = to.end if to.end is not None else _natural_end(coupon, to)
+    if end is not None and end <= to.start:
+        raise ValidationFailed.of("end_date", "must be after start_date")
+    association = CouponAssociation(
+        id=new_id(Kind.COUPON_ASSOCIATION),
+        coupon_id=coupon.id,
+        subscription_id=to.subscription_id,
+        subscription_line_item_id=to.line_item_id,
+        subscription_phase_id=to.phase_id,
+        start_date=to.start,
+        end_date=end,
+        meta=checked_metadata(to.metadata),
+    )
+    session.add(association)
+    await session.flush()
+    return association
+
+
+def _check_cadence(coupon: Coupon, applied_invoices: int) -> None:
+    if coupon.cadence is CouponCadence.ONCE and applied_invoices >= 1:
+        raise refused(coupon, "ONCE_CADENCE_VIOLATION", "The coupon has discounted this subscription already")
+    if coupon.cadence is CouponCadence.REPEATED and applied_invoices >= (coupon.duration_in_periods or 0):
+        raise refused(
+            coupon, "REPEATED_CADENCE_LIMIT_REACHED", "The coupon has discounted this subscription for all its periods"
+        )
+
+
+def _natural_end(coupon: Coupon, to: Attachment) -> datetime | None:
+    """A second before the last period ends, so that an invoice that starts there is not discounted."""
+    if coupon.duration_in_periods is None:
+        return None
+    return to.after_periods(coupon.duration_in_periods) - timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedCoupon:
+    """A coupon, and the association that puts it on a subscription."""
+
+    association: CouponAssociation
+    coupon: Coupon
+
+
+async def attached_during(session: AsyncSession, periods: Mapping[str, Period]) -> dict[str, list[AttachedCoupon]]:
+    """The coupons that discount an invoice of each subscription's period, in the order in which they chain.
+
+    Half-open on both sides: an association that begins exactly at the period's end, or ends exactly at its start, does
+    not count. An archived coupon runs on. Whether a `once` coupon has been used is for the caller, who has the
+    invoices. Rule: catalogue, "association".
+    """
+    rows = await session.execute(
+        select(CouponAssociation, Coupon)
+        .join(Coupon, Coupon.id == CouponAssociation.coupon_id)
+        .where(
+            CouponAssociation.subscription_id.in_(list(periods)),
+            CouponAssociation.status == Status.PUBLISHED,
+            Coupon.status != Status.DELETED,
+        )
+        .order_by(CouponAssociation.created_at, CouponAssociation.id)
+    )
+    found: dict[str, list[AttachedCoupon]] = {subscription_id: [] for subscription_id in periods}
+    for association, coupon in rows:
+        period = periods[association.subscription_id]
+        end = association.end_date
+        if association.start_date < period.end and (end is None or end > period.start):
+            found[association.subscription_id].append(AttachedCoupon(association, coupon))
+    return found
+
+
+async def search(
+    session: AsyncSession, query: CouponAssociationFilter, now: datetime
+) -> tuple[Sequence[CouponAssociation], int]:
+    """One page of the associations that meet all of `query`, and how many there are."""
+    table = CouponAssociation
+    statement = select(table)
+    for column, wanted in (
+        (table.subscription_id, query.subscription_ids),
+        (table.coupon_id, query.coupon_ids),
+        (table.subscription_line_item_id, query.subscription_line_item_ids),
+        (table.subscription_phase_id, query.subscription_phase_ids),
+    ):
+        if wanted:
+            statement = statement.where(column.in_(wanted))
+    start, end = query.period_start, query.period_end
+    if start is None and end is None and query.active_only:
+        statement = statement.where(table.start_date <= now, or_(table.end_date.is_(None), table.end_date > now))
+    if start is not None:
+        statement = statement.where(or_(table.end_date.is_(None), table.end_date > start))
+    if end is not None:
+        statement = statement.where(table.start_date < end)
+    return await select_page(session, table, query, SEARCHABLE, statement)

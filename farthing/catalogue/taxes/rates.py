@@ -1,0 +1,128 @@
+"""How a tax rate comes to be, is found, changed while nothing uses it, and archived."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from sqlalchemy import exists, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.lists import select_page
+from farthing.catalogue.fields import demand_published
+from farthing.catalogue.taxes.schemas import CreateTaxRateRequest, TaxRateFilter, UpdateTaxRateRequest
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRate, TaxRateStatus
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists, InvalidOperation
+from farthing.core.ids import Kind, new_id
+from farthing.storage.rows import locked, violated
+
+SEARCHABLE = (
+    "id",
+    "name",
+    "code",
+    "description",
+    "tax_rate_status",
+    "tax_rate_type",
+    "scope",
+    "percentage_value",
+    "fixed_value",
+    "status",
+    "created_at",
+    "updated_at",
+    "created_by",
+    "updated_by",
+)
+
+charged: list[Callable[[AsyncSession, str], Awaitable[bool]]] = []
+"""Whether a rate, by id, was ever charged. Invoices, which record it, append to it."""
+
+
+async def create(session: AsyncSession, request: CreateTaxRateRequest) -> TaxRate:
+    """Insert a rate, ACTIVE. Raises AlreadyExists if a published rate has its code."""
+    rate = TaxRate(
+        id=new_id(Kind.TAX_RATE),
+        name=request.name,
+        code=request.code,
+        description=request.description or "",
+        tax_rate_status=TaxRateStatus.ACTIVE,
+        tax_rate_type=request.tax_rate_type,
+        scope=request.scope,
+        percentage_value=request.percentage_value,
+        fixed_value=request.fixed_value,
+        meta=request.metadata or {},
+    )
+    async with _refusing_duplicates(session, request.code):
+        session.add(rate)
+    return rate
+
+
+async def update(session: AsyncSession, rate_id: str, request: UpdateTaxRateRequest) -> TaxRate:
+    """Change a rate that nothing uses.
+
+    Raises NotFound; InvalidOperation for one that is archived, has published associations or was charged;
+    AlreadyExists for a code in use.
+    """
+    rate = await _published(session, rate_id)
+    if await _associated(session, rate_id):
+        raise InvalidOperation(f"Tax rate {rate.code} is associated and cannot be changed", {"tax_rate_id": rate_id})
+    for was_charged in charged:
+        if await was_charged(session, rate_id):
+            raise InvalidOperation(
+                f"Tax rate {rate.code} was charged and cannot be changed; make a new one", {"tax_rate_id": rate_id}
+            )
+    async with _refusing_duplicates(session, request.code or rate.code):
+        for field in ("name", "code", "description", "tax_rate_status"):
+            given = getattr(request, field)
+            if given is not None:
+                setattr(rate, field, given)
+        if request.metadata is not None:
+            rate.meta = request.metadata
+    return rate
+
+
+async def archive(session: AsyncSession, rate_id: str) -> None:
+    """Retire a rate and free its code. Raises NotFound, and InvalidOperation while it has published associations."""
+    rate = await _published(session, rate_id)
+    if await _associated(session, rate_id):
+        raise InvalidOperation(f"Tax rate {rate.code} is associated and cannot be deleted", {"tax_rate_id": rate_id})
+    rate.status = Status.ARCHIVED
+
+
+async def search(session: AsyncSession, query: TaxRateFilter) -> tuple[Sequence[TaxRate], int]:
+    """One page of the rates that meet all of `query`, and how many there are."""
+    statement = select(TaxRate)
+    if query.taxrate_ids:
+        statement = statement.where(TaxRate.id.in_(query.taxrate_ids))
+    if query.taxrate_codes:
+        statement = statement.where(TaxRate.code.in_(query.taxrate_codes))
+    if query.code:
+        statement = statement.where(TaxRate.code == query.code)
+    if query.scope:
+        statement = statement.where(TaxRate.scope == query.scope)
+    return await select_page(session, TaxRate, query, SEARCHABLE, statement)
+
+
+async def _published(session: AsyncSession, rate_id: str) -> TaxRate:
+    # whoever associates a rate holds it FOR SHARE, so this waits until the association can be seen
+    rate = await locked(session, TaxRate, rate_id)
+    demand_published(rate)
+    return rate
+
+
+async def _associated(session: AsyncSession, rate_id: str) -> bool:
+    of_rate = (TaxAssociation.tax_rate_id == rate_id, TaxAssociation.status == Status.PUBLISHED)
+    return bool(await session.scalar(select(exists().where(*of_rate))))
+
+
+@asynccontextmanager
+async def _refusing_duplicates(session: AsyncSession, code: str) -> AsyncIterator[None]:
+    """Write what the block changed; a second published rate of one code becomes AlreadyExists."""
+    try:
+        async with session.begin_nested():
+            yield
+    except IntegrityError as error:
+        if violated(error) != "uq_tax_rates_code":
+            raise
+        raise AlreadyExists("A tax rate with this code already exists", {"code": code}) from error
