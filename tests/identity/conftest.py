@@ -1,0 +1,52 @@
+"""People with tokens, and addresses to sign in from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from farthing.core.ids import Kind, new_id
+from farthing.identity.authentication import Tokens
+from farthing.identity.tables import User, UserType
+from farthing.storage.scope import SYSTEM
+from tests.account import Account
+
+_addresses = itertools.count(1)
+
+
+@pytest.fixture
+def visitor(base_url: str) -> Callable[[], httpx.AsyncClient]:
+    """Makes anonymous clients, each from a loopback address of its own: signing in is limited by address."""
+
+    def make(url: str = base_url) -> httpx.AsyncClient:
+        high, low = divmod(next(_addresses), 250)
+        transport = httpx.AsyncHTTPTransport(local_address=f"127.1.{high}.{low + 1}")
+        return httpx.AsyncClient(base_url=f"{url}/v1", transport=transport, timeout=60)
+
+    return make
+
+
+async def new_user(account: Account, roles: Sequence[str], type: UserType = UserType.USER) -> User:
+    """A user of the account's tenant, straight from storage."""
+    async with account.database.transaction(SYSTEM) as session:
+        user = User(id=new_id(Kind.USER), tenant_id=account.tenant_id, type=type, roles=list(roles))
+        session.add(user)
+    return user
+
+
+async def token_of(account: Account, user_id: str) -> str:
+    """A token such as signing in gives."""
+    async with account.database.transaction(SYSTEM) as session:
+        user = await session.get_one(User, user_id)
+    return Tokens(account.settings.master_key()).issue(user, datetime.now(UTC))
+
+
+async def person(account: Account, roles: Sequence[str] = ("super_admin",)) -> httpx.AsyncClient:
+    """A client that speaks as a new person with these roles, in the account's environment, by token."""
+    token = await token_of(account, (await new_user(account, roles)).id)
+    headers = {"Authorization": f"Bearer {token}", "X-Environment-ID": account.environment_id}
+    return account.client(headers=headers)
