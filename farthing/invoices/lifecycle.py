@@ -9,10 +9,17 @@ from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.errors import InvalidOperation
+from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.core.money import EXACT, ZERO
+from farthing.core.wire import checked_metadata
+from farthing.invoices import events, numbering
+from farthing.invoices.computation import compute
 from farthing.invoices.effects import NOTHING_ABOVE, Effects
-from farthing.invoices.standing import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import Invoice
+from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.requests import RESERVED_METADATA
+from farthing.invoices.settlement import record_settlement, settle
+from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.tables import Invoice, SettlementKind
 
 TRANSITIONS = MappingProxyType(
     {
@@ -34,6 +41,8 @@ VOIDABLE = frozenset(
     }
 )
 
+FULLY_PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID})
+
 
 def move(invoice: Invoice, to: InvoiceStatus) -> None:
     """Change the state. Raises InvalidOperation naming both states."""
@@ -53,13 +62,42 @@ async def finalize(
     effects: Effects = NOTHING_ABOVE,
     number: str | None = None,
 ) -> Invoice:
-    """Make a locked draft a claim: last computation with prepaid credits, its number, its standing.
+    """Make a locked draft a claim: last computation with prepaid credits, its standing, its number.
 
     `number` is the caller's own and takes no sequence value. A skipped invoice stays as it is. Raises ValidationFailed
     unless it is a draft, InvalidOperation for a subscription's draft that was never computed, AlreadyExists for a
     number in use.
     """
-    raise NotImplementedError
+    if invoice.invoice_status is InvoiceStatus.SKIPPED:
+        return invoice
+    if invoice.invoice_status is not InvoiceStatus.DRAFT:
+        details = {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value}
+        raise ValidationFailed("invoice is not in draft status", details)
+    if invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.last_computed_at is None:
+        raise InvalidOperation("the invoice must be computed before it is finalized", {"invoice_id": invoice.id})
+
+    takes_credits = invoice.invoice_type is not InvoiceType.CREDIT
+    prepaid = await effects.prepaid_value(session, invoice) if takes_credits else ZERO
+    totals = await compute(session, invoice, now, prepaid_value=prepaid)
+    if totals.total_prepaid_credits_applied > 0:
+        await effects.debit_prepaid(session, invoice, totals.total_prepaid_credits_applied)
+
+    move(invoice, InvoiceStatus.FINALIZED)
+    invoice.finalized_at = now
+    # The totals of the payer are locked by this write and the sequence by the next, always in this order; nobody sees
+    # the id that stands in for the number.
+    invoice.invoice_number = invoice.id
+    if invoice.meta.get("auto_completed") == "true":
+        await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
+    await settle(session, invoice, now)
+    if invoice.payment_status in FULLY_PAID:
+        await effects.paid(session, invoice)
+    if number is None:
+        await numbering.number(session, invoice, now)
+    else:
+        await numbering.number_as_given(session, invoice, number)
+    await events.tell(session, InvoiceEvent.FINALIZED, invoice)
+    return invoice
 
 
 async def void(
@@ -72,9 +110,36 @@ async def void(
 ) -> Invoice:
     """Cancel a locked invoice and give back what was paid on it and not returned yet.
 
-    `metadata` is merged. Raises InvalidOperation when it is voided already or its payment status forbids.
+    `metadata` is merged. Raises InvalidOperation when it is voided already, when its payment status forbids, or when
+    it sold credits that are in a wallet already.
     """
-    raise NotImplementedError
+    if invoice.payment_status not in VOIDABLE:
+        details = {"invoice_id": invoice.id, "payment_status": invoice.payment_status.value}
+        raise InvalidOperation("invoice payment status is not allowed for voiding", details)
+    move(invoice, InvoiceStatus.VOIDED)
+    bought_credits = "wallet_transaction_id" in invoice.meta
+    if bought_credits and (invoice.amount_paid > 0 or invoice.payment_status is PaymentStatus.SUCCEEDED):
+        raise InvalidOperation("the credits this invoice sold are in the wallet already", {"invoice_id": invoice.id})
+    if metadata:
+        refuse_reserved(metadata)
+        invoice.meta = checked_metadata({**invoice.meta, **metadata})
+    await effects.voiding(session, invoice)
+    funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
+    refund = max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
+    invoice.voided_at = now
+    if refund > 0:
+        invoice.refunded_amount = EXACT.add(invoice.refunded_amount, refund)
+        await effects.give_back(session, invoice, refund)
+    await settle(session, invoice, now)
+    await events.tell(session, InvoiceEvent.VOIDED, invoice)
+    return invoice
+
+
+def refuse_reserved(metadata: Mapping[str, str], stored: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raise ValidationFailed where `metadata` sets a key that only the service writes to another value."""
+    for key in sorted(RESERVED_METADATA & metadata.keys()):
+        if metadata[key] != stored.get(key):
+            raise ValidationFailed.of(f"metadata.{key}", "is reserved and cannot be set")
 
 
 async def receive(
@@ -89,16 +154,43 @@ async def receive(
     """Count a payment that succeeded on a locked invoice; a draft is finalized first.
 
     The same payment counts once. A voided invoice takes the money too, so that the books show it; returning it is the
-    caller's next step. Tells `invoice.update.payment`.
+    caller's next step. Raises InvalidOperation for a skipped invoice. Tells `invoice.update.payment`.
     """
-    raise NotImplementedError
+    await finalize_to_collect(session, invoice, now, effects=effects)
+    await record_settlement(session, invoice, SettlementKind.PAYMENT, amount, payment_id)
+    invoice.latest_attempt_failed = False
+    await resettle(session, invoice, now, effects=effects)
+    return invoice
+
+
+async def finalize_to_collect(
+    session: AsyncSession, invoice: Invoice, now: datetime, *, effects: Effects = NOTHING_ABOVE
+) -> None:
+    """Finalize a locked draft because money arrives for it; others stay as they are.
+
+    Raises InvalidOperation for a skipped invoice, and for a subscription's draft whose charges are not known yet.
+    """
+    if invoice.invoice_status is InvoiceStatus.SKIPPED:
+        raise InvalidOperation("a skipped invoice cannot be paid", {"invoice_id": invoice.id})
+    if invoice.invoice_status is not InvoiceStatus.DRAFT:
+        return
+    still_running = invoice.period_end is not None and invoice.period_end > now
+    if invoice.invoice_type is InvoiceType.SUBSCRIPTION and (invoice.last_computed_at is None or still_running):
+        raise InvalidOperation("the invoice's period has not been billed yet", {"invoice_id": invoice.id})
+    await finalize(session, invoice, now, effects=effects)
 
 
 async def payment_failed(session: AsyncSession, invoice: Invoice, now: datetime) -> Invoice:
     """Note that the latest attempt to collect a locked invoice failed. Tells `invoice.update.payment`."""
-    raise NotImplementedError
+    invoice.latest_attempt_failed = True
+    await resettle(session, invoice, now)
+    return invoice
 
 
 async def resettle(session: AsyncSession, invoice: Invoice, now: datetime, *, effects: Effects = NOTHING_ABOVE) -> None:
     """Settle a locked invoice, tell `invoice.update.payment`, and let the floors above know if it is now paid."""
-    raise NotImplementedError
+    before = invoice.payment_status
+    await settle(session, invoice, now)
+    if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
+        await effects.paid(session, invoice)
+    await events.tell(session, InvoiceEvent.PAYMENT, invoice)

@@ -35,10 +35,8 @@ async def settle(session: AsyncSession, invoice: Invoice, now: datetime) -> None
 async def settled_amount(session: AsyncSession, invoice_id: str) -> Decimal:
     """The sum of an invoice's settlements."""
     await session.flush()
-    total: Decimal = await session.scalar(
-        select(func.coalesce(func.sum(Settlement.amount), ZERO)).where(Settlement.invoice_id == invoice_id)
-    )
-    return total
+    total = await session.scalar(select(func.sum(Settlement.amount)).where(Settlement.invoice_id == invoice_id))
+    return total or ZERO
 
 
 def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:

@@ -277,6 +277,8 @@ class CouponApplication(Scoped, Tracked, Base):
     discounted_amount: Mapped[Decimal]
     final_price: Mapped[Decimal]
     coupon_snapshot: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    position: Mapped[int] = mapped_column(default=0)
+    """Order in which the discounts were taken."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
     __table_args__ = (
@@ -302,6 +304,7 @@ class TaxApplied(Scoped, Tracked, Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(100))
     rate_snapshot: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Name, code, type and figure of the rate as charged, for the document."""
+    position: Mapped[int] = mapped_column(default=0)
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
     __table_args__ = (

@@ -1,0 +1,141 @@
+"""From an invoice's lines and terms to its figures, on the rows.
+
+The arithmetic is `rating.invoice_totals`; here its outcome is written to the lines, and coupon applications and taxes
+are replaced by what it says, so that nothing of an earlier computation survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core import currency
+from farthing.core.enums import PriceType, Status
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO, exact_sum
+from farthing.invoices.standing import BillingReason
+from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.invoices.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
+from farthing.rating.lines import ChargeLine
+from farthing.rating.totals import InvoiceTotals, invoice_totals
+
+
+async def published_lines(session: AsyncSession, invoice_id: str) -> list[InvoiceLineItem]:
+    """The lines that count, in the order they stand on the invoice."""
+    await session.flush()
+    found = await session.scalars(
+        select(InvoiceLineItem)
+        .where(InvoiceLineItem.invoice_id == invoice_id, InvoiceLineItem.status == Status.PUBLISHED)
+        .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
+    )
+    return list(found)
+
+
+def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value: Decimal = ZERO) -> InvoiceTotals:
+    """The figures of an invoice with these lines; nothing is written. A trial's opening invoice carries no tax."""
+    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START
+    return invoice_totals(
+        [
+            ChargeLine(line.id, line.amount, line.price_type, line.subscription_line_item_id, line.price_id)
+            for line in lines
+        ],
+        currency.digits(invoice.currency),
+        coupons=[term.rated for term in coupons_on(invoice.coupon_terms)],
+        tax_rates=[term.rated for term in taxes_on(invoice.tax_terms)] if taxed else (),
+        prepaid_value=prepaid_value,
+    )
+
+
+async def compute(
+    session: AsyncSession, invoice: Invoice, now: datetime, *, prepaid_value: Decimal = ZERO
+) -> InvoiceTotals:
+    """Write the figures of a locked draft to it, its lines, its coupon applications and its taxes.
+
+    `prepaid_value` is above 0 only at finalization. Call `settle` afterwards: due and remaining follow from the total.
+    """
+    lines = await published_lines(session, invoice.id)
+    totals = calculate(invoice, lines, prepaid_value)
+    for line, worked in zip(lines, totals.lines, strict=True):
+        line.amount = worked.amount
+        line.line_item_discount = worked.line_item_discount
+        line.invoice_level_discount = worked.invoice_level_discount
+        line.prepaid_credits_applied = worked.prepaid_credits_applied
+    invoice.subtotal = totals.subtotal
+    invoice.total_discount = totals.total_discount
+    invoice.total_prepaid_credits_applied = totals.total_prepaid_credits_applied
+    invoice.total_tax = totals.total_tax
+    invoice.total = totals.total
+    nets = net_sums(totals)
+    invoice.net_total, invoice.net_usage = nets.total, nets.usage
+    invoice.last_computed_at = now
+    await _replace_applications(session, invoice, totals, now)
+    return totals
+
+
+@dataclass(frozen=True, slots=True)
+class NetSums:
+    """What the lines still stand for after discounts and credits: all of them, and the usage among them."""
+
+    total: Decimal
+    usage: Decimal
+
+
+def net_sums(totals: InvoiceTotals) -> NetSums:
+    """Sum the nets of a computation's lines."""
+    return NetSums(
+        total=exact_sum([line.net for line in totals.lines]),
+        usage=exact_sum([line.net for line in totals.lines if line.price_type is PriceType.USAGE]),
+    )
+
+
+async def _replace_applications(session: AsyncSession, invoice: Invoice, totals: InvoiceTotals, now: datetime) -> None:
+    await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id == invoice.id))
+    await session.execute(delete(TaxApplied).where(TaxApplied.entity_id == invoice.id))
+    coupon_terms = {_key(term): term for term in coupons_on(invoice.coupon_terms)}
+    for position, applied in enumerate(totals.coupon_applications):
+        term = coupon_terms[applied.coupon.id, applied.coupon.target]
+        session.add(
+            CouponApplication(
+                id=new_id(Kind.COUPON_APPLICATION),
+                invoice_id=invoice.id,
+                invoice_line_item_id=applied.line_id,
+                subscription_id=invoice.subscription_id,
+                coupon_id=term.coupon_id,
+                coupon_association_id=term.coupon_association_id,
+                applied_at=now,
+                currency=invoice.currency,
+                discount_type=term.type.value,
+                discount_percentage=applied.coupon.off if term.type == "percentage" else None,
+                original_price=applied.original_price,
+                discounted_amount=applied.discounted_amount,
+                final_price=applied.final_price,
+                coupon_snapshot=term.snapshot(),
+                position=position,
+            )
+        )
+    tax_terms: dict[str, TaxTerm] = {term.tax_rate_id: term for term in taxes_on(invoice.tax_terms)}
+    for position, tax in enumerate(totals.taxes):
+        rate = tax_terms[tax.rate.id]
+        session.add(
+            TaxApplied(
+                id=new_id(Kind.TAX_APPLIED),
+                entity_id=invoice.id,
+                tax_rate_id=rate.tax_rate_id,
+                tax_association_id=rate.tax_association_id,
+                taxable_amount=tax.taxable_amount,
+                tax_amount=tax.tax_amount,
+                currency=invoice.currency,
+                applied_at=now,
+                rate_snapshot=rate.snapshot(),
+                position=position,
+            )
+        )
+
+
+def _key(term: CouponTerm) -> tuple[str, str | None]:
+    return term.coupon_id, term.target

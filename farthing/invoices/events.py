@@ -1,0 +1,111 @@
+"""What is told about an invoice: the body of each event, as of the transaction that caused it.
+
+Rule: webhooks, "events, payload and emission".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.invoices.presentation import all_shown
+from farthing.invoices.tables import Invoice
+from farthing.storage import outbox
+
+ENTITY = "invoice"
+
+
+class InvoiceEvent(StrEnum):
+    DRAFTED = "invoice.create.drafted"
+    UPDATED = "invoice.update"
+    FINALIZED = "invoice.update.finalized"
+    PAYMENT = "invoice.update.payment"
+    VOIDED = "invoice.update.voided"
+    OVERDUE = "invoice.payment.overdue"
+    COMMUNICATION = "invoice.communication.triggered"
+
+
+TRIGGERED_BY_HAND = frozenset(
+    {InvoiceEvent.FINALIZED, InvoiceEvent.PAYMENT, InvoiceEvent.VOIDED, InvoiceEvent.COMMUNICATION}
+)
+
+_LITE = (
+    "id",
+    "customer_id",
+    "environment_id",
+    "subscription_id",
+    "invoice_type",
+    "invoice_status",
+    "payment_status",
+    "currency",
+    "amount_due",
+    "amount_paid",
+    "amount_remaining",
+    "total",
+    "subtotal",
+    "invoice_number",
+    "due_date",
+    "paid_at",
+    "voided_at",
+    "finalized_at",
+    "period_start",
+    "period_end",
+    "invoice_pdf_url",
+    "billing_reason",
+    "metadata",
+)
+_LITE_LINE = (
+    "id",
+    "amount",
+    "quantity",
+    "display_name",
+    "plan_display_name",
+    "price_id",
+    "period_start",
+    "period_end",
+)
+_LITE_CUSTOMER = (
+    "id",
+    "external_id",
+    "environment_id",
+    "name",
+    "email",
+    "address_line1",
+    "address_line2",
+    "address_city",
+    "address_state",
+    "address_postal_code",
+    "address_country",
+    "timezone",
+    "metadata",
+)
+
+
+async def tell(session: AsyncSession, event: InvoiceEvent, invoice: Invoice) -> None:
+    """Record `event` with the invoice as it stands now."""
+    await tell_all(session, event, [invoice])
+
+
+async def tell_all(session: AsyncSession, event: InvoiceEvent, invoices: Sequence[Invoice]) -> None:
+    """Record `event` for each invoice; as many queries for many as for one."""
+    for whole in await all_shown(session, invoices):
+        body = msgspec.to_builtins(whole)
+        body = lite(body) if event is InvoiceEvent.COMMUNICATION else body
+        await outbox.tell(session, event.value, ENTITY, whole.id, {ENTITY: body})
+
+
+def lite(whole: dict[str, Any]) -> dict[str, Any]:
+    """The short form of a whole invoice; what is empty is left out."""
+    short = _picked(whole, _LITE)
+    short["line_items"] = [_picked(line, _LITE_LINE) for line in whole.get("line_items", ())]
+    if "customer" in whole:
+        short["customer"] = _picked(whole["customer"], _LITE_CUSTOMER)
+    return short
+
+
+def _picked(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name] for name in names if values.get(name) not in (None, "")}

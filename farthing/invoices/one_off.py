@@ -1,0 +1,184 @@
+"""One-off and credit invoices, as callers ask for them. Rule: invoices, "create"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.discounts.redeeming import coupons_for
+from farthing.catalogue.taxes.choosing import rates_by_code, rates_by_id
+from farthing.core import currency
+from farthing.core.errors import NotFound, NotImplementedHere, ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import exact_sum, round_to
+from farthing.customers.lookup import held
+from farthing.invoices import drafting, events
+from farthing.invoices.computation import compute
+from farthing.invoices.effects import NOTHING_ABOVE, Effects
+from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.lifecycle import finalize, refuse_reserved, resettle
+from farthing.invoices.requests import (
+    NEGATIVE,
+    CreateInvoiceLineItemRequest,
+    CreateInvoiceRequest,
+    InvoiceCoupon,
+    InvoiceLineItemCoupon,
+)
+from farthing.invoices.settlement import record_settlement, settle
+from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem, SettlementKind
+from farthing.invoices.terms import CouponTerm, TaxTerm, stored
+
+SYNTHETIC_LINE = "Invoice amount"
+
+
+async def create(
+    session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: Effects = NOTHING_ABOVE
+) -> Invoice:
+    """Draft, compute and, unless DRAFT was asked for, finalize an invoice.
+
+    A second call with the idempotency key of a draft returns that draft, unchanged. Raises NotFound for an unknown
+    customer, coupon or tax rate, InvalidOperation for a coupon that cannot be redeemed, AlreadyExists for the key or
+    the number of an invoice that was finalized, ValidationFailed for figures that do not agree.
+    """
+    if asked.checkout is not None:
+        raise NotImplementedHere("Invoices that wait for a checkout are not available in this deployment")
+    refuse_reserved(asked.metadata or {})
+    check_subtotal(asked.subtotal, asked.line_items, asked.currency, asked.kind)
+    await held(session, asked.customer_id)
+    if asked.subscription_id:
+        raise NotFound(
+            f"Subscription with ID {asked.subscription_id} was not found", {"subscription_id": asked.subscription_id}
+        )
+    wanted = _row(asked)
+    invoice = await drafting.begin(session, wanted)
+    if invoice is not wanted:
+        return invoice
+
+    drafting.add_lines(session, invoice, lines_of(asked.line_items) or [synthetic_line(asked.subtotal)])
+    invoice.coupon_terms = stored(await coupon_terms(session, invoice, asked, now))
+    invoice.tax_terms = stored(await _tax_terms(session, asked))
+    await compute(session, invoice, now)
+    await settle(session, invoice, now)
+    paid = asked.amount_paid
+    if paid and paid > invoice.total:
+        raise ValidationFailed.of("amount_paid", "must not be more than the total")
+    await events.tell(session, InvoiceEvent.UPDATED, invoice)
+
+    if asked.invoice_status is InvoiceStatus.DRAFT:
+        if invoice.subtotal > 0:
+            await events.tell(session, InvoiceEvent.DRAFTED, invoice)
+    else:
+        await finalize(session, invoice, now, effects=effects, number=asked.invoice_number or None)
+    if paid:
+        await record_settlement(session, invoice, SettlementKind.MANUAL, paid)
+        await resettle(session, invoice, now, effects=effects)
+    return invoice
+
+
+def check_subtotal(
+    subtotal: Decimal, lines: Sequence[CreateInvoiceLineItemRequest] | None, code: str, kind: InvoiceType
+) -> None:
+    """Raise ValidationFailed unless lines, if any, come to `subtotal` in the currency's precision.
+
+    A negative subtotal of a credit invoice is not looked at; its lines are what counts.
+    """
+    if not lines:
+        if subtotal < 0:
+            raise ValidationFailed.of("subtotal", NEGATIVE)
+        return
+    if kind is InvoiceType.CREDIT and subtotal < 0:
+        return
+    digits = currency.digits(code)
+    charged = round_to(exact_sum([line.amount for line in lines]), digits)
+    if charged != round_to(subtotal, digits):
+        raise ValidationFailed.of("subtotal", f"must be the sum of the line amounts, {charged}")
+
+
+def _row(asked: CreateInvoiceRequest) -> Invoice:
+    return Invoice(
+        id=new_id(Kind.INVOICE),
+        customer_id=asked.customer_id,
+        currency=asked.currency,
+        invoice_type=asked.kind,
+        invoice_status=InvoiceStatus.DRAFT,
+        billing_reason=asked.billing_reason or BillingReason.MANUAL,
+        idempotency_key=asked.idempotency_key or None,
+        description=asked.description or "",
+        due_date=asked.due_date,
+        issue_date=asked.issue_date,
+        period_start=asked.period_start,
+        period_end=asked.period_end,
+        billing_period=asked.billing_period or None,
+        invoice_pdf_url=asked.invoice_pdf_url or None,
+        meta=dict(asked.metadata or {}),
+    )
+
+
+def lines_of(asked: Sequence[CreateInvoiceLineItemRequest] | None) -> list[InvoiceLineItem]:
+    """The rows of the lines a caller sent; discounts and credits in them are worked out anew."""
+    return [
+        InvoiceLineItem(
+            amount=line.amount,
+            quantity=line.quantity,
+            display_name=line.display_name or None,
+            price_type=line.price_type,
+            price_id=line.price_id or None,
+            meter_id=line.meter_id or None,
+            meter_display_name=line.meter_display_name or None,
+            entity_id=line.entity_id or line.plan_id or None,
+            entity_type=line.entity_type or ("plan" if line.plan_id else None),
+            plan_display_name=line.plan_display_name or None,
+            price_unit=line.price_unit or None,
+            price_unit_amount=line.price_unit_amount,
+            subscription_line_item_id=line.subscription_line_item_id or None,
+            period_start=line.period_start,
+            period_end=line.period_end,
+            commitment_info=line.commitment_info,
+            adjusted_entitlement_quantity=line.adjusted_entitlement_quantity,
+            meta=dict(line.metadata or {}),
+        )
+        for line in asked or ()
+    ]
+
+
+def synthetic_line(subtotal: Decimal) -> InvoiceLineItem:
+    """The one line of an invoice that was asked for without any."""
+    return InvoiceLineItem(amount=subtotal, quantity=Decimal(1), display_name=SYNTHETIC_LINE)
+
+
+async def coupon_terms(
+    session: AsyncSession, invoice: Invoice, asked: CreateInvoiceRequest, now: datetime
+) -> list[CouponTerm]:
+    """Redeem the coupons a caller asked for: those of lines first, then those of the invoice in request order."""
+    on_lines: list[InvoiceLineItemCoupon] = asked.line_item_coupons or []
+    on_invoice = [
+        *(InvoiceCoupon(coupon_id=coupon_id) for coupon_id in asked.coupons or ()),
+        *(asked.invoice_coupons or ()),
+    ]
+    wanted = [coupon.coupon_id for coupon in (*on_lines, *on_invoice)]
+    coupons = await coupons_for(session, wanted, invoice.currency, now) if wanted else []
+    by_line = zip(coupons, on_lines, strict=False)
+    by_invoice = zip(coupons[len(on_lines) :], on_invoice, strict=True)
+    return [
+        *(
+            CouponTerm.of(coupon, place.subscription_line_item_id or place.line_item_id, place.coupon_association_id)
+            for coupon, place in by_line
+        ),
+        *(CouponTerm.of(coupon, None, place.coupon_association_id) for coupon, place in by_invoice),
+    ]
+
+
+async def _tax_terms(session: AsyncSession, asked: CreateInvoiceRequest) -> list[TaxTerm]:
+    """Overrides by code, else rates by id, else none."""
+    if asked.tax_rate_overrides:
+        for index, override in enumerate(asked.tax_rate_overrides):
+            if override.currency != asked.currency:
+                raise ValidationFailed.of(f"tax_rate_overrides[{index}].currency", "must be the invoice's currency")
+        rates = await rates_by_code(session, [rate.tax_rate_code for rate in asked.tax_rate_overrides], lock=True)
+    else:
+        rates = await rates_by_id(session, asked.tax_rates or (), lock=True) if asked.tax_rates else []
+    return [TaxTerm.of(rate) for rate in rates]
