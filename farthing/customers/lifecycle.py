@@ -25,6 +25,8 @@ from farthing.customers.schemas import (
     UpdateCustomerRequest,
 )
 from farthing.customers.tables import Customer, TaxTreatment
+from farthing.identity import configuration
+from farthing.identity.setting_values import CustomerOnboarding
 from farthing.storage.outbox import tell
 from farthing.storage.rows import locked, violated
 
@@ -45,6 +47,8 @@ async def create(session: AsyncSession, request: CreateCustomerRequest, *, stric
     """
     if strict_ids:
         _demand_plain(request.external_id)
+    if request.onboarding_workflow_name:
+        await _demand_workflow(session, request.onboarding_workflow_name)
     customer = Customer(
         id=new_id(Kind.CUSTOMER),
         external_id=request.external_id,
@@ -176,6 +180,12 @@ def _person(given: CustomerContactPerson) -> dict[str, Any]:
     """A contact person as stored: with an id, and without what was not said."""
     said = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not None}
     return {**said, "id": given.id or new_ulid(), "is_primary": bool(given.is_primary)}
+
+
+async def _demand_workflow(session: AsyncSession, name: str) -> None:
+    known = (await configuration.read(session, CustomerOnboarding)).custom_workflows
+    if known is msgspec.UNSET or name not in known:
+        raise ValidationFailed.of("onboarding_workflow_name", f"there is no custom workflow named '{name}'")
 
 
 def _demand_plain(external_id: str) -> None:

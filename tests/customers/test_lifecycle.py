@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +18,8 @@ from farthing.customers.deletion import Obstacle
 from farthing.customers.lookup import held
 from farthing.customers.schemas import CreateCustomerRequest
 from farthing.customers.tables import Customer
+from farthing.identity import configuration
+from farthing.identity.setting_values import CustomerOnboarding
 from tests.account import Account
 from tests.customers.conftest import Told, new_customer
 
@@ -413,3 +416,19 @@ class TestMappingsToOtherSystems:
         for path in (f"/customers/{made['id']}", "/customers", "/customers/external/acme"):
             refused = await account.get(path, expand="invoices", expect=400)
             assert refused["details"]["field"] == "invoices"
+
+
+class TestOnboardingWorkflows:
+    async def test_an_unknown_one_is_refused_before_anything_is_written(self, account: Account, told: Told) -> None:
+        for more in ({}, {"skip_onboarding_workflow": True}):
+            body = {"external_id": "a", "name": "A", "onboarding_workflow_name": "vip", **more}
+            refused = await account.post("/customers", body, expect=400)
+            assert "vip" in refused["details"]["onboarding_workflow_name"]
+        assert await told() == []
+
+    async def test_a_known_one_is_accepted(self, account: Account) -> None:
+        async with account.transaction() as session:
+            given = {"custom_workflows": msgspec.Raw(b'{"vip":[]}')}
+            await configuration.write(session, CustomerOnboarding, given)
+        await new_customer(account, onboarding_workflow_name="vip")
+        await new_customer(account, "other", onboarding_workflow_name="")
