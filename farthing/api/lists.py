@@ -25,7 +25,7 @@ MOST_SORTS = 20
 
 Item = TypeVar("Item")
 Row = TypeVar("Row", bound=Base)
-Query = TypeVar("Query", bound="ListQuery")
+Query = TypeVar("Query", bound=Request)
 
 
 class ListQuery(Request):

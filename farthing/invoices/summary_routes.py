@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Controller, Request, get
-from litestar.params import Parameter
 
 from farthing.api.guards import needs
+from farthing.api.lists import read_query
 from farthing.api.work import work_of
+from farthing.core import wire
 from farthing.core.clock import Clock
 from farthing.invoices.aging import CustomerAging, age
 from farthing.invoices.summary import CustomerMultiCurrencyInvoiceSummary, SummaryScope, summarise
+
+
+class SummaryQuery(wire.Request):
+    """Which invoices the summary speaks of."""
+
+    scope: SummaryScope = SummaryScope.ALL
 
 
 class CustomerInvoiceSummaries(Controller):
@@ -21,16 +28,13 @@ class CustomerInvoiceSummaries(Controller):
     tags = ["Invoices"]
     guards = [needs("invoice", "read")]
 
-    @get("/{id:str}/invoices/summary", operation_id="getCustomerInvoiceSummary")
+    @get("/{id:str}/invoices/summary", operation_id="getCustomerInvoiceSummary", opt={"query": SummaryQuery})
     async def summary(
-        self,
-        id: str,
-        request: Request[Any, Any, Any],
-        clock: Clock,
-        which: Annotated[SummaryScope, Parameter(query="scope")] = SummaryScope.ALL,
+        self, id: str, request: Request[Any, Any, Any], clock: Clock
     ) -> CustomerMultiCurrencyInvoiceSummary:
         """What the customer was billed, owes, owes late, and how much of that is usage, per currency."""
         work = work_of(request)
+        which = read_query(request, SummaryQuery).scope
         return await summarise(work.database, work.scope, id, clock.now(), which)
 
     @get("/{id:str}/invoices/aging", operation_id="getCustomerInvoiceAging")
