@@ -77,6 +77,12 @@ class Scoped:
     environment_id: Mapped[str] = mapped_column(String(50))
 
 
+class InEnvironment:
+    """The same for rows that come by the million and need no tenant of their own: the environment implies it."""
+
+    environment_id: Mapped[str] = mapped_column(String(50))
+
+
 class Tracked:
     """Soft deletion and authorship; filled when a row is flushed, from the session's clock and scope."""
 
@@ -93,7 +99,7 @@ def owner_column(table: str) -> str | None:
         return "id"
     for mapper in Base.registry.mappers:
         if getattr(mapper.local_table, "name", None) == table:
-            if issubclass(mapper.class_, Scoped):
+            if issubclass(mapper.class_, (Scoped, InEnvironment)):
                 return "environment_id"
             if issubclass(mapper.class_, OfTenant):
                 return "tenant_id"
