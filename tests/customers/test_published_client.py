@@ -19,7 +19,7 @@ async def test_every_operation_on_a_customer(account: Account) -> None:
         email="a@acme.example",
         timezone="Europe/Paris",
         billing_currency="EUR",
-        tax_treatment="exempt",  # type: ignore[arg-type]  # the client takes the word for the enum
+        tax_treatment="exempt",
         contact_persons=[{"first_name": "Ada", "is_primary": True}],
         metadata={"k": "v"},
         integration_entity_mapping=[
