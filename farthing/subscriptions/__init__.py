@@ -1,1 +1,35 @@
-"""Subscriptions: who bought which plan from when, what they are charged for, and what is to change."""
+"""Subscriptions: who bought which plan from when, what they are charged for, and what is to change.
+
+Owns subscriptions and their line items (`tables`), what may follow what (`states`), the addons, phases, pauses and
+schedules of a subscription, which entitlements hold for it (`entitled`), and which subscriptions are due (`rolling`).
+
+Does not own what any of it costs (`rating`), what was used (`events`), or any invoice, payment or credit: those are
+floors above, and nothing here knows them.
+
+The contract with the floor that bills:
+
+- A function that changes a subscription locks it (customer before subscription), checks the transition in `states`,
+  changes it, tells the outbox, and returns an `Outcome` (`billable`): which invoices are now to be made
+  (`Billable`: occasion, period, whether at once, whether payment activates) and which line items changed at which
+  instant (`ItemChange`, with both sides as values), to be settled if the outcome's `proration` asks for it. The
+  caller makes them in the same transaction; `activation.paid_for` takes the result of an activating invoice.
+- What is charged is computed from a `SubscriptionSnapshot` (`snapshot`), a frozen value that `loading.load` reads for
+  any number of subscriptions in a fixed number of statements. It carries each line item version with its price as a
+  `rating.RatedPrice`, its window, cadence, own rhythm and commitment; the subscription's rhythm, open period, trial,
+  commitment, threshold and pauses; what it is entitled to; whose usage counts; and its grouped children.
+- Previews compute the same `ItemChange`s from a snapshot and write nothing: functions named `planned_...` are pure.
+- `rolling.due` takes due subscriptions with their locks (skipping held ones), by (`due_at`, id). `rolling.advance`
+  moves one to now and returns its billables in order; running it again changes nothing.
+- The number of the next draft (`billing_sequence`) is `Subscription.invoices_begun` + 1, counted under the row's lock.
+- What was credited for which item before (settlement entries) belongs to the floor that settles.
+
+Invariants:
+
+- `[current_period_start, current_period_end)` is the open period; everything before it has been handed to invoicing.
+  Periods tile without gap or overlap. `full_period_start` is where it began before threshold invoices cut it.
+- A line item is never edited in a way that changes a past charge: a change ends it and makes a successor at the same
+  instant. Metadata may change in place.
+- Commitment lives on the subscription or on its line items, never on both.
+- Inherited subscriptions have no line items and no invoices; grouped ones have line items that are invoiced through
+  their parent.
+"""
