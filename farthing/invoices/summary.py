@@ -19,6 +19,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.reads import Prepared
 from farthing.storage.rows import not_found
 from farthing.storage.scope import Scope
+from farthing.subscriptions import live
 
 
 class SummaryScope(StrEnum):
@@ -70,6 +71,11 @@ _UNPAID_BRANCHES = {
     SummaryScope.ALL: [_PAYS, f"{_INCURRED} AND customer_id <> $1"],
     SummaryScope.BILLED: [_PAYS],
     SummaryScope.INCURRED: [_INCURRED],
+}
+_LIVE_SUBSCRIPTIONS = {
+    SummaryScope.ALL: live.EITHER,
+    SummaryScope.BILLED: live.PAID,
+    SummaryScope.INCURRED: live.INCURRED,
 }
 _LATEST_BRANCHES = {
     SummaryScope.ALL: [_PAYS_COUNTED, _INCURRED_COUNTED],
@@ -124,8 +130,7 @@ def _statement(which: SummaryScope) -> str:
 
 def live_subscriptions(which: SummaryScope) -> str:
     """A SELECT of currency, created_at and id of the customer's subscriptions that are not cancelled."""
-    del which
-    return "SELECT NULL::text AS currency, NULL::timestamptz AS created_at, NULL::text AS id WHERE false"
+    return _LIVE_SUBSCRIPTIONS[which]
 
 
 _STATEMENTS = {
