@@ -32,6 +32,7 @@ from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
+from farthing.invoices.routes import Invoices, open_document
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
@@ -55,6 +56,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Meters,
     Features,
     CustomerInvoiceSummaries,
+    Invoices,
+    open_document,
 )
 """Everything under /v1."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 
+import msgspec
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.discounts.redeeming import coupons_for
@@ -59,7 +62,11 @@ async def create(
         return invoice
 
     drafting.add_lines(session, invoice, lines_of(asked.line_items) or [synthetic_line(asked.subtotal)])
-    invoice.coupon_terms = stored(await coupon_terms(session, invoice, asked, now))
+    on_invoice = [InvoiceCoupon(coupon_id=coupon_id) for coupon_id in asked.coupons or ()]
+    on_invoice += asked.invoice_coupons or []
+    invoice.coupon_terms = stored(
+        await redeemed_terms(session, invoice.currency, asked.line_item_coupons or [], on_invoice, now)
+    )
     invoice.tax_terms = stored(await _tax_terms(session, asked))
     await compute(session, invoice, now)
     await settle(session, invoice, now)
@@ -137,7 +144,7 @@ def lines_of(asked: Sequence[CreateInvoiceLineItemRequest] | None) -> list[Invoi
             subscription_line_item_id=line.subscription_line_item_id or None,
             period_start=line.period_start,
             period_end=line.period_end,
-            commitment_info=line.commitment_info,
+            commitment_info=msgspec.to_builtins(line.commitment_info),
             adjusted_entitlement_quantity=line.adjusted_entitlement_quantity,
             meta=dict(line.metadata or {}),
         )
@@ -150,26 +157,35 @@ def synthetic_line(subtotal: Decimal) -> InvoiceLineItem:
     return InvoiceLineItem(amount=subtotal, quantity=Decimal(1), display_name=SYNTHETIC_LINE)
 
 
-async def coupon_terms(
-    session: AsyncSession, invoice: Invoice, asked: CreateInvoiceRequest, now: datetime
+async def redeemed_terms(
+    session: AsyncSession,
+    code: str,
+    on_lines: Sequence[InvoiceLineItemCoupon],
+    on_invoice: Sequence[InvoiceCoupon],
+    now: datetime,
+    *,
+    had: Mapping[str, CouponTerm] = MappingProxyType({}),
 ) -> list[CouponTerm]:
-    """Redeem the coupons a caller asked for: those of lines first, then those of the invoice in request order."""
-    on_lines: list[InvoiceLineItemCoupon] = asked.line_item_coupons or []
-    on_invoice = [
-        *(InvoiceCoupon(coupon_id=coupon_id) for coupon_id in asked.coupons or ()),
-        *(asked.invoice_coupons or ()),
+    """The terms of the coupons a caller asked for: those of lines first, then those of the invoice in request order.
+
+    Each is redeemed once per mention, unless the invoice had it already (`had`, by coupon).
+    """
+    wanted: list[tuple[str, str | None, str | None]] = [
+        (place.coupon_id, _target(place), place.coupon_association_id) for place in on_lines
     ]
-    wanted = [coupon.coupon_id for coupon in (*on_lines, *on_invoice)]
-    coupons = await coupons_for(session, wanted, invoice.currency, now) if wanted else []
-    by_line = zip(coupons, on_lines, strict=False)
-    by_invoice = zip(coupons[len(on_lines) :], on_invoice, strict=True)
+    wanted += [(place.coupon_id, None, place.coupon_association_id) for place in on_invoice]
+    fresh = [coupon_id for coupon_id, _, _ in wanted if coupon_id not in had]
+    coupons = {coupon.id: coupon for coupon in (await coupons_for(session, fresh, code, now) if fresh else [])}
     return [
-        *(
-            CouponTerm.of(coupon, place.subscription_line_item_id or place.line_item_id, place.coupon_association_id)
-            for coupon, place in by_line
-        ),
-        *(CouponTerm.of(coupon, None, place.coupon_association_id) for coupon, place in by_invoice),
+        replace(had[coupon_id], target=target, coupon_association_id=association_id)
+        if coupon_id in had
+        else CouponTerm.of(coupons[coupon_id], target, association_id)
+        for coupon_id, target, association_id in wanted
     ]
+
+
+def _target(place: InvoiceLineItemCoupon) -> str:
+    return place.subscription_line_item_id or place.line_item_id
 
 
 async def _tax_terms(session: AsyncSession, asked: CreateInvoiceRequest) -> list[TaxTerm]:

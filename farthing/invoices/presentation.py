@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.taxes.schemas import TaxRateResponse
+from farthing.catalogue.taxes.tables import TaxRate
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, plain
 from farthing.core.wire import as_wire
@@ -30,9 +32,12 @@ async def shown(session: AsyncSession, invoice: Invoice) -> InvoiceResponse:
 
 
 async def all_shown(
-    session: AsyncSession, invoices: Sequence[Invoice], *, with_lines: bool = True
+    session: AsyncSession, invoices: Sequence[Invoice], *, with_lines: bool = True, with_tax_rates: bool = False
 ) -> list[InvoiceResponse]:
-    """Invoices in the order given; as many queries for a page as for one."""
+    """Invoices in the order given; as many queries for a page as for one.
+
+    `with_tax_rates` adds to each tax its rate as the catalogue has it now.
+    """
     await session.flush()
     ids = [invoice.id for invoice in invoices]
     if not ids:
@@ -41,13 +46,16 @@ async def all_shown(
     coupons = await _coupons_of(session, ids)
     taxes = await _taxes_of(session, ids)
     payers = await session.scalars(select(Customer).where(Customer.id.in_({row.customer_id for row in invoices})))
+    rates = await _rates_of(session, taxes) if with_tax_rates else {}
     customers = {payer.id: CustomerResponse.of(payer) for payer in payers}
     return [
         _shown(
             invoice,
             line_items=[InvoiceLineItemResponse.of(line) for line in lines.get(invoice.id, ())] if with_lines else None,
             coupon_applications=[CouponApplicationResponse.of(row) for row in coupons.get(invoice.id, ())],
-            taxes=[TaxAppliedResponse.of(row) for row in taxes.get(invoice.id, ())],
+            taxes=[
+                TaxAppliedResponse.of(row, tax_rate=rates.get(row.tax_rate_id)) for row in taxes.get(invoice.id, ())
+            ],
             customer=customers.get(invoice.customer_id),
         )
         for invoice in invoices
@@ -101,3 +109,9 @@ async def _taxes_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list
     for row in found:
         grouped[row.entity_id].append(row)
     return grouped
+
+
+async def _rates_of(session: AsyncSession, taxes: Mapping[str, Sequence[TaxApplied]]) -> dict[str, TaxRateResponse]:
+    ids = {row.tax_rate_id for rows in taxes.values() for row in rows}
+    found = await session.scalars(select(TaxRate).where(TaxRate.id.in_(ids)))
+    return {rate.id: TaxRateResponse.of(rate) for rate in found}

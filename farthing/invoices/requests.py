@@ -12,6 +12,7 @@ from farthing.api.lists import ListQuery
 from farthing.core.enums import PriceType
 from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride
+from farthing.invoices.schemas import CommitmentInfo
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 
 MOST_LINES = 1000
@@ -72,7 +73,7 @@ class CreateInvoiceLineItemRequest(Request):
     period_start: Moment | None = None
     period_end: Moment | None = None
     metadata: dict[str, str] | None = None
-    commitment_info: dict[str, Any] | None = None
+    commitment_info: CommitmentInfo | None = None
     adjusted_entitlement_quantity: Decimal | None = None
     line_item_discount: Decimal | None = None
     invoice_level_discount: Decimal | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from farthing.api.lists import Page
+from farthing.calendar.billing import BillingPeriod
+from farthing.catalogue.taxes.schemas import TaxRateResponse
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.wire import DecimalText, Response, Timestamp
@@ -32,6 +35,28 @@ class UsageBreakdownItem(Response):
     percentage: DecimalText
     event_count: int
     grouped_by: dict[str, str]
+
+
+class CommitmentType(StrEnum):
+    """What a commitment is counted in."""
+
+    AMOUNT = "amount"
+    QUANTITY = "quantity"
+
+
+class CommitmentInfo(Response):
+    """How a commitment bore on a charge: what was promised, used, missed and exceeded."""
+
+    type: CommitmentType | None = None
+    amount: DecimalText | None = None
+    quantity: DecimalText | None = None
+    duration: BillingPeriod | None = None
+    overage_factor: DecimalText | None = None
+    true_up_enabled: bool | None = None
+    is_windowed: bool | None = None
+    computed_commitment_utilized_amount: DecimalText | None = None
+    computed_overage_amount: DecimalText | None = None
+    computed_true_up_amount: DecimalText | None = None
 
 
 class InvoiceLineItemResponse(Response):
@@ -71,7 +96,7 @@ class InvoiceLineItemResponse(Response):
     period_start: Timestamp | None = None
     period_end: Timestamp | None = None
     parent_line_item_id: str | None = None
-    commitment_info: dict[str, Any] | None = None
+    commitment_info: CommitmentInfo | None = None
     usage_analytics: list[SourceUsageItem] | None = None
     usage_breakdown: list[UsageBreakdownItem] | None = None
 
@@ -128,6 +153,8 @@ class TaxAppliedResponse(Response):
     updated_by: str
     tax_association_id: str | None = None
     idempotency_key: str | None = None
+    tax_rate: TaxRateResponse | None = None
+    """Only with `expand=tax_applied.tax_rate`."""
 
     renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
 

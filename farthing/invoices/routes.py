@@ -1,0 +1,208 @@
+"""Doors to invoices."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, get, post, put
+from litestar.datastructures import State
+from litestar.params import Parameter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.expand import expansions
+from farthing.api.guards import needs
+from farthing.api.lists import page, read_query
+from farthing.api.work import work_of
+from farthing.core.caller import Caller
+from farthing.core.clock import Clock
+from farthing.core.errors import ValidationFailed
+from farthing.core.wire import Message
+from farthing.invoices import documents, editing, events, lifecycle, marking, one_off
+from farthing.invoices.effects import NOTHING_ABOVE, Effects
+from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
+from farthing.invoices.presentation import all_shown, shown
+from farthing.invoices.requests import (
+    ComputeInvoiceRequest,
+    CreateInvoiceRequest,
+    InvoiceFilter,
+    ModifyInvoiceRequest,
+    UpdateInvoiceRequest,
+    UpdatePaymentStatusRequest,
+    VoidInvoiceRequest,
+)
+from farthing.invoices.schemas import (
+    InvoiceComputeResponse,
+    InvoiceEditResponse,
+    InvoiceResponse,
+    ListInvoicesResponse,
+    PresignedUrlResponse,
+    WebhookTriggerResponse,
+)
+from farthing.invoices.search import search
+from farthing.invoices.tables import Invoice
+from farthing.storage.rows import find, locked
+
+READ = [needs("invoice", "read")]
+WRITE = [needs("invoice", "write")]
+TAX_RATE = {"tax_applied": frozenset({"tax_rate"})}
+EXPANDABLE = {
+    **TAX_RATE,
+    "customer": frozenset[str](),
+    "subscription": frozenset({"plan"}),
+    "coupon_applications": frozenset({"coupon"}),
+}
+
+
+def effects_of(state: State) -> Effects:
+    """What the floors above do when an invoice changes, as the application put them together."""
+    effects: Effects = state.get("invoice_effects", NOTHING_ABOVE)
+    return effects
+
+
+class Invoices(Controller):
+    """Invoices and what is done with them."""
+
+    path = "/invoices"
+    tags = ("Invoices",)
+
+    @post("/", operation_id="createInvoice", guards=WRITE)
+    async def create(
+        self, data: CreateInvoiceRequest, session: AsyncSession, clock: Clock, state: State
+    ) -> InvoiceResponse:
+        """Create an invoice; it is finalized at once unless it is asked for as a DRAFT."""
+        invoice = await one_off.create(session, data, clock.now(), effects=effects_of(state))
+        return await shown(session, invoice)
+
+    @get("/", operation_id="listInvoices", guards=READ, opt={"query": InvoiceFilter})
+    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListInvoicesResponse:
+        """List invoices."""
+        return await _page(session, read_query(request, InvoiceFilter))
+
+    @post("/search", operation_id="queryInvoice", guards=READ, status_code=200)
+    async def search(self, session: AsyncSession, data: InvoiceFilter | None = None) -> ListInvoicesResponse:
+        """Search invoices."""
+        return await _page(session, data or InvoiceFilter())
+
+    @get("/{id:str}", operation_id="getInvoice", guards=READ)
+    async def read(self, id: str, session: AsyncSession, expand: str | None = None) -> InvoiceResponse:
+        """Get an invoice with its lines, discounts, taxes and payer."""
+        wanted = expansions(expand, TAX_RATE)
+        invoice = await find(session, Invoice, id)
+        return (await all_shown(session, [invoice], with_tax_rates="tax_applied" in wanted))[0]
+
+    @put("/{id:str}", operation_id="updateInvoice", guards=WRITE)
+    async def update(self, id: str, data: UpdateInvoiceRequest, session: AsyncSession, clock: Clock) -> InvoiceResponse:
+        """Update the document's address, due date or metadata of an invoice."""
+        return await shown(session, await editing.update(session, id, data, clock.now()))
+
+    @post("/{id:str}/compute", operation_id="computeInvoice", guards=WRITE, status_code=200)
+    async def compute(
+        self, id: str, session: AsyncSession, clock: Clock, data: ComputeInvoiceRequest | None = None
+    ) -> InvoiceComputeResponse:
+        """Compute a draft, after replacing the charges that are given."""
+        invoice = await editing.recompute(session, id, data or ComputeInvoiceRequest(), clock.now())
+        return InvoiceComputeResponse(invoice=await shown(session, invoice), skipped=False)
+
+    @post("/{id:str}/finalize", operation_id="finalizeInvoice", guards=WRITE, status_code=200)
+    async def finalize(self, id: str, session: AsyncSession, clock: Clock, state: State) -> Message:
+        """Finalize a draft."""
+        invoice = await locked(session, Invoice, id)
+        await lifecycle.finalize(session, invoice, clock.now(), effects=effects_of(state))
+        return Message(message="invoice finalized successfully")
+
+    @post("/{id:str}/void", operation_id="voidInvoice", guards=WRITE, status_code=200)
+    async def void(
+        self, id: str, session: AsyncSession, clock: Clock, state: State, data: VoidInvoiceRequest | None = None
+    ) -> Message:
+        """Void an invoice; what was paid on it goes back to the payer."""
+        invoice = await locked(session, Invoice, id)
+        metadata = data.metadata if data else None
+        await lifecycle.void(session, invoice, clock.now(), metadata=metadata, effects=effects_of(state))
+        return Message(message="invoice voided successfully")
+
+    @post("/{id:str}/modify/execute", operation_id="executeInvoiceModify", guards=WRITE, status_code=200)
+    async def modify(
+        self, id: str, data: ModifyInvoiceRequest, session: AsyncSession, clock: Clock
+    ) -> InvoiceEditResponse:
+        """Add, change or remove lines of a draft."""
+        assert data.line_item_params is not None, "checked when the body was read"
+        invoice = await editing.modify_lines(session, id, data.line_item_params, clock.now())
+        return InvoiceEditResponse(invoice=await shown(session, invoice))
+
+    @put("/{id:str}/payment", operation_id="updateInvoicePaymentStatus", guards=WRITE)
+    async def mark(
+        self, id: str, data: UpdatePaymentStatusRequest, session: AsyncSession, clock: Clock, state: State
+    ) -> InvoiceResponse:
+        """Mark an invoice paid, unpaid or failed by hand."""
+        invoice = await marking.mark(
+            session, id, data.payment_status, data.amount, clock.now(), effects=effects_of(state)
+        )
+        return await shown(session, invoice)
+
+    @get("/{id:str}/pdf", operation_id="getInvoicePdf", guards=READ)
+    async def pdf(
+        self,
+        id: str,
+        session: AsyncSession,
+        state: State,
+        as_link: Annotated[bool, Parameter(query="url")] = False,
+        force_generate: bool = False,
+    ) -> Response[Any]:
+        """The invoice as a PDF, or (`url=true`) an address where it can be fetched for 15 minutes.
+
+        A document address set on the invoice is answered as it is, unless `force_generate`.
+        """
+        invoice = await find(session, Invoice, id)
+        if not as_link:
+            return await _document(session, invoice)
+        url = None if force_generate else invoice.invoice_pdf_url
+        # links live in real time, whatever an environment's test clock says
+        now = state.database.clock.now()
+        url = url or documents.link(invoice, state.settings.base_url, state.settings.master_key(), now)
+        answer = PresignedUrlResponse(presigned_url=url)
+        return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+    @post("/{id:str}/comms/trigger", operation_id="triggerInvoiceCommsWebhook", guards=WRITE, status_code=200)
+    async def communicate(self, id: str, session: AsyncSession) -> Message:
+        """Tell subscribers that the payer should be written to about this invoice."""
+        await events.tell(session, InvoiceEvent.COMMUNICATION, await find(session, Invoice, id))
+        return Message(message="communication triggered successfully")
+
+    @post("/{id:str}/webhook/trigger", operation_id="triggerInvoiceWebhook", guards=WRITE, status_code=200)
+    async def tell_again(self, id: str, session: AsyncSession, event_name: str) -> WebhookTriggerResponse:
+        """Tell an event of an invoice once more, with the invoice as it stands."""
+        if event_name not in TRIGGERED_BY_HAND:
+            allowed = ", ".join(sorted(TRIGGERED_BY_HAND))
+            raise ValidationFailed.of("event_name", f"must be one of {allowed}")
+        await events.tell(session, InvoiceEvent(event_name), await find(session, Invoice, id))
+        return WebhookTriggerResponse(message="webhook triggered successfully", event_name=event_name)
+
+
+@get("/invoices/documents/{token:str}", include_in_schema=False)
+async def open_document(token: str, request: Request[Any, Any, Any], state: State) -> Response[Any]:
+    """A document by its link: public, for the link itself is the credential."""
+    allowed = documents.opened(token, state.settings.master_key(), state.database.clock.now())
+    work = work_of(request)
+    reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="")
+    work.begin(reader, read_only=True)
+    return await _document(work.session, await find(work.session, Invoice, allowed.invoice_id))
+
+
+async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:
+    name = invoice.invoice_number or invoice.id
+    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
+    return Response(
+        await documents.pdf(session, invoice),
+        media_type="application/pdf",
+        headers={"Content-Disposition": f'inline; filename="{safe}.pdf"', "Cache-Control": "no-store"},
+    )
+
+
+async def _page(session: AsyncSession, query: InvoiceFilter) -> ListInvoicesResponse:
+    wanted = expansions(query.expand, EXPANDABLE)
+    found, total = await search(session, query)
+    items = await all_shown(
+        session, found, with_lines=not query.skip_line_items, with_tax_rates="tax_applied" in wanted
+    )
+    answer: ListInvoicesResponse = page(items, total, query, next_offset=False)
+    return answer
