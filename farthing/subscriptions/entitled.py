@@ -1,22 +1,31 @@
-"""What a subscription includes, computed: entitlements of its plan, its addons and its own, overridden and merged.
+"""What a subscription includes: the entitlements of its plan, its addons and its own, as values.
 
-Pure. Rule: catalogue, "effective entitlements of a subscription".
+Pure. How they override one another and merge is the catalogue's one rule (`effective_entitlements`); here is which of
+them a subscription has, and when.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import UsageReset
-from farthing.catalogue.entitlements.tables import AggregationMode, EntitlementOwner, GrantDurationUnit, GrantMeasure
-from farthing.catalogue.entitlements.tables import GrantAllocation as Allocation
+from farthing.catalogue.entitlements.effective import effective_entitlements
+from farthing.catalogue.entitlements.tables import (
+    AggregationMode,
+    Entitlement,
+    EntitlementOwner,
+    GrantAllocation,
+    GrantDurationUnit,
+    GrantMeasure,
+    UsageResetPeriod,
+)
 from farthing.catalogue.products.tables import FeatureType
+from farthing.core.enums import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,40 +36,41 @@ class GrantTerms:
     quota: Decimal
     unit: GrantDurationUnit
     value: int | None
-    allocation: Allocation
+    allocation: GrantAllocation
 
 
 @dataclass(frozen=True, slots=True)
 class Entitled:
-    """One entitlement as one subscription has it, in `[start, end)`; None is open.
+    """One entitlement as one subscription has it, in `[start_date, end_date)`; None is open.
 
-    An addon attached twice gives each of its entitlements twice, with different `association_id`s. `overrides` is the
-    id of the entitlement that this one, the subscription's own, stands in for. `limit` None is unlimited.
+    Named like the columns of `Entitlement`, frozen. An addon attached twice gives each of its entitlements twice, with
+    different `association_id`s and the association's dates. `usage_limit` None is unlimited.
     """
 
-    entitlement_id: str
-    owner: EntitlementOwner
-    owner_id: str
+    id: str
+    entity_type: EntitlementOwner
+    entity_id: str
     feature_id: str
     feature_type: FeatureType
-    meter_id: str | None
-    enabled: bool
-    limit: Decimal | None
-    reset: UsageReset | None
-    soft: bool
-    static_value: str
-    config_value: Mapping[str, Any] | None
-    mode: AggregationMode
-    grant: GrantTerms | None
-    overrides: str | None = None
+    meter_id: str | None = None
+    is_enabled: bool = True
+    usage_limit: int | None = None
+    usage_reset_period: UsageResetPeriod = UsageResetPeriod.BILLING_PERIOD
+    is_soft_limit: bool = False
+    static_value: str = ""
+    config_value: Mapping[str, Any] | None = None
+    aggregation_mode: AggregationMode = AggregationMode.ADDITIVE
+    grant: GrantTerms | None = None
+    parent_entitlement_id: str | None = None
     association_id: str | None = None
-    start: datetime | None = None
-    end: datetime | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    status: Status = Status.PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureEntitlement:
-    """What all entitlements to one feature come to; `sources` are those that count, plan first, then addons, then own.
+    """What all entitlements to one feature come to; `sources` are those that count: plan, addons, own.
 
     `limit` None on a metered feature is unlimited. `reset` None is the billing period.
     """
@@ -82,28 +92,40 @@ class FeatureEntitlement:
         return tuple(source for source in self.sources if source.grant is not None)
 
 
-_OWNERS = (EntitlementOwner.PLAN, EntitlementOwner.ADDON, EntitlementOwner.SUBSCRIPTION)
-_TIES = (EntitlementOwner.SUBSCRIPTION, EntitlementOwner.PLAN, EntitlementOwner.ADDON)
-
-
-def in_force(entitled: Iterable[Entitled], period: Period) -> list[Entitled]:
-    """Those that overlap `period`, without those an overlapping one of the subscription stands in for, enabled."""
-    overlapping = [
-        one
-        for one in entitled
-        if (one.start is None or one.start < period.end) and (one.end is None or one.end > period.start)
-    ]
-    replaced = {one.overrides for one in overlapping if one.overrides is not None}
-    kept = [one for one in overlapping if one.enabled and one.entitlement_id not in replaced]
-    return sorted(kept, key=lambda one: (_OWNERS.index(one.owner), one.entitlement_id, one.association_id or ""))
-
-
 def effective(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureEntitlement]:
-    """What each feature comes to in `period`, by feature id."""
-    by_feature: dict[str, list[Entitled]] = {}
-    for one in in_force(entitled, period):
-        by_feature.setdefault(one.feature_id, []).append(one)
-    return {feature_id: merged(sources) for feature_id, sources in by_feature.items()}
+    """What each feature comes to in `period`, by feature id. Rule: catalogue, "effective entitlements"."""
+    owned: dict[EntitlementOwner, list[Entitled]] = {owner: [] for owner in EntitlementOwner}
+    for one in entitled:
+        owned[one.entity_type].append(one)
+    attached: dict[str, list[Entitled]] = {}
+    for one in owned[EntitlementOwner.ADDON]:
+        if (one.start_date is None or one.start_date < period.end) and (
+            one.end_date is None or one.end_date > period.start
+        ):
+            attached.setdefault(one.association_id or one.entity_id, []).append(one)
+    found = effective_entitlements(
+        _as_rows(owned[EntitlementOwner.PLAN]),
+        [_as_rows(group) for group in attached.values()],
+        _as_rows(owned[EntitlementOwner.SUBSCRIPTION]),
+        period,
+    )
+    merged = {}
+    for feature in found:
+        sources = cast(tuple[Entitled, ...], feature.sources)
+        metered = feature.feature_type is FeatureType.METERED
+        merged[feature.feature_id] = FeatureEntitlement(
+            feature_id=feature.feature_id,
+            feature_type=feature.feature_type,
+            meter_id=sources[0].meter_id,
+            limit=Decimal(feature.usage_limit) if metered and feature.usage_limit is not None else None,
+            reset=UsageReset(feature.usage_reset_period.value) if feature.usage_reset_period else None,
+            soft=feature.is_soft_limit,
+            static_values=feature.static_values,
+            config_values=feature.config_values,
+            mode=feature.aggregation_mode,
+            sources=sources,
+        )
+    return merged
 
 
 def by_meter(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureEntitlement]:
@@ -111,28 +133,6 @@ def by_meter(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureE
     return {found.meter_id: found for found in effective(entitled, period).values() if found.meter_id is not None}
 
 
-def merged(sources: Sequence[Entitled]) -> FeatureEntitlement:
-    """The one answer of several entitlements to one feature. At least one is needed."""
-    first = sources[0]
-    limits = [source.limit for source in sources]
-    bounded = [limit for limit in limits if limit is not None]
-    return FeatureEntitlement(
-        feature_id=first.feature_id,
-        feature_type=first.feature_type,
-        meter_id=first.meter_id,
-        limit=sum(bounded, Decimal(0)) if len(bounded) == len(limits) else None,
-        reset=_most_frequent(sources),
-        soft=any(source.soft for source in sources),
-        static_values=tuple(dict.fromkeys(source.static_value for source in sources if source.static_value)),
-        config_values=tuple(source.config_value for source in sources if source.config_value is not None),
-        mode=first.mode,
-        sources=tuple(sources),
-    )
-
-
-def _most_frequent(sources: Sequence[Entitled]) -> UsageReset | None:
-    """The reset period most of them have; a tie goes to the subscription's, the plan's, an addon's, then lowest id."""
-    counted = Counter(source.reset for source in sources)
-    most = max(counted.values())
-    ranked = sorted(sources, key=lambda one: (_TIES.index(one.owner), one.entitlement_id))
-    return next(source.reset for source in ranked if counted[source.reset] == most)
+def _as_rows(entitled: Sequence[Entitled]) -> Sequence[Entitlement]:
+    """Values have every column that the catalogue's rule reads, under the same names."""
+    return cast(Sequence[Entitlement], entitled)

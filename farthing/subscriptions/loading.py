@@ -12,9 +12,9 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.calendar.recurring import UsageReset
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.plans.tables import Plan
+from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import Feature
 from farthing.core.enums import Status
@@ -23,7 +23,6 @@ from farthing.rating.line_commitment import LineCommitment
 from farthing.rating.windows import TimeOfDayBucket, WindowTerms
 from farthing.storage.rows import not_found
 from farthing.subscriptions.entitled import Entitled, GrantTerms
-from farthing.subscriptions.pricing import rated
 from farthing.subscriptions.snapshot import (
     AddonWindow,
     ItemCommitment,
@@ -285,24 +284,25 @@ def entitled(row: Entitlement, meter_id: str | None, addon: AddonWindow | None =
             row.grant_allocation_behavior,
         )
     return Entitled(
-        entitlement_id=row.id,
-        owner=row.entity_type,
-        owner_id=row.entity_id,
+        id=row.id,
+        status=row.status,
+        entity_type=row.entity_type,
+        entity_id=row.entity_id,
         feature_id=row.feature_id,
         feature_type=row.feature_type,
         meter_id=meter_id,
-        enabled=row.is_enabled,
-        limit=None if row.usage_limit is None else Decimal(row.usage_limit),
-        reset=UsageReset(row.usage_reset_period.value) if row.usage_reset_period else None,
-        soft=row.is_soft_limit,
+        is_enabled=row.is_enabled,
+        usage_limit=row.usage_limit,
+        usage_reset_period=row.usage_reset_period,
+        is_soft_limit=row.is_soft_limit,
         static_value=row.static_value,
         config_value=row.config_value,
-        mode=row.aggregation_mode,
+        aggregation_mode=row.aggregation_mode,
         grant=grant,
-        overrides=row.parent_entitlement_id if row.entity_type is EntitlementOwner.SUBSCRIPTION else None,
+        parent_entitlement_id=row.parent_entitlement_id,
         association_id=None if addon is None else addon.association_id,
-        start=row.start_date if addon is None else addon.start,
-        end=row.end_date if addon is None else addon.end,
+        start_date=row.start_date if addon is None else addon.start,
+        end_date=row.end_date if addon is None else addon.end,
     )
 
 
