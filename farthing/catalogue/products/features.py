@@ -100,6 +100,8 @@ async def update(session: AsyncSession, feature_id: str, request: UpdateFeatureR
 
     Raises NotFound, ValidationFailed, InvalidOperation on an archived feature.
     """
+    # before the feature, as the deletion of a group locks the group before its members
+    group_id = await groups.joined(session, request.group_id, GroupEntityType.FEATURE)
     feature = await locked(session, Feature, feature_id)
     demand_published(feature)
     for name in ("name", "description", "unit_singular", "unit_plural"):
@@ -114,7 +116,7 @@ async def update(session: AsyncSession, feature_id: str, request: UpdateFeatureR
     if request.alert_settings is not None:
         feature.alert_settings = alerts.settled(feature.alert_settings, request.alert_settings)
     if request.group_id is not None:
-        feature.group_id = await groups.joined(session, request.group_id, GroupEntityType.FEATURE)
+        feature.group_id = group_id
     if request.filters:
         if feature.meter_id is None:
             raise ValidationFailed.of("filters", f"a {feature.type.value} feature has no meter")

@@ -374,7 +374,7 @@ def upgrade() -> None:
     sa.Column('feature_type', sa.Enum('metered', 'boolean', 'static', 'config', name='featuretype', native_enum=False, length=40), nullable=False),
     sa.Column('is_enabled', sa.Boolean(), nullable=False),
     sa.Column('usage_limit', sa.BigInteger(), nullable=True),
-    sa.Column('usage_reset_period', sa.Enum('DAILY', 'WEEKLY', 'MONTHLY', 'QUARTERLY', 'HALF_YEARLY', 'ANNUAL', 'NEVER', name='usageresetperiod', native_enum=False, length=40), nullable=True),
+    sa.Column('usage_reset_period', sa.Enum('', 'DAILY', 'WEEKLY', 'MONTHLY', 'QUARTERLY', 'HALF_YEARLY', 'ANNUAL', 'NEVER', name='usageresetperiod', native_enum=False, length=40), nullable=False),
     sa.Column('is_soft_limit', sa.Boolean(), nullable=False),
     sa.Column('static_value', sa.String(), nullable=False),
     sa.Column('config_value', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),

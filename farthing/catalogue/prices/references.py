@@ -1,0 +1,150 @@
+"""What new prices refer to: their owners, meters, groups and units, loaded once and held until the prices are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import func, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue import in_use
+from farthing.catalogue.fields import demand_published
+from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.catalogue.prices.schemas import CreatePriceRequest
+from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit
+from farthing.catalogue.products import groups
+from farthing.catalogue.products.tables import GroupEntityType, Meter
+from farthing.core.enums import PriceType, Status
+from farthing.core.errors import NotFound, ValidationFailed
+from farthing.storage.postgres import clock_of, scope_of
+from farthing.storage.rows import not_found
+from farthing.storage.tables import Base
+
+OWNERS: Final[dict[PriceEntityType, type[Base]]] = {PriceEntityType.PLAN: Plan, PriceEntityType.ADDON: Addon}
+"""The table of each kind of owner; whoever has one more adds it."""
+
+MOST_PRICES_OF_OWNER = 5000
+
+Row = TypeVar("Row", bound=Base)
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What a batch of prices refers to, by id; units by code."""
+
+    owners: Mapping[tuple[PriceEntityType, str], Base]
+    meters: Mapping[str, Meter]
+    groups: Mapping[str, str]
+    units: Mapping[str, PriceUnit]
+
+    def owner_name(self, request: CreatePriceRequest) -> str:
+        """What the owner is called; "" if it has no name."""
+        return str(getattr(self.owners[request.entity_type, request.entity_id], "name", ""))
+
+
+async def load(session: AsyncSession, requests: Sequence[CreatePriceRequest]) -> References:
+    """Everything that `requests` refer to, locked against retirement.
+
+    Raises NotFound for an unknown owner or meter, ValidationFailed for an unknown group or unit, InvalidOperation for
+    an archived owner or meter.
+    """
+    owners: dict[tuple[PriceEntityType, str], Base] = {}
+    for kind in sorted({request.entity_type for request in requests}):
+        if kind not in OWNERS:
+            raise NotFound(f"There is nothing of type {kind.value} that could own a price", {"entity_type": kind.value})
+        ids = {request.entity_id for request in requests if request.entity_type is kind}
+        for id_, row in (await _held(session, OWNERS[kind], ids)).items():
+            demand_published(row)
+            owners[kind, id_] = row
+    wanted = {request.meter_id for request in requests if request.type is PriceType.USAGE and request.meter_id}
+    meters = await _held(session, Meter, wanted)
+    for meter in meters.values():
+        demand_published(meter)
+    joined = {}
+    for group_id in sorted({request.group_id for request in requests if request.group_id}):
+        joined[group_id] = await groups.joined(session, group_id, GroupEntityType.PRICE) or ""
+    return References(owners, meters, joined, await _units(session, requests))
+
+
+async def _held(session: AsyncSession, table: type[Row], ids: Iterable[str]) -> dict[str, Row]:
+    """The rows with these ids, locked for sharing in the order of ids. Raises NotFound for the first that is not."""
+    wanted = sorted(ids)
+    if not wanted:
+        return {}
+    columns = table.__table__.columns
+    query = select(table).where(columns["id"].in_(wanted), columns["status"] != Status.DELETED)
+    query = query.order_by(columns["id"]).with_for_update(read=True)
+    query = query.execution_options(populate_existing=True)
+    found = {row.id: row for row in await session.scalars(query)}
+    for id_ in wanted:
+        if id_ not in found:
+            raise not_found(table, id_)
+    return found
+
+
+async def _units(session: AsyncSession, requests: Sequence[CreatePriceRequest]) -> dict[str, PriceUnit]:
+    """Published units by code, whose base currency is that of the prices quoted in them."""
+    configs = [(request, request.price_unit_config.price_unit) for request in requests if request.price_unit_config]
+    if not configs:
+        return {}
+    codes = {code for _, code in configs}
+    query = select(PriceUnit).where(PriceUnit.code.in_(codes), PriceUnit.status == Status.PUBLISHED)
+    query = query.order_by(PriceUnit.id).with_for_update(read=True)
+    found = {unit.code: unit for unit in await session.scalars(query)}
+    for request, code in configs:
+        if code not in found:
+            raise ValidationFailed.of("price_unit_config.price_unit", f"there is no price unit '{code}'")
+        if found[code].base_currency != request.currency:
+            raise ValidationFailed.of(
+                "price_unit_config.price_unit", f"'{code}' is worth {found[code].base_currency}, not {request.currency}"
+            )
+    return found
+
+
+async def lock_prices_of(session: AsyncSession, owner_ids: Iterable[str]) -> None:
+    """Let nobody else add or end prices of these owners until this transaction ends.
+
+    Under this lock the sequence numbers of an owner's prices grow in order of commit, so a reader who holds it and
+    takes the highest has seen them all.
+    """
+    environment = scope_of(session).environment_id
+    for owner_id in sorted(set(owner_ids)):
+        await session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
+            {"key": f"prices {environment} {owner_id}"},
+        )
+
+
+async def demand_room(session: AsyncSession, requests: Sequence[CreatePriceRequest]) -> None:
+    """Refuse more than 5000 published, un-ended prices of one owner. The owners' prices are locked.
+
+    Raises ValidationFailed. Rule: catalogue, "limit".
+    """
+    adding: dict[str, int] = {}
+    for request in requests:
+        adding[request.entity_id] = adding.get(request.entity_id, 0) + (request.end_date is None)
+    query = (
+        select(Price.entity_id, func.count())
+        .where(Price.entity_id.in_(adding), Price.status == Status.PUBLISHED, Price.end_date.is_(None))
+        .group_by(Price.entity_id)
+    )
+    for owner_id, count in (await session.execute(query)).all():
+        if count + adding[owner_id] > MOST_PRICES_OF_OWNER:
+            raise ValidationFailed.of("entity_id", f"'{owner_id}' would have more than {MOST_PRICES_OF_OWNER} prices")
+
+
+async def _live_prices_by_meter(session: AsyncSession, meter_id: str) -> Mapping[str, int]:
+    now = clock_of(session).now()
+    query: Any = select(func.count()).where(
+        Price.meter_id == meter_id,
+        Price.type == PriceType.USAGE,
+        Price.status == Status.PUBLISHED,
+        or_(Price.end_date.is_(None), Price.end_date > now),
+    )
+    return {"prices": (await session.execute(query)).scalar_one()}
+
+
+in_use.METERS.append(_live_prices_by_meter)
+groups.MEMBERS.append(Price)

@@ -1,0 +1,363 @@
+"""Requests and responses of prices and price units, with the names and fields of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from farthing.api.lists import ListQuery, Page
+from farthing.calendar.billing import BillingPeriod, InvoiceCadence
+from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, quoted
+from farthing.catalogue.plans import schemas as offers
+from farthing.catalogue.prices.tables import BillingCadence, PriceEntityType, PriceUnitType
+from farthing.catalogue.products.schemas import GroupResponse, MeterResponse
+from farthing.core.enums import PriceType, Status
+from farthing.core.wire import (
+    BadField,
+    DecimalText,
+    Moment,
+    Request,
+    Response,
+    Timestamp,
+    checked_metadata,
+    currency_code,
+)
+from farthing.customers import fields as customer_fields
+from farthing.rating.price import BillingModel, TierMode
+
+MOST_TIERS = 1000
+MOST_IN_BULK = 100
+LARGEST_BOUND = 2**64 - 1
+
+Count = Annotated[int, Meta(ge=0, lt=2**31)]
+Multiple = Annotated[int, Meta(ge=1, lt=2**31)]
+Rounding = Literal["up", "down", ""]
+
+
+class CreatePriceTier(Request):
+    """A tier in a request; `up_to` is inclusive, and null has no end."""
+
+    unit_amount: Decimal
+    up_to: Annotated[int, Meta(ge=0)] | None = None
+    flat_amount: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.up_to is not None and self.up_to > LARGEST_BOUND:
+            raise BadField("up_to", f"must be at most {LARGEST_BOUND}")
+        quoted("unit_amount", self.unit_amount)
+        if self.flat_amount is not None:
+            quoted("flat_amount", self.flat_amount)
+
+
+Tiers = Annotated[list[CreatePriceTier], Meta(max_length=MOST_TIERS)]
+
+
+class TransformQuantityRequest(Request):
+    """How many units make a package, and whether a package begun counts."""
+
+    divide_by: Annotated[int, Meta(ge=1, lt=2**63 - 1)] | None = None
+    round: Rounding | None = None
+
+
+class PriceUnitConfig(Request):
+    """A price quoted in a custom unit, named by its code."""
+
+    price_unit: Annotated[str, Meta(min_length=3, max_length=3)]
+    amount: Decimal | None = None
+    price_unit_tiers: Tiers | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.amount is not None:
+            quoted("amount", self.amount)
+
+
+class CreatePriceRequest(Request):
+    """A new price."""
+
+    entity_type: PriceEntityType
+    entity_id: Id
+    currency: str
+    type: PriceType
+    billing_model: BillingModel
+    billing_period: BillingPeriod
+    invoice_cadence: InvoiceCadence
+    price_unit_type: PriceUnitType = PriceUnitType.FIAT
+    billing_period_count: Multiple | None = None
+    amount: Decimal | None = None
+    tier_mode: TierMode | None = None
+    tiers: Tiers | None = None
+    transform_quantity: TransformQuantityRequest | None = None
+    price_unit_config: PriceUnitConfig | None = None
+    meter_id: OptionalId | None = None
+    min_quantity: Annotated[int, Meta(ge=0, lt=10**12)] | None = None
+    trial_period_days: Count | None = None
+    lookup_key: Line | None = None
+    start_date: Moment | None = None
+    end_date: Moment | None = None
+    display_name: Line | None = None
+    description: Text | None = None
+    metadata: dict[str, str] | None = None
+    group_id: OptionalId | None = None
+    filter_values: dict[str, list[str]] | None = None
+    """Accepted from older clients; nothing reads it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.currency = currency_code("currency", self.currency)
+        self.metadata = customer_fields.metadata(self.metadata)
+        if self.entity_type is PriceEntityType.PRICE:
+            raise BadField("entity_type", "must be PLAN, ADDON, SUBSCRIPTION or COSTSHEET")
+        if self.amount is not None:
+            quoted("amount", self.amount)
+        if (self.price_unit_type is PriceUnitType.CUSTOM) != (self.price_unit_config is not None):
+            needed = self.price_unit_type is PriceUnitType.CUSTOM
+            raise BadField("price_unit_config", "is required for CUSTOM" if needed else "is not allowed for FIAT")
+        self._check_charge()
+        if self.start_date and self.end_date and self.end_date < self.start_date:
+            raise BadField("end_date", "must not be before start_date")
+
+    def _check_charge(self) -> None:
+        once = self.billing_period is BillingPeriod.ONETIME
+        if self.type is PriceType.USAGE:
+            if self.invoice_cadence is not InvoiceCadence.ARREAR:
+                raise BadField("invoice_cadence", "must be ARREAR for USAGE, which is known only afterwards")
+            if not self.meter_id:
+                raise BadField("meter_id", "is required for USAGE")
+            if self.min_quantity is not None:
+                raise BadField("min_quantity", "is only allowed for FIXED")
+        if once and self.invoice_cadence is not InvoiceCadence.ADVANCE:
+            raise BadField("invoice_cadence", "must be ADVANCE for ONETIME")
+        if self.trial_period_days and (once or self.type is PriceType.USAGE):
+            raise BadField("trial_period_days", "is only allowed for FIXED prices that recur")
+
+
+class CreateBulkPriceRequest(Request):
+    """Prices made together, or none of them."""
+
+    items: Annotated[list[CreatePriceRequest], Meta(min_length=1, max_length=MOST_IN_BULK)]
+
+
+class PricingChange(Request):
+    """What a price may be made to charge instead; what is absent is taken from the price as it is."""
+
+    billing_model: BillingModel | None = None
+    amount: Decimal | None = None
+    tier_mode: TierMode | None = None
+    tiers: Tiers | None = None
+    transform_quantity: TransformQuantityRequest | None = None
+    price_unit_amount: Decimal | None = None
+    price_unit_tiers: Tiers | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("amount", "price_unit_amount"):
+            if getattr(self, name) is not None:
+                quoted(name, getattr(self, name))
+        if self.in_currency and self.in_units:
+            field = "price_unit_amount" if self.price_unit_amount is not None else "price_unit_tiers"
+            raise BadField(field, "cannot be given together with amount or tiers")
+
+    @property
+    def in_currency(self) -> bool:
+        return self.amount is not None or self.tiers is not None
+
+    @property
+    def in_units(self) -> bool:
+        return self.price_unit_amount is not None or self.price_unit_tiers is not None
+
+    @property
+    def changes_money(self) -> bool:
+        """Whether any field of a price's money is given."""
+        return any(getattr(self, name) is not None for name in PricingChange.__struct_fields__)
+
+
+class UpdatePriceRequest(PricingChange, kw_only=True):
+    """Labels to change in place, or a change of money, which makes a new version from `effective_from`."""
+
+    lookup_key: Line | None = None
+    description: Text | None = None
+    display_name: Line | None = None
+    metadata: dict[str, str] | None = None
+    group_id: OptionalId | None = None
+    effective_from: Moment | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.metadata is not None:
+            self.metadata = customer_fields.metadata(self.metadata)
+        if self.effective_from is not None and not self.changes_money:
+            raise BadField("effective_from", "is only allowed with a change of what the price charges")
+
+
+class DeletePriceRequest(Request):
+    """When a price ends; absent is now."""
+
+    end_date: Moment | None = None
+
+
+class PriceQuery(ListQuery):
+    """Query string of a list of prices."""
+
+    price_ids: Ids | None = None
+    entity_type: PriceEntityType | None = None
+    entity_ids: Ids | None = None
+    plan_ids: Ids | None = None
+    subscription_id: str | None = None
+    parent_price_id: str | None = None
+    meter_ids: Ids | None = None
+    billing_periods: list[BillingPeriod] | None = None
+    allow_expired_prices: bool | None = None
+    start_date_lt: Moment | None = None
+
+
+class PriceFilter(PriceQuery):
+    """Body of a search for prices."""
+
+
+class PriceTier(Response):
+    """A tier; `up_to` is inclusive, and absent has no end."""
+
+    unit_amount: DecimalText
+    up_to: int | None = None
+    flat_amount: DecimalText | None = None
+
+
+class TransformQuantity(Response):
+    """How many units make a package, and whether a package begun counts."""
+
+    divide_by: int
+    round: Literal["up", "down"] | None = None
+
+
+class PriceUnitResponse(Response):
+    """A custom price unit."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
+
+    id: str
+    name: str
+    code: str
+    symbol: str
+    base_currency: str
+    conversion_rate: DecimalText
+    metadata: dict[str, str]
+    tenant_id: str
+    environment_id: str
+    status: Status
+    created_at: Timestamp
+    updated_at: Timestamp
+    created_by: str
+    updated_by: str
+
+
+class PriceResponse(Response):
+    """A price."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
+
+    id: str
+    amount: DecimalText
+    display_amount: str
+    currency: str
+    price_unit_type: PriceUnitType
+    type: PriceType
+    billing_period: BillingPeriod
+    billing_period_count: int
+    billing_model: BillingModel
+    billing_cadence: BillingCadence
+    invoice_cadence: InvoiceCadence
+    display_name: str
+    trial_period_days: int
+    meter_id: str
+    lookup_key: str
+    description: str
+    transform_quantity: TransformQuantity
+    metadata: dict[str, str]
+    entity_type: PriceEntityType
+    entity_id: str
+    start_date: Timestamp
+    sequence: int
+    tenant_id: str
+    environment_id: str
+    status: Status
+    created_at: Timestamp
+    updated_at: Timestamp
+    created_by: str
+    updated_by: str
+    price_unit_id: str | None = None
+    price_unit: str | None = None
+    price_unit_amount: DecimalText | None = None
+    display_price_unit_amount: str | None = None
+    conversion_rate: DecimalText | None = None
+    min_quantity: DecimalText | None = None
+    tier_mode: TierMode | None = None
+    tiers: list[PriceTier] | None = None
+    price_unit_tiers: list[PriceTier] | None = None
+    parent_price_id: str | None = None
+    group_id: str | None = None
+    end_date: Timestamp | None = None
+    meter: MeterResponse | None = None
+    group: GroupResponse | None = None
+    pricing_unit: PriceUnitResponse | None = None
+    plan: offers.PlanResponse | None = None
+    addon: offers.AddonResponse | None = None
+
+
+class CreateBulkPriceResponse(Response):
+    """Prices made together."""
+
+    items: list[PriceResponse]
+
+
+class ListPricesResponse(Page[PriceResponse]):
+    """A page of prices."""
+
+    items: list[PriceResponse]
+
+
+class CreatePriceUnitRequest(Request):
+    """A new unit: one of it is worth `conversion_rate` of `base_currency`."""
+
+    name: Name
+    code: Annotated[str, Meta(min_length=3, max_length=3)]
+    symbol: Annotated[str, Meta(min_length=1, max_length=10)]
+    base_currency: str
+    conversion_rate: Decimal
+    metadata: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.base_currency = currency_code("base_currency", self.base_currency)
+        quoted("conversion_rate", self.conversion_rate, positive=True)
+        self.metadata = checked_metadata(self.metadata)
+
+
+class UpdatePriceUnitRequest(Request):
+    """Labels of a unit; its worth never changes."""
+
+    name: Name | None = None
+    metadata: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.metadata is not None:
+            self.metadata = checked_metadata(self.metadata)
+
+
+class PriceUnitQuery(ListQuery):
+    """Query string of a list of price units."""
+
+
+class PriceUnitFilter(PriceUnitQuery):
+    """Body of a search for price units."""
+
+
+class ListPriceUnitsResponse(Page[PriceUnitResponse]):
+    """A page of price units."""
+
+    items: list[PriceUnitResponse]
