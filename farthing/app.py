@@ -25,11 +25,16 @@ from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
+from farthing.catalogue.entitlements.routes import AddonEntitlements, Entitlements, PlanEntitlements
+from farthing.catalogue.plans.routes import Addons, Plans
+from farthing.catalogue.prices.routes import Prices, PriceUnits
 from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
+from farthing.events.ingest import Ingest
+from farthing.events.routes import EventIngestion
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.invoices.routes import Invoices, open_document
@@ -48,6 +53,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Roles,
     SettingsByKey,
     Customers,
+    Entitlements,
+    PlanEntitlements,
+    AddonEntitlements,
     Coupons,
     CouponAssociations,
     TaxRates,
@@ -55,6 +63,11 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Groups,
     Meters,
     Features,
+    PriceUnits,
+    Prices,
+    Plans,
+    Addons,
+    EventIngestion,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,
@@ -149,6 +162,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             "settings": settings,
             "database": database,
             "notices": notices,
+            "ingest": Ingest(database.url),
             "authenticator": HeaderAuthenticator(database, settings, notices),
             "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
             "sign_in_limiter": Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
@@ -158,9 +172,11 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await notices.start()
+        await state.ingest.start()
         try:
             yield
         finally:
+            await state.ingest.stop()
             await notices.stop()
 
     app = _litestar(state, [lifespan])

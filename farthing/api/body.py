@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
@@ -14,26 +14,34 @@ from farthing.api.errors import from_decoding
 from farthing.core.errors import ValidationFailed
 
 
+def _reader(decoder: msgspec.json.Decoder[Any]) -> Callable[[bytes], Any]:
+    def read(value: bytes) -> Any:
+        if b"\\u0000" in value:
+            raise ValidationFailed("Invalid request format", {"body": "must not contain NUL characters"})
+        return decoder.decode(value)
+
+    return read
+
+
 class JsonBody(AbstractDTO[Any]):
     """Decodes `data` with msgspec from the raw bytes, so that 0.1 stays 0.1 and "1" is not the number 1.
 
-    It replaces the framework's own way through untyped Python values, which rounds numbers to floats.
+    It replaces the framework's own way through untyped Python values, which rounds numbers to floats. A struct that
+    must be read in a way of its own says how in a class method `from_json`.
     """
 
-    _decoders: dict[str, msgspec.json.Decoder[Any]] = {}  # noqa: RUF012 (one per route, filled as routes register)
+    _readers: dict[str, Callable[[bytes], Any]] = {}
 
     @classmethod
     def create_for_field_definition(
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:
-        cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
+        own = getattr(field_definition.annotation, "from_json", None)
+        cls._readers[handler_id] = own or _reader(msgspec.json.Decoder(field_definition.annotation))
 
     def decode_bytes(self, value: bytes) -> Any:
-        if b"\\u0000" in value:
-            raise ValidationFailed("Invalid request format", {"body": "must not contain NUL characters"})
-        decoder = self._decoders[self.asgi_connection.route_handler.handler_id]
         try:
-            return decoder.decode(value)
+            return self._readers[self.asgi_connection.route_handler.handler_id](value)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise from_decoding(error) from error
 

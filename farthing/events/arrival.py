@@ -23,9 +23,7 @@ FIRST_SEQUENCE = f"((pg_current_xact_id()::text::bigint + {_MOVED}) << {PLACE_BI
 PLACE = f"(sequence & {MOST_IN_ONE_TRANSACTION - 1})::int"
 """SQL: an event's place within its transaction."""
 
-_WATERMARK = text(
-    f"SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + {_MOVED}) << {PLACE_BITS}) - 1"  # noqa: S608
-)
+_WATERMARK = text(f"SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + {_MOVED}) << {PLACE_BITS}) - 1")
 _MOVE = """
     UPDATE event_arrival SET cluster = control.system_identifier, moves = moves + 1
     FROM pg_control_system() AS control WHERE cluster <> control.system_identifier

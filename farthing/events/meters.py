@@ -23,7 +23,7 @@ MOST_ENVIRONMENTS = 1000
 _COLUMNS = (
     "id, event_name, aggregation_type, field, expression, multiplier, bucket_size, group_by, filters, reset_usage"
 )
-_LIVE = f"SELECT {_COLUMNS} FROM meters WHERE environment_id = %s AND status = 'published'"  # noqa: S608 (constants)
+_LIVE = f"SELECT {_COLUMNS} FROM meters WHERE environment_id = %s AND status = 'published'"
 
 
 @dataclass(frozen=True, slots=True)

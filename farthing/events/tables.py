@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -77,9 +77,7 @@ class MeterUsage(InEnvironment, Base):
             postgresql_include=["quantity", "key"],
         ),
     )
-    __mapper_args__: ClassVar[dict[str, Any]] = {
-        "primary_key": [sequence, meter_id],
-    }
+    __mapper_args__ = {"primary_key": [sequence, meter_id]}
 
 
 class MeterVersion(InEnvironment, Base):

@@ -1,0 +1,214 @@
+"""Group commit: requests that arrive together are stored in one transaction, and answered when it is on disk.
+
+Each environment has a queue of its own and they take turns, so that a busy one cannot starve the others. Queues are
+bounded: beyond that a client is told to come back. While the database cannot be reached nothing is accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import structlog
+from prometheus_client import Counter
+from psycopg.rows import TupleRow
+
+from farthing.core.errors import DatabaseFailed, FarthingError, ServiceUnavailable, TooManyRequests, ValidationFailed
+from farthing.events.arrival import settle_in
+from farthing.events.meters import MeterMemory
+from farthing.events.store import Appended, Arrival, append
+from farthing.storage.scope import Scope
+
+WRITERS = 2
+MOST_PER_TRANSACTION = 3_000
+MOST_WAITING = 100_000
+MOST_WAITING_PER_ENVIRONMENT = 50_000
+RETRY_AFTER_SECONDS = 1
+STATEMENT_TIMEOUT_SECONDS = 30
+_CONNECTION: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": 5,
+    "application_name": "farthing ingest",
+    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+
+log = structlog.get_logger(__name__)
+
+_EVENTS = Counter("farthing_events_total", "Events stored, by what became of them", ["outcome"])
+_SUPERSEDED = Counter("events_superseded_total", "Events whose content was replaced by a later version")
+_REJECTED = Counter("events_rejected_total", "Events that no meter counts", ["reason"])
+
+
+class _Waiting:
+    """A request whose events are not stored yet."""
+
+    __slots__ = ("answer", "arrivals", "scope")
+
+    def __init__(self, scope: Scope, arrivals: Sequence[Arrival], answer: asyncio.Future[None]) -> None:
+        self.scope = scope
+        self.arrivals = arrivals
+        self.answer = answer
+
+    def resolve(self, error: Exception | None) -> None:
+        if self.answer.done():
+            return  # the client went away; its events were stored or not, as for any lost answer
+        if error is None:
+            self.answer.set_result(None)
+        else:
+            self.answer.set_exception(error)
+
+
+class Ingest:
+    """The way in for events of this process. `start` and `stop` with the application."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+        self._waiting: dict[str, int] = {}
+        self._total = 0
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._memory = MeterMemory()
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.create_task(_Writer(self).run(), name=f"ingest {n}") for n in range(WRITERS)]
+
+    async def stop(self) -> None:
+        """Store what waits, then end."""
+        self._closing = True
+        self._arrived.set()
+        await asyncio.gather(*self._tasks)
+
+    async def accept(self, scope: Scope, arrivals: Sequence[Arrival]) -> None:
+        """Return when `arrivals` are durable: all of them, in one transaction.
+
+        Raises TooManyRequests when too many events wait, and ServiceUnavailable when the store does not take them.
+        """
+        if self._closing:
+            raise ServiceUnavailable("The server is shutting down; nothing was accepted")
+        environment = scope.environment_id
+        here = self._waiting.get(environment, 0)
+        if here + len(arrivals) > MOST_WAITING_PER_ENVIRONMENT or self._total + len(arrivals) > MOST_WAITING:
+            raise TooManyRequests("Too many events are waiting to be stored", RETRY_AFTER_SECONDS)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(environment, deque()).append(_Waiting(scope, arrivals, answer))
+        self._waiting[environment] = here + len(arrivals)
+        self._total += len(arrivals)
+        self._arrived.set()
+        await answer
+
+    async def next(self) -> list[_Waiting]:
+        """Requests of the environment whose turn it is, up to a transaction's worth; empty when there is no more."""
+        while not self._queues:
+            if self._closing:
+                return []
+            self._arrived.clear()
+            await self._arrived.wait()
+        environment, queue = self._queues.popitem(last=False)
+        taken: list[_Waiting] = []
+        size = 0
+        while queue and (not taken or size + len(queue[0].arrivals) <= MOST_PER_TRANSACTION):
+            one = queue.popleft()
+            taken.append(one)
+            size += len(one.arrivals)
+        self._total -= size
+        self._waiting[environment] -= size
+        if queue:
+            self._queues[environment] = queue
+        else:
+            del self._waiting[environment]
+        return taken
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def memory(self) -> MeterMemory:
+        return self._memory
+
+
+class _Writer:
+    """One connection that stores one transaction after the other."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        self._connection: psycopg.AsyncConnection[TupleRow] | None = None
+
+    async def run(self) -> None:
+        try:
+            while batch := await self._ingest.next():
+                await self._store(batch)
+        finally:
+            await self._disconnect()
+
+    async def _store(self, batch: Sequence[_Waiting]) -> None:
+        error = await self._stored(batch)
+        if isinstance(error, ValidationFailed) and len(batch) > 1:
+            # one request's content was refused: it must not take the others with it
+            for one in batch:
+                one.resolve(await self._stored([one]))
+            return
+        for one in batch:
+            one.resolve(error)
+
+    async def _stored(self, batch: Sequence[_Waiting]) -> FarthingError | None:
+        """Store all of `batch`; why not, if not."""
+        arrivals = [arrival for one in batch for arrival in one.arrivals]
+        for last_try in (False, True):
+            try:
+                connection = await self._connected()
+                _observe(await append(connection, batch[0].scope, arrivals, self._ingest.memory))
+            except psycopg.DataError as error:
+                log.warning("ingest.refused", error=str(error))
+                return ValidationFailed("A value is out of the range that can be stored")
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                lost = self._connection is not None and self._connection.broken
+                await self._disconnect()
+                # a connection that broke while it was idle is replaced; appending twice is harmless
+                if last_try or not lost:
+                    log.warning("ingest.unavailable", error=str(error))
+                    return ServiceUnavailable("The event store cannot be reached; nothing was accepted")
+            except Exception:
+                log.exception("ingest.failed")
+                await self._disconnect()
+                return DatabaseFailed("The events could not be stored")
+            else:
+                return None
+        raise AssertionError("unreachable")
+
+    async def _connected(self) -> psycopg.AsyncConnection[TupleRow]:
+        if self._connection is None:
+            connection = await psycopg.AsyncConnection.connect(self._ingest.url, **_CONNECTION)
+            try:
+                await settle_in(connection)
+            except psycopg.Error:
+                await connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                await connection.close()
+
+
+def _observe(done: Appended) -> None:
+    for outcome in ("added", "replaced", "unchanged", "refused"):
+        count: int = getattr(done, outcome)
+        if count:
+            _EVENTS.labels(outcome).inc(count)
+    if done.replaced:
+        _SUPERSEDED.inc(done.replaced)
+    for reason, count in done.unmetered.items():
+        _REJECTED.labels(reason).inc(count)
