@@ -16,16 +16,21 @@ from farthing.storage.tables import Base, Scoped, Tracked, words
 
 
 class EntitlementOwner(StrEnum):
-    """Whose an entitlement is."""
+    """Whose an entitlement is. Read whatever its case: documentation shows lower case, clients send upper."""
 
     PLAN = "PLAN"
     ADDON = "ADDON"
     SUBSCRIPTION = "SUBSCRIPTION"
 
+    @classmethod
+    def _missing_(cls, value: object) -> EntitlementOwner | None:
+        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
+
 
 class UsageResetPeriod(StrEnum):
-    """How often a limit starts anew. An entitlement without one resets with the billing period."""
+    """How often a limit starts anew."""
 
+    BILLING_PERIOD = ""
     DAILY = "DAILY"
     WEEKLY = "WEEKLY"
     MONTHLY = "MONTHLY"
@@ -78,7 +83,9 @@ class Entitlement(Scoped, Tracked, Base):
     is_enabled: Mapped[bool] = mapped_column(default=False)
     usage_limit: Mapped[int | None] = mapped_column(BigInteger)
     """None is unlimited."""
-    usage_reset_period: Mapped[UsageResetPeriod | None] = mapped_column(words(UsageResetPeriod))
+    usage_reset_period: Mapped[UsageResetPeriod] = mapped_column(
+        words(UsageResetPeriod), default=UsageResetPeriod.BILLING_PERIOD
+    )
     is_soft_limit: Mapped[bool] = mapped_column(default=False)
     """Told to the caller, who enforces limits; invoices treat both kinds alike."""
     static_value: Mapped[str] = mapped_column(default="")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.lists import select_page
 from farthing.catalogue.fields import demand_published
+from farthing.catalogue.owners import held
 from farthing.catalogue.taxes.choosing import live_associations, rates_by_code
 from farthing.catalogue.taxes.schemas import (
     CreateTaxAssociationRequest,
@@ -21,11 +23,12 @@ from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lifecycle
-from farthing.customers.lookup import by_external_id, held
+from farthing.customers.lookup import by_external_id
 from farthing.customers.schemas import CreateCustomerRequest, TaxRateOverride
 from farthing.customers.tables import Customer
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.rows import locked
+from farthing.storage.tables import Base
 
 SEARCHABLE = (
     "id",
@@ -44,17 +47,9 @@ SEARCHABLE = (
     "updated_by",
 )
 
-Demand = Callable[[AsyncSession, str], Awaitable[object]]
-"""Given an id: raises NotFound unless it names something that may be taxed, and holds it so."""
 
-
-async def _demand_tenant(session: AsyncSession, tenant_id: str) -> None:
-    if tenant_id != scope_of(session).tenant_id:
-        raise NotFound(f"Tenant with ID {tenant_id} was not found", {"tenant_id": tenant_id})
-
-
-owners: dict[TaxEntityType, Demand] = {TaxEntityType.TENANT: _demand_tenant, TaxEntityType.CUSTOMER: held}
-"""How to demand that an entity exists; the floors that own subscriptions and invoices add theirs."""
+TAXABLE: Final[dict[TaxEntityType, type[Base]]] = {TaxEntityType.CUSTOMER: Customer}
+"""The table of each kind of entity that a tax can be associated with; the floors that own more of them add theirs."""
 
 
 async def create(session: AsyncSession, request: CreateTaxAssociationRequest, now: datetime) -> TaxAssociation:
@@ -95,11 +90,14 @@ async def _entity(session: AsyncSession, request: CreateTaxAssociationRequest) -
         entity_type, entity_id = TaxEntityType.CUSTOMER, customer.id
     assert entity_type is not None, "the request's own check demands it"
     assert entity_id, "the request's own check demands it"
-    demand = owners.get(entity_type)
-    if demand is None:
+    if entity_type is TaxEntityType.TENANT:
+        if entity_id != scope_of(session).tenant_id:
+            raise NotFound(f"Tenant with ID {entity_id} was not found", {"tenant_id": entity_id})
+    elif entity_type in TAXABLE:
+        await held(session, TAXABLE[entity_type], entity_id)
+    else:
         word = entity_type.value
         raise NotFound(f"{word.capitalize()} with ID {entity_id} was not found", {f"{word}_id": entity_id})
-    await demand(session, entity_id)
     return entity_type, entity_id
 
 

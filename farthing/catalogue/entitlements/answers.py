@@ -1,0 +1,59 @@
+"""Entitlements as they travel, with what is asked for beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.lists import by_id
+from farthing.catalogue.entitlements.schemas import EntitlementResponse
+from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
+from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.catalogue.products.answers import feature_answers
+from farthing.catalogue.products.tables import Feature
+from farthing.storage.tables import Base
+
+Row = TypeVar("Row", bound=Base)
+
+EXPANDABLE = {
+    "features": frozenset[str](),
+    "meters": frozenset[str](),
+    "plans": frozenset[str](),
+    "addons": frozenset[str](),
+}
+
+
+async def entitlement_answers(
+    session: AsyncSession, entitlements: Sequence[Entitlement], wanted: set[str]
+) -> list[EntitlementResponse]:
+    """Entitlements with their `features` (and these with their `meters`), `plans` and `addons`: a query per kind."""
+    features = {}
+    if wanted & {"features", "meters"}:
+        ids = {one.feature_id for one in entitlements}
+        rows = (await session.scalars(select(Feature).where(Feature.id.in_(ids)))).all()
+        answers = await feature_answers(session, rows, meters="meters" in wanted)
+        features = {answer.id: answer for answer in answers}
+    plans = await _owners(session, Plan, entitlements, EntitlementOwner.PLAN) if "plans" in wanted else {}
+    addons = await _owners(session, Addon, entitlements, EntitlementOwner.ADDON) if "addons" in wanted else {}
+    return [
+        EntitlementResponse.of(
+            one,
+            plan=PlanResponse.of(plans[one.entity_id]) if one.entity_id in plans else None,
+            addon=AddonResponse.of(addons[one.entity_id]) if one.entity_id in addons else None,
+            usage_reset_period=one.usage_reset_period or None,
+            plan_id=one.entity_id if one.entity_type is EntitlementOwner.PLAN else None,
+            feature=features.get(one.feature_id),
+        )
+        for one in entitlements
+    ]
+
+
+async def _owners(
+    session: AsyncSession, table: type[Row], entitlements: Sequence[Entitlement], entity_type: EntitlementOwner
+) -> dict[str, Row]:
+    ids = {one.entity_id for one in entitlements if one.entity_type is entity_type}
+    return by_id((await session.scalars(select(table).where(table.id.in_(ids)))).all()) if ids else {}

@@ -1,0 +1,139 @@
+"""Grants: time-boxed quotas that an entitlement hands out. Here is how one is configured, not how its windows open.
+
+Rule: catalogue, "grants".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.entitlements.tables import (
+    AggregationMode,
+    Entitlement,
+    GrantAllocation,
+    GrantDurationUnit,
+    GrantMeasure,
+)
+from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.products.tables import Meter
+from farthing.core.enums import Status
+from farthing.core.errors import ValidationFailed
+from farthing.metering.meter import AggregationType
+from farthing.rating.price import BillingModel
+from farthing.storage.postgres import clock_of
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How quotas are handed out: `quota` per window of `duration_value` units, or per subscription period.
+
+    Fields are named as on the wire, without `grant_`.
+    """
+
+    measure: GrantMeasure
+    quota: Decimal
+    duration_unit: GrantDurationUnit
+    duration_value: int | None = None
+    allocation_behavior: GrantAllocation = GrantAllocation.FIRST_USAGE
+
+
+NAMES = tuple(field.name for field in fields(Grant))
+
+
+def grant_of(entitlement: Entitlement) -> Grant | None:
+    """The grant an entitlement is configured with, if any."""
+    if entitlement.grant_measure is None:
+        return None
+    return Grant(**{name: getattr(entitlement, f"grant_{name}") for name in NAMES})
+
+
+def configured(given: object, standing: Grant | None = None) -> Grant | None:
+    """The grant that a request's `grant_` fields describe, on top of one that stands; None if there is neither.
+
+    Raises ValidationFailed unless it is whole.
+    """
+    said: dict[str, Any] = {
+        name: value for name in NAMES if (value := getattr(given, f"grant_{name}", None)) is not None
+    }
+    if not said:
+        return standing
+    if standing is not None:
+        kept = {name: getattr(standing, name) for name in NAMES if getattr(standing, name) is not None}
+        per_period = said.get("duration_unit") is GrantDurationUnit.SUBSCRIPTION_PERIOD
+        if per_period and "duration_value" not in said:
+            kept.pop("duration_value", None)
+        if per_period and "allocation_behavior" not in said:
+            kept.pop("allocation_behavior", None)
+        said = kept | said
+    for name in ("measure", "quota", "duration_unit"):
+        if name not in said:
+            raise ValidationFailed.of(f"grant_{name}", "is required when any grant field is given")
+    grant = Grant(**said)
+    if grant.duration_unit is GrantDurationUnit.SUBSCRIPTION_PERIOD:
+        if grant.duration_value is not None:
+            raise ValidationFailed.of("grant_duration_value", "must not be given with the unit subscription_period")
+        if grant.allocation_behavior is GrantAllocation.UNIT_START:
+            raise ValidationFailed.of(
+                "grant_allocation_behavior", "unit_start must not be given with the unit subscription_period"
+            )
+    elif grant.duration_value is None:
+        raise ValidationFailed.of("grant_duration_value", "is required, 1 or more")
+    return grant
+
+
+def configure(entitlement: Entitlement, grant: Grant | None, mode: AggregationMode) -> None:
+    """Write a grant, or its absence, into an entitlement. Raises ValidationFailed for a parallel mode without grant."""
+    if grant is None and mode is AggregationMode.PARALLEL:
+        raise ValidationFailed.of("aggregation_mode", "parallel needs a grant")
+    for name in NAMES:
+        setattr(entitlement, f"grant_{name}", getattr(grant, name, None))
+    entitlement.aggregation_mode = mode
+
+
+def demand_compatible(entitlements: Iterable[Entitlement]) -> None:
+    """Refuse entitlements to one feature whose grants cannot stand side by side. Raises ValidationFailed.
+
+    All have the same mode and measure (or none has a grant); additive ones also have the same duration, because their
+    quotas become one window.
+    """
+    every = list(entitlements)
+    grants = [grant_of(one) for one in every]
+    if (
+        len(
+            {(one.aggregation_mode, grant.measure if grant else None) for one, grant in zip(every, grants, strict=True)}
+        )
+        > 1
+    ):
+        raise ValidationFailed.of("aggregation_mode", "and grant_measure must be those of the feature's other grants")
+    if every and every[0].aggregation_mode is AggregationMode.ADDITIVE:
+        durations = {(grant.duration_unit, grant.duration_value) for grant in grants if grant is not None}
+        if len(durations) > 1:
+            raise ValidationFailed.of("grant_duration_value", "must be that of the feature's other additive grants")
+
+
+async def demand_measurable(session: AsyncSession, grant: Grant, meter: Meter) -> None:
+    """Refuse a grant on a meter whose usage cannot be cut into windows. Raises ValidationFailed."""
+    if meter.aggregation_type == AggregationType.MAX:
+        raise ValidationFailed.of("grant_measure", "a grant cannot be given on a MAX meter")
+    if meter.bucket_size is not None:
+        raise ValidationFailed.of("grant_measure", "a grant cannot be given on a bucketed meter")
+    if grant.measure is GrantMeasure.AMOUNT and await _priced_in_tiers(session, meter.id):
+        raise ValidationFailed.of("grant_measure", "amount cannot be granted on a meter that has a TIERED price")
+
+
+async def _priced_in_tiers(session: AsyncSession, meter_id: str) -> bool:
+    now = clock_of(session).now()
+    tiered = select(Price.id).where(
+        Price.meter_id == meter_id,
+        Price.billing_model == BillingModel.TIERED,
+        Price.entity_type != PriceEntityType.COSTSHEET,
+        Price.status == Status.PUBLISHED,
+        or_(Price.end_date.is_(None), Price.end_date > now),
+    )
+    return bool(await session.scalar(select(exists(tiered))))
