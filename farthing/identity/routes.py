@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import any_caller, demand_admin_person, needs
 from farthing.api.lists import ListQuery, page, read_query, select_page
+from farthing.api.work import work_of
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
@@ -64,8 +65,8 @@ async def limit_by_address(request: AnyRequest) -> None:
 
 class SignIn(Controller):
     path = "/auth"
-    tags = ["Auth"]  # noqa: RUF012 (read by the framework)
-    opt = {"public": True}  # noqa: RUF012 (read by the route tests)
+    tags = ["Auth"]
+    opt = {"public": True}
 
     @post("/signup", operation_id="signUp", status_code=200, before_request=limit_by_address)
     async def sign_up(self, data: SignUpRequest, state: State) -> AuthResponse:
@@ -87,6 +88,11 @@ class SignIn(Controller):
         return _signed_in(state, await sign_in.sign_in(state.database, data.email, data.password))
 
 
+def never_kept(request: AnyRequest) -> None:
+    """Keep this answer for no idempotent replay: it shows a secret, and kept answers are stored."""
+    work_of(request).claim = None
+
+
 def _signed_in(state: State, user: User) -> AuthResponse:
     token = state.authenticator.tokens.issue(user, state.database.clock.now())
     return AuthResponse(token=token, user_id=user.id, tenant_id=user.tenant_id)
@@ -94,7 +100,7 @@ def _signed_in(state: State, user: User) -> AuthResponse:
 
 class Tenants(Controller):
     path = ""
-    tags = ["Tenants"]  # noqa: RUF012 (read by the framework)
+    tags = ["Tenants"]
 
     @get("/tenants/{tenant_id:str}", operation_id="getTenantById", guards=[any_caller()])
     async def one(self, tenant_id: str, session: AsyncSession, caller: Caller) -> TenantResponse:
@@ -124,7 +130,7 @@ class Tenants(Controller):
 
 class Environments(Controller):
     path = "/environments"
-    tags = ["Environments"]  # noqa: RUF012 (read by the framework)
+    tags = ["Environments"]
 
     @post("/", operation_id="createEnvironment", guards=[needs("environment", "write", environment=False)])
     async def create(
@@ -191,7 +197,7 @@ ADMIN_WRITES_USERS = needs("user", "write", environment=False, admin_person=True
 
 class Users(Controller):
     path = "/users"
-    tags = ["Users"]  # noqa: RUF012 (read by the framework)
+    tags = ["Users"]
 
     @get("/me", operation_id="getUserInfo", guards=[any_caller()])
     async def me(self, session: AsyncSession, caller: Caller) -> UserResponse:
@@ -205,7 +211,9 @@ class Users(Controller):
         return await _with_tenant(session, UpdateUserResponse, user)
 
     @post("/", operation_id="createUser", guards=[WRITES_USERS])
-    async def create(self, data: CreateUserRequest, session: AsyncSession, caller: Caller) -> CreateUserResponse:
+    async def create(
+        self, request: AnyRequest, data: CreateUserRequest, session: AsyncSession, caller: Caller
+    ) -> CreateUserResponse:
         """Invite a person, whose first password is answered once, or make a service account."""
         if data.type == UserType.SERVICE_ACCOUNT:
             if data.email:
@@ -215,6 +223,7 @@ class Users(Controller):
         demand_admin_person(caller)
         if not data.email:
             raise ValidationFailed.of("email", "is required")
+        never_kept(request)
         password = passwords.draw()
         person = await users.invite(
             session,
@@ -276,13 +285,14 @@ async def _with_tenant(session: AsyncSession, body: type[UserBody], user: User, 
 
 class ApiKeys(Controller):
     path = "/secrets/api/keys"
-    tags = ["Secrets"]  # noqa: RUF012 (read by the framework)
+    tags = ["Secrets"]
 
     @post("/", operation_id="createApiKey", guards=[needs("secret", "write")])
     async def create(
-        self, data: CreateAPIKeyRequest, session: AsyncSession, caller: Caller, state: State
+        self, request: AnyRequest, data: CreateAPIKeyRequest, session: AsyncSession, caller: Caller, state: State
     ) -> CreateAPIKeyResponse:
         """Make a key for the caller, or for a service account. The key is shown once."""
+        never_kept(request)
         if data.type == "integration":
             raise ValidationFailed.of("type", "must be private_key or publishable_key")
         secret, key = await api_keys.create(
@@ -319,7 +329,7 @@ def _secret(row: Secret, names: dict[str, str]) -> SecretResponse:
 
 class Roles(Controller):
     path = "/rbac/roles"
-    tags = ["RBAC"]  # noqa: RUF012 (read by the framework)
+    tags = ["RBAC"]
 
     @get("/", operation_id="listRbacRoles", guards=[any_caller(environment=True)])
     async def all(self, user_type: UserType | None = None) -> RolesResponse:
@@ -343,7 +353,7 @@ WRITES_SETTINGS = needs("setting", "write", admin_person=True)
 
 class SettingsByKey(Controller):
     path = "/settings"
-    tags = ["Settings"]  # noqa: RUF012 (read by the framework)
+    tags = ["Settings"]
 
     @get("/{key:str}", operation_id="getSetting", guards=[needs("setting", "read")])
     async def one(self, key: str, session: AsyncSession, caller: Caller) -> SettingResponse:

@@ -78,7 +78,7 @@ class TenantBillingDetails(Request, omit_defaults=True):
 
 
 class TenantResponse(WholeSeconds):
-    renamed = {"metadata": "meta"}  # noqa: RUF012 (a class variable of the base)
+    renamed = {"metadata": "meta"}
 
     id: str
     name: str
@@ -126,7 +126,7 @@ class ListEnvironmentsResponse(Response):
 
 
 class UserResponse(Response):
-    renamed = {"metadata": "meta"}  # noqa: RUF012 (a class variable of the base)
+    renamed = {"metadata": "meta"}
 
     id: str
     name: str

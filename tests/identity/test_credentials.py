@@ -133,6 +133,7 @@ async def test_unsigned_and_wrongly_signed_tokens_are_refused(account: Account) 
         assert (answer.status_code, answer.json()["message"]) == (401, "Invalid token")
 
 
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 async def test_other_hmac_algorithms_are_accepted(account: Account) -> None:
     claims = jwt.decode(forged(account), options={"verify_signature": False})
     key = derived_key(account.settings.master_key(), "user-tokens")

@@ -1,4 +1,4 @@
-"""identity"""
+"""identity, with the outbox and the kept answers to idempotency keys"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -191,4 +191,21 @@ def upgrade() -> None:
     )
     op.create_index("ix_users_tenant", "users", ["tenant_id"], unique=False)
     op.create_index("uq_users_email", "users", ["email"], unique=True, postgresql_where=sa.text("status = 'published'"))
+    op.create_table(
+        "idempotent_responses",
+        sa.Column("id", sa.String(length=255), nullable=False),
+        sa.Column("environment_id", sa.String(length=50), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("status_code", sa.SmallInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.String(length=50), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "environment_id", "id", name=op.f("pk_idempotent_responses")),
+    )
+    op.execute("ALTER TABLE idempotent_responses ENABLE ROW LEVEL SECURITY")
+    op.execute("ALTER TABLE idempotent_responses FORCE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON idempotent_responses USING ((tenant_id = current_setting('farthing.tenant_id', true) OR current_setting('farthing.tenant_id', true) = '*')) WITH CHECK ((tenant_id = current_setting('farthing.tenant_id', true) OR current_setting('farthing.tenant_id', true) = '*'))"
+    )
+    op.create_index("ix_idempotent_responses_created_at", "idempotent_responses", ["created_at"], unique=False)
     # ### end Alembic commands ###

@@ -1,0 +1,231 @@
+"""Five roles against every route there is. Rule: identity, "roles"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from litestar.handlers.http_handlers import HTTPRouteHandler
+from sqlalchemy import update
+
+from farthing.app import routes_only
+from farthing.core.caller import ANY, READ, WRITE, Caller
+from farthing.identity import keys
+from farthing.identity.roles import ENTITIES, ROLES, covers, permissions_of
+from farthing.identity.tables import InternalStatus, SecretType, Tenant, UserType
+from farthing.storage.scope import SYSTEM
+from tests.account import Account
+from tests.identity.conftest import person
+
+INSUFFICIENT = "insufficient permissions"
+RESERVED = "This action requires a user account with Super Admin access"
+SUSPENDED = "tenant account is suspended"
+
+EXPECTED = {
+    "super_admin": (set(ENTITIES), set(ENTITIES)),
+    "all_reader": (set(ENTITIES), set()),
+    "all_writer": (set(ENTITIES), set(ENTITIES)),
+    "event_ingestor": (set(), {"event"}),
+    "event_reader": ({"event"}, set()),
+}
+"""Role to what it reads and what it writes."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """One registered route with one method."""
+
+    method: str
+    path: str
+    needs: tuple[str, str] | None
+    public: bool
+    guards: int
+
+    @property
+    def url(self) -> str:
+        """A path under /v1 with ids that nobody has."""
+        return re.sub(r"\{[^}]*\}", "nobody", self.path.removeprefix("/v1"))
+
+
+def doors() -> Iterator[Door]:
+    """Every route under /v1, from the application itself."""
+    for route in routes_only().routes:
+        if not route.path.startswith("/v1"):
+            continue
+        for handler in getattr(route, "route_handlers", ()):
+            assert isinstance(handler, HTTPRouteHandler)
+            guards = [guard for guard in handler.resolve_guards() if hasattr(guard, "needs")]
+            for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+                yield Door(
+                    method,
+                    route.path_format,
+                    guards[0].needs if guards else None,
+                    bool(handler.opt.get("public")),
+                    len(guards),
+                )
+
+
+DOORS = sorted(doors(), key=lambda door: (door.path, door.method))
+GUARDED = [door for door in DOORS if not door.public and door.needs is not None]
+
+
+def test_every_route_has_one_guard_or_is_public_by_name() -> None:
+    assert len(DOORS) > 20
+    wrong = [door for door in DOORS if door.guards != (0 if door.public else 1)]
+    assert wrong == []
+    assert {door.needs[0] for door in GUARDED if door.needs} <= set(ENTITIES)
+    assert {door.needs[1] for door in GUARDED if door.needs} <= {READ, WRITE}
+
+
+# signing a portal token stores nothing, but hands out access: it demands write without writing
+DEMANDS_WRITE_TO_READ = {"/v1/customers/portal/{external_id}"}
+
+
+def test_reading_demands_no_right_to_write() -> None:
+    demanding = {door.path for door in GUARDED if door.method == "GET" and door.needs and door.needs[1] == WRITE}
+    assert demanding <= DEMANDS_WRITE_TO_READ
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_what_a_role_may_do(role: str, entity: str) -> None:
+    caller = Caller("t", "e", "u", "c", roles=(role,), permissions=permissions_of([role]))
+    reads, writes = EXPECTED[role]
+    assert caller.may(READ, entity) is (entity in reads)
+    assert caller.may(WRITE, entity) is (entity in writes)
+
+
+def test_no_roles_and_unknown_roles_grant_nothing() -> None:
+    for roles in ([], ["king"]):
+        caller = Caller("t", "e", "u", "c", permissions=permissions_of(roles))
+        assert not any(caller.may(action, entity) for action in (READ, WRITE) for entity in ENTITIES)
+
+
+@pytest.mark.parametrize(
+    ("held", "granted", "expected"),
+    [
+        (["super_admin"], ["super_admin"], True),
+        (["all_writer"], ["super_admin"], False),
+        (["all_writer"], ["all_reader"], True),
+        (["event_reader"], ["all_reader"], False),
+        (["event_reader"], ["event_ingestor"], False),
+        (["event_reader", "event_ingestor"], ["event_ingestor", "event_reader"], True),
+        ([], ["event_reader"], False),
+        ([], [], True),
+    ],
+)
+def test_whether_some_roles_cover_others(held: list[str], granted: list[str], expected: bool) -> None:
+    assert covers(permissions_of(held), permissions_of(granted)) is expected
+
+
+async def knock(http: httpx.AsyncClient, door: Door) -> httpx.Response:
+    return await http.request(door.method, door.url, json=None if door.method in {"GET", "DELETE"} else {})
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+async def test_a_role_opens_exactly_its_doors(account: Account, role: str) -> None:
+    """Service accounts for the roles they may hold; reserved routes refuse them all, in other words."""
+    owner_type = UserType.SERVICE_ACCOUNT if UserType.SERVICE_ACCOUNT in ROLES[role].assignable_to else UserType.USER
+    reads, writes = EXPECTED[role]
+    async with account.client(await account.new_key([role], owner_type=owner_type)) as http:
+        for door in GUARDED:
+            assert door.needs is not None
+            entity, action = door.needs
+            answer = await knock(http, door)
+            message = answer.json().get("message", "") if answer.content else ""
+            refused = answer.status_code == 403 and message in {INSUFFICIENT, RESERVED}
+            if entity in (reads if action == READ else writes):
+                assert not refused or message == RESERVED, f"{role} was refused {door}"
+            else:
+                assert refused, f"{role} was let through {door}: {answer.status_code}"
+
+
+async def test_a_person_in_charge_is_refused_nothing(account: Account) -> None:
+    async with await person(account) as http:
+        for door in GUARDED:
+            answer = await knock(http, door)
+            message = answer.json().get("message", "") if answer.content else ""
+            assert message not in {INSUFFICIENT, RESERVED}, door
+
+
+async def test_without_credentials_no_door_opens(account: Account) -> None:
+    async with account.client() as http:
+        for door in DOORS:
+            if not door.public:
+                assert (await knock(http, door)).status_code == 401, door
+
+
+async def test_a_publishable_key_opens_only_the_door_for_events(account: Account) -> None:
+    key = await account.new_key(["super_admin"], type=SecretType.PUBLISHABLE_KEY, owner_type=UserType.USER)
+    async with account.client(key) as http:
+        for door in GUARDED:
+            if door.needs != ("event", WRITE):
+                assert (await knock(http, door)).status_code == 403, door
+
+
+async def test_a_suspended_tenant_is_refused_every_write_before_its_role(account: Account) -> None:
+    ingestor = await account.new_key(["event_ingestor"])
+    async with account.database.transaction(SYSTEM) as session:
+        await session.execute(
+            update(Tenant).where(Tenant.id == account.tenant_id).values(internal_status=InternalStatus.SUSPENDED)
+        )
+        await keys.changed(session, account.tenant_id)
+    for key in (account.key, ingestor):
+        async with account.client(key) as http:
+            for door in GUARDED:
+                if door.needs is None or door.needs[1] != WRITE:
+                    continue
+                answer = await knock(http, door)
+                assert (answer.status_code, answer.json()["message"]) == (403, SUSPENDED), door
+
+
+RESERVED_DOORS: list[tuple[str, str, dict[str, object] | None]] = [
+    ("PUT", "/users/nobody/roles", {"roles": ["all_reader"]}),
+    ("POST", "/users/nobody/remove", None),
+    ("POST", "/users", {"type": "user", "email": "a@example.com"}),
+    ("PUT", "/settings/invoice_config", {"value": {}}),
+    ("DELETE", "/settings/invoice_config", None),
+    ("POST", "/secrets/api/keys", {"name": "x", "type": "private_key", "service_account_id": "nobody"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), RESERVED_DOORS)
+async def test_reserved_routes_are_for_a_person_in_charge(
+    account: Account, method: str, path: str, body: object
+) -> None:
+    service = account.client(await account.new_key(["super_admin"]))
+    writer = await person(account, ["all_writer"])
+    reader = await person(account, ["all_reader"])
+    for client, messages in (
+        (service, {RESERVED}),
+        (writer, {RESERVED}),
+        (reader, {RESERVED, INSUFFICIENT}),
+    ):
+        async with client as http:
+            answer = await http.request(method, path, json=body)
+        assert answer.status_code == 403
+        assert answer.json()["message"] in messages
+
+
+async def test_the_catalogue_of_roles(account: Account) -> None:
+    listed = await account.get("/rbac/roles")
+    assert [role["id"] for role in listed["roles"]] == list(EXPECTED)
+    assert listed["roles"][0]["permissions"] == {ANY: [ANY]}
+    assert listed["roles"][2]["permissions"] == {ANY: ["read", "write"]}
+    assert all(role["name"] and role["description"] for role in listed["roles"])
+    people = await account.get("/rbac/roles", user_type="user")
+    assert [role["id"] for role in people["roles"]] == ["super_admin", "all_reader", "all_writer"]
+    services = await account.get("/rbac/roles", user_type="service_account")
+    assert [role["id"] for role in services["roles"]] == ["super_admin", "event_ingestor", "event_reader"]
+    refused = await account.get("/rbac/roles", user_type="robot", expect=400)
+    assert "user_type" in refused["details"]
+    assert await account.get("/rbac/roles/event_reader") == {"role": services["roles"][2]}
+    assert (await account.get("/rbac/roles/king", expect=404))["code"] == "not_found"
+
+
+async def test_any_caller_reads_the_catalogue_of_roles(account: Account) -> None:
+    async with account.client(await account.new_key(["event_ingestor"])) as http:
+        assert (await http.get("/rbac/roles")).status_code == 200

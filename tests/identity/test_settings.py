@@ -1,0 +1,501 @@
+"""Settings: defaults, merging, checks, and what forgetting them does."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from farthing.identity import configuration
+from farthing.identity.setting_values import (
+    CATALOGUE,
+    AlertThreshold,
+    BonusCreditsTopupConfig,
+    Configuration,
+    InvoiceConfig,
+    SubscriptionConfig,
+    TenantConfig,
+    WalletBalanceAlertConfig,
+)
+from tests.account import Account
+from tests.identity.conftest import person
+
+TIMELESS = "0001-01-01T00:00:00Z"
+
+
+def tab(id: str, type: str, label: str, order: int, **config: Any) -> dict[str, Any]:
+    made = {"id": id, "type": type, "label": label, "order": order, "enabled": True}
+    return {**made, "config": config} if config else made
+
+
+def section(id: str, order: int, *tabs: dict[str, Any]) -> dict[str, Any]:
+    return {"id": id, "label": id.capitalize(), "order": order, "enabled": True, "tabs": list(tabs)}
+
+
+def graph(*presets: str, mode: str) -> dict[str, Any]:
+    return {
+        "date_presets": list(presets),
+        "default_preset": "last_7_days",
+        "feature_filter_mode": mode,
+        "allow_custom_date_range": True,
+    }
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "invoice_config": {
+        "prefix": "INV",
+        "format": "YYYYMM",
+        "start_sequence": 1,
+        "timezone": "UTC",
+        "separator": "-",
+        "suffix_length": 5,
+        "due_date_days": 1,
+        "auto_complete_purchased_credit_transaction": False,
+        "finalization_delay_seconds": 7200,
+        "compute_delay_seconds": 900,
+        "late_usage_policy": "report",
+    },
+    "subscription_config": {"grace_period_days": 3, "auto_cancellation_enabled": False},
+    "invoice_pdf_config": {"template_name": "invoice.typ", "group_by": []},
+    "tenant_config": {"production": 0, "development": 2, "max_users": 10},
+    "customer_onboarding": {"workflow_type": "customer_onboarding", "actions": []},
+    "wallet_balance_alert_config": {
+        "alert_enabled": False,
+        "critical": {"threshold": "0", "condition": "below"},
+        "warning": None,
+        "info": None,
+        "notify_all_levels": False,
+    },
+    "prepare_processed_events_config": {"workflow_type": "prepare_processed_events", "actions": []},
+    "custom_analytics_config": {"rules": []},
+    "customer_portal_config": {
+        "version": "1.0",
+        "theme": {},
+        "sections": [
+            section(
+                "usage",
+                1,
+                tab(
+                    "1",
+                    "metric_cards",
+                    "Metric Cards",
+                    1,
+                    show_cost_metrics=False,
+                    show_custom_metrics=True,
+                    show_revenue_metric=True,
+                ),
+                tab(
+                    "2",
+                    "usage_graph",
+                    "Usage Graph",
+                    2,
+                    **graph("today", "last_7_days", "last_30_days", "current_month", "last_month", mode="inc"),
+                ),
+                tab("4", "current_usage", "Current Usage", 3),
+                tab("3", "usage_breakdown", "Usage Breakdown", 4),
+            ),
+            section(
+                "credits",
+                2,
+                tab("6", "wallet_balance", "Wallet Balance", 1),
+                tab("7", "wallet_transactions", "Wallet Transactions", 2),
+            ),
+            section("invoices", 3, tab("8", "invoices", "Invoices", 1)),
+            section(
+                "overview",
+                4,
+                tab("9", "wallet_balance", "Wallet Balance", 1),
+                tab("10", "subscriptions", "Subscriptions", 2),
+                tab("11", "usage_graph", "Usage Graph", 3, **graph("last_7_days", "last_30_days", mode="all")),
+            ),
+        ],
+    },
+    "event_ingestion_filter": {"enabled": False, "allowed_external_customer_ids": []},
+    "bonus_credits_topup_config": {"enabled": False, "slabs": []},
+    "payment_mandate_limits": {"mandate_limits": {"UPI": {"max_amount": "100000", "currency": "INR"}}},
+    "draft_invoice_recompute_config": {"enabled": False},
+}
+
+
+def test_the_catalogue_is_complete() -> None:
+    assert set(CATALOGUE) == set(DEFAULTS)
+    assert {key for key, kind in CATALOGUE.items() if kind.tenant_level} == {"tenant_config"}
+
+
+@pytest.mark.parametrize("key", list(DEFAULTS))
+async def test_a_key_never_stored_answers_its_defaults(account: Account, key: str) -> None:
+    answer = await account.get(f"/settings/{key}")
+    assert answer == {
+        "id": "",
+        "key": key,
+        "value": DEFAULTS[key],
+        "environment_id": "" if key == "tenant_config" else account.environment_id,
+        "tenant_id": account.tenant_id,
+        "status": "published",
+        "created_at": TIMELESS,
+        "updated_at": TIMELESS,
+        "created_by": "",
+        "updated_by": "",
+    }
+
+
+@pytest.mark.parametrize("key", sorted(set(DEFAULTS) - {"tenant_config"}))
+async def test_defaults_can_be_stored_forgotten_and_stored_again(account: Account, key: str) -> None:
+    missing = await account.delete(f"/settings/{key}", expect=404)
+    assert missing["code"] == "not_found"
+    stored = await account.put(f"/settings/{key}", {"value": {}})
+    assert stored["id"].startswith("setting_")
+    assert stored["value"] == DEFAULTS[key]
+    assert stored["created_by"] == account.user_id
+    assert await account.get(f"/settings/{key}") == stored
+    forgotten = await account.delete(f"/settings/{key}", expect=200)
+    assert forgotten == {"message": "Setting deleted successfully"}
+    assert (await account.get(f"/settings/{key}"))["id"] == ""
+    await account.delete(f"/settings/{key}", expect=404)
+    again = await account.put(f"/settings/{key}", {"value": {}})
+    assert again["id"] != stored["id"]
+
+
+async def test_one_field_of_a_setting_changes_alone(account: Account) -> None:
+    first = await account.put("/settings/subscription_config", {"value": {"auto_cancellation_enabled": True}})
+    assert first["value"] == {"grace_period_days": 3, "auto_cancellation_enabled": True}
+    second = await account.put("/settings/subscription_config", {"value": {"grace_period_days": 5}})
+    assert second["value"] == {"grace_period_days": 5, "auto_cancellation_enabled": True}
+    assert second["id"] == first["id"]
+    await account.delete("/settings/subscription_config", expect=200)
+    assert (await account.get("/settings/subscription_config"))["value"] == DEFAULTS["subscription_config"]
+
+
+async def test_a_merge_is_shallow_and_checked_as_a_whole(account: Account) -> None:
+    path = "/settings/wallet_balance_alert_config"
+    await account.put(path, {"value": {"critical": {"threshold": 5, "condition": "below"}}})
+    # legal only beside the stored threshold
+    stored = await account.put(path, {"value": {"warning": {"threshold": "7.50", "condition": "below"}}})
+    assert stored["value"]["critical"] == {"threshold": "5", "condition": "below"}
+    assert stored["value"]["warning"] == {"threshold": "7.5", "condition": "below"}
+    # a nested object is replaced, not merged: the condition falls back to its default
+    stored = await account.put(path, {"value": {"critical": {"threshold": "1"}}})
+    assert stored["value"]["critical"] == {"threshold": "1", "condition": "below"}
+    refused = await account.put(path, {"value": {"critical": None}}, expect=400)
+    assert refused["details"] == {"warning": "needs critical"}
+
+
+async def test_unknown_fields_are_dropped(account: Account) -> None:
+    stored = await account.put("/settings/subscription_config", {"value": {"colour": "red", "grace_period_days": 4}})
+    assert stored["value"] == {"grace_period_days": 4, "auto_cancellation_enabled": False}
+
+
+async def test_numbers_stay_exact_and_travel_as_text(account: Account) -> None:
+    body = b'{"value":{"critical":{"threshold":0.1000000000000000055511151231257827}}}'
+    answer = await account.http.put(
+        "/settings/wallet_balance_alert_config", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.json()["value"]["critical"]["threshold"] == "0.1000000000000000055511151231257827"
+
+
+async def test_keys_that_do_not_exist(account: Account) -> None:
+    refused = await account.get("/settings/colour_config", expect=400)
+    assert refused["details"]["allowed"] == list(CATALOGUE)
+    await account.put("/settings/colour_config", {"value": {}}, expect=400)
+    await account.delete("/settings/colour_config", expect=400)
+    assert (await account.get("/settings/saml_config", expect=404))["code"] == "not_found"
+    await account.put("/settings/saml_config", {"value": {"active": True}}, expect=404)
+
+
+@pytest.mark.parametrize("body", [{}, {"value": None}, {"value": 5}, {"value": []}, None])
+async def test_a_value_is_an_object(account: Account, body: Any) -> None:
+    refused = await account.put("/settings/subscription_config", body, expect=400)
+    assert refused["code"] == "validation_error"
+
+
+async def test_a_reader_reads_settings_and_a_writer_does_not_write_them(account: Account) -> None:
+    async with await person(account, ["all_reader"]) as http:
+        assert (await http.get("/settings/invoice_config")).status_code == 200
+    async with await person(account, ["all_writer"]) as http:
+        refused = await http.put("/settings/invoice_config", json={"value": {"prefix": "X"}})
+    assert refused.json()["message"] == "This action requires a user account with Super Admin access"
+
+
+async def test_two_changes_at_once_lose_nothing(account: Account) -> None:
+    changes: list[dict[str, Any]] = [
+        {"prefix": "A"},
+        {"separator": ""},
+        {"suffix_length": 3},
+        {"due_date_days": 30},
+        {"format": "YY"},
+    ]
+    answers = await asyncio.gather(
+        *(account.http.put("/settings/invoice_config", json={"value": change}) for change in changes)
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    value = (await account.get("/settings/invoice_config"))["value"]
+    assert value == {**DEFAULTS["invoice_config"], **{k: v for change in changes for k, v in change.items()}}
+
+
+SLAB = {"threshold": "100", "bonus": {"type": "flat", "value": "5"}}
+BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
+    {"threshold": amount, "condition": condition} for condition in ("below", "above") for amount in ("1", "5")
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field"),
+    [
+        pytest.param("invoice_config", {"prefix": ""}, "prefix", id="a number needs a prefix"),
+        pytest.param("invoice_config", {"format": "MMYY"}, "format", id="the date part has five forms"),
+        pytest.param("invoice_config", {"start_sequence": 0}, "start_sequence", id="numbers start at one"),
+        pytest.param("invoice_config", {"timezone": "Mars/Base"}, "timezone", id="a zone nobody knows"),
+        pytest.param("invoice_config", {"timezone": ""}, "timezone", id="a zone is named"),
+        pytest.param("invoice_config", {"suffix_length": 0}, "suffix_length", id="at least one digit"),
+        pytest.param("invoice_config", {"suffix_length": 11}, "suffix_length", id="at most ten"),
+        pytest.param("invoice_config", {"due_date_days": -1}, "due_date_days", id="due before it is issued"),
+        pytest.param("invoice_config", {"finalization_delay_seconds": -1}, "finalization_delay_seconds", id="a past"),
+        pytest.param("invoice_config", {"compute_delay_seconds": -1}, "compute_delay_seconds", id="another past"),
+        pytest.param("invoice_config", {"late_usage_policy": "hope"}, "late_usage_policy", id="an unknown policy"),
+        pytest.param("invoice_config", {"prefix": 7}, "prefix", id="a wrong type"),
+        pytest.param("subscription_config", {"grace_period_days": 0}, "grace_period_days", id="no grace at all"),
+        pytest.param("invoice_pdf_config", {"template_name": "x.typ"}, "template_name", id="an unknown template"),
+        pytest.param("invoice_pdf_config", {"group_by": ["a", ""]}, "group_by[1]", id="grouped by nothing"),
+        pytest.param("customer_onboarding", {"workflow_type": ""}, "workflow_type", id="a workflow has a name"),
+        pytest.param(
+            "customer_onboarding", {"actions": [{"action": "dance"}]}, "actions[0].action", id="unknown action"
+        ),
+        pytest.param(
+            "customer_onboarding",
+            {"actions": [{"action": "create_wallet", "currency": "dollars"}]},
+            "actions[0].currency",
+            id="a wallet in no currency",
+        ),
+        pytest.param(
+            "customer_onboarding",
+            {"custom_workflows": {"a": [{"action": "create_subscription"}]}},
+            "custom_workflows[0].plan_id",
+            id="a subscription to no plan",
+        ),
+        pytest.param(
+            "wallet_balance_alert_config",
+            {"alert_enabled": True, "critical": None},
+            "alert_enabled",
+            id="an alert without a threshold",
+        ),
+        pytest.param(
+            "wallet_balance_alert_config",
+            {"warning": BELOW_1, "critical": None},
+            "warning",
+            id="warning needs critical",
+        ),
+        pytest.param(
+            "wallet_balance_alert_config",
+            {"critical": BELOW_5, "warning": BELOW_1},
+            "warning",
+            id="below, a warning comes before critical",
+        ),
+        pytest.param(
+            "wallet_balance_alert_config",
+            {"critical": BELOW_1, "warning": BELOW_5, "info": BELOW_1},
+            "info",
+            id="below, information comes before a warning",
+        ),
+        pytest.param(
+            "wallet_balance_alert_config",
+            {"critical": ABOVE_1, "warning": ABOVE_5},
+            "warning",
+            id="above, the other way round",
+        ),
+        pytest.param(
+            "wallet_balance_alert_config",
+            {"critical": BELOW_1, "info": ABOVE_5},
+            "info",
+            id="one condition throughout",
+        ),
+        pytest.param(
+            "custom_analytics_config",
+            {"rules": [{"id": "magic", "target_type": "meter", "target_id": "m"}]},
+            "rules[0].id",
+            id="an unknown figure",
+        ),
+        pytest.param(
+            "custom_analytics_config",
+            {"rules": [{"id": "revenue-per-minute", "target_type": "moon", "target_id": "m"}]},
+            "rules[0].target_type",
+            id="an unknown target",
+        ),
+        pytest.param(
+            "customer_portal_config", {"sections": [{"label": "A"}]}, "sections[0].id", id="a section has an id"
+        ),
+        pytest.param(
+            "customer_portal_config",
+            {"sections": [{"id": "a", "tabs": [{"id": "1"}]}]},
+            "sections[0].tabs[0].type",
+            id="a tab has a type",
+        ),
+        pytest.param(
+            "event_ingestion_filter", {"enabled": True}, "allowed_external_customer_ids", id="a filter lets someone in"
+        ),
+        pytest.param("bonus_credits_topup_config", {"enabled": True}, "slabs", id="a bonus has slabs"),
+        pytest.param("bonus_credits_topup_config", {"slabs": [SLAB, SLAB]}, "slabs", id="thresholds descend strictly"),
+        pytest.param(
+            "bonus_credits_topup_config",
+            {"slabs": [{**SLAB, "threshold": "-1"}]},
+            "slabs[0].threshold",
+            id="below zero",
+        ),
+        pytest.param(
+            "bonus_credits_topup_config",
+            {"slabs": [{**SLAB, "bonus": {"type": "flat", "value": "-1"}}]},
+            "slabs[0].bonus.value",
+            id="a bonus that takes",
+        ),
+        pytest.param(
+            "bonus_credits_topup_config",
+            {"slabs": [{**SLAB, "expiration_duration": 3}]},
+            "slabs[0].expiration_duration_unit",
+            id="three of what",
+        ),
+        pytest.param(
+            "bonus_credits_topup_config",
+            {"slabs": [{**SLAB, "expiration_duration": 0, "expiration_duration_unit": "DAY"}]},
+            "slabs[0].expiration_duration",
+            id="a bonus that expires at once",
+        ),
+        pytest.param(
+            "payment_mandate_limits",
+            {"mandate_limits": {"UPI": {"max_amount": "-1"}}},
+            "mandate_limits.max_amount",
+            id="a negative limit",
+        ),
+        pytest.param(
+            "payment_mandate_limits",
+            {"mandate_limits": {"UPI": {"max_amount": "1", "currency": "IN"}}},
+            "mandate_limits.currency",
+            id="a limit in no currency",
+        ),
+    ],
+)
+async def test_a_value_that_cannot_be(account: Account, key: str, value: Any, field: str) -> None:
+    refused = await account.put(f"/settings/{key}", {"value": value}, expect=400)
+    assert refused["code"] == "validation_error"
+    assert list(refused["details"]) == [field]
+    assert (await account.get(f"/settings/{key}"))["id"] == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("invoice_config", {"separator": "", "timezone": "IST", "format": "YY"}, id="a terse number"),
+        pytest.param("invoice_config", {"timezone": "America/New_York"}, id="an IANA zone"),
+        pytest.param("wallet_balance_alert_config", {"critical": BELOW_1, "warning": BELOW_1}, id="equal thresholds"),
+        pytest.param(
+            "wallet_balance_alert_config", {"critical": ABOVE_5, "warning": ABOVE_1, "info": ABOVE_1}, id="above"
+        ),
+        pytest.param(
+            "bonus_credits_topup_config",
+            {
+                "enabled": True,
+                "slabs": [
+                    {
+                        **SLAB,
+                        "operator": "gte",
+                        "threshold": "200",
+                        "expiration_duration": 1,
+                        "expiration_duration_unit": "MONTH",
+                    },
+                    {**SLAB, "operator": "gte"},
+                ],
+            },
+            id="two slabs",
+        ),
+        pytest.param(
+            "customer_onboarding",
+            {
+                "actions": [
+                    {"action": "create_customer", "default_user_id": "u"},
+                    {"action": "create_wallet", "currency": "usd", "conversion_rate": "1"},
+                    {"action": "create_subscription", "plan_id": "p", "start_date": "2024-01-01T00:00:00Z"},
+                    {"action": "create_feature_and_price", "plan_id": "p", "feature_type": "metered"},
+                    {"action": "rollout_to_subscriptions", "plan_id": "p"},
+                ],
+                "custom_workflows": {"other": [{"action": "create_customer"}]},
+            },
+            id="every action",
+        ),
+        pytest.param(
+            "event_ingestion_filter", {"enabled": True, "allowed_external_customer_ids": ["a"]}, id="a filter"
+        ),
+    ],
+)
+async def test_a_value_that_can_be_comes_back_as_given(account: Account, key: str, value: Any) -> None:
+    stored = await account.put(f"/settings/{key}", {"value": value})
+    assert {name: stored["value"][name] for name in value} == value
+    assert (await account.get(f"/settings/{key}"))["value"] == stored["value"]
+
+
+async def test_other_domains_read_typed_values_of_their_environment(account: Account) -> None:
+    async with account.transaction() as session:
+        assert await configuration.read(session, InvoiceConfig) == InvoiceConfig()
+    await account.put("/settings/invoice_config", {"value": {"prefix": "ACME", "due_date_days": 30}})
+    await account.put("/settings/wallet_balance_alert_config", {"value": {"critical": {"threshold": "2.50"}}})
+    async with account.transaction(read_only=True) as session:
+        invoice = await configuration.read(session, InvoiceConfig)
+        alert = await configuration.read(session, WalletBalanceAlertConfig)
+        limits = await configuration.read(session, TenantConfig)
+    assert (invoice.prefix, invoice.due_date_days, invoice.separator) == ("ACME", 30, "-")
+    assert alert.critical == AlertThreshold(threshold=Decimal("2.5"))
+    assert limits.max_users == 10
+
+
+@pytest.mark.parametrize("kind", list(CATALOGUE.values()), ids=list(CATALOGUE))
+def test_defaults_pass_their_own_checks(kind: type[Configuration]) -> None:
+    value = kind()
+    assert msgspec.convert(configuration.on_the_wire(value), kind) == value
+
+
+thresholds = st.none() | st.builds(
+    AlertThreshold,
+    threshold=st.decimals(min_value=-10, max_value=10, places=1),
+    condition=st.sampled_from(["above", "below"]),
+)
+
+
+@hypothesis_settings(max_examples=150)
+@given(critical=thresholds, warning=thresholds, info=thresholds, enabled=st.booleans())
+def test_accepted_alerts_never_contradict_themselves(
+    critical: AlertThreshold | None, warning: AlertThreshold | None, info: AlertThreshold | None, enabled: bool
+) -> None:
+    """Whatever is accepted reaches info before warning before critical, from one side."""
+    try:
+        WalletBalanceAlertConfig(critical=critical, warning=warning, info=info, alert_enabled=enabled)
+    except ValueError:
+        accepted = False
+    else:
+        accepted = True
+    levels = [level for level in (critical, warning, info) if level is not None]
+    amounts = [level.threshold for level in levels]
+    one_side = len({level.condition for level in levels}) <= 1
+    ordered = not levels or amounts == sorted(amounts, reverse=levels[0].condition == "above")
+    assert accepted == (
+        one_side and ordered and (critical is not None or warning is None) and (bool(levels) or not enabled)
+    )
+
+
+@hypothesis_settings(max_examples=100)
+@given(st.lists(st.integers(0, 20), max_size=5), st.booleans())
+def test_slabs_are_accepted_exactly_when_they_descend(amounts: list[int], enabled: bool) -> None:
+    slabs = [{**SLAB, "threshold": str(amount)} for amount in amounts]
+    try:
+        msgspec.convert({"enabled": enabled, "slabs": slabs}, BonusCreditsTopupConfig)
+    except msgspec.ValidationError:
+        accepted = False
+    else:
+        accepted = True
+    assert accepted == (sorted(set(amounts), reverse=True) == amounts and (bool(amounts) or not enabled))
+
+
+def test_the_grace_of_a_subscription_is_three_days() -> None:
+    assert SubscriptionConfig().grace_period_days == 3
