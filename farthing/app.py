@@ -39,6 +39,10 @@ from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.invoices.routes import Invoices, open_document
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
+from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
+from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
+from farthing.payments.testing_provider.routes import TestGateway
+from farthing.payments.voiding import PaymentEffects
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
@@ -71,6 +75,14 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     CustomerInvoiceSummaries,
     Invoices,
     open_document,
+    Payments,
+    SavedMethods,
+    CustomerPaymentMethods,
+    InvoiceCollection,
+    Connections,
+    Integrations,
+    ProviderWebhooks,
+    TestGateway,
 )
 """Everything under /v1."""
 
@@ -162,6 +174,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             "settings": settings,
             "database": database,
             "notices": notices,
+            "invoice_effects": PaymentEffects(),
             "ingest": Ingest(database.url),
             "authenticator": HeaderAuthenticator(database, settings, notices),
             "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),

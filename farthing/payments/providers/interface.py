@@ -1,0 +1,268 @@
+"""The provider interface: values in, typed results out, an idempotency key on every call.
+
+A call returns what it asked for, or `Declined` (the answer is no and final), `Retryable` (nobody knows whether it
+happened: ask later), or `Fatal` (it cannot work as configured, and nothing happened). Adapters turn their vendor's
+errors into these and raise nothing of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The provider refused: `code` is its own word, `message` is fit to show."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retryable:
+    """It may have happened or not: a timeout, an outage. The same key may be used again."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """It cannot work: bad credentials, an account that is closed. Nothing happened."""
+
+    message: str
+
+
+Refusal = Declined | Retryable | Fatal
+
+
+class Capability(StrEnum):
+    """A call that an adapter supports; the others answer 501."""
+
+    CUSTOMERS = "ensure_customer"
+    LINKS = "create_payment_link"
+    SAVED_METHODS = "charge_saved_method"
+    SETUP = "register_method"
+    REFUNDS = "refund"
+    INVOICES = "push_invoice"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A customer as a provider knows it: its id there, and ours."""
+
+    provider_customer_id: str
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """A customer as we know it, to be made known to a provider."""
+
+    customer_id: str
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where a hosted page sends its visitor afterwards."""
+
+    success: str | None = None
+    cancel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A hosted page that takes one payment."""
+
+    tracking_id: str
+    url: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A hosted page that saves a payment method."""
+
+    setup_id: str
+    session_id: str
+    url: str
+    client_secret: str
+    expires_at: datetime
+
+
+class ChargeState(StrEnum):
+    """Where a charge stands at its provider."""
+
+    PROCESSING = "processing"
+    REQUIRES_ACTION = "requires_action"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A charge at a provider; amounts in the currency's major unit. `refunded` is the sum sent back so far."""
+
+    gateway_payment_id: str
+    state: ChargeState
+    amount: Decimal
+    currency: str
+    tracking_id: str | None = None
+    refunded: Decimal = Decimal(0)
+    reason: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What a client needs to go on, such as the page where a payer confirms."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentBack:
+    """Money on its way back to the payer."""
+
+    gateway_refund_id: str
+    amount: Decimal
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A payment method a provider keeps for a customer. `kind` is a `PaymentMethodType` value."""
+
+    id: str
+    kind: str
+    is_default: bool
+    brand: str | None = None
+    last4: str | None = None
+    exp_month: int | None = None
+    exp_year: int | None = None
+    active: bool = True
+    chargeable: bool = True
+    """Whether it can be charged with nobody present."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """An invoice to be copied to a provider; amounts are net of discounts and credits."""
+
+    invoice_id: str
+    number: str
+    account: Account
+    currency: str
+    lines: Sequence[tuple[str, Decimal]]
+    tax: Decimal
+    due_date: datetime | None
+
+
+class ReportKind(StrEnum):
+    """What a provider's event says; everything else is OTHER and is only remembered."""
+
+    PAYMENT_SUCCEEDED = "payment_succeeded"
+    PAYMENT_FAILED = "payment_failed"
+    LINK_EXPIRED = "link_expired"
+    REFUND_UPDATED = "refund_updated"
+    SETUP_SUCCEEDED = "setup_succeeded"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One event of a provider in our words. `payment_id` is ours, as we gave it along; `charge` as it stood then.
+
+    `final` tells a failure that ends the payment from a decline after which the page may still be paid.
+    """
+
+    event_id: str
+    kind: ReportKind
+    payment_id: str | None = None
+    tracking_id: str | None = None
+    charge: Charge | None = None
+    reason: str = ""
+    final: bool = True
+
+
+class BadSignature(Exception):
+    """A webhook is not from whom it says: missing, wrong or too old a signature. The message is safe to show."""
+
+
+class Provider(Protocol):
+    """One environment's account at a provider. Every `key` is an idempotency key: twice the same is once."""
+
+    capabilities: frozenset[Capability]
+
+    async def ensure_customer(self, payer: Payer, *, key: str) -> Account | Refusal:
+        """The customer's account there, made on first use."""
+        ...
+
+    async def create_payment_link(
+        self,
+        amount: Decimal,
+        currency: str,
+        payment_id: str,
+        account: Account | None,
+        urls: Urls,
+        *,
+        save_method: bool,
+        key: str,
+    ) -> Link | Refusal:
+        """A page that takes `amount` once, for our payment `payment_id`."""
+        ...
+
+    async def cancel_link(self, tracking_id: str, *, key: str) -> Refusal | None:
+        """Close a page that nobody has paid on; one that is paid or closed stays as it is."""
+        ...
+
+    async def charge_saved_method(
+        self, method_id: str, amount: Decimal, currency: str, payment_id: str, account: Account | None, *, key: str
+    ) -> Charge | Refusal:
+        """Charge `amount` to a saved method with nobody present."""
+        ...
+
+    async def register_method(
+        self,
+        account: Account,
+        urls: Urls,
+        *,
+        kinds: Sequence[str],
+        off_session: bool,
+        make_default: bool,
+        max_amount: Decimal | None,
+        key: str,
+    ) -> Setup | Refusal:
+        """A page on which the customer saves a payment method."""
+        ...
+
+    async def list_methods(self, account: Account) -> Sequence[Method] | Refusal:
+        """The customer's saved methods, the default first."""
+        ...
+
+    async def get_payment(self, payment_id: str, gateway_payment_id: str | None) -> Charge | Refusal | None:
+        """The charge made for our payment, by its id there or else by ours; None when there is none."""
+        ...
+
+    async def refund(self, gateway_payment_id: str, amount: Decimal, *, key: str) -> SentBack | Refusal:
+        """Send `amount` of a charge back."""
+        ...
+
+    async def push_invoice(self, bill: Bill, *, key: str) -> str | Refusal:
+        """Copy an invoice; the id of the copy."""
+        ...
+
+    async def mark_invoice_paid(self, provider_invoice_id: str, *, key: str) -> Refusal | None:
+        """Tell the copy that it was paid elsewhere."""
+        ...
+
+    async def void_invoice(self, provider_invoice_id: str, *, key: str) -> Refusal | None:
+        """Cancel the copy."""
+        ...
+
+    def verify_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Sequence[Report]:
+        """The events in a webhook, once its signature over the raw body is proven. Header names in lower case.
+
+        Raises BadSignature, and ValueError for a signed body that cannot be read.
+        """
+        ...

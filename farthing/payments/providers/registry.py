@@ -1,0 +1,61 @@
+"""Finding the provider behind a connection. Adapters register a factory under their provider's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from farthing.core.errors import NotImplementedHere
+from farthing.payments.providers.interface import Capability, Provider
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
+
+TEST_MODE = "test"
+"""The mode of a connection that is served by the built-in test provider, whatever provider it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything an adapter may need of the connection it works for."""
+
+    provider_type: str
+    connection_id: str
+    scope: Scope
+    secrets: Mapping[str, Any] = field(repr=False)
+    metadata: Mapping[str, Any]
+    database: Database
+    base_url: str
+
+
+Factory = Callable[[Standing], Provider]
+
+_factories: dict[str, Factory] = {}
+
+
+def register(name: str, factory: Factory) -> None:
+    """Serve connections of provider `name` (or of the test mode) with `factory`."""
+    _factories[name] = factory
+
+
+def is_test(metadata: Mapping[str, Any]) -> bool:
+    """Whether a connection with this metadata is a simulation."""
+    return metadata.get("mode") == TEST_MODE
+
+
+def provider_for(standing: Standing) -> Provider:
+    """The provider behind a connection. Raises NotImplementedHere when this deployment has no adapter for it."""
+    name = TEST_MODE if is_test(standing.metadata) else standing.provider_type
+    factory = _factories.get(name)
+    if factory is None:
+        raise NotImplementedHere(
+            f"This deployment cannot talk to '{name}' yet; connect it with metadata.mode = 'test' to simulate it",
+            {"provider": name},
+        )
+    return factory(standing)
+
+
+def demand(provider: Provider, capability: Capability, name: str) -> None:
+    """Raises NotImplementedHere unless the provider supports the call."""
+    if capability not in provider.capabilities:
+        raise NotImplementedHere(f"'{name}' does not support {capability.value}", {"provider": name})
