@@ -26,6 +26,7 @@ from farthing.core.wire import (
 from farthing.rating.discounts import CouponType
 
 LONGEST_CODE = 100
+LONGEST_RULES = 16_000
 MOST_PERIODS = 1200
 MOST_REDEMPTIONS = 1_000_000
 
@@ -70,6 +71,8 @@ class CreateCouponRequest(Request):
         if self.coupon_code and len(self.coupon_code) > LONGEST_CODE:
             raise BadField("coupon_code", f"must be at most {LONGEST_CODE} characters long")
         self.metadata = checked_metadata(self.metadata)
+        if len(str(self.rules)) > LONGEST_RULES:
+            raise BadField("rules", f"must be at most {LONGEST_RULES} characters long")
 
     def _check_worth(self) -> None:
         if self.type is CouponType.FIXED:
