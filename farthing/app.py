@@ -24,6 +24,7 @@ from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
+from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
 from farthing.catalogue.entitlements.routes import AddonEntitlements, Entitlements, PlanEntitlements
 from farthing.catalogue.plans.routes import Addons, Plans
@@ -64,6 +65,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     CouponAssociations,
     TaxRates,
     TaxAssociations,
+    CostSheets,
     Groups,
     Meters,
     Features,
