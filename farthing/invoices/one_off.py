@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.discounts.redeeming import coupons_for
 from farthing.catalogue.taxes.choosing import rates_by_code, rates_by_id
 from farthing.core import currency
-from farthing.core.errors import NotFound, NotImplementedHere, ValidationFailed
+from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import exact_sum, round_to
 from farthing.customers.lookup import held
@@ -34,6 +34,8 @@ from farthing.invoices.settlement import record_settlement, settle
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem, SettlementKind
 from farthing.invoices.terms import CouponTerm, TaxTerm, stored
+from farthing.storage.rows import find
+from farthing.subscriptions.tables import Subscription
 
 SYNTHETIC_LINE = "Invoice amount"
 
@@ -52,11 +54,14 @@ async def create(
     refuse_reserved(asked.metadata or {})
     check_subtotal(asked.subtotal, asked.line_items, asked.currency, asked.kind)
     await held(session, asked.customer_id)
-    if asked.subscription_id:
-        raise NotFound(
-            f"Subscription with ID {asked.subscription_id} was not found", {"subscription_id": asked.subscription_id}
-        )
     wanted = _row(asked)
+    if asked.subscription_id:
+        subscription = await find(session, Subscription, asked.subscription_id)
+        if asked.customer_id not in {subscription.customer_id, subscription.invoicing_customer_id}:
+            raise ValidationFailed.of("subscription_id", "must be a subscription of this customer")
+        wanted.subscription_id = subscription.id
+        if subscription.customer_id != asked.customer_id:
+            wanted.subscription_customer_id = subscription.customer_id
     invoice = await drafting.begin(session, wanted)
     if invoice is not wanted:
         return invoice

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, ClassVar
 
 from farthing.api.lists import Page
@@ -15,6 +14,7 @@ from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
 from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.rating.discounts import CouponType
+from farthing.subscriptions.words import CommitmentType
 
 
 class SourceUsageItem(Response):
@@ -35,13 +35,6 @@ class UsageBreakdownItem(Response):
     percentage: DecimalText
     event_count: int
     grouped_by: dict[str, str]
-
-
-class CommitmentType(StrEnum):
-    """What a commitment is counted in."""
-
-    AMOUNT = "amount"
-    QUANTITY = "quantity"
 
 
 class CommitmentInfo(Response):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.api.lists import select_page
 from farthing.customers.lookup import by_external_id
@@ -87,19 +89,24 @@ def _narrowed(query: InvoiceFilter) -> Select[Invoice]:
     ):
         if value:
             statement = statement.where(column == value)
-    bounds = (
-        (query.period_start_gte, Invoice.period_start >= query.period_start_gte),
-        (query.period_start_lte, Invoice.period_start <= query.period_start_lte),
-        (query.start_time, Invoice.period_start >= query.start_time),
-        (query.period_end_gte, Invoice.period_end >= query.period_end_gte),
-        (query.period_end_lte, Invoice.period_end <= query.period_end_lte),
-        (query.end_time, Invoice.period_end <= query.end_time),
-        (query.finalized_at_gte, Invoice.finalized_at >= query.finalized_at_gte),
-        (query.voided_at_gte, Invoice.voided_at >= query.voided_at_gte),
-        (query.amount_due_gt, Invoice.amount_due > query.amount_due_gt),
-        (query.amount_remaining_gt, Invoice.amount_remaining > query.amount_remaining_gt),
+    at_least: tuple[tuple[InstrumentedAttribute[datetime | None], datetime | None], ...] = (
+        (Invoice.period_start, query.period_start_gte),
+        (Invoice.period_start, query.start_time),
+        (Invoice.period_end, query.period_end_gte),
+        (Invoice.finalized_at, query.finalized_at_gte),
+        (Invoice.voided_at, query.voided_at_gte),
     )
-    statement = statement.where(*(clause for bound, clause in bounds if bound is not None))
+    at_most: tuple[tuple[InstrumentedAttribute[datetime | None], datetime | None], ...] = (
+        (Invoice.period_start, query.period_start_lte),
+        (Invoice.period_end, query.period_end_lte),
+        (Invoice.period_end, query.end_time),
+    )
+    statement = statement.where(*(moment >= bound for moment, bound in at_least if bound is not None))
+    statement = statement.where(*(moment <= bound for moment, bound in at_most if bound is not None))
+    if query.amount_due_gt is not None:
+        statement = statement.where(Invoice.amount_due > query.amount_due_gt)
+    if query.amount_remaining_gt is not None:
+        statement = statement.where(Invoice.amount_remaining > query.amount_remaining_gt)
     if not query.invoice_status:
         statement = statement.where(Invoice.invoice_status != InvoiceStatus.SKIPPED)
     return statement
