@@ -111,7 +111,7 @@ def effective(entitled: Iterable[Entitled], period: Period) -> dict[str, Feature
     )
     merged = {}
     for feature in found:
-        sources = cast(tuple[Entitled, ...], feature.sources)
+        sources = cast("tuple[Entitled, ...]", feature.sources)
         metered = feature.feature_type is FeatureType.METERED
         merged[feature.feature_id] = FeatureEntitlement(
             feature_id=feature.feature_id,
@@ -135,4 +135,4 @@ def by_meter(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureE
 
 def _as_rows(entitled: Sequence[Entitled]) -> Sequence[Entitlement]:
     """Values have every column that the catalogue's rule reads, under the same names."""
-    return cast(Sequence[Entitlement], entitled)
+    return cast("Sequence[Entitlement]", entitled)

@@ -1,0 +1,133 @@
+"""Coupons and entitlement overrides that a subscription is made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.billing import BillingCycle, next_billing_date
+from farthing.calendar.period import Period
+from farthing.calendar.proration import first_period_coefficient
+from farthing.catalogue.discounts import coupons
+from farthing.catalogue.discounts.attaching import Attachment, attach
+from farthing.catalogue.entitlements.lifecycle import entitlements_of
+from farthing.catalogue.entitlements.overriding import overriding
+from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.products.tables import FeatureType
+from farthing.core.errors import ValidationFailed
+from farthing.core.money import round_to
+from farthing.storage.rows import find
+from farthing.subscriptions.requests import (
+    OverrideEntitlementRequest,
+    SubscriptionCouponInput,
+    SubscriptionPhaseCreateRequest,
+    SubscriptionTerms,
+)
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPhase
+from farthing.subscriptions.terms import recurrence
+from farthing.subscriptions.words import ProrationBehavior
+
+
+def periods_after(subscription: Subscription, start: datetime) -> Callable[[int], datetime]:
+    """The moment that lies n billing periods after `start`, by the subscription's anchor."""
+    rhythm = recurrence(subscription)
+
+    def after(count: int) -> datetime:
+        at = start
+        for _ in range(count):
+            at = next_billing_date(at, rhythm)
+        return at
+
+    return after
+
+
+async def attach_coupons(
+    session: AsyncSession,
+    subscription: Subscription,
+    asked: SubscriptionTerms | SubscriptionPhaseCreateRequest,
+    items: Mapping[str, SubscriptionLineItem],
+    now: datetime,
+    phase: SubscriptionPhase | None = None,
+) -> None:
+    """Attach the coupons that a creation or one of its phases names; `items` are by the plan price they stand for.
+
+    Raises NotFound for an unknown coupon, ValidationFailed for a price without a line item, and as `attach` does.
+    """
+    start = phase.start_date if phase else subscription.start_date
+    end = phase.end_date if phase else None
+    wanted: list[tuple[str, str | None, SubscriptionCouponInput | None]] = []
+    for one in asked.subscription_coupons or ():
+        coupon = await coupons.by_code(session, one.coupon_code)
+        wanted.append((coupon.id, one.price_id, one))
+    wanted += [(coupon_id, None, None) for coupon_id in asked.coupons or ()]
+    wanted += [
+        (coupon_id, price_id, None) for price_id, ids in (asked.line_item_coupons or {}).items() for coupon_id in ids
+    ]
+    for coupon_id, price_id, given in wanted:
+        begins = (given.start_date if given else None) or start
+        item = items.get(price_id) if price_id else None
+        if price_id and item is None:
+            raise ValidationFailed.of("subscription_coupons", f"'{price_id}' is not a price of the subscription")
+        await attach(
+            session,
+            coupon_id,
+            Attachment(
+                subscription_id=subscription.id,
+                currency=subscription.currency,
+                start=begins,
+                after_periods=periods_after(subscription, begins),
+                end=(given.end_date if given else None) or end,
+                line_item_id=item.id if item else None,
+                phase_id=phase.id if phase else None,
+            ),
+            now,
+        )
+
+
+async def override_entitlements(
+    session: AsyncSession, subscription: Subscription, overrides: Sequence[OverrideEntitlementRequest]
+) -> None:
+    """Let the subscription's own entitlements stand in for those of its plan. Raises NotFound, ValidationFailed."""
+    for override in overrides:
+        parent = await find(session, Entitlement, override.entitlement_id)
+        if parent.entity_id != subscription.plan_id:
+            raise ValidationFailed.of("entitlement_id", f"{parent.id} is not of the subscription's plan")
+        session.add(
+            overriding(
+                parent,
+                subscription.id,
+                subscription.start_date,
+                usage_limit=override.usage_limit,
+                is_enabled=override.is_enabled,
+                static_value=override.static_value,
+                config_value=override.config_value,
+            )
+        )
+    await session.flush()
+
+
+async def prorate_entitlements(session: AsyncSession, subscription: Subscription, first: Period) -> None:
+    """Scale the limits of the first, shorter calendar period. Rule: proration, "first calendar period"."""
+    if (
+        subscription.billing_cycle is not BillingCycle.CALENDAR
+        or subscription.proration_behavior is not ProrationBehavior.CREATE_PRORATIONS
+    ):
+        return
+    share = first_period_coefficient(first, recurrence(subscription), first.start)
+    if share == 1:
+        return
+    owned = await entitlements_of(session, EntitlementOwner.PLAN, [subscription.plan_id])
+    for parent in owned[subscription.plan_id]:
+        if parent.feature_type is not FeatureType.METERED or parent.usage_limit is None:
+            continue
+        scaled = overriding(
+            parent,
+            subscription.id,
+            first.start,
+            usage_limit=int(round_to(parent.usage_limit * share, 0)),
+        )
+        scaled.end_date = first.end
+        session.add(scaled)
+    await session.flush()

@@ -1,0 +1,69 @@
+"""What the outbox is told about subscriptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.wire import as_wire
+from farthing.storage.outbox import tell
+from farthing.subscriptions.tables import Subscription, SubscriptionPhase
+
+_TOLD = (
+    "id",
+    "customer_id",
+    "plan_id",
+    "lookup_key",
+    "subscription_status",
+    "currency",
+    "start_date",
+    "end_date",
+    "current_period_start",
+    "current_period_end",
+    "cancelled_at",
+    "cancel_at",
+    "cancel_at_period_end",
+    "trial_start",
+    "trial_end",
+    "billing_cadence",
+    "billing_period",
+    "billing_period_count",
+    "pause_status",
+    "subscription_type",
+    "parent_subscription_id",
+)
+
+
+def snapshot_told(subscription: Subscription) -> dict[str, Any]:
+    """A subscription as events carry it, without what is empty. Rule: webhooks, "SubscriptionLite"."""
+    told = {name: as_wire(getattr(subscription, name)) for name in _TOLD}
+    return {name: value for name, value in told.items() if value not in (None, "")} | {
+        "metadata": dict(subscription.meta)
+    }
+
+
+async def tell_of(session: AsyncSession, subscription: Subscription, *events: str) -> None:
+    """Record events, such as `updated` and `cancelled`, about a subscription as it now stands, in this order."""
+    for event in events:
+        await tell(
+            session,
+            f"subscription.{event}",
+            "subscription",
+            subscription.id,
+            {"subscription": snapshot_told(subscription)},
+        )
+
+
+async def tell_of_phase(session: AsyncSession, phase: SubscriptionPhase) -> None:
+    """Record that a phase was made."""
+    told = {name: as_wire(getattr(phase, name)) for name in ("id", "subscription_id", "start_date", "end_date")}
+    payload = {name: value for name, value in told.items() if value is not None}
+    await tell(session, "subscription.phase.created", "subscription_phase", phase.id, {"phase": payload})
+
+
+async def changed(session: AsyncSession, subscription: Subscription, *events: str) -> None:
+    """Count a change of a locked subscription, write it, and tell `updated` before anything more special."""
+    subscription.version += 1
+    await session.flush()
+    await tell_of(session, subscription, "updated", *events)
