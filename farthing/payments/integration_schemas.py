@@ -201,6 +201,8 @@ class LinkIntegrationMappingResponse(Response):
 class ListEntityIntegrationMappingsResponse(Page[EntityIntegrationMappingResponse]):
     """The mappings of one entity."""
 
+    items: list[EntityIntegrationMappingResponse]
+
 
 class SyncRequest(Request):
     """An entity to copy to the providers now."""

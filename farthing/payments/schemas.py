@@ -167,6 +167,8 @@ class PaymentResponse(Response):
 class ListPaymentsResponse(Page[PaymentResponse]):
     """One page of payments."""
 
+    items: list[PaymentResponse]
+
 
 class PaymentSnapshot(Response):
     """A payment in an event."""
