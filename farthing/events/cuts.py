@@ -1,0 +1,76 @@
+"""Windows as a query sees them: an expression that names the window of a timestamp, and what that name means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, Interval, case, cast, func, literal
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+
+from farthing.calendar.period import Period
+from farthing.calendar.windows import ELAPSED, WindowSize, offset_spans, windows
+from farthing.calendar.zones import UTC
+from farthing.core.clock import as_utc
+from farthing.core.errors import ValidationFailed
+
+MOST_WINDOWS = 100_000
+INSTANT = TIMESTAMP(timezone=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How time is cut: the size, on which wall, and for MONTH from which day (1 to 31)."""
+
+    size: WindowSize
+    zone: ZoneInfo = UTC
+    month_day: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """`name_of(timestamp)` is the SQL by which rows of one window group; `start_of` turns its value into the start."""
+
+    name_of: Callable[[ColumnElement[datetime]], ColumnElement[Any]]
+    start_of: Callable[[Any], datetime]
+
+
+def cut(how: Windows, span: Period) -> Cut:
+    """The windows that overlap `span`, which holds every row of the query.
+
+    Edges on the wall are computed here and handed over; windows of elapsed time follow `date_bin` within each stretch
+    of one offset. Raises ValidationFailed when there would be too many.
+    """
+    if how.size in ELAPSED:
+        return Cut(lambda timestamp: _elapsed(timestamp, ELAPSED[how.size], span, how.zone), as_utc)
+    edges: list[datetime] = []
+    for window in windows(span, how.size, how.zone, how.month_day):
+        edges.append(window.start)
+        if len(edges) > MOST_WINDOWS:
+            raise ValidationFailed.of("window_size", f"would give more than {MOST_WINDOWS} windows; narrow the range")
+    return Cut(
+        lambda timestamp: func.width_bucket(timestamp, cast(edges, ARRAY(INSTANT))),
+        lambda number: edges[number - 1],
+    )
+
+
+def _elapsed(
+    timestamp: ColumnElement[datetime], size: timedelta, span: Period, zone: ZoneInfo
+) -> ColumnElement[datetime]:
+    stretches = offset_spans(span, zone)
+    bins = [
+        func.greatest(
+            func.date_bin(literal(size, Interval), timestamp, literal(one.midnight, INSTANT)),
+            literal(one.start, INSTANT),
+        )
+        for one in stretches
+    ]
+    if len(bins) == 1:
+        return bins[0]
+    return case(
+        *((timestamp < literal(one.end, INSTANT), start) for one, start in zip(stretches[:-1], bins[:-1], strict=True)),
+        else_=bins[-1],
+    )
