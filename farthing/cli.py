@@ -113,7 +113,11 @@ def worker(*, data_dir: DataDir = None) -> None:
     from farthing import server
 
     settings = _settings(data_dir=data_dir)
-    _with_database(settings, server.work_until_stopped)
+
+    async def task(database: Database) -> None:
+        await server.work_until_stopped(settings, database)
+
+    _with_database(settings, task)
 
 
 @app.command
@@ -185,12 +189,17 @@ def keys_revoke(id: Annotated[str, Parameter(help="The key's id.")], *, data_dir
 
 
 @jobs.command(name="list")
-def jobs_list() -> None:
+def jobs_list(*, data_dir: DataDir = None) -> None:
     """List the duties and when they run (UTC)."""
-    from farthing.jobs.schedule import DUTIES
+    from farthing.jobs.schedule import duties
 
-    for duty in DUTIES:
-        console.print(f"{duty.name:32} {duty.cron}")
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> None:
+        for duty in duties(database, settings):
+            console.print(f"{duty.name:32} {duty.cron}")
+
+    _with_database(settings, task)
 
 
 @jobs.command(name="run")
@@ -203,16 +212,16 @@ def jobs_run(
     """Run one duty now, in every environment, and print its counts."""
     from farthing.core.clock import SystemClock, as_utc
     from farthing.jobs.duties import perform
-    from farthing.jobs.schedule import DUTIES
+    from farthing.jobs.schedule import duties
 
-    duty = next((duty for duty in DUTIES if duty.name == name), None)
-    if duty is None:
-        errors.print(f"no duty '{name}'; see `farthing jobs list`")
-        sys.exit(2)
     moment = SystemClock().now() if at is None else as_utc(at)
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> int:
+        duty = next((duty for duty in duties(database, settings) if duty.name == name), None)
+        if duty is None:
+            errors.print(f"no duty '{name}'; see `farthing jobs list`")
+            return 2
         run = await perform(database, duty, moment)
         console.print(f"{name}: {run.counts}")
         return 1 if run.counts.get("failed") else 0

@@ -66,7 +66,7 @@ async def serve(
         log_enabled=False,
     )
     stop = _stop_on_signal()
-    working = asyncio.create_task(work(queue(database)), name="worker") if settings.worker else None
+    working = asyncio.create_task(work(queue(database, settings)), name="worker") if settings.worker else None
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
 
@@ -88,10 +88,10 @@ async def serve(
     await asyncio.gather(starting, return_exceptions=True)
 
 
-async def work_until_stopped(database: Database) -> None:
+async def work_until_stopped(settings: Settings, database: Database) -> None:
     """Work on jobs until SIGINT or SIGTERM; a job in hand is finished first."""
     stop = _stop_on_signal()
-    working = asyncio.create_task(work(queue(database)), name="worker")
+    working = asyncio.create_task(work(queue(database, settings)), name="worker")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if working.done():

@@ -7,15 +7,39 @@ from datetime import UTC, datetime, timedelta
 
 from procrastinate import App, PsycopgConnector
 from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
-from farthing.jobs.duties import Counts, Duty, perform
+from farthing.invoices.overdue import notify_overdue
+from farthing.jobs.duties import Counts, Duty, everywhere, perform
 from farthing.jobs.tables import JobRun
+from farthing.payments.gateways import Gateways
+from farthing.payments.reconciliation import reconcile
+from farthing.payments.voiding import PaymentEffects
+from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 
 JOB_RUNS_KEPT = timedelta(days=30)
 BATCH = 500
+
+
+def duties(database: Database, settings: Settings) -> Sequence[Duty]:
+    """Every duty of this release, by the name that `farthing jobs run` takes."""
+    gateways = Gateways(database, settings, PaymentEffects())
+
+    async def overdue(session: AsyncSession, now: datetime) -> int:
+        return await notify_overdue(session, now, BATCH)
+
+    async def reconciliation(session: AsyncSession, now: datetime) -> int:
+        await reconcile(session, gateways, now)
+        return 0  # it goes through all of them by itself
+
+    return (
+        Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
+        Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
+        Duty("retention", "0 4 * * *", _retention),
+    )
 
 
 async def _retention(database: Database, now: datetime) -> Counts:
@@ -25,14 +49,10 @@ async def _retention(database: Database, now: datetime) -> Counts:
     return {"succeeded": 1}
 
 
-DUTIES: Sequence[Duty] = (Duty("retention", "0 4 * * *", _retention),)
-"""Every duty, by the name that `farthing jobs run` takes."""
-
-
-def queue(database: Database) -> App:
+def queue(database: Database, settings: Settings) -> App:
     """The job queue on the same PostgreSQL, with every duty as a periodic task of at most one run at a time."""
     app = App(connector=PsycopgConnector(conninfo=database.url, min_size=1, max_size=4))
-    for duty in DUTIES:
+    for duty in duties(database, settings):
         _register(app, database, duty)
     return app
 

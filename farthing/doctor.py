@@ -1,0 +1,94 @@
+"""The doctor: is the deployment sound, and do the books add up?
+
+Looks at the configuration, the engine and the schema, then derives every figure of every invoice of every environment
+again from its sources and names each that differs. Reads only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.enums import Status
+from farthing.invoices.derivation import Difference, differences, total_differences
+from farthing.invoices.tables import Invoice
+from farthing.jobs.duties import environments
+from farthing.settings import Settings
+from farthing.storage.migrations import state
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
+
+PAGE = 500
+SHOWN = 50
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was looked at and what was found wrong."""
+
+    invoices: int = 0
+    environments: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+async def examine(settings: Settings, database: Database, console: Console) -> int:
+    """Print what was found; 0 if all is well, 1 otherwise."""
+    current, wanted = state(database.url)
+    where = f"embedded in {settings.data_dir}" if settings.embedded else "FARTHING_DATABASE_URL"
+    console.print(f"configuration   ok ({where})")
+    await database.check()
+    console.print("engine          ok (PostgreSQL, row-level security holds for this role)")
+    console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
+    findings = await audit(database, console)
+    console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
+    for difference in findings.differences[:SHOWN]:
+        console.print(
+            f"  [red]{difference.where}[/red] {difference.figure}: "
+            f"stored {difference.stored}, derived {difference.derived}",
+            markup=True,
+        )
+    if len(findings.differences) > SHOWN:
+        console.print(f"  ... and {len(findings.differences) - SHOWN} more")
+    console.print(f"differences     {len(findings.differences)}")
+    return 0 if current == wanted and not findings.differences else 1
+
+
+async def audit(database: Database, console: Console | None = None) -> Findings:
+    """Derive every figure of every environment again."""
+    findings = Findings()
+    scopes = [scope for scope, _ in await environments(database)]
+    columns = (TextColumn("invoices"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
+        task = progress.add_task("invoices", total=await _count(database, scopes))
+        for scope in scopes:
+            findings.environments += 1
+            last = ""
+            while True:
+                async with database.transaction(scope, read_only=True) as session:
+                    page = await _page(session, last)
+                    for invoice in page:
+                        findings.differences += await differences(session, invoice)
+                    if not page:
+                        findings.differences += await total_differences(session)
+                        break
+                last = page[-1].id
+                findings.invoices += len(page)
+                progress.advance(task, len(page))
+    return findings
+
+
+async def _count(database: Database, scopes: list[Scope]) -> int:
+    total = 0
+    for scope in scopes:
+        async with database.transaction(scope, read_only=True) as session:
+            total += await session.scalar(select(func.count()).select_from(Invoice)) or 0
+    return total
+
+
+async def _page(session: AsyncSession, after: str) -> list[Invoice]:
+    query = select(Invoice).where(Invoice.id > after, Invoice.status != Status.DELETED).order_by(Invoice.id).limit(PAGE)
+    return list(await session.scalars(query))
