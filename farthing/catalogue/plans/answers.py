@@ -9,8 +9,11 @@ from typing import Any, Final
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.plans.included import LOADERS
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
+from farthing.catalogue.entitlements.answers import entitlement_answers
+from farthing.catalogue.entitlements.schemas import EntitlementResponse
+from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.plans.included import CREDIT_GRANTS
+from farthing.catalogue.plans.schemas import AddonResponse, IncludedCreditGrant, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.answers import WHOLE, price_answers
 from farthing.catalogue.prices.schemas import PriceResponse
@@ -27,8 +30,7 @@ EXPANDABLE: Final = {
     "credit_grant": frozenset({"features"}),
     "priceunit": frozenset[str](),
 }
-EVERYTHING: Final[Wanted] = {"prices": set(WHOLE), "entitlements": {"features"}, "credit_grant": set()}
-_FIELDS = {"entitlements": "entitlements", "credit_grants": "credit_grant"}
+EVERYTHING: Final[Wanted] = {"prices": set(WHOLE), "entitlements": {"features", "meters"}, "credit_grant": set()}
 
 
 async def plan_answers(
@@ -54,11 +56,30 @@ async def _parts(
     if "prices" in wanted:
         nested = frozenset(wanted["prices"]) | ({"meters", "priceunit"} & wanted.keys())
         parts["prices"] = await _prices(session, kind, ids, nested, live_at)
-    for field, root in _FIELDS.items():
-        if root in wanted:
-            nested = frozenset(wanted[root]) | ({"features"} & wanted.keys())
-            parts[field] = await LOADERS[field](session, kind, ids, nested) if field in LOADERS else {}
+    if "entitlements" in wanted:
+        features = wanted["entitlements"] | ({"features", "meters"} & wanted.keys())
+        parts["entitlements"] = await _entitlements(session, kind, ids, features)
+    if "credit_grant" in wanted:
+        found: dict[str, list[IncludedCreditGrant]] = {}
+        for load in CREDIT_GRANTS:
+            found.update(await load(session, kind, ids))
+        parts["credit_grants"] = found
     return parts
+
+
+async def _entitlements(
+    session: AsyncSession, kind: PriceEntityType, ids: Sequence[str], nested: set[str]
+) -> dict[str, list[EntitlementResponse]]:
+    query = select(Entitlement).where(
+        Entitlement.entity_type == EntitlementOwner(kind.value),
+        Entitlement.entity_id.in_(ids),
+        Entitlement.status == Status.PUBLISHED,
+    )
+    entitlements = (await session.scalars(query.order_by(Entitlement.created_at, Entitlement.id))).all()
+    by_owner: dict[str, list[EntitlementResponse]] = {}
+    for answer in await entitlement_answers(session, entitlements, nested):
+        by_owner.setdefault(answer.entity_id, []).append(answer)
+    return by_owner
 
 
 async def _prices(

@@ -12,6 +12,7 @@ from farthing.api.guards import needs
 from farthing.api.lists import page, read_query
 from farthing.catalogue.plans import addons, plans
 from farthing.catalogue.plans.answers import EVERYTHING, EXPANDABLE, addon_answers, plan_answers
+from farthing.catalogue.plans.cloning import clone
 from farthing.catalogue.plans.schemas import (
     AddonFilter,
     AddonQuery,
@@ -73,9 +74,9 @@ class Plans(Controller):
         return Message(message="price deleted successfully")
 
     @post("/{id:str}/clone", operation_id="clonePlan", guards=[needs("plan", "write")])
-    async def clone(self, id: str, data: ClonePlanRequest, session: AsyncSession, clock: Clock) -> PlanResponse:
+    async def copy(self, id: str, data: ClonePlanRequest, session: AsyncSession, clock: Clock) -> PlanResponse:
         """Copy a plan with its prices, entitlements and credit grants."""
-        plan = await plans.clone(session, id, data, clock.now())
+        plan = await clone(session, id, data, clock.now())
         return (await plan_answers(session, [plan], EVERYTHING, live_at=None))[0]
 
 

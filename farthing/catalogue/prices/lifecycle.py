@@ -79,7 +79,7 @@ async def create_all(session: AsyncSession, requests: Sequence[CreatePriceReques
             prices.append(_price(request, found, now))
         except ValidationFailed as error:
             raise _at(error, index) if len(requests) > 1 else error from error
-    async with refusing_duplicates(session, prices):
+    async with refusing_duplicates(session, [price.lookup_key for price in prices if price.lookup_key]):
         session.add_all(prices)
     return prices
 
@@ -126,10 +126,11 @@ def unnamed(type: PriceType) -> str:
 
 
 @asynccontextmanager
-async def refusing_duplicates(session: AsyncSession, prices: Sequence[Price]) -> AsyncIterator[None]:
-    """Turn what the database refuses into the error that says why. Raises AlreadyExists, ValidationFailed."""
-    # read before the savepoint: afterwards a refused row's attributes are gone
-    keys = [price.lookup_key for price in prices if price.lookup_key]
+async def refusing_duplicates(session: AsyncSession, keys: Sequence[str]) -> AsyncIterator[None]:
+    """Turn what the database refuses of prices with these `keys` into the error that says why.
+
+    Raises AlreadyExists, ValidationFailed, VersionConflict.
+    """
     try:
         async with session.begin_nested():
             yield
@@ -144,7 +145,7 @@ async def _refusal(session: AsyncSession, constraint: str, keys: Sequence[str]) 
                 Price.lookup_key.in_(keys), Price.status == Status.PUBLISHED, Price.end_date.is_(None)
             )
             taken = set(await session.scalars(query)) | {key for key in keys if keys.count(key) > 1}
-            named = min(taken, default=keys[0])
+            named = min(taken, default="")
             return AlreadyExists(f"A price with the lookup key '{named}' exists", {"lookup_key": named})
         case "uq_prices_meter_of_cost_sheet":
             return ValidationFailed.of("meter_id", "already has a price on this cost sheet")

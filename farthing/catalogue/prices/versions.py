@@ -43,7 +43,7 @@ async def update(session: AsyncSession, price_id: str, request: UpdatePriceReque
     group_id = await groups.joined(session, request.group_id, GroupEntityType.PRICE)
     price = await locked(session, Price, price_id)
     if not request.changes_money:
-        async with refusing_duplicates(session, [price]):
+        async with refusing_duplicates(session, [request.lookup_key or price.lookup_key]):
             _relabel(price, request, group_id)
         return price
     at = request.effective_from or now
@@ -66,7 +66,7 @@ async def update(session: AsyncSession, price_id: str, request: UpdatePriceReque
         **columns,
     )
     _relabel(successor, request, group_id)
-    async with refusing_duplicates(session, [successor]):
+    async with refusing_duplicates(session, [successor.lookup_key]):
         session.add(successor)
     return successor
 
