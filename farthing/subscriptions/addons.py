@@ -20,7 +20,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.rows import find, locked, violated
-from farthing.subscriptions.billable import ItemAction, ItemChange, Outcome
+from farthing.subscriptions.billable import ItemAction, ItemChange, Outcome, closing
 from farthing.subscriptions.items import Origin, commit_item, line_item, meters_of, overridden, prices_of
 from farthing.subscriptions.loading import load_one
 from farthing.subscriptions.requests import AddAddonToSubscriptionRequest, RemoveAddonRequest
@@ -202,10 +202,9 @@ async def remove(session: AsyncSession, request: RemoveAddonRequest, now: dateti
     before = await load_one(session, subscription.id)
     ended = await end(session, association, at, now, request.reason or "")
     await changed(session, subscription)
-    after = await load_one(session, subscription.id)
     return association, Outcome(
         subscription,
-        changes=removed(before, after, ended, at),
+        changes=closing(before, at, {item.id for item in ended}),
         proration=request.proration_behavior or ProrationBehavior.NONE,
         at=at,
     )
@@ -233,18 +232,6 @@ async def end(
             item.end_date = max(at, item.start_date)
             ended.append(item)
     return ended
-
-
-def removed(
-    before: SubscriptionSnapshot, after: SubscriptionSnapshot, items: list[SubscriptionLineItem], at: datetime
-) -> tuple[ItemChange, ...]:
-    """The changes of items that ended at `at`; one that had an end before gives no credit and is left out."""
-    changes = []
-    for item in items:
-        was, now_is = before.item(item.id), after.item(item.id)
-        if was is not None and now_is is not None and (was.end is None or was.end == before.ends_at):
-            changes.append(ItemChange(ItemAction.REMOVE, max(at, was.start), before=was))
-    return tuple(changes)
 
 
 async def associations_of(session: AsyncSession, subscription_id: str, now: datetime) -> list[AddonAssociation]:

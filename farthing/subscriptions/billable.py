@@ -6,12 +6,13 @@ of an outcome must be dealt with in the transaction that made the change.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from farthing.calendar.period import Period
-from farthing.subscriptions.snapshot import LineItemSnapshot
+from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import Occasion, ProrationBehavior
 
@@ -22,7 +23,8 @@ class Billable:
 
     `at_once`: computed, finalized and collected in the same request; else a draft, computed and finalized by the
     sweep. `activating`: its payment decides whether the subscription becomes active (call
-    `activation.paid_for` with the result).
+    `activation.paid_for` with the result). `full_start`: where the period began before threshold invoices cut it, when
+    they did; allowances, tiers and commitments run from there.
     """
 
     subscription_id: str
@@ -30,6 +32,7 @@ class Billable:
     period: Period
     at_once: bool = True
     activating: bool = False
+    full_start: datetime | None = None
 
 
 class ItemAction(StrEnum):
@@ -76,3 +79,18 @@ class Outcome:
     changes: tuple[ItemChange, ...] = ()
     proration: ProrationBehavior = ProrationBehavior.NONE
     at: datetime | None = None
+
+
+def closing(snapshot: SubscriptionSnapshot, at: datetime, ids: Collection[str] | None = None) -> tuple[ItemChange, ...]:
+    """The items (of `ids`, when given) that a closing at `at` cuts short, as removals.
+
+    One that was to end anyway, other than with the subscription, gives no credit and is left out; so is one that had
+    not begun.
+    """
+    return tuple(
+        ItemChange(ItemAction.REMOVE, at, before=item)
+        for item in snapshot.items
+        if (ids is None or item.id in ids)
+        and item.start <= at
+        and (item.end is None or (item.end > at and item.end == snapshot.end))
+    )

@@ -1,0 +1,165 @@
+"""How a subscription goes live: a draft is activated, a trial ends, an opening invoice is paid."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.billing import BillingCycle, calendar_anchor, next_billing_date
+from farthing.calendar.period import Period
+from farthing.catalogue.discounts.tables import CouponAssociation
+from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.prices.tables import Price
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.storage.rows import locked
+from farthing.subscriptions import hierarchy
+from farthing.subscriptions.billable import Billable, Outcome
+from farthing.subscriptions.creation import opening, opening_status
+from farthing.subscriptions.states import move, require
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
+from farthing.subscriptions.telling import changed, tell_of
+from farthing.subscriptions.terms import effective_end, open_at, recurrence
+from farthing.subscriptions.words import AddonCadence, LineItemOwner, Occasion, PaymentBehavior, SubscriptionStatus
+
+
+async def activate(session: AsyncSession, subscription_id: str, start: datetime, now: datetime) -> Outcome:
+    """Let a draft begin at `start`: its dates, and those of all that belongs to it, move along.
+
+    Raises NotFound, and InvalidOperation unless it is a draft. Rule: subscriptions, "activate".
+    """
+    del now
+    subscription = await locked(session, Subscription, subscription_id)
+    require(subscription, SubscriptionStatus.DRAFT, to="activate")
+    start = start.replace(microsecond=start.microsecond // 1000 * 1000)
+    moved = start - subscription.start_date
+    subscription.start_date = start
+    if subscription.end_date is not None:
+        subscription.end_date += moved
+    if subscription.billing_cycle is BillingCycle.CALENDAR:
+        zone = ZoneInfo(subscription.timezone)
+        subscription.billing_anchor = calendar_anchor(start, subscription.billing_period, zone)
+    else:
+        subscription.billing_anchor += moved
+    trial = None
+    if subscription.trial_start is not None and subscription.trial_end is not None:
+        trial = Period(start, start + (subscription.trial_end - subscription.trial_start))
+        subscription.trial_start, subscription.trial_end = trial.start, trial.end
+    period = Period(start, next_billing_date(start, recurrence(subscription), subscription.end_date))
+    open_at(subscription, trial or period)
+    await _move_parts(session, subscription, moved, period)
+    move(subscription, opening_status(subscription.payment_behavior, trial, None))
+    await hierarchy.mirror(session, subscription)
+    await changed(session, subscription)
+    if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
+        await tell_of(session, subscription, "activated")
+    return Outcome(subscription, opening(subscription))
+
+
+async def _move_parts(session: AsyncSession, subscription: Subscription, by: timedelta, period: Period) -> None:
+    """Line items, addons, coupons and entitlements of a draft move with its start."""
+    item = SubscriptionLineItem
+    pairs = await session.execute(
+        select(item, Price.start_date)
+        .join(Price, Price.id == item.price_id)
+        .where(item.subscription_id == subscription.id, item.status == Status.PUBLISHED)
+    )
+    for row, price_start in pairs:
+        before = row.start_date
+        if row.entity_type is LineItemOwner.PLAN and row.subscription_phase_id is None:
+            row.start_date = max(subscription.start_date, price_start)
+        else:
+            row.start_date = row.start_date + by
+        if row.end_date is not None:
+            row.end_date = max(row.start_date, row.end_date + (row.start_date - before))
+    addons = await session.scalars(
+        select(AddonAssociation).where(
+            AddonAssociation.subscription_id == subscription.id, AddonAssociation.status == Status.PUBLISHED
+        )
+    )
+    for addon in addons:
+        addon.start_date += by
+        if addon.cadence is AddonCadence.ONETIME:
+            addon.end_date = max(period.end, addon.start_date)
+        elif addon.end_date is not None:
+            addon.end_date += by
+    coupons = await session.scalars(
+        select(CouponAssociation).where(CouponAssociation.subscription_id == subscription.id)
+    )
+    own = await session.scalars(
+        select(Entitlement).where(
+            Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION, Entitlement.entity_id == subscription.id
+        )
+    )
+    for dated in (*coupons, *own):
+        if dated.start_date is not None:
+            dated.start_date += by
+        if dated.end_date is not None:
+            dated.end_date += by
+
+
+async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -> Subscription:
+    """Take the result of an activating invoice: an incomplete subscription that was paid for becomes active.
+
+    `paid` is true too for an invoice of nothing. Anything but incomplete stays as it is. Raises InvalidOperation when
+    the payment failed and the subscription must not exist without it, so that its creation is undone.
+    """
+    subscription = await locked(session, Subscription, subscription_id)
+    if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
+        return subscription
+    if not paid:
+        if subscription.payment_behavior is PaymentBehavior.ERROR_IF_INCOMPLETE and subscription.version == 1:
+            raise InvalidOperation("payment failed", {"subscription_id": subscription.id})
+        return subscription
+    move(subscription, SubscriptionStatus.ACTIVE)
+    await hierarchy.mirror(session, subscription)
+    await changed(session, subscription, "activated")
+    return subscription
+
+
+async def end_trial(session: AsyncSession, subscription: Subscription, at: datetime) -> Billable:
+    """End the trial of a locked subscription at `at`: the first paid period begins there.
+
+    Anniversaries are anchored anew; a calendar's boundaries stay. Rule: subscriptions, "trial".
+    """
+    require(subscription, SubscriptionStatus.TRIALING, to="end the trial of")
+    subscription.trial_end = at
+    if subscription.billing_cycle is BillingCycle.ANNIVERSARY:
+        subscription.billing_anchor = at
+    else:
+        zone = ZoneInfo(subscription.timezone)
+        subscription.billing_anchor = calendar_anchor(at, subscription.billing_period, zone)
+    period = Period(at, next_billing_date(at, recurrence(subscription), effective_end(subscription)))
+    open_at(subscription, period)
+    move(subscription, SubscriptionStatus.INCOMPLETE)
+    activating = subscription.payment_behavior is not PaymentBehavior.DEFAULT_ACTIVE
+    if not activating:
+        move(subscription, SubscriptionStatus.ACTIVE)
+    await hierarchy.mirror(session, subscription)
+    await changed(session, subscription, *([] if activating else ["activated"]))
+    return Billable(subscription.id, Occasion.TRIAL_END, period, activating=activating)
+
+
+async def change_trial_end(
+    session: AsyncSession, subscription_id: str, new_end: datetime | None, now: datetime
+) -> Outcome:
+    """End a trial now (`new_end` None), or move its end to a time to come. Raises NotFound, InvalidOperation,
+    ValidationFailed."""
+    subscription = await locked(session, Subscription, subscription_id)
+    require(subscription, SubscriptionStatus.TRIALING, to="change the trial of")
+    if new_end is None:
+        assert subscription.trial_start is not None, "a trialing subscription has a trial"
+        if now <= subscription.trial_start:
+            raise InvalidOperation("The trial has not begun", {"subscription_id": subscription.id})
+        return Outcome(subscription, (await end_trial(session, subscription, now),))
+    if new_end <= now:
+        raise ValidationFailed.of("new_trial_end", "must be in the future")
+    if subscription.end_date is not None and new_end > subscription.end_date:
+        raise ValidationFailed.of("new_trial_end", "must not be after the end of the subscription")
+    subscription.trial_end = subscription.current_period_end = new_end
+    await hierarchy.mirror(session, subscription)
+    await changed(session, subscription)
+    return Outcome(subscription)

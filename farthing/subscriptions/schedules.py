@@ -1,0 +1,187 @@
+"""What shall happen to a subscription later: made, listed, cancelled, marked as done or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.clock import as_utc, instant
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.storage.rows import find, locked, violated
+from farthing.subscriptions import hierarchy
+from farthing.subscriptions.states import move_schedule
+from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.telling import changed
+from farthing.subscriptions.words import ScheduleStatus, ScheduleType
+
+MOST_ATTEMPTS = 3
+
+
+async def plan(
+    session: AsyncSession,
+    subscription: Subscription,
+    type: ScheduleType,
+    at: datetime,
+    configuration: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+) -> SubscriptionSchedule:
+    """Schedule something for a locked subscription. Raises InvalidOperation when one of its kind waits already."""
+    schedule = SubscriptionSchedule(
+        id=new_id(Kind.SUBSCRIPTION_SCHEDULE),
+        subscription_id=subscription.id,
+        schedule_type=type,
+        scheduled_at=at,
+        configuration=dict(configuration),
+        meta=dict(metadata or {}),
+    )
+    try:
+        async with session.begin_nested():
+            session.add(schedule)
+    except IntegrityError as error:
+        if violated(error) != "uq_subscription_schedules_pending":
+            raise
+        raise InvalidOperation(
+            f"A {type.value} is scheduled for the subscription already", {"subscription_id": subscription.id}
+        ) from error
+    return schedule
+
+
+async def pending(
+    session: AsyncSession, subscription_id: str, type: ScheduleType | None = None
+) -> list[SubscriptionSchedule]:
+    """What waits for a subscription, soonest first, locked."""
+    table = SubscriptionSchedule
+    query = select(table).where(
+        table.subscription_id == subscription_id,
+        table.schedule_status == ScheduleStatus.PENDING,
+        table.status == Status.PUBLISHED,
+    )
+    if type is not None:
+        query = query.where(table.schedule_type == type)
+    query = query.order_by(table.scheduled_at, table.id).with_for_update()
+    return list((await session.scalars(query.execution_options(populate_existing=True))).all())
+
+
+async def drop_pending(session: AsyncSession, subscription_id: str, now: datetime) -> list[SubscriptionSchedule]:
+    """Cancel all that waits, without undoing anything else."""
+    dropped = await pending(session, subscription_id)
+    for schedule in dropped:
+        move_schedule(schedule, ScheduleStatus.CANCELLED)
+        schedule.cancelled_at = now
+    await session.flush()
+    return dropped
+
+
+def executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: datetime) -> None:
+    """Mark a schedule as done."""
+    move_schedule(schedule, ScheduleStatus.EXECUTED)
+    schedule.executed_at = now
+    schedule.execution_result = dict(result)
+
+
+def failed(schedule: SubscriptionSchedule, message: str, *, terminal: bool) -> None:
+    """Count a failure; the third, or one that no repetition cures, is final."""
+    schedule.attempts += 1
+    schedule.error_message = message
+    if terminal or schedule.attempts >= MOST_ATTEMPTS:
+        move_schedule(schedule, ScheduleStatus.FAILED)
+
+
+async def cancel(session: AsyncSession, schedule_id: str, now: datetime) -> SubscriptionSchedule:
+    """Cancel what waits, before its time; a cancellation gives back what it had changed.
+
+    Raises NotFound, InvalidOperation when it is done, cancelled or due already.
+    """
+    found = await find(session, SubscriptionSchedule, schedule_id)
+    subscription = await locked(session, Subscription, found.subscription_id)
+    schedule = await locked(session, SubscriptionSchedule, schedule_id)
+    if schedule.schedule_status is not ScheduleStatus.PENDING or schedule.scheduled_at <= now:
+        raise InvalidOperation(
+            "The schedule can no longer be cancelled",
+            {
+                "schedule_id": schedule.id,
+                "status": schedule.schedule_status.value,
+                "scheduled_at": instant(schedule.scheduled_at),
+            },
+        )
+    move_schedule(schedule, ScheduleStatus.CANCELLED)
+    schedule.cancelled_at = now
+    if schedule.schedule_type is ScheduleType.CANCELLATION:
+        restore(subscription, schedule.configuration)
+        await hierarchy.mirror(session, subscription)
+    await changed(session, subscription)
+    return schedule
+
+
+async def cancel_by(
+    session: AsyncSession,
+    schedule_id: str | None,
+    subscription_id: str | None,
+    type: ScheduleType | None,
+    now: datetime,
+) -> SubscriptionSchedule:
+    """Cancel the schedule with this id, or the one of this kind that waits for a subscription."""
+    if schedule_id:
+        return await cancel(session, schedule_id, now)
+    if not subscription_id or type is None:
+        raise ValidationFailed.of("schedule_id", "or subscription_id and schedule_type are required")
+    await find(session, Subscription, subscription_id)
+    table = SubscriptionSchedule
+    found = await session.scalar(
+        select(table.id)
+        .where(
+            table.subscription_id == subscription_id,
+            table.schedule_type == type,
+            table.schedule_status == ScheduleStatus.PENDING,
+            table.status == Status.PUBLISHED,
+        )
+        .limit(1)
+    )
+    if found is None:
+        raise NotFound(f"No {type.value} is scheduled for the subscription", {"subscription_id": subscription_id})
+    return await cancel(session, found, now)
+
+
+def restore(subscription: Subscription, configuration: Mapping[str, Any]) -> None:
+    """Undo what scheduling a cancellation did to a locked subscription."""
+    subscription.cancel_at_period_end = bool(configuration.get("original_cancel_at_period_end"))
+    subscription.cancel_at = _moment(configuration.get("original_cancel_at"))
+    subscription.end_date = _moment(configuration.get("original_end_date"))
+    period_end = _moment(configuration.get("original_current_period_end"))
+    if period_end is not None:
+        subscription.current_period_end = period_end
+    subscription.cancelled_at = None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else as_utc(datetime.fromisoformat(text))
+
+
+async def search(
+    session: AsyncSession,
+    *,
+    subscription_ids: Sequence[str] = (),
+    type: ScheduleType | None = None,
+    status: ScheduleStatus | None = None,
+    limit: int,
+    offset: int,
+) -> tuple[list[SubscriptionSchedule], int]:
+    """One page of schedules, newest first, and how many there are."""
+    table = SubscriptionSchedule
+    query = select(table).where(table.status == Status.PUBLISHED)
+    if subscription_ids:
+        query = query.where(table.subscription_id.in_(subscription_ids))
+    if type is not None:
+        query = query.where(table.schedule_type == type)
+    if status is not None:
+        query = query.where(table.schedule_status == status)
+    total = (await session.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
+    query = query.order_by(table.created_at.desc(), table.id.desc()).limit(limit).offset(offset)
+    return list((await session.scalars(query)).all()), total
