@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
@@ -214,7 +214,7 @@ def jobs_run(
     from farthing.jobs.duties import perform
     from farthing.jobs.schedule import duties
 
-    moment = SystemClock().now() if at is None else as_utc(at)
+    moment = SystemClock().now() if at is None else as_utc(at if at.tzinfo else at.replace(tzinfo=UTC))
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> int:

@@ -1,0 +1,126 @@
+"""A small company's books to look at: believable, the same for the same seed, made by the code the API runs.
+
+Owns the story that is told, and nothing else: every customer, invoice and payment goes through the functions behind
+the public routes, on a clock that is set to when it happened. Loading is resumable: a customer whose books are there
+is not written twice, and each customer's books are complete or absent.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.enums import Status
+from farthing.demo.books import Ledger, load_customer
+from farthing.demo.company import customers
+from farthing.identity import keys
+from farthing.identity.bootstrap import OWNER_EMAIL, FirstStart
+from farthing.identity.passwords import hashed
+from farthing.identity.tables import Environment, Secret, User
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM, Scope
+
+CUSTOMERS = 200
+KEY_NAME = "Demo key"
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """How to get in: made anew at each start, for neither is stored in clear."""
+
+    scope: Scope
+    email: str
+    password: str
+    api_key: str | None
+    """None when the key was shown already at this start, or came from the configuration."""
+
+
+async def ensure_demo(settings: Settings, database: Database, first: FirstStart | None, console: Console) -> None:
+    """Load the demo into the first environment if it is not there, and print how to get in."""
+    entrance = await _open(settings, database, first)
+    if entrance.api_key:
+        console.print(
+            f"API key: [bold]{entrance.api_key}[/bold]  (for this start; the one before is revoked)", markup=True
+        )
+    console.print(f"Sign in: [bold]{entrance.email}[/bold] with [bold]{entrance.password}[/bold]", markup=True)
+    await _load(settings, database, entrance.scope, console, seed=1)
+
+
+async def load_demo(settings: Settings, database: Database, console: Console, *, seed: int) -> None:
+    """Load the demo's books into the oldest environment, making it if there is none."""
+    from farthing.identity.bootstrap import first_start
+
+    first = await first_start(database, settings)
+    if first is not None and not settings.bootstrap_api_key:
+        console.print(f"API key: [bold]{first.api_key}[/bold]  (shown once; keep it)", markup=True)
+    async with database.transaction(SYSTEM) as session:
+        scope = await _oldest(session)
+    await _load(settings, database, scope, console, seed=seed)
+
+
+async def _oldest(session: AsyncSession) -> Scope:
+    environment = (
+        await session.scalars(
+            select(Environment).where(Environment.status == Status.PUBLISHED).order_by(Environment.id).limit(1)
+        )
+    ).one()
+    owner = (
+        await session.scalars(
+            select(User)
+            .where(User.tenant_id == environment.tenant_id, User.email == OWNER_EMAIL)
+            .order_by(User.id)
+            .limit(1)
+        )
+    ).one()
+    return Scope(environment.tenant_id, environment.id, owner.id)
+
+
+async def _open(settings: Settings, database: Database, first: FirstStart | None) -> Entrance:
+    """A fresh password for the owner, and a fresh key that takes the place of the last start's."""
+    password = secrets.token_urlsafe(9)
+    async with database.transaction(SYSTEM) as session:
+        scope = await _oldest(session)
+        owner = await session.get_one(User, scope.user_id)
+        owner.password_hash = await hashed(password)
+        api_key = None
+        if first is None and not settings.bootstrap_api_key:
+            for old in await session.scalars(
+                select(Secret).where(
+                    Secret.user_id == owner.id, Secret.name == KEY_NAME, Secret.status == Status.PUBLISHED
+                )
+            ):
+                old.status = Status.ARCHIVED
+                await keys.changed(session, old.hash)
+            hasher = keys.KeyHasher(settings.master_key())
+            _, api_key = await keys.create(
+                session, hasher, owner=owner, environment_id=scope.environment_id, name=KEY_NAME
+            )
+    return Entrance(scope, OWNER_EMAIL, password, api_key)
+
+
+async def _load(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> None:
+    ledger = Ledger(settings, database, scope)
+    wanted = customers(CUSTOMERS, seed, database.clock.now())
+    present = await ledger.present()
+    missing = [customer for customer in wanted if customer.external_id not in present]
+    if not missing:
+        console.print(f"Demo: {len(present)} customers are there already")
+        return
+    began = time.monotonic()
+    columns = (TextColumn("Demo books"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("books", total=len(missing))
+        for customer in missing:
+            await load_customer(ledger, customer)
+            progress.advance(task)
+    console.print(
+        f"Demo: {len(missing)} customers, {ledger.invoices} invoices and {ledger.payments} payments "
+        f"in {time.monotonic() - began:.1f} s"
+    )
