@@ -1,0 +1,248 @@
+"""Changing the line items of a living subscription: added, given other terms or quantities, ended.
+
+Rule: subscriptions, "line items" and "modify".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.billing import BillingPeriod
+from farthing.catalogue.prices import versions
+from farthing.catalogue.prices.tables import Price
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
+from farthing.rating.quantity import below_minimum
+from farthing.storage.rows import find, locked, violated
+from farthing.subscriptions.billable import ItemAction, ItemChange, Outcome, closing
+from farthing.subscriptions.charging import extra_item, mixes_periods
+from farthing.subscriptions.items import commit_item, meters_of, successor
+from farthing.subscriptions.loading import load_one
+from farthing.subscriptions.requests import (
+    CreateSubscriptionLineItemRequest,
+    DeleteSubscriptionLineItemRequest,
+    UpdateSubscriptionLineItemRequest,
+)
+from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
+from farthing.subscriptions.states import require
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
+from farthing.subscriptions.telling import changed
+from farthing.subscriptions.words import ProrationBehavior, SubscriptionStatus, SubscriptionType
+
+_CHANGEABLE = (
+    SubscriptionStatus.ACTIVE,
+    SubscriptionStatus.TRIALING,
+    SubscriptionStatus.INCOMPLETE,
+    SubscriptionStatus.DRAFT,
+)
+PREVIEW_CREATED = "(preview-created)"
+
+
+@dataclass(frozen=True, slots=True)
+class QuantityWanted:
+    """Another quantity for one line item from `at` on; None is now."""
+
+    item_id: str
+    quantity: Decimal
+    at: datetime | None = None
+
+
+async def add(
+    session: AsyncSession, subscription_id: str, request: CreateSubscriptionLineItemRequest, now: datetime
+) -> tuple[SubscriptionLineItem, Outcome]:
+    """Add a line item, from now on unless the request says when.
+
+    Raises NotFound, ValidationFailed, InvalidOperation.
+    """
+    subscription = await locked(session, Subscription, subscription_id)
+    _demand_changeable(subscription, "add a line item to")
+    if request.start_date is None and subscription.subscription_status is not SubscriptionStatus.DRAFT:
+        request.start_date = max(now, subscription.start_date)
+    item = await extra_item(session, subscription, request, now)
+    proration = request.proration_behavior or ProrationBehavior.NONE
+    await changed(session, subscription)
+    made = (await load_one(session, subscription.id)).item(item.id)
+    assert made is not None, "it was just written"
+    change = ItemChange(ItemAction.ADD, item.start_date, after=made)
+    return item, Outcome(subscription, changes=(change,), proration=proration, at=item.start_date)
+
+
+async def update(
+    session: AsyncSession, item_id: str, request: UpdateSubscriptionLineItemRequest, now: datetime
+) -> tuple[SubscriptionLineItem, Outcome]:
+    """Change metadata in place, or terms by a new version; the version that stands then.
+
+    Raises NotFound, ValidationFailed, InvalidOperation; VersionConflict when somebody else succeeded it first.
+    """
+    subscription, item = await _held(session, item_id)
+    pricing = request.pricing
+    if not pricing.changes_money and not request.commits:
+        if request.metadata is not None:
+            item.meta = request.metadata
+        await changed(session, subscription)
+        return item, Outcome(subscription)
+    _demand_changeable(subscription, "change a line item of")
+    at = request.effective_from or max(now, item.start_date)
+    _demand_open(subscription, item, at, "effective_from")
+    before = (await load_one(session, subscription.id)).item(item.id)
+    version = successor(item, at)
+    if request.metadata is not None:
+        version.meta = request.metadata
+    price = await find(session, Price, item.price_id)
+    if pricing.changes_money:
+        price = await versions.override(session, price, subscription.id, pricing, at)
+        price.display_name = item.display_name
+        version.price_id = price.id
+    await _succeed(session, version)
+    if request.commitment is not None:
+        await commit_item(session, subscription, version, request.commitment, await meters_of(session, [price]), now)
+    await changed(session, subscription)
+    after = (await load_one(session, subscription.id)).item(version.id)
+    change = ItemChange(ItemAction.REPRICE, at, before, after)
+    proration = request.proration_behavior or ProrationBehavior.NONE
+    return version, Outcome(subscription, changes=(change,), proration=proration, at=at)
+
+
+async def end(
+    session: AsyncSession, item_id: str, request: DeleteSubscriptionLineItemRequest, now: datetime
+) -> tuple[SubscriptionLineItem, Outcome]:
+    """End a line item. One that has an end may only end earlier.
+
+    Raises NotFound, ValidationFailed, InvalidOperation.
+    """
+    subscription, item = await _held(session, item_id)
+    _demand_changeable(subscription, "end a line item of")
+    if item.billing_period is BillingPeriod.ONETIME:
+        raise InvalidOperation("A line item that is charged once cannot be ended", {"line_item_id": item.id})
+    at = request.effective_from or max(now, item.start_date)
+    if at < item.start_date:
+        raise ValidationFailed.of("effective_from", "must not be before the start of the line item")
+    if item.end_date is not None and at >= item.end_date:
+        raise InvalidOperation("The line item ends no later already", {"line_item_id": item.id})
+    if at < subscription.current_period_start:
+        raise ValidationFailed.of("effective_from", "must not be before the current period, which begins what is open")
+    proration = request.proration_behavior or ProrationBehavior.NONE
+    before = await load_one(session, subscription.id)
+    item.end_date = at
+    await changed(session, subscription)
+    return item, Outcome(subscription, changes=closing(before, at, {item.id}), proration=proration, at=at)
+
+
+async def change_quantities(
+    session: AsyncSession, subscription_id: str, wanted: Sequence[QuantityWanted], now: datetime
+) -> Outcome:
+    """Give fixed line items other quantities, each by a new version. Raises as `planned_quantities` does."""
+    subscription = await locked(session, Subscription, subscription_id)
+    planned = planned_quantities(await load_one(session, subscription.id), wanted, now)
+    made: dict[str, ItemChange] = {}
+    for change in planned:
+        before, after = change.before, change.after
+        if before is None or after is None:
+            raise ValueError("a quantity has a before and an after")
+        item = await locked(session, SubscriptionLineItem, before.id)
+        version = successor(item, change.at)
+        version.quantity = after.quantity
+        await _succeed(session, version)
+        made[version.id] = change
+    if made:
+        await changed(session, subscription)
+    return Outcome(
+        subscription,
+        changes=tuple(
+            replace(change, after=replace(change.after, id=id)) if change.after else change
+            for id, change in made.items()  # noqa: A001 (a row's id)
+        ),
+        proration=ProrationBehavior.CREATE_PRORATIONS,
+        at=max((change.at for change in planned), default=now),
+    )
+
+
+def planned_quantities(
+    snapshot: SubscriptionSnapshot, wanted: Sequence[QuantityWanted], now: datetime
+) -> tuple[ItemChange, ...]:
+    """The changes of line items that new quantities mean; an equal quantity means none. Pure.
+
+    Raises InvalidOperation unless the subscription is active, ValidationFailed for an item that is not a fixed one of
+    the subscription, a moment outside the open period or the item, or a quantity below the price's minimum.
+    """
+    if snapshot.status is not SubscriptionStatus.ACTIVE:
+        raise InvalidOperation(
+            f"Cannot change quantities of a subscription that is {snapshot.status.value}",
+            {"subscription_id": snapshot.id, "subscription_status": snapshot.status.value},
+        )
+    changes = []
+    seen: set[str] = set()
+    for index, one in enumerate(wanted):
+        field = f"line_items[{index}]"
+        item = snapshot.item(one.item_id)
+        if item is None or item.is_usage:
+            raise ValidationFailed.of(f"{field}.id", "is not a fixed line item of the subscription")
+        if item.id in seen:
+            raise ValidationFailed.of(f"{field}.id", "is named twice")
+        seen.add(item.id)
+        at = one.at or max(now, item.start)
+        if not snapshot.current.contains(at):
+            raise ValidationFailed.of(f"{field}.effective_date", "must lie in the current period")
+        if at < item.start or (item.end is not None and at >= item.end):
+            raise ValidationFailed.of(f"{field}.effective_date", "must lie in the life of the line item")
+        if below_minimum(one.quantity, item.min_quantity):
+            raise ValidationFailed.of(f"{field}.quantity", f"must be at least {item.min_quantity}")
+        if one.quantity == item.quantity:
+            continue
+        changes.append(quantity_change(item, one.quantity, at))
+    return tuple(changes)
+
+
+def quantity_change(item: LineItemSnapshot, quantity: Decimal, at: datetime) -> ItemChange:
+    """One item with another quantity from `at` on."""
+    after = replace(item, id=PREVIEW_CREATED, quantity=quantity, start=at, replaces_id=item.id)
+    return ItemChange(ItemAction.QUANTITY, at, item, after)
+
+
+async def _held(session: AsyncSession, item_id: str) -> tuple[Subscription, SubscriptionLineItem]:
+    """A line item with its subscription, both locked, the subscription first."""
+    found = await find(session, SubscriptionLineItem, item_id)
+    subscription = await locked(session, Subscription, found.subscription_id)
+    return subscription, await locked(session, SubscriptionLineItem, item_id)
+
+
+def _demand_changeable(subscription: Subscription, what: str) -> None:
+    require(subscription, *_CHANGEABLE, to=what)
+    if subscription.subscription_type is SubscriptionType.INHERITED:
+        raise InvalidOperation("An inherited subscription has no line items", {"subscription_id": subscription.id})
+
+
+def _demand_open(subscription: Subscription, item: SubscriptionLineItem, at: datetime, field: str) -> None:
+    if item.status is not Status.PUBLISHED:
+        raise InvalidOperation("The line item is not in use", {"line_item_id": item.id})
+    if at < item.start_date:
+        raise ValidationFailed.of(field, "must not be before the start of the line item")
+    if at < subscription.current_period_start:
+        raise ValidationFailed.of(field, "must not be before the current period: what is invoiced stays")
+    if item.end_date is not None and at >= item.end_date:
+        raise InvalidOperation("The line item has ended by then", {"line_item_id": item.id})
+
+
+async def _succeed(session: AsyncSession, version: SubscriptionLineItem) -> None:
+    """Write a new version; two of one item at once cannot both be written."""
+    try:
+        async with session.begin_nested():
+            session.add(version)
+    except IntegrityError as error:
+        if violated(error) != "uq_subscription_line_items_successor":
+            raise
+        raise VersionConflict("The line item has been changed by somebody else") from error
+
+
+async def demand_uniform(session: AsyncSession, subscription: Subscription, proration: ProrationBehavior) -> None:
+    """Refuse a proration over mixed billing periods. Raises InvalidOperation. Rule: invariant 8."""
+    if proration is ProrationBehavior.CREATE_PRORATIONS and await mixes_periods(session, subscription):
+        raise InvalidOperation(
+            "Proration is not possible with mixed billing periods", {"subscription_id": subscription.id}
+        )
