@@ -130,8 +130,9 @@ async def demand_room(session: AsyncSession, requests: Sequence[CreatePriceReque
         .where(Price.entity_id.in_(adding), Price.status == Status.PUBLISHED, Price.end_date.is_(None))
         .group_by(Price.entity_id)
     )
-    for owner_id, count in (await session.execute(query)).all():
-        if count + adding[owner_id] > MOST_PRICES_OF_OWNER:
+    counts = dict((await session.execute(query)).tuples().all())
+    for owner_id, more in adding.items():
+        if counts.get(owner_id, 0) + more > MOST_PRICES_OF_OWNER:
             raise ValidationFailed.of("entity_id", f"'{owner_id}' would have more than {MOST_PRICES_OF_OWNER} prices")
 
 

@@ -352,6 +352,8 @@ class UpdatePriceUnitRequest(Request):
 class PriceUnitQuery(ListQuery):
     """Query string of a list of price units."""
 
+    price_unit_ids: Ids | None = None
+
 
 class PriceUnitFilter(PriceUnitQuery):
     """Body of a search for price units."""

@@ -75,7 +75,10 @@ async def archive(session: AsyncSession, unit_id: str) -> None:
 
 async def search(session: AsyncSession, query: PriceUnitQuery) -> tuple[list[PriceUnit], int]:
     """One page of units and the count of all that match."""
-    return await select_page(session, PriceUnit, query, SEARCHABLE)
+    statement = select(PriceUnit)
+    if query.price_unit_ids:
+        statement = statement.where(PriceUnit.id.in_(query.price_unit_ids))
+    return await select_page(session, PriceUnit, query, SEARCHABLE, statement)
 
 
 async def _live_prices(session: AsyncSession, unit_id: str) -> Mapping[str, int]:

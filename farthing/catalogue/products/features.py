@@ -82,7 +82,7 @@ async def create(session: AsyncSession, request: CreateFeatureRequest) -> Featur
         feature.meter_id = await _meter(session, request)
     async with _refusing_duplicates(session, feature):
         session.add(feature)
-    await _tell(session, "feature.created", feature)
+    await announce(session, "feature.created", feature)
     return feature
 
 
@@ -122,7 +122,7 @@ async def update(session: AsyncSession, feature_id: str, request: UpdateFeatureR
             raise ValidationFailed.of("filters", f"a {feature.type.value} feature has no meter")
         await meters.widen(session, feature.meter_id, request.filters)
     await session.flush()
-    await _tell(session, "feature.updated", feature)
+    await announce(session, "feature.updated", feature)
     return feature
 
 
@@ -141,7 +141,7 @@ async def archive(session: AsyncSession, feature_id: str) -> Feature:
             await meters.disable(session, meter.id)
     feature.status = Status.ARCHIVED
     await session.flush()
-    await _tell(session, "feature.deleted", feature)
+    await announce(session, "feature.deleted", feature)
     return feature
 
 
@@ -165,7 +165,7 @@ async def clone(session: AsyncSession, feature_id: str, request: CloneFeatureReq
         feature.meter_id = (await meters.copy(session, await find(session, Meter, source.meter_id))).id
     async with _refusing_duplicates(session, feature):
         session.add(feature)
-    await _tell(session, "feature.created", feature)
+    await announce(session, "feature.created", feature)
     return feature
 
 
@@ -219,7 +219,8 @@ async def _refusing_duplicates(session: AsyncSession, feature: Feature) -> Async
                 raise
 
 
-async def _tell(session: AsyncSession, event: str, feature: Feature) -> None:
+async def announce(session: AsyncSession, event: str, feature: Feature) -> None:
+    """Tell what happened to a feature."""
     optional = {
         "description": feature.description,
         "unit_singular": feature.unit_singular,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from farthing.catalogue.prices import references
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.money import plain
@@ -247,6 +248,18 @@ class TestBulk:
     @pytest.mark.parametrize("count", [0, 101])
     async def test_one_to_a_hundred(self, account: Account, count: int) -> None:
         await account.post("/prices/bulk", {"items": [price("plan_x")] * count}, expect=400)
+
+
+async def test_an_owner_has_room_for_so_many_prices_whoever_comes_at_once(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "MOST_PRICES_OF_OWNER", 3)
+    plan = await new_plan(account)
+    ended = await account.post("/prices", price(plan))
+    await account.delete(f"/prices/{ended['id']}", expect=200)
+    answers = await asyncio.gather(*(account.http.post("/prices", json=price(plan)) for _ in range(6)))
+    assert sorted(one.status_code for one in answers) == [201] * 3 + [400] * 3
+    await account.post("/prices/bulk", {"items": [price(await new_plan(account))] * 4}, expect=400)
 
 
 class TestLookupKeys:

@@ -9,7 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from farthing.catalogue.products import meters
 from farthing.catalogue.products.tables import Feature
+from farthing.storage.notices import Listener
 from farthing.storage.outbox import SystemEvent
 from tests.account import Account
 
@@ -112,6 +114,25 @@ class TestMeters:
         found = await account.get("/meters", event_name="wanted")
         assert [one["id"] for one in found["items"]] == [wanted["id"]]
         assert found["pagination"] == {"total": 1, "limit": 50, "offset": 50}
+
+    async def test_every_change_of_a_meter_reaches_other_processes(self, account: Account) -> None:
+        heard: list[str | None] = []
+        listener = Listener(account.database.url)
+        listener.subscribe(meters.TOPIC, heard.append)
+        await listener.start()
+        try:
+            await asyncio.wait_for(listener.connected.wait(), 10)
+            heard.clear()
+            made = await account.post("/meters", meter())
+            await account.put(f"/meters/{made['id']}", {"filters": [{"key": "a", "values": ["b"]}]})
+            await account.delete(f"/meters/{made['id']}", expect=200)
+            for _ in range(200):
+                if heard.count(account.environment_id) == 3:
+                    break
+                await asyncio.sleep(0.01)
+        finally:
+            await listener.stop()
+        assert heard.count(account.environment_id) == 3
 
 
 class TestFeatures:
