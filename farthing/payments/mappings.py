@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import column, select, table, update
+from sqlalchemy import column, select, table, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +17,7 @@ from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import IntegrationEntityType, IntegrationMapping
 from farthing.payments.integration_schemas import DelinkIntegrationMappingRequest, LinkIntegrationMappingRequest
-from farthing.payments.tables import Connection, ProviderType
+from farthing.payments.tables import Connection
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.rows import violated
 from farthing.storage.tables import Base
@@ -104,7 +104,7 @@ async def remember(
     )
     upsert = row.on_conflict_do_update(
         index_elements=["environment_id", "entity_type", "entity_id", "provider_type"],
-        index_where=IntegrationMapping.status == Status.PUBLISHED.value,
+        index_where=text("status = 'published'"),  # word for word, so that PostgreSQL recognises the index
         set_={
             "provider_entity_id": row.excluded.provider_entity_id,
             "metadata": row.excluded.metadata,
@@ -160,8 +160,3 @@ async def _demand_entity(session: AsyncSession, entity_type: IntegrationEntityTy
         found = await session.scalar(select(source.c.id).where(source.c.id == entity_id))
     if found is None:
         raise NotFound(f"{entity_type} with ID {entity_id} was not found", {f"{entity_type}_id": entity_id})
-
-
-def provider_types() -> list[str]:
-    """Every system an entity can be mapped to."""
-    return [kind.value for kind in ProviderType]

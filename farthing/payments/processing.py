@@ -20,7 +20,7 @@ from farthing.invoices import lifecycle
 from farthing.invoices.standing import PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments import methods, outcomes
-from farthing.payments.creation import check_cap
+from farthing.payments.creation import check_cap, create
 from farthing.payments.gateways import Gateways, connection_to
 from farthing.payments.providers.interface import (
     Account,
@@ -36,12 +36,28 @@ from farthing.payments.providers.interface import (
     Urls,
 )
 from farthing.payments.providers.registry import demand
+from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Connection, DestinationType, Payment, PaymentMethodType
 from farthing.payments.telling import tell_payment
 from farthing.storage.rows import find
 
 _LINK, _OFFLINE = PaymentMethodType.PAYMENT_LINK, PaymentMethodType.OFFLINE
+
+
+async def make(session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock) -> Payment:
+    """Create a payment and, if asked to, carry it out; a repeated request gets the first payment as it stands.
+
+    Offline money is created and counted in one transaction, so that a crash leaves all of it or nothing. Raises as
+    `creation.create` and `process` do.
+    """
+    payment, is_new = await create(session, given, clock.now())
+    if not (is_new and given.process_payment):
+        return payment
+    await demand_provider(session, gateways, payment)
+    if payment.payment_method_type is not _OFFLINE:
+        await session.commit()
+    return await process(session, gateways, payment.id, clock)
 
 
 async def process(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
@@ -83,12 +99,12 @@ async def _record(session: AsyncSession, gateways: Gateways, payment_id: str, cl
     invoice, payment = await outcomes.lock(session, payment_id)
     _check_startable(payment)
     try:
-        await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
-        await session.commit()
+        async with session.begin_nested():
+            await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
     except FarthingError as error:
-        await session.rollback()
         await _fail(session, payment_id, error.message, clock)
         raise _failure(payment_id, error.message, error.details) from error
+    await session.commit()
     return payment
 
 

@@ -20,7 +20,7 @@ from farthing.core.clock import Clock
 from farthing.core.wire import Message
 from farthing.customers.tables import Customer
 from farthing.invoices.effects import NOTHING_ABOVE
-from farthing.payments import changes, collection, creation, methods, processing, reading
+from farthing.payments import changes, collection, methods, processing, reading
 from farthing.payments.gateways import Gateways
 from farthing.payments.schemas import (
     CreatePaymentRequest,
@@ -42,7 +42,11 @@ READ, WRITE = needs("payment", "read"), needs("payment", "write")
 
 def provide_gateways(state: State) -> Gateways:
     """The way to providers, with what the floors above do when money arrives."""
-    return Gateways(state.database, state.settings, state.get("invoice_effects", NOTHING_ABOVE))
+    if "gateways" not in state:
+        effects = state.get("invoice_effects", NOTHING_ABOVE)
+        state["gateways"] = Gateways(state.database, state.settings, effects)
+    gateways: Gateways = state["gateways"]
+    return gateways
 
 
 GATEWAYS: Mapping[str, Provide] = {"gateways": Provide(provide_gateways, sync_to_thread=False)}
@@ -60,11 +64,7 @@ class Payments(Controller):
         self, data: CreatePaymentRequest, session: AsyncSession, gateways: Gateways, clock: Clock
     ) -> PaymentResponse:
         """Create a payment, and carry it out at once if asked to."""
-        payment, is_new = await creation.create(session, data, clock.now())
-        if is_new and data.process_payment:
-            await processing.demand_provider(session, gateways, payment)
-            await session.commit()
-            payment = await processing.process(session, gateways, payment.id, clock)
+        payment = await processing.make(session, gateways, data, clock)
         return await reading.show(session, payment)
 
     @get("/", operation_id="listPayments", guards=[READ], opt={"query": PaymentQuery})
