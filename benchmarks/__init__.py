@@ -1,0 +1,1 @@
+"""Budgets kept as measurements: `make bench` prints them, with medians and ratios; nothing here is a timed test."""
