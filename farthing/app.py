@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from litestar import Litestar, Request, Router, get, post
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -13,6 +15,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import farthing
@@ -35,7 +38,8 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
 from farthing.events.ingest import Ingest
-from farthing.events.routes import EventIngestion
+from farthing.events.routes import EventIngestion, EventQueries
+from farthing.identity.api_keys import record_used
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.invoices.routes import Invoices, open_document
@@ -47,6 +51,8 @@ from farthing.payments.voiding import PaymentEffects
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
+
+log = structlog.get_logger(__name__)
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     # one line per controller, in the order of the floors
@@ -74,6 +80,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Plans,
     Addons,
     EventIngestion,
+    EventQueries,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,
@@ -168,6 +175,16 @@ def _litestar(state: State, lifespan: Sequence[Any]) -> Litestar:
     )
 
 
+async def _record_used_keys(state: State) -> None:
+    """Write down once a minute, off every request's path, which API keys were used."""
+    while True:
+        await asyncio.sleep(60)
+        try:
+            await record_used(state.database, state.authenticator.take_used())
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("used_keys.not_recorded", error=str(error))
+
+
 def create_app(settings: Settings, database: Database, listener: Listener | None = None) -> Edge:
     """The whole ASGI application on one database. It starts and stops `listener` with itself."""
     notices = listener or Listener(database.url)
@@ -188,9 +205,11 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await notices.start()
         await state.ingest.start()
+        recording = asyncio.create_task(_record_used_keys(state), name="used keys")
         try:
             yield
         finally:
+            recording.cancel()
             await state.ingest.stop()
             await notices.stop()
 

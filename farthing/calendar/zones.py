@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, reset_tzpath
 
 from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
+
+# the pinned tzdata package alone, so that every host knows the same rules
+reset_tzpath(to=())
 
 UTC = ZoneInfo("UTC")
 
