@@ -92,10 +92,19 @@ async def tell(session: AsyncSession, event: InvoiceEvent, invoice: Invoice) -> 
 
 async def tell_all(session: AsyncSession, event: InvoiceEvent, invoices: Sequence[Invoice]) -> None:
     """Record `event` for each invoice; as many queries for many as for one."""
-    for whole in await all_shown(session, invoices):
-        body = msgspec.to_builtins(whole)
-        body = lite(body) if event is InvoiceEvent.COMMUNICATION else body
-        await outbox.tell(session, event.value, ENTITY, whole.id, {ENTITY: body})
+    for body in await bodies(session, invoices):
+        await tell_body(session, event, body)
+
+
+async def bodies(session: AsyncSession, invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
+    """Each invoice as it stands now, whole and ready to be told."""
+    return [msgspec.to_builtins(whole) for whole in await all_shown(session, invoices)]
+
+
+async def tell_body(session: AsyncSession, event: InvoiceEvent, body: dict[str, Any]) -> None:
+    """Record `event` with a whole body; runs no query."""
+    told = lite(body) if event is InvoiceEvent.COMMUNICATION else body
+    await outbox.tell(session, event.value, ENTITY, body["id"], {ENTITY: told})
 
 
 def lite(whole: dict[str, Any]) -> dict[str, Any]:

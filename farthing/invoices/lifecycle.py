@@ -92,11 +92,13 @@ async def finalize(
     await settle(session, invoice, now)
     if invoice.payment_status in FULLY_PAID:
         await effects.paid(session, invoice)
+    # whoever finalizes next waits for the sequence, so everything that takes time comes before it
+    (body,) = await events.bodies(session, [invoice])
     if number is None:
         await numbering.number(session, invoice, now)
     else:
         await numbering.number_as_given(session, invoice, number)
-    await events.tell(session, InvoiceEvent.FINALIZED, invoice)
+    await events.tell_body(session, InvoiceEvent.FINALIZED, {**body, "invoice_number": invoice.invoice_number})
     return invoice
 
 

@@ -37,7 +37,8 @@ async def test_an_edit_works_discount_and_tax_out_anew(account: Account) -> None
     edited = await edit(account, draft, action="update", line_item_id=line["id"], update={"amount": "50"})
     assert (edited["total_discount"], edited["total_tax"], edited["total"]) == ("10", "4", "44")
     assert (edited["taxes"][0]["taxable_amount"], edited["amount_remaining"]) == ("40", "44")
-    assert edited["is_manually_edited"] and edited["version"] == draft["version"] + 1
+    assert edited["is_manually_edited"]
+    assert edited["version"] == draft["version"] + 1
     (replaced,) = edited["line_items"]
     assert replaced["parent_line_item_id"] == line["id"] != replaced["id"]
     assert replaced["display_name"] == line["display_name"]

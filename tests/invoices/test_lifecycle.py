@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from farthing.core.clock import SystemClock
+from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.invoices import lifecycle
 from farthing.invoices.derivation import differences
@@ -170,10 +171,12 @@ async def test_two_payments_settle_an_invoice(account: Account) -> None:
     made = await desk.invoice([fixed("100")])
     assert (await pay(account, made, "40")).became_paid == 0
     after = await desk.get(made)
-    assert standing(after) == ("40", "60", "PENDING") and "paid_at" not in after
+    assert standing(after) == ("40", "60", "PENDING")
+    assert "paid_at" not in after
     assert (await pay(account, made, "60")).became_paid == 1
     after = await desk.get(made)
-    assert standing(after) == ("100", "0", "SUCCEEDED") and "paid_at" in after
+    assert standing(after) == ("100", "0", "SUCCEEDED")
+    assert "paid_at" in after
     assert (await told(account, made)).count("invoice.update.payment") == 2
 
 
@@ -247,9 +250,12 @@ async def test_adjustments_and_their_undoing_move_the_standing(account: Account)
 # --- marks by hand ----------------------------------------------------------------------------------------------------
 
 
-async def mark(account: Account, invoice: dict[str, Any], status: str, amount: str | None = None, expect: int = 200):
+async def mark(
+    account: Account, invoice: dict[str, Any], status: str, amount: str | None = None, expect: int = 200
+) -> dict[str, Any]:
     body = {"payment_status": status, **({"amount": amount} if amount is not None else {})}
-    return await account.put(f"/invoices/{invoice['id']}/payment", body, expect)
+    answer: dict[str, Any] = await account.put(f"/invoices/{invoice['id']}/payment", body, expect)
+    return answer
 
 
 async def test_a_mark_replaces_the_one_before(account: Account) -> None:
@@ -260,7 +266,8 @@ async def test_a_mark_replaces_the_one_before(account: Account) -> None:
     assert standing(await mark(account, made, "FAILED")) == ("0", "100", "FAILED")
     assert standing(await mark(account, made, "PENDING")) == ("0", "100", "PENDING")
     paid = await mark(account, made, "SUCCEEDED", "1")
-    assert standing(paid) == ("100", "0", "SUCCEEDED") and "paid_at" in paid
+    assert standing(paid) == ("100", "0", "SUCCEEDED")
+    assert "paid_at" in paid
     assert await mark(account, made, "SUCCEEDED") == paid
     refused = await mark(account, made, "PENDING", "10", expect=400)
     assert refused["code"] == "invalid_operation"
@@ -347,7 +354,8 @@ async def test_a_void_by_hand(account: Account) -> None:
     assert answer == {"message": "invoice voided successfully"}
     voided = await desk.get(made)
     assert (voided["payment_status"], voided["refunded_amount"]) == ("REFUNDED", "100")
-    assert voided["metadata"] == {"po": "7", "why": "double"} and voided["voided_at"]
+    assert voided["metadata"] == {"po": "7", "why": "double"}
+    assert voided["voided_at"]
     refused = await account.post(f"/invoices/{made['id']}/void", expect=400)
     assert refused["code"] == "invalid_operation"
     assert (await told(account, made)).count("invoice.update.voided") == 1
@@ -378,14 +386,15 @@ async def test_an_invoice_that_sold_credits_is_voided_only_while_unpaid(account:
 async def test_what_floors_above_refuse_is_not_voided(account: Account) -> None:
     class Busy(NothingAbove):
         async def voiding(self, session: Any, invoice: Invoice) -> None:
-            raise lifecycle.InvalidOperation("a payment is being processed")
+            raise InvalidOperation("a payment is being processed")
 
     desk = Desk(account)
     made = await desk.invoice([fixed("75")])
-    with pytest.raises(lifecycle.InvalidOperation):
-        async with account.transaction() as session:
-            row = await locked(session, Invoice, made["id"])
+    async with account.transaction() as session:
+        row = await locked(session, Invoice, made["id"])
+        with pytest.raises(InvalidOperation):
             await lifecycle.void(session, row, NOW.now(), effects=Busy())
+        await session.rollback()
     assert await desk.get(made) == made
 
 
