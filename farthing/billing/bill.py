@@ -1,0 +1,229 @@
+"""A subscription's period as an invoice: the one calculation behind previews, drafts and final invoices. Pure.
+
+Read it top to bottom: which charges (`charges`), what must be measured (`questions`), what each costs (`bill`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from farthing.billing.charges import (
+    Charges,
+    FixedCharge,
+    InvoicedWindow,
+    Terms,
+    charges_of,
+    not_yet_invoiced,
+    without_invoiced_onetime,
+)
+from farthing.billing.commitments import committed, span_of
+from farthing.billing.draft import DraftLine, InvoiceDraft, LineKind, credited, explained
+from farthing.billing.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
+from farthing.calendar.period import Period
+from farthing.core import currency
+from farthing.core.money import EXACT, ZERO, plain, round_to
+from farthing.metering.meter import Meter
+from farthing.rating.cost import explain
+from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
+from farthing.subscriptions.words import CommitmentType, Occasion
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One invoice to calculate: `period` of a subscription and its grouped children, because of `occasion`.
+
+    `repeats`: charges that other invoices have already are shown again, as previews do. `opening_credit` reduces the
+    fixed lines (a plan change that replaces the subscription).
+    """
+
+    snapshot: SubscriptionSnapshot
+    occasion: Occasion
+    period: Period
+    terms: Terms = field(default_factory=Terms)
+    repeats: bool = False
+    opening_credit: Decimal = ZERO
+
+    @property
+    def logical(self) -> Period:
+        """The period that allowances, tiers and commitments run over, threshold invoices or not."""
+        return self.period if self.terms.since is None else Period(self.terms.since, self.period.end)
+
+    @property
+    def members(self) -> tuple[SubscriptionSnapshot, ...]:
+        """Whose charges are on the invoice."""
+        return (self.snapshot, *self.snapshot.grouped)
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What the threshold invoices of the period have charged for one line already."""
+
+    amount: Decimal
+    quantity: Decimal
+    raw_usage: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known beside the subscription when an invoice is calculated at `now`.
+
+    `meters` by id; `answers` to `questions`; `invoiced` by other invoices, threshold invoices aside; `charged` by the
+    period's threshold invoices, by line key; `prior` base cost of the commitment windows, by subscription id and by
+    line item id; `late` lines that earlier periods still owe.
+    """
+
+    now: datetime
+    meters: Mapping[str, Meter] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)
+    invoiced: Sequence[InvoicedWindow] = ()
+    charged: Mapping[tuple[str, str, str], Charged] = field(default_factory=dict)
+    prior: Mapping[str, Decimal] = field(default_factory=dict)
+    late: Sequence[DraftLine] = ()
+
+
+def charges(work: Work, member: SubscriptionSnapshot, known: Known) -> Charges:
+    """What one member is charged for on the invoice, without what others charge already."""
+    found = charges_of(member, work.occasion, work.period, work.terms)
+    if work.repeats:
+        return without_invoiced_onetime(found, known.invoiced)
+    return not_yet_invoiced(found, known.invoiced)
+
+
+def plans(work: Work, member: SubscriptionSnapshot, known: Known) -> list[UsagePlan]:
+    """How each usage charge of one member will be measured and rated."""
+    included = member.allowances(work.logical)
+    return [
+        plan(member, charge, known.meters[charge.item.meter_id or ""], included.get(charge.item.meter_id or ""))
+        for charge in charges(work, member, known).usage
+    ]
+
+
+def questions(work: Work, known: Known) -> Iterable[UsageRange]:
+    """Every range of usage that `bill` will look up; `known` needs no answers for it."""
+    for member in work.members:
+        for one in plans(work, member, known):
+            yield from one.ranges()
+
+
+def bill(work: Work, known: Known) -> InvoiceDraft:
+    """The invoice: its lines in the order arrear fees, usage with what commitments make of it, advance fees; the
+    subscription's own before its children's. A trial's opening is the first period for nothing."""
+    lines: list[DraftLine] = []
+    for member in work.members:
+        lines += _lines_of(work, member, known)
+    lines += known.late
+    if work.occasion is Occasion.TRIAL_START:
+        lines = [replace(line, amount=ZERO) for line in lines]
+    if work.occasion is Occasion.THRESHOLD:
+        lines = [line for line in lines if line.amount > 0 or line.quantity > 0]
+    reduced, left = credited(lines, work.opening_credit)
+    return InvoiceDraft(tuple(reduced), left)
+
+
+def _lines_of(work: Work, member: SubscriptionSnapshot, known: Known) -> list[DraftLine]:
+    digits = currency.digits(member.currency)
+    found = charges(work, member, known)
+    trues_up = work.occasion is not Occasion.THRESHOLD
+    usage = []
+    for one in plans(work, member, known):
+        span = _item_span(member, one.charge.item, work.logical)
+        closes = trues_up and (span is None or span)
+        so_far = Committed(known.prior.get(one.charge.item.id, ZERO), closes)
+        usage.append(_usage_line(member, one, rate(one, known.answers, digits, known.now, so_far)))
+    if usage or (member.commitment is not None and work.occasion in {Occasion.CYCLE, Occasion.FINAL}):
+        usage = committed(
+            member, usage, work.logical, digits, prior=known.prior.get(member.id, ZERO), trues_up=trues_up
+        )
+    usage = [_less(line, known.charged.get(line.key)) for line in usage]
+    lines = [
+        *(_fixed_line(member, one, digits) for one in found.arrear),
+        *usage,
+        *(_fixed_line(member, one, digits) for one in found.advance),
+    ]
+    if member is work.snapshot:
+        return lines
+    return [replace(line, metadata={**line.metadata, "child_customer_id": member.customer_id}) for line in lines]
+
+
+def _item_span(member: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> bool | None:
+    """Whether `period` closes the window of the item's commitment; None when it has none over several periods."""
+    if item.commitment is None or item.commitment.duration is None:
+        return None
+    span = span_of(member, item.commitment.duration, period)
+    return None if span is None else span.closes
+
+
+def _fixed_line(member: SubscriptionSnapshot, charge: FixedCharge, digits: int) -> DraftLine:
+    """A fee: the price's cost of the item's quantity, times the share of the period, rounded once."""
+    item = charge.item
+    breakdown = explain(item.price, item.quantity)
+    return DraftLine(
+        kind=LineKind.FIXED,
+        subscription_id=member.id,
+        item=item,
+        display_name=item.display_name or item.plan_display_name,
+        plan_id=item.entity_id,
+        plan_name=item.plan_display_name,
+        start=charge.start,
+        end=charge.end,
+        amount=round_to(Fraction(breakdown.amount) * charge.share, digits),
+        quantity=item.quantity,
+        rating=explained(breakdown, charge.share),
+    )
+
+
+def _usage_line(member: SubscriptionSnapshot, plan: UsagePlan, rated: RatedUsage) -> DraftLine:
+    item = plan.charge.item
+    reset = plan.entitlement.reset if plan.entitlement is not None else None
+    return DraftLine(
+        kind=LineKind.USAGE,
+        subscription_id=member.id,
+        item=item,
+        display_name=item.display_name or item.meter_display_name,
+        plan_id=item.entity_id,
+        plan_name=item.plan_display_name,
+        start=plan.charge.window.start,
+        end=plan.charge.window.end,
+        amount=rated.amount,
+        quantity=rated.billable,
+        raw_usage=rated.raw,
+        covered=rated.covered,
+        base=rated.cost,
+        rating=explained(rated.breakdown),
+        commitment_info=_commitment_info(item, rated),
+        metadata={"usage_reset_period": reset.value} if reset is not None else {},
+    )
+
+
+def _commitment_info(item: LineItemSnapshot, rated: RatedUsage) -> dict[str, Any] | None:
+    if item.commitment is None or rated.commitment is None:
+        return None
+    terms, charge = item.commitment.terms, rated.commitment
+    return {
+        "type": CommitmentType.AMOUNT.value,
+        "amount": plain(terms.amount),
+        "overage_factor": plain(terms.overage_factor),
+        "true_up_enabled": terms.true_up,
+        "is_windowed": item.commitment.windowed,
+        "computed_commitment_utilized_amount": plain(EXACT.add(charge.utilized, charge.uncommitted)),
+        "computed_overage_amount": plain(charge.overage),
+        "computed_true_up_amount": plain(charge.true_up),
+    }
+
+
+def _less(line: DraftLine, charged: Charged | None) -> DraftLine:
+    """What a line of the whole period still charges after its threshold invoices. Rule: progressive billing."""
+    if charged is None:
+        return line
+    return replace(
+        line,
+        amount=max(EXACT.subtract(line.amount, charged.amount), ZERO),
+        quantity=max(EXACT.subtract(line.quantity, charged.quantity), ZERO),
+        raw_usage=None if line.raw_usage is None else max(EXACT.subtract(line.raw_usage, charged.raw_usage), ZERO),
+        metadata={**line.metadata, "already_invoiced": plain(charged.amount)},
+    )

@@ -1,0 +1,205 @@
+"""Which charge of which period goes on which invoice. Pure.
+
+Rule: billing, "which charge goes on which invoice" and "fixed amount".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+
+from farthing.calendar.billing import (
+    InvoiceCadence,
+    natural_period_start,
+    next_billing_date,
+    periods_from,
+)
+from farthing.calendar.period import Period
+from farthing.calendar.recurring import item_period_for
+from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
+from farthing.subscriptions.words import Occasion, ProrationBehavior
+
+OPENINGS = frozenset({Occasion.CREATE, Occasion.UPDATE, Occasion.TRIAL_START, Occasion.TRIAL_END})
+"""Invoices made when a period begins; all others are made when one ends."""
+
+WHOLE = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedCharge:
+    """A fee for the service period `[start, end)`, of which `share` is charged; a one-time fee has `end` = `start`."""
+
+    item: LineItemSnapshot
+    start: datetime
+    end: datetime
+    share: Fraction = WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredCharge:
+    """What was used of an item in `window`, which lies in the billing `period` that its allowance is granted for."""
+
+    item: LineItemSnapshot
+    window: Period
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class InvoicedWindow:
+    """A stretch of a line item that another invoice charges already; one-time charges have `end` = `start`."""
+
+    line_item_id: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Charges:
+    """What one subscription is charged for on one invoice, in the order of the lines."""
+
+    arrear: tuple[FixedCharge, ...] = ()
+    usage: tuple[MeteredCharge, ...] = ()
+    advance: tuple[FixedCharge, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an invoice's period does not say by itself.
+
+    `scale_arrears`: a final invoice charges fees in arrear by elapsed time, else in full. `since`: where the logical
+    period began, when threshold invoices have cut it.
+    """
+
+    scale_arrears: bool = False
+    since: datetime | None = None
+
+
+def charges_of(
+    snapshot: SubscriptionSnapshot, occasion: Occasion, period: Period, terms: Terms | None = None
+) -> Charges:
+    """Everything that an invoice of `occasion` for `period` charges, whatever was invoiced before.
+
+    Items are taken in their order (start, id). An opening has the advance fees of its period; a cycle the arrear fees
+    and usage of its period and the advance fees of the next, if the subscription lives then; a final invoice the
+    arrear fees and usage up to the end; a threshold invoice usage alone.
+    """
+    terms = terms or Terms()
+    items = [item for item in snapshot.items if item.end is None or item.end > period.start or item.is_onetime]
+    if occasion in OPENINGS:
+        return Charges(advance=tuple(_each(_advance(snapshot, item, period) for item in items)))
+    logical = period if terms.since is None else Period(terms.since, period.end)
+    usage = tuple(_usage(items, period, logical))
+    if occasion is Occasion.THRESHOLD:
+        return Charges(usage=usage)
+    arrear = tuple(_each(_arrear(snapshot, item, logical, occasion, terms) for item in items))
+    # one-time charges that were added after the period's opening are due now; what the opening had is left out later
+    once = tuple(_each(_advance(snapshot, item, logical) for item in items if item.is_onetime))
+    if occasion is Occasion.FINAL:
+        return Charges(arrear, usage, once)
+    following = next_period(snapshot, period)
+    ahead: Iterable[FixedCharge] = ()
+    if following is not None:
+        ahead = _each(_advance(snapshot, item, following) for item in items)
+    return Charges(arrear, usage, (*once, *ahead))
+
+
+def next_period(snapshot: SubscriptionSnapshot, period: Period) -> Period | None:
+    """The period after `period`; None when the subscription will not live then."""
+    if snapshot.ends_at is not None and snapshot.ends_at <= period.end:
+        return None
+    return Period(period.end, next_billing_date(period.end, snapshot.recurrence, snapshot.end))
+
+
+def not_yet_invoiced(charges: Charges, invoiced: Sequence[InvoicedWindow]) -> Charges:
+    """Without what other invoices charge already: the same line item in an overlapping window."""
+    taken: dict[str, list[InvoicedWindow]] = {}
+    for window in invoiced:
+        taken.setdefault(window.line_item_id, []).append(window)
+    return Charges(
+        tuple(one for one in charges.arrear if not _is_taken(one.item, one.start, one.end, taken)),
+        tuple(one for one in charges.usage if not _is_taken(one.item, one.window.start, one.window.end, taken)),
+        tuple(one for one in charges.advance if not _is_taken(one.item, one.start, one.end, taken)),
+    )
+
+
+def without_invoiced_onetime(charges: Charges, invoiced: Sequence[InvoicedWindow]) -> Charges:
+    """A preview shows recurring charges whether or not they were invoiced, but no one-time charge twice."""
+    taken = {window.line_item_id for window in invoiced}
+    kept = tuple(one for one in charges.advance if not (one.item.is_onetime and one.item.id in taken))
+    return Charges(charges.arrear, charges.usage, kept)
+
+
+def _is_taken(item: LineItemSnapshot, start: datetime, end: datetime, taken: dict[str, list[InvoicedWindow]]) -> bool:
+    if item.is_onetime:
+        return item.id in taken
+    return any(start < window.end and end > window.start for window in taken.get(item.id, ()))
+
+
+def _each(charges: Iterable[FixedCharge | None]) -> Iterator[FixedCharge]:
+    return (charge for charge in charges if charge is not None)
+
+
+def _usage(items: Iterable[LineItemSnapshot], period: Period, logical: Period) -> Iterator[MeteredCharge]:
+    for item in items:
+        window = item.window(logical) if item.is_usage else None
+        if window is not None and window.end > period.start:
+            yield MeteredCharge(item, window, logical)
+
+
+def _advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> FixedCharge | None:
+    """The advance fee that an invoice charges at the start of `period`."""
+    if not item.is_advance:
+        return None
+    if item.is_onetime:
+        return FixedCharge(item, item.start, item.start) if period.contains(item.start) else None
+    if snapshot.has_longer_period(item):
+        own = item_period_for(item.start, item.recurrence(snapshot.recurrence.zone), period, InvoiceCadence.ADVANCE)
+        if own is None or (item.end is not None and item.end <= own.start):
+            return None
+        return FixedCharge(item, own.start, own.end)
+    return _slice(item, period, _whole(snapshot, period))
+
+
+def _arrear(
+    snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period, occasion: Occasion, terms: Terms
+) -> FixedCharge | None:
+    """The arrear fee that an invoice charges at the end of `period`."""
+    if item.is_usage or item.is_advance:
+        return None
+    if snapshot.has_longer_period(item):
+        return _longer_arrear(snapshot, item, period)
+    whole = _whole(snapshot, period)
+    if occasion is Occasion.FINAL and terms.scale_arrears and snapshot.current.end > period.end:
+        whole = _whole(snapshot, Period(period.start, snapshot.current.end))
+    return _slice(item, period, whole)
+
+
+def _longer_arrear(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> FixedCharge | None:
+    """The item's own period that ends in `(start, end]` of `period`; one that the item's end cuts short is charged by
+    elapsed time, because it will never end otherwise."""
+    recurrence = item.recurrence(snapshot.recurrence.zone)
+    for own in periods_from(item.start, recurrence, item.end):
+        if own.end > period.end:
+            return None
+        if own.end > period.start:
+            whole = Period(own.start, next_billing_date(own.start, recurrence))
+            return FixedCharge(item, own.start, own.end, own.fraction_of(whole))
+    return None
+
+
+def _slice(item: LineItemSnapshot, period: Period, whole: Period) -> FixedCharge | None:
+    """The part of `period` in which the item holds, charged as its share of `whole`."""
+    window = item.window(period)
+    return None if window is None else FixedCharge(item, window.start, window.end, window.fraction_of(whole))
+
+
+def _whole(snapshot: SubscriptionSnapshot, period: Period) -> Period:
+    """What a full fee pays for: the period itself; for a first, shorter one of a subscription that prorates, the
+    natural period that it is the rest of. Rule: proration, "first calendar period"."""
+    if snapshot.proration is not ProrationBehavior.CREATE_PRORATIONS or period.start != snapshot.first_paid_at:
+        return period
+    end = next_billing_date(period.start, snapshot.recurrence)
+    start = natural_period_start(end, snapshot.recurrence)
+    return Period(start, max(end, period.end)) if start < period.start else period

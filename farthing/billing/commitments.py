@@ -1,0 +1,155 @@
+"""A subscription's commitment over the usage lines of one invoice. Pure.
+
+Rule: commitments, "subscription level" and "cumulative". The arithmetic is `rating.commitment`; here is which of the
+two applies to a period, and which lines it makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from farthing.billing.draft import DraftLine, LineKind
+from farthing.calendar.billing import BillingPeriod
+from farthing.calendar.period import Period
+from farthing.calendar.recurring import closes_window, commitment_window
+from farthing.core.money import EXACT, ZERO, plain
+from farthing.rating.commitment import CommittedLine, UsageCharge, cumulative_commitment, split_commitment
+from farthing.rating.price import BillingModel
+from farthing.subscriptions.snapshot import SubscriptionCommitment, SubscriptionSnapshot, longer
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The window that a commitment over several periods is in, and whether a period closes it."""
+
+    window: Period
+    closes: bool
+
+
+def span_of(snapshot: SubscriptionSnapshot, duration: BillingPeriod | None, period: Period) -> Span | None:
+    """Where a commitment of `duration` stands in `period`; None when it is one per billing period."""
+    if duration is None or not longer(duration, 1, snapshot.recurrence):
+        return None
+    window = commitment_window(snapshot.start, duration, period.start, snapshot.recurrence.zone)
+    return Span(window, closes_window(period, window))
+
+
+def committed(
+    snapshot: SubscriptionSnapshot,
+    lines: Sequence[DraftLine],
+    period: Period,
+    digits: int,
+    *,
+    prior: Decimal,
+    trues_up: bool,
+) -> list[DraftLine]:
+    """The usage lines of `period` under the subscription's commitment: cut where it ends, overage and true-up added.
+
+    `prior` is the base cost of the earlier periods of its window. `trues_up`: whether this invoice may, as one in
+    mid-period may not.
+    """
+    commitment = snapshot.commitment
+    if commitment is None:
+        return list(lines)
+    charges = [
+        UsageCharge(str(place), line.quantity, line.amount, _unit_amount(line)) for place, line in enumerate(lines)
+    ]
+    span = span_of(snapshot, commitment.duration, period)
+    if span is None:
+        split = split_commitment(
+            charges,
+            commitment.amount,
+            commitment.overage_factor,
+            true_up=commitment.true_up and trues_up,
+            digits=digits,
+        )
+        made = [_line(lines[int(part.charge_id)], part, commitment) for part in split.lines]
+        used = EXACT.subtract(commitment.amount, split.unused)
+        return made + _true_up(snapshot, period, split.true_up, commitment, used)
+    charged = cumulative_commitment(
+        charges,
+        commitment.amount,
+        commitment.overage_factor,
+        prior=prior,
+        closes_window=span.closes,
+        true_up=commitment.true_up and trues_up,
+        digits=digits,
+    )
+    made = [_line(lines[int(part.charge_id)], part, commitment) for part in charged.lines]
+    if charged.overage_base > 0:
+        made.append(_overage(snapshot, period, charged.overage, charged.overage_base, commitment))
+    used = EXACT.subtract(commitment.amount, charged.true_up)
+    return made + _true_up(snapshot, period, charged.true_up, commitment, used)
+
+
+def _unit_amount(line: DraftLine) -> Decimal | None:
+    """A flat fee's amount; any other line is counted by what one unit came to."""
+    plain_price = line.item is not None and line.item.commitment is None
+    if plain_price and line.item is not None and line.item.price.model is BillingModel.FLAT_FEE:
+        return line.item.price.amount
+    return None
+
+
+def _line(line: DraftLine, part: CommittedLine, commitment: SubscriptionCommitment) -> DraftLine:
+    if not part.overage:
+        if part.amount == line.amount and part.quantity == line.quantity:
+            return replace(line, base=part.base)
+        return replace(line, amount=part.amount, quantity=part.quantity, base=part.base)
+    return replace(
+        line,
+        kind=LineKind.OVERAGE,
+        display_name=f"{line.display_name} (Overage)",
+        amount=part.amount,
+        quantity=part.quantity,
+        base=part.base,
+        raw_usage=None,
+        covered=None,
+        metadata={**line.metadata, "is_overage": "true", "overage_factor": plain(commitment.overage_factor)},
+    )
+
+
+def _overage(
+    snapshot: SubscriptionSnapshot, period: Period, amount: Decimal, base: Decimal, commitment: SubscriptionCommitment
+) -> DraftLine:
+    return DraftLine(
+        kind=LineKind.OVERAGE,
+        subscription_id=snapshot.id,
+        item=None,
+        display_name=f"{snapshot.plan_name} Overage",
+        plan_id=snapshot.plan_id,
+        plan_name=snapshot.plan_name,
+        start=period.start,
+        end=period.end,
+        amount=amount,
+        quantity=Decimal(1),
+        base=base,
+        metadata={"is_overage": "true", "overage_factor": plain(commitment.overage_factor)},
+    )
+
+
+def _true_up(
+    snapshot: SubscriptionSnapshot, period: Period, amount: Decimal, commitment: SubscriptionCommitment, used: Decimal
+) -> list[DraftLine]:
+    if amount == ZERO:
+        return []
+    return [
+        DraftLine(
+            kind=LineKind.TRUE_UP,
+            subscription_id=snapshot.id,
+            item=None,
+            display_name=f"{snapshot.plan_name} True Up",
+            plan_id=snapshot.plan_id,
+            plan_name=snapshot.plan_name,
+            start=period.start,
+            end=period.end,
+            amount=amount,
+            quantity=Decimal(1),
+            metadata={
+                "is_commitment_trueup": "true",
+                "commitment_amount": plain(commitment.amount),
+                "commitment_utilized": plain(used),
+            },
+        )
+    ]

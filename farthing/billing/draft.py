@@ -1,0 +1,111 @@
+"""An invoice as billing hands it over: lines with everything that explains them, before discounts and taxes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+from farthing.core.enums import PriceType
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.rating.breakdown import Breakdown
+from farthing.subscriptions.snapshot import LineItemSnapshot
+
+
+class LineKind(StrEnum):
+    """What a line charges for; with its line item it names the line when an invoice is computed again."""
+
+    FIXED = "fixed"
+    USAGE = "usage"
+    OVERAGE = "overage"
+    TRUE_UP = "true_up"
+    LATE_USAGE = "late_usage"
+
+
+@dataclass(frozen=True, slots=True)
+class DraftLine:
+    """One charge; `amount` is rounded to the currency and not negative.
+
+    `item` None is a line of the subscription as a whole, such as a true-up. `base` is the unrounded cost that counts
+    towards a commitment, before any overage factor. `rating` says how the amount came about, decimals as text.
+    """
+
+    kind: LineKind
+    subscription_id: str
+    item: LineItemSnapshot | None
+    display_name: str
+    plan_id: str
+    plan_name: str
+    start: datetime
+    end: datetime
+    amount: Decimal
+    quantity: Decimal
+    raw_usage: Decimal | None = None
+    covered: Decimal | None = None
+    base: Decimal | None = None
+    rating: Mapping[str, Any] = field(default_factory=dict)
+    commitment_info: Mapping[str, Any] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def price_type(self) -> PriceType:
+        return PriceType.FIXED if self.kind in {LineKind.FIXED, LineKind.TRUE_UP} else PriceType.USAGE
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Which charge it is: subscription, line item, kind."""
+        return self.subscription_id, "" if self.item is None else self.item.id, self.kind.value
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceDraft:
+    """The lines of one invoice in their order; `credit_left` is what an opening credit had over."""
+
+    lines: tuple[DraftLine, ...]
+    credit_left: Decimal = ZERO
+
+    @property
+    def subtotal(self) -> Decimal:
+        return exact_sum([line.amount for line in self.lines])
+
+
+def explained(breakdown: Breakdown, share: Fraction | None = None) -> dict[str, Any]:
+    """A breakdown as a line keeps it; `share` is the part of the period that was charged, as numerator/denominator."""
+    told: dict[str, Any] = {
+        "quantity": plain(breakdown.quantity),
+        "list_unit_amount": plain(breakdown.list_unit_amount),
+        "parts": [
+            {
+                "quantity": plain(part.quantity),
+                "unit_amount": plain(part.unit_amount),
+                "amount": plain(part.amount),
+                **({"flat_amount": plain(part.flat_amount)} if part.flat_amount else {}),
+                **({"package_size": part.package_size} if part.package_size else {}),
+                **({"tier": part.tier, "above": plain(part.above)} if part.tier is not None else {}),
+                **({"up_to": plain(part.up_to)} if part.up_to is not None else {}),
+            }
+            for part in breakdown.parts
+        ],
+    }
+    if share is not None and share != 1:
+        told["share"] = str(share)
+    return told
+
+
+def credited(lines: Sequence[DraftLine], credit: Decimal) -> tuple[list[DraftLine], Decimal]:
+    """Fixed lines reduced by `credit` in order, each down to 0; and what is left of it. Rule: plan change, v1."""
+    reduced: list[DraftLine] = []
+    for line in lines:
+        taken = min(credit, line.amount) if line.price_type is PriceType.FIXED else ZERO
+        credit = EXACT.subtract(credit, taken)
+        reduced.append(_reduced(line, taken) if taken else line)
+    return reduced, credit
+
+
+def _reduced(line: DraftLine, by: Decimal) -> DraftLine:
+    metadata = {**line.metadata, "proration_credit": plain(by)}
+    return replace(line, amount=EXACT.subtract(line.amount, by), metadata=metadata)

@@ -1,0 +1,392 @@
+"""From usage to the amount of one usage charge: what must be measured, what the allowance leaves, what it costs. Pure.
+
+Rule: usage, "from usage to money"; billing, "usage amount"; commitments, "line item level" and "windowed".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from farthing.billing.charges import MeteredCharge
+from farthing.calendar.period import Period
+from farthing.calendar.recurring import reset_windows
+from farthing.calendar.windows import anchor_day, windows
+from farthing.calendar.zones import UTC
+from farthing.catalogue.entitlements.tables import GrantDurationUnit, GrantMeasure
+from farthing.core.errors import InvalidOperation
+from farthing.core.money import EXACT, ZERO, exact_sum, round_to
+from farthing.metering.meter import AggregationType, Meter
+from farthing.metering.model import BucketValue, Usage
+from farthing.metering.quantity import FRACTION_DIGITS
+from farthing.rating.allowance import ResetWindow, billable_buckets, billable_quantity, covered_quantity, over
+from farthing.rating.breakdown import Breakdown
+from farthing.rating.cost import explain, explain_values
+from farthing.rating.line_commitment import CommitmentCharge, item_commitment, total_charge
+from farthing.rating.windows import WindowTerms, WindowUsage, charge_windows
+from farthing.subscriptions.entitled import FeatureEntitlement
+from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
+
+ADDS_UP = frozenset(
+    {
+        AggregationType.COUNT,
+        AggregationType.SUM,
+        AggregationType.SUM_WITH_MULTIPLIER,
+        AggregationType.COUNT_UNIQUE,
+    }
+)
+"""Aggregations whose usage is a stock that an allowance is drawn from; the others are levels."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRange:
+    """One question to the event store: a meter's usage of `customers` (external ids) in `[start, end)`.
+
+    `zone` and `month_day` say where a bucketed meter's buckets have their edges.
+    """
+
+    meter_id: str
+    customers: frozenset[str]
+    start: datetime
+    end: datetime
+    zone: ZoneInfo = UTC
+    month_day: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The answer: the value, and a bucketed meter's buckets by time, then group."""
+
+    usage: Usage
+    buckets: tuple[BucketValue, ...] = ()
+
+
+NOTHING = Measured(Usage(ZERO, 0))
+
+Answers = Mapping[UsageRange, Measured]
+"""A range without an answer had no events."""
+
+Spread = tuple[UsageRange, ...]
+"""A stretch of time in the pieces in which the same customers count and no pause falls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is free in one reset window: its usage up to the charge's end, and before the charge's start, if any."""
+
+    start: datetime
+    used: Spread
+    used_before: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePlan:
+    """A usage charge and everything that must be measured for it.
+
+    `entitlement` None: nothing is free. `allowances` are the reset windows that the charge touches, in order.
+    """
+
+    charge: MeteredCharge
+    meter: Meter
+    raw: Spread
+    entitlement: FeatureEntitlement | None
+    allowances: tuple[Allowance, ...]
+    zone: ZoneInfo
+    month_day: int
+
+    def ranges(self) -> Iterable[UsageRange]:
+        """Every question to ask."""
+        yield from self.raw
+        for allowance in self.allowances:
+            yield from allowance.used
+            yield from allowance.used_before
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """How far a line item's commitment has come: the `prior` cost of earlier periods of one that runs over several,
+    and whether this invoice is the one to true up."""
+
+    prior: Decimal = ZERO
+    trues_up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RatedUsage:
+    """What a usage charge comes to. `cost` is unrounded and before any commitment; `amount` is rounded."""
+
+    raw: Decimal
+    billable: Decimal
+    cost: Decimal
+    amount: Decimal
+    breakdown: Breakdown
+    commitment: CommitmentCharge | None
+
+    @property
+    def covered(self) -> Decimal:
+        """Quantity that an entitlement covered."""
+        return covered_quantity(self.raw, self.billable)
+
+
+def plan(
+    snapshot: SubscriptionSnapshot, charge: MeteredCharge, meter: Meter, entitlement: FeatureEntitlement | None
+) -> UsagePlan:
+    """What must be measured to rate `charge`. Raises InvalidOperation when nobody's usage counts."""
+    zone = UTC if charge.item.buckets else snapshot.recurrence.zone
+    month_day = anchor_day(snapshot.recurrence.anchor, zone)
+    spreads = _Spreads(snapshot, meter.id, zone, month_day)
+    raw = spreads.over(charge.window.start, charge.window.end)
+    if not snapshot.usage_customers:
+        raise InvalidOperation("Nobody's usage counts for the subscription", {"subscription_id": snapshot.id})
+    limited = entitlement is not None and entitlement.limit is not None and not entitlement.grants
+    allowances: tuple[Allowance, ...] = ()
+    if entitlement is not None and limited:
+        allowances = tuple(_allowances(snapshot, charge, meter, entitlement, spreads))
+    return UsagePlan(charge, meter, raw, entitlement, allowances, zone, month_day)
+
+
+class _Spreads:
+    """Cuts stretches of time where pauses begin and end, and where a customer's usage begins or ceases to count."""
+
+    def __init__(self, snapshot: SubscriptionSnapshot, meter_id: str, zone: ZoneInfo, month_day: int) -> None:
+        self.snapshot, self.meter_id, self.zone, self.month_day = snapshot, meter_id, zone, month_day
+
+    def over(self, start: datetime, end: datetime) -> Spread:
+        if start >= end:
+            return ()
+        owner, *others = self.snapshot.usage_customers
+        if not others and not self.snapshot.pauses:
+            return (self._range(frozenset({owner.external_id}), start, end),)
+        cuts = {start, end}
+        for customer in others:
+            cuts |= {at for at in (customer.start, customer.end) if at is not None and start < at < end}
+        for pause_start, resumed_at in self.snapshot.pauses:
+            cuts |= {at for at in (pause_start, resumed_at) if at is not None and start < at < end}
+        edges = sorted(cuts)
+        pieces: list[UsageRange] = []
+        for since, until in pairwise(edges):
+            if any(paused <= since and (back is None or since < back) for paused, back in self.snapshot.pauses):
+                continue
+            counted = frozenset(
+                {owner.external_id}
+                | {one.external_id for one in others if one.start <= since and (one.end is None or since < one.end)}
+            )
+            if pieces and pieces[-1].end == since and pieces[-1].customers == counted:
+                pieces[-1] = self._range(counted, pieces[-1].start, until)
+            else:
+                pieces.append(self._range(counted, since, until))
+        return tuple(pieces)
+
+    def _range(self, customers: frozenset[str], start: datetime, end: datetime) -> UsageRange:
+        return UsageRange(self.meter_id, customers, start, end, self.zone, self.month_day)
+
+
+def _allowances(
+    snapshot: SubscriptionSnapshot,
+    charge: MeteredCharge,
+    meter: Meter,
+    entitlement: FeatureEntitlement,
+    spreads: _Spreads,
+) -> Iterable[Allowance]:
+    start, end = charge.window.start, charge.window.end
+    adds_up = meter.aggregation.type in ADDS_UP or meter.aggregation.bucket_size is not None
+    for window in reset_windows(entitlement.reset, charge.period, snapshot.recurrence, snapshot.start, charge.window):
+        first, last = max(start, window.start), min(end, window.end)
+        if first >= last:
+            continue
+        opened = max(window.start, snapshot.first_paid_at) if adds_up else first
+        yield Allowance(window.start, spreads.over(min(opened, first), last), spreads.over(min(opened, first), first))
+
+
+def rate(
+    plan: UsagePlan, answers: Answers, digits: int, now: datetime, committed: Committed | None = None
+) -> RatedUsage:
+    """Price what was used: allowance, price, the line item's own commitment, one rounding.
+
+    `now` bounds the empty windows that a windowed true-up charges.
+    """
+    item = plan.charge.item
+    committed = committed or Committed()
+    if plan.meter.aggregation.bucket_size is not None:
+        return _rate_buckets(plan, answers, digits, now, committed)
+    raw = value_of(plan.meter, plan.raw, answers)
+    billable = _billable(plan, answers, raw)
+    breakdown = explain(item.price, billable)
+    cost = breakdown.amount
+    charge = _item_commitment(item, cost, committed)
+    amount = round_to(cost if charge is None else charge.amount, digits)
+    return RatedUsage(raw, billable, cost, amount, breakdown, None if charge is None else charge.rounded(digits))
+
+
+def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:
+    entitlement = plan.entitlement
+    if entitlement is None:
+        return raw
+    if entitlement.grants:
+        return _over_quota(plan, raw)
+    if entitlement.limit is None:
+        return ZERO
+    used = []
+    for one in plan.allowances:
+        before = value_of(plan.meter, one.used_before, answers)
+        # corrections can make a sum shrink; what was billed of it then stays billed
+        used.append(ResetWindow(max(value_of(plan.meter, one.used, answers), before), before))
+    return billable_quantity(used, entitlement.limit)
+
+
+def _over_quota(plan: UsagePlan, raw: Decimal) -> Decimal:
+    """Above a quota for the whole period. Shorter grants need the windows that the grants' own floor opens."""
+    assert plan.entitlement is not None
+    quotas = [source.grant for source in plan.entitlement.grants if source.grant is not None]
+    whole = all(
+        quota.unit is GrantDurationUnit.SUBSCRIPTION_PERIOD and quota.measure is GrantMeasure.QUANTITY
+        for quota in quotas
+    )
+    if not whole:
+        raise InvalidOperation(
+            "Grants for less than a period, or in money, cannot be billed by this deployment yet",
+            {"subscription_line_item_id": plan.charge.item.id, "feature_id": plan.entitlement.feature_id},
+        )
+    return over(raw, exact_sum([quota.quota for quota in quotas]))
+
+
+def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed) -> CommitmentCharge | None:
+    """What the line item's commitment makes of `cost`; None without one.
+
+    One that runs over several periods charges what the cost so far comes to, less what the earlier periods did; only
+    the period that closes it trues up.
+    """
+    if item.commitment is None:
+        return None
+    terms = item.commitment.terms
+    now = replace(terms, true_up=terms.true_up and committed.trues_up)
+    if item.commitment.duration is None:
+        return item_commitment(cost, now)
+    so_far = item_commitment(EXACT.add(committed.prior, cost), now)
+    before = item_commitment(committed.prior, replace(terms, true_up=False))
+    return CommitmentCharge(
+        utilized=EXACT.subtract(so_far.utilized, before.utilized),
+        overage=EXACT.subtract(so_far.overage, before.overage),
+        true_up=so_far.true_up,
+    )
+
+
+def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime, committed: Committed) -> RatedUsage:
+    item = plan.charge.item
+    values = buckets_of(plan.meter, plan.raw, answers)
+    raw = exact_sum([one.value for one in values])
+    charged = _billable_buckets(plan, answers, values)
+    by_start: dict[datetime, list[Decimal]] = {}
+    for one, billable in zip(values, charged, strict=True):
+        by_start.setdefault(one.start, []).append(billable)
+    breakdown = explain_values(item.price, charged)
+    if item.commitment is None or not item.commitment.windowed:
+        cost = breakdown.amount
+        charge = _item_commitment(item, cost, committed)
+    else:
+        for start in _empty_windows_to_true_up(plan, now):
+            by_start.setdefault(start, [])
+        windowed = charge_windows(
+            [WindowUsage(start, by_start[start]) for start in sorted(by_start)],
+            WindowTerms(item.price, item.commitment.terms),
+            item.buckets,
+        )
+        cost = exact_sum([window.cost for window in windowed])
+        charge = total_charge([window.charge for window in windowed])
+    amount = round_to(cost if charge is None else charge.amount, digits)
+    rounded = None if charge is None else charge.rounded(digits)
+    return RatedUsage(raw, exact_sum(charged), cost, amount, breakdown, rounded)
+
+
+def _billable_buckets(plan: UsagePlan, answers: Answers, values: Sequence[BucketValue]) -> list[Decimal]:
+    entitlement = plan.entitlement
+    if entitlement is None:
+        return [one.value for one in values]
+    if entitlement.limit is None or not plan.allowances:
+        return [ZERO for _ in values]
+    charged: list[Decimal] = []
+    starts = [allowance.start for allowance in plan.allowances]
+    for number, allowance in enumerate(plan.allowances):
+        until = starts[number + 1] if number + 1 < len(starts) else None
+        ours = [
+            one.value
+            for one in values
+            if (number == 0 or one.start >= allowance.start) and (until is None or one.start < until)
+        ]
+        before = exact_sum([one.value for one in buckets_of(plan.meter, allowance.used_before, answers)])
+        charged += billable_buckets(ours, entitlement.limit, before)
+    return charged
+
+
+def _empty_windows_to_true_up(plan: UsagePlan, now: datetime) -> Iterable[datetime]:
+    """Starts of the windows, up to `now`, in which nothing was used but something was committed to."""
+    item, size = plan.charge.item, plan.meter.aggregation.bucket_size
+    assert item.commitment is not None
+    assert size is not None
+    trues_up = item.commitment.terms.true_up or any(
+        bucket.terms.commitment is not None and bucket.terms.commitment.true_up for bucket in item.buckets
+    )
+    start, end = plan.charge.window.start, min(plan.charge.window.end, now)
+    if not trues_up or start >= end:
+        return
+    for window in windows(Period(start, end), size, plan.zone, plan.month_day):
+        yield window.start
+
+
+def buckets_of(meter: Meter, spread: Spread, answers: Answers) -> list[BucketValue]:
+    """The buckets of a stretch. One that a cut goes through is put together again."""
+    if len(spread) == 1:
+        return list(answers.get(spread[0], NOTHING).buckets)
+    whole: dict[tuple[datetime, str], BucketValue] = {}
+    for piece in spread:
+        for one in answers.get(piece, NOTHING).buckets:
+            same = whole.get((one.start, one.group))
+            if same is None:
+                whole[one.start, one.group] = one
+                continue
+            largest = meter.aggregation.type is AggregationType.MAX
+            value = max(same.value, one.value) if largest else EXACT.add(same.value, one.value)
+            whole[one.start, one.group] = BucketValue(one.start, one.group, value, same.event_count + one.event_count)
+    return [whole[key] for key in sorted(whole)]
+
+
+def value_of(meter: Meter, spread: Spread, answers: Answers) -> Decimal:
+    """The meter's value over a stretch that pauses or joining customers may have cut in pieces.
+
+    Pieces of what adds up are added (a user seen in two pieces counts twice, as in two versions of a line item); of
+    levels the largest, the last, or the mean weighted by events or time is taken, as the aggregation says.
+    """
+    if meter.aggregation.bucket_size is not None:
+        return exact_sum([one.value for one in buckets_of(meter, spread, answers)])
+    if not spread:
+        return ZERO
+    if len(spread) == 1:
+        return answers.get(spread[0], NOTHING).usage.value
+    pieces = [(piece, answers.get(piece, NOTHING).usage) for piece in spread]
+    match meter.aggregation.type:
+        case AggregationType.MAX:
+            return max(usage.value for _, usage in pieces)
+        case AggregationType.LATEST:
+            seen = [usage.value for _, usage in pieces if usage.event_count]
+            return seen[-1] if seen else ZERO
+        case AggregationType.AVG:
+            events = sum(usage.event_count for _, usage in pieces)
+            total = sum((Fraction(usage.value) * usage.event_count for _, usage in pieces), Fraction(0))
+            return round_to(total / events, FRACTION_DIGITS) if events else ZERO
+        case AggregationType.WEIGHTED_SUM:
+            level = sum(
+                (
+                    Fraction(usage.value) * Fraction((piece.end - piece.start).total_seconds())
+                    for piece, usage in pieces
+                ),
+                Fraction(0),
+            )
+            seconds = sum((Fraction((piece.end - piece.start).total_seconds()) for piece, _ in pieces), Fraction(0))
+            return round_to(level / seconds, FRACTION_DIGITS)
+        case _:
+            return exact_sum([usage.value for _, usage in pieces])
