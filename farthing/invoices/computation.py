@@ -60,6 +60,15 @@ async def compute(
     """
     lines = await published_lines(session, invoice.id)
     totals = calculate(invoice, lines, prepaid_value)
+    write_figures(invoice, lines, totals, now)
+    await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id == invoice.id))
+    await session.execute(delete(TaxApplied).where(TaxApplied.entity_id == invoice.id))
+    session.add_all(reductions(invoice, totals, now))
+    return totals
+
+
+def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: InvoiceTotals, now: datetime) -> None:
+    """Put what `calculate` made of these lines on them and on their invoice."""
     for line, worked in zip(lines, totals.lines, strict=True):
         line.amount = worked.amount
         line.line_item_discount = worked.line_item_discount
@@ -73,8 +82,6 @@ async def compute(
     nets = net_sums(totals)
     invoice.net_total, invoice.net_usage = nets.total, nets.usage
     invoice.last_computed_at = now
-    await _replace_applications(session, invoice, totals, now)
-    return totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +100,13 @@ def net_sums(totals: InvoiceTotals) -> NetSums:
     )
 
 
-async def _replace_applications(session: AsyncSession, invoice: Invoice, totals: InvoiceTotals, now: datetime) -> None:
-    await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id == invoice.id))
-    await session.execute(delete(TaxApplied).where(TaxApplied.entity_id == invoice.id))
+def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[CouponApplication | TaxApplied]:
+    """The rows that say which coupons and tax rates made the figures."""
+    rows: list[CouponApplication | TaxApplied] = []
     coupon_terms = {_key(term): term for term in coupons_on(invoice.coupon_terms)}
     for position, applied in enumerate(totals.coupon_applications):
         term = coupon_terms[applied.coupon.id, applied.coupon.target]
-        session.add(
+        rows.append(
             CouponApplication(
                 id=new_id(Kind.COUPON_APPLICATION),
                 invoice_id=invoice.id,
@@ -121,7 +128,7 @@ async def _replace_applications(session: AsyncSession, invoice: Invoice, totals:
     tax_terms: dict[str, TaxTerm] = {term.tax_rate_id: term for term in taxes_on(invoice.tax_terms)}
     for position, tax in enumerate(totals.taxes):
         rate = tax_terms[tax.rate.id]
-        session.add(
+        rows.append(
             TaxApplied(
                 id=new_id(Kind.TAX_APPLIED),
                 entity_id=invoice.id,
@@ -135,6 +142,7 @@ async def _replace_applications(session: AsyncSession, invoice: Invoice, totals:
                 position=position,
             )
         )
+    return rows
 
 
 def _key(term: CouponTerm) -> tuple[str, str | None]:
