@@ -51,6 +51,7 @@ from farthing.payments.voiding import PaymentEffects
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
+from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,10 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Addons,
     EventIngestion,
     EventQueries,
+    Subscriptions,
+    SubscriptionSchedules,
+    ScheduleAliases,
+    CustomerSubscriptions,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,
