@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Controller, Request, delete, post
+import msgspec
+from litestar import Controller, Request, delete, get, post
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.api.errors import from_decoding
 from farthing.api.guards import needs
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
-from farthing.core.errors import NotFound
-from farthing.events import store
+from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.wire import Moment
+from farthing.events import answers, inference_costs, listing, lookup, store
+from farthing.events.analytics import analytics
 from farthing.events.incoming import BulkIngestEventRequest, IngestEventRequest, arrival_of, arrivals_of
 from farthing.events.ingest import Ingest
+from farthing.events.requests import (
+    GetEventsRequest,
+    GetHuggingFaceBillingDataRequest,
+    GetUsageAnalyticsRequest,
+    GetUsageByMeterRequest,
+    GetUsageRequest,
+    Ranged,
+    SeriesSize,
+    filters_of_text,
+)
+from farthing.events.schemas import (
+    EventMonitoringResponse,
+    GetEventByIDResponse,
+    GetEventsResponse,
+    GetHuggingFaceBillingDataResponse,
+    GetUsageAnalyticsResponse,
+    GetUsageResponse,
+)
 from farthing.storage.scope import Scope
 
 TAGS = ["Events"]
@@ -51,6 +73,126 @@ class EventIngestion(Controller):
         """Delete an event and all that it counts. Its id may be used again."""
         if not await store.remove(session, id, caller.environment_id):
             raise NotFound(f"Event with ID {id} was not found", {"event_id": id})
+
+
+READS = needs("event", "read")
+LARGEST_LISTED_PAGE = 50
+
+
+class EventQueries(Controller):
+    """What came in, and what it adds up to."""
+
+    path = "/events"
+    tags = TAGS
+
+    @post("/query", operation_id="listRawEvents", guards=[READS], status_code=200)
+    async def listed(
+        self, session: AsyncSession, clock: Clock, data: GetEventsRequest | None = None
+    ) -> GetEventsResponse:
+        """List raw events, by offset or by cursor."""
+        return await listing.events_page(session, data or GetEventsRequest(), clock.now())
+
+    @get("/", operation_id="listEvents", guards=[READS])
+    async def browse(
+        self,
+        session: AsyncSession,
+        clock: Clock,
+        external_customer_id: str | None = None,
+        event_name: str | None = None,
+        event_id: str | None = None,
+        source: str | None = None,
+        start_time: Moment | None = None,
+        end_time: Moment | None = None,
+        property_filters: str | None = None,
+        page_size: int | None = None,
+        offset: int | None = None,
+        iter_first_key: str | None = None,
+        iter_last_key: str | None = None,
+        sort: str | None = None,
+        order: str | None = None,
+    ) -> GetEventsResponse:
+        """The same from a query string: `property_filters=key1:value1,value2;key2:value3`, at most 50 a page."""
+        asked = _converted(
+            external_customer_id=external_customer_id,
+            event_name=event_name,
+            event_id=event_id,
+            source=source,
+            start_time=start_time,
+            end_time=end_time,
+            property_filters=filters_of_text(property_filters or ""),
+            page_size=page_size if page_size and page_size <= LARGEST_LISTED_PAGE else None,
+            offset=offset,
+            iter_first_key=iter_first_key,
+            iter_last_key=iter_last_key,
+            sort=sort,
+            order=order,
+        )
+        return await listing.events_page(session, asked, clock.now())
+
+    @get("/lookup", operation_id="getEvent", guards=[READS])
+    async def looked_up(self, session: AsyncSession, id: str = "") -> GetEventByIDResponse:
+        """One event, what it counts, and where it got stuck if it did."""
+        if not id:
+            raise ValidationFailed.of("id", "is required")
+        return await lookup.debugged(session, id)
+
+    @get("/{id:str}", operation_id="getEventById", guards=[READS])
+    async def read(self, id: str, session: AsyncSession) -> GetEventByIDResponse:
+        """The same, by path."""
+        return await lookup.debugged(session, id)
+
+    @post("/usage", operation_id="getUsageStatistics", guards=[READS], status_code=200)
+    async def usage(self, data: GetUsageRequest, session: AsyncSession, clock: Clock) -> GetUsageResponse:
+        """Aggregate the events of one name."""
+        return await answers.by_event_name(session, data, clock.now())
+
+    @post("/usage/meter", operation_id="getUsageByMeter", guards=[READS], status_code=200)
+    async def usage_by_meter(
+        self, data: GetUsageByMeterRequest, session: AsyncSession, clock: Clock
+    ) -> GetUsageResponse:
+        """The usage of one meter."""
+        return await answers.by_meter(session, data, clock.now())
+
+    @post("/analytics", operation_id="getUsageAnalytics", guards=[READS], status_code=200)
+    async def usage_analytics(
+        self, session: AsyncSession, clock: Clock, data: GetUsageAnalyticsRequest | None = None
+    ) -> GetUsageAnalyticsResponse:
+        """Usage with its cost, by line item and group."""
+        return await analytics(session, data or GetUsageAnalyticsRequest(), clock.now())
+
+    @get("/monitoring", operation_id="getEventMonitoring", guards=[READS])
+    async def monitored(
+        self,
+        session: AsyncSession,
+        clock: Clock,
+        start_time: Moment | None = None,
+        end_time: Moment | None = None,
+        window_size: SeriesSize | None = None,
+    ) -> EventMonitoringResponse:
+        """How many events there are, and how many still wait for a backfill."""
+        span = Ranged(start_time=start_time, end_time=end_time)
+        return await answers.monitoring(session, span.start_time, span.end_time, window_size, clock.now())
+
+    @post("/huggingface-inference", operation_id="getHuggingfaceInferenceData", guards=[READS], status_code=200)
+    async def inference_costs(
+        self, data: GetHuggingFaceBillingDataRequest, session: AsyncSession
+    ) -> GetHuggingFaceBillingDataResponse:
+        """What single events cost."""
+        return await inference_costs.costs(session, data.requestIds)
+
+    @post("/huggingface-billing", operation_id="getHuggingfaceBillingData", guards=[READS], status_code=200)
+    async def billing_costs(
+        self, data: GetHuggingFaceBillingDataRequest, session: AsyncSession
+    ) -> GetHuggingFaceBillingDataResponse:
+        """The same under the path that clients of old use."""
+        return await inference_costs.costs(session, data.requestIds)
+
+
+def _converted(**given: Any) -> GetEventsRequest:
+    try:
+        return msgspec.convert({name: value for name, value in given.items() if value is not None}, GetEventsRequest)
+    except msgspec.ValidationError as error:
+        raise from_decoding(error) from error
 
 
 def _ingest(state: State) -> Ingest:

@@ -51,9 +51,11 @@ async def usage_of(
     ]
 
 
-async def buckets_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> list[list[BucketValue]]:
+async def buckets_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], measured: MeasuredRows | None = None
+) -> list[list[BucketValue]]:
     """The bucket values of each query of a bucketed meter, by time, then group; empty buckets are left out."""
-    found = await _bucket_rows(session, list(enumerate(queries)))
+    found = await _bucket_rows(session, list(enumerate(queries)), measured)
     return [found.get((number, ()), []) for number in range(len(queries))]
 
 
@@ -72,37 +74,58 @@ async def since_beginning(session: AsyncSession, query: UsageQuery) -> Usage:
     return await usage(session, dataclasses.replace(query, start=BEGINNING) if carries else query)
 
 
-async def grouped(session: AsyncSession, query: UsageQuery) -> dict[Group, Usage]:
-    """The value of each group of `group_by` that has events or a level, over the whole range."""
-    if query.buckets:
-        return {group: _sum_of(values) for group, values in (await grouped_buckets(session, query)).items()}
-    return {group: found for (_, group), found in (await _folded(session, [(0, query)])).items()}
+async def grouped_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> list[dict[Group, Usage]]:
+    """For each query the value of each group of its `group_by` that has events or a level, over the whole range."""
+    asked = list(enumerate(queries))
+    found = await _folded(session, [(number, query) for number, query in asked if not query.buckets])
+    bucketed = await _bucket_rows(session, [(number, query) for number, query in asked if query.buckets])
+    answers: list[dict[Group, Usage]] = [{} for _ in queries]
+    for (number, group), one in found.items():
+        answers[number][group] = one
+    for (number, group), values in bucketed.items():
+        answers[number][group] = _sum_of(values)
+    return answers
 
 
-async def grouped_buckets(
-    session: AsyncSession, query: UsageQuery, measured: MeasuredRows | None = None
-) -> dict[Group, list[BucketValue]]:
-    """The bucket values of each group of `group_by` that has events, by time, then the meter's own group."""
-    return {group: values for (_, group), values in (await _bucket_rows(session, [(0, query)], measured)).items()}
+async def grouped_buckets_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], measured: MeasuredRows | None = None
+) -> list[dict[Group, list[BucketValue]]]:
+    """For each query the bucket values of each group of `group_by` that has events, by time, then the meter's group."""
+    answers: list[dict[Group, list[BucketValue]]] = [{} for _ in queries]
+    for (number, group), values in (await _bucket_rows(session, list(enumerate(queries)), measured)).items():
+        answers[number][group] = values
+    return answers
 
 
-async def series(
-    session: AsyncSession, query: UsageQuery, size: WindowSize, measured: MeasuredRows | None = None
-) -> dict[Group, list[Point]]:
-    """The points of each group that has events; windows without events are left out.
+async def series_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], size: WindowSize, measured: MeasuredRows | None = None
+) -> list[dict[Group, list[Point]]]:
+    """For each query the points of each group that has events; windows without events are left out.
 
     A point is named by its window's own start even when the range begins later. Points of a bucketed meter are rolled
     up from the buckets that start in the window: added for SUM, the largest for MAX.
     """
-    how = query.windows(size)
-    if query.buckets:
-        cut_values = await grouped_buckets(session, query, measured)
-        return {group: rolled_up(query, values, how) for group, values in cut_values.items()}
-    levels = await _levels(session, [(0, query)])
-    found: dict[Group, list[_Row]] = defaultdict(list)
-    for row in sorted(await _rows(session, [(0, query)], size, measured=measured), key=lambda one: one.window):
-        found[row.group].append(row)
-    return {group: _points(query, rows, levels.get((0, group), ZERO), how) for group, rows in found.items()}
+    asked = list(enumerate(queries))
+    plain = [(number, query) for number, query in asked if not query.buckets]
+    answers: list[dict[Group, list[Point]]] = [{} for _ in queries]
+    levels = await _levels(session, plain)
+    found: dict[tuple[int, Group], list[_Row]] = defaultdict(list)
+    for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda one: one.window):
+        found[row.number, row.group].append(row)
+    for (number, group), rows in found.items():
+        query = queries[number]
+        answers[number][group] = _points(query, rows, levels.get((number, group), ZERO), query.windows(size))
+    bucketed = [(number, query) for number, query in asked if query.buckets]
+    for (number, group), values in (await _bucket_rows(session, bucketed, measured)).items():
+        answers[number][group] = rolled_up(queries[number], values, queries[number].windows(size))
+    return answers
+
+
+async def series(
+    session: AsyncSession, query: UsageQuery, size: WindowSize, measured: MeasuredRows | None = None
+) -> list[Point]:
+    """The points of one query that is not grouped."""
+    return (await series_of(session, [query], size, measured))[0].get((), [])
 
 
 def rolled_up(query: UsageQuery, values: Iterable[BucketValue], how: Windows) -> list[Point]:
