@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,12 @@ from typing import Any
 import httpx
 import psycopg
 
+from farthing.payments.gateways import Gateways
+from farthing.payments.reconciliation import reconcile
+from farthing.settings import Settings
 from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
 from tests.conftest import free_port
 
 KEY = "sk_crash_test_key_0123456789"
@@ -62,9 +67,12 @@ def start(folder: Path, port: int) -> subprocess.Popen[str]:
 class Stream:
     """Payments sent without pause, and those that were acknowledged."""
 
-    def __init__(self, url: str, invoices: list[str], name: str) -> None:
-        self._url, self._invoices, self._name = url, invoices, name
+    def __init__(self, url: str, invoices: list[str], name: str, *, enough: int) -> None:
+        self._url, self._invoices, self._name, self._enough = url, invoices, name, enough
+        self.reached = asyncio.Event()
+        """Set once `enough` payments were acknowledged."""
         self.acknowledged: dict[str, tuple[str, Decimal]] = {}
+        self.unanswered: list[dict[str, Any]] = []
         self._sent = 0
 
     async def run(self) -> None:
@@ -72,14 +80,19 @@ class Stream:
 
     async def _client(self, *, card: bool) -> None:
         async with httpx.AsyncClient(base_url=self._url, headers={"x-api-key": KEY}, timeout=30) as client:
-            with contextlib.suppress(httpx.TransportError):
-                while True:
-                    self._sent += 1
-                    invoice, amount = self._invoices[self._sent % INVOICES], Decimal(self._sent % 7 + 1) / 100
-                    body = self._body(invoice, amount, card=card)
+            while True:
+                self._sent += 1
+                invoice, amount = self._invoices[self._sent % INVOICES], Decimal(self._sent % 7 + 1) / 100
+                body = self._body(invoice, amount, card=card)
+                try:
                     answer = await client.post("/v1/payments", json=body)
-                    if answer.status_code == 201 and answer.json()["payment_status"] == "SUCCEEDED":
-                        self.acknowledged[answer.json()["id"]] = (invoice, amount)
+                except httpx.TransportError:
+                    self.unanswered.append(body)
+                    return
+                if answer.status_code == 201 and answer.json()["payment_status"] == "SUCCEEDED":
+                    self.acknowledged[answer.json()["id"]] = (invoice, amount)
+                    if len(self.acknowledged) >= self._enough:
+                        self.reached.set()
 
     def _body(self, invoice: str, amount: Decimal, *, card: bool) -> dict[str, Any]:
         how = {"payment_method_type": "OFFLINE"}
@@ -112,6 +125,7 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
     folder = tmp_path / "data"
     invoices: list[str] = []
     acknowledged: dict[str, tuple[str, Decimal]] = {}
+    unanswered: list[dict[str, Any]] = []
     for number in range(ROUNDS):
         port = free_port()
         url = f"http://127.0.0.1:{port}"
@@ -119,15 +133,17 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
         try:
             async with httpx.AsyncClient(base_url=url, headers={"x-api-key": KEY}, timeout=30) as client:
                 invoices = invoices or await books(client)
-            stream = Stream(url, invoices, f"r{number}")
+            stream = Stream(url, invoices, f"r{number}", enough=moments.randrange(1, 60))
             sending = asyncio.create_task(stream.run())
-            await asyncio.sleep(moments.uniform(0.3, 1.5))
+            await asyncio.wait_for(stream.reached.wait(), 60)
+            await asyncio.sleep(moments.uniform(0, 0.05))
         finally:
             os.kill(server.pid, signal.SIGKILL)
             server.wait()
         await sending
         assert stream.acknowledged, f"nothing was paid in round {number} (seed {seed})"
         acknowledged |= stream.acknowledged
+        unanswered += stream.unanswered
 
     port = free_port()
     server = await asyncio.to_thread(start, folder, port)
@@ -135,6 +151,17 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=30
         ) as client:
+            for body in unanswered:
+                answers = [(await client.post("/v1/payments", json=body)) for _ in range(2)]
+                assert {answer.status_code for answer in answers} == {201}, answers[0].text
+                assert len({answer.json()["id"] for answer in answers}) == 1
+                if answers[0].json()["payment_status"] == "SUCCEEDED":
+                    acknowledged[answers[0].json()["id"]] = (body["destination_id"], Decimal(body["amount"]))
+                else:  # a card that was being charged when the lights went out
+                    assert body["payment_method_type"] == "CARD"
+            await reconciled(folder, invoices[0], client)
+            left = (await client.get("/v1/payments", params={"payment_status": "PROCESSING"})).json()
+            assert left["pagination"]["total"] == 0, f"seed {seed}"
             shown = {id: (await client.get(f"/v1/invoices/{id}")).raise_for_status().json() for id in invoices}
             for payment_id in acknowledged:
                 payment = (await client.get(f"/v1/payments/{payment_id}")).raise_for_status().json()
@@ -153,6 +180,18 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
         assert Decimal(invoice["amount_remaining"]) == Decimal(invoice["amount_due"]) - total
     for payment_id, (invoice_id, amount) in acknowledged.items():
         assert (payment_id, invoice_id, amount) in settled
+
+
+async def reconciled(folder: Path, invoice_id: str, client: httpx.AsyncClient) -> None:
+    """Run the reconciliation duty as if a quarter of an hour had gone by."""
+    invoice = (await client.get(f"/v1/invoices/{invoice_id}")).raise_for_status().json()
+    database = Database(EmbeddedPostgres(folder).url(), pool_size=2)
+    settings = Settings(data_dir=str(folder))
+    try:
+        async with database.session(Scope(invoice["tenant_id"], invoice["environment_id"])) as session:
+            await reconcile(session, Gateways(database, settings), database.clock.now() + timedelta(minutes=16))
+    finally:
+        await database.close()
 
 
 def settlements(folder: Path) -> list[tuple[str, str, Decimal]]:
