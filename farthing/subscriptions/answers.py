@@ -29,6 +29,7 @@ from farthing.subscriptions.entitlement_views import entitlements_of
 from farthing.subscriptions.schemas import (
     AddonAssociationResponse,
     ConfigurationDetails,
+    EntityPolicies,
     ExecutionDetails,
     PlanChangeScheduleDetails,
     PlanChangeScheduleResult,
@@ -308,7 +309,8 @@ def schedule_answer(schedule: SubscriptionSchedule, now: datetime) -> Subscripti
     if changes_plan:
         details = ConfigurationDetails(
             plan_change=PlanChangeScheduleDetails(
-                target_plan_id=str(wanted.get("target_plan_id", "")), entity_policies=wanted.get("entity_policies")
+                target_plan_id=str(wanted.get("target_plan_id", "")),
+                entity_policies=EntityPolicies(**wanted["entity_policies"]) if wanted.get("entity_policies") else None,
             )
         )
     done = None

@@ -8,6 +8,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.recurring import UsageReset
 from farthing.catalogue.entitlements.tables import AggregationMode, EntitlementOwner
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.products.answers import feature_answers
@@ -83,7 +84,7 @@ def aggregated(one: FeatureEntitlement) -> AggregatedEntitlement:
         is_soft_limit=one.soft,
         aggregation_mode=one.mode,
         **({"usage_limit": limit} if metered else {}),
-        usage_reset_period=one.reset.value if metered and one.reset else None,
+        usage_reset_period=one.reset if metered else None,
         static_values=list(one.static_values) or None,
         config_values=[dict(value) for value in one.config_values] or None,
         buckets=[_bucket(source) for source in one.sources] if one.mode is AggregationMode.PARALLEL else None,
@@ -115,6 +116,6 @@ def source_of(source: Entitled, subscription_id: str, names: Mapping[str, str]) 
         is_enabled=source.is_enabled,
         usage_limit=source.usage_limit,
         static_value=source.static_value or None,
-        usage_reset_period=source.usage_reset_period.value or None,
+        usage_reset_period=UsageReset(source.usage_reset_period) if source.usage_reset_period else None,
         config_value=dict(source.config_value) if source.config_value is not None else None,
     )

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from farthing.api.lists import ListQuery, Page
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence
 from farthing.calendar.due import PaymentTerms
+from farthing.calendar.recurring import UsageReset
 from farthing.catalogue.discounts.schemas import CouponAssociationResponse
 from farthing.catalogue.entitlements.tables import AggregationMode, GrantDurationUnit, GrantMeasure
 from farthing.catalogue.fields import Ids, OptionalId
@@ -37,9 +38,8 @@ from farthing.subscriptions.words import (
 
 _META: Mapping[str, str] = {"metadata": "meta"}
 
-MadeAbove = Annotated[
-    dict[str, Any], Meta(description="of a floor above; the same as its own endpoint answers", title="above")
-]
+InvoiceAbove = Annotated[dict[str, Any], Meta(description="an invoice, as its own endpoint answers it")]
+CheckoutAbove = Annotated[dict[str, Any], Meta(description="a checkout session, as its own endpoint answers it")]
 
 
 class _Row(Response, kw_only=True):
@@ -139,12 +139,18 @@ class SubscriptionPauseResponse(_Row, kw_only=True):
     resumed_at: Timestamp | None = None
 
 
+class EntityPolicies(Response):
+    """What a plan change does with what is not of the plan."""
+
+    addons: dict[str, Any] | None = None
+
+
 class PlanChangeScheduleDetails(Response):
     """The plan change a schedule shall make."""
 
     target_plan_id: str
     billing_period_behaviour: Literal["unchanged", "anchor_at_effect", "anchor_at_config"] = "unchanged"
-    entity_policies: dict[str, Any] | None = None
+    entity_policies: EntityPolicies | None = None
 
 
 class ConfigurationDetails(Response):
@@ -226,7 +232,7 @@ class EntitlementSource(Response):
     is_enabled: bool
     usage_limit: int | None = None
     static_value: str | None = None
-    usage_reset_period: str | None = None
+    usage_reset_period: UsageReset | None = None
     config_value: dict[str, Any] | None = None
 
 
@@ -249,7 +255,7 @@ class AggregatedEntitlement(Response):
     is_soft_limit: bool
     aggregation_mode: AggregationMode
     usage_limit: int | UnsetType | None = UNSET
-    usage_reset_period: str | None = None
+    usage_reset_period: UsageReset | None = None
     static_values: list[str] | None = None
     config_values: list[dict[str, Any]] | None = None
     buckets: list[AggregatedEntitlementBucket] | None = None
@@ -325,9 +331,9 @@ class _SubscriptionFields(_Row, kw_only=True):
 class SubscriptionResponse(_SubscriptionFields, kw_only=True):
     """A subscription."""
 
-    latest_invoice: MadeAbove | None = None
+    latest_invoice: InvoiceAbove | None = None
     """When an operation produced one."""
-    checkout_session: MadeAbove | None = None
+    checkout_session: CheckoutAbove | None = None
 
 
 class SubscriptionResponseV2(_SubscriptionFields, kw_only=True):
