@@ -21,7 +21,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import farthing
 from farthing.api.body import JsonBody
 from farthing.api.edge import Edge
-from farthing.api.errors import answer
 from farthing.api.metrics import metrics_page
 from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
@@ -44,6 +43,8 @@ from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.invoices.routes import Invoices, open_document
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
+from farthing.jobs.cloning import EnvironmentCloning
+from farthing.jobs.schedule import queue
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
@@ -52,6 +53,9 @@ from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
 from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
+from farthing.web.answers import answer
+from farthing.web.sessions import Sessions
+from farthing.web.site import site
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +101,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Integrations,
     ProviderWebhooks,
     TestGateway,
+    EnvironmentCloning,
 )
 """Everything under /v1."""
 
@@ -157,6 +162,7 @@ def _litestar(state: State, lifespan: Sequence[Any]) -> Litestar:
             ready,
             openapi,
             metrics_page,
+            site,
         ],
         middleware=[slashes_restored],
         dto=JsonBody,
@@ -198,9 +204,11 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             "settings": settings,
             "database": database,
             "notices": notices,
+            "queue": queue(database, settings),
             "invoice_effects": PaymentEffects(),
             "ingest": Ingest(database.url),
             "authenticator": HeaderAuthenticator(database, settings, notices),
+            "web_sessions": Sessions(settings),
             "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
             "sign_in_limiter": Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
         }

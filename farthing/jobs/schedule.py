@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
 from farthing.invoices.overdue import notify_overdue
+from farthing.jobs import cloning
 from farthing.jobs.duties import Counts, Duty, everywhere, perform
 from farthing.jobs.tables import JobRun
 from farthing.payments.gateways import Gateways
@@ -54,6 +55,11 @@ def queue(database: Database, settings: Settings) -> App:
     app = App(connector=PsycopgConnector(conninfo=database.url, min_size=1, max_size=4))
     for duty in duties(database, settings):
         _register(app, database, duty)
+
+    async def clone(**asked: str) -> None:
+        await cloning.perform(database, **asked)
+
+    app.task(name=cloning.TASK, retry=3)(clone)
     return app
 
 

@@ -1,0 +1,122 @@
+"""Copying an environment's features and plans into another, in the background. Rule: identity, "clone".
+
+The target is made, and the job queued, in the request's own transaction: neither happens without the other. What the
+copy does is `catalogue.transplant`, which may be run again without doubling anything; its result is kept in the
+journal under the run's id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+from litestar import Controller, post
+from litestar.datastructures import State
+from procrastinate import App
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.guards import needs
+from farthing.catalogue.transplant import transplant
+from farthing.core.caller import Caller
+from farthing.core.clock import Clock
+from farthing.core.errors import ValidationFailed
+from farthing.core.ids import Kind, new_id, new_ulid
+from farthing.core.wire import Request, Response
+from farthing.identity import environments
+from farthing.identity.schemas import EnvironmentName
+from farthing.identity.tables import EnvironmentType
+from farthing.jobs.tables import JobRun
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM, Scope
+
+TASK = "environment_clone"
+
+
+class CloneEnvironmentRequest(Request):
+    """An environment that exists, or the name and type of one to make."""
+
+    target_environment_id: str | None = None
+    name: EnvironmentName | None = None
+    type: EnvironmentType | None = None
+
+
+class CloneEnvironmentResponse(Response):
+    workflow_id: str
+    run_id: str
+    message: str
+
+
+class EnvironmentCloning(Controller):
+    path = "/environments"
+    tags = ["Environments"]
+
+    @post(
+        "/{environment_id:str}/clone",
+        operation_id="cloneEnvironment",
+        guards=[needs("environment", "write", environment=False)],
+        status_code=202,
+    )
+    async def clone(
+        self,
+        environment_id: str,
+        data: CloneEnvironmentRequest,
+        session: AsyncSession,
+        caller: Caller,
+        clock: Clock,
+        state: State,
+    ) -> CloneEnvironmentResponse:
+        """Copy an environment's features and plans into another one."""
+        allowed = state.authenticator.environments_of(caller)
+        source = await environments.one(session, environment_id, allowed)
+        target_id = await _target(session, data, caller, allowed)
+        if target_id == source.id:
+            raise ValidationFailed.of("target_environment_id", "must be another environment than the source")
+        run_id = await _defer(session, state.queue, caller, source.id, target_id, clock.now())
+        return CloneEnvironmentResponse(
+            workflow_id=f"{Kind.WORKFLOW}_EnvironmentClone_{new_ulid()}",
+            run_id=run_id,
+            message="environment clone started",
+        )
+
+
+async def _target(
+    session: AsyncSession, data: CloneEnvironmentRequest, caller: Caller, allowed: environments.Allowed
+) -> str:
+    if data.target_environment_id:
+        return (await environments.one(session, data.target_environment_id, allowed)).id
+    if data.name is None:
+        raise ValidationFailed.of("name", "is required without target_environment_id")
+    if data.type is None:
+        raise ValidationFailed.of("type", "is required without target_environment_id")
+    return (await environments.create(session, caller.tenant_id, data.name, data.type)).id
+
+
+async def _defer(
+    session: AsyncSession, queue: App, caller: Caller, source_id: str, target_id: str, now: datetime
+) -> str:
+    run = JobRun(id=new_id(Kind.RUN), name=TASK, scheduled_at=now, started_at=now)
+    session.add(run)
+    await session.flush()
+    connection = await (await session.connection()).get_raw_connection()
+    await queue.configure_task(TASK, connection=connection.driver_connection, lock=f"{TASK}/{target_id}").defer_async(
+        run_id=run.id, tenant_id=caller.tenant_id, user_id=caller.user_id, source_id=source_id, target_id=target_id
+    )
+    return run.id
+
+
+async def perform(
+    database: Database, run_id: str, tenant_id: str, user_id: str, source_id: str, target_id: str
+) -> None:
+    """The job: copy, and keep what came of it."""
+    outcome = await transplant(database, Scope(tenant_id, source_id, user_id), Scope(tenant_id, target_id, user_id))
+    async with database.transaction(SYSTEM) as session:
+        run = await session.get_one(JobRun, run_id)
+        run.finished_at = database.clock.now()
+        run.counts = {
+            "features_cloned": len(outcome.features_cloned),
+            "features_skipped": len(outcome.features_skipped),
+            "plans_cloned": len(outcome.plans_cloned),
+            "plans_skipped": len(outcome.plans_skipped),
+            "errors": len(outcome.errors),
+            "result": asdict(outcome),
+        }
