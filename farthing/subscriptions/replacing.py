@@ -1,0 +1,277 @@
+"""Changing the plan by replacement (v1): the old subscription ends, a new one begins. Rule: "plan change"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.billing import BillingCycle, BillingPeriod
+from farthing.catalogue.discounts.tables import CouponAssociation
+from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation
+from farthing.customers import lookup
+from farthing.customers.tables import Customer
+from farthing.storage.rows import find, locked
+from farthing.subscriptions import cancellation, creation, hierarchy, schedules
+from farthing.subscriptions.billable import Billable, Outcome
+from farthing.subscriptions.changing import compared
+from farthing.subscriptions.charging import mixes_periods
+from farthing.subscriptions.requests import (
+    AddAddonToSubscriptionRequest,
+    CreateSubscriptionLineItemRequest,
+    CreateSubscriptionRequest,
+    SubscriptionInheritanceConfig,
+)
+from farthing.subscriptions.states import require
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
+from farthing.subscriptions.telling import changed, tell_of
+from farthing.subscriptions.words import (
+    AddonCadence,
+    AddonStatus,
+    ChangeType,
+    LineItemOwner,
+    Occasion,
+    ProrationBehavior,
+    ScheduleType,
+    SubscriptionStatus,
+    SubscriptionType,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the new subscription shall be."""
+
+    plan_id: str
+    billing_period: BillingPeriod
+    billing_period_count: int = 1
+    billing_cycle: BillingCycle = BillingCycle.ANNIVERSARY
+    proration: ProrationBehavior = ProrationBehavior.NONE
+    metadata: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a replacing plan change came to.
+
+    `former.changes` are the unused advance fees of the old subscription: their credit reduces the fixed lines of the
+    new one's opening invoice in order, and what is left goes to the wallet. `former.billables` bill what the old one
+    owes; `new.billables` open the new one, because of an update.
+    """
+
+    change_type: ChangeType
+    former: Outcome
+    new: Outcome
+
+
+async def compare(session: AsyncSession, subscription: Subscription, target_plan_id: str) -> ChangeType:
+    """Whether the target plan is dearer, by the sums of the two plans' unit amounts in the currency."""
+    rows = await session.scalars(
+        select(Price).where(
+            Price.entity_type == PriceEntityType.PLAN,
+            Price.entity_id.in_([subscription.plan_id, target_plan_id]),
+            Price.currency == subscription.currency,
+            Price.status == Status.PUBLISHED,
+            Price.end_date.is_(None),
+        )
+    )
+    prices = list(rows)
+    return compared(
+        [price for price in prices if price.entity_id == subscription.plan_id],
+        [price for price in prices if price.entity_id == target_plan_id],
+    )
+
+
+async def demand_replaceable(session: AsyncSession, subscription: Subscription, target: Target) -> None:
+    """Refuse a change whose preconditions fail. Raises InvalidOperation."""
+    require(subscription, SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, to="change the plan of")
+    if subscription.plan_id == target.plan_id:
+        raise InvalidOperation("The subscription is on this plan already", {"plan_id": target.plan_id})
+    if subscription.active_pause_id is not None:
+        raise InvalidOperation("The subscription is to be paused", {"subscription_id": subscription.id})
+    if subscription.subscription_type in {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}:
+        raise InvalidOperation(
+            f"Cannot change the plan of a {subscription.subscription_type.value} subscription",
+            {"subscription_id": subscription.id},
+        )
+    if target.proration is ProrationBehavior.CREATE_PRORATIONS and await mixes_periods(session, subscription):
+        raise InvalidOperation(
+            "Proration is not possible with mixed billing periods", {"subscription_id": subscription.id}
+        )
+
+
+async def replace_plan(session: AsyncSession, subscription_id: str, target: Target, now: datetime) -> Replacement:
+    """End a subscription now and begin one on the target plan that carries over all the rest.
+
+    Raises NotFound, InvalidOperation, ValidationFailed.
+    """
+    found = await find(session, Subscription, subscription_id)
+    await lookup.held(session, found.customer_id)
+    subscription = await locked(session, Subscription, subscription_id)
+    await demand_replaceable(session, subscription, target)
+    change_type = await compare(session, subscription, target.plan_id)
+    body = await _continued(session, subscription, target, now)
+    children = await hierarchy.children_of(session, subscription.id)
+    former_type = subscription.subscription_type
+    if children:
+        # the children outlive the old parent: its cancellation must not reach them
+        subscription.subscription_type = SubscriptionType.STANDALONE
+        await session.flush()
+    former = await cancellation.cancel_now(
+        session,
+        subscription,
+        now,
+        now,
+        reason="plan change",
+        proration=target.proration,
+        bill=subscription.subscription_status is not SubscriptionStatus.TRIALING,
+    )
+    made = await creation.create(session, body, now, carried=True)
+    fresh = made.subscription
+    for child in children:
+        child.parent_subscription_id = fresh.id
+        await changed(session, child)
+    if children:
+        fresh.subscription_type = former_type
+        await hierarchy.mirror(session, fresh)
+    await tell_of(session, fresh, "plan_changed")
+    opening = tuple(
+        Billable(one.subscription_id, Occasion.UPDATE, one.period, one.at_once, one.activating)
+        for one in made.billables
+    )
+    return Replacement(change_type, former, Outcome(fresh, opening, at=now))
+
+
+async def _continued(
+    session: AsyncSession, subscription: Subscription, target: Target, now: datetime
+) -> CreateSubscriptionRequest:
+    """A request for the new subscription with everything of the old one that is not its plan."""
+    payer = None
+    if subscription.invoicing_customer_id is not None:
+        payer = (await find(session, Customer, subscription.invoicing_customer_id)).external_id
+    metadata = {name: value for name, value in subscription.meta.items() if name not in _OF_CANCELLATION}
+    return CreateSubscriptionRequest(
+        plan_id=target.plan_id,
+        customer_id=subscription.customer_id,
+        currency=subscription.currency,
+        billing_period=target.billing_period,
+        billing_period_count=target.billing_period_count,
+        billing_cycle=target.billing_cycle,
+        lookup_key=subscription.lookup_key,
+        metadata={**metadata, **(target.metadata or {})},
+        start_date=now,
+        end_date=subscription.end_date,
+        trial_period_days=0,
+        payment_behavior=subscription.payment_behavior,
+        collection_method=subscription.collection_method.value,
+        gateway_payment_method_id=subscription.gateway_payment_method_id,
+        payment_terms=subscription.payment_terms,
+        proration_behavior=subscription.proration_behavior,
+        commitment_amount=subscription.commitment_amount,
+        commitment_duration=subscription.commitment_duration,
+        overage_factor=subscription.overage_factor,
+        enable_true_up=subscription.enable_true_up,
+        auto_invoice_threshold=subscription.auto_invoice_threshold,
+        addons=await _addons(session, subscription, now),
+        line_items=await _extras(session, subscription, now),
+        coupons=await _coupons(session, subscription, now),
+        inheritance=SubscriptionInheritanceConfig(invoicing_customer_external_id=payer) if payer else None,
+    )
+
+
+_OF_CANCELLATION = {"cancellation_type", "cancellation_reason", "effective_date"}
+
+
+async def _addons(
+    session: AsyncSession, subscription: Subscription, now: datetime
+) -> list[AddAddonToSubscriptionRequest]:
+    table = AddonAssociation
+    rows = await session.scalars(
+        select(table)
+        .where(
+            table.subscription_id == subscription.id,
+            table.status == Status.PUBLISHED,
+            table.addon_status == AddonStatus.ACTIVE,
+            table.cadence == AddonCadence.RECURRING,
+            or_(table.end_date.is_(None), table.end_date > now),
+        )
+        .order_by(table.start_date, table.id)
+    )
+    return [AddAddonToSubscriptionRequest(addon_id=row.addon_id, metadata=dict(row.meta)) for row in rows]
+
+
+async def _extras(
+    session: AsyncSession, subscription: Subscription, now: datetime
+) -> list[CreateSubscriptionLineItemRequest]:
+    """Items beside the plan's that still run and whose prices are not the old subscription's own."""
+    table = SubscriptionLineItem
+    rows = await session.execute(
+        select(table, Price)
+        .join(Price, Price.id == table.price_id)
+        .where(
+            table.subscription_id == subscription.id,
+            table.status == Status.PUBLISHED,
+            table.entity_type == LineItemOwner.SUBSCRIPTION,
+            or_(table.end_date.is_(None), table.end_date > now),
+            Price.entity_type != PriceEntityType.SUBSCRIPTION,
+        )
+        .order_by(table.start_date, table.id)
+    )
+    return [
+        CreateSubscriptionLineItemRequest(
+            price_id=row.price_id,
+            quantity=row.quantity or None,
+            display_name=row.display_name,
+            metadata=dict(row.meta),
+        )
+        for row, _ in rows
+    ]
+
+
+async def _coupons(session: AsyncSession, subscription: Subscription, now: datetime) -> list[str]:
+    table = CouponAssociation
+    rows = await session.scalars(
+        select(table.coupon_id)
+        .where(
+            table.subscription_id == subscription.id,
+            table.status == Status.PUBLISHED,
+            table.subscription_line_item_id.is_(None),
+            or_(table.end_date.is_(None), table.end_date > now),
+        )
+        .order_by(table.created_at, table.id)
+    )
+    return list(rows)
+
+
+async def schedule_replacement(
+    session: AsyncSession, subscription_id: str, target: Target, configuration: Mapping[str, Any]
+) -> tuple[Subscription, str]:
+    """Let the replacement happen at the end of the open period; the subscription and the schedule's id."""
+    subscription = await locked(session, Subscription, subscription_id)
+    await demand_replaceable(session, subscription, target)
+    require(subscription, SubscriptionStatus.ACTIVE, to="schedule a plan change of")
+    if subscription.cancel_at is not None:
+        raise InvalidOperation("The subscription is to be cancelled", {"subscription_id": subscription.id})
+    schedule = await schedules.plan(
+        session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, configuration
+    )
+    await changed(session, subscription)
+    return subscription, schedule.id
+
+
+def target_of(configuration: Mapping[str, Any]) -> Target:
+    """What a stored, scheduled replacement shall come to."""
+    return Target(
+        plan_id=str(configuration["target_plan_id"]),
+        billing_period=BillingPeriod(configuration["billing_period"]),
+        billing_period_count=int(configuration.get("billing_period_count") or 1),
+        billing_cycle=BillingCycle(configuration.get("billing_cycle") or BillingCycle.ANNIVERSARY),
+        proration=ProrationBehavior(configuration.get("proration_behavior") or ProrationBehavior.NONE),
+        metadata=configuration.get("change_metadata"),
+    )
