@@ -1,0 +1,174 @@
+"""Pictures of figures as SVG, drawn on the server from exact values.
+
+Every mark carries its value as a title, read on hover and by screen readers; colours come from classes, so that the
+style sheet alone decides light and dark. Positions are attributes, never styles. A table stands behind each picture,
+in the template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from markupsafe import Markup
+
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: what stands below it, its value, and the value in words."""
+
+    label: str
+    value: Decimal
+    title: str
+    href: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a whole; `tone` names its colour class."""
+
+    label: str
+    value: Decimal
+    title: str
+    tone: str
+
+
+def _place(value: Fraction | float) -> str:
+    """A coordinate, to a tenth of a pixel; the picture rounds, the figures never do."""
+    return f"{float(value):.1f}".rstrip("0").rstrip(".")
+
+
+def _nice_ceiling(value: Decimal) -> Decimal:
+    """The next of 1, 2, 2.5, 5 times a power of ten that is not below `value`; at least 1 unit of it."""
+    if value <= 0:
+        return Decimal(1)
+    power = Decimal(1).scaleb(value.adjusted())
+    return next(step * power for step in map(Decimal, ("1", "2", "2.5", "5", "10")) if step * power >= value)
+
+
+def columns(
+    bars: Sequence[Bar], *, name: str, width: int = 640, height: int = 180, axis: Sequence[str] | None = None
+) -> Markup:
+    """Upright bars over a common base line, with a light grid; `axis` are the labels of top and middle."""
+    top, base, left = 14, height - 22, 0
+    ceiling = _nice_ceiling(max((bar.value for bar in bars), default=_ZERO))
+    slot = Fraction(width - left, max(len(bars), 1))
+    thick = min(slot * Fraction(62, 100), Fraction(46))
+    every = max(1, -(-len(bars) * 46 // width))
+    out = [_open(width, height, name, "columns")]
+    for share, label in zip((Fraction(1), Fraction(1, 2)), axis or ("", ""), strict=True):
+        y = base - (base - top) * share
+        out.append(
+            Markup(
+                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick" x="{}" y="{}">{}</text>'
+            ).format(left, width, _place(y), _place(y), left, _place(y - 4), label)
+        )
+    for number, bar in enumerate(bars):
+        x = left + slot * number + (slot - thick) / 2
+        tall = Fraction(bar.value) / Fraction(ceiling) * (base - top) if bar.value > 0 else Fraction(0)
+        shape = Markup(
+            '<g class="mark"><title>{}</title><rect class="hit" x="{}" y="{}" width="{}" height="{}"/>'
+            '<rect class="bar" x="{}" y="{}" width="{}" height="{}" rx="2"/></g>'
+        ).format(
+            bar.title,
+            _place(left + slot * number),
+            top,
+            _place(slot),
+            base - top,
+            _place(x),
+            _place(base - tall),
+            _place(thick),
+            _place(tall),
+        )
+        out.append(shape)
+        if (len(bars) - 1 - number) % every == 0:
+            out.append(
+                Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+                    _place(x + thick / 2), height - 5, bar.label
+                )
+            )
+    out.append(Markup('<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, width, base, base))
+    return _close(out)
+
+
+def strip(parts: Sequence[Part], *, name: str, width: int = 640, height: int = 18) -> Markup:
+    """One bar cut in parts, in the order given; parts of nothing are left out."""
+    total = sum((part.value for part in parts), _ZERO)
+    out = [_open(width, height, name, "strip")]
+    if total <= 0:
+        out.append(Markup('<rect class="empty" width="{}" height="{}" rx="3"/>').format(width, height))
+        return _close(out)
+    x = Fraction(0)
+    shown = [part for part in parts if part.value > 0]
+    for number, part in enumerate(shown):
+        wide = Fraction(part.value) / Fraction(total) * width
+        gap = 2 if number < len(shown) - 1 else 0
+        out.append(
+            Markup(
+                '<g class="mark"><title>{}</title><rect class="part {}" x="{}" width="{}" height="{}" rx="3"/></g>'
+            ).format(part.title, part.tone, _place(x), _place(max(wide - gap, Fraction(1))), height)
+        )
+        x += wide
+    return _close(out)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch on a timeline, as shares of its width from 0 to 1."""
+
+    start: Fraction
+    end: Fraction
+    tone: str
+    label: str
+    title: str
+
+
+def timeline(rows: Sequence[Sequence[Span]], marks: Sequence[tuple[Fraction, str]], *, name: str) -> Markup:
+    """Rows of stretches over a common time, with marks (share of the width, label) along the bottom."""
+    width, row_height = 900, 26
+    height = row_height * len(rows) + 24
+    out = [_open(width, height, name, "timeline")]
+    for share, label in marks:
+        x = share * width
+        out.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="0" y2="{}"/>').format(_place(x), _place(x), height - 18)
+        )
+        anchor = "start" if share < Fraction(1, 20) else "end" if share > Fraction(19, 20) else "middle"
+        out.append(
+            Markup('<text class="label" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+                _place(x), height - 4, anchor, label
+            )
+        )
+    for number, spans in enumerate(rows):
+        y = number * row_height + 4
+        for span in spans:
+            wide = max((span.end - span.start) * width - 2, Fraction(2))
+            text = (
+                Markup('<text class="in" x="{}" y="{}">{}</text>').format(
+                    _place(span.start * width + 6), y + 13, span.label
+                )
+                if wide > len(span.label) * 7 + 10
+                else ""
+            )
+            out.append(
+                Markup(
+                    '<g class="mark"><title>{}</title>'
+                    '<rect class="part {}" x="{}" y="{}" width="{}" height="18" rx="3"/>{}</g>'
+                ).format(span.title, span.tone, _place(span.start * width), y, _place(wide), text)
+            )
+    return _close(out)
+
+
+def _open(width: int, height: int, name: str, kind: str) -> Markup:
+    stretched = Markup(' preserveAspectRatio="none"') if kind == "strip" else Markup("")
+    return Markup(
+        '<svg class="chart {}" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"{}>'
+    ).format(kind, width, height, width, height, name, stretched)
+
+
+def _close(out: Sequence[Markup]) -> Markup:
+    return Markup("").join([*out, Markup("</svg>")])

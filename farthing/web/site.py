@@ -1,0 +1,27 @@
+"""All pages under one roof: what the application registers."""
+
+from __future__ import annotations
+
+from litestar import Router
+from litestar.types import ControllerRouterHandler
+
+from farthing.web.answers import error_page
+from farthing.web.assets import asset, favicon
+from farthing.web.customers import Customers
+from farthing.web.invoices import Invoices
+from farthing.web.overview import Overview
+from farthing.web.sign_in import SigningIn
+
+DASHBOARD: tuple[ControllerRouterHandler, ...] = (
+    SigningIn,
+    Overview,
+    Customers,
+    Invoices,
+)
+
+site = Router(
+    "/",
+    route_handlers=[*DASHBOARD, asset, favicon],
+    exception_handlers={Exception: error_page},
+)
+"""The pages, whose errors are pages."""
