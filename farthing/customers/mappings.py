@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
-from farthing.core.errors import ValidationFailed
+from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.schemas import CreateEntityIntegrationMappingRequest
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
 from farthing.storage.postgres import clock_of, scope_of
+from farthing.storage.rows import violated
 
 
 async def of_entities(
@@ -40,31 +43,65 @@ async def map_customer(
     `entity_id` is what the tenant's side knew the customer by, its id or external id or nothing; another customer's
     id is refused.
     """
-    now, scope = clock_of(session).now(), scope_of(session)
     for mapping in given:
         if mapping.entity_id and mapping.entity_id not in {customer.id, customer.external_id}:
             raise ValidationFailed.of("integration_entity_mapping.entity_id", "must be this customer's, or left out")
-        row = insert(IntegrationMapping).values(
-            id=new_id(Kind.INTEGRATION_MAPPING),
-            tenant_id=scope.tenant_id,
-            environment_id=scope.environment_id,
-            entity_type=IntegrationEntityType.CUSTOMER,
-            entity_id=customer.id,
-            provider_type=mapping.provider_name,
-            provider_entity_id=mapping.image,
-            meta=mapping.metadata or {},
-            status=Status.PUBLISHED,
-            created_at=now,
-            updated_at=now,
-            created_by=scope.user_id,
-            updated_by=scope.user_id,
+        await remember(
+            session,
+            IntegrationEntityType.CUSTOMER,
+            customer.id,
+            mapping.provider_name,
+            mapping.image,
+            mapping.metadata or {},
         )
-        await session.execute(
-            row.on_conflict_do_update(
-                index_elements=["environment_id", "entity_type", "entity_id", "provider_type"],
-                index_where=text("status = 'published'"),
-                set_={
-                    name: row.excluded[name] for name in ("provider_entity_id", "metadata", "updated_at", "updated_by")
-                },
-            )
-        )
+
+
+async def remember(
+    session: AsyncSession,
+    entity_type: IntegrationEntityType,
+    entity_id: str,
+    provider_type: str,
+    provider_entity_id: str,
+    metadata: Mapping[str, Any],
+) -> IntegrationMapping:
+    """Store a mapping, or overwrite the live one of the same entity and provider.
+
+    Raises AlreadyExists when the provider's id stands for another entity of the same type.
+    """
+    now, scope = clock_of(session).now(), scope_of(session)
+    row = insert(IntegrationMapping).values(
+        id=new_id(Kind.INTEGRATION_MAPPING),
+        tenant_id=scope.tenant_id,
+        environment_id=scope.environment_id,
+        entity_type=entity_type,
+        entity_id=entity_id,
+        provider_type=provider_type,
+        provider_entity_id=provider_entity_id,
+        meta=dict(metadata),
+        status=Status.PUBLISHED,
+        created_at=now,
+        updated_at=now,
+        created_by=scope.user_id,
+        updated_by=scope.user_id,
+    )
+    upsert = row.on_conflict_do_update(
+        index_elements=["environment_id", "entity_type", "entity_id", "provider_type"],
+        index_where=text("status = 'published'"),  # word for word, so that PostgreSQL recognises the index
+        set_={
+            "provider_entity_id": row.excluded.provider_entity_id,
+            "metadata": row.excluded.metadata,
+            "updated_at": now,
+            "updated_by": scope.user_id,
+        },
+    ).returning(IntegrationMapping)
+    try:
+        async with session.begin_nested():
+            stored = await session.scalars(upsert, execution_options={"populate_existing": True})
+            return stored.one()
+    except IntegrityError as error:
+        if violated(error) != "uq_integration_mappings_image":
+            raise
+        raise AlreadyExists(
+            f"'{provider_entity_id}' at {provider_type} is mapped to another {entity_type}",
+            {"provider_entity_id": provider_entity_id, "provider_type": provider_type},
+        ) from error

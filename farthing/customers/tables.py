@@ -101,8 +101,16 @@ class IntegrationMapping(Scoped, Tracked, Base):
             unique=True,
             postgresql_where=text("status = 'published'"),
         ),
-        # an incoming webhook asks whose image a provider's id is
-        Index("ix_integration_mappings_image", "environment_id", "provider_type", "provider_entity_id"),
+        # a provider's id stands for one entity of a type; an incoming webhook asks for which
+        Index(
+            "uq_integration_mappings_image",
+            "environment_id",
+            "provider_type",
+            "entity_type",
+            "provider_entity_id",
+            unique=True,
+            postgresql_where=text("status = 'published'"),
+        ),
         # lists: newest first
         Index("ix_integration_mappings_newest", "environment_id", "status", "created_at", "id"),
     )

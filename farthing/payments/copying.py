@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotImplementedHere
 from farthing.core.money import EXACT
+from farthing.customers.mappings import remember
 from farthing.customers.tables import Customer, IntegrationEntityType
 from farthing.invoices.standing import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
@@ -67,7 +68,7 @@ async def _push(session: AsyncSession, provider: Provider, connection: Connectio
     image = await provider.push_invoice(bill, key=bill.invoice_id)
     if isinstance(image, (Declined, Retryable, Fatal)):
         raise methods.raise_refusal(image)
-    await mappings.remember(session, kind, bill.invoice_id, name, image, {"linked_via": "sync"})
+    await remember(session, kind, bill.invoice_id, name, image, {"linked_via": "sync"})
 
 
 async def _bill(session: AsyncSession, invoice: Invoice, provider_customer_id: str, customer_id: str) -> Bill:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from sqlalchemy import column, select, table, text, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import column, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
 from farthing.core.enums import Status
-from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
-from farthing.core.ids import Kind, new_id
+from farthing.core.errors import NotFound, ValidationFailed
+from farthing.customers.mappings import remember
 from farthing.customers.tables import IntegrationEntityType, IntegrationMapping
 from farthing.payments.integration_schemas import DelinkIntegrationMappingRequest, LinkIntegrationMappingRequest
 from farthing.payments.tables import Connection
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.rows import violated
 from farthing.storage.tables import Base
 
 _TABLES = MappingProxyType(
@@ -75,54 +70,6 @@ async def link(session: AsyncSession, given: LinkIntegrationMappingRequest) -> I
     return await remember(
         session, given.entity_type, given.entity_id, given.provider_type, given.provider_entity_id, metadata
     )
-
-
-async def remember(
-    session: AsyncSession,
-    entity_type: IntegrationEntityType,
-    entity_id: str,
-    provider_type: str,
-    provider_entity_id: str,
-    metadata: Mapping[str, Any],
-) -> IntegrationMapping:
-    """Store a mapping, or overwrite the live one of the same entity and provider."""
-    now, scope = clock_of(session).now(), scope_of(session)
-    row = insert(IntegrationMapping).values(
-        id=new_id(Kind.INTEGRATION_MAPPING),
-        tenant_id=scope.tenant_id,
-        environment_id=scope.environment_id,
-        entity_type=entity_type,
-        entity_id=entity_id,
-        provider_type=provider_type,
-        provider_entity_id=provider_entity_id,
-        meta=dict(metadata),
-        status=Status.PUBLISHED,
-        created_at=now,
-        updated_at=now,
-        created_by=scope.user_id,
-        updated_by=scope.user_id,
-    )
-    upsert = row.on_conflict_do_update(
-        index_elements=["environment_id", "entity_type", "entity_id", "provider_type"],
-        index_where=text("status = 'published'"),  # word for word, so that PostgreSQL recognises the index
-        set_={
-            "provider_entity_id": row.excluded.provider_entity_id,
-            "metadata": row.excluded.metadata,
-            "updated_at": now,
-            "updated_by": scope.user_id,
-        },
-    ).returning(IntegrationMapping)
-    try:
-        async with session.begin_nested():
-            stored = await session.scalars(upsert, execution_options={"populate_existing": True})
-            return stored.one()
-    except IntegrityError as error:
-        if violated(error) != "uq_integration_mappings_image":
-            raise
-        raise AlreadyExists(
-            f"'{provider_entity_id}' at {provider_type} is mapped to another {entity_type}",
-            {"provider_entity_id": provider_entity_id, "provider_type": provider_type},
-        ) from error
 
 
 async def delink(session: AsyncSession, given: DelinkIntegrationMappingRequest) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, ServiceUnavailable, ValidationFailed
 from farthing.core.ids import new_ulid
+from farthing.customers.mappings import remember
 from farthing.customers.tables import Customer, IntegrationEntityType
 from farthing.payments import mappings
 from farthing.payments.gateways import COLLECTORS, Gateways, connection_to
@@ -61,7 +62,7 @@ async def account_at(
     made = await provider.ensure_customer(Payer(customer.id, customer.name, customer.email), key=customer.id)
     if isinstance(made, (Declined, Retryable, Fatal)):
         raise raise_refusal(made)
-    await mappings.remember(
+    await remember(
         session,
         IntegrationEntityType.CUSTOMER,
         customer.id,
