@@ -145,7 +145,7 @@ class TestRefusals:
                 "override_line_items",
                 id="only prices in scope can be overridden",
             ),
-            pytest.param({"auto_invoice_threshold": "10"}, "auto_invoice_threshold", id="a threshold needs usage prices"),
+            pytest.param({"auto_invoice_threshold": "10"}, "auto_invoice_threshold", id="a threshold needs usage"),
             pytest.param({"subscription_status": "cancelled"}, "subscription_status", id="it cannot begin cancelled"),
             pytest.param({"subscription_status": "trialing"}, "subscription_status", id="trialing needs a trial"),
             pytest.param(
