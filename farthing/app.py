@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
+import msgspec
 import structlog
-from litestar import Litestar, Request, Router, get, post
+from litestar import Litestar, Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
@@ -128,10 +130,15 @@ async def ready(state: State) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+@get("/openapi.json", include_in_schema=False, sync_to_thread=True)
+def openapi() -> Response[bytes]:
     """Our OpenAPI document."""
-    return document(request.app)
+    return Response(_document(), media_type="application/json")
+
+
+@cache
+def _document() -> bytes:
+    return msgspec.json.encode(document(routes_only()))
 
 
 def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
@@ -150,10 +157,17 @@ def provide_caller(request: Request[Any, Any, Any]) -> Caller:
 
 def routes_only() -> Litestar:
     """The routes without a database, for printing their OpenAPI document."""
-    return _litestar(State({}), lifespan=())
+    config = OpenAPIConfig(
+        title="Farthing API",
+        version=farthing.__version__,
+        description="Usage-based billing, exact to the farthing.",
+        components=Components(),
+    )
+    return _litestar(State({}), lifespan=(), documented=config)
 
 
-def _litestar(state: State, lifespan: Sequence[Any]) -> Litestar:
+def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig | None = None) -> Litestar:
+    """`documented` is not for the application that is served: the framework would add pages of its own."""
     return Litestar(
         route_handlers=[
             Router("/v1", route_handlers=list(ROUTES)),
@@ -176,13 +190,7 @@ def _litestar(state: State, lifespan: Sequence[Any]) -> Litestar:
         lifespan=list(lifespan),
         state=state,
         logging_config=None,
-        openapi_config=OpenAPIConfig(
-            title="Farthing API",
-            version=farthing.__version__,
-            description="Usage-based billing, exact to the farthing.",
-            components=Components(),
-            render_plugins=(),
-        ),
+        openapi_config=documented,
     )
 
 

@@ -56,6 +56,9 @@ def _complete(operation: dict[str, Any], handler: Any, schemas: dict[str, Any]) 
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}}
     for status, description in _ERRORS.items():
         responses[status] = {"description": description, **error}
+    body = operation.get("requestBody")
+    if body is not None and _may_be_null(body):
+        body["required"] = False
     guarded = handler is not None and bool(handler.resolve_guards())
     operation["security"] = [{"ApiKeyAuth": []}, {"UserToken": []}] if guarded else []
     struct = handler.opt.get("query") if handler is not None else None
@@ -72,3 +75,9 @@ def _complete(operation: dict[str, Any], handler: Any, schemas: dict[str, Any]) 
         if field.is_list:
             described |= {"style": "form", "explode": False}
         parameters.append(described)
+
+
+def _may_be_null(body: dict[str, Any]) -> bool:
+    """Whether a body may be left out: the framework says so by allowing null in its place."""
+    options = [media["schema"].get("oneOf", ()) for media in body["content"].values()]
+    return any(option.get("type") == "null" for given in options for option in given)

@@ -178,7 +178,7 @@ class Invoices(Controller):
         return WebhookTriggerResponse(message="webhook triggered successfully", event_name=event_name)
 
 
-@get("/invoices/documents/{token:str}", include_in_schema=False)
+@get("/invoices/documents/{token:str}", include_in_schema=False, opt={"public": True})
 async def open_document(token: str, request: Request[Any, Any, Any], state: State) -> Response[Any]:
     """A document by its link: public, for the link itself is the credential."""
     allowed = documents.opened(token, state.settings.master_key(), state.database.clock.now())

@@ -1,0 +1,102 @@
+"""Every route there is, from the application itself and from its OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from farthing.api.openapi import document
+from farthing.app import routes_only
+
+APP = routes_only()
+DOCUMENT: dict[str, Any] = document(APP)
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+
+
+@dataclass(frozen=True)
+class Door:
+    """One registered route with one method; `operation` is its part of the OpenAPI document."""
+
+    method: str
+    path: str
+    handler: Any = field(compare=False)
+    operation: dict[str, Any] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def id(self) -> str:
+        return str(self.operation.get("operationId") or self.name)
+
+    @property
+    def public(self) -> bool:
+        return bool(self.handler.opt.get("public"))
+
+    @property
+    def guards(self) -> list[Any]:
+        return [guard for guard in self.handler.resolve_guards() if hasattr(guard, "needs")]
+
+    @property
+    def writes(self) -> bool:
+        return any(guard.needs is not None and guard.needs[1] == "write" for guard in self.guards)
+
+    @property
+    def path_parameters(self) -> list[str]:
+        return re.findall(r"\{([^}:]*)[^}]*\}", self.path)
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """Query parameter to its schema."""
+        given = self.operation.get("parameters", [])
+        return {parameter["name"]: parameter["schema"] for parameter in given if parameter["in"] == "query"}
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """The schema of the JSON body, if the route takes one."""
+        content = self.operation.get("requestBody", {}).get("content", {})
+        found: dict[str, Any] | None = content.get("application/json", {}).get("schema")
+        return found
+
+    @property
+    def body_optional(self) -> bool:
+        return not self.operation.get("requestBody", {}).get("required", False)
+
+    def url(self, value: str = "nobody", **given: str) -> str:
+        """A path under /v1 with the ids given, and `value` for all others."""
+        return re.sub(r"\{([^}:]*)[^}]*\}", lambda m: given.get(m[1], value), self.path.removeprefix("/v1"))
+
+
+def _doors() -> Iterator[Door]:
+    for route in APP.routes:
+        if not route.path_format.startswith("/v1/"):
+            continue
+        for handler in getattr(route, "route_handlers", ()):
+            for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+                operation = DOCUMENT["paths"].get(route.path_format, {}).get(method.lower(), {})
+                yield Door(method, route.path_format, handler, operation)
+
+
+DOORS = sorted(_doors(), key=lambda door: (door.path, door.method))
+BY_ID = {door.id: door for door in DOORS}
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema behind a reference."""
+    while "$ref" in schema:
+        schema = SCHEMAS[schema["$ref"].rsplit("/", 1)[-1]]
+    return schema
+
+
+def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alternatives of a schema, each resolved; null is one of them where it is allowed."""
+    schema = resolved(schema)
+    for word in ("oneOf", "anyOf"):
+        if word in schema:
+            return [part for option in schema[word] for part in branches(option)]
+    if isinstance(schema.get("type"), list):
+        return [{**schema, "type": name} for name in schema["type"]]
+    return [schema]

@@ -1,0 +1,342 @@
+"""A walk through the whole API with valid requests, told once and taken by whoever can make a call.
+
+`build` makes one of everything, `read` looks at all of it, `change` edits it and `end` takes it down. The last three
+depend on what was built alone, not on one another's answers, so that a stranger can repeat every step of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import httpx
+
+from tests.account import Account
+from tests.api.doors import BY_ID, Door
+
+FAR = "2099-01-01T00:00:00Z"
+TAX_CODE, COUPON_CODE, ACME = "TOURTAX", "TOURCOUPON", "tour-acme"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, by the name of its operation."""
+
+    operation: str
+    path: dict[str, str] = field(default_factory=dict)
+    query: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
+
+    @property
+    def method(self) -> str:
+        return BY_ID[self.operation].method
+
+    @property
+    def url(self) -> str:
+        """The path under /v1. A template with one parameter takes the one value given, whatever its name."""
+        door = BY_ID[self.operation]
+        if len(self.path) == 1 and len(door.path_parameters) == 1:
+            return door.url(next(iter(self.path.values())))
+        return door.url(**self.path)
+
+
+class Traveller(Protocol):
+    """Makes a call; raises unless it is a success. Returns the decoded answer."""
+
+    async def __call__(self, call: Call) -> Any: ...
+
+
+class OverHttp:
+    """Calls over plain HTTP, and a record of them."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.made: list[tuple[Call, Any]] = []
+
+    async def __call__(self, call: Call) -> Any:
+        answer = await send(self.account.http, call)
+        assert answer.is_success, f"{call}: {answer.status_code} {answer.text}"
+        decoded = answer.json() if answer.content and "json" in answer.headers["content-type"] else None
+        self.made.append((call, decoded))
+        return decoded
+
+
+async def send(http: httpx.AsyncClient, call: Call) -> httpx.Response:
+    return await http.request(call.method, call.url, params=call.query or None, json=call.body)
+
+
+class Recorder:
+    """Makes no call, but remembers what would have been asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Call] = []
+
+    async def __call__(self, call: Call) -> Any:
+        self.asked.append(call)
+        return None
+
+
+Made = dict[str, str]
+"""What was built: a name to its id."""
+
+
+def _id_in(answer: dict[str, Any]) -> str:
+    """The id of what an answer speaks of: its own, or that of the entity or the first item it wraps."""
+    if "id" in answer:
+        return str(answer["id"])
+    inner = next(value for value in answer.values() if isinstance(value, (dict, list)))
+    return _id_in(inner[0] if isinstance(inner, list) else inner)
+
+
+async def build(go: Traveller) -> Made:
+    """One of everything."""
+    made: Made = {}
+
+    async def make(name: str, operation: str, body: Any) -> None:
+        if operation in BY_ID:
+            made[name] = _id_in(await go(Call(operation, body=body)))
+
+    for name in ("customer", "leaving"):
+        body = {"external_id": ACME if name == "customer" else "tour-leaving", "name": "Tour", "email": "a@example.com"}
+        await make(name, "createCustomer", body)
+    await make("group", "createGroup", {"name": "Tour", "entity_type": "feature", "lookup_key": "tour-group"})
+    meter = {
+        "name": "tour",
+        "event_name": "tour.call",
+        "aggregation": {"type": "COUNT"},
+        "reset_usage": "BILLING_PERIOD",
+    }
+    await make("meter", "createMeter", meter)
+    await make("lone meter", "createMeter", {**meter, "event_name": "tour.lone"})
+    await make("free meter", "createMeter", {**meter, "event_name": "tour.free"})
+    feature = {"name": "Tour", "type": "metered", "lookup_key": "tour-feature", "meter_id": made["meter"]}
+    await make("feature", "createFeature", feature)
+    await make("switch", "createFeature", {"name": "Tour", "type": "boolean", "lookup_key": "tour-switch"})
+    await make("free feature", "createFeature", {"name": "Tour", "type": "boolean", "lookup_key": "tour-free"})
+    unit = {"name": "Tour", "code": "tou", "symbol": "T", "base_currency": "usd", "conversion_rate": "2"}
+    await make("unit", "createPriceUnit", unit)
+    await make("plan", "createPlan", {"name": "Tour", "lookup_key": "tour-plan"})
+    await make("second plan", "createPlan", {"name": "Tour", "lookup_key": "tour-plan-2"})
+    await make("addon", "createAddon", {"name": "Tour", "lookup_key": "tour-addon"})
+    price = {
+        "entity_type": "PLAN",
+        "entity_id": made["plan"],
+        "currency": "usd",
+        "type": "FIXED",
+        "billing_model": "FLAT_FEE",
+        "billing_period": "MONTHLY",
+        "invoice_cadence": "ARREAR",
+        "amount": "10",
+        "price_unit_type": "FIAT",
+    }
+    await make("price", "createPrice", {**price, "lookup_key": "tour-price"})
+    usage = {**price, "type": "USAGE", "meter_id": made["meter"], "amount": "0.5"}
+    await make("bulk price", "createPricesBulk", {"items": [usage]})
+    granted = {"feature_id": made["switch"], "feature_type": "boolean", "is_enabled": True, "entity_type": "PLAN"}
+    await make("entitlement", "createEntitlement", {**granted, "entity_id": made["plan"]})
+    limited = {"feature_id": made["feature"], "feature_type": "metered", "usage_limit": 10, "is_enabled": True}
+    limited |= {"usage_reset_period": "MONTHLY", "entity_type": "PLAN", "entity_id": made["second plan"]}
+    await make("bulk entitlement", "createEntitlementsBulk", {"items": [limited]})
+    coupon = {"name": "Tour", "type": "percentage", "percentage_off": "10", "cadence": "once"}
+    await make("coupon", "createCoupon", {**coupon, "coupon_code": COUPON_CODE})
+    tax = {"name": "Tour", "code": TAX_CODE, "tax_rate_type": "percentage", "percentage_value": "10"}
+    await make("tax", "createTaxRate", tax)
+    await make("free tax", "createTaxRate", {**tax, "code": TAX_CODE + "2"})
+    levied = {"tax_rate_code": TAX_CODE, "entity_type": "customer", "entity_id": made["customer"], "auto_apply": False}
+    await make("levy", "createTaxAssociation", levied)
+    await make("costs", "createCostsheet", {"name": "tour-costs", "lookup_key": "tour-costs"})
+    connection = {"name": "tour", "provider_type": "stripe", "metadata": {"mode": "test"}}
+    await make("connection", "createConnection", connection)
+    linked = {"entity_type": "customer", "entity_id": made["customer"], "provider_type": "stripe"}
+    await go(Call("linkIntegrationMapping", body={**linked, "provider_entity_id": "cus_test_tour"}))
+    for name, status in (
+        ("invoice", "FINALIZED"),
+        ("draft", "DRAFT"),
+        ("second draft", "DRAFT"),
+        ("void", "FINALIZED"),
+    ):
+        line = {"display_name": "Tour", "amount": "100", "quantity": "1", "price_type": "FIXED"}
+        invoice = {"customer_id": made["customer"], "currency": "usd", "subtotal": "100", "total": "100"}
+        invoice |= {"amount_due": "100", "line_items": [line], "invoice_status": status}
+        await make(name, "createInvoice", invoice)
+    payment = {"destination_type": "INVOICE", "destination_id": made["invoice"], "payment_method_type": "OFFLINE"}
+    payment |= {"amount": "10", "currency": "usd"}
+    await make("payment", "createPayment", {**payment, "process_payment": True})
+    card = {**payment, "payment_method_type": "CARD", "payment_method_id": "pm_test_success"}
+    card |= {"payment_gateway": "stripe", "process_payment": False}
+    await make("waiting payment", "createPayment", card)
+    await make(
+        "free payment", "createPayment", {**card, "payment_method_type": "PAYMENT_LINK", "payment_method_id": None}
+    )
+    await make("service", "createUser", {"type": "service_account", "name": "Tour", "roles": ["event_ingestor"]})
+    person = {
+        "type": "user",
+        "email": f"{made['customer'].lower()}@example.com",
+        "name": "Tour",
+        "roles": ["all_reader"],
+    }
+    await make("person", "createUser", person)
+    await make("key", "createApiKey", {"name": "tour", "type": "private_key"})
+    await make("environment", "createEnvironment", {"name": "Tour", "type": "development"})
+    event = {"event_name": "tour.call", "external_customer_id": ACME, "properties": {"a": 1}}
+    made["event"] = f"tour-{made['customer']}"
+    await go(Call("ingestEvent", body={**event, "event_id": made["event"]}))
+    await go(Call("ingestEventsBulk", body={"events": [{**event, "event_id": made["event"] + "-2"}]}))
+    return made
+
+
+READS_BY_ID = {
+    "getCustomer": "customer",
+    "getGroup": "group",
+    "getMeter": "meter",
+    "getFeature": "feature",
+    "getPriceUnit": "unit",
+    "getPlan": "plan",
+    "getAddon": "addon",
+    "getPrice": "price",
+    "getEntitlement": "entitlement",
+    "getPlanEntitlements": "plan",
+    "getAddonEntitlements": "addon",
+    "getCoupon": "coupon",
+    "getTaxRate": "tax",
+    "getTaxAssociation": "levy",
+    "getCostsheet": "costs",
+    "getConnection": "connection",
+    "getInvoice": "invoice",
+    "getCustomerInvoiceSummary": "customer",
+    "getCustomerInvoiceAging": "customer",
+    "listCustomerPaymentMethods": "customer",
+    "listSavedPaymentMethods": "customer",
+    "getInvoicePdf": "invoice",
+    "getPayment": "payment",
+    "getEnvironment": "environment",
+}
+ASKED_WITH = {"listSavedPaymentMethods": {"provider": "stripe"}, "listCustomerPaymentMethods": {"providers": "stripe"}}
+READS_BY_NAME = {
+    "getCustomerByExternalId": ACME,
+    "lookupCustomer": ACME,
+    "createCustomerPortalSession": ACME,
+    "openCustomerPortalSession": ACME,
+    "getAddonByLookupKey": "tour-addon",
+    "getPriceByLookupKey": "tour-price",
+    "getPriceUnitByCode": "tou",
+    "getCouponByCode": COUPON_CODE,
+    "getRbacRole": "event_reader",
+    "getSetting": "invoice_config",
+}
+
+
+async def read(go: Traveller, made: Made) -> None:
+    """Everything built, by id, by name, in lists and in searches."""
+    for operation, name in READS_BY_ID.items():
+        if operation in BY_ID:
+            await go(Call(operation, {"id": made[name]}, ASKED_WITH.get(operation, {})))
+    for operation, key in READS_BY_NAME.items():
+        await go(Call(operation, {BY_ID[operation].path_parameters[0]: key}))
+    linked = {"entity_type": "customer", "entity_id": made["customer"]}
+    await go(Call("getEntityIntegrationMappings", query=linked))
+    for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
+        await go(Call(operation))
+    await go(Call("getTenantBillingUsage"))
+    for door in lists():
+        await go(Call(door.id, body={} if door.method == "POST" else None))
+
+
+def lists() -> list[Door]:
+    """Every list and search that is about nothing in particular."""
+    return [
+        door
+        for door in BY_ID.values()
+        if not door.path_parameters
+        and door.operation
+        and (door.path.endswith("/search") if door.method == "POST" else "limit" in door.query)
+        and door.id != "getEntityIntegrationMappings"
+    ]
+
+
+async def change(go: Traveller, made: Made) -> None:
+    """Everything that can be edited, edited."""
+
+    async def edit(operation: str, name: str, body: Any = None, **query: Any) -> None:
+        if operation in BY_ID:
+            await go(Call(operation, {"id": made[name]}, query, body))
+
+    renamed = {"name": "Toured"}
+    await edit("updateCustomerById", "customer", renamed)
+    await go(Call("updateCustomer", query={"id": made["customer"]}, body={"contact": "123"}))
+    await go(Call("updateCustomer", query={"external_customer_id": ACME}, body={"contact": "1234"}))
+    await edit("updateFeature", "feature", {**renamed, "group_id": made["group"]})
+    await edit("cloneFeature", "feature", {**renamed, "lookup_key": "tour-feature-clone"})
+    await edit("updateMeter", "lone meter", {"filters": [{"key": "region", "values": ["eu"]}]})
+    for operation, name in (
+        ("updatePriceUnit", "unit"),
+        ("updatePlan", "plan"),
+        ("updateAddon", "addon"),
+        ("updateCoupon", "coupon"),
+        ("updateTaxRate", "free tax"),
+        ("updateCostsheet", "costs"),
+        ("updateConnection", "connection"),
+        ("updateServiceAccount", "service"),
+        ("updateEnvironment", "environment"),
+    ):
+        await edit(operation, name, renamed)
+    await edit("clonePlan", "plan", {**renamed, "lookup_key": "tour-plan-clone"})
+    await edit("updatePrice", "price", {"display_name": "Toured"})
+    await edit("updateEntitlement", "entitlement", {"is_enabled": False})
+    await edit("updateTaxAssociation", "levy", {"priority": 2})
+    await edit("updateInvoice", "invoice", {"metadata": {"toured": "yes"}})
+    line = {"display_name": "More", "amount": "5", "quantity": "1"}
+    more = {"type": "line_item", "line_item_params": {"action": "add", "items": [line]}}
+    await edit("executeInvoiceModify", "draft", more)
+    await edit("computeInvoice", "second draft", {})
+    await edit("finalizeInvoice", "draft")
+    await edit("triggerInvoiceCommsWebhook", "invoice")
+    await edit("triggerInvoiceWebhook", "invoice", event_name="invoice.update.finalized")
+    await edit("updateInvoicePaymentStatus", "draft", {"payment_status": "SUCCEEDED", "amount": "105"})
+    await edit("updatePayment", "waiting payment", {"metadata": {"toured": "yes"}})
+    await edit("processPayment", "waiting payment")
+    await edit("createSetupIntent", "customer", {"provider": "stripe", "success_url": "https://example.com"})
+    await go(Call("updateSetting", {"key": "subscription_config"}, body={"value": {"grace_period_days": 9}}))
+    await go(Call("deleteSetting", {"key": "subscription_config"}))
+    await go(Call("updateTenant", body={"name": "Toured"}))
+    await go(Call("updateUser", body={"name": "Toured"}))
+    await edit("updateUserRoles", "person", {"roles": ["all_writer"]})
+
+
+ENDS = {
+    "deletePrice": "price",
+    "deleteEntitlement": "entitlement",
+    "deleteTaxAssociation": "levy",
+    "deleteCoupon": "coupon",
+    "deleteTaxRate": "free tax",
+    "deleteCostsheet": "costs",
+    "deletePayment": "free payment",
+    "voidInvoice": "void",
+    "disableMeter": "lone meter",
+    "deleteMeter": "free meter",
+    "deleteFeature": "free feature",
+    "deleteGroup": "group",
+    "deletePriceUnit": "unit",
+    "deletePlan": "second plan",
+    "deleteAddon": "addon",
+    "deleteCustomer": "leaving",
+    "deleteServiceAccount": "service",
+    "removeUser": "person",
+    "deleteApiKey": "key",
+    "deleteEvent": "event",
+}
+"""Operation to what it takes down, in an order in which nothing is in the way."""
+
+
+async def end(go: Traveller, made: Made) -> None:
+    """Everything that can be taken down, taken down."""
+    linked = {"entity_type": "customer", "entity_id": made["customer"], "provider_type": "stripe"}
+    await go(Call("delinkIntegrationMapping", body=linked))
+    for operation, name in ENDS.items():
+        if operation in BY_ID:
+            await go(Call(operation, {"id": made[name]}))
+    await go(Call("deleteConnection", {"id": made["connection"]}))
+
+
+Step = Callable[[Traveller, Made], Awaitable[None]]
