@@ -24,6 +24,8 @@ from farthing.events.store import Appended, Arrival, append
 from farthing.storage.scope import Scope
 
 WRITERS = 2
+GATHER_SECONDS = 0.002
+"""How long an idle writer waits for company when requests come in crowds."""
 MOST_PER_TRANSACTION = 3_000
 MOST_WAITING = 100_000
 MOST_WAITING_PER_ENVIRONMENT = 50_000
@@ -75,6 +77,8 @@ class Ingest:
         self._total = 0
         self._arrived = asyncio.Event()
         self._closing = False
+        # whether requests come faster than one at a time, so that it pays to wait for more of them
+        self._crowded = False
         self._tasks: list[asyncio.Task[None]] = []
         self._memory = MeterMemory()
 
@@ -112,6 +116,8 @@ class Ingest:
                 return []
             self._arrived.clear()
             await self._arrived.wait()
+            if self._crowded:
+                await asyncio.sleep(GATHER_SECONDS)
         environment, queue = self._queues.popitem(last=False)
         taken: list[_Waiting] = []
         size = 0
@@ -119,6 +125,7 @@ class Ingest:
             one = queue.popleft()
             taken.append(one)
             size += len(one.arrivals)
+        self._crowded = len(taken) > 1
         self._total -= size
         self._waiting[environment] -= size
         if queue:
