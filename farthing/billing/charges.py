@@ -159,7 +159,7 @@ def _advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Per
         if own is None or (item.end is not None and item.end <= own.start):
             return None
         return FixedCharge(item, own.start, own.end)
-    return _slice(item, period, _whole(snapshot, period))
+    return _slice(item, period, whole_period(snapshot, period))
 
 
 def _arrear(
@@ -170,9 +170,9 @@ def _arrear(
         return None
     if snapshot.has_longer_period(item):
         return _longer_arrear(snapshot, item, period)
-    whole = _whole(snapshot, period)
+    whole = whole_period(snapshot, period)
     if occasion is Occasion.FINAL and terms.scale_arrears and snapshot.current.end > period.end:
-        whole = _whole(snapshot, Period(period.start, snapshot.current.end))
+        whole = whole_period(snapshot, Period(period.start, snapshot.current.end))
     return _slice(item, period, whole)
 
 
@@ -195,7 +195,7 @@ def _slice(item: LineItemSnapshot, period: Period, whole: Period) -> FixedCharge
     return None if window is None else FixedCharge(item, window.start, window.end, window.fraction_of(whole))
 
 
-def _whole(snapshot: SubscriptionSnapshot, period: Period) -> Period:
+def whole_period(snapshot: SubscriptionSnapshot, period: Period) -> Period:
     """What a full fee pays for: the period itself; for a first, shorter one of a subscription that prorates, the
     natural period that it is the rest of. Rule: proration, "first calendar period"."""
     if snapshot.proration is not ProrationBehavior.CREATE_PRORATIONS or period.start != snapshot.first_paid_at:

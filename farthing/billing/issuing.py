@@ -1,0 +1,66 @@
+"""From a draft to a claim: finalizing what is due, and what follows when an activating invoice is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.persist import Wanted, begin, compute_all
+from farthing.invoices import lifecycle
+from farthing.invoices.effects import Effects
+from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice
+from farthing.payments.voiding import PaymentEffects
+from farthing.subscriptions import activation
+from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.words import PaymentBehavior, SubscriptionStatus
+
+ACTIVATING = frozenset(
+    {
+        BillingReason.SUBSCRIPTION_CREATE,
+        BillingReason.SUBSCRIPTION_UPDATE,
+        BillingReason.SUBSCRIPTION_TRIAL_END,
+    }
+)
+"""Invoices that make an incomplete subscription active once they are paid. Rule: subscriptions, "states"."""
+
+
+class BillingEffects(PaymentEffects):
+    """What billing does inside an invoice's transaction: a paid opening activates its subscription."""
+
+    async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
+        await super().paid(session, invoice)
+        if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
+            assert invoice.subscription_id is not None
+            await activation.paid_for(session, invoice.subscription_id, paid=True)
+
+
+async def issue(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects) -> Invoice:
+    """Finalize a computed draft that is locked or new. One that came to nothing is skipped, and counts as paid."""
+    if invoice.invoice_status is InvoiceStatus.SKIPPED:
+        if invoice.billing_reason in ACTIVATING and invoice.subscription_id is not None:
+            await activation.paid_for(session, invoice.subscription_id, paid=True)
+        return invoice
+    return await lifecycle.finalize(session, invoice, now, effects=effects)
+
+
+async def issue_at_once(
+    session: AsyncSession, wanted: Sequence[Wanted], now: datetime, effects: Effects
+) -> list[Invoice]:
+    """Begin, compute and finalize invoices in one go, as openings and final invoices are."""
+    invoices = await begin(session, wanted)
+    drafts = [one for one in invoices if one.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
+    await compute_all(session, drafts, now, stay=False)
+    for invoice in drafts:
+        await issue(session, invoice, now, effects)
+    return invoices
+
+
+def waits_for_payment(subscription: Subscription) -> bool:
+    """Whether the subscription becomes active only when its opening invoice is paid."""
+    return (
+        subscription.subscription_status is SubscriptionStatus.INCOMPLETE
+        and subscription.payment_behavior is not PaymentBehavior.DEFAULT_ACTIVE
+    )

@@ -1,0 +1,307 @@
+"""Writing what was billed: drafts begun once per period, computed as often as need be, hundreds in a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec.structs import replace as with_fields
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.bill import bill
+from farthing.billing.draft import DraftLine, InvoiceDraft
+from farthing.billing.gather import Asked, Gathered, gather
+from farthing.calendar.due import due_date
+from farthing.calendar.period import Period
+from farthing.calendar.zones import zone_or_abbreviation
+from farthing.core import currency
+from farthing.core.clock import instant
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO, allocate, exact_sum, plain
+from farthing.identity.configuration import read
+from farthing.identity.setting_values import InvoiceConfig
+from farthing.invoices import drafting, events, lifecycle
+from farthing.invoices.computation import calculate, reductions, write_figures
+from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.settlement import derive
+from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.invoices.terms import CouponTerm, stored
+from farthing.rating.discounts import CouponType
+from farthing.storage.postgres import scope_of
+from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.words import CollectionMethod, Occasion
+
+SCALED = "proration_behavior"
+CREDIT = "opening_credit"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A draft to begin for a subscription whose row is locked."""
+
+    subscription: Subscription
+    occasion: Occasion
+    period: Period
+    scale_arrears: bool = False
+    opening_credit: Decimal = ZERO
+
+
+async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice]:
+    """The drafts, each begun now or found as somebody began it before; those finalized already are left out.
+
+    One statement writes them all; only when one is in the way are they begun one by one.
+    """
+    if not wanted:
+        return []
+    config = await read(session, InvoiceConfig)
+    rows = [await _row(session, one, config) for one in wanted]
+    try:
+        async with session.begin_nested():
+            session.add_all(rows)
+    except IntegrityError:
+        pass
+    else:
+        return rows
+    begun = []
+    for one, row in zip(wanted, rows, strict=True):
+        fresh = _copy(row)
+        try:
+            invoice = await drafting.begin(session, fresh)
+        except AlreadyExists:
+            one.subscription.invoices_begun -= 1
+            continue
+        if invoice is not fresh:
+            one.subscription.invoices_begun -= 1
+        begun.append(invoice)
+    return begun
+
+
+async def _row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Invoice:
+    subscription, period = wanted.subscription, wanted.period
+    payer = subscription.invoicing_customer_id or subscription.customer_id
+    subscription.invoices_begun += 1
+    meta = {}
+    if wanted.scale_arrears:
+        meta[SCALED] = "create_prorations"
+    if wanted.opening_credit > 0:
+        meta[CREDIT] = plain(wanted.opening_credit)
+    only_sent = subscription.collection_method is CollectionMethod.SEND_INVOICE
+    return Invoice(
+        id=new_id(Kind.INVOICE),
+        customer_id=payer,
+        subscription_id=subscription.id,
+        subscription_customer_id=subscription.customer_id if subscription.customer_id != payer else None,
+        currency=subscription.currency,
+        invoice_type=InvoiceType.SUBSCRIPTION,
+        invoice_status=InvoiceStatus.DRAFT,
+        billing_reason=BillingReason(wanted.occasion.value),
+        billing_period=subscription.billing_period.value,
+        billing_sequence=subscription.invoices_begun,
+        period_start=period.start,
+        period_end=period.end,
+        idempotency_key=invoice_key(session, subscription, wanted.occasion, period),
+        derived_key=True,
+        due_date=due_date(
+            period.end, subscription.payment_terms, config.due_date_days, zone_or_abbreviation(config.timezone)
+        ),
+        settles_at_zero=not (wanted.occasion is Occasion.TRIAL_START and only_sent),
+        meta=meta,
+    )
+
+
+def _copy(row: Invoice) -> Invoice:
+    columns = [column.key for column in Invoice.__mapper__.column_attrs if column.key != "owner_id"]
+    return Invoice(**{name: row.__dict__[name] for name in columns if name in row.__dict__})
+
+
+def invoice_key(session: AsyncSession, subscription: Subscription, occasion: Occasion, period: Period) -> str:
+    """What makes the invoice of a period the same one however often it is asked for. Rule: billing, "the job"."""
+    scope = scope_of(session)
+    parts = (
+        scope.tenant_id,
+        scope.environment_id,
+        subscription.customer_id,
+        subscription.id,
+        occasion.value,
+        instant(period.start),
+        instant(period.end),
+    )
+    return f"subscription_invoice-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:48]}"
+
+
+def asked_of(invoice: Invoice) -> Asked:
+    """How a stored draft is calculated."""
+    assert invoice.subscription_id is not None
+    assert invoice.period_start is not None
+    assert invoice.period_end is not None
+    assert invoice.billing_reason is not None
+    return Asked(
+        invoice.subscription_id,
+        Occasion(invoice.billing_reason.value),
+        Period(invoice.period_start, invoice.period_end),
+        invoice.id,
+        scale_arrears=invoice.meta.get(SCALED) == "create_prorations",
+        opening_credit=Decimal(invoice.meta.get(CREDIT, "0")),
+    )
+
+
+async def compute_all(session: AsyncSession, invoices: Sequence[Invoice], now: datetime, *, stay: bool = True) -> None:
+    """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
+
+    Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
+    charge. One that comes to nothing is skipped, unless it opens a trial. Those that `stay` drafts are told of when
+    first computed, and everyone is when computed again.
+    """
+    for layer in _layers(invoices):
+        gathered = await gather(session, [asked_of(invoice) for invoice in layer], now)
+        await _write(session, layer, gathered, now, stay=stay)
+
+
+def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
+    """The first invoice of each subscription, then the second of each, and so on."""
+    layers: list[list[Invoice]] = []
+    depth: dict[str, int] = defaultdict(int)
+    for invoice in sorted(invoices, key=lambda one: (one.period_end, one.id)):
+        if invoice.is_manually_edited:
+            continue
+        level = depth[invoice.subscription_id or ""]
+        depth[invoice.subscription_id or ""] += 1
+        if level == len(layers):
+            layers.append([])
+        layers[level].append(invoice)
+    return layers
+
+
+async def _write(
+    session: AsyncSession, invoices: Sequence[Invoice], gathered: Sequence[Gathered], now: datetime, *, stay: bool
+) -> None:
+    again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
+    had = await _lines_before(session, again) if again else {}
+    if again:
+        await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id.in_(again)))
+        await session.execute(delete(TaxApplied).where(TaxApplied.entity_id.in_(again)))
+    drafted: list[Invoice] = []
+    updated: list[Invoice] = []
+    for invoice, one in zip(invoices, gathered, strict=True):
+        draft = bill(one.work, one.known)
+        lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
+        session.add_all([line for line in lines if line not in had.get(invoice.id, ())])
+        first = invoice.last_computed_at is None
+        put_terms(invoice, one, draft)
+        totals = calculate(invoice, lines)
+        write_figures(invoice, lines, totals, now)
+        derive(invoice, invoice.amount_paid or ZERO, now)
+        invoice.version = (invoice.version or 1) + (0 if first else 1)
+        session.add_all(reductions(invoice, totals, now))
+        nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
+        status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
+        if invoice.invoice_status is not status:
+            lifecycle.move(invoice, status)
+        if not nothing:
+            (drafted if first else updated).append(invoice)
+    await session.flush()
+    await events.tell_all(session, InvoiceEvent.UPDATED, updated)
+    if stay:
+        await events.tell_all(session, InvoiceEvent.DRAFTED, drafted)
+
+
+def put_terms(invoice: Invoice, gathered: Gathered, draft: InvoiceDraft) -> None:
+    """The coupons and tax rates of an invoice, as they stand now."""
+    digits = currency.digits(invoice.currency)
+    coupons = list(gathered.coupons)
+    for subscription_id, terms in gathered.child_coupons.items():
+        ours = [line for line in draft.lines if line.subscription_id == subscription_id and line.item is not None]
+        coupons += [placed for term in terms for placed in _on_lines(term, ours, digits)]
+    invoice.coupon_terms = stored(coupons)
+    invoice.tax_terms = stored(gathered.taxes)
+
+
+def _on_lines(term: CouponTerm, lines: Sequence[DraftLine], digits: int) -> list[CouponTerm]:
+    """A coupon of a grouped child as coupons of its lines: a percentage of each, or an amount spread over them."""
+    amounts: dict[str, Decimal] = {}
+    for line in lines:
+        assert line.item is not None
+        amounts[line.item.id] = exact_sum([amounts.get(line.item.id, ZERO), line.amount])
+    if term.type is CouponType.PERCENTAGE:
+        return [with_fields(term, target=item_id) for item_id in amounts]
+    off = min(Decimal(term.off), exact_sum(list(amounts.values())))
+    shares = allocate(off, list(amounts.values()), digits) if off > 0 else []
+    return [
+        with_fields(term, target=item_id, off=plain(share))
+        for item_id, share in zip(amounts, shares, strict=False)
+        if share > 0
+    ]
+
+
+async def _lines_before(session: AsyncSession, invoice_ids: Sequence[str]) -> Mapping[str, Sequence[InvoiceLineItem]]:
+    rows = await session.scalars(
+        select(InvoiceLineItem)
+        .where(InvoiceLineItem.invoice_id.in_(invoice_ids), InvoiceLineItem.status == Status.PUBLISHED)
+        .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
+    )
+    found: dict[str, list[InvoiceLineItem]] = defaultdict(list)
+    for row in rows:
+        found[row.invoice_id].append(row)
+    return found
+
+
+def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceLineItem]) -> list[InvoiceLineItem]:
+    """The rows of a draft's lines. A charge that was on the invoice keeps its row; what is charged no more is
+    archived."""
+    kept: dict[tuple[str, str, str, datetime | None], InvoiceLineItem] = {}
+    for row in before:
+        kept[
+            row.subscription_id or "",
+            row.subscription_line_item_id or "",
+            (row.rating or {}).get("kind", ""),
+            row.period_start,
+        ] = row
+    lines = []
+    for position, line in enumerate(draft.lines):
+        same = (*line.key, line.start)
+        if same in kept:
+            row = kept.pop(same)
+        else:
+            row = InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), invoice_id=invoice.id, status=Status.PUBLISHED)
+        _fill(row, invoice, line, position)
+        lines.append(row)
+    for row in kept.values():
+        row.status = Status.ARCHIVED
+    return lines
+
+
+def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int) -> None:
+    item = line.item
+    row.customer_id = invoice.customer_id
+    row.subscription_id = line.subscription_id
+    row.subscription_line_item_id = None if item is None else item.id
+    row.entity_id, row.entity_type = line.plan_id, "plan" if item is None else item.entity_type.value
+    row.plan_display_name = line.plan_name
+    row.display_name = line.display_name
+    row.price_id = None if item is None else item.price_id
+    row.price_type = line.price_type
+    row.meter_id = None if item is None else item.meter_id
+    row.meter_display_name = None if item is None else item.meter_display_name or None
+    row.currency = invoice.currency
+    row.amount = line.amount
+    row.quantity = line.quantity
+    row.raw_usage = line.raw_usage
+    row.adjusted_entitlement_quantity = line.covered
+    row.period_start, row.period_end = line.start, line.end
+    row.commitment_info = None if line.commitment_info is None else dict(line.commitment_info)
+    rating: dict[str, Any] = {"kind": line.kind.value, **line.rating}
+    if line.base is not None:
+        rating["base"] = plain(line.base)
+    row.rating = rating
+    row.meta = dict(line.metadata)
+    row.position = position

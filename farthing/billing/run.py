@@ -1,0 +1,310 @@
+"""The run: every due subscription moves on, every period that ended gets its invoice, drafts become claims.
+
+Three passes over one environment, each in batches of a few hundred rows per transaction. What a batch did is complete
+or undone: killed at any point, the next run finds what is left, because what is due is read from the rows themselves.
+
+1. `roll`: due subscriptions are locked (others' are skipped), brought to now, and every completed period gets a draft
+   in the same transaction. Where the delay for late usage has passed, it is computed there and then.
+2. `compute`: drafts whose delay has passed since.
+3. `finalize`: computed drafts whose time to be corrected is over; computed once more, then made claims.
+
+Rule: billing, "the job"; invoices, "automatic finalization".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.issuing import BillingEffects, issue, issue_at_once
+from farthing.billing.persist import Wanted, begin, compute_all
+from farthing.billing.replacement import replace_due
+from farthing.core.clock import FixedClock
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError
+from farthing.core.money import EXACT, ZERO
+from farthing.identity.configuration import read
+from farthing.identity.setting_values import InvoiceConfig
+from farthing.invoices.effects import Effects
+from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
+from farthing.subscriptions import rolling
+from farthing.subscriptions.tables import Subscription
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+
+Progress = Callable[[str, int], None]
+"""Told the name of a pass and how many rows of it were just dealt with."""
+
+
+@dataclass
+class Summary:
+    """What a run did. `failed` says why, by subscription or invoice id; `amounts` is what was drafted, by currency."""
+
+    rolled: int = 0
+    drafted: int = 0
+    computed: int = 0
+    skipped: int = 0
+    finalized: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+    to_collect: list[str] = field(default_factory=list)
+    """Invoices that became claims and are to be collected, now that the transactions are over."""
+
+    def counts(self) -> dict[str, int]:
+        """The same in numbers, for the journal of duties."""
+        return {
+            "succeeded": self.rolled,
+            "drafted": self.drafted,
+            "computed": self.computed,
+            "skipped": self.skipped,
+            "finalized": self.finalized,
+            "failed": len(self.failed),
+        }
+
+    def add(self, other: Summary) -> None:
+        """Count what a batch did, once it is committed."""
+        self.rolled += other.rolled
+        self.drafted += other.drafted
+        self.computed += other.computed
+        self.skipped += other.skipped
+        self.finalized += other.finalized
+        self.to_collect += other.to_collect
+        for code, amount in other.amounts.items():
+            self.amounts[code] = EXACT.add(self.amounts.get(code, ZERO), amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run in one environment, as of `now`. `dry`: everything is worked out and undone again."""
+
+    database: Database
+    scope: Scope
+    now: datetime
+    effects: Effects = field(default_factory=BillingEffects)
+    batch: int = BATCH
+    dry: bool = False
+    progress: Progress = lambda name, count: None
+
+    async def all(self) -> Summary:
+        """The three passes."""
+        done = Summary()
+        await self.roll(done)
+        await self.compute(done)
+        await self.finalize(done)
+        return done
+
+    async def roll(self, done: Summary) -> None:
+        """Bring due subscriptions to now; each of them at most once, so that one that fails does not hold the rest."""
+        after: tuple[datetime, str] | None = None
+        while True:
+            async with self.database.transaction(self.scope, clock=FixedClock(self.now), read_only=True) as session:
+                due = await rolling.due(session, self.now, self.batch, after)
+            if not due:
+                return
+            after = due[-1]
+            await self._each([subscription_id for _, subscription_id in due], self._roll_some, "subscriptions", done)
+
+    async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
+        did = Summary()
+        # one lock statement for all; in order of id, as everybody locks
+        taken = await session.scalars(
+            select(Subscription)
+            .where(Subscription.id.in_(ids), Subscription.due_at <= self.now)
+            .order_by(Subscription.id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        config = await read(session, InvoiceConfig)
+        later: list[Wanted] = []
+        for subscription in taken.all():
+            advance = await rolling.advance(session, subscription, self.now)
+            did.rolled += 1
+            at_once = [one for one in advance.billables if one.at_once]
+            later += [Wanted(subscription, one.occasion, one.period) for one in advance.billables if not one.at_once]
+            for one in at_once:
+                wanted = [Wanted(subscription, one.occasion, one.period)]
+                for invoice in await issue_at_once(session, wanted, self.now, self.effects):
+                    did.drafted += 1
+                    _count(did, invoice)
+            if advance.replacement is not None:
+                await replace_due(session, subscription, advance.replacement, self.now, self.effects)
+        drafts = await begin(session, later)
+        did.drafted += len(drafts)
+        ripe = [one for one in drafts if one.last_computed_at is None and _is_ripe(one, config, self.now)]
+        await compute_all(session, ripe, self.now)
+        did.computed += len(ripe)
+        for invoice in ripe:
+            _count(did, invoice)
+        return did
+
+    async def compute(self, done: Summary) -> None:
+        """Compute the drafts whose period ended long enough ago for late usage to have come."""
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            config = await read(session, InvoiceConfig)
+        before = self.now - timedelta(seconds=config.compute_delay_seconds)
+        await self._sweep(
+            (Invoice.last_computed_at.is_(None), Invoice.period_end <= before), self._compute_some, "drafts", done
+        )
+
+    async def _compute_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
+        did = Summary()
+        config = await read(session, InvoiceConfig)
+        drafts = [one for one in await self._held(session, ids) if one.last_computed_at is None]
+        ripe = [one for one in drafts if _is_ripe(one, config, self.now)]
+        await compute_all(session, ripe, self.now)
+        did.computed += len(ripe)
+        for invoice in ripe:
+            _count(did, invoice)
+        return did
+
+    async def finalize(self, done: Summary) -> None:
+        """Make claims of the drafts that nobody shall correct any more."""
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            config = await read(session, InvoiceConfig)
+        await self._sweep(_final(config, self.now), self._finalize_some, "invoices", done)
+
+    async def _finalize_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
+        did = Summary()
+        config = await read(session, InvoiceConfig)
+        drafts = await self._held(session, ids, *_final(config, self.now))
+        # at once means at once: there was no time in which anything could have changed
+        stale = [one for one in drafts if one.last_computed_at is None or one.last_computed_at < self.now]
+        await compute_all(session, stale, self.now)
+        for invoice in drafts:
+            await issue(session, invoice, self.now, self.effects)
+            if invoice.invoice_status is InvoiceStatus.FINALIZED:
+                did.finalized += 1
+                did.to_collect.append(invoice.id)
+        return did
+
+    async def _held(self, session: AsyncSession, ids: Sequence[str], *where: ColumnElement[bool]) -> list[Invoice]:
+        """The drafts of these subscriptions, locked after their subscriptions, which nobody else holds.
+
+        A subscription's drafts stay together: later periods count what earlier ones charge.
+        """
+        free = (
+            await session.scalars(
+                select(Subscription.id)
+                .where(Subscription.id.in_(ids))
+                .order_by(Subscription.id)
+                .with_for_update(skip_locked=True)
+            )
+        ).all()
+        drafts = await session.scalars(
+            select(Invoice)
+            .where(Invoice.subscription_id.in_(free), *_OF_BILLING, *where)
+            .order_by(Invoice.period_end, Invoice.id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return list(drafts.all())
+
+    async def _sweep(
+        self,
+        where: Sequence[ColumnElement[bool]],
+        some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]],
+        name: str,
+        done: Summary,
+    ) -> None:
+        after = ""
+        while True:
+            async with self.database.transaction(self.scope, read_only=True) as session:
+                waiting = await session.scalars(_waiting(where, after, self.batch))
+                ids = [one for one in waiting if one is not None]
+            if not ids:
+                return
+            after = ids[-1]
+            await self._each(ids, some, name, done)
+
+    async def _each(
+        self,
+        ids: Sequence[str],
+        some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]],
+        name: str,
+        done: Summary,
+    ) -> None:
+        """All of a batch in one transaction; if that fails, one by one, so that only what fails stays behind."""
+        try:
+            done.add(await self._in_transaction(ids, some))
+        except Exception as error:  # a bad row must not stop the others; alone it will be named below
+            if len(ids) > 1:
+                for one in ids:
+                    await self._each([one], some, name, done)
+                return
+            done.failed[ids[0]] = f"{type(error).__name__}: {error}"
+            if not isinstance(error, FarthingError):
+                log.exception("billing.failed", subscription_id=ids[0])
+            else:
+                log.warning("billing.failed", subscription_id=ids[0], reason=error.message)
+        self.progress(name, len(ids))
+
+    async def _in_transaction(
+        self, ids: Sequence[str], some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]]
+    ) -> Summary:
+        async with self.database.session(self.scope, clock=FixedClock(self.now)) as session:
+            did = await some(session, ids)
+            if self.dry:
+                await session.rollback()
+            else:
+                await session.commit()
+        return did
+
+    async def due_count(self) -> int:
+        """How many subscriptions are due now."""
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            query = select(func.count()).select_from(Subscription).where(Subscription.due_at <= self.now)
+            return int((await session.execute(query)).scalar_one())
+
+
+_OF_BILLING = (
+    Invoice.status == Status.PUBLISHED,
+    Invoice.invoice_status == InvoiceStatus.DRAFT,
+    Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+    Invoice.derived_key,
+)
+
+
+def _waiting(where: Sequence[ColumnElement[bool]], after: str, limit: int) -> Select[str | None]:
+    return (
+        select(Invoice.subscription_id)
+        .where(*_OF_BILLING, *where, Invoice.subscription_id > after)
+        .distinct()
+        .order_by(Invoice.subscription_id)
+        .limit(limit)
+    )
+
+
+def _is_ripe(invoice: Invoice, config: InvoiceConfig, now: datetime) -> bool:
+    assert invoice.period_end is not None
+    return invoice.period_end + timedelta(seconds=config.compute_delay_seconds) <= now
+
+
+def _final(config: InvoiceConfig, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Which drafts are due to be finalized. Rule: invoices, "automatic finalization"."""
+    delay = timedelta(seconds=config.finalization_delay_seconds)
+    computed = Invoice.last_computed_at
+    return (
+        computed < now - delay if delay else computed <= now,
+        or_(Invoice.billing_reason != BillingReason.SUBSCRIPTION_CYCLE, computed >= Invoice.period_end),
+    )
+
+
+def _count(did: Summary, invoice: Invoice) -> None:
+    if invoice.invoice_status is InvoiceStatus.SKIPPED:
+        did.skipped += 1
+        return
+    if invoice.invoice_status is InvoiceStatus.FINALIZED:
+        did.finalized += 1
+        did.to_collect.append(invoice.id)
+    did.amounts[invoice.currency] = EXACT.add(did.amounts.get(invoice.currency, ZERO), invoice.total)

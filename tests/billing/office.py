@@ -1,0 +1,109 @@
+"""A shop with a billing office: subscriptions begin with their opening invoice, and the run can be told to go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from farthing.billing.flows import perform
+from farthing.billing.run import Run, Summary
+from farthing.core.money import plain
+from farthing.invoices.standing import InvoiceStatus
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.subscriptions import creation
+from farthing.subscriptions.requests import CreateSubscriptionRequest
+from farthing.subscriptions.tables import Subscription
+from tests.subscriptions.shop import Shop, at, of_wire
+
+ARREAR = {"invoice_cadence": "ARREAR"}
+
+
+@dataclass
+class Office(Shop):
+    """`billed` is what tests look at: for each invoice its reason, period and total, oldest first."""
+
+    async def settings(self, **values: Any) -> None:
+        """Change how invoices are made."""
+        await self.account.put("/settings/invoice_config", {"value": values})
+
+    async def subscribed(
+        self, plan: Mapping[str, Any], customer: Mapping[str, Any] | None = None, **more: Any
+    ) -> Subscription:
+        """A subscription begun now, its opening invoice issued."""
+        owner = customer or await self.customer()
+        body = {
+            "customer_id": owner["id"],
+            "plan_id": plan["id"],
+            "currency": "usd",
+            "billing_period": "MONTHLY",
+            **more,
+        }
+        async with self.transaction() as session:
+            outcome = await creation.create(session, of_wire(CreateSubscriptionRequest, body), self.now)
+            await perform(session, outcome, self.now)
+        found: Subscription = outcome.subscription
+        return found
+
+    async def run(self, moment: str | datetime | None = None, **how: Any) -> Summary:
+        """Let the billing run go at `moment`."""
+        if isinstance(moment, str):
+            await self.on(moment)
+        elif moment is not None:
+            self.now = moment
+        return await Run(self.account.database, self.account.scope, self.now, **how).all()
+
+    async def used(self, feature: str, customer: Mapping[str, Any], count: int, moment: str, **properties: Any) -> None:
+        """`count` events of a customer at one moment."""
+        await self.account.post(
+            "/events/bulk",
+            {
+                "events": [
+                    {
+                        "event_name": feature,
+                        "external_customer_id": customer["external_id"],
+                        "timestamp": at(moment).isoformat(),
+                        "properties": properties,
+                    }
+                    for _ in range(count)
+                ]
+            },
+            expect=202,
+        )
+
+    async def invoices(self, subscription: Subscription | None = None) -> Sequence[Invoice]:
+        """Everything that was billed and not voided or skipped, oldest first."""
+        query = select(Invoice).where(Invoice.invoice_status.not_in([InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED]))
+        if subscription is not None:
+            query = query.where(Invoice.subscription_id == subscription.id)
+        async with self.account.transaction(read_only=True) as session:
+            rows = await session.scalars(query.order_by(Invoice.period_end, Invoice.created_at, Invoice.id))
+            return rows.all()
+
+    async def lines(self, invoice: Invoice) -> list[tuple[str, str, str]]:
+        """Name, quantity and amount of each line."""
+        async with self.account.transaction(read_only=True) as session:
+            rows = await session.scalars(
+                select(InvoiceLineItem)
+                .where(InvoiceLineItem.invoice_id == invoice.id, InvoiceLineItem.status == "published")
+                .order_by(InvoiceLineItem.position)
+            )
+            return [(row.display_name or "", plain(row.quantity), plain(row.amount)) for row in rows]
+
+    async def billed(self, subscription: Subscription | None = None) -> list[tuple[str, str, str]]:
+        """Reason, header period and subtotal of each invoice, oldest first."""
+        return [
+            (
+                str(invoice.billing_reason).removeprefix("SUBSCRIPTION_"),
+                f"{invoice.period_start:%m-%d}..{invoice.period_end:%m-%d}",
+                f"{invoice.subtotal:.2f}",
+            )
+            for invoice in await self.invoices(subscription)
+        ]
+
+    async def totals(self, subscription: Subscription | None = None) -> list[str]:
+        """Subtotals in order."""
+        return [f"{invoice.subtotal:.2f}" for invoice in await self.invoices(subscription)]
