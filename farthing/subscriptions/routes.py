@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query
+from farthing.api.lists import ListQuery, page, read_query
 from farthing.core.clock import Clock
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Response
@@ -41,10 +41,10 @@ from farthing.subscriptions.answers import (
 from farthing.subscriptions.entitlement_views import entitlements_of
 from farthing.subscriptions.requests import UpdateSubscriptionRequest
 from farthing.subscriptions.schemas import (
-    AddonAssociationResponse,
     CancelScheduleRequest,
     CancelScheduleResponse,
     GetPendingSchedulesResponse,
+    ListAddonAssociationsResponse,
     ListSubscriptionLineItemsResponse,
     ListSubscriptionsResponse,
     ScheduleQuery,
@@ -144,9 +144,12 @@ class Subscriptions(Controller):
         )
 
     @get("/{id:str}/addons/associations", operation_id="getSubscriptionAddonAssociations", guards=MAY_READ)
-    async def addon_associations(self, id: str, session: AsyncSession, clock: Clock) -> list[AddonAssociationResponse]:
+    async def addon_associations(self, id: str, session: AsyncSession, clock: Clock) -> ListAddonAssociationsResponse:
         """List the active addons of a subscription."""
-        return await association_answers(session, await addons.associations_of(session, id, clock.now()))
+        found = await association_answers(session, await addons.associations_of(session, id, clock.now()))
+        every = ListQuery(limit=max(len(found), 1))
+        answer: ListAddonAssociationsResponse = page(found, len(found), every, next_offset=False)
+        return answer
 
 
 class SubscriptionSchedules(Controller):

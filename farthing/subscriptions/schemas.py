@@ -372,6 +372,12 @@ class AddonAssociationResponse(_Row, kw_only=True):
     subscription: SubscriptionResponse | None = None
 
 
+class ListAddonAssociationsResponse(Page[AddonAssociationResponse]):
+    """The active addons of a subscription."""
+
+    items: list[AddonAssociationResponse]
+
+
 class SubscriptionQuery(ListQuery):
     """Query string of a list of subscriptions."""
 

@@ -231,7 +231,7 @@ class TestParts:
         made = await shop.subscribe(await shop.plan(fixed("10")), addons=[{"addon_id": addon["id"]}])
         read = await shop.read(made)
         assert [item["entity_type"] for item in read["line_items"]] == ["plan", "addon"]
-        (association,) = await shop.account.get(f"/subscriptions/{read['id']}/addons/associations")
+        (association,) = (await shop.account.get(f"/subscriptions/{read['id']}/addons/associations"))["items"]
         assert association["addon"]["id"] == addon["id"]
         assert association["addon_status"] == "active"
 
