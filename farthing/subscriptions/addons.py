@@ -37,6 +37,8 @@ from farthing.subscriptions.words import (
     SubscriptionStatus,
 )
 
+MOST_SHOWN = 1000
+
 
 async def add(
     session: AsyncSession,
@@ -247,5 +249,6 @@ async def associations_of(session: AsyncSession, subscription_id: str, now: date
             table.end_date.is_(None) | (table.end_date > now),
         )
         .order_by(table.start_date, table.id)
+        .limit(MOST_SHOWN)
     )
     return list(rows)

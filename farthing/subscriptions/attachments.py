@@ -12,13 +12,14 @@ from farthing.calendar.period import Period
 from farthing.calendar.proration import first_period_coefficient
 from farthing.catalogue.discounts import coupons
 from farthing.catalogue.discounts.attaching import Attachment, attach
+from farthing.catalogue.discounts.tables import CouponAssociation
 from farthing.catalogue.entitlements.lifecycle import entitlements_of
 from farthing.catalogue.entitlements.overriding import overriding
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.products.tables import FeatureType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import round_to
-from farthing.storage.rows import find
+from farthing.storage.rows import find, locked
 from farthing.subscriptions.requests import (
     OverrideEntitlementRequest,
     SubscriptionCouponInput,
@@ -131,3 +132,52 @@ async def prorate_entitlements(session: AsyncSession, subscription: Subscription
         scaled.end_date = first.end
         session.add(scaled)
     await session.flush()
+
+
+async def add_coupon(
+    session: AsyncSession,
+    subscription: Subscription,
+    coupon_code: str,
+    now: datetime,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    line_item_id: str | None = None,
+    applied_invoices: int = 0,
+) -> CouponAssociation:
+    """Attach a coupon to a locked subscription, or to one of its line items, from now unless `start` says when.
+
+    Raises NotFound, ValidationFailed, and InvalidOperation for a coupon that cannot be redeemed.
+    """
+    coupon = await coupons.by_code(session, coupon_code)
+    if line_item_id is not None:
+        item = await find(session, SubscriptionLineItem, line_item_id)
+        if item.subscription_id != subscription.id:
+            raise ValidationFailed.of("subscription_line_item_id", "is not a line item of the subscription")
+    begins = start or now
+    return await attach(
+        session,
+        coupon.id,
+        Attachment(
+            subscription_id=subscription.id,
+            currency=subscription.currency,
+            start=begins,
+            after_periods=periods_after(subscription, begins),
+            end=end,
+            line_item_id=line_item_id,
+            applied_invoices=applied_invoices,
+        ),
+        now,
+    )
+
+
+async def remove_coupon(
+    session: AsyncSession, subscription: Subscription, association_id: str, at: datetime
+) -> CouponAssociation:
+    """Let an attached coupon discount no more from `at` on. Raises NotFound, ValidationFailed."""
+    association = await locked(session, CouponAssociation, association_id)
+    if association.subscription_id != subscription.id:
+        raise ValidationFailed.of("coupon_association_id", "is not attached to the subscription")
+    at = max(at, association.start_date)
+    association.end_date = at if association.end_date is None else min(at, association.end_date)
+    return association

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import UsageReset
-from farthing.catalogue.entitlements.effective import effective_entitlements
+from farthing.catalogue.entitlements.effective import EffectiveEntitlement, effective_entitlements, merged
 from farthing.catalogue.entitlements.tables import (
     AggregationMode,
     Entitlement,
@@ -109,23 +109,33 @@ def effective(entitled: Iterable[Entitled], period: Period) -> dict[str, Feature
         _as_rows(owned[EntitlementOwner.SUBSCRIPTION]),
         period,
     )
-    merged = {}
-    for feature in found:
-        sources = cast("tuple[Entitled, ...]", feature.sources)
-        metered = feature.feature_type is FeatureType.METERED
-        merged[feature.feature_id] = FeatureEntitlement(
-            feature_id=feature.feature_id,
-            feature_type=feature.feature_type,
-            meter_id=sources[0].meter_id,
-            limit=Decimal(feature.usage_limit) if metered and feature.usage_limit is not None else None,
-            reset=UsageReset(feature.usage_reset_period.value) if feature.usage_reset_period else None,
-            soft=feature.is_soft_limit,
-            static_values=feature.static_values,
-            config_values=feature.config_values,
-            mode=feature.aggregation_mode,
-            sources=sources,
-        )
-    return merged
+    return {feature.feature_id: _valued(feature) for feature in found}
+
+
+def combined(found: Iterable[Mapping[str, FeatureEntitlement]]) -> dict[str, FeatureEntitlement]:
+    """What several subscriptions include together, by feature id: all their sources as if they were one's."""
+    sources: dict[str, list[Entitled]] = {}
+    for each in found:
+        for feature_id, entitlement in each.items():
+            sources.setdefault(feature_id, []).extend(entitlement.sources)
+    return {feature_id: _valued(merged(_as_rows(those))) for feature_id, those in sources.items()}
+
+
+def _valued(feature: EffectiveEntitlement) -> FeatureEntitlement:
+    sources = cast("tuple[Entitled, ...]", feature.sources)
+    metered = feature.feature_type is FeatureType.METERED
+    return FeatureEntitlement(
+        feature_id=feature.feature_id,
+        feature_type=feature.feature_type,
+        meter_id=sources[0].meter_id,
+        limit=Decimal(feature.usage_limit) if metered and feature.usage_limit is not None else None,
+        reset=UsageReset(feature.usage_reset_period.value) if feature.usage_reset_period else None,
+        soft=feature.is_soft_limit,
+        static_values=feature.static_values,
+        config_values=feature.config_values,
+        mode=feature.aggregation_mode,
+        sources=sources,
+    )
 
 
 def by_meter(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureEntitlement]:

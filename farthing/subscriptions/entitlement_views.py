@@ -15,7 +15,7 @@ from farthing.catalogue.products.answers import feature_answers
 from farthing.catalogue.products.schemas import FeatureResponse
 from farthing.catalogue.products.tables import Feature, FeatureType
 from farthing.core.money import plain
-from farthing.subscriptions.entitled import Entitled, FeatureEntitlement, effective
+from farthing.subscriptions.entitled import Entitled, FeatureEntitlement, combined, effective
 from farthing.subscriptions.loading import load
 from farthing.subscriptions.schemas import (
     AggregatedEntitlement,
@@ -52,6 +52,31 @@ async def entitlements_of(
         ]
         for snapshot in snapshots
     }
+
+
+async def entitlements_of_customer(
+    session: AsyncSession, subscription_ids: Sequence[str], feature_ids: Sequence[str] = ()
+) -> list[AggregatedFeature]:
+    """What subscriptions of one customer include together, each in its own open period."""
+    snapshots = await load(session, subscription_ids)
+    found = {one.id: _wanted(effective(one.entitled, one.full_period), feature_ids) for one in snapshots}
+    together = combined(found.values())
+    features = await features_by_id(session, list(together))
+    names = await _names(session, snapshots)
+    return [
+        AggregatedFeature(
+            feature=features[feature_id],
+            entitlement=aggregated(entitlement),
+            sources=[
+                source_of(source, subscription_id, names)
+                for subscription_id, each in found.items()
+                if feature_id in each
+                for source in each[feature_id].sources
+            ],
+        )
+        for feature_id, entitlement in together.items()
+        if feature_id in features
+    ]
 
 
 def _wanted(found: dict[str, FeatureEntitlement], feature_ids: Sequence[str]) -> dict[str, FeatureEntitlement]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +17,7 @@ from farthing.storage.rows import locked
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.telling import changed, tell_of
 from farthing.subscriptions.terms import recurrence
-from farthing.subscriptions.words import SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.words import PauseStatus, SubscriptionStatus, SubscriptionType
 
 _MIRRORED = (
     "subscription_status",
@@ -133,6 +134,31 @@ async def inherit(session: AsyncSession, parent: Subscription, customers: Sequen
     for child in made:
         await tell_of(session, child, "created")
     return made
+
+
+async def disinherit(
+    session: AsyncSession, parent: Subscription, customers: Sequence[Customer], now: datetime
+) -> list[Subscription]:
+    """End the inherited subscriptions that these customers hold under a locked parent.
+
+    Raises InvalidOperation for a customer who holds none. Their usage counts until now.
+    """
+    held = {child.customer_id: child for child in await children_of(session, parent.id, SubscriptionType.INHERITED)}
+    ended = []
+    for customer in customers:
+        child = held.get(customer.id)
+        if child is None:
+            raise InvalidOperation(
+                f"Customer '{customer.external_id}' does not inherit this subscription",
+                {"external_customer_id": customer.external_id, "subscription_id": parent.id},
+            )
+        child.subscription_status = SubscriptionStatus.CANCELLED
+        child.cancelled_at = now
+        child.end_date = max(now, child.start_date)
+        child.pause_status, child.active_pause_id, child.pause_due_at = PauseStatus.NONE, None, None
+        await changed(session, child, "cancelled")
+        ended.append(child)
+    return ended
 
 
 _INHERITED = (

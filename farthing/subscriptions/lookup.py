@@ -13,6 +13,9 @@ from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.subscriptions.schemas import SubscriptionLineItemFilter, SubscriptionQuery
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
+from farthing.subscriptions.words import SubscriptionStatus
+
+MOST_OF_CUSTOMER = 1000
 
 SEARCHABLE = (
     "id",
@@ -110,6 +113,22 @@ def _narrowed(query: SubscriptionQuery) -> Select[Subscription]:
     if query.trial_end_due_lte:
         statement = statement.where(table.trial_end <= query.trial_end_due_lte)
     return statement
+
+
+async def entitling(
+    session: AsyncSession, customer_id: str, subscription_ids: Sequence[str] = ()
+) -> list[Subscription]:
+    """A customer's subscriptions that are active or trialing, oldest first, of these ids if there are any."""
+    table = Subscription
+    query = select(table).where(
+        table.customer_id == customer_id,
+        table.status == Status.PUBLISHED,
+        table.subscription_status.in_([SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING]),
+    )
+    if subscription_ids:
+        query = query.where(table.id.in_(subscription_ids))
+    rows = await session.scalars(query.order_by(table.created_at, table.id).limit(MOST_OF_CUSTOMER))
+    return list(rows)
 
 
 async def search_items(

@@ -16,12 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import periods_until
 from farthing.calendar.period import Period
 from farthing.core.clock import instant
-from farthing.core.errors import FarthingError, NotFound, ValidationFailed
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
 from farthing.storage.rows import locked
 from farthing.subscriptions import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.billable import Billable
 from farthing.subscriptions.cancellation import finish
 from farthing.subscriptions.changing import AddonPolicy, change_plan
+from farthing.subscriptions.states import require
 from farthing.subscriptions.tables import Subscription, SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.telling import changed
 from farthing.subscriptions.terms import effective_end, open_at, open_period, recurrence
@@ -31,6 +33,7 @@ from farthing.subscriptions.words import (
     ProrationBehavior,
     ScheduleType,
     SubscriptionStatus,
+    SubscriptionType,
 )
 
 IN_PLACE = 2
@@ -95,6 +98,41 @@ async def advance(session: AsyncSession, subscription: Subscription, now: dateti
         case _:
             pass
     return done
+
+
+async def with_threshold(session: AsyncSession, limit: int, after: str = "") -> list[str]:
+    """The next active standalone subscriptions that are invoiced when their usage reaches a threshold, by id."""
+    table = Subscription
+    rows = await session.scalars(
+        select(table.id)
+        .where(
+            table.status == Status.PUBLISHED,
+            # said as the index says it, beside what is asked
+            table.subscription_status != SubscriptionStatus.CANCELLED,
+            table.subscription_status == SubscriptionStatus.ACTIVE,
+            table.subscription_type == SubscriptionType.STANDALONE,
+            table.auto_invoice_threshold > 0,
+            table.id > after,
+        )
+        .order_by(table.id)
+        .limit(limit)
+    )
+    return list(rows)
+
+
+async def cut(session: AsyncSession, subscription: Subscription, now: datetime) -> Billable:
+    """Close the open period of a locked subscription at `now`, because its usage has reached the threshold.
+
+    The period's end stays, and so does where it began in full. Raises InvalidOperation unless it is active and `now`
+    lies inside the period. Rule: "progressive billing".
+    """
+    require(subscription, SubscriptionStatus.ACTIVE, to="invoice in mid-period")
+    if not subscription.current_period_start < now < subscription.current_period_end:
+        raise InvalidOperation("The moment does not lie inside the open period", {"subscription_id": subscription.id})
+    window = Period(subscription.current_period_start, now)
+    subscription.current_period_start = now
+    await changed(session, subscription)
+    return Billable(subscription.id, Occasion.THRESHOLD, window, full_start=subscription.full_period_start)
 
 
 async def _resume(session: AsyncSession, subscription: Subscription, now: datetime) -> None:

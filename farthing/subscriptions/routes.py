@@ -19,6 +19,7 @@ from farthing.core.clock import Clock
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Response
 from farthing.customers import lookup as customers
+from farthing.customers.tables import Customer
 from farthing.storage.rows import find
 from farthing.subscriptions import (
     addons,
@@ -38,11 +39,12 @@ from farthing.subscriptions.answers import (
     subscription_answer_v2,
     subscription_answers,
 )
-from farthing.subscriptions.entitlement_views import entitlements_of
+from farthing.subscriptions.entitlement_views import entitlements_of, entitlements_of_customer
 from farthing.subscriptions.requests import UpdateSubscriptionRequest
 from farthing.subscriptions.schemas import (
     CancelScheduleRequest,
     CancelScheduleResponse,
+    CustomerEntitlementsResponse,
     GetPendingSchedulesResponse,
     ListAddonAssociationsResponse,
     ListSubscriptionLineItemsResponse,
@@ -137,8 +139,7 @@ class Subscriptions(Controller):
     ) -> SubscriptionEntitlementsResponse:
         """Get what a subscription includes in its open period."""
         subscription = await find(session, Subscription, id)
-        wanted = [one for text in feature_ids or () for one in text.split(",") if one]
-        features = (await entitlements_of(session, [id], wanted)).get(id, [])
+        features = (await entitlements_of(session, [id], split(feature_ids))).get(id, [])
         return SubscriptionEntitlementsResponse(
             subscription_id=subscription.id, plan_id=subscription.plan_id, features=features
         )
@@ -269,6 +270,54 @@ class CustomerSubscriptions(Controller):
         """List the subscriptions of the published customer with this external id."""
         customer = await customers.by_external_id(session, external_id)
         return await _page(session, SubscriptionFilter(customer_id=customer.id, expand=expand, limit=1000), clock)
+
+    @get("/{id:str}/entitlements", operation_id="getCustomerEntitlements", guards=MAY_READ)
+    async def entitlements(
+        self,
+        id: str,
+        session: AsyncSession,
+        clock: Clock,
+        feature_ids: list[str] | None = None,
+        subscription_ids: list[str] | None = None,
+    ) -> CustomerEntitlementsResponse:
+        """Get what a customer may use."""
+        customer = await find(session, Customer, id)
+        return await _entitlements(session, customer.id, feature_ids, subscription_ids, clock)
+
+    @get(
+        "/external/{external_id:str}/entitlements",
+        operation_id="getCustomerEntitlementsByExternalID",
+        guards=MAY_READ,
+    )
+    async def entitlements_by_external_id(
+        self,
+        external_id: str,
+        session: AsyncSession,
+        clock: Clock,
+        feature_ids: list[str] | None = None,
+        subscription_ids: list[str] | None = None,
+    ) -> CustomerEntitlementsResponse:
+        """Get what the published customer with this external id may use."""
+        customer = await customers.by_external_id(session, external_id)
+        return await _entitlements(session, customer.id, feature_ids, subscription_ids, clock)
+
+
+async def _entitlements(
+    session: AsyncSession,
+    customer_id: str,
+    feature_ids: list[str] | None,
+    subscription_ids: list[str] | None,
+    clock: Clock,
+) -> CustomerEntitlementsResponse:
+    rows = await lookup.entitling(session, customer_id, split(subscription_ids))
+    features = await entitlements_of_customer(session, [row.id for row in rows], split(feature_ids))
+    answers = await subscription_answers(session, rows, {}, clock.now())
+    return CustomerEntitlementsResponse(customer_id=customer_id, subscriptions=answers, features=features)
+
+
+def split(given: list[str] | None) -> list[str]:
+    """A list in a query string, whether its values are repeated or separated by commas."""
+    return [one for text in given or () for one in text.split(",") if one]
 
 
 async def _page(session: AsyncSession, query: SubscriptionQuery, clock: Clock) -> ListSubscriptionsResponse:

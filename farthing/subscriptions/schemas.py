@@ -350,6 +350,14 @@ class ListSubscriptionsResponse(Page[SubscriptionResponse]):
     items: list[SubscriptionResponse]
 
 
+class CustomerEntitlementsResponse(Response):
+    """What a customer may use, over all subscriptions that are active or trialing."""
+
+    customer_id: str
+    subscriptions: list[SubscriptionResponse]
+    features: list[AggregatedFeature]
+
+
 class ListSubscriptionLineItemsResponse(Page[SubscriptionLineItemResponse]):
     """A page of line items."""
 
