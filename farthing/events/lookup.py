@@ -188,7 +188,7 @@ async def _tracked(session: AsyncSession, facts: _Facts) -> DebugTracker:
     tracker.price_lookup = PriceLookupResult(
         status=FOUND,
         matched_prices=[
-            MatchedPrice(price_id=one.id, meter_id=one.meter_id, status=one.status.value, price=one)
+            MatchedPrice(price_id=one.id, meter_id=one.meter_id, status=str(one.status), price=one)
             for one in await price_answers(session, list(prices.values()), frozenset())
         ],
     )

@@ -1,0 +1,100 @@
+"""Asking for usage: one customer among ten million events, a heavy customer, and many line items at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from benchmarks.harness import Report, Service, median_ms, service
+from farthing.calendar.windows import WindowSize
+from farthing.events import usage_query
+from farthing.events.usage_query import UsageQuery
+from farthing.metering.meter import Aggregation, AggregationType, Meter
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
+
+SECTION = "Usage"
+EVENTS = int(os.environ.get("BENCH_EVENTS", "10000000"))
+HEAVY = 1_000_000
+TYPICAL = 10_000
+START = datetime(2025, 6, 1, tzinfo=UTC)
+END = datetime(2025, 7, 1, tzinfo=UTC)
+SCOPE = Scope("tenant_bench", "env_01JBENCHBENCHBENCHBENCHBENC")
+METER = Meter("meter_01JBENCHBENCHBENCHBENCHBENC", "tokens", Aggregation(AggregationType.SUM, "tokens"))
+ITEMS = 30_000
+
+_FILL = """
+    INSERT INTO meter_usage (sequence, timestamp, meter_id, external_customer_id, quantity, key, environment_id)
+    SELECT %(first)s + g, %(start)s::timestamptz + g * (interval '30 days' / %(count)s), %(meter)s,
+        %(customer)s || CASE WHEN %(customers)s > 1 THEN (g %% %(customers)s)::text ELSE '' END,
+        100 + g %% 900, 'user-' || (g %% 5000), %(environment)s
+    FROM generate_series(0, %(count)s - 1) AS g
+"""
+
+
+async def measure(report: Report) -> None:
+    """Medians in the server, statement and fold included, on rows that vacuum has seen."""
+    with service() as running:
+        began = time.perf_counter()
+        _fill(running)
+        report.add(SECTION, f"rows laid down for the test, {EVENTS:,}", f"{time.perf_counter() - began:.0f} s")
+        database = Database(f"postgresql://farthing@/farthing?host={running.folder / 'run'}")
+        try:
+            await _measure(report, database)
+        finally:
+            await database.close()
+
+
+async def _measure(report: Report, database: Database) -> None:
+    typical = UsageQuery(METER, START, END, frozenset({"customer-7"}))
+    heavy = dataclasses.replace(typical, customers=frozenset({"heavy"}))
+
+    async def ask(query: UsageQuery) -> None:
+        async with database.transaction(SCOPE, read_only=True) as session:
+            await usage_query.usage(session, query)
+
+    async def days(query: UsageQuery) -> None:
+        async with database.transaction(SCOPE, read_only=True) as session:
+            await usage_query.series(session, query, WindowSize.DAY)
+
+    kinds = (AggregationType.SUM, AggregationType.LATEST, AggregationType.COUNT_UNIQUE, AggregationType.WEIGHTED_SUM)
+    for how in kinds:
+        meter = dataclasses.replace(METER, aggregation=Aggregation(how, "tokens"))
+        for what, query, budget, times in (
+            (f"one customer's month, {TYPICAL:,} events", typical, "< 10 ms", 30),
+            (f"a heavy customer's month, {HEAVY:,} events", heavy, "< 300 ms", 5),
+        ):
+            asked = dataclasses.replace(query, meter=meter)
+            median = await median_ms(lambda asked=asked: ask(asked), times, 2)
+            report.add(SECTION, f"{how}: {what}", f"{median:.1f} ms", budget)
+    median = await median_ms(lambda: days(heavy), 5, 1)
+    report.add(SECTION, f"SUM by day: a heavy customer's month, {HEAVY:,} events", f"{median:.1f} ms")
+    customers = _customers()
+    items = [
+        UsageQuery(METER, START + timedelta(days=n % 3), END, frozenset({f"customer-{n % customers}"}))
+        for n in range(ITEMS)
+    ]
+    small = [dataclasses.replace(one, end=one.start + timedelta(hours=3)) for one in items]
+    async with database.transaction(SCOPE, read_only=True) as session:
+        began = time.perf_counter()
+        await usage_query.usage_of(session, small)
+        taken = time.perf_counter() - began
+    report.add(SECTION, f"{ITEMS:,} line items in one statement, few events each", f"{taken:.2f} s", "part of < 60 s")
+
+
+def _customers() -> int:
+    return max(EVENTS // TYPICAL, 10)
+
+
+def _fill(running: Service) -> None:
+    with psycopg.connect(running.admin_url, autocommit=True) as connection:
+        given = {"meter": METER.id, "environment": SCOPE.environment_id, "start": START}
+        heavy = {"first": 1, "count": HEAVY, "customer": "heavy", "customers": 1}
+        many = {"first": 10**9, "count": EVENTS, "customer": "customer-", "customers": _customers()}
+        for one in (heavy, many):
+            connection.execute(_FILL, {**given, **one})
+        connection.execute("VACUUM (ANALYZE) meter_usage")

@@ -1,0 +1,400 @@
+"""Listing, analytics with cost, the debugger and single costs, over the API."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.prices.tables import Price
+from farthing.events import charges
+from farthing.events.charges import ChargedItem
+from farthing.rating.line_commitment import LineCommitment
+from tests.account import Account
+from tests.events.counter import at, new_meter, post, send, sent
+
+JANUARY = ("2024-01-01T00:00", "2024-02-01T00:00")
+RANGE = {"start_time": at(JANUARY[0]), "end_time": at(JANUARY[1])}
+BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
+TIERS = [
+    {"up_to": 5, "unit_amount": "0"},
+    {"up_to": 10, "unit_amount": "2"},
+    {"unit_amount": "3"},
+]
+SLAB = {"billing_model": "TIERED", "tier_mode": "SLAB", "tiers": TIERS}
+VOLUME = {"billing_model": "TIERED", "tier_mode": "VOLUME", "tiers": TIERS}
+PACKAGE = {"billing_model": "PACKAGE", "amount": "2", "transform_quantity": {"divide_by": 5, "round": "up"}}
+
+
+async def new_price(account: Account, meter_id: str, **terms: Any) -> str:
+    """A usage price of a plan of its own."""
+    plan = await account.post("/plans", {"name": "Plan", "lookup_key": meter_id + str(terms.pop("key", ""))})
+    terms.setdefault("billing_model", "FLAT_FEE")
+    body = {
+        "entity_type": "PLAN",
+        "entity_id": plan["id"],
+        "type": "USAGE",
+        "meter_id": meter_id,
+        "currency": "usd",
+        "billing_period": "MONTHLY",
+        "billing_period_count": 1,
+        "billing_cadence": "RECURRING",
+        "invoice_cadence": "ARREAR",
+        "price_unit_type": "FIAT",
+        **terms,
+    }
+    price = await account.post("/prices", body)
+    return str(price["id"])
+
+
+@pytest.fixture
+def charging(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Line items, as the floor of subscriptions will hand them in: each a price and what differs from the default."""
+    given: list[dict[str, Any]] = []
+
+    async def source(
+        session: AsyncSession, customers: Collection[str], start: datetime, end: datetime, include_children: bool
+    ) -> Sequence[ChargedItem]:
+        items = []
+        for number, one in enumerate(given):
+            terms = {
+                "id": f"subs_line_{number}",
+                "subscription_id": "subs_1",
+                "customers": frozenset(customers),
+                "start": BEGINNING,
+                "end": None,
+                "is_active": True,
+                **one,
+            }
+            price = (await session.scalars(select(Price).where(Price.id == terms.pop("price")))).one_or_none()
+            if price is not None:
+                items.append(ChargedItem(price=price, **terms))
+        return items
+
+    monkeypatch.setattr(charges, "SOURCES", [source])
+    return given
+
+
+async def asked(account: Account, **given: Any) -> Any:
+    return await post(account, "/events/analytics", {"external_customer_id": "c1", **RANGE, **given})
+
+
+@pytest.mark.parametrize(
+    ("meter", "price", "events", "quantity", "cost"),
+    [
+        pytest.param(
+            {"type": "MAX", "bucket_size": "HOUR"},
+            SLAB,
+            [sent("07:30", x=8), sent("07:45", x=4), sent("08:15", x=10), sent("08:30", x=5), sent("08:45", x=9)],
+            "18",
+            "16",
+            id="A15: slab tiers restart in each bucket",
+        ),
+        pytest.param(
+            {"type": "MAX", "bucket_size": "HOUR"},
+            VOLUME,
+            [sent("07:30", x=8), sent("08:30", x=10), sent("09:30", x=12)],
+            "30",
+            "72",
+            id="A16: volume tiers of each bucket",
+        ),
+        pytest.param(
+            {"type": "MAX", "field": "data", "bucket_size": "HOUR", "group_by": "r"},
+            SLAB,
+            [sent("10:00", data=10, r="a"), sent("10:30", data=20, r="b"), sent("11:15", data=15, r="a")],
+            "45",
+            "75",
+            id="A17: each bucket and group is priced on its own",
+        ),
+        pytest.param(
+            {"type": "MAX", "field": "data", "bucket_size": "HOUR"},
+            SLAB,
+            [sent("10:00", data=10, r="a"), sent("10:30", data=20, r="b"), sent("11:15", data=15, r="a")],
+            "35",
+            "65",
+            id="A17: the same without groups",
+        ),
+        pytest.param(
+            {"bucket_size": "15MIN"},
+            PACKAGE,
+            [sent("10:01", x=4), sent("10:14", x=3), sent("10:15", x=6)],
+            "13",
+            "8",
+            id="A18: packages round in each bucket",
+        ),
+        pytest.param(
+            {},
+            PACKAGE,
+            [sent("10:01", x=4), sent("10:14", x=3), sent("10:15", x=6)],
+            "13",
+            "6",
+            id="A18: packages of a plain sum",
+        ),
+        pytest.param(
+            {}, {"amount": "0.333"}, [sent("10:00", x=5)], "5", "1.67", id="a cost is rounded to the currency, once"
+        ),
+    ],
+)
+async def test_usage_and_its_cost(
+    account: Account,
+    charging: list[dict[str, Any]],
+    meter: dict[str, Any],
+    price: dict[str, Any],
+    events: Any,
+    quantity: str,
+    cost: str,
+) -> None:
+    meter_id = await new_meter(account, **meter)
+    charging.append({"price": await new_price(account, meter_id, **price)})
+    await send(account, events)
+    answer = await asked(account, window_size="DAY", expand=["price", "meter"])
+    (item,) = answer["items"]
+    assert (item["total_usage"], item["subtotal"], item["total_cost"]) == (quantity, cost, cost)
+    assert (answer["total_cost"], answer["currency"]) == (cost, "usd")
+    assert item["event_count"] == len(events)
+    assert item["price"]["id"] == item["price_id"]
+    assert item["meter"]["id"] == meter_id
+    (point,) = item["points"]
+    assert (point["timestamp"], point["cost"]) == ("2024-01-15T00:00:00Z", cost)
+
+
+async def test_a36_a_price_change_in_the_middle_is_two_items(account: Account, charging: list[dict[str, Any]]) -> None:
+    meter_id = await new_meter(account)
+    change = datetime(2024, 1, 11, tzinfo=UTC)
+    charging.append({"price": await new_price(account, meter_id, amount="1", key="a"), "end": change})
+    charging.append({"price": await new_price(account, meter_id, amount="2", key="b"), "start": change})
+    await send(account, [sent("2024-01-10T23:59:59.999", x=3), sent("2024-01-11T00:00", x=4)])
+    answer = await asked(account)
+    assert [(item["total_usage"], item["total_cost"]) for item in answer["items"]] == [("3", "3"), ("4", "8")]
+    assert answer["total_cost"] == "11"
+
+
+async def test_groups_discounts_and_commitments(account: Account, charging: list[dict[str, Any]]) -> None:
+    meter_id = await new_meter(account)
+    price = await new_price(account, meter_id, amount="1")
+    charging.append({"price": price, "percent_off": Decimal(10)})
+    await send(
+        account,
+        [sent("10:00", source="web", x=3, m="a"), sent("10:01", source="sdk", x=4, m="b"), sent("10:02", x=5)],
+    )
+    by_model = await asked(account, group_by=["feature_id", "properties.m"])
+    assert [(item.get("properties"), item["total_cost"]) for item in by_model["items"]] == [
+        (None, "4.5"),
+        ({"m": "a"}, "2.7"),
+        ({"m": "b"}, "3.6"),
+    ]
+    by_source = await asked(account, group_by=["source"], sources=["web", "sdk"])
+    assert [(item["source"], item["total_usage"]) for item in by_source["items"]] == [("sdk", "4"), ("web", "3")]
+    (together,) = (await asked(account, expand=["source"]))["items"]
+    assert together["sources"] == ["", "sdk", "web"]
+    narrowed = await asked(account, property_filters={"m": ["b"]})
+    assert narrowed["total_cost"] == "3.6"
+    charging[0] = {
+        "price": price,
+        "commitment": LineCommitment(Decimal(100), true_up=True),
+        "commitment_terms": {"type": "amount", "amount": "100"},
+    }
+    (committed,) = (await asked(account, group_by=["external_customer_id"]))["items"]
+    assert committed["total_cost"] == "100"
+    assert committed["commitment_info"]["computed_true_up_amount"] == "88"
+    later = await asked(account, start_time="2024-02-01T00:00:00Z", end_time="2024-03-01T00:00:00Z")
+    assert [item["total_cost"] for item in later["items"]] == ["100"]
+
+
+async def test_a_feature_names_its_items_and_shows_its_own_unit(
+    account: Account, charging: list[dict[str, Any]]
+) -> None:
+    meter_id = await new_meter(account)
+    feature = await account.post(
+        "/features",
+        {
+            "name": "Tokens",
+            "type": "metered",
+            "meter_id": meter_id,
+            "unit_singular": "token",
+            "unit_plural": "tokens",
+            "reporting_unit": {"unit_singular": "kT", "unit_plural": "kT", "conversion_rate": "0.001"},
+        },
+    )
+    charging.append({"price": await new_price(account, meter_id, amount="1")})
+    await send(account, [sent("10:00", x=1500)])
+    (item,) = (await asked(account, feature_ids=[feature["id"]], expand=["feature"]))["items"]
+    assert (item["name"], item["total_usage_display"], item["unit"]) == ("Tokens", "1.5", "token")
+    assert item["feature"]["id"] == item["feature_id"] == feature["id"]
+    assert (await asked(account, feature_ids=["feat_unknown"]))["items"] == []
+
+
+async def test_an_unknown_customer_has_no_items(account: Account, charging: list[dict[str, Any]]) -> None:
+    meter_id = await new_meter(account)
+    await send(account, [sent("10:00", x=1)])
+    assert await asked(account, external_customer_id="nobody") == {
+        "subtotal": "0",
+        "total_discount": "0",
+        "total_cost": "0",
+        "currency": "",
+        "items": [],
+    }
+    (item,) = (await post(account, "/events/analytics", {**RANGE, "group_by": ["external_customer_id"]}))["items"]
+    assert (item["meter_id"], item["external_customer_id"], item["total_cost"]) == (meter_id, "c1", "0")
+
+
+async def test_the_debugger_follows_an_event_to_its_charge(account: Account, charging: list[dict[str, Any]]) -> None:
+    await send(account, [sent("10:00", "e", x=5)])
+    found = await account.get("/events/lookup", id="e")
+    assert (found["status"], found["debug_tracker"]["failure_point"]["failure_point_type"]) == (
+        "failed",
+        "customer_lookup",
+    )
+    await account.post("/customers", {"external_id": "c1", "name": "One"})
+    meter_id = await new_meter(account)
+    found = await account.get("/events/lookup", id="e")
+    assert found["status"] == "processing"  # the meter came after the event, and its backfill has not run
+    assert found["debug_tracker"]["meter_matching"]["status"] == "not_found"
+    await send(account, [sent("11:00", "later", x=5)])
+    found = await account.get("/events/lookup", id="later")
+    assert found["debug_tracker"]["price_lookup"]["error"]["code"] == "not_found"
+    assert found["processed_events"][0]["qty_total"] == "5"
+    price = await new_price(account, meter_id, amount="1")
+    charging.append({"price": price, "end": datetime(2024, 1, 2, tzinfo=UTC)})
+    found = await account.get("/events/lookup", id="later")
+    lookup = found["debug_tracker"]["subscription_line_item_lookup"]
+    assert (lookup["status"], lookup["matched_line_items"][0]["timestamp_within_range"]) == ("not_found", False)
+    charging[0] = {"price": price, "start": datetime(2024, 1, 15, 11, tzinfo=UTC)}
+    found = await account.get("/events/lookup", id="later")
+    assert found["status"] == "processed"
+    assert "debug_tracker" not in found
+    (entry,) = found["processed_events"]
+    assert (entry["price_id"], entry["meter_id"], entry["sub_line_item_id"]) == (price, meter_id, "subs_line_0")
+
+
+async def test_single_events_are_priced_alone(account: Account, charging: list[dict[str, Any]]) -> None:
+    meter_id = await new_meter(account)
+    charging.append({"price": await new_price(account, meter_id, amount="0.000001")})
+    await send(account, [sent("10:00", "one", x=5), sent("10:01", "two", x="2.5")])
+    expected = {
+        "requests": [
+            {"requestId": "two", "costNanoUsd": "2500"},
+            {"requestId": "unknown", "costNanoUsd": "0"},
+            {"requestId": "one", "costNanoUsd": "5000"},
+        ]
+    }
+    for path in ("/events/huggingface-inference", "/events/huggingface-billing"):
+        assert await post(account, path, {"requestIds": ["two", "unknown", "one"]}) == expected
+
+
+async def test_pages_by_offset_cover_everything_once(account: Account) -> None:
+    await send(account, [sent(f"10:{n // 3:02}", f"e{n:02}") for n in range(25)])
+    seen: list[str] = []
+    offset = 0
+    while True:
+        page = await post(account, "/events/query", {**RANGE, "page_size": 10, "offset": offset, "order": "asc"})
+        seen += [event["id"] for event in page["events"]]
+        assert page["total_count"] == 25
+        offset = page["offset"]
+        if not page["has_more"]:
+            break
+    assert seen == [f"e{n:02}" for n in range(25)]
+
+
+async def test_pages_by_cursor_cover_everything_once_in_both_directions(account: Account) -> None:
+    await send(account, [sent(f"10:{n // 3:02}", f"e::{n:02}") for n in range(25)])
+    for key in ("iter_last_key", "iter_first_key"):
+        body = {**RANGE, "page_size": 7}
+        if key == "iter_first_key":
+            body[key] = "0::"
+        seen: list[str] = []
+        while True:
+            page = await post(account, "/events/query", body)
+            names = [event["id"] for event in page["events"]]
+            seen = seen + names if key == "iter_last_key" else names + seen
+            if not page["has_more"]:
+                break
+            body[key] = page[key]
+        assert seen == [f"e::{n:02}" for n in reversed(range(25))]
+
+
+async def test_listings_narrow(account: Account) -> None:
+    await send(
+        account,
+        [
+            sent("10:00", "a", source="web", kind="x", n=5),
+            sent("10:01", "b", customer="c2", kind="y", n=5.0),
+            {**sent("10:02", "c", kind="x", n="5"), "event_name": "other"},
+        ],
+    )
+
+    async def ids(**given: Any) -> list[str]:
+        return [event["id"] for event in (await post(account, "/events/query", {**RANGE, **given}))["events"]]
+
+    assert await ids(external_customer_id="c2") == ["b"]
+    assert await ids(event_name="other") == ["c"]
+    assert await ids(event_id="a") == ["a"]
+    assert await ids(source="web") == ["a"]
+    assert await ids(property_filters={"n": ["5"], "kind": ["x"], "ignored": []}) == ["c", "a"]
+    assert await ids(sort="event_name", order="asc") == ["a", "b", "c"]
+    assert await ids(end_time=at("10:01")) == ["b", "a"]
+    listed = await account.get("/events", property_filters="kind:x,z;n:5", **RANGE)
+    assert [event["id"] for event in listed["events"]] == ["c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        pytest.param("query", {"sort": "id"}, "sort", id="an unknown order key"),
+        pytest.param("query", {"order": "DESC"}, "order", id="an order in capitals"),
+        pytest.param("query", {"iter_last_key": "soon::e"}, "iter_last_key", id="a cursor without a time"),
+        pytest.param("query", {"iter_first_key": "12"}, "iter_first_key", id="a cursor without an id"),
+        pytest.param(
+            "query",
+            {"start_time": "2024-02-01T00:00:00Z", "end_time": "2024-01-01T00:00:00Z"},
+            "end_time",
+            id="an end first",
+        ),
+        pytest.param("usage", {"aggregation_type": "MIN"}, "aggregation_type", id="an unknown aggregation"),
+        pytest.param("usage", {"window_size": "2HOUR"}, "window_size", id="an unknown window"),
+        pytest.param("usage", {"timezone": "Mars/Base"}, "timezone", id="an unknown zone"),
+        pytest.param("usage", {"bucket_size": "DAY"}, "bucket_size", id="buckets of a count"),
+        pytest.param("usage", {"property_name": "x", "multiplier": "2"}, "multiplier", id="a multiplier of a count"),
+        pytest.param("analytics", {"group_by": ["customer"]}, "group_by", id="an unknown grouping"),
+        pytest.param("analytics", {"group_by": ["properties.a b"]}, "group_by", id="a grouping with a space"),
+        pytest.param("huggingface-inference", {"requestIds": []}, "requestIds", id="no ids"),
+    ],
+)
+async def test_what_is_asked_wrongly_is_named(account: Account, path: str, body: dict[str, Any], field: str) -> None:
+    if path == "usage":
+        body = {"event_name": "call", "aggregation_type": "COUNT", **body}
+    answer = await post(account, f"/events/{path}", body, expect=400)
+    assert field in answer["details"], answer
+
+
+async def test_too_many_windows_are_refused(account: Account) -> None:
+    meter_id = await new_meter(account)
+    await send(account, [sent("2000-01-01T00:00", x=1), sent("2024-01-01T00:00", x=1)])
+    body = {"meter_id": meter_id, "start_time": "0002-01-01T00:00:00Z", "end_time": "9999-01-01T00:00:00Z"}
+    answer = await post(account, "/events/usage/meter", {**body, "window_size": "YEAR"}, expect=400)
+    assert "window_size" in answer["details"]
+    months = await post(account, "/events/usage/meter", {**body, "window_size": "MONTH"})
+    assert [one["value"] for one in months["results"]] == [1, 1]
+    minutes = await post(account, "/events/usage/meter", {**body, "window_size": "MINUTE"})
+    assert len(minutes["results"]) == 2
+
+
+async def test_monitoring_counts_and_tells_what_is_left(account: Account) -> None:
+    await send(account, [sent("10:00", "a"), sent("10:30", "b"), sent("12:00", "c")])
+    await new_meter(account)
+    answer = await account.get("/events/monitoring", window_size="HOUR", **RANGE)
+    assert answer == {
+        "total_count": 3,
+        "consumption_lag": 0,
+        "post_processing_lag": 3,
+        "points": [
+            {"timestamp": "2024-01-15T10:00:00Z", "event_count": 2},
+            {"timestamp": "2024-01-15T12:00:00Z", "event_count": 1},
+        ],
+    }
+    assert "start_time" in (await account.get("/events/monitoring", expect=400, end_time=RANGE["end_time"]))["details"]
