@@ -7,7 +7,7 @@ in the template.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +15,7 @@ from fractions import Fraction
 from markupsafe import Markup
 
 _ZERO = Decimal(0)
+_STEPS = tuple(map(Decimal, ("1", "1.5", "2", "3", "4", "5", "6", "8", "10")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +44,26 @@ def _place(value: Fraction | float) -> str:
 
 
 def _nice_ceiling(value: Decimal) -> Decimal:
-    """The next of 1, 2, 2.5, 5 times a power of ten that is not below `value`; at least 1 unit of it."""
+    """The next round number, one figure or two, that is not below `value`; at least 1 unit of it."""
     if value <= 0:
         return Decimal(1)
     power = Decimal(1).scaleb(value.adjusted())
-    return next(step * power for step in map(Decimal, ("1", "2", "2.5", "5", "10")) if step * power >= value)
+    return next(
+        step * power for step in map(Decimal, ("1", "1.5", "2", "3", "4", "5", "6", "8", "10")) if step * power >= value
+    )
 
 
 def columns(
-    bars: Sequence[Bar], *, name: str, width: int = 640, height: int = 180, axis: Sequence[str] | None = None
+    bars: Sequence[Bar], *, name: str, width: int = 460, height: int = 180, tick: Callable[[Decimal], str] = str
 ) -> Markup:
-    """Upright bars over a common base line, with a light grid; `axis` are the labels of top and middle."""
+    """Upright bars over a common base line, with a light grid; `tick` writes the value of a grid line."""
     top, base, left = 14, height - 22, 0
     ceiling = _nice_ceiling(max((bar.value for bar in bars), default=_ZERO))
     slot = Fraction(width - left, max(len(bars), 1))
     thick = min(slot * Fraction(62, 100), Fraction(46))
-    every = max(1, -(-len(bars) * 46 // width))
+    every = max(1, -(-len(bars) * 40 // width))
     out = [_open(width, height, name, "columns")]
-    for share, label in zip((Fraction(1), Fraction(1, 2)), axis or ("", ""), strict=True):
+    for share, label in ((Fraction(1), tick(ceiling)), (Fraction(1, 2), tick(ceiling / 2))):
         y = base - (base - top) * share
         out.append(
             Markup(

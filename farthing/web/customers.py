@@ -14,11 +14,14 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import work_of
+from farthing.calendar.zones import zone
 from farthing.catalogue.plans.tables import Plan
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
+from farthing.identity import configuration
+from farthing.identity.setting_values import InvoiceConfig
 from farthing.invoices.aging import age
 from farthing.invoices.standing import UNPAID
 from farthing.invoices.summary import CustomerInvoiceSummary, SummaryScope, summarise
@@ -230,13 +233,17 @@ class Customers(Controller):
         money = seen.may(READ, "invoice")
         summary = await summarise(work.database, work.scope, customer.id, now, scope) if money else None
         aging = await age(work.database, work.scope, customer.id, now) if money else None
-        features = await usage.by_feature(session, [customer.external_id], now) if seen.may(READ, "event") else None
+        features = (
+            await usage.by_feature(session, [customer.external_id], now, zone(customer.timezone))
+            if seen.may(READ, "event")
+            else None
+        )
         return render(
             request,
             "customer.html",
             customer=customer,
             now=now,
-            zone=customer.timezone,
+            zone=(await configuration.read(session, InvoiceConfig)).timezone,
             scope=scope,
             scopes=list(SummaryScope),
             summary=summary,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -194,6 +194,11 @@ def age_parts(code: str, ages: Sequence[Decimal]) -> list[Part]:
     ]
 
 
+def money_tick(code: str) -> Callable[[Decimal], str]:
+    """How a grid line of money is written."""
+    return lambda amount: wording.short_money(amount, code)
+
+
 def month_bars(code: str, months: Sequence[Month]) -> list[Bar]:
     """Months as bars."""
     return [
@@ -239,4 +244,5 @@ class Overview(Controller):
             age_parts=age_parts,
             month_bars=month_bars,
             hour_bars=hour_bars,
+            money_tick=money_tick,
         )

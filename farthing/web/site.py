@@ -7,16 +7,28 @@ from litestar.types import ControllerRouterHandler
 
 from farthing.web.answers import error_page
 from farthing.web.assets import asset, favicon
+from farthing.web.catalogue import Catalogue
+from farthing.web.clock import TestClock
+from farthing.web.configuration import SettingsPages
 from farthing.web.customers import Customers
+from farthing.web.events import Events
 from farthing.web.invoices import Invoices
+from farthing.web.keys import Keys
 from farthing.web.overview import Overview
 from farthing.web.sign_in import SigningIn
+from farthing.web.subscriptions import Subscriptions
 
 DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SigningIn,
     Overview,
     Customers,
     Invoices,
+    Subscriptions,
+    Catalogue,
+    Events,
+    Keys,
+    SettingsPages,
+    TestClock,
 )
 
 site = Router(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -60,6 +60,29 @@ def _time(at: datetime | None, zone: str, shape: str) -> Markup | str:
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
         instant(at), at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"), local.strftime(shape)
     )
+
+
+def period(start: datetime | None, end: datetime | None, zone: str = "UTC") -> Markup | str:
+    """Days from `start` to `end`, which is exclusive, on the wall of `zone`: "1 to 30 Nov 2026"; the title has UTC."""
+    if start is None or end is None or end <= start:
+        return day(start, zone)
+    place = zone_or_abbreviation(zone)
+    first, last = wall(start, place), wall(end - timedelta(microseconds=1), place)
+    if first.date() == last.date():
+        return day(start, zone)
+    shape = "%-d" if (first.year, first.month) == (last.year, last.month) else "%-d %b"
+    shape = shape if first.year == last.year else "%-d %b %Y"
+    return Markup('<span title="{} to {} UTC">{} to {}</span>').format(
+        start.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        end.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        first.strftime(shape),
+        last.strftime("%-d %b %Y"),
+    )
+
+
+def short_money(amount: Decimal, code: str) -> str:
+    """An amount for a grid line: no more decimals than it has."""
+    return f"{figures.symbol(code)}{figures.grouped(amount)}"
 
 
 def words(value: object) -> str:
@@ -148,5 +171,13 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     }
 )
 GLOBALS: Mapping[str, Any] = MappingProxyType(
-    {"standing": standing, "days_late": days_late, "counted": counted, "with_query": with_query}
+    {
+        "standing": standing,
+        "days_late": days_late,
+        "counted": counted,
+        "with_query": with_query,
+        "period": period,
+        "short_money": short_money,
+        "grouped": figures.grouped,
+    }
 )
