@@ -17,6 +17,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.rows import locked
 from farthing.subscriptions import hierarchy
+from farthing.subscriptions.attachments import prorate_entitlements
 from farthing.subscriptions.billable import Billable, Outcome
 from farthing.subscriptions.creation import opening, opening_status
 from farthing.subscriptions.states import move, require
@@ -51,6 +52,8 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     period = Period(start, next_billing_date(start, recurrence(subscription), subscription.end_date))
     open_at(subscription, trial or period)
     await _move_parts(session, subscription, moved, period)
+    if trial is None:
+        await prorate_entitlements(session, subscription, period)
     move(subscription, opening_status(subscription.payment_behavior, trial, None))
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription)
@@ -91,14 +94,21 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
     )
     own = await session.scalars(
         select(Entitlement).where(
-            Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION, Entitlement.entity_id == subscription.id
+            Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION,
+            Entitlement.entity_id == subscription.id,
+            Entitlement.status == Status.PUBLISHED,
         )
     )
     for dated in (*coupons, *own):
+        if isinstance(dated, Entitlement) and dated.parent_entitlement_id is not None and dated.end_date is not None:
+            # scaled to the first period that was; the one that is gets its own
+            dated.status = Status.ARCHIVED
+            continue
         if dated.start_date is not None:
             dated.start_date += by
         if dated.end_date is not None:
             dated.end_date += by
+    await session.flush()
 
 
 async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -> Subscription:
@@ -111,7 +121,8 @@ async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -
     if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
         return subscription
     if not paid:
-        if subscription.payment_behavior is PaymentBehavior.ERROR_IF_INCOMPLETE and subscription.version == 1:
+        opens = subscription.trial_end is None  # a trial that ends has existed without being paid
+        if subscription.payment_behavior is PaymentBehavior.ERROR_IF_INCOMPLETE and opens:
             raise InvalidOperation("payment failed", {"subscription_id": subscription.id})
         return subscription
     move(subscription, SubscriptionStatus.ACTIVE)

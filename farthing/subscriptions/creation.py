@@ -159,7 +159,7 @@ async def _people(
 ) -> tuple[Customer, Customer | None, list[Customer], list[Customer]]:
     """The customer, the payer, the customers who inherit and those of inline children; all held, in order of id.
 
-    Whoever shall inherit is locked exclusively, so that nobody gives them a subscription of their own meanwhile.
+    Whoever shall be a child is locked exclusively, so that nobody gives them a subscription of their own meanwhile.
     """
     if request.customer_id:
         customer_id = (await find(session, Customer, request.customer_id)).id
@@ -174,7 +174,7 @@ async def _people(
         (await lookup.by_external_id(session, child.external_customer_id)).id
         for child in family.grouped_invoicing_children_to_create or ()
     ]
-    exclusive = set(below) | ({customer_id} if family.parent_subscription_id else set())
+    exclusive = {*below, *inline} | ({customer_id} if family.parent_subscription_id else set())
     rows: dict[str, Customer] = {}
     for id in sorted({customer_id, *filter(None, [payer_id]), *below, *inline}):  # noqa: A001 (a row's id)
         if id in exclusive:
@@ -399,6 +399,7 @@ async def _grouped_child(
     """A child made with its parent: it shares the rhythm, and its opening charges are on the parent's invoice."""
     if customer.id == parent.customer_id:
         raise ValidationFailed.of("grouped_invoicing_children_to_create", "names the parent's own customer")
+    await hierarchy.demand_free(session, customer, parent, again=True)
     bearings = Bearings(customer, None, parent, SubscriptionType.GROUPED_INVOICING)
     child, _ = await _made(session, request, rhythm, bearings, parent.subscription_status, now)
     await tell_of(session, child, "created")

@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.rows import find, locked
-from farthing.subscriptions import cancellation, hierarchy
+from farthing.subscriptions import cancellation, hierarchy, schedules
 from farthing.subscriptions.requests import UpdateSubscriptionRequest
-from farthing.subscriptions.states import TRANSITIONS
+from farthing.subscriptions.states import TRANSITIONS, move_schedule
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.telling import changed
-from farthing.subscriptions.words import SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.words import ScheduleStatus, ScheduleType, SubscriptionStatus, SubscriptionType
 
 
 async def update(
@@ -33,9 +33,7 @@ async def update(
             raise ValidationFailed.of("cancel_at", "must be after the start of the current period")
         subscription.cancel_at = subscription.end_date = request.cancel_at
     if request.cancel_at_period_end is not None:
-        subscription.cancel_at_period_end = request.cancel_at_period_end
-        if request.cancel_at_period_end and subscription.cancel_at is None:
-            subscription.cancel_at = subscription.current_period_end
+        await _end_with_period(session, subscription, request, now)
     if parent_id is not None:
         await _move_below(session, subscription, parent_id)
     wanted = request.status
@@ -46,6 +44,23 @@ async def update(
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription)
     return subscription
+
+
+async def _end_with_period(
+    session: AsyncSession, subscription: Subscription, request: UpdateSubscriptionRequest, now: datetime
+) -> None:
+    """Let it end with its open period, or call that off, with the schedule that waits for it."""
+    if request.cancel_at_period_end:
+        subscription.cancel_at = subscription.cancel_at or subscription.current_period_end
+    elif subscription.cancel_at_period_end:
+        waiting = await schedules.pending(session, subscription.id, ScheduleType.CANCELLATION)
+        for schedule in waiting:
+            move_schedule(schedule, ScheduleStatus.CANCELLED)
+            schedule.cancelled_at = now
+            schedules.restore(subscription, schedule.configuration)
+        if not waiting and request.cancel_at is None:
+            subscription.cancel_at = subscription.cancelled_at = None
+    subscription.cancel_at_period_end = bool(request.cancel_at_period_end)
 
 
 def _demand_following(subscription: Subscription, wanted: SubscriptionStatus) -> None:

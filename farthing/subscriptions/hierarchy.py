@@ -116,7 +116,7 @@ async def inherit(session: AsyncSession, parent: Subscription, customers: Sequen
             raise ValidationFailed.of(
                 "external_customer_ids_to_inherit_subscription", f"'{customer.external_id}' is the parent's customer"
             )
-        await _demand_free(session, customer, parent)
+        await demand_free(session, customer, parent, again=False)
         child = Subscription(
             **{name: getattr(parent, name) for name in _INHERITED},
             **{name: getattr(parent, name) for name in _MIRRORED},
@@ -175,8 +175,11 @@ _INHERITED = (
 )
 
 
-async def _demand_free(session: AsyncSession, customer: Customer, parent: Subscription) -> None:
-    """A child customer has no live subscription without a parent, or under another parent's customer."""
+async def demand_free(session: AsyncSession, customer: Customer, parent: Subscription, *, again: bool) -> None:
+    """Refuse a child customer who has a live subscription without a parent, or under another parent's customer.
+
+    `again`: whether another child under the same parent is welcome. Raises InvalidOperation.
+    """
     others = await session.scalars(
         select(Subscription).where(
             Subscription.customer_id == customer.id,
@@ -188,7 +191,7 @@ async def _demand_free(session: AsyncSession, customer: Customer, parent: Subscr
         above = None
         if other.parent_subscription_id is not None:
             above = await session.get(Subscription, other.parent_subscription_id)
-        if above is None or above.customer_id != parent.customer_id or above.id == parent.id:
+        if above is None or above.customer_id != parent.customer_id or (above.id == parent.id and not again):
             raise InvalidOperation(
                 f"Customer '{customer.external_id}' has a subscription already",
                 {"external_customer_id": customer.external_id, "subscription_id": other.id},

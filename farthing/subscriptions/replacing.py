@@ -15,6 +15,7 @@ from farthing.catalogue.discounts.tables import CouponAssociation
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
+from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.storage.rows import find, locked
@@ -134,6 +135,7 @@ async def replace_plan(session: AsyncSession, subscription_id: str, target: Targ
     )
     made = await creation.create(session, body, now, carried=True)
     fresh = made.subscription
+    await _carry_coupons(session, subscription, fresh, now)
     for child in children:
         child.parent_subscription_id = fresh.id
         await changed(session, child)
@@ -180,7 +182,6 @@ async def _continued(
         auto_invoice_threshold=subscription.auto_invoice_threshold,
         addons=await _addons(session, subscription, now),
         line_items=await _extras(session, subscription, now),
-        coupons=await _coupons(session, subscription, now),
         inheritance=SubscriptionInheritanceConfig(invoicing_customer_external_id=payer) if payer else None,
     )
 
@@ -234,19 +235,32 @@ async def _extras(
     ]
 
 
-async def _coupons(session: AsyncSession, subscription: Subscription, now: datetime) -> list[str]:
+async def _carry_coupons(session: AsyncSession, former: Subscription, fresh: Subscription, now: datetime) -> None:
+    """Coupons of the whole subscription go on under the new one, without being redeemed again."""
     table = CouponAssociation
     rows = await session.scalars(
-        select(table.coupon_id)
+        select(table)
         .where(
-            table.subscription_id == subscription.id,
+            table.subscription_id == former.id,
             table.status == Status.PUBLISHED,
             table.subscription_line_item_id.is_(None),
             or_(table.end_date.is_(None), table.end_date > now),
         )
         .order_by(table.created_at, table.id)
     )
-    return list(rows)
+    for row in rows:
+        session.add(
+            CouponAssociation(
+                id=new_id(Kind.COUPON_ASSOCIATION),
+                coupon_id=row.coupon_id,
+                subscription_id=fresh.id,
+                start_date=max(now, row.start_date),
+                end_date=row.end_date,
+                meta=dict(row.meta),
+            )
+        )
+        row.end_date = max(now, row.start_date)
+    await session.flush()
 
 
 async def schedule_replacement(
