@@ -100,7 +100,8 @@ async def select_page(
     """One page of `statement` (default: all rows of `table`) and the count of all that match.
 
     Applies status (that asked for, else any of `statuses`), the creation time range, `filters` and `sort` over
-    `fields`, the columns that may be searched. Ties are broken by creation time and id, newest first, so pages never overlap.
+    `fields`, the columns that may be searched. Ties are broken by creation time and id, newest first, so that pages
+    never overlap.
     """
     statement = statement if statement is not None else select(table)
     columns = filterable(table, fields)

@@ -59,6 +59,7 @@ def _complete(operation: dict[str, Any], handler: Any, schemas: dict[str, Any]) 
     body = operation.get("requestBody")
     if body is not None and _may_be_null(body):
         body["required"] = False
+    responses["414"] = {"description": "The URL is too long for the HTTP server, which answers without a body"}
     guarded = handler is not None and bool(handler.resolve_guards())
     operation["security"] = [{"ApiKeyAuth": []}, {"UserToken": []}] if guarded else []
     struct = handler.opt.get("query") if handler is not None else None

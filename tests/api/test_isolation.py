@@ -75,7 +75,7 @@ def shape(answer: httpx.Response) -> str:
 async def test_a_foreign_id_answers_as_an_unknown_one_and_nothing_changes(
     account: Account, stranger: Account, owner: tuple[OverHttp, Made], outsider: httpx.AsyncClient, sockets: str
 ) -> None:
-    go, made = owner
+    _, made = owner
     ours = concerns(outsider, account, stranger)
     calls = Recorder()
     for step in (read, change, end):

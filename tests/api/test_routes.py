@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.api.doors import DOCUMENT, DOORS, SCHEMAS, Door, branches, resolved
+from tests.api.doors import DOCUMENT, DOORS, SCHEMAS, Door, branches
 
 ENTRIES = [pytest.param(door, id=door.name) for door in DOORS]
 
@@ -44,5 +44,3 @@ def test_a_body_that_may_be_left_out_is_not_demanded() -> None:
     for door in DOORS:
         if door.body is not None and any(part.get("type") == "null" for part in branches(door.body)):
             assert door.body_optional, door.name
-
-

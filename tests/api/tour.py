@@ -53,9 +53,10 @@ class OverHttp:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.made: list[tuple[Call, Any]] = []
+        self.last: httpx.Response
 
     async def __call__(self, call: Call) -> Any:
-        answer = await send(self.account.http, call)
+        self.last = answer = await send(self.account.http, call)
         assert answer.is_success, f"{call}: {answer.status_code} {answer.text}"
         decoded = answer.json() if answer.content and "json" in answer.headers["content-type"] else None
         self.made.append((call, decoded))

@@ -1,0 +1,102 @@
+"""The document we publish against the server we run: every answer is one that the document declares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.account import Account
+from tests.api.doors import DOCUMENT, DOORS
+from tests.api.tour import Call, OverHttp, build, change, end, read
+
+EXAMPLES = 8
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+UNTRIED = {
+    "signUp": "makes a tenant per example, and ten a minute are allowed",
+    "login": "hashes a password per example, and ten a minute are allowed",
+}
+
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+OPERATIONS = {found.ok().definition.raw["operationId"]: found.ok() for found in SCHEMA.get_all_operations()}
+
+
+def test_every_operation_is_tried() -> None:
+    documented = {door.id for door in DOORS if door.operation}
+    assert set(OPERATIONS) == documented
+    assert set(UNTRIED) <= documented
+
+
+def trials() -> Iterator[Any]:
+    """Valid requests to every operation, and invalid ones where anything but a path can be got wrong."""
+    for door in DOORS:
+        if door.operation and door.id not in UNTRIED:
+            yield pytest.param(door.id, GenerationMode.POSITIVE, id=f"{door.id}, asked well")
+            if door.query or door.body is not None:
+                yield pytest.param(door.id, GenerationMode.NEGATIVE, id=f"{door.id}, asked badly")
+
+
+@pytest.mark.parametrize(("name", "mode"), trials())
+async def test_every_answer_is_one_that_the_document_declares(
+    account: Account, name: str, mode: GenerationMode
+) -> None:
+    operation = OPERATIONS[name]
+    headers = {"x-api-key": account.key}
+
+    @seed(1)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        answer = case.call(base_url=account.base_url, headers=headers, timeout=30)
+        # a feature that is not there says so with 501; any other 5xx is a failure of ours
+        checks = CHECKS if answer.status_code == 501 else [not_a_server_error, *CHECKS]
+        case.validate_response(answer, checks=checks)
+
+    # the server runs in this very event loop
+    await asyncio.to_thread(ask)
+
+
+class Conforming(OverHttp):
+    """Calls whose answers are compared with the document."""
+
+    async def __call__(self, call: Call) -> Any:
+        decoded = await super().__call__(call)
+        operation = OPERATIONS[call.operation]
+        assert str(self.last.status_code) in operation.definition.raw["responses"], call
+        operation.validate_response(self.last)
+        return decoded
+
+
+async def test_every_answer_of_the_tour_is_one_that_the_document_declares(account: Account) -> None:
+    """Rows that exist, which made-up ids never reach."""
+    go = Conforming(account)
+    made = await build(go)
+    for step in (read, change, end):
+        await step(go, made)
+
+
+async def test_the_document_is_served(account: Account) -> None:
+    async with httpx.AsyncClient(base_url=account.base_url) as http:
+        answer = await http.get("/openapi.json")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("application/json")
+        assert answer.json() == DOCUMENT
+        assert (await http.get("/schema")).json()["code"] == "not_found"
