@@ -207,7 +207,7 @@ async def _thresholds(session: AsyncSession, asked: Sequence[Asked], found: Sequ
             since = by_end[since][0][0]
         if since < one.work.period.start:
             one.work = replace(one.work, terms=replace(one.work.terms, since=since))
-            one.known = replace(one.known, charged=charged_before)
+            one.known = replace(one.known, charged={} if one.work.repeats else charged_before)
 
 
 async def _priors(session: AsyncSession, asked: Sequence[Asked], found: Sequence[Gathered]) -> None:

@@ -64,7 +64,7 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     if not wanted:
         return []
     config = await read(session, InvoiceConfig)
-    rows = [await _row(session, one, config) for one in wanted]
+    rows = [new_row(session, one, config) for one in wanted]
     try:
         async with session.begin_nested():
             session.add_all(rows)
@@ -86,7 +86,8 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     return begun
 
 
-async def _row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Invoice:
+def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Invoice:
+    """An empty draft, not in the session yet; takes the subscription's next sequence number."""
     subscription, period = wanted.subscription, wanted.period
     payer = subscription.invoicing_customer_id or subscription.customer_id
     subscription.invoices_begun += 1
@@ -164,7 +165,7 @@ async def compute_all(session: AsyncSession, invoices: Sequence[Invoice], now: d
     """
     for layer in _layers(invoices):
         gathered = await gather(session, [asked_of(invoice) for invoice in layer], now)
-        await _write(session, layer, gathered, now, stay=stay)
+        await write(session, layer, gathered, now, stay=stay)
 
 
 def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
@@ -182,9 +183,16 @@ def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
     return layers
 
 
-async def _write(
-    session: AsyncSession, invoices: Sequence[Invoice], gathered: Sequence[Gathered], now: datetime, *, stay: bool
+async def write(
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    gathered: Sequence[Gathered],
+    now: datetime,
+    *,
+    stay: bool = True,
+    told: bool = True,
 ) -> None:
+    """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
     had = await _lines_before(session, again) if again else {}
     if again:
@@ -210,6 +218,8 @@ async def _write(
         if not nothing:
             (drafted if first else updated).append(invoice)
     await session.flush()
+    if not told:
+        return
     await events.tell_all(session, InvoiceEvent.UPDATED, updated)
     if stay:
         await events.tell_all(session, InvoiceEvent.DRAFTED, drafted)
