@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingCycle, calendar_anchor, next_billing_date
@@ -109,6 +109,29 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
         if dated.end_date is not None:
             dated.end_date += by
     await session.flush()
+
+
+async def abandon(session: AsyncSession, subscription_id: str) -> Subscription:
+    """Archive a draft that nobody paid for, with all that belongs to it.
+
+    Raises InvalidOperation for anything but a draft.
+    """
+    subscription = await locked(session, Subscription, subscription_id)
+    require(subscription, SubscriptionStatus.DRAFT, to="abandon")
+    for table in (SubscriptionLineItem, AddonAssociation, CouponAssociation):
+        await session.execute(
+            update(table)
+            .where(table.subscription_id == subscription.id, table.status == Status.PUBLISHED)
+            .values(status=Status.ARCHIVED)
+        )
+    await session.execute(
+        update(Entitlement)
+        .where(Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION, Entitlement.entity_id == subscription.id)
+        .values(status=Status.ARCHIVED)
+    )
+    subscription.status = Status.ARCHIVED
+    await changed(session, subscription)
+    return subscription
 
 
 async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -> Subscription:

@@ -43,6 +43,14 @@ class TestDrafts:
         read = await shop.read(made)
         assert (read["subscription_status"], read["trial_end"]) == ("trialing", "2026-05-04T00:00:00Z")
 
+    async def test_one_that_nobody_paid_for_is_archived_with_its_items(self, shop: Shop) -> None:
+        made = await shop.subscribe(await shop.plan(fixed("10")), subscription_status="draft")
+        await shop.do(activation.abandon, made.subscription.id)
+        assert (await shop.account.post("/subscriptions/search", {}, expect=200))["items"] == []
+        assert (await shop.account.post("/subscriptions/lineitems/search", {}, expect=200))["items"] == []
+        with pytest.raises(InvalidOperation):
+            await shop.do(activation.abandon, (await shop.subscribe(await shop.plan(fixed("1")))).subscription.id)
+
     async def test_only_drafts(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")))
         with pytest.raises(InvalidOperation) as refused:

@@ -10,9 +10,11 @@ from sqlalchemy import event, text
 
 from farthing.customers.tables import Customer
 from farthing.storage.tables import Base
-from farthing.subscriptions import live, rolling
+from farthing.subscriptions import cancellation, live, rolling
+from farthing.subscriptions.cancellation import CancelSubscriptionRequest
 from farthing.subscriptions.loading import load
 from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.words import CancellationType
 from tests.account import Account
 from tests.subscriptions.shop import Shop, at, fixed
 
@@ -77,6 +79,14 @@ class TestUpdate:
         read = await shop.account.put(path, {})
         assert read["cancel_at_period_end"] is True
         assert read["cancel_at"] == "2026-05-01T00:00:00Z"
+
+    async def test_an_end_with_the_period_is_called_off_with_its_schedule(self, shop: Shop) -> None:
+        made = await shop.subscribe(await shop.plan(fixed("1")))
+        request = CancelSubscriptionRequest(cancellation_type=CancellationType.END_OF_PERIOD)
+        await shop.do(cancellation.cancel, made.subscription.id, request, shop.now)
+        read = await shop.account.put(f"/subscriptions/{made.subscription.id}", {"cancel_at_period_end": False})
+        assert not {"cancel_at", "cancelled_at"} & read.keys()
+        assert (await shop.account.get("/subscriptions/schedules", pending_only=True))["count"] == 0
 
     @pytest.mark.parametrize("status", ["draft", "trialing", "paused", "incomplete"])
     async def test_states_have_operations_of_their_own(self, shop: Shop, status: str) -> None:
