@@ -1,0 +1,118 @@
+"""The documents say what is so: settings, links, commands, paths, error codes and duties are compared with the code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farthing import cli
+from farthing.app import routes_only
+from farthing.core import errors
+from farthing.jobs.schedule import duties
+from farthing.settings import PREFIX, Settings
+from farthing.storage.postgres import Database
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], key=str)
+EVERY_DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """What a document tells its reader to type: lines after a prompt with their continuations, and code in prose."""
+    for kind, block in _FENCE.findall(text):
+        if kind == "console":
+            yield from re.findall(r"^\$ (.*(?:\\\n.*)*)", block, re.MULTILINE)
+    yield from re.findall(r"`([^`\n]+)`", _FENCE.sub("", text))
+
+
+def test_the_table_of_settings_names_every_setting_and_no_other() -> None:
+    table = re.findall(rf"^\| `({PREFIX}\w+)` \|", read("docs/operations.md"), re.MULTILINE)
+    assert sorted(table) == sorted(f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__)
+
+
+def test_the_table_of_settings_tells_the_defaults() -> None:
+    told = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| (.+?) \|", read("docs/operations.md"), re.MULTILINE))
+    for name in Settings.__struct_fields__:
+        default = getattr(Settings(), name)
+        shown = "none" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        assert told[name.upper()] == shown, name
+
+
+@EVERY_DOCUMENT
+def test_a_variable_that_is_named_is_a_setting(document: Path) -> None:
+    named = set(re.findall(rf"\b{PREFIX}([A-Z_]+)\b", document.read_text()))
+    assert {name.lower() for name in named} <= set(Settings.__struct_fields__)
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@EVERY_DOCUMENT
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (document.parent / name) if name else document
+        assert file.is_file(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, target
+
+
+@EVERY_DOCUMENT
+def test_every_command_exists(document: Path) -> None:
+    for line in shell_lines(document.read_text()):
+        for command, rest in re.findall(r"(?:^|[\s/])farthing ([a-z]+)(?: ([a-z]+))?", line):
+            assert command in cli.app, line
+            if command in {"keys", "jobs"}:
+                assert not rest or rest in cli.app[command], line
+
+
+def paths() -> list[list[str]]:
+    return [path.removeprefix("/v1/").split("/") for path in routes_only().openapi_schema.paths or {}]
+
+
+def is_served(path: str) -> bool:
+    """Whether a route has this shape; a segment in braces stands for anything."""
+    segments = path.strip("/").split("/")
+    return any(
+        len(known) == len(segments)
+        and all(ours.startswith("{") or ours == theirs for ours, theirs in zip(known, segments, strict=True))
+        for known in paths()
+    )
+
+
+@EVERY_DOCUMENT
+def test_every_path_of_an_example_is_served(document: Path) -> None:
+    for path in re.findall(r"\$\{?URL\}?(/[\w./{}%-]+)", document.read_text()):
+        assert is_served(path), path
+    for path in re.findall(r"(?:GET|POST|PUT|DELETE) /v1(/[\w./{}-]+)", document.read_text()):
+        assert is_served(path), path
+
+
+def test_the_guide_names_every_error_code_with_its_status() -> None:
+    told = set(re.findall(r"^\| `(\w+)` \| (\d+) \|", read("docs/api-guide.md"), re.MULTILINE))
+    kinds = [errors.FarthingError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    for kind in kinds:
+        if kind is errors.MethodNotAllowed:  # told with the code it shares
+            continue
+        assert (kind.code, str(kind.status)) in told, kind.__name__
+
+
+def test_the_duties_are_those_of_this_release() -> None:
+    known = [f"{duty.name:32} {duty.cron}" for duty in duties(Database("postgresql://nowhere/nothing"), Settings())]
+    assert "$ farthing jobs list\n" + "\n".join(known) + "\n" in read("docs/operations.md")
