@@ -138,8 +138,13 @@ def statement(
     if shape.keyed:
         groups.append(rows.c.key.label("bucket_key"))
     unique = [rows.c.key] if shape.how is AggregationType.COUNT_UNIQUE else []
+    measures: list[ColumnElement[Any]]
+    if shape.how is AggregationType.LATEST and not groups and joined is _USAGE and not shape.everyone:
+        measures = [_last_by_index(environment_id, pairs).label("last")]
+    else:
+        measures = _measures(shape.how, rows)
     per_customer = (
-        select(*groups, *unique, func.count().label("events"), *_measures(shape.how, rows))
+        select(*groups, *unique, func.count().label("events"), *measures)
         .select_from(joined)
         .where(and_(*within))
         # by the names of the result's columns: an expression repeated would have parameters of its own
@@ -166,14 +171,32 @@ def _measures(how: AggregationType, rows: FromClause) -> list[ColumnElement[Any]
         case AggregationType.MAX:
             return [func.max(quantity).label("largest")]
         case AggregationType.LATEST:
-            # the greatest of arrays is by their first elements: by time, then by acceptance
-            last = array([_microseconds(rows.c.timestamp), cast(rows.c.sequence, Numeric), quantity])
-            return [func.max(cast(last, ARRAY(Numeric))).label("last")]
+            return [func.max(_ordered(rows)).label("last")]
         case AggregationType.WEIGHTED_SUM:
             return [
                 func.sum(quantity).label("total"),
                 func.sum(quantity * _microseconds(rows.c.timestamp)).label("moment"),
             ]
+
+
+def _ordered(rows: FromClause) -> ColumnElement[Any]:
+    """A row as an array whose order is that of time, then of acceptance; the quantity comes last."""
+    last = array([_microseconds(rows.c.timestamp), cast(rows.c.sequence, Numeric), rows.c.quantity])
+    return cast(last, ARRAY(Numeric))
+
+
+def _last_by_index(environment_id: str, pairs: FromClause) -> ColumnElement[Any]:
+    """One customer's last row: the end of an index range, where no other row need be compared."""
+    rows = _USAGE.alias("latest")
+    within = [
+        rows.c.environment_id == environment_id,
+        rows.c.meter_id == pairs.c.meter_id,
+        rows.c.timestamp >= pairs.c.since,
+        rows.c.timestamp < pairs.c.until,
+        rows.c.external_customer_id == pairs.c.customer,
+    ]
+    last = select(_ordered(rows)).where(*within).order_by(rows.c.timestamp.desc(), rows.c.sequence.desc()).limit(1)
+    return last.correlate(pairs).scalar_subquery()
 
 
 def _folds(how: AggregationType, per_customer: FromClause) -> list[ColumnElement[Any]]:
