@@ -6,6 +6,11 @@ schedules of a subscription, which entitlements hold for it (`entitled`), and wh
 Does not own what any of it costs (`rating`), what was used (`events`), or any invoice, payment or credit: those are
 floors above, and nothing here knows them.
 
+Where things are: `creation`, `activation`, `cancellation`, `pausing` are the life of a subscription; `charging` and
+`items` give it line items, `revising` and `addons` change them; `changing` (in place) and `replacing` change the plan;
+`hierarchy` is parents and children; `schedules` is what waits; `price_sync` follows the plan's prices; `live` and
+`uses` answer the floors that ask who still subscribes. `snapshot` and `billable` are the values the billing floor works with.
+
 The contract with the floor that bills:
 
 - A function that changes a subscription locks it (customer before subscription), checks the transition in `states`,
@@ -20,6 +25,9 @@ The contract with the floor that bills:
 - Previews compute the same `ItemChange`s from a snapshot and write nothing: functions named `planned_...` are pure.
 - `rolling.due` takes due subscriptions with their locks (skipping held ones), by (`due_at`, id). `rolling.advance`
   moves one to now and returns its billables in order; running it again changes nothing.
+- Progressive billing: `rolling.with_threshold` lists, `rolling.cut` closes the open period at a moment; the billables
+  that follow carry `full_start`, from which allowances, tiers and commitments run.
+- A scheduled plan change in place happens inside `advance`; one that replaces comes back as `Advance.replacement`.
 - The number of the next draft (`billing_sequence`) is `Subscription.invoices_begun` + 1, counted under the row's lock.
 - What was credited for which item before (settlement entries) belongs to the floor that settles.
 

@@ -11,6 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import MONTHS, BillingPeriod, InvoiceCadence
+from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices import lifecycle, versions
 from farthing.catalogue.prices.schemas import CreatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceEntityType
@@ -268,6 +269,8 @@ async def commit_item(
     item.commitment_duration = config.commitment_duration
     if item.commitment_windowed and meters[item.meter_id or ""].bucket_size is None:
         raise ValidationFailed.of("is_window_commitment", "needs a meter with a bucket size")
+    meter = meters.get(item.meter_id or "")
+    _demand_aligned(config.commitment_time_buckets or (), meter.bucket_size if meter else None)
     item.commitment_time_buckets = await _buckets(session, subscription, item, config, now)
 
 
@@ -319,6 +322,28 @@ async def _buckets(
             }
         )
     return stored
+
+
+def _demand_aligned(buckets: Sequence[CommitmentBucketRequest], window: WindowSize | None) -> None:
+    """Windows lie in a time-of-day bucket whole or not at all. Raises ValidationFailed."""
+    for bucket in buckets:
+        minutes = _WINDOW_MINUTES.get(window) if window is not None else None
+        if minutes is None:
+            raise ValidationFailed.of("commitment_time_buckets", "need a meter with windows of at most a day")
+        if bucket.start.minutes % minutes or bucket.end.minutes % minutes:
+            raise ValidationFailed.of("commitment_time_buckets", f"must begin and end on windows of {minutes} minutes")
+
+
+_WINDOW_MINUTES = {
+    WindowSize.MINUTE: 1,
+    WindowSize.QUARTER_HOUR: 15,
+    WindowSize.HALF_HOUR: 30,
+    WindowSize.HOUR: 60,
+    WindowSize.THREE_HOURS: 180,
+    WindowSize.SIX_HOURS: 360,
+    WindowSize.TWELVE_HOURS: 720,
+    WindowSize.DAY: 1440,
+}
 
 
 def _demand_apart(buckets: Sequence[CommitmentBucketRequest]) -> None:

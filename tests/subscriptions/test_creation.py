@@ -8,6 +8,7 @@ import pytest
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import BadField
+from farthing.subscriptions.loading import load_one
 from farthing.subscriptions.words import Occasion
 from tests.subscriptions.shop import Shop, at, fixed
 
@@ -197,6 +198,43 @@ class TestRefusals:
             "amount",
             "2",
         )
+
+    async def test_windows_of_the_day_have_terms_of_their_own(self, shop: Shop) -> None:
+        """C12's set-up: a bucket at 2 committed to 5, the rest of the day at 1 committed to 10."""
+        feature = await shop.feature(type="SUM", field="units", bucket_size="HOUR")
+        plan = await shop.plan(shop.usage(feature, "1"))
+        price = plan["prices"][0]["id"]
+        dear = {
+            "type": "USAGE", "price_unit_type": "FIAT", "billing_period": "MONTHLY", "billing_model": "FLAT_FEE",
+            "invoice_cadence": "ARREAR", "amount": "2", "meter_id": feature["meter_id"],
+        }  # fmt: skip
+        bucket = {
+            "start": {"hour": 22}, "end": {"hour": 2}, "commitment_type": "amount", "commitment_value": "5",
+            "overage_factor": "2", "price": dear,
+        }  # fmt: skip
+        config: dict[str, Any] = {
+            "commitment_amount": 10, "overage_factor": 1, "enable_true_up": True, "is_window_commitment": True,
+            "commitment_time_buckets": [bucket],
+        }  # fmt: skip
+        made = await shop.subscribe(plan, line_item_commitments={price: config})
+        (item,) = (await shop.read(made))["line_items"]
+        (shown,) = item["commitment_time_buckets"]
+        assert (shown["start"], shown["end"]) == ({"hour": 22, "minute": 0}, {"hour": 2, "minute": 0})
+        assert (shown["commitment_value"], shown["overage_factor"]) == ("5", 2.0)
+        snapshot = await shop.do(load_one, made.subscription.id)
+        (terms,) = snapshot.items[0].buckets
+        assert terms.terms.price.amount == 2
+        assert terms.holds(at("2026-04-01T23:30:00"))
+        assert terms.holds(at("2026-04-01T01:00:00"))
+        assert not terms.holds(at("2026-04-01T02:00:00"))
+        for wrong in (
+            {"commitment_time_buckets": [{**bucket, "end": {"hour": 2, "minute": 30}}]},
+            {"commitment_time_buckets": [bucket, {**bucket, "start": {"hour": 1}, "end": {"hour": 3}}]},
+            {"commitment_duration": "ANNUAL"},
+            {"is_window_commitment": False},
+        ):
+            with pytest.raises(ValidationFailed):
+                await shop.subscribe(plan, line_item_commitments={price: {**config, **wrong}})
 
     async def test_the_plan_must_be_published(self, shop: Shop) -> None:
         plan = await shop.plan(fixed("1"))
