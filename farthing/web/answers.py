@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,14 @@ def own_path(path: str | None) -> str:
 def _notice(request: HttpRequest, kind: str, words: str) -> Cookie:
     sessions: Sessions = request.app.state.web_sessions
     key = derived_key(request.app.state.settings.master_key(), "web-notices")
-    text = jwt.encode({"kind": kind, "words": words[:500], "sid": session_of(request).id}, key, "HS256")
+    text = jwt.encode({"kind": kind, "words": words[:500], "sid": _reader(request)}, key, "HS256")
     return sessions.plain_cookie(NOTICE, text, _NOTICE_SECONDS)
+
+
+def _reader(request: HttpRequest) -> str:
+    """Whom a notice is for: the browser's session, or the portal's."""
+    token = request.path_params.get("token")
+    return hashlib.sha256(str(token).encode()).hexdigest() if token else session_of(request).id
 
 
 def _read_notice(request: HttpRequest) -> dict[str, str] | None:
@@ -110,7 +117,7 @@ def _read_notice(request: HttpRequest) -> dict[str, str] | None:
         claims = jwt.decode(cookie, key, algorithms=["HS256"])
     except jwt.PyJWTError:
         return None
-    return claims if claims.get("sid") == session_of(request).id else None
+    return claims if claims.get("sid") == _reader(request) else None
 
 
 def _spent(sessions: Sessions) -> Cookie:

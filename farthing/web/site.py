@@ -15,6 +15,7 @@ from farthing.web.events import Events
 from farthing.web.invoices import Invoices
 from farthing.web.keys import Keys
 from farthing.web.overview import Overview
+from farthing.web.portal_pages import Portal, PortalLinks
 from farthing.web.sign_in import SigningIn
 from farthing.web.subscriptions import Subscriptions
 
@@ -29,11 +30,12 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Keys,
     SettingsPages,
     TestClock,
+    PortalLinks,
 )
 
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, asset, favicon],
+    route_handlers=[*DASHBOARD, Portal, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""
