@@ -56,6 +56,7 @@ from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
 from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
 from farthing.web.answers import answer
+from farthing.web.portal_routes import PortalDoors
 from farthing.web.sessions import Sessions
 from farthing.web.site import site
 
@@ -103,6 +104,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Integrations,
     ProviderWebhooks,
     TestGateway,
+    PortalDoors,
     EnvironmentCloning,
 )
 """Everything under /v1."""
