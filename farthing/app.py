@@ -28,6 +28,8 @@ from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
+from farthing.billing.issuing import BillingEffects
+from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
 from farthing.catalogue.entitlements.routes import AddonEntitlements, Entitlements, PlanEntitlements
@@ -50,7 +52,6 @@ from farthing.jobs.schedule import queue
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
-from farthing.payments.voiding import PaymentEffects
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
@@ -96,6 +97,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     CustomerInvoiceSummaries,
     Invoices,
     open_document,
+    SubscriptionLife,
+    SubscriptionParts,
+    PeriodInvoices,
     Payments,
     SavedMethods,
     CustomerPaymentMethods,
@@ -215,7 +219,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             "database": database,
             "notices": notices,
             "queue": queue(database, settings),
-            "invoice_effects": PaymentEffects(),
+            "invoice_effects": BillingEffects(),
             "ingest": Ingest(database.url),
             "authenticator": HeaderAuthenticator(database, settings, notices),
             "web_sessions": Sessions(settings),

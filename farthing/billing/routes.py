@@ -1,0 +1,389 @@
+"""Doors to what may end in an invoice: the life of a subscription, and the invoices of its periods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Controller, Request, Response, delete, post, put
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.guards import needs
+from farthing.billing import answers, changing_plans, collecting, modifying, pauses, previews, usage_views
+from farthing.billing.flows import perform
+from farthing.billing.opening import open_subscription
+from farthing.billing.proration import Proration
+from farthing.billing.schemas import (
+    AddAddonRequest,
+    AddAddonToSubscriptionResponse,
+    CancelSubscriptionResponse,
+    ExecuteSubscriptionModifyRequest,
+    GetPreviewInvoiceRequest,
+    PauseResponse,
+    SubscriptionChangeExecuteResponse,
+    SubscriptionChangePreviewResponse,
+    SubscriptionChangeRequest,
+    SubscriptionChangeV2Request,
+    SubscriptionChangeV2Response,
+    SubscriptionModifyResponse,
+    WorkflowResult,
+)
+from farthing.core.clock import Clock
+from farthing.core.errors import NotImplementedHere
+from farthing.core.wire import Message
+from farthing.invoices import editing
+from farthing.invoices.presentation import shown
+from farthing.invoices.requests import ComputeInvoiceRequest
+from farthing.invoices.schemas import InvoiceComputeResponse, InvoiceResponse
+from farthing.invoices.standing import InvoiceType
+from farthing.invoices.tables import Invoice
+from farthing.payments.gateways import Gateways
+from farthing.payments.routes import GATEWAYS
+from farthing.storage.rows import find
+from farthing.subscriptions import activation, addons, cancellation, pausing, revising
+from farthing.subscriptions.answers import association_answers, item_answer
+from farthing.subscriptions.requests import (
+    ActivateDraftSubscriptionRequest,
+    CreateSubscriptionLineItemRequest,
+    CreateSubscriptionRequest,
+    DeleteSubscriptionLineItemRequest,
+    RemoveAddonRequest,
+    UpdateSubscriptionLineItemRequest,
+)
+from farthing.subscriptions.schemas import SubscriptionLineItemResponse, SubscriptionResponse
+
+READ = [needs("subscription", "read")]
+WRITE = [needs("subscription", "write")]
+READ_INVOICE = [needs("invoice", "read")]
+WRITE_INVOICE = [needs("invoice", "write")]
+
+
+async def _collect(session: AsyncSession, gateways: Gateways, invoice_ids: Sequence[str], clock: Clock) -> None:
+    """Commit what was done, then try to collect what it led to."""
+    if invoice_ids:
+        await session.commit()
+        await collecting.collect(session, gateways, invoice_ids, clock)
+
+
+class SubscriptionLife(Controller):
+    """How subscriptions begin, change and end."""
+
+    path = "/subscriptions"
+    tags = ("Subscriptions",)
+    dependencies = GATEWAYS
+
+    @post("/", operation_id="createSubscription", guards=WRITE)
+    async def create(
+        self, data: CreateSubscriptionRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+    ) -> SubscriptionResponse:
+        """Create a subscription; its opening invoice is issued and collected as it says."""
+        outcome, performed = await open_subscription(session, data, clock.now(), gateways.effects)
+        subscription = outcome.subscription
+        await _collect(session, gateways, performed.to_collect, clock)
+        if performed.to_collect:
+            await collecting.demand_paid(session, gateways, subscription.id, performed.to_collect, clock.now())
+        latest = performed.issued[-1] if performed.issued else None
+        return await answers.with_invoice(session, subscription, latest, clock.now())
+
+    @post("/{id:str}/activate", operation_id="activateSubscription", guards=WRITE, status_code=200)
+    async def activate(
+        self, id: str, data: ActivateDraftSubscriptionRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+    ) -> SubscriptionResponse:
+        """Let a draft begin."""
+        outcome = await activation.activate(session, id, data.start_date, clock.now())
+        performed = await perform(session, outcome, clock.now(), gateways.effects)
+        await _collect(session, gateways, performed.to_collect, clock)
+        latest = performed.issued[-1] if performed.issued else None
+        return await answers.with_invoice(session, outcome.subscription, latest, clock.now())
+
+    @post("/{id:str}/cancel", operation_id="cancelSubscription", guards=WRITE, status_code=200)
+    async def cancel(
+        self,
+        id: str,
+        data: cancellation.CancelSubscriptionRequest,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+    ) -> CancelSubscriptionResponse:
+        """Cancel a subscription, now, at the end of its period, or on a date."""
+        done = await cancellation.cancel(session, id, data, clock.now())
+        performed = await perform(session, done.outcome, clock.now(), gateways.effects)
+        proration = performed.settlement.proration if performed.settlement is not None else Proration()
+        answer = answers.cancelled(done, proration, clock.now())
+        await _collect(session, gateways, performed.to_collect, clock)
+        return answer
+
+    @post("/{id:str}/cancel/preview", operation_id="previewSubscriptionCancellation", guards=READ, status_code=200)
+    async def preview_cancel(
+        self,
+        id: str,
+        data: cancellation.CancelSubscriptionRequest,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        gateways: Gateways,
+    ) -> CancelSubscriptionResponse:
+        """What a cancellation would come to; the final invoice, if any, under `proration_invoice`."""
+        async with previews.rehearsal(request) as session:
+            done = await cancellation.cancel(session, id, data, clock.now())
+            performed = await perform(session, done.outcome, clock.now(), gateways.effects)
+            proration = performed.settlement.proration if performed.settlement is not None else Proration()
+            answer = answers.cancelled(done, proration, clock.now())
+            if performed.issued:
+                answer.proration_invoice = await shown(session, performed.issued[0])
+                answer.proration_invoice.invoice_number = None
+            return answer
+
+    @post("/{id:str}/pause", operation_id="pauseSubscription", guards=WRITE, status_code=200)
+    async def pause(
+        self,
+        id: str,
+        session: AsyncSession,
+        clock: Clock,
+        data: pausing.PauseSubscriptionRequest | None = None,
+    ) -> PauseResponse:
+        """Pause a subscription, now or later."""
+        asked = data or pausing.PauseSubscriptionRequest()
+        subscription, pause, impact = await pausing.pause(session, id, asked, clock.now())
+        return await pauses.answer(session, subscription, pause, impact, clock.now(), dry_run=asked.dry_run)
+
+    @post("/{id:str}/resume", operation_id="resumeSubscription", guards=WRITE, status_code=200)
+    async def resume(
+        self,
+        id: str,
+        session: AsyncSession,
+        clock: Clock,
+        data: pausing.ResumeSubscriptionRequest | None = None,
+    ) -> PauseResponse:
+        """Resume a paused subscription."""
+        asked = data or pausing.ResumeSubscriptionRequest()
+        subscription, pause, impact = await pausing.resume(session, id, asked, clock.now())
+        return await pauses.answer(session, subscription, pause, impact, clock.now(), dry_run=asked.dry_run)
+
+    @post("/{id:str}/change/execute", operation_id="executeSubscriptionChange", guards=WRITE, status_code=200)
+    async def change(
+        self, id: str, data: SubscriptionChangeRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+    ) -> SubscriptionChangeExecuteResponse:
+        """Change the plan by a new subscription."""
+        answer, to_collect = await changing_plans.replace_plan(session, id, data, clock.now(), gateways.effects)
+        await _collect(session, gateways, to_collect, clock)
+        return answer
+
+    @post("/{id:str}/change/preview", operation_id="previewSubscriptionChange", guards=READ, status_code=200)
+    async def preview_change(
+        self,
+        id: str,
+        data: SubscriptionChangeRequest,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        gateways: Gateways,
+    ) -> SubscriptionChangePreviewResponse:
+        """What a plan change by a new subscription would come to."""
+        async with previews.rehearsal(request) as session:
+            return await changing_plans.preview_replacement(session, id, data, clock.now(), gateways.effects)
+
+    @post("/{id:str}/change/v2/execute", operation_id="executeSubscriptionPlanChangeV2", guards=WRITE, status_code=200)
+    async def change_in_place(
+        self, id: str, data: SubscriptionChangeV2Request, session: AsyncSession, clock: Clock, gateways: Gateways
+    ) -> SubscriptionChangeV2Response | dict[str, Any]:
+        """Change the plan of the subscription itself."""
+        answer, to_collect = await changing_plans.change_plan(session, id, data, clock.now(), gateways.effects)
+        await _collect(session, gateways, to_collect, clock)
+        return answer
+
+    @post("/{id:str}/change/v2/preview", operation_id="previewSubscriptionPlanChangeV2", guards=READ, status_code=200)
+    async def preview_change_in_place(
+        self,
+        id: str,
+        data: SubscriptionChangeV2Request,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        gateways: Gateways,
+    ) -> SubscriptionChangeV2Response:
+        """What a plan change of the subscription itself would come to."""
+        data.idempotency_key = None
+        async with previews.rehearsal(request) as session:
+            answer, _ = await changing_plans.change_plan(session, id, data, clock.now(), gateways.effects)
+        assert isinstance(answer, SubscriptionChangeV2Response), "only a key has an answer from before"
+        answers.as_preview(answer.changed_resources)
+        return answer
+
+    @post("/{id:str}/modify/execute", operation_id="executeSubscriptionModify", guards=WRITE, status_code=200)
+    async def modify(
+        self, id: str, data: ExecuteSubscriptionModifyRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+    ) -> SubscriptionModifyResponse:
+        """Modify quantities, addons, the trial, the family, coupons or taxes of a subscription."""
+        answer, to_collect = await modifying.modify(session, id, data, clock.now(), gateways.effects)
+        await _collect(session, gateways, to_collect, clock)
+        return answer
+
+    @post("/{id:str}/modify/preview", operation_id="previewSubscriptionModify", guards=READ, status_code=200)
+    async def preview_modify(
+        self,
+        id: str,
+        data: ExecuteSubscriptionModifyRequest,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        gateways: Gateways,
+    ) -> SubscriptionModifyResponse:
+        """What a modification would come to."""
+        async with previews.rehearsal(request) as session:
+            answer, _ = await modifying.modify(session, id, data, clock.now(), gateways.effects)
+        answers.as_preview(answer.changed_resources)
+        return answer
+
+    @post("/usage", operation_id="getSubscriptionUsage", guards=READ, status_code=200)
+    async def usage(
+        self, data: usage_views.GetUsageBySubscriptionRequest, session: AsyncSession, clock: Clock
+    ) -> usage_views.GetUsageBySubscriptionResponse:
+        """What a subscription's usage costs."""
+        return await usage_views.usage_of(session, data, clock.now())
+
+
+class SubscriptionParts(Controller):
+    """Line items and addons, with the money that changing them costs."""
+
+    path = "/subscriptions"
+    tags = ("Subscriptions",)
+    dependencies = GATEWAYS
+
+    @post("/{id:str}/lineitems", operation_id="createSubscriptionLineItem", guards=WRITE)
+    async def add_item(
+        self,
+        id: str,
+        data: CreateSubscriptionLineItemRequest,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+    ) -> SubscriptionLineItemResponse:
+        """Add a line item."""
+        item, outcome = await revising.add(session, id, data, clock.now())
+        performed = await perform(session, outcome, clock.now(), gateways.effects)
+        answer = await item_answer(session, item)
+        await _collect(session, gateways, performed.to_collect, clock)
+        return answer
+
+    @put("/lineitems/{id:str}", operation_id="updateSubscriptionLineItem", guards=WRITE)
+    async def update_item(
+        self,
+        id: str,
+        data: UpdateSubscriptionLineItemRequest,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+    ) -> SubscriptionLineItemResponse:
+        """Change a line item, by a new version when its terms change."""
+        item, outcome = await revising.update(session, id, data, clock.now())
+        performed = await perform(session, outcome, clock.now(), gateways.effects)
+        answer = await item_answer(session, item)
+        await _collect(session, gateways, performed.to_collect, clock)
+        return answer
+
+    @delete("/lineitems/{id:str}", operation_id="deleteSubscriptionLineItem", guards=WRITE, status_code=200)
+    async def end_item(
+        self,
+        id: str,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+        data: DeleteSubscriptionLineItemRequest | None = None,
+    ) -> SubscriptionLineItemResponse:
+        """End a line item."""
+        asked = data or DeleteSubscriptionLineItemRequest()
+        item, outcome = await revising.end(session, id, asked, clock.now())
+        await perform(session, outcome, clock.now(), gateways.effects)
+        return await item_answer(session, item)
+
+    @post("/addon", operation_id="addSubscriptionAddon", guards=WRITE, status_code=200)
+    async def add_addon(
+        self, data: AddAddonRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+    ) -> AddAddonToSubscriptionResponse:
+        """Attach an addon."""
+        if data.checkout is not None:
+            raise NotImplementedHere("Addons that wait for a checkout are not available in this deployment")
+        association, outcome = await addons.add(session, data.subscription_id, data, clock.now())
+        performed = await perform(session, outcome, clock.now(), gateways.effects)
+        (shown_association,) = await association_answers(session, [association])
+        settlement = performed.settlement
+        invoice = settlement.invoice if settlement is not None else None
+        fields = {name: getattr(shown_association, name) for name in shown_association.__struct_fields__}
+        answer = AddAddonToSubscriptionResponse(
+            **fields, invoice=None if invoice is None else await shown(session, invoice)
+        )
+        await _collect(session, gateways, performed.to_collect, clock)
+        return answer
+
+    @delete("/addon", operation_id="removeSubscriptionAddon", guards=WRITE, status_code=200)
+    async def remove_addon(
+        self, data: RemoveAddonRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+    ) -> Message:
+        """Detach an addon."""
+        _, outcome = await addons.remove(session, data, clock.now())
+        await perform(session, outcome, clock.now(), gateways.effects)
+        return Message(message="addon removed from subscription successfully")
+
+
+class PeriodInvoices(Controller):
+    """Invoices of subscriptions' periods: previewed, computed, billed again."""
+
+    path = "/invoices"
+    tags = ("Invoices",)
+    dependencies = GATEWAYS
+
+    @post("/preview", operation_id="getInvoicePreview", guards=READ_INVOICE, status_code=200)
+    async def preview(
+        self,
+        data: GetPreviewInvoiceRequest,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        exclude_invoiced: bool = False,
+    ) -> InvoiceResponse:
+        """What a subscription's invoice would be; with `exclude_invoiced` without what was invoiced already."""
+        async with previews.rehearsal(request) as session:
+            return await previews.preview(session, data, clock.now(), exclude_invoiced=exclude_invoiced)
+
+    @post("/internal/preview", operation_id="getInternalInvoicePreview", guards=READ_INVOICE, status_code=200)
+    async def internal_preview(
+        self, data: GetPreviewInvoiceRequest, request: Request[Any, Any, Any], clock: Clock
+    ) -> InvoiceResponse:
+        """The same, under another name."""
+        async with previews.rehearsal(request) as session:
+            return await previews.preview(session, data, clock.now())
+
+    @post("/{id:str}/compute", operation_id="computeInvoice", guards=WRITE_INVOICE, status_code=200)
+    async def compute(
+        self,
+        id: str,
+        session: AsyncSession,
+        clock: Clock,
+        data: ComputeInvoiceRequest | None = None,
+        sync: bool = True,
+    ) -> Response[Any]:
+        """Compute a draft: a subscription's from its period, any other after replacing the charges that are given."""
+        invoice = await find(session, Invoice, id)
+        if invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.derived_key:
+            computed, skipped = await previews.compute(session, id, clock.now())
+        else:
+            asked = data or ComputeInvoiceRequest()
+            computed, skipped = await editing.recompute(session, id, asked, clock.now()), False
+        if not sync:
+            done = WorkflowResult(message="invoice computed", workflow_id=f"compute-{id}", run_id=id)
+            return Response(done, status_code=202)
+        return Response(InvoiceComputeResponse(invoice=await shown(session, computed), skipped=skipped))
+
+    @post("/{id:str}/recalculate", operation_id="recalculateInvoice", guards=WRITE_INVOICE, status_code=202)
+    async def recalculate(self, id: str, session: AsyncSession, clock: Clock, gateways: Gateways) -> WorkflowResult:
+        """Void an invoice and bill its period afresh."""
+        _, new = await previews.recalculate(session, id, clock.now(), gateways.effects)
+        await _collect(session, gateways, [new.id], clock)
+        return WorkflowResult(message="invoice recalculated", workflow_id=f"recalculate-{id}", run_id=new.id)
+
+    @post("/{id:str}/recalculate-v2", operation_id="recalculateInvoiceV2", guards=WRITE_INVOICE, status_code=200)
+    async def recalculate_in_place(
+        self, id: str, session: AsyncSession, clock: Clock, gateways: Gateways, finalize: bool = True
+    ) -> InvoiceResponse:
+        """Compute a draft afresh and, unless told otherwise, finalize it."""
+        invoice = await previews.recompute(session, id, clock.now(), gateways.effects, finalize=finalize)
+        answer = await shown(session, invoice)
+        if finalize:
+            await _collect(session, gateways, [invoice.id], clock)
+        return answer
