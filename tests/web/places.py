@@ -13,12 +13,16 @@ class Place:
 
     name: str
     path: str
+    status: int = 200
 
 
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
     line = (await stage.account.get(f"/invoices/{invoice['id']}"))["line_items"][0]
+    external_id = customer["external_id"]
+    token = (await stage.account.get(f"/customers/portal/{external_id}"))["token"]
+    unpaid = next(one for one in stage.unpaid() if one["customer_id"] == customer["id"])
     return [
         Place("overview", "/"),
         Place("customers", "/customers"),
@@ -39,5 +43,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("setting-invoices", "/settings/invoice_config"),
         Place("setting-portal", "/settings/customer_portal_config"),
         Place("clock", "/clock"),
-        Place("not-found", "/nowhere"),
+        Place("portal", f"/portal/{token}"),
+        Place("portal-invoice", f"/portal/{token}/invoices/{unpaid['id']}"),
+        Place("portal-expired", "/portal/not-a-token", status=401),
+        Place("not-found", "/nowhere", status=404),
     ]

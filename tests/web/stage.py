@@ -39,6 +39,7 @@ class Stage:
     email: str = ""
     customers: list[dict[str, Any]] = field(default_factory=list)
     invoices: list[dict[str, Any]] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
     feature: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     subscription_id: str = ""
@@ -97,6 +98,10 @@ class Stage:
             "/connections", {"name": "stripe", "provider_type": "stripe", "metadata": {"mode": "test"}}
         )
         return self
+
+    def unpaid(self) -> list[dict[str, Any]]:
+        """Finalized invoices on which nothing was paid when the books were played, oldest first."""
+        return [one for one in self.invoices if one["invoice_status"] == "FINALIZED" and one["id"] not in self.touched]
 
     async def _events(self) -> None:
         await self.account.freeze(None)
@@ -166,6 +171,7 @@ class Stage:
                 invoice = await self.account.post("/invoices", body)
                 self.invoices.append(invoice)
                 if (number + month) % 3 and "invoice_status" not in body:
+                    self.touched.add(invoice["id"])
                     paid = total if number % 4 else "20"
                     await self.account.post(
                         "/payments",

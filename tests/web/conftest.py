@@ -1,0 +1,65 @@
+"""A browser, and books that all page tests look at; tests that change something bring an account of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
+from tests.account import Account
+from tests.web.browsing import LAUNCH, sign_in
+from tests.web.places import Place, places
+from tests.web.stage import Stage
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(**LAUNCH)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+async def stage(base_url: str, settings: Settings, database: Database) -> AsyncIterator[Stage]:
+    """Half a year of books. Only to be looked at."""
+    async with Account(base_url, settings, database) as account:
+        yield await Stage(account).play()
+
+
+@pytest.fixture(scope="session")
+async def everywhere(stage: Stage) -> list[Place]:
+    return await places(stage)
+
+
+@pytest.fixture
+async def own(account: Account) -> Stage:
+    """An empty account with a person who can sign in."""
+    return await Stage(account).admit()
+
+
+@pytest.fixture
+async def context(browser: Browser, base_url: str) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(base_url=base_url)
+    context.set_default_timeout(10_000)
+    yield context
+    await context.close()
+
+
+@pytest.fixture
+async def page(context: BrowserContext) -> Page:
+    """A browser that nobody signed in with."""
+    return await context.new_page()
+
+
+@pytest.fixture(scope="session")
+async def looking(browser: Browser, base_url: str, stage: Stage) -> AsyncIterator[Page]:
+    """A browser in which the stage's person is signed in."""
+    context = await browser.new_context(base_url=base_url)
+    page = await context.new_page()
+    await sign_in(page, stage)
+    yield page
+    await context.close()

@@ -1,0 +1,124 @@
+"""What holds for every page: it answers, is small, quiet, accessible, and fits a phone."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from farthing.web.answers import POLICY
+from tests.web.places import Place
+
+NAMES = [
+    "overview",
+    "customers",
+    "customers-search",
+    "customer",
+    "invoices",
+    "invoices-overdue",
+    "invoice",
+    "line",
+    "subscriptions",
+    "subscription",
+    "catalogue",
+    "plan",
+    "events",
+    "event",
+    "keys",
+    "settings",
+    "setting-invoices",
+    "setting-portal",
+    "clock",
+    "portal",
+    "portal-invoice",
+    "portal-expired",
+    "not-found",
+]
+LARGEST_BYTES = 100_000
+
+
+def place(everywhere: list[Place], name: str) -> Place:
+    return next(one for one in everywhere if one.name == name)
+
+
+def test_no_page_is_forgotten(everywhere: list[Place]) -> None:
+    assert sorted(one.name for one in everywhere) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_page_answers_and_says_nothing_to_the_console(
+    looking: Page, everywhere: list[Place], name: str
+) -> None:
+    wanted = place(everywhere, name)
+    said: list[str] = []
+    heard: list[str] = []
+    looking.on("console", lambda message: said.append(message.text))
+    looking.on("pageerror", lambda error: said.append(str(error)))
+    looking.on("request", lambda request: heard.append(request.url))
+    answer = await looking.goto(wanted.path)
+    assert answer is not None
+    await looking.wait_for_load_state("networkidle")
+    looking.remove_listener("console", said.append)
+    assert answer.status == wanted.status
+    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert len(await answer.body()) < LARGEST_BYTES
+    assert [text for text in said if "status of 4" not in text] == []
+    origin = "/".join(answer.url.split("/")[:3])
+    assert [url for url in heard if not url.startswith((origin, "data:"))] == []
+    assert await looking.locator("h1").count() == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", [320, 390, 700, 1024])
+async def test_a_page_never_scrolls_sideways(looking: Page, everywhere: list[Place], name: str, width: int) -> None:
+    await looking.set_viewport_size({"width": width, "height": 800})
+    await looking.goto(place(everywhere, name).path)
+    assert await looking.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    await looking.set_viewport_size({"width": 1280, "height": 900})
+
+
+def _axe() -> str | None:
+    found = importlib.util.find_spec("axe_playwright_python")
+    folder = next(iter(found.submodule_search_locations or ()), None) if found else None
+    return (Path(folder) / "axe.min.js").read_text() if folder else None
+
+
+@pytest.mark.skipif(_axe() is None, reason="axe-playwright-python is not installed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+async def test_axe_finds_nothing_serious(looking: Page, everywhere: list[Place], name: str, scheme: Any) -> None:
+    await looking.emulate_media(color_scheme=scheme)
+    await looking.goto(place(everywhere, name).path)
+    await looking.evaluate(_axe() or "")
+    found = await looking.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        (one["id"], [node["html"] for node in one["nodes"]][:3])
+        for one in found["violations"]
+        if one["impact"] in {"serious", "critical"}
+    ]
+    assert serious == []
+
+
+@pytest.mark.parametrize("name", ["overview", "customer", "invoice"])
+async def test_every_picture_has_a_name_values_to_read_and_a_table(
+    looking: Page, everywhere: list[Place], name: str
+) -> None:
+    await looking.goto(place(everywhere, name).path)
+    for chart in await looking.locator("svg.chart").all():
+        assert await chart.get_attribute("aria-label")
+        section = chart.locator("xpath=ancestor::*[contains(@class, 'block')][1]")
+        assert await section.locator("table").count() >= 1
+    styled = await looking.evaluate("document.querySelectorAll('[style], style, script:not([src])').length")
+    assert styled == 0
+
+
+async def test_every_page_of_the_dashboard_asks_who_is_there(page: Page, everywhere: list[Place]) -> None:
+    for one in everywhere:
+        if one.status == 200 and not one.path.startswith("/portal"):
+            await page.goto(one.path)
+            assert "/sign-in" in page.url, one.name
