@@ -20,7 +20,6 @@ from farthing.subscriptions.attachments import attach_coupons
 from farthing.subscriptions.items import Origin, commit_item, line_item, meters_of, overridden, own_price, prices_of
 from farthing.subscriptions.requests import (
     CreateSubscriptionLineItemRequest,
-    CreateSubscriptionRequest,
     OverrideLineItemRequest,
     SubscriptionTerms,
 )
@@ -135,7 +134,7 @@ async def mixes_periods(session: AsyncSession, subscription: Subscription) -> bo
 async def make_phases(
     session: AsyncSession,
     subscription: Subscription,
-    request: CreateSubscriptionRequest,
+    request: SubscriptionTerms,
     items: Mapping[str, SubscriptionLineItem],
     now: datetime,
 ) -> None:

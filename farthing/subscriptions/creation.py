@@ -401,6 +401,11 @@ async def _grouped_child(
         raise ValidationFailed.of("grouped_invoicing_children_to_create", "names the parent's own customer")
     await hierarchy.demand_free(session, customer, parent, again=True)
     bearings = Bearings(customer, None, parent, SubscriptionType.GROUPED_INVOICING)
-    child, _ = await _made(session, request, rhythm, bearings, parent.subscription_status, now)
+    if request.phases:
+        if request.phases[0].start_date != rhythm.start:
+            raise ValidationFailed.of("phases", "must begin with the parent")
+        request.end_date = request.phases[-1].end_date or request.end_date
+    child, items = await _made(session, request, rhythm, bearings, parent.subscription_status, now)
+    await make_phases(session, child, request, items, now)
     await tell_of(session, child, "created")
     return child

@@ -231,12 +231,15 @@ async def own_price(
     start: datetime,
 ) -> Price:
     """Make a price of this subscription alone. Raises as the catalogue does."""
-    fields = {name: getattr(request, name) for name in request.__struct_fields__}
+    fields = {name: getattr(request, name) for name in request.__struct_fields__ if name not in _OF_SUBSCRIPTION}
     fields["start_date"] = request.start_date or start
     made = CreatePriceRequest(
         entity_type=PriceEntityType.SUBSCRIPTION, entity_id=subscription.id, currency=subscription.currency, **fields
     )
     return await lifecycle.create(session, made, now)
+
+
+_OF_SUBSCRIPTION = {"currency", "entity_type", "entity_id"}
 
 
 async def commit_item(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -93,7 +94,7 @@ class CommitmentBucketRequest(Request):
     id: OptionalId | None = None
     overage_factor: Decimal | None = None
     true_up_enabled: bool | None = None
-    price: SubscriptionPriceCreateRequest | None = None
+    price: CommitmentBucketPrice | None = None
     price_id: OptionalId | None = None
 
     def __post_init__(self) -> None:
@@ -131,6 +132,15 @@ class SubscriptionPriceCreateRequest(Request):
     description: Text | None = None
     metadata: dict[str, str] | None = None
     filter_values: dict[str, list[str]] | None = None
+
+
+class CommitmentBucketPrice(SubscriptionPriceCreateRequest, kw_only=True):
+    """The price of a stretch of the day; whose it is and in which currency follow from the subscription."""
+
+    currency: str | None = None
+    entity_type: str | None = None
+    entity_id: str | None = None
+    group_id: OptionalId | None = None
 
 
 Buckets = Annotated[list[CommitmentBucketRequest], Meta(max_length=24)]
@@ -353,10 +363,14 @@ class SubscriptionTerms(Request):
     line_item_coupons: dict[str, list[str]] | None = None
     override_entitlements: Annotated[list[OverrideEntitlementRequest], Meta(max_length=1000)] | None = None
     tax_rate_overrides: list[TaxRateOverride] | None = None
+    phases: Annotated[list[SubscriptionPhaseCreateRequest], Meta(max_length=MOST_PHASES)] | None = None
+    credit_grants: list[dict[str, Any]] | None = None
+    """For the floor that owns credits; nothing here reads it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.metadata = checked_metadata(self.metadata)
+        self._check_continuous()
         for name in ("commitment_amount", "auto_invoice_threshold"):
             if getattr(self, name) is not None:
                 money(name, getattr(self, name))
@@ -377,6 +391,14 @@ class SubscriptionTerms(Request):
             self.payment_behavior = PaymentBehavior.ALLOW_INCOMPLETE
         if self.collection_method not in {None, "", *(one.value for one in CollectionMethod)}:
             raise BadField("collection_method", "must be charge_automatically or send_invoice")
+
+    def _check_continuous(self) -> None:
+        phases = self.phases or []
+        for index, (phase, following) in enumerate(itertools.pairwise(phases)):
+            if phase.end_date is None:
+                raise BadField(f"phases[{index}].end_date", "is required for all phases but the last")
+            if phase.end_date != following.start_date:
+                raise BadField(f"phases[{index + 1}].start_date", "must be the end of the phase before")
 
     @property
     def collection(self) -> CollectionMethod:
@@ -433,9 +455,7 @@ class CreateSubscriptionRequest(SubscriptionTerms, kw_only=True):
     billing_anchor: Moment | None = None
     start_date: Moment | None = None
     subscription_status: SubscriptionStatus | None = None
-    phases: Annotated[list[SubscriptionPhaseCreateRequest], Meta(max_length=MOST_PHASES)] | None = None
     inheritance: SubscriptionInheritanceConfig | None = None
-    credit_grants: list[dict[str, Any]] | None = None
     checkout: dict[str, Any] | None = None
     timezone: str | None = None
     """Accepted and ignored: the customer's is taken."""
@@ -456,11 +476,6 @@ class CreateSubscriptionRequest(SubscriptionTerms, kw_only=True):
             return
         if self.subscription_status is SubscriptionStatus.DRAFT:
             raise BadField("phases", "are not allowed for a draft")
-        for index, (phase, following) in enumerate(zip(self.phases, self.phases[1:], strict=False)):
-            if phase.end_date is None:
-                raise BadField(f"phases[{index}].end_date", "is required for all phases but the last")
-            if phase.end_date != following.start_date:
-                raise BadField(f"phases[{index + 1}].start_date", "must be the end of the phase before")
         first, last = self.phases[0], self.phases[-1]
         if self.start_date is not None and self.start_date != first.start_date:
             raise BadField("start_date", "must be the start of the first phase")

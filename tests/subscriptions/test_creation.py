@@ -361,6 +361,22 @@ class TestFamilies:
         assert [child["subscription_type"] for child in found["items"]] == ["grouped_invoicing"] * 2
         assert {child["current_period_end"] for child in found["items"]} == {"2026-05-01T00:00:00Z"}
 
+    async def test_a_grouped_child_may_have_phases_that_begin_with_its_parent(self, shop: Shop) -> None:
+        await shop.customer("one")
+        plan, seat = await shop.plan(fixed("100")), await shop.plan(fixed("10"))
+
+        def family(start: str) -> dict[str, Any]:
+            phases = [{"start_date": start, "end_date": "2026-07-01T00:00:00Z"}, {"start_date": "2026-07-01T00:00:00Z"}]
+            child = {"plan_id": seat["id"], "external_customer_id": "one", "phases": phases}
+            return {"grouped_invoicing_children_to_create": [child]}
+
+        with pytest.raises(ValidationFailed):
+            await shop.subscribe(plan, inheritance=family("2026-05-01T00:00:00Z"))
+        await shop.subscribe(plan, inheritance=family("2026-04-01T00:00:00Z"))
+        (child,) = (await shop.account.get("/customers/external/one/subscriptions"))["items"]
+        read = await shop.account.get(f"/subscriptions/{child['id']}")
+        assert [item["end_date"] for item in read["line_items"]] == ["2026-07-01T00:00:00Z", None]
+
     @pytest.mark.parametrize(
         "family",
         [
