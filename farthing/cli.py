@@ -230,6 +230,43 @@ def jobs_run(
 
 
 @app.command
+def bill(
+    *,
+    environment: Annotated[str | None, Parameter(help="Only this environment; default: all of them.")] = None,
+    until: Annotated[datetime | None, Parameter(help="As if it were this time (UTC).")] = None,
+    dry_run: Annotated[bool, Parameter(help="Work everything out and undo it again.", negative="")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Bill what is due: periods that ended, trials, cancellations, drafts to be computed and finalized."""
+    from farthing.billing.command import bill_environments
+
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> int:
+        return await bill_environments(settings, database, console, environment, until, dry_run=dry_run)
+
+    _with_database(settings, task)
+
+
+@app.command
+def clock(
+    environment: Annotated[str, Parameter(help="Id of a development environment.")],
+    time: Annotated[datetime | None, Parameter(help="Where its clock shall stand (UTC); nothing lets it run.")] = None,
+    *,
+    data_dir: DataDir = None,
+) -> None:
+    """Set an environment's test clock; all that is due on the way is done."""
+    from farthing.billing.command import set_clock
+
+    settings = _settings(data_dir=data_dir)
+
+    async def task(database: Database) -> int:
+        return await set_clock(settings, database, console, environment, time)
+
+    _with_database(settings, task)
+
+
+@app.command
 def demo(*, data_dir: DataDir = None, seed: Annotated[int, Parameter(help="Another seed, other books.")] = 1) -> None:
     """Load the demo's books into the database without serving it."""
     from farthing.demo import load_demo

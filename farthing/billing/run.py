@@ -72,6 +72,16 @@ class Summary:
             "failed": len(self.failed),
         }
 
+    def count(self, invoice: Invoice) -> None:
+        """Count what an invoice came to."""
+        if invoice.invoice_status is InvoiceStatus.SKIPPED:
+            self.skipped += 1
+            return
+        if invoice.invoice_status is InvoiceStatus.FINALIZED:
+            self.finalized += 1
+            self.to_collect.append(invoice.id)
+        self.amounts[invoice.currency] = EXACT.add(self.amounts.get(invoice.currency, ZERO), invoice.total)
+
     def add(self, other: Summary) -> None:
         """Count what a batch did, once it is committed."""
         self.rolled += other.rolled
@@ -113,7 +123,7 @@ class Run:
             if not due:
                 return
             after = due[-1]
-            await self._each([subscription_id for _, subscription_id in due], self._roll_some, "subscriptions", done)
+            await self.each([subscription_id for _, subscription_id in due], self._roll_some, "subscriptions", done)
 
     async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
@@ -136,7 +146,7 @@ class Run:
                 wanted = [Wanted(subscription, one.occasion, one.period)]
                 for invoice in await issue_at_once(session, wanted, self.now, self.effects):
                     did.drafted += 1
-                    _count(did, invoice)
+                    did.count(invoice)
             if advance.replacement is not None:
                 await replace_due(session, subscription, advance.replacement, self.now, self.effects)
         drafts = await begin(session, later)
@@ -145,7 +155,7 @@ class Run:
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
         for invoice in ripe:
-            _count(did, invoice)
+            did.count(invoice)
         return did
 
     async def compute(self, done: Summary) -> None:
@@ -165,7 +175,7 @@ class Run:
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
         for invoice in ripe:
-            _count(did, invoice)
+            did.count(invoice)
         return did
 
     async def finalize(self, done: Summary) -> None:
@@ -225,9 +235,9 @@ class Run:
             if not ids:
                 return
             after = ids[-1]
-            await self._each(ids, some, name, done)
+            await self.each(ids, some, name, done)
 
-    async def _each(
+    async def each(
         self,
         ids: Sequence[str],
         some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]],
@@ -240,7 +250,7 @@ class Run:
         except Exception as error:  # a bad row must not stop the others; alone it will be named below
             if len(ids) > 1:
                 for one in ids:
-                    await self._each([one], some, name, done)
+                    await self.each([one], some, name, done)
                 return
             done.failed[ids[0]] = f"{type(error).__name__}: {error}"
             if not isinstance(error, FarthingError):
@@ -298,13 +308,3 @@ def _final(config: InvoiceConfig, now: datetime) -> tuple[ColumnElement[bool], .
         computed < now - delay if delay else computed <= now,
         or_(Invoice.billing_reason != BillingReason.SUBSCRIPTION_CYCLE, computed >= Invoice.period_end),
     )
-
-
-def _count(did: Summary, invoice: Invoice) -> None:
-    if invoice.invoice_status is InvoiceStatus.SKIPPED:
-        did.skipped += 1
-        return
-    if invoice.invoice_status is InvoiceStatus.FINALIZED:
-        did.finalized += 1
-        did.to_collect.append(invoice.id)
-    did.amounts[invoice.currency] = EXACT.add(did.amounts.get(invoice.currency, ZERO), invoice.total)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from procrastinate import App, PsycopgConnector
@@ -10,13 +11,18 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
+from farthing.billing.collecting import collect
+from farthing.billing.dunning import cancel_unpaid, tell_renewals
+from farthing.billing.issuing import BillingEffects
+from farthing.billing.run import Run, Summary
+from farthing.billing.thresholds import invoice_thresholds
+from farthing.core.clock import FixedClock
 from farthing.invoices.overdue import notify_overdue
 from farthing.jobs import cloning
-from farthing.jobs.duties import Counts, Duty, everywhere, perform
+from farthing.jobs.duties import Counts, Duty, environments, everywhere, perform
 from farthing.jobs.tables import JobRun
 from farthing.payments.gateways import Gateways
 from farthing.payments.reconciliation import reconcile
-from farthing.payments.voiding import PaymentEffects
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -24,10 +30,13 @@ from farthing.storage.scope import SYSTEM
 JOB_RUNS_KEPT = timedelta(days=30)
 BATCH = 500
 
+Pass = Callable[[Run, Summary], Awaitable[None]]
+"""One pass of billing over an environment."""
+
 
 def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     """Every duty of this release, by the name that `farthing jobs run` takes."""
-    gateways = Gateways(database, settings, PaymentEffects())
+    gateways = Gateways(database, settings, BillingEffects())
 
     async def overdue(session: AsyncSession, now: datetime) -> int:
         return await notify_overdue(session, now, BATCH)
@@ -36,11 +45,43 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
 
+    def billing(
+        *passes: Callable[[Run, Summary], Awaitable[None]],
+    ) -> Callable[[Database, datetime], Awaitable[Counts]]:
+        return lambda database, now: _bill_everywhere(database, now, gateways, passes)
+
     return (
+        Duty("subscription_billing", "*/2 * * * *", billing(Run.roll, Run.compute)),
+        Duty("auto_invoice_threshold", "*/5 * * * *", billing(invoice_thresholds)),
+        Duty("draft_invoice_finalization", "*/30 * * * *", billing(Run.finalize)),
+        Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
+        Duty("renewal_due_alerts", "*/15 * * * *", billing(tell_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("retention", "0 4 * * *", _retention),
     )
+
+
+async def _bill_everywhere(
+    database: Database,
+    now: datetime,
+    gateways: Gateways,
+    passes: Sequence[Pass],
+) -> Counts:
+    """Passes of the billing run in each environment, at its own time, and what became a claim collected."""
+    counts: Counter[str] = Counter()
+    for scope, frozen in await environments(database):
+        at = frozen or now
+        done = Summary()
+        for one in passes:
+            await one(Run(database, scope, at, gateways.effects), done)
+        if done.to_collect:
+            clock = database.clock if frozen is None else FixedClock(frozen)
+            async with database.session(scope, clock=clock) as session:
+                await collect(session, gateways, done.to_collect, clock)
+                await session.commit()
+        counts.update(done.counts())
+    return counts
 
 
 async def _retention(database: Database, now: datetime) -> Counts:

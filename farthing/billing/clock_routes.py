@@ -1,0 +1,140 @@
+"""Doors to test clocks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from litestar import Controller, Request, Response, get, post
+from litestar.datastructures import State
+
+from farthing.api.guards import needs
+from farthing.api.work import work_of
+from farthing.billing.clocks import Clockwork
+from farthing.billing.tables import ClockAdvance
+from farthing.core.caller import Caller
+from farthing.core.clock import instant
+from farthing.core.wire import Moment, Timestamp
+from farthing.core.wire import Request as Body
+from farthing.core.wire import Response as Answer
+from farthing.identity import environments
+from farthing.payments.gateways import Gateways
+from farthing.payments.routes import GATEWAYS
+from farthing.storage.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 25
+"""How long an answer waits for the work that is due; a longer move goes on, and its progress can be asked for."""
+
+_running: set[asyncio.Task[ClockAdvance]] = set()
+
+
+class SetClockRequest(Body):
+    """Where the clock shall stand; null lets it run."""
+
+    frozen_time: Moment | None
+
+
+class ClockProgress(Answer):
+    """A move of the clock. `counts` is what was done on the way; `error` why it stopped, if it did."""
+
+    id: str
+    target: Timestamp
+    counts: dict[str, Any]
+    finished: bool
+    reached: Timestamp | None = None
+    error: str | None = None
+
+
+class ClockResponse(Answer):
+    """The clock of an environment: where it stands, or nothing when it runs; and its last move."""
+
+    environment_id: str
+    frozen_time: Timestamp | None = None
+    progress: ClockProgress | None = None
+
+
+class Clocks(Controller):
+    """Test clocks of development environments."""
+
+    path = "/environments"
+    tags = ("Environments",)
+    dependencies = GATEWAYS
+
+    @post(
+        "/{environment_id:str}/clock",
+        operation_id="setEnvironmentClock",
+        guards=[needs("environment", "write", environment=False)],
+        status_code=200,
+    )
+    async def set_clock(
+        self,
+        environment_id: str,
+        data: SetClockRequest,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        state: State,
+        gateways: Gateways,
+    ) -> Response[ClockResponse]:
+        """Freeze the clock, move it forward, or let it run; answers when all that is due up to then is done.
+
+        A move that takes longer than half a minute is answered with 202, and goes on.
+        """
+        clockwork = await _clockwork(environment_id, request, caller, state, gateways)
+        move = await clockwork.set(data.frozen_time)
+        if move.finished_at is None:
+            task = asyncio.create_task(clockwork.advance(move.id), name=f"clock {environment_id}")
+            _running.add(task)
+            task.add_done_callback(_ended)
+            await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+            if task.done():
+                task.result()
+        answer = await _answer(clockwork)
+        pending = answer.progress is not None and not answer.progress.finished
+        return Response(answer, status_code=202 if pending else 200)
+
+    @get(
+        "/{environment_id:str}/clock",
+        operation_id="getEnvironmentClock",
+        guards=[needs("environment", "read", environment=False)],
+    )
+    async def read_clock(
+        self, environment_id: str, request: Request[Any, Any, Any], caller: Caller, state: State, gateways: Gateways
+    ) -> ClockResponse:
+        """Where the clock stands, and how far its last move has come."""
+        return await _answer(await _clockwork(environment_id, request, caller, state, gateways))
+
+
+async def _clockwork(
+    environment_id: str, request: Request[Any, Any, Any], caller: Caller, state: State, gateways: Gateways
+) -> Clockwork:
+    """The clock of an environment that the caller may enter. Raises NotFound, PermissionDenied."""
+    work = work_of(request)
+    await environments.one(work.session, environment_id, state.authenticator.environments_of(caller))
+    return Clockwork(state.database, Scope(caller.tenant_id, environment_id, caller.user_id), gateways)
+
+
+async def _answer(clockwork: Clockwork) -> ClockResponse:
+    frozen, move = await clockwork.latest()
+    return ClockResponse(
+        environment_id=clockwork.scope.environment_id,
+        frozen_time=None if frozen is None else instant(frozen),
+        progress=None
+        if move is None
+        else ClockProgress(
+            id=move.id,
+            target=instant(move.target),
+            counts=dict(move.counts),
+            finished=move.finished_at is not None,
+            reached=None if move.reached is None else instant(move.reached),
+            error=move.error or None,
+        ),
+    )
+
+
+def _ended(task: asyncio.Task[ClockAdvance]) -> None:
+    _running.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        log.error("clock.failed", task=task.get_name(), error=str(task.exception()))

@@ -1,0 +1,137 @@
+"""Subscriptions that end because their invoices stay unpaid, and the notice that a renewal is near.
+
+Rule: invoices, "grace and auto-cancel"; webhooks, "renewal due".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.run import Run, Summary
+from farthing.calendar.due import grace_is_over
+from farthing.core.clock import instant
+from farthing.core.enums import Status
+from farthing.identity.configuration import read
+from farthing.identity.setting_values import SubscriptionConfig
+from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus, is_unpaid
+from farthing.invoices.tables import Invoice
+from farthing.payments.tables import Payment
+from farthing.storage.outbox import SystemEvent, tell
+from farthing.subscriptions import cancellation
+from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.telling import snapshot_told
+from farthing.subscriptions.words import SubscriptionStatus
+
+NOTICE = timedelta(hours=24)
+RENEWAL_DUE = "subscription.renewal.due"
+
+
+async def cancel_unpaid(run: Run, done: Summary) -> None:
+    """Cancel active subscriptions whose invoices are overdue beyond the grace period, where that is switched on."""
+    async with run.database.transaction(run.scope, read_only=True) as session:
+        config = await read(session, SubscriptionConfig)
+        if not config.auto_cancellation_enabled:
+            return
+        overdue = await session.execute(
+            select(Invoice.subscription_id, Invoice.due_date)
+            .join(Subscription, Subscription.id == Invoice.subscription_id)
+            .where(
+                Invoice.status == Status.PUBLISHED,
+                Invoice.invoice_status == InvoiceStatus.FINALIZED,
+                Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+                Invoice.amount_remaining > 0,
+                Invoice.due_date < run.now,
+                Subscription.subscription_status == SubscriptionStatus.ACTIVE,
+            )
+        )
+        late = {
+            subscription_id
+            for subscription_id, due in overdue
+            if subscription_id is not None and due is not None and grace_is_over(due, config.grace_period_days, run.now)
+        }
+    for subscription_id in sorted(late):
+        await run.each([subscription_id], lambda session, some: _cancel(run, session, some), "cancellations", done)
+
+
+async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
+    """Everything is looked at once more under the locks: somebody may have paid, or be paying."""
+    did = Summary()
+    subscription = await session.scalar(
+        select(Subscription)
+        .where(Subscription.id.in_(ids), Subscription.subscription_status == SubscriptionStatus.ACTIVE)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if subscription is None:
+        return did
+    config = await read(session, SubscriptionConfig)
+    invoices = await session.scalars(
+        select(Invoice)
+        .where(
+            Invoice.subscription_id == subscription.id,
+            Invoice.status == Status.PUBLISHED,
+            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+            Invoice.amount_remaining > 0,
+        )
+        .order_by(Invoice.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    late = [
+        one.id
+        for one in invoices.all()
+        if is_unpaid(one)
+        and one.due_date is not None
+        and grace_is_over(one.due_date, config.grace_period_days, run.now)
+    ]
+    paying = await session.scalar(
+        select(exists().where(Payment.destination_id.in_(late), Payment.payment_status == PaymentStatus.PROCESSING))
+    )
+    if late and not paying:
+        await cancellation.cancel_now(session, subscription, run.now, run.now, reason="unpaid invoice")
+        did.rolled += 1
+    return did
+
+
+async def tell_renewals(run: Run, done: Summary) -> None:
+    """Tell once, a day before, that an active subscription will renew."""
+    async with run.database.transaction(run.scope, read_only=True) as session:
+        ids = await session.scalars(
+            select(Subscription.id).where(
+                Subscription.status == Status.PUBLISHED,
+                Subscription.subscription_status == SubscriptionStatus.ACTIVE,
+                Subscription.cancel_at_period_end.is_(False),
+                Subscription.due_at > run.now,
+                Subscription.due_at <= run.now + NOTICE,
+                Subscription.current_period_end <= run.now + NOTICE,
+            )
+        )
+        near = sorted(ids.all())
+    for start in range(0, len(near), run.batch):
+        await run.each(near[start : start + run.batch], _tell, "renewals", done)
+
+
+async def _tell(session: AsyncSession, ids: Sequence[str]) -> Summary:
+    did = Summary()
+    rows = await session.scalars(
+        select(Subscription).where(Subscription.id.in_(ids)).order_by(Subscription.id).with_for_update()
+    )
+    for row in rows.all():
+        told = {"subscription": snapshot_told(row)}
+        before = await session.scalar(
+            select(
+                exists().where(
+                    SystemEvent.entity_id == row.id,
+                    SystemEvent.event_name == RENEWAL_DUE,
+                    SystemEvent.payload["subscription"]["current_period_end"].astext == instant(row.current_period_end),
+                )
+            )
+        )
+        if not before:
+            await tell(session, RENEWAL_DUE, "subscription", row.id, told)
+            did.rolled += 1
+    return did
