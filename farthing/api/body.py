@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -13,10 +14,13 @@ from litestar.typing import FieldDefinition
 from farthing.api.errors import from_decoding
 from farthing.core.errors import ValidationFailed
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""An escaped NUL, but not an escaped backslash before the text u0000."""
+
 
 def _reader(decoder: msgspec.json.Decoder[Any]) -> Callable[[bytes], Any]:
     def read(value: bytes) -> Any:
-        if b"\\u0000" in value:
+        if b"\\u0000" in value and _NUL.search(value):
             raise ValidationFailed("Invalid request format", {"body": "must not contain NUL characters"})
         return decoder.decode(value)
 
@@ -41,6 +45,8 @@ class JsonBody(AbstractDTO[Any]):
 
     def decode_bytes(self, value: bytes) -> Any:
         try:
+            if not value.isascii():
+                value.decode()  # the decoder does not look into fields that it skips
             return self._readers[self.asgi_connection.route_handler.handler_id](value)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise from_decoding(error) from error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Controller, Request, Response, get, post, put
 from litestar.datastructures import State
-from litestar.params import Parameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.expand import expansions
@@ -20,9 +19,8 @@ from farthing.core.wire import Message
 from farthing.invoices import documents, editing, events, lifecycle, marking, one_off
 from farthing.invoices.effects import NOTHING_ABOVE, Effects
 from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
-from farthing.invoices.presentation import all_shown, shown
+from farthing.invoices.presentation import all_shown, shown, whole
 from farthing.invoices.requests import (
-    ComputeInvoiceRequest,
     CreateInvoiceRequest,
     InvoiceFilter,
     ModifyInvoiceRequest,
@@ -31,7 +29,6 @@ from farthing.invoices.requests import (
     VoidInvoiceRequest,
 )
 from farthing.invoices.schemas import (
-    InvoiceComputeResponse,
     InvoiceEditResponse,
     InvoiceResponse,
     ListInvoicesResponse,
@@ -70,8 +67,7 @@ class Invoices(Controller):
         self, data: CreateInvoiceRequest, session: AsyncSession, clock: Clock, state: State
     ) -> InvoiceResponse:
         """Create an invoice; it is finalized at once unless it is asked for as a DRAFT."""
-        invoice = await one_off.create(session, data, clock.now(), effects=effects_of(state))
-        return await shown(session, invoice)
+        return whole(*await one_off.create_whole(session, data, clock.now(), effects=effects_of(state)))
 
     @get("/", operation_id="listInvoices", guards=READ, opt={"query": InvoiceFilter})
     async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListInvoicesResponse:
@@ -94,14 +90,6 @@ class Invoices(Controller):
     async def update(self, id: str, data: UpdateInvoiceRequest, session: AsyncSession, clock: Clock) -> InvoiceResponse:
         """Update the document's address, due date or metadata of an invoice."""
         return await shown(session, await editing.update(session, id, data, clock.now()))
-
-    @post("/{id:str}/compute", operation_id="computeInvoice", guards=WRITE, status_code=200)
-    async def compute(
-        self, id: str, session: AsyncSession, clock: Clock, data: ComputeInvoiceRequest | None = None
-    ) -> InvoiceComputeResponse:
-        """Compute a draft, after replacing the charges that are given."""
-        invoice = await editing.recompute(session, id, data or ComputeInvoiceRequest(), clock.now())
-        return InvoiceComputeResponse(invoice=await shown(session, invoice), skipped=False)
 
     @post("/{id:str}/finalize", operation_id="finalizeInvoice", guards=WRITE, status_code=200)
     async def finalize(self, id: str, session: AsyncSession, clock: Clock, state: State) -> Message:
@@ -145,7 +133,7 @@ class Invoices(Controller):
         id: str,
         session: AsyncSession,
         state: State,
-        as_link: Annotated[bool, Parameter(query="url")] = False,
+        url: bool = False,
         force_generate: bool = False,
     ) -> Response[Any]:
         """The invoice as a PDF, or (`url=true`) an address where it can be fetched for 15 minutes.
@@ -153,13 +141,13 @@ class Invoices(Controller):
         A document address set on the invoice is answered as it is, unless `force_generate`.
         """
         invoice = await find(session, Invoice, id)
-        if not as_link:
+        if not url:
             return await _document(session, invoice)
-        url = None if force_generate else invoice.invoice_pdf_url
+        link = None if force_generate else invoice.invoice_pdf_url
         # links live in real time, whatever an environment's test clock says
         now = state.database.clock.now()
-        url = url or documents.link(invoice, state.settings.base_url, state.settings.master_key(), now)
-        answer = PresignedUrlResponse(presigned_url=url)
+        link = link or documents.link(invoice, state.settings.base_url, state.settings.master_key(), now)
+        answer = PresignedUrlResponse(presigned_url=link)
         return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
     @post("/{id:str}/comms/trigger", operation_id="triggerInvoiceCommsWebhook", guards=WRITE, status_code=200)

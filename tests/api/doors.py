@@ -66,8 +66,14 @@ class Door:
         return not self.operation.get("requestBody", {}).get("required", False)
 
     def url(self, value: str = "nobody", **given: str) -> str:
-        """A path under /v1 with the ids given, and `value` for all others."""
-        return re.sub(r"\{([^}:]*)[^}]*\}", lambda m: given.get(m[1], value), self.path.removeprefix("/v1"))
+        """A path under /v1 with the ids given, a word where one of a few is meant, and `value` for all others."""
+        words = {p["name"]: resolved(p["schema"]).get("enum") for p in self.operation.get("parameters", [])}
+
+        def fill(found: re.Match[str]) -> str:
+            choice = words.get(found[1])
+            return given.get(found[1]) or (str(choice[0]) if choice else value)
+
+        return re.sub(r"\{([^}:]*)[^}]*\}", fill, self.path.removeprefix("/v1"))
 
 
 def _doors() -> Iterator[Door]:

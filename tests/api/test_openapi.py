@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.account import Account
+from tests.api.conftest import credentials
 from tests.api.doors import DOCUMENT, DOORS
 from tests.api.tour import Call, OverHttp, build, change, end, read
 
@@ -53,7 +54,7 @@ async def test_every_answer_is_one_that_the_document_declares(
     account: Account, name: str, mode: GenerationMode
 ) -> None:
     operation = OPERATIONS[name]
-    headers = {"x-api-key": account.key}
+    headers = await credentials(account)
 
     @seed(1)
     @settings(
