@@ -78,11 +78,24 @@ async def _round(running: Service, ledger: Ledger, chance: random.Random, *, dat
         await _meter(client)
         clients = [asyncio.create_task(_client(client, ledger, random.Random(chance.random()))) for _ in range(CLIENTS)]
         await asyncio.sleep(chance.uniform(0.1, LONGEST_ROUND_SECONDS))
+        postmaster = _postmaster(running)
         if database_first:
-            os.kill(_postmaster(running), signal.SIGKILL)
+            os.kill(postmaster, signal.SIGKILL)
             await asyncio.sleep(0.05)
         os.kill(running.process.pid, signal.SIGKILL)
         await asyncio.gather(*clients)
+        running.process.wait()
+        await _buried(postmaster)
+
+
+async def _buried(process_id: int) -> None:
+    """A killed process keeps its number until its new parent takes note, and PostgreSQL takes it for alive till then."""
+    for _ in range(600):
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _meter(client: httpx.AsyncClient) -> None:

@@ -6,13 +6,14 @@ import dataclasses
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import psycopg
 
 from benchmarks.harness import Report, Service, median_ms, service
 from farthing.calendar.windows import WindowSize
 from farthing.events import usage_query
-from farthing.events.usage_query import UsageQuery
+from farthing.events.usage_statement import UsageQuery
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -69,7 +70,7 @@ async def _measure(report: Report, database: Database) -> None:
             (f"a heavy customer's month, {HEAVY:,} events", heavy, "< 300 ms", 5),
         ):
             asked = dataclasses.replace(query, meter=meter)
-            median = await median_ms(lambda asked=asked: ask(asked), times, 2)
+            median = await median_ms(partial(ask, asked), times, 2)
             report.add(SECTION, f"{how}: {what}", f"{median:.1f} ms", budget)
     median = await median_ms(lambda: days(heavy), 5, 1)
     report.add(SECTION, f"SUM by day: a heavy customer's month, {HEAVY:,} events", f"{median:.1f} ms")

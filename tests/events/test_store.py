@@ -23,7 +23,7 @@ from farthing.events.arrival import watermark
 from farthing.events.meters import MeterMemory
 from farthing.events.reconcile import differences
 from farthing.events.store import Arrival, append, remove
-from farthing.events.usage_query import UsageQuery
+from farthing.events.usage_statement import UsageQuery
 from farthing.metering.event import Event
 from farthing.metering.filters import Filter
 from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUsage
