@@ -89,7 +89,7 @@ async def _round(running: Service, ledger: Ledger, chance: random.Random, *, dat
 
 
 async def _buried(process_id: int) -> None:
-    """A killed process keeps its number until its new parent takes note, and PostgreSQL takes it for alive till then."""
+    """A killed process keeps its number until its parent takes note; PostgreSQL takes it for alive till then."""
     for _ in range(600):
         try:
             os.kill(process_id, 0)
