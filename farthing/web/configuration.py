@@ -57,7 +57,9 @@ def fields_of(effective: Effective) -> list[Field]:
     for one in described.fields:
         kind, choices = _kind(one.type)
         value = effective.value.get(one.encode_name)
-        found.append(Field(one.encode_name, kind, readable(value) if kind == "json" else value, choices))
+        if kind == "json":
+            value = readable(value) if one.encode_name in effective.value else ""
+        found.append(Field(one.encode_name, kind, value, choices))
     return found
 
 
@@ -68,6 +70,8 @@ def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.R
         text = given.get(one.name, "")
         if one.kind == "yes-no":
             said[one.name] = msgspec.Raw(b"true" if text == "yes" else b"false")
+        elif one.kind == "json" and not text:
+            continue  # what was never set stays so
         elif one.kind in {"number", "json"}:
             try:
                 msgspec.json.decode(text.encode())

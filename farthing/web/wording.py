@@ -140,7 +140,7 @@ def days_late(invoice: Any, now: datetime) -> int:
 
 def reason(error: FarthingError) -> str:
     """What a person reads of a refusal: the message, and which field is wrong and why."""
-    if error.status == 400 and error.details and error.message == "Request validation failed":
+    if error.status == 400 and error.details and error.message.startswith(("Request validation", "Invalid request")):
         return "; ".join(f"{words(field)} {why}" for field, why in error.details.items())
     return error.message[:1].upper() + error.message[1:]
 

@@ -7,12 +7,28 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from farthing import app
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.account import Account
+from tests.conftest import running, settings_for
 from tests.web.browsing import LAUNCH, sign_in
 from tests.web.places import Place, places
 from tests.web.stage import Stage
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str) -> Settings:
+    return settings_for(database_url)
+
+
+@pytest.fixture(scope="session")
+async def base_url(settings: Settings, database: Database) -> AsyncIterator[str]:
+    """A server of its own, on which many tests may sign in within a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "SIGN_IN_PER_MINUTE", 100_000)
+        async with running(settings, database) as url:
+            yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,233 @@
+"""Every action on every page, done in a browser, and checked over the API."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import BrowserContext, Page, expect
+from pypdf import PdfReader
+
+from farthing.identity import setting_values as configuration
+from tests.invoices.desk import Desk, fixed, usage
+from tests.web.browsing import sign_in
+from tests.web.stage import PASSWORD, Stage
+
+
+async def an_invoice(own: Stage, **more: Any) -> dict[str, Any]:
+    return await Desk(own.account).invoice([usage("60"), fixed("40")], **more)
+
+
+async def test_signing_in_leads_where_one_wanted_to_go_and_signing_out_ends_it(page: Page, own: Stage) -> None:
+    await page.goto("/invoices?standing=paid")
+    await expect(page).to_have_url("/sign-in?next=%2Finvoices%3Fstanding%3Dpaid")
+    await page.get_by_label("Email").fill(own.email.upper())
+    await page.get_by_label("Password").fill("wrong")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_have_text("Invalid email or password")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page).to_have_url("/invoices?standing=paid")
+    await page.get_by_role("button", name="Sign out").click()
+    await page.goto("/invoices")
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+async def test_an_account_is_created_and_enters_its_empty_sandbox(page: Page, own: Stage) -> None:
+    await page.goto("/sign-up")
+    await page.get_by_label("Company").fill("Fresh & Co")
+    await page.get_by_label("Email").fill(own.email)
+    await page.get_by_label("Password").fill("long enough")
+    await page.get_by_role("button", name="Create account").click()
+    await expect(page.get_by_role("alert")).to_have_text("An account with this email already exists")
+    await page.get_by_label("Email").fill(f"new-{own.email}")
+    await page.get_by_label("Password").fill("long enough")
+    await page.get_by_role("button", name="Create account").click()
+    await expect(page.get_by_text("Nothing has been invoiced yet")).to_be_visible()
+    await expect(page.get_by_text("Fresh & Co")).to_be_visible()
+
+
+async def test_switching_the_environment_shows_other_books(page: Page, own: Stage) -> None:
+    invoice = await an_invoice(own)
+    await own.account.new_environment()
+    await sign_in(page, own)
+    await page.goto("/invoices")
+    await expect(page.get_by_role("link", name=invoice["invoice_number"])).to_be_visible()
+    await page.locator("details.switcher summary").click()
+    await page.get_by_role("button", name="Other").click()
+    await expect(page.get_by_text("You are now looking at Other.")).to_be_visible()
+    await page.goto("/invoices")
+    await expect(page.get_by_text("No invoice is like this.")).to_be_visible()
+    await page.goto(f"/invoices/{invoice['id']}")
+    await expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+
+
+async def test_a_draft_is_finalized(page: Page, own: Stage) -> None:
+    invoice = await an_invoice(own, invoice_status="DRAFT")
+    await sign_in(page, own)
+    await page.goto(f"/invoices/{invoice['id']}")
+    await page.get_by_role("button", name="Finalize").click()
+    now = await own.account.get(f"/invoices/{invoice['id']}")
+    await expect(page.get_by_role("status")).to_have_text(f"Finalized as {now['invoice_number']}.")
+    assert now["invoice_status"] == "FINALIZED"
+    await page.reload()
+    assert await page.get_by_role("status").count() == 0
+
+
+async def test_a_payment_is_recorded_once_and_shown(page: Page, own: Stage) -> None:
+    invoice = await an_invoice(own)
+    await sign_in(page, own)
+    await page.goto(f"/invoices/{invoice['id']}")
+    await page.get_by_text("Record payment").click()
+    await page.get_by_label("Amount in USD").fill("1,0x")
+    await page.get_by_role("button", name="Record it").click()
+    await expect(page.locator(".notice.refused")).to_contain_text("is not a decimal number")
+    await page.get_by_text("Record payment").click()
+    await expect(page.get_by_label("Amount in USD")).to_have_value("100")
+    await page.get_by_label("Amount in USD").fill("30.50")
+    await page.get_by_label("Note").fill("Bank 4711")
+    await page.get_by_role("button", name="Record it").click()
+    await expect(page.get_by_text("The payment is recorded.")).to_be_visible()
+    now = await own.account.get(f"/invoices/{invoice['id']}")
+    assert (now["amount_paid"], now["amount_remaining"]) == ("30.5", "69.5")
+    await expect(page.get_by_text("Bank 4711")).to_be_visible()
+    await expect(page.locator("dl.figures")).to_contain_text("$69.50")
+    summary = await own.account.get(f"/customers/{invoice['customer_id']}/invoices/summary")
+    await page.goto(f"/customers/{invoice['customer_id']}")
+    await expect(page.get_by_role("table").filter(has_text="Usage").first).to_contain_text("$41.70")
+    assert summary["summaries"][0]["unpaid_usage_charges"] == "41.7"
+
+
+async def test_an_invoice_is_voided_after_a_second_look(page: Page, own: Stage) -> None:
+    invoice = await an_invoice(own)
+    await sign_in(page, own)
+    await page.goto(f"/invoices/{invoice['id']}")
+    await page.get_by_text("Void", exact=True).click()
+    await page.get_by_role("button", name="Void it").click()
+    await expect(page.get_by_text("Voided. Nobody owes it any more.")).to_be_visible()
+    assert (await own.account.get(f"/invoices/{invoice['id']}"))["invoice_status"] == "VOIDED"
+    assert await page.get_by_text("Record payment").count() == 0
+
+
+async def test_the_document_is_downloaded_under_its_number(page: Page, own: Stage, tmp_path: Path) -> None:
+    invoice = await an_invoice(own)
+    await sign_in(page, own)
+    await page.goto(f"/invoices/{invoice['id']}")
+    async with page.expect_download() as waiting:
+        await page.get_by_role("link", name="Download PDF").click()
+    download = await waiting.value
+    assert download.suggested_filename == f"{invoice['invoice_number']}.pdf"
+    await download.save_as(tmp_path / "invoice.pdf")
+    assert invoice["invoice_number"] in PdfReader(tmp_path / "invoice.pdf").pages[0].extract_text()
+
+
+async def test_a_key_is_made_shown_once_and_revoked(page: Page, own: Stage) -> None:
+    await sign_in(page, own)
+    await page.goto("/keys")
+    await page.get_by_text("New key").click()
+    await page.get_by_label("What it is for").fill("ingest")
+    await page.get_by_role("button", name="Make it").click()
+    key = await page.locator("code.secret").inner_text()
+    async with own.account.client(key) as client:
+        assert (await client.get("/customers")).status_code == 200
+    await page.goto("/keys")
+    assert key not in await page.content()
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.get_by_role("button", name="Revoke ingest").click()
+    await expect(page.get_by_text("Revoked.")).to_be_visible()
+    async with own.account.client(key) as client:
+        assert (await client.get("/customers")).status_code == 401
+
+
+async def test_a_setting_is_changed_checked_and_put_back(page: Page, own: Stage) -> None:
+    await sign_in(page, own)
+    await page.goto("/settings/invoice_config")
+    await page.get_by_label("Prefix").fill("ACME")
+    await page.get_by_label("Due date days").fill("30")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    value = (await own.account.get("/settings/invoice_config"))["value"]
+    assert (value["prefix"], value["due_date_days"]) == ("ACME", 30)
+    await page.get_by_label("Timezone").fill("Mars/Olympus")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".notice.refused")).to_contain_text("imezone")
+    await page.get_by_role("button", name="Back to the defaults").click()
+    await expect(page.get_by_text("The defaults apply again.")).to_be_visible()
+    assert (await own.account.get("/settings/invoice_config"))["value"]["prefix"] == "INV"
+
+
+async def test_every_setting_opens_and_saves_unchanged(page: Page, own: Stage) -> None:
+    await sign_in(page, own)
+    for key in configuration.CATALOGUE:
+        await page.goto(f"/settings/{key}")
+        save = page.get_by_role("button", name="Save")
+        if not await save.count():
+            assert key == "tenant_config"
+            continue
+        await save.click()
+        await expect(page.get_by_text("Saved."), key).to_be_visible()
+
+
+async def test_the_test_clock_stands_moves_forward_only_and_runs_again(page: Page, own: Stage) -> None:
+    invoice = await an_invoice(own, due_date="2030-01-15T00:00:00Z")
+    await sign_in(page, own)
+    await page.goto("/clock")
+    await page.get_by_label("Date and time (UTC)").fill("2030-01-10T12:00")
+    await page.get_by_role("button", name="Stand there").click()
+    await expect(page.get_by_text("The clock stands at 10 Jan 2030, 12:00 UTC.")).to_be_visible()
+    await page.goto(f"/invoices/{invoice['id']}")
+    await expect(page.locator(".head .chip")).to_have_text("Unpaid")
+    await page.goto("/clock")
+    await page.get_by_role("button", name="One week").click()
+    await page.goto(f"/invoices/{invoice['id']}")
+    await expect(page.locator(".head .chip")).to_have_text("Overdue")
+    await page.goto("/clock")
+    await page.get_by_label("Date and time (UTC)").fill("2029-01-01T00:00")
+    await page.get_by_role("button", name="Stand there").click()
+    await expect(page.locator(".notice.refused")).to_contain_text("only moves forward")
+    await page.get_by_role("button", name="Let it run").click()
+    await expect(page.get_by_text("The clock runs again.")).to_be_visible()
+    await page.goto(f"/invoices/{invoice['id']}")
+    await expect(page.locator(".head .chip")).to_have_text("Unpaid")
+
+
+async def test_new_events_appear_while_one_looks(page: Page, own: Stage) -> None:
+    await own.account.post("/customers", {"external_id": "live-1", "name": "Live"})
+    await sign_in(page, own)
+    await page.goto("/events?customer=live-1")
+    await expect(page.get_by_text("No event is like this.")).to_be_visible()
+    event = {
+        "event_id": "arrives/later?&",
+        "event_name": "ping",
+        "external_customer_id": "live-1",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "properties": {"a": "<b>"},
+    }
+    await own.account.post("/events", event, expect=202)
+    await page.get_by_role("link", name="ping").click()
+    await expect(page.get_by_role("heading", name="ping")).to_be_visible()
+    await expect(page.get_by_text("No meter")).to_be_visible()
+    await page.goto("/events?from=nonsense")
+    await expect(page.get_by_role("alert")).to_contain_text("must be a date or a time")
+
+
+async def test_a_customer_pays_an_invoice_in_the_portal(page: Page, context: BrowserContext, own: Stage) -> None:
+    invoice = await an_invoice(own)
+    await own.account.post("/connections", {"name": "s", "provider_type": "stripe", "metadata": {"mode": "test"}})
+    await sign_in(page, own)
+    await page.goto(f"/customers/{invoice['customer_id']}")
+    await page.get_by_role("button", name="Open their portal").click()
+    await expect(page.get_by_role("heading", name="What you owe")).to_be_visible()
+    await context.clear_cookies()
+    await page.get_by_role("link", name=invoice["invoice_number"], exact=True).click()
+    await page.get_by_role("button", name="Pay $100.00").click()
+    await page.get_by_role("button", name="Let it be declined").click()
+    await expect(page.get_by_role("alert")).to_contain_text("declined")
+    await page.get_by_role("button", name="Pay now").click()
+    await expect(page.locator(".head .chip")).to_have_text("Paid")
+    now = await own.account.get(f"/invoices/{invoice['id']}")
+    assert (now["payment_status"], now["amount_paid"]) == ("SUCCEEDED", "100")
+    async with page.expect_download() as waiting:
+        await page.get_by_role("link", name="Download PDF").click()
+    assert (await waiting.value).suggested_filename == f"{invoice['invoice_number']}.pdf"

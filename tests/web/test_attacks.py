@@ -1,0 +1,494 @@
+"""What somebody who means harm finds: scripts in names, forged forms, forged cookies, other people's books."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from playwright.async_api import Page
+from sqlalchemy import update
+
+from farthing import app
+from farthing.app import routes_only
+from farthing.core.enums import Status
+from farthing.customers import portal
+from farthing.identity import passwords
+from farthing.identity.keys import derived_key
+from farthing.identity.tables import Tenant, User
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM
+from tests.account import Account
+from tests.conftest import running, settings_for
+from tests.invoices.desk import Desk, fixed, usage
+from tests.web.browsing import sign_in
+from tests.web.stage import PASSWORD, Stage
+
+EVIL = "<script>window.caught=1</script><img src=x onerror=window.caught=1>\"'{{7*7}}"
+_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
+
+
+class Visitor:
+    """A browser without a screen: it keeps cookies and reads tokens out of forms."""
+
+    def __init__(self, account: Account) -> None:
+        self.http = httpx.AsyncClient(base_url=account.base_url, timeout=30)
+
+    async def token(self, path: str = "/clock") -> str:
+        found = _TOKEN.search((await self.http.get(path)).text)
+        assert found is not None
+        return found[1]
+
+    async def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> httpx.Response:
+        return await self.http.post(path, data=form or {}, headers=headers)
+
+    async def sign_in(self, stage: Stage) -> Visitor:
+        form = {"email": stage.email, "password": PASSWORD, "form_token": await self.token("/sign-in")}
+        answer = await self.post("/sign-in", form)
+        assert answer.status_code == 303, answer.text
+        return self
+
+
+@pytest.fixture
+async def inside(own: Stage) -> Any:
+    visitor = await Visitor(own.account).sign_in(own)
+    yield visitor
+    await visitor.http.aclose()
+
+
+@pytest.fixture
+async def outside(own: Stage) -> Any:
+    visitor = Visitor(own.account)
+    yield visitor
+    await visitor.http.aclose()
+
+
+async def _play_evil(own: Stage) -> dict[str, str]:
+    """Books in which every name is a script; the ids of what was made."""
+    post = own.account.post
+    made = await post(
+        "/customers",
+        {
+            "external_id": EVIL,
+            "name": EVIL,
+            "address_line1": EVIL,
+            "address_city": EVIL,
+            "metadata": {"note": EVIL, EVIL[:60]: "x"},
+        },
+    )
+    feature = await post(
+        "/features",
+        {
+            "name": EVIL,
+            "lookup_key": "evil",
+            "type": "metered",
+            "unit_singular": "<b>unit",
+            "unit_plural": "<b>units",
+            "meter": {
+                "name": EVIL,
+                "event_name": EVIL,
+                "aggregation": {"type": "COUNT"},
+                "reset_usage": "BILLING_PERIOD",
+            },
+        },
+    )
+    plan = await post("/plans", {"name": EVIL, "description": EVIL, "lookup_key": EVIL})
+    price = {
+        "entity_type": "PLAN",
+        "entity_id": plan["id"],
+        "type": "USAGE",
+        "billing_model": "FLAT_FEE",
+        "price_unit_type": "FIAT",
+        "billing_period": "MONTHLY",
+        "invoice_cadence": "ARREAR",
+        "currency": "usd",
+        "amount": "1",
+        "meter_id": feature["meter_id"],
+        "display_name": EVIL,
+    }
+    made_price = await post("/prices", price)
+    addon = await post("/addons", {"name": EVIL, "lookup_key": EVIL})
+    await post("/coupons", {"name": EVIL, "type": "percentage", "percentage_off": "10", "cadence": "once"})
+    await post("/taxes/rates", {"name": EVIL, "code": "T", "tax_rate_type": "percentage", "percentage_value": "7"})
+    lines = [
+        usage("60", display_name=EVIL, plan_display_name=EVIL, price_id=made_price["id"], metadata={"k": EVIL}),
+        fixed("40", display_name=EVIL),
+    ]
+    desk = Desk(own.account)
+    invoice = await desk.invoice(
+        lines, customer=made["id"], description=EVIL, metadata={"notes": EVIL}, invoice_number=EVIL[:80]
+    )
+    payment = {
+        "destination_type": "INVOICE",
+        "destination_id": invoice["id"],
+        "payment_method_type": "OFFLINE",
+        "amount": "10",
+        "currency": "usd",
+        "process_payment": True,
+        "metadata": {"note": EVIL},
+    }
+    await post("/payments", payment)
+    event = {
+        "event_id": EVIL,
+        "event_name": EVIL,
+        "external_customer_id": EVIL,
+        "source": EVIL,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "properties": {EVIL[:60]: EVIL},
+    }
+    await post("/events", event, expect=202)
+    subscription = await post(
+        "/subscriptions",
+        {"customer_id": made["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"},
+    )
+    async with own.account.database.transaction(SYSTEM) as session:
+        await session.execute(update(User).where(User.id == own.account.user_id).values(name=EVIL))
+        await session.execute(update(Tenant).where(Tenant.id == own.account.tenant_id).values(name=EVIL))
+    await post("/secrets/api/keys", {"name": EVIL, "type": "private_key"})
+    await own.account.put("/settings/invoice_config", {"value": {"prefix": EVIL[:50]}})
+    line = (await own.account.get(f"/invoices/{invoice['id']}"))["line_items"][0]
+    customer = await own.account.get(f"/customers/{made['id']}")
+    token = portal.open_session(_Named(own, customer), own.account.settings.master_key(), datetime.now(UTC), 600).token
+    return {
+        "customer": made["id"],
+        "plan": plan["id"],
+        "addon": addon["id"],
+        "invoice": invoice["id"],
+        "line": line["id"],
+        "subscription": subscription["id"],
+        "token": token,
+    }
+
+
+class _Named:
+    """What a portal session asks of a customer."""
+
+    def __init__(self, own: Stage, customer: dict[str, Any]) -> None:
+        self.id, self.external_id = customer["id"], customer["external_id"]
+        self.tenant_id, self.environment_id = own.account.tenant_id, own.account.environment_id
+
+
+async def test_no_name_runs_as_a_script_anywhere(page: Page, own: Stage) -> None:
+    made = await _play_evil(own)
+    await sign_in(page, own)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    paths = [
+        "/",
+        "/customers",
+        "/customers?q=" + "%3Cscript%3Ewindow.caught%3D1%3C%2Fscript%3E",
+        f"/customers/{made['customer']}",
+        "/invoices",
+        f"/invoices?customer={made['customer']}&number=%3Cscript%3Ewindow.caught%3D1%3C%2Fscript%3E",
+        f"/invoices/{made['invoice']}",
+        f"/invoices/{made['invoice']}/lines/{made['line']}",
+        "/subscriptions",
+        f"/subscriptions/{made['subscription']}",
+        "/catalogue",
+        f"/catalogue/plans/{made['plan']}",
+        f"/catalogue/addons/{made['addon']}",
+        "/events",
+        "/events?name=%22%3E%3Cscript%3Ewindow.caught%3D1%3C%2Fscript%3E",
+        "/keys",
+        "/settings/invoice_config",
+        f"/portal/{made['token']}",
+        f"/portal/{made['token']}/invoices/{made['invoice']}",
+        "/sign-in?next=%22%3E%3Cscript%3Ewindow.caught%3D1%3C%2Fscript%3E",
+    ]
+    for path in paths:
+        answer = await page.goto(path)
+        assert answer is not None
+        assert answer.status == 200, path
+        body = await page.content()
+        assert await page.evaluate("window.caught === undefined && !document.querySelector('img[src=x]')"), path
+        assert "<script>window" not in body, path
+        assert ">49<" not in body
+    await page.goto("/events")
+    await page.locator("#tail th a").click()
+    assert await page.evaluate("window.caught === undefined")
+    assert [text for text in said if "Content Security Policy" in text or "Refused" in text] == []
+
+
+async def test_signing_in_gives_a_new_session_and_a_planted_one_stays_worthless(own: Stage, outside: Visitor) -> None:
+    await outside.http.get("/sign-in")
+    planted = outside.http.cookies["farthing"]
+    await outside.sign_in(own)
+    assert outside.http.cookies["farthing"] != planted
+    thief = Visitor(own.account)
+    thief.http.cookies.set("farthing", planted)
+    assert (await thief.http.get("/")).status_code == 303
+    await thief.http.aclose()
+
+
+async def test_the_session_cookie_is_out_of_reach(own: Stage, outside: Visitor) -> None:
+    answer = await outside.http.get("/sign-in")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert "path=/" in cookie
+
+
+FORMS = sorted(
+    (route.path_format, handler.opt)
+    for route in routes_only().routes
+    for handler in getattr(route, "route_handlers", ())
+    if "POST" in handler.http_methods and not route.path_format.startswith(("/v1", "/portal", "/health", "/schema"))
+)
+
+
+@pytest.mark.parametrize("path", [path for path, _ in FORMS])
+async def test_a_form_of_another_site_or_session_does_nothing(own: Stage, inside: Visitor, path: str) -> None:
+    real = await inside.token()
+    target = re.sub(r"\{[^}]+\}", "any", path)
+    for form, headers in (
+        ({}, {}),
+        ({"form_token": ""}, {}),
+        ({"form_token": "0" * 64}, {}),
+        ({"form_token": "é" * 10}, {}),
+        ({"form_token": real}, {"sec-fetch-site": "cross-site"}),
+        ({"form_token": real}, {"sec-fetch-site": "same-site"}),
+    ):
+        answer = await inside.post(target, form, **headers)
+        assert answer.status_code == 403, (form, headers, answer.text)
+    as_json = await inside.http.post(target, json={"form_token": real})
+    assert as_json.status_code == 403
+
+
+async def test_a_form_token_of_another_session_of_the_same_person_is_refused(own: Stage, inside: Visitor) -> None:
+    other = await Visitor(own.account).sign_in(own)
+    answer = await inside.post("/clock", {"form_token": await other.token(), "step": "day"})
+    assert answer.status_code == 403
+    await other.http.aclose()
+
+
+async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outside: Visitor) -> None:
+    master = own.account.settings.master_key()
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    good = {"typ": "web", "sid": "s", "sub": own.account.user_id, "stamp": "", "env": "", "exp": soon}
+    key = derived_key(master, "web-sessions")
+    forged = [
+        jwt.encode(good, "some other key of thirty-two bytes!!", "HS256"),
+        jwt.encode(good, key, "HS256"),  # signed by us, but not with the person's stamp
+        jwt.encode({**good, "exp": datetime.now(UTC) - timedelta(seconds=1)}, key, "HS256"),
+        jwt.encode({**good, "typ": "portal"}, key, "HS256"),
+        jwt.encode(good, None, "none"),
+        "not.a.token",
+        "",
+    ]
+    async with own.account.database.transaction(SYSTEM) as session:
+        user = await session.get_one(User, own.account.user_id)
+    from farthing.identity.authentication import Tokens
+
+    forged.append(Tokens(master).issue(user, datetime.now(UTC)))
+    for cookie in forged:
+        answer = await outside.http.get("/customers", headers={"cookie": f"farthing={cookie}"})
+        assert answer.status_code == 303, cookie
+
+
+async def test_a_new_password_or_an_archived_person_ends_every_session(own: Stage, inside: Visitor) -> None:
+    assert (await inside.http.get("/customers")).status_code == 200
+    async with own.account.database.transaction(SYSTEM) as session:
+        await session.execute(
+            update(User).where(User.id == own.account.user_id).values(password_hash=await passwords.hashed("another"))
+        )
+    assert (await inside.http.get("/customers")).status_code == 303
+    async with own.account.database.transaction(SYSTEM) as session:
+        await session.execute(
+            update(User).where(User.id == own.account.user_id).values(password_hash=await passwords.hashed(PASSWORD))
+        )
+    again = await Visitor(own.account).sign_in(own)
+    assert (await again.http.get("/customers")).status_code == 200
+    async with own.account.database.transaction(SYSTEM) as session:
+        await session.execute(update(User).where(User.id == own.account.user_id).values(status=Status.ARCHIVED))
+    assert (await again.http.get("/customers")).status_code == 303
+    await again.http.aclose()
+
+
+async def test_other_tenants_books_answer_like_missing_ones(own: Stage, inside: Visitor, stranger: Account) -> None:
+    desk = Desk(stranger)
+    invoice = await desk.invoice([usage("60")])
+    feature = await stranger.post("/plans", {"name": "theirs"})
+    line = (await stranger.get(f"/invoices/{invoice['id']}"))["line_items"][0]
+    await stranger.post(
+        "/events",
+        {
+            "event_id": "theirs",
+            "event_name": "e",
+            "external_customer_id": "c",
+            "timestamp": datetime.now(UTC).isoformat(),
+        },
+        expect=202,
+    )
+    for path in (
+        f"/customers/{invoice['customer_id']}",
+        f"/invoices/{invoice['id']}",
+        f"/invoices/{invoice['id']}/pdf",
+        f"/invoices/{invoice['id']}/lines/{line['id']}",
+        f"/catalogue/plans/{feature['id']}",
+        "/events/one?id=theirs",
+    ):
+        assert (await inside.http.get(path)).status_code == 404, path
+    token = await inside.token()
+    for path in ("finalize", "void", "payments"):
+        await inside.post(f"/invoices/{invoice['id']}/{path}", {"form_token": token, "amount": "10"})
+    assert (
+        await inside.post("/environment", {"form_token": token, "environment": stranger.environment_id})
+    ).status_code == 403
+    untouched = await stranger.get(f"/invoices/{invoice['id']}")
+    assert (untouched["invoice_status"], untouched["amount_paid"]) == ("FINALIZED", "0")
+    assert invoice["invoice_number"] not in (await inside.http.get("/invoices")).text
+
+
+async def test_a_reader_is_offered_nothing_to_change_and_may_change_nothing(own: Stage, outside: Visitor) -> None:
+    invoice = await Desk(own.account).invoice([usage("60")])
+    await own.admit(["all_reader"])
+    await outside.sign_in(own)
+    page = (await outside.http.get(f"/invoices/{invoice['id']}")).text
+    assert "/void" not in page
+    assert "/payments" not in page
+    token = await outside.token("/invoices")
+    for path, form in (
+        (f"/invoices/{invoice['id']}/void", {}),
+        (f"/invoices/{invoice['id']}/payments", {"amount": "10"}),
+        ("/keys", {"name": "x", "type": "private_key"}),
+        ("/settings/invoice_config", {"prefix": "X"}),
+        ("/clock", {"step": "day"}),
+        (f"/customers/{invoice['customer_id']}/portal", {}),
+    ):
+        answer = await outside.post(path, {**form, "form_token": token})
+        assert answer.status_code == 403, path
+
+
+async def test_a_suspended_company_can_be_read_and_not_changed(own: Stage, inside: Visitor) -> None:
+    invoice = await Desk(own.account).invoice([usage("60")])
+    token = await inside.token()
+    async with own.account.database.transaction(SYSTEM) as session:
+        await session.execute(
+            update(Tenant).where(Tenant.id == own.account.tenant_id).values(internal_status="suspended")
+        )
+    assert (await inside.http.get(f"/invoices/{invoice['id']}")).status_code == 200
+    assert (await inside.post(f"/invoices/{invoice['id']}/void", {"form_token": token})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\tx", "evil"]
+)
+async def test_signing_in_never_leads_to_another_site(own: Stage, outside: Visitor, target: str) -> None:
+    token = await outside.token("/sign-in")
+    form = {"email": own.email, "password": PASSWORD, "form_token": token, "next": target}
+    assert (await outside.post("/sign-in", form)).headers["location"] == "/"
+
+
+async def test_a_stolen_notice_or_a_forged_one_is_not_shown(own: Stage, inside: Visitor) -> None:
+    inside.http.cookies.set("farthing_notice", jwt.encode({"kind": "done", "words": "Pwned"}, "x" * 32, "HS256"))
+    assert "Pwned" not in (await inside.http.get("/")).text
+
+
+class TestPortal:
+    """One customer's link shows that customer alone."""
+
+    async def _link(self, own: Stage, customer_id: str) -> str:
+        customer = await own.account.get(f"/customers/{customer_id}")
+        return str((await own.account.get(f"/customers/portal/{customer['external_id']}"))["token"])
+
+    async def test_another_customers_invoice_is_missing(self, own: Stage, outside: Visitor) -> None:
+        desk = Desk(own.account)
+        mine, theirs = await desk.invoice([usage("60")]), await desk.invoice([usage("70")])
+        draft = await desk.invoice([usage("80")], customer=mine["customer_id"], invoice_status="DRAFT")
+        token = await self._link(own, mine["customer_id"])
+        assert (await outside.http.get(f"/portal/{token}/invoices/{mine['id']}")).status_code == 200
+        for id in (theirs["id"], draft["id"], "inv_nothing"):
+            missing = await outside.http.get(f"/portal/{token}/invoices/{id}")
+            assert missing.status_code == 404
+            assert (await outside.http.get(f"/portal/{token}/invoices/{id}/pdf")).status_code == 404
+            assert (await outside.post(f"/portal/{token}/invoices/{id}/pay")).status_code in {303, 404}
+            for path in (f"/v1/customer/portal/invoices/{id}", f"/v1/customer/portal/invoices/{id}/pdf"):
+                answer = await outside.http.get(path, headers={"x-session-token": token})
+                assert answer.status_code == 404
+        assert (await own.account.get("/payments"))["items"] == []
+
+    async def test_somebody_elses_payment_page_is_missing(self, own: Stage, outside: Visitor) -> None:
+        await own.account.post("/connections", {"name": "s", "provider_type": "stripe", "metadata": {"mode": "test"}})
+        desk = Desk(own.account)
+        mine, theirs = await desk.invoice([usage("60")]), await desk.invoice([usage("70")])
+        their_token = await self._link(own, theirs["customer_id"])
+        answer = await outside.post(f"/portal/{their_token}/invoices/{theirs['id']}/pay")
+        page_id = answer.headers["location"].rsplit("/", 1)[-1]
+        token = await self._link(own, mine["customer_id"])
+        assert (await outside.http.get(f"/portal/{token}/test-payment/{page_id}")).status_code == 404
+        assert (await outside.post(f"/portal/{token}/test-payment/{page_id}", {"action": "pay"})).status_code == 404
+        assert (await own.account.get(f"/invoices/{theirs['id']}"))["amount_paid"] == "0"
+
+    async def test_only_a_live_portal_token_opens_it(self, own: Stage, outside: Visitor) -> None:
+        customer_id = await Desk(own.account).customer()
+        token = await self._link(own, customer_id)
+        claims = jwt.decode(token, options={"verify_signature": False})
+        master = own.account.settings.master_key()
+        key = derived_key(master, portal.KEY_PURPOSE)
+        bad = [
+            jwt.encode(claims, "another key of thirty-two bytes long", "HS256"),
+            jwt.encode({**claims, "exp": 1}, key, "HS256"),
+            jwt.encode({**claims, "typ": "user"}, key, "HS256"),
+            jwt.encode({**claims, "environment_id": "env_other"}, key, "HS256"),
+            jwt.encode({**claims, "customer_id": 7}, key, "HS256"),
+            jwt.encode({k: v for k, v in claims.items() if k != "exp"}, key, "HS256"),
+            jwt.encode(claims, derived_key(master, "user-tokens"), "HS256"),
+            "x",
+        ]
+        for one in bad:
+            page = await outside.http.get(f"/portal/{one}")
+            assert (page.status_code, page.headers["content-type"][:9]) == (401, "text/html")
+            answer = await outside.http.get("/v1/customer/portal/info", headers={"x-session-token": one})
+            assert answer.status_code == 401
+            assert answer.json()["message"] == "Invalid or expired session token"
+        nothing = await outside.http.get("/v1/customer/portal/info")
+        assert (nothing.status_code, nothing.json()["message"]) == (401, "Session token required")
+        assert (await outside.http.get("/portal")).status_code == 401
+        await own.account.delete(f"/customers/{customer_id}")
+        assert (await outside.http.get(f"/portal/{token}")).status_code == 401
+
+    async def test_the_address_is_told_to_nobody(self, own: Stage, outside: Visitor) -> None:
+        token = await self._link(own, await Desk(own.account).customer())
+        page = await outside.http.get(f"/portal/{token}")
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert page.headers["cache-control"] == "no-store"
+
+    async def test_a_body_cannot_name_another_customer(self, own: Stage, outside: Visitor) -> None:
+        desk = Desk(own.account)
+        mine, theirs = await desk.invoice([usage("60")]), await desk.invoice([usage("70")])
+        headers = {"x-session-token": await self._link(own, mine["customer_id"])}
+        body = {"customer_id": theirs["customer_id"], "external_customer_id": "x", "limit": 10}
+        answer = await outside.http.post("/v1/customer/portal/invoices", json=body, headers=headers)
+        assert [one["id"] for one in answer.json()["items"]] == [mine["id"]]
+        await outside.http.put(
+            "/v1/customer/portal/info",
+            json={"name": "Mine", "external_id": "stolen", "metadata": {"a": "b"}, "billing_currency": "eur"},
+            headers=headers,
+        )
+        now = await own.account.get(f"/customers/{mine['customer_id']}")
+        assert (now["name"], now["metadata"]) == ("Mine", {})
+        assert now["external_id"] != "stolen"
+        cost = await outside.http.post("/v1/customer/portal/analytics/cost", json={}, headers=headers)
+        assert cost.status_code == 403
+        for bad in ({"page": 0}, {"limit": 0}, {"limit": 101}):
+            answer = await outside.http.post("/v1/customer/portal/subscriptions", json=bad, headers=headers)
+            assert answer.status_code == 400
+
+
+async def test_password_guessing_is_slowed_down(
+    own: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SIGN_IN_PER_MINUTE", 10)
+    async with (
+        running(settings_for(database.url), database) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        token = _TOKEN.search((await client.get("/sign-in")).text)
+        assert token is not None
+        form = {"email": own.email, "password": "wrong", "form_token": token[1]}
+        answers = [(await client.post("/sign-in", data=form)).status_code for _ in range(12)]
+    assert set(answers[:10]) == {403}
+    assert answers[11] == 429
