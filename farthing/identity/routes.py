@@ -102,10 +102,10 @@ class Tenants(Controller):
     path = ""
     tags = ["Tenants"]
 
-    @get("/tenants/{tenant_id:str}", operation_id="getTenantById", guards=[any_caller()])
-    async def one(self, tenant_id: str, session: AsyncSession, caller: Caller) -> TenantResponse:
+    @get("/tenants/{id:str}", operation_id="getTenantById", guards=[any_caller()])
+    async def one(self, id: str, session: AsyncSession, caller: Caller) -> TenantResponse:
         """The caller's own tenant."""
-        return TenantResponse.of(await tenants.own(session, caller, tenant_id))
+        return TenantResponse.of(await tenants.own(session, caller, id))
 
     @put("/tenants/update", operation_id="updateTenant", guards=[needs("tenant", "write", environment=False)])
     async def update(self, data: UpdateTenantRequest, session: AsyncSession, caller: Caller) -> TenantResponse:
@@ -160,25 +160,23 @@ class Environments(Controller):
         )
 
     @get(
-        "/{environment_id:str}",
+        "/{id:str}",
         operation_id="getEnvironment",
         guards=[needs("environment", "read", environment=False)],
     )
-    async def one(
-        self, environment_id: str, session: AsyncSession, caller: Caller, state: State
-    ) -> EnvironmentResponse:
+    async def one(self, id: str, session: AsyncSession, caller: Caller, state: State) -> EnvironmentResponse:
         """One environment."""
         allowed = state.authenticator.environments_of(caller)
-        return EnvironmentResponse.of(await environments.one(session, environment_id, allowed))
+        return EnvironmentResponse.of(await environments.one(session, id, allowed))
 
     @put(
-        "/{environment_id:str}",
+        "/{id:str}",
         operation_id="updateEnvironment",
         guards=[needs("environment", "write", environment=False)],
     )
     async def update(
         self,
-        environment_id: str,
+        id: str,
         data: UpdateEnvironmentRequest,
         session: AsyncSession,
         caller: Caller,
@@ -186,9 +184,7 @@ class Environments(Controller):
     ) -> EnvironmentResponse:
         """Rename an environment."""
         allowed = state.authenticator.environments_of(caller)
-        return EnvironmentResponse.of(
-            await environments.update(session, environment_id, allowed, name=data.name, type=data.type)
-        )
+        return EnvironmentResponse.of(await environments.update(session, id, allowed, name=data.name, type=data.type))
 
 
 WRITES_USERS = needs("user", "write", environment=False)
@@ -235,31 +231,31 @@ class Users(Controller):
         )
         return await _with_tenant(session, CreateUserResponse, person, password=password)
 
-    @put("/{user_id:str}", operation_id="updateServiceAccount", guards=[WRITES_USERS])
+    @put("/{id:str}", operation_id="updateServiceAccount", guards=[WRITES_USERS])
     async def rename(
-        self, user_id: str, data: UpdateServiceAccountRequest, session: AsyncSession
+        self, id: str, data: UpdateServiceAccountRequest, session: AsyncSession
     ) -> UpdateServiceAccountResponse:
         """Rename a service account."""
-        account = await users.rename_service_account(session, user_id, data.name)
+        account = await users.rename_service_account(session, id, data.name)
         return await _with_tenant(session, UpdateServiceAccountResponse, account)
 
-    @put("/{user_id:str}/roles", operation_id="updateUserRoles", guards=[ADMIN_WRITES_USERS])
+    @put("/{id:str}/roles", operation_id="updateUserRoles", guards=[ADMIN_WRITES_USERS])
     async def set_roles(
-        self, user_id: str, data: UpdateUserRolesRequest, session: AsyncSession, caller: Caller, state: State
+        self, id: str, data: UpdateUserRolesRequest, session: AsyncSession, caller: Caller, state: State
     ) -> UpdateUserRolesResponse:
         """Give a person other roles."""
-        user = await users.set_roles(session, caller, user_id, data.roles, state.database.clock.now())
+        user = await users.set_roles(session, caller, id, data.roles, state.database.clock.now())
         return await _with_tenant(session, UpdateUserRolesResponse, user)
 
-    @delete("/{user_id:str}", operation_id="deleteServiceAccount", guards=[WRITES_USERS])
-    async def delete(self, user_id: str, session: AsyncSession, state: State) -> None:
+    @delete("/{id:str}", operation_id="deleteServiceAccount", guards=[WRITES_USERS])
+    async def delete(self, id: str, session: AsyncSession, state: State) -> None:
         """Retire a service account without active keys."""
-        await users.archive_service_account(session, user_id, state.database.clock.now())
+        await users.archive_service_account(session, id, state.database.clock.now())
 
-    @post("/{user_id:str}/remove", operation_id="removeUser", guards=[ADMIN_WRITES_USERS], status_code=204)
-    async def remove(self, user_id: str, session: AsyncSession, caller: Caller, state: State) -> None:
+    @post("/{id:str}/remove", operation_id="removeUser", guards=[ADMIN_WRITES_USERS], status_code=204)
+    async def remove(self, id: str, session: AsyncSession, caller: Caller, state: State) -> None:
         """Retire a person without active keys."""
-        await users.remove_person(session, caller, user_id, state.database.clock.now())
+        await users.remove_person(session, caller, id, state.database.clock.now())
 
     @post(
         "/search",
@@ -317,10 +313,10 @@ class ApiKeys(Controller):
         answer: ListSecretsResponse = page([_secret(row, names) for row in rows], total, query, next_offset=True)
         return answer
 
-    @delete("/{secret_id:str}", operation_id="deleteApiKey", guards=[needs("secret", "write")])
-    async def delete(self, secret_id: str, session: AsyncSession, caller: Caller) -> None:
+    @delete("/{id:str}", operation_id="deleteApiKey", guards=[needs("secret", "write")])
+    async def delete(self, id: str, session: AsyncSession, caller: Caller) -> None:
         """Delete a key, with effect at once."""
-        await api_keys.delete(session, caller, secret_id)
+        await api_keys.delete(session, caller, id)
 
 
 def _secret(row: Secret, names: dict[str, str]) -> SecretResponse:
@@ -337,10 +333,10 @@ class Roles(Controller):
         found = (role for role in roles.ROLES.values() if user_type is None or user_type in role.assignable_to)
         return RolesResponse(roles=[_role(role) for role in found])
 
-    @get("/{role_id:str}", operation_id="getRbacRole", guards=[any_caller(environment=True)])
-    async def one(self, role_id: str) -> OneRoleResponse:
+    @get("/{id:str}", operation_id="getRbacRole", guards=[any_caller(environment=True)])
+    async def one(self, id: str) -> OneRoleResponse:
         """One role."""
-        return OneRoleResponse(role=_role(roles.one(role_id)))
+        return OneRoleResponse(role=_role(roles.one(id)))
 
 
 def _role(role: roles.Role) -> RoleResponse:

@@ -51,14 +51,14 @@ class EnvironmentCloning(Controller):
     tags = ["Environments"]
 
     @post(
-        "/{environment_id:str}/clone",
+        "/{id:str}/clone",
         operation_id="cloneEnvironment",
         guards=[needs("environment", "write", environment=False)],
         status_code=202,
     )
     async def clone(
         self,
-        environment_id: str,
+        id: str,
         data: CloneEnvironmentRequest,
         session: AsyncSession,
         caller: Caller,
@@ -67,7 +67,7 @@ class EnvironmentCloning(Controller):
     ) -> CloneEnvironmentResponse:
         """Copy an environment's features and plans into another one."""
         allowed = state.authenticator.environments_of(caller)
-        source = await environments.one(session, environment_id, allowed)
+        source = await environments.one(session, id, allowed)
         target_id = await _target(session, data, caller, allowed)
         if target_id == source.id:
             raise ValidationFailed.of("target_environment_id", "must be another environment than the source")

@@ -180,7 +180,7 @@ async def build(go: Traveller) -> Made:
     await make("person", "createUser", person)
     await make("key", "createApiKey", {"name": "tour", "type": "private_key"})
     await make("environment", "createEnvironment", {"name": "Tour", "type": "development"})
-    event = {"event_name": "tour.call", "external_customer_id": ACME, "properties": {"a": 1}}
+    event = {"event_name": "tour.call", "external_customer_id": ACME, "properties": {"a": "1"}}
     made["event"] = f"tour-{made['customer']}"
     await go(Call("ingestEvent", body={**event, "event_id": made["event"]}))
     await go(Call("ingestEventsBulk", body={"events": [{**event, "event_id": made["event"] + "-2"}]}))
@@ -213,7 +213,7 @@ READS_BY_ID = {
     "getPayment": "payment",
     "getEnvironment": "environment",
 }
-ASKED_WITH = {"listSavedPaymentMethods": {"provider": "stripe"}, "listCustomerPaymentMethods": {"providers": "stripe"}}
+ASKED_WITH = {"listSavedPaymentMethods": {"provider": "stripe"}, "listCustomerPaymentMethods": {"providers": ["stripe"]}}
 READS_BY_NAME = {
     "getCustomerByExternalId": ACME,
     "lookupCustomer": ACME,
