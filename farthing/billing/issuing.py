@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.persist import Wanted, begin, compute_all
 from farthing.invoices import lifecycle
 from farthing.invoices.effects import Effects
+from farthing.invoices.parts import Parts
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.payments.voiding import PaymentEffects
@@ -37,13 +38,16 @@ class BillingEffects(PaymentEffects):
             await activation.paid_for(session, invoice.subscription_id, paid=True)
 
 
-async def issue(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects) -> Invoice:
-    """Finalize a computed draft that is locked or new. One that came to nothing is skipped, and counts as paid."""
+async def issue(
+    session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects, parts: Parts | None = None
+) -> Invoice:
+    """Finalize a computed draft that is locked or new; known `parts` are not read again. One that came to nothing is
+    skipped, and counts as paid."""
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         if invoice.billing_reason in ACTIVATING and invoice.subscription_id is not None:
             await activation.paid_for(session, invoice.subscription_id, paid=True)
         return invoice
-    return await lifecycle.finalize(session, invoice, now, effects=effects)
+    return await lifecycle.finalize(session, invoice, now, effects=effects, parts=parts)
 
 
 async def issue_at_once(
@@ -52,9 +56,9 @@ async def issue_at_once(
     """Begin, compute and finalize invoices in one go, as openings and final invoices are."""
     invoices = await begin(session, wanted)
     drafts = [one for one in invoices if one.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
-    await compute_all(session, drafts, now, stay=False)
+    parts = await compute_all(session, drafts, now, stay=False)
     for invoice in drafts:
-        await issue(session, invoice, now, effects)
+        await issue(session, invoice, now, effects, parts.get(invoice.id))
     return invoices
 
 

@@ -27,13 +27,15 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO, allocate, exact_sum, plain
+from farthing.customers.tables import Customer
 from farthing.identity.configuration import read
 from farthing.identity.setting_values import InvoiceConfig
 from farthing.invoices import drafting, events, lifecycle
 from farthing.invoices.computation import calculate, reductions, write_figures
 from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.parts import Parts
 from farthing.invoices.settlement import derive
-from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
 from farthing.invoices.terms import CouponTerm, stored
 from farthing.rating.discounts import CouponType
@@ -117,6 +119,14 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
         ),
         settles_at_zero=not (wanted.occasion is Occasion.TRIAL_START and only_sent),
         meta=meta,
+        # said here, because figures are worked out before the row is written
+        payment_status=PaymentStatus.PENDING,
+        adjustment_amount=ZERO,
+        amount_paid=ZERO,
+        refunded_amount=ZERO,
+        is_manually_edited=False,
+        latest_attempt_failed=False,
+        version=1,
     )
 
 
@@ -156,16 +166,20 @@ def asked_of(invoice: Invoice) -> Asked:
     )
 
 
-async def compute_all(session: AsyncSession, invoices: Sequence[Invoice], now: datetime, *, stay: bool = True) -> None:
+async def compute_all(
+    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, *, stay: bool = True
+) -> dict[str, Parts]:
     """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
 
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
     charge. One that comes to nothing is skipped, unless it opens a trial. Those that `stay` drafts are told of when
     first computed, and everyone is when computed again.
     """
+    parts: dict[str, Parts] = {}
     for layer in _layers(invoices):
         gathered = await gather(session, [asked_of(invoice) for invoice in layer], now)
-        await write(session, layer, gathered, now, stay=stay)
+        parts |= await write(session, layer, gathered, now, stay=stay)
+    return parts
 
 
 def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
@@ -191,38 +205,56 @@ async def write(
     *,
     stay: bool = True,
     told: bool = True,
-) -> None:
+) -> dict[str, Parts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
     had = await _lines_before(session, again) if again else {}
-    if again:
-        await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id.in_(again)))
-        await session.execute(delete(TaxApplied).where(TaxApplied.entity_id.in_(again)))
+    reduced = [one.id for one in invoices if one.last_computed_at is not None and (one.coupon_terms or one.tax_terms)]
+    if reduced:
+        await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id.in_(reduced)))
+        await session.execute(delete(TaxApplied).where(TaxApplied.entity_id.in_(reduced)))
+    payers = await _payers(session, invoices)
+    parts: dict[str, Parts] = {}
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
-    for invoice, one in zip(invoices, gathered, strict=True):
-        draft = bill(one.work, one.known)
-        lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
-        session.add_all([line for line in lines if line not in had.get(invoice.id, ())])
-        first = invoice.last_computed_at is None
-        put_terms(invoice, one, draft)
-        totals = calculate(invoice, lines)
-        write_figures(invoice, lines, totals, now)
-        derive(invoice, invoice.amount_paid or ZERO, now)
-        invoice.version = (invoice.version or 1) + (0 if first else 1)
-        session.add_all(reductions(invoice, totals, now))
-        nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
-        status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
-        if invoice.invoice_status is not status:
-            lifecycle.move(invoice, status)
-        if not nothing:
-            (drafted if first else updated).append(invoice)
+    with session.no_autoflush:
+        for invoice, one in zip(invoices, gathered, strict=True):
+            draft = bill(one.work, one.known)
+            lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
+            first = invoice.last_computed_at is None
+            put_terms(invoice, one, draft)
+            totals = calculate(invoice, lines)
+            write_figures(invoice, lines, totals, now)
+            derive(invoice, invoice.amount_paid, now)
+            if not first:
+                invoice.version += 1
+            taken = reductions(invoice, totals, now)
+            session.add(invoice)
+            session.add_all([*lines, *taken])
+            parts[invoice.id] = Parts(
+                payers.get(invoice.customer_id),
+                lines,
+                [row for row in taken if isinstance(row, CouponApplication)],
+                [row for row in taken if isinstance(row, TaxApplied)],
+            )
+            nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
+            status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
+            if invoice.invoice_status is not status:
+                lifecycle.move(invoice, status)
+            if not nothing:
+                (drafted if first else updated).append(invoice)
     await session.flush()
-    if not told:
-        return
-    await events.tell_all(session, InvoiceEvent.UPDATED, updated)
-    if stay:
-        await events.tell_all(session, InvoiceEvent.DRAFTED, drafted)
+    if told:
+        for invoice in updated:
+            await events.tell(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
+        for invoice in drafted if stay else ():
+            await events.tell(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
+    return parts
+
+
+async def _payers(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:
+    rows = await session.scalars(select(Customer).where(Customer.id.in_({one.customer_id for one in invoices})))
+    return {row.id: row for row in rows}
 
 
 def put_terms(invoice: Invoice, gathered: Gathered, draft: InvoiceDraft) -> None:

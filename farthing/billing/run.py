@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.issuing import BillingEffects, issue, issue_at_once
-from farthing.billing.persist import Wanted, begin, compute_all
+from farthing.billing.persist import Wanted, begin, compute_all, new_row
 from farthing.billing.replacement import replace_due
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
@@ -136,9 +136,11 @@ class Run:
             .execution_options(populate_existing=True)
         )
         config = await read(session, InvoiceConfig)
+        waiting = await rolling.waiting(session, ids)
         later: list[Wanted] = []
         for subscription in taken.all():
-            advance = await rolling.advance(session, subscription, self.now)
+            idle = subscription.id not in waiting
+            advance = await rolling.advance(session, subscription, self.now, nothing_waits=idle)
             did.rolled += 1
             at_once = [one for one in advance.billables if one.at_once]
             later += [Wanted(subscription, one.occasion, one.period) for one in advance.billables if not one.at_once]
@@ -149,9 +151,12 @@ class Run:
                     did.count(invoice)
             if advance.replacement is not None:
                 await replace_due(session, subscription, advance.replacement, self.now, self.effects)
-        drafts = await begin(session, later)
+        # many at once are written as they will be, in one statement; if one of them is in the way of another's, all
+        # is undone, and each is begun by itself
+        drafts = [new_row(session, one, config) for one in later] if len(ids) > 1 else await begin(session, later)
         did.drafted += len(drafts)
         ripe = [one for one in drafts if one.last_computed_at is None and _is_ripe(one, config, self.now)]
+        session.add_all(one for one in drafts if one not in ripe)
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
         for invoice in ripe:
@@ -190,9 +195,9 @@ class Run:
         drafts = await self._held(session, ids, *_final(config, self.now))
         # at once means at once: there was no time in which anything could have changed
         stale = [one for one in drafts if one.last_computed_at is None or one.last_computed_at < self.now]
-        await compute_all(session, stale, self.now)
+        parts = await compute_all(session, stale, self.now)
         for invoice in drafts:
-            await issue(session, invoice, self.now, self.effects)
+            await issue(session, invoice, self.now, self.effects, parts.get(invoice.id))
             if invoice.invoice_status is InvoiceStatus.FINALIZED:
                 did.finalized += 1
                 did.to_collect.append(invoice.id)

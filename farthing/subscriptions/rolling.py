@@ -6,6 +6,7 @@ same transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,12 +26,13 @@ from farthing.subscriptions.cancellation import finish
 from farthing.subscriptions.changing import AddonPolicy, change_plan
 from farthing.subscriptions.states import require
 from farthing.subscriptions.tables import Subscription, SubscriptionPause, SubscriptionSchedule
-from farthing.subscriptions.telling import changed
+from farthing.subscriptions.telling import changed, tell_of
 from farthing.subscriptions.terms import effective_end, open_at, open_period, recurrence
 from farthing.subscriptions.words import (
     Occasion,
     PauseStatus,
     ProrationBehavior,
+    ScheduleStatus,
     ScheduleType,
     SubscriptionStatus,
     SubscriptionType,
@@ -80,10 +82,27 @@ async def take(session: AsyncSession, subscription_id: str, now: datetime) -> Su
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def advance(session: AsyncSession, subscription: Subscription, now: datetime) -> Advance:
+async def waiting(session: AsyncSession, ids: Sequence[str]) -> set[str]:
+    """Those of these subscriptions for which something is scheduled."""
+    table = SubscriptionSchedule
+    rows = await session.scalars(
+        select(table.subscription_id).where(
+            table.subscription_id.in_(ids),
+            table.schedule_status == ScheduleStatus.PENDING,
+            table.status == Status.PUBLISHED,
+        )
+    )
+    return set(rows)
+
+
+async def advance(
+    session: AsyncSession, subscription: Subscription, now: datetime, *, nothing_waits: bool = False
+) -> Advance:
     """Bring a locked subscription to `now`. Running it again changes nothing.
 
-    One that leaves its trial stops there: the next advance rolls what is left, after the invoice that activates it.
+    `nothing_waits` says that nothing is scheduled for it: then a period that only rolls runs no statement, and the
+    caller's flush writes hundreds together. One that leaves its trial stops there: the next advance rolls what is left,
+    after the invoice that activates it.
     """
     done = Advance(subscription)
     if subscription.subscription_status is SubscriptionStatus.PAUSED:
@@ -92,7 +111,7 @@ async def advance(session: AsyncSession, subscription: Subscription, now: dateti
         case SubscriptionStatus.TRIALING:
             await _leave_trial(session, done, now)
         case SubscriptionStatus.ACTIVE:
-            await _roll(session, done, now)
+            await _roll(session, done, now, nothing_waits=nothing_waits)
         case SubscriptionStatus.INCOMPLETE | SubscriptionStatus.PAUSED:
             await _end_if_over(session, subscription, now)
         case _:
@@ -157,7 +176,7 @@ async def _leave_trial(session: AsyncSession, done: Advance, now: datetime) -> N
         done.billables.append(await activation.end_trial(session, subscription, trial_end))
 
 
-async def _roll(session: AsyncSession, done: Advance, now: datetime) -> None:
+async def _roll(session: AsyncSession, done: Advance, now: datetime, *, nothing_waits: bool) -> None:
     """Hand every completed period to invoicing, up to now, a pause that begins, or the end."""
     subscription = done.subscription
     pauses_at = subscription.pause_due_at if subscription.pause_status is PauseStatus.SCHEDULED else None
@@ -172,7 +191,8 @@ async def _roll(session: AsyncSession, done: Advance, now: datetime) -> None:
     progress = periods_until(current, recurrence(subscription), horizon, ends)
     cut: datetime | None = subscription.full_period_start
     for period in progress.completed:
-        await _change_in_place(session, subscription, period, now)
+        if not nothing_waits:
+            await _change_in_place(session, subscription, period, now)
         done.billables.append(
             Billable(
                 subscription.id,
@@ -189,8 +209,12 @@ async def _roll(session: AsyncSession, done: Advance, now: datetime) -> None:
     if progress.completed:
         open_at(subscription, progress.current)
         await hierarchy.mirror(session, subscription)
-        await changed(session, subscription)
-        done.replacement = await _replacement(session, subscription, now)
+        if nothing_waits:
+            subscription.version += 1
+            await tell_of(session, subscription, "updated")
+        else:
+            await changed(session, subscription)
+            done.replacement = await _replacement(session, subscription, now)
     if pauses_at is not None and pauses_at <= now:
         await pausing.begin(session, subscription)
 
