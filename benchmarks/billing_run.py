@@ -1,0 +1,188 @@
+"""The invoice run: many subscriptions, each with three usage charges and a fee, billed for one month.
+
+`python -m benchmarks.billing_run [counts ...] [--profile]`; budget: 10,000 in under a minute on two cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import pstats
+import sys
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import text
+
+from benchmarks.harness import Report
+from farthing.billing.run import Run
+from farthing.catalogue.plans import plans
+from farthing.catalogue.plans.schemas import CreatePlanRequest
+from farthing.catalogue.prices import lifecycle as prices
+from farthing.catalogue.prices.schemas import CreatePriceRequest
+from farthing.catalogue.products import features
+from farthing.catalogue.products.schemas import CreateFeatureRequest
+from farthing.core.clock import FixedClock
+from farthing.customers.lifecycle import create as create_customer
+from farthing.customers.schemas import CreateCustomerRequest
+from farthing.identity.bootstrap import new_tenant
+from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.migrations import upgrade
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM, Scope
+from farthing.subscriptions import creation
+from farthing.subscriptions.requests import CreateSubscriptionRequest
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+BILLED = datetime(2026, 2, 1, 1, tzinfo=UTC)
+EVENTS_PER_METER = 20
+FINALIZED = datetime(2026, 2, 1, 4, tzinfo=UTC)
+
+
+async def main(counts: list[int], *, profile: bool) -> None:
+    """Measure the run for each number of subscriptions, on a database of its own."""
+    report = Report()
+    for count in counts:
+        with (
+            tempfile.TemporaryDirectory(prefix="farthing-bench-") as folder,
+            EmbeddedPostgres(Path(folder) / "data") as server,
+        ):
+            await asyncio.to_thread(upgrade, server.url())
+            database = Database(server.url())
+            try:
+                await _measure(report, database, count, profile=profile)
+            finally:
+                await database.close()
+
+
+async def _measure(report: Report, database: Database, count: int, *, profile: bool) -> None:
+    scope = await _company(database, count)
+    section = "Invoice run"
+    budget = "under 60 s" if count == 10_000 else ""
+    profiler = cProfile.Profile() if profile else None
+    for name, moment in (("rolled and computed", BILLED), ("computed again and finalized", FINALIZED)):
+        if profiler is not None:
+            profiler.enable()
+        began, worked = time.perf_counter(), time.process_time()
+        done = await Run(database, scope, moment).all()
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+        if profiler is not None:
+            profiler.disable()
+        did = done.finalized or done.computed
+        assert did == count, (done.counts(), list(done.failed.items())[:3])
+        report.add(section, f"{count} subscriptions {name}", f"{seconds:.1f} s ({cpu:.1f} s of one core)", budget)
+    if profiler is not None:
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
+
+
+async def _company(database: Database, count: int) -> Scope:
+    """A tenant with `count` subscriptions to one plan, each with its own customer and events in January."""
+    async with database.transaction(SYSTEM) as session:
+        tenant, _, environment = await new_tenant(session, name="Bench", email=f"{uuid.uuid4().hex}@example.com")
+    scope = Scope(tenant.id, environment.id)
+    async with database.transaction(scope, clock=FixedClock(START)) as session:
+        plan = await plans.create(session, msgspec.convert({"name": "Plan"}, CreatePlanRequest))
+        common = {"billing_period": "MONTHLY", "currency": "usd", "price_unit_type": "FIAT", "entity_type": "PLAN"}
+        common |= {"entity_id": plan.id, "billing_model": "FLAT_FEE", "start_date": "2020-01-01T00:00:00Z"}
+        fee = {**common, "type": "FIXED", "invoice_cadence": "ADVANCE", "amount": "50"}
+        await prices.create(session, msgspec.convert(fee, CreatePriceRequest, strict=False), START)
+        meters = []
+        for number in range(3):
+            feature = await features.create(
+                session, msgspec.convert(_feature(number), CreateFeatureRequest, strict=False)
+            )
+            meters.append(feature.meter_id or "")
+            usage = {**common, "type": "USAGE", "invoice_cadence": "ARREAR", "amount": "0.02", "meter_id": meters[-1]}
+            await prices.create(session, msgspec.convert(usage, CreatePriceRequest, strict=False), START)
+    async with database.transaction(scope, clock=FixedClock(START)) as session:
+        customer = await create_customer(session, CreateCustomerRequest(external_id="c0", name="c"), strict_ids=False)
+        body = {"customer_id": customer.id, "plan_id": plan.id, "currency": "usd", "billing_period": "MONTHLY"}
+        outcome = await creation.create(session, msgspec.convert(body, CreateSubscriptionRequest, strict=False), START)
+    await _multiply(database, scope, customer.id, outcome.subscription.id, meters, count)
+    return scope
+
+
+def _feature(number: int) -> dict[str, object]:
+    return {
+        "name": f"f{number}",
+        "lookup_key": f"f{number}",
+        "type": "metered",
+        "meter": {
+            "name": f"m{number}",
+            "event_name": f"e{number}",
+            "aggregation": {"type": "SUM", "field": "n"},
+            "reset_usage": "BILLING_PERIOD",
+        },
+    }
+
+
+async def _multiply(
+    database: Database, scope: Scope, customer_id: str, subscription_id: str, meters: list[str], count: int
+) -> None:
+    """Copies of one customer, subscription and line items, made where the rows are; and their measured events."""
+    async with database.transaction(scope) as session:
+        connection = await session.connection()
+
+        async def copy(table: str, key: str, value: str, **replaced: str) -> None:
+            columns = (
+                (
+                    await connection.execute(
+                        text(
+                            "SELECT column_name FROM information_schema.columns "
+                            "WHERE table_name = :t AND is_generated = 'NEVER' ORDER BY ordinal_position"
+                        ),
+                        {"t": table},
+                    )
+                )
+                .scalars()
+                .all()
+            )
+            values = [replaced.get(column, f'one."{column}"') for column in columns]
+            names = ", ".join(f'"{column}"' for column in columns)
+            await connection.execute(
+                text(
+                    f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} "
+                    f"FROM {table} AS one, generate_series(1, :count) AS n WHERE one.{key} = :value"
+                ),
+                {"count": count - 1, "value": value},
+            )
+
+        number = "lpad(n::text, 8, '0')"
+        own = {"customer_id": f"'cust_' || {number}", "subscription_id": f"'subs_' || {number}"}
+        await copy("customers", "id", customer_id, id=f"'cust_' || {number}", external_id="'c' || n")
+        await copy("subscriptions", "id", subscription_id, id=f"'subs_' || {number}", customer_id=own["customer_id"])
+        await copy(
+            "subscription_line_items",
+            "subscription_id",
+            subscription_id,
+            id="'subs_line_' || right(one.id, 6) || n",
+            **own,
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO meter_usage "
+                "(environment_id, sequence, timestamp, meter_id, external_customer_id, quantity, key) "
+                "SELECT :environment, row_number() OVER (), :start + (e * interval '1 day'), meter, 'c' || c, e, '' "
+                "FROM generate_series(0, :last) AS c, unnest(CAST(:meters AS text[])) AS meter, "
+                "generate_series(1, :events) AS e"
+            ),
+            {
+                "environment": scope.environment_id,
+                "start": START + timedelta(hours=1),
+                "last": count - 1,
+                "meters": meters,
+                "events": EVENTS_PER_METER,
+            },
+        )
+    async with database.engine.connect() as connection:
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await autocommit.execute(text("VACUUM ANALYZE"))
+
+
+if __name__ == "__main__":
+    asked = [int(argument) for argument in sys.argv[1:] if argument.isdigit()] or [100, 1_000, 10_000]
+    asyncio.run(main(asked, profile="--profile" in sys.argv))
