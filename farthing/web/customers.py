@@ -12,6 +12,7 @@ from typing import Any
 from litestar import Controller, Response, get
 from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from farthing.api.work import work_of
 from farthing.calendar.zones import zone
@@ -145,6 +146,39 @@ async def subscriptions_of(session: AsyncSession, customer: Customer) -> list[Su
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """Another customer in the same hierarchy of subscriptions."""
+
+    customer_id: str
+    name: str
+    relation: str
+
+
+async def family(session: AsyncSession, customer: Customer) -> list[Relative]:
+    """Customers whose subscription inherits from this one's, and those this one's inherits from."""
+    child, parent = aliased(Subscription), aliased(Subscription)
+    tied = select(child.customer_id, parent.customer_id).join(parent, parent.id == child.parent_subscription_id)
+    rows = await session.execute(
+        tied.where(
+            or_(child.customer_id == customer.id, parent.customer_id == customer.id),
+            child.status == Status.PUBLISHED,
+            child.customer_id != parent.customer_id,
+        )
+        .distinct()
+        .limit(MOST_RELATED)
+    )
+    found = [
+        (upper, "Shares its plan with this customer")
+        if lower == customer.id
+        else (lower, "Shares this customer's plan")
+        for lower, upper in rows
+    ]
+    names = await names_of(session, {other for other, _ in found})
+    relatives = [Relative(other, names.get(other, other), relation) for other, relation in found]
+    return sorted(relatives, key=lambda one: (one.relation, one.name.lower()))
+
+
 async def names_of(session: AsyncSession, ids: set[str]) -> dict[str, str]:
     """Names of customers by id."""
     if not ids:
@@ -252,6 +286,7 @@ class Customers(Controller):
             ages=AGES,
             summary_split=summary_split,
             subscriptions=await subscriptions_of(session, customer) if seen.may(READ, "subscription") else None,
+            family=await family(session, customer) if seen.may(READ, "subscription") else [],
             features=features,
             invoices=await latest_invoices(session, customer.id) if money else None,
             payments=await payments_of(session, customer.id) if seen.may(READ, "payment") else None,

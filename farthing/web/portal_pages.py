@@ -37,7 +37,7 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web import usage
 from farthing.web.answers import HttpRequest, go, refused, render
 from farthing.web.customers import summary_split
-from farthing.web.invoices import pdf_of
+from farthing.web.invoices import pdf_of, zone_of
 from farthing.web.listing import listing
 from farthing.web.portal_session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
 from farthing.web.visitors import changes, form_of
@@ -91,7 +91,7 @@ class Portal(Controller):
                 token=token,
                 visit=visit,
                 customer=customer,
-                zone=customer.timezone,
+                zone=await zone_of(session),  # as on the document
                 now=now,
                 summary=summary,
                 summary_split=summary_split,
@@ -130,7 +130,7 @@ class Portal(Controller):
                 token=token,
                 visit=visit,
                 customer=customer,
-                zone=customer.timezone,
+                zone=await zone_of(session),  # as on the document
                 now=clock.now(),
                 invoice=invoice,
                 lines=await published_lines(session, invoice.id),

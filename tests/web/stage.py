@@ -89,7 +89,11 @@ class Stage:
                     },
                 )
             )
-        outcome = await shop.subscribe(self.plan, self.customers[0])
+        outcome = await shop.subscribe(
+            self.plan,
+            self.customers[0],
+            inheritance={"external_customer_ids_to_inherit_subscription": ["cust-006", "cust-009"]},
+        )
         self.subscription_id = outcome.subscription.id
         await self._events()
         await self._bills(shop)

@@ -104,6 +104,14 @@ async def test_customers_are_found_sorted_and_paged(looking: Page, stage: Stage)
     assert (await looking.locator("tbody th a").all_inner_texts())[0] == "Tern Airways"
 
 
+async def test_a_hierarchy_leads_both_ways(looking: Page, stage: Stage) -> None:
+    await looking.goto(f"/customers/{stage.customers[0]['id']}")
+    family = looking.get_by_role("region", name="Hierarchy")
+    assert await family.locator("tbody th").all_inner_texts() == ["Quill Publishing", "Umber Studio"]
+    await family.get_by_role("link", name="Umber Studio").click()
+    assert await family.locator("tbody th").all_inner_texts() == ["Brightwater Analytics"]
+
+
 async def test_the_portal_shows_what_the_customer_is_asked_to_pay(looking: Page, stage: Stage) -> None:
     customer = stage.customers[0]
     token = (await stage.account.get(f"/customers/portal/{customer['external_id']}"))["token"]
