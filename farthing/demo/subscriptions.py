@@ -1,0 +1,300 @@
+"""What the demo's customers subscribe to, and a year of bills that the billing run made of it at the time.
+
+`deals` says who subscribes to what and how it goes on; pure, and the same for the same seed. `load_deals` lets it
+happen: a few subscriptions at a time, each step through the function behind its route or duty, in the order of time
+and in one transaction, so that the worker of a running server never meets a subscription that lives in the past.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from random import Random
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.changing_plans import change_plan
+from farthing.billing.flows import perform
+from farthing.billing.issuing import BillingEffects
+from farthing.billing.opening import open_subscription
+from farthing.billing.run import Run
+from farthing.billing.schemas import SubscriptionChangeV2Request
+from farthing.core import currency
+from farthing.core.clock import instant
+from farthing.core.money import plain, round_to
+from farthing.demo.books import Ledger, StoryClock
+from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, Offers
+from farthing.demo.company import DemoCustomer, Habit
+from farthing.invoices.tables import Invoice
+from farthing.payments import processing
+from farthing.payments.gateways import Gateways
+from farthing.payments.schemas import CreatePaymentRequest
+from farthing.settings import Settings
+from farthing.storage.rows import find
+from farthing.subscriptions.cancellation import CancelSubscriptionRequest, cancel
+from farthing.subscriptions.requests import CreateSubscriptionRequest
+from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.words import CancellationType, ProrationBehavior
+
+AT_ONCE = 12
+"""How many subscriptions are told of in one transaction: enough for the run to work in batches."""
+FEWEST_MONTHS, MOST_MONTHS = 3, 12
+"""How long ago a subscription may have begun."""
+COMMITTED = {"usd": "300", "eur": "280", "jpy": "45000", "kwd": "92"}
+PLANS = {STARTER: 20, TEAM: 30, SCALE: 32, ENTERPRISE: 18}
+UPGRADES = {STARTER: TEAM, SCALE: ENTERPRISE}
+
+_KEY = "demo-"
+_ROLL = timedelta(hours=12)
+"""When the run comes by on the first of a month: by then the month has ended in every zone of the customers."""
+_FINALIZE = timedelta(hours=14, minutes=30)
+_PATIENCE = timedelta(days=100)
+"""How long ago a forgetful customer's unpaid invoices begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """One subscription of the story."""
+
+    customer: DemoCustomer
+    plan: str
+    begins: datetime
+    seats: int
+    net_days: int
+    upgraded: datetime | None
+    cancelled: datetime | None
+    """When the customer cancels; it takes effect at the end of that month."""
+
+    @property
+    def key(self) -> str:
+        """What the subscription is known by: it is there if and only if one has this lookup key."""
+        return f"{_KEY}{self.customer.external_id}"
+
+
+def deals(customers: Sequence[DemoCustomer], seed: int, until: datetime) -> list[Deal]:
+    """Who of `customers` subscribes: three of five, as of `until`."""
+    subscribers = [one for number, one in enumerate(customers) if number % 5 in {0, 2, 3}]
+    return [_deal(one, Random(f"{seed}/deal/{one.external_id}"), until) for one in subscribers]  # noqa: S311 (a story)
+
+
+def _deal(customer: DemoCustomer, chance: Random, until: datetime) -> Deal:
+    plan = chance.choices(list(PLANS), list(PLANS.values()))[0]
+    months = chance.randint(FEWEST_MONTHS, MOST_MONTHS)
+    begins = _month(until, months) + timedelta(days=chance.randint(1, 26), minutes=chance.randint(420, 1200))
+    begins = max(begins, customer.since + timedelta(hours=2))
+    life = until - begins
+    upgraded = begins + life * chance.uniform(0.3, 0.7) if plan in UPGRADES and chance.random() < 0.4 else None
+    cancelled = begins + life * chance.uniform(0.75, 0.9) if chance.random() < 0.1 else None
+    return Deal(
+        customer=customer,
+        plan=plan,
+        begins=begins,
+        seats=chance.randint(FEWEST_SEATS, 40),
+        net_days=chance.choice((15, 30)),
+        upgraded=None if upgraded is None else _whole(upgraded),
+        cancelled=None if cancelled is None else _whole(cancelled),
+    )
+
+
+def _whole(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)
+
+
+def _month(until: datetime, before: int) -> datetime:
+    """The first instant of the month that lies `before` months before that of `until`, UTC."""
+    index = until.year * 12 + until.month - 1 - before
+    return until.replace(year=index // 12, month=index % 12 + 1, day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+async def missing(ledger: Ledger, wanted: Sequence[Deal]) -> list[Deal]:
+    """Those that were not loaded before."""
+    async with ledger.database.transaction(ledger.scope, read_only=True) as session:
+        there = set(await session.scalars(select(Subscription.lookup_key).where(Subscription.lookup_key != "")))
+    return [deal for deal in wanted if deal.key not in there]
+
+
+async def load_deals(
+    ledger: Ledger,
+    settings: Settings,
+    offers: Offers,
+    wanted: Sequence[Deal],
+    seed: int,
+    progress: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Let deals happen up to the end of the story; `progress` is told how many just did."""
+    gateways = Gateways(ledger.database, settings, BillingEffects())
+    for start in range(0, len(wanted), AT_ONCE):
+        some = wanted[start : start + AT_ONCE]
+        clock = StoryClock(offers.until)
+        async with ledger.database.transaction(ledger.scope, clock=clock) as session:
+            tale = Chronicle(ledger, session, clock, gateways, offers, seed)
+            await tale.tell(some)
+        ledger.invoices += tale.invoices
+        ledger.payments += tale.payments
+        progress(len(some))
+
+
+class RunWithin(Run):
+    """The billing run inside a transaction of its caller's."""
+
+    async def within(self, session: AsyncSession, ids: Sequence[str]) -> list[str]:
+        """The three passes over these subscriptions; the invoices that became claims. Raises what fails."""
+        ids = sorted(ids)
+        rolled = await self._roll_some(session, ids)
+        computed = await self._compute_some(session, ids)
+        final = await self._finalize_some(session, ids)
+        return [*rolled.to_collect, *computed.to_collect, *final.to_collect]
+
+
+Step = Callable[[], Awaitable[None]]
+
+
+class Chronicle:
+    """Subscriptions from their beginnings to the end of the story: what happens, in the order of time."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        session: AsyncSession,
+        clock: StoryClock,
+        gateways: Gateways,
+        offers: Offers,
+        seed: int,
+    ) -> None:
+        self.ledger = ledger
+        self.session = session
+        self.clock = clock
+        self.gateways = gateways
+        self.offers = offers
+        self.seed = seed
+        self.deals: dict[str, Deal] = {}
+        self.invoices = 0
+        self.payments = 0
+        self._to_come: list[tuple[datetime, int, Step]] = []
+        self._steps = 0
+
+    async def tell(self, wanted: Sequence[Deal]) -> None:
+        """Everything, up to the end of the story."""
+        for deal in wanted:
+            self._at(deal.begins, partial(self._begin, deal))
+        first = min(deal.begins for deal in wanted)
+        for before in range(24, -1, -1):
+            month = _month(self.offers.until, before)
+            if month > first:
+                self._at(month + _ROLL, self._bill)
+                self._at(month + _FINALIZE, self._bill)
+        while self._to_come:
+            moment, _, step = heapq.heappop(self._to_come)
+            self.clock.at = moment
+            await step()
+        # what has come due since the run last came by
+        self.clock.at = self.offers.until
+        await self._bill()
+
+    def _at(self, moment: datetime, step: Step) -> None:
+        if moment < self.offers.until:
+            self._steps += 1
+            heapq.heappush(self._to_come, (moment, self._steps, step))
+
+    async def _begin(self, deal: Deal) -> None:
+        asked = msgspec.convert(self._asked(deal), CreateSubscriptionRequest, strict=False)
+        outcome, performed = await open_subscription(self.session, asked, self.clock.now(), self.gateways.effects)
+        subscription_id = outcome.subscription.id
+        self.deals[subscription_id] = deal
+        await self._expect(performed.to_collect)
+        if deal.upgraded is not None:
+            self._at(deal.upgraded, partial(self._upgrade, subscription_id, deal))
+        if deal.cancelled is not None:
+            self._at(deal.cancelled, partial(self._cancel, subscription_id))
+
+    def _asked(self, deal: Deal) -> dict[str, Any]:
+        code = deal.customer.billing_currency
+        body: dict[str, Any] = {
+            "external_customer_id": deal.customer.external_id,
+            "plan_id": self.offers.plans[deal.plan],
+            "lookup_key": deal.key,
+            "currency": code,
+            "billing_period": "MONTHLY",
+            "billing_cycle": "calendar",
+            "start_date": instant(deal.begins),
+            "proration_behavior": "create_prorations",
+            "collection_method": "send_invoice",
+            "payment_terms": f"{deal.net_days} NET",
+        }
+        if deal.plan == TEAM:
+            body["override_line_items"] = [{"price_id": self.offers.seats[code], "quantity": str(deal.seats)}]
+        if deal.plan == ENTERPRISE:
+            body |= {"commitment_amount": COMMITTED[code], "overage_factor": "1.25", "enable_true_up": True}
+        return body
+
+    async def _upgrade(self, subscription_id: str, deal: Deal) -> None:
+        asked = SubscriptionChangeV2Request(
+            target_plan_id=self.offers.plans[UPGRADES[deal.plan]],
+            proration_behavior=ProrationBehavior.CREATE_PRORATIONS,
+        )
+        _, to_collect = await change_plan(self.session, subscription_id, asked, self.clock.now(), self.gateways.effects)
+        await self._expect(to_collect)
+
+    async def _cancel(self, subscription_id: str) -> None:
+        asked = CancelSubscriptionRequest(
+            cancellation_type=CancellationType.END_OF_PERIOD, reason="The project is over"
+        )
+        done = await cancel(self.session, subscription_id, asked, self.clock.now())
+        performed = await perform(self.session, done.outcome, self.clock.now(), self.gateways.effects)
+        await self._expect(performed.to_collect)
+
+    async def _bill(self) -> None:
+        if not self.deals:
+            return
+        now = self.clock.now()
+        run = RunWithin(self.ledger.database, self.ledger.scope, now, self.gateways.effects)
+        await self._expect(await run.within(self.session, list(self.deals)))
+
+    async def _expect(self, invoice_ids: Sequence[str]) -> None:
+        """Decide what becomes of new claims."""
+        for invoice_id in invoice_ids:
+            self.invoices += 1
+            invoice = await find(self.session, Invoice, invoice_id)
+            deal = self.deals[invoice.subscription_id or ""]
+            chance = Random(f"{self.seed}/paid/{deal.key}/{invoice.period_start}/{invoice.billing_reason}")  # noqa: S311
+            for after, share in self._habit(deal.customer.habit, chance):
+                self._at(self.clock.now() + after, partial(self._pay, invoice_id, share))
+
+    def _habit(self, habit: Habit, chance: Random) -> Sequence[tuple[timedelta, Decimal]]:
+        """When and how much of what is left a customer pays."""
+        soon = timedelta(days=chance.randint(1, 12), minutes=chance.randint(0, 1440))
+        late = timedelta(days=chance.randint(32, 75), minutes=chance.randint(0, 1440))
+        whole = Decimal(1)
+        match habit:
+            case Habit.SLOW:
+                return [(late, whole)]
+            case Habit.PARTIAL if chance.random() < 0.5:
+                return [(soon, Decimal(chance.randint(20, 80)) / 100)]
+            case Habit.FORGETFUL if self.clock.now() > self.offers.until - _PATIENCE:
+                return []
+            case _:
+                return [(soon, whole)]
+
+    async def _pay(self, invoice_id: str, share: Decimal) -> None:
+        invoice = await find(self.session, Invoice, invoice_id)
+        amount = round_to(invoice.amount_remaining * share, currency.digits(invoice.currency))
+        if amount <= 0:
+            return
+        self.payments += 1
+        body = {
+            "destination_type": "INVOICE",
+            "destination_id": invoice.id,
+            "payment_method_type": "OFFLINE",
+            "amount": plain(amount),
+            "currency": invoice.currency,
+            "process_payment": True,
+            "idempotency_key": f"{_KEY}{invoice.id}",
+        }
+        await processing.make(self.session, self.gateways, msgspec.convert(body, CreatePaymentRequest), self.clock)

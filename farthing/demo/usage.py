@@ -1,0 +1,138 @@
+"""What the demo's customers use: events of the last three months, through the code that stores what the API is sent.
+
+The same for the same seed. Events come in batches, each of one stretch of time and appended in one transaction;
+a batch whose first event is there is there whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import accumulate
+from random import Random
+
+import psycopg
+
+from farthing.demo.books import Ledger
+from farthing.demo.catalogue import ACTIVE, COMPLETION, ENTERPRISE, LARGE, REQUEST, SCALE, SMALL, STORED
+from farthing.demo.subscriptions import UPGRADES, Deal
+from farthing.events.arrival import settle_in
+from farthing.events.meters import MeterMemory
+from farthing.events.store import Arrival, append
+from farthing.metering.event import Event
+
+EVENTS = 1_000_000
+BATCH = 2_000
+LASTS = timedelta(days=92)
+
+_METERED = frozenset({SCALE, ENTERPRISE})
+_KINDS = {COMPLETION: 58, REQUEST: 36, ACTIVE: 5, STORED: 1}
+_SIZES = (1, 1, 2, 3, 5, 12, 30)
+_REGIONS = ("eu-west", "us-east", "ap-south")
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def user(deal: Deal) -> tuple[str, int]:
+    """A customer that uses things, and how much of all use is its own, as a weight."""
+    chance = Random(f"use/{deal.key}")  # noqa: S311 (a story)
+    plans = {deal.plan, UPGRADES.get(deal.plan) if deal.upgraded is not None else deal.plan}
+    # whoever pays no usage uses a little all the same: the trial of a model, a script
+    return deal.customer.external_id, chance.choice(_SIZES) * (10 if plans & _METERED else 1)
+
+
+def batches(total: int) -> Iterator[tuple[int, int]]:
+    """The number of each batch and how many events it has."""
+    for number, start in enumerate(range(0, total, BATCH)):
+        yield number, min(BATCH, total - start)
+
+
+def events(deals: Sequence[Deal], number: int, count: int, total: int, seed: int, until: datetime) -> list[Event]:
+    """The events of one batch, which has its own stretch of the last three months; ids say where they belong."""
+    chance = Random(f"{seed}/events/{number}")  # noqa: S311 (a story)
+    users = [user(deal) for deal in deals]
+    names = [name for name, _ in users]
+    sums = list(accumulate(weight for _, weight in users))
+    kinds = chance.choices(list(_KINDS), list(_KINDS.values()), k=count)
+    stretch = LASTS * BATCH / max(total, BATCH)
+    begins = until - LASTS + stretch * number
+    # each event has a slot of its own, so that no two of a batch are of one millisecond unless there are very many
+    slot = int(stretch / _MILLISECOND) // count
+    whole = begins.replace(microsecond=begins.microsecond // 1000 * 1000)
+    made = []
+    for place, (name, kind) in enumerate(zip(chance.choices(names, cum_weights=sums, k=count), kinds, strict=True)):
+        at = whole + _MILLISECOND * (slot * place + int(chance.random() * slot))
+        made.append(
+            Event(
+                id=_id(seed, number, place),
+                event_name=kind,
+                external_customer_id=name,
+                timestamp=at,
+                properties=_properties(kind, chance),
+                source="demo",
+            )
+        )
+    return made
+
+
+def _id(seed: int, batch: int, place: int) -> str:
+    return f"demo-{seed}-{batch:05}-{place:04}"
+
+
+def _properties(kind: str, chance: Random) -> dict[str, str | int]:
+    draw = chance.random()
+    region = _REGIONS[int(draw * 997) % 3]
+    if kind == COMPLETION:
+        model = LARGE if draw < 0.35 else SMALL
+        return {"model": model, "tokens": 200 + int(12_000 * chance.random() ** 2), "region": region}
+    if kind == REQUEST:
+        return {"path": "/v1/chat" if draw < 0.7 else "/v1/embed", "status": 200 if draw < 0.98 else 429}
+    if kind == ACTIVE:
+        return {"user": f"user-{int(60 * draw * draw):02}"}
+    return {"gb": int(draw * 40) - 10, "region": region}
+
+
+async def load_events(
+    ledger: Ledger,
+    deals: Sequence[Deal],
+    total: int,
+    seed: int,
+    until: datetime,
+    progress: Callable[[int], None] = lambda count: None,
+) -> int:
+    """Append what is not there yet of `total` events that end at `until`; how many were appended.
+
+    `progress` is told of every event, also of those that were there.
+    """
+    appended = 0
+    memory = MeterMemory()
+    connection = await psycopg.AsyncConnection.connect(ledger.database.url, autocommit=True)
+    async with connection:
+        await settle_in(connection)
+        there = await _there(connection, ledger, total, seed)
+        for number, count in batches(total):
+            if number not in there:
+                story = events(deals, number, count, total, seed, until)
+                # a story's events arrive as they happen
+                arrivals = [Arrival(event, event.timestamp) for event in story]
+                await append(connection, ledger.scope, arrivals, memory)
+                appended += count
+                await asyncio.sleep(0)  # whoever asks the server something meanwhile comes first
+            progress(count)
+    return appended
+
+
+async def _there(
+    connection: psycopg.AsyncConnection[tuple[object, ...]], ledger: Ledger, total: int, seed: int
+) -> set[int]:
+    firsts = {_id(seed, number, 0): number for number in range(-(-total // BATCH))}
+    async with connection.transaction():
+        scope = ledger.scope
+        await connection.execute(
+            "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true)",
+            (scope.tenant_id, scope.environment_id),
+        )
+        cursor = await connection.execute(
+            "SELECT id FROM events WHERE environment_id = %s AND id = ANY(%s)", (scope.environment_id, list(firsts))
+        )
+        return {firsts[str(row[0])] for row in await cursor.fetchall()}
