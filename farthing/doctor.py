@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
-from farthing.invoices.derivation import Difference, differences, total_differences
+from farthing.invoices.derivation import Difference, all_differences, total_differences
 from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
 from farthing.settings import Settings
@@ -70,9 +70,9 @@ async def audit(database: Database, console: Console | None = None) -> Findings:
             while True:
                 async with database.transaction(scope, read_only=True) as session:
                     page = await _page(session, last)
-                    for invoice in page:
-                        findings.differences += await differences(session, invoice)
-                    if not page:
+                    if page:
+                        findings.differences += await all_differences(session, page)
+                    else:
                         findings.differences += await total_differences(session)
                         break
                 last = page[-1].id

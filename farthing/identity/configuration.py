@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from sqlalchemy import Select, select
@@ -25,6 +25,7 @@ from farthing.storage.postgres import scope_of
 from farthing.storage.rows import locked
 
 Value = TypeVar("Value", bound=Configuration)
+_KNOWN = "configuration.known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,23 @@ def kind_of(key: str) -> type[Configuration]:
 
 async def read(session: AsyncSession, kind: type[Value]) -> Value:
     """The value in force for the session's environment, or for its tenant where the key is the tenant's."""
-    row = await session.scalar(_stored(session, kind))
-    return kind() if row is None else msgspec.convert(_overlaid(kind, row), kind)
+    known = _known(session)
+    value = known.get(kind)
+    if value is None:
+        row = await session.scalar(_stored(session, kind))
+        value = known[kind] = kind() if row is None else msgspec.convert(_overlaid(kind, row), kind)
+    return cast(Value, value)
+
+
+def _known(session: AsyncSession) -> dict[type[Configuration], Configuration]:
+    """What the session's transaction has read so far: it works by one configuration, unless it changes it itself."""
+    transaction = session.sync_session.get_transaction()
+    of, known = session.info.get(_KNOWN, (None, {}))
+    if of is not transaction or of is None:
+        known = {}
+        session.info[_KNOWN] = (transaction, known)
+    found: dict[type[Configuration], Configuration] = known
+    return found
 
 
 async def effective(session: AsyncSession, kind: type[Configuration]) -> Effective:
@@ -75,6 +91,7 @@ async def write(session: AsyncSession, kind: type[Configuration], given: Mapping
     else:
         row.value = value
     await session.flush()
+    _known(session).clear()
     return Effective(kind, value, row)
 
 
@@ -86,6 +103,7 @@ async def delete(session: AsyncSession, kind: type[Configuration]) -> None:
         raise NotFound(f"Setting with key {kind.key} was not found", {"key": kind.key})
     row.status = Status.ARCHIVED
     await session.flush()
+    _known(session).clear()
 
 
 async def _lock(session: AsyncSession, kind: type[Configuration]) -> None:

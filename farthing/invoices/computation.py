@@ -11,29 +11,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
-from farthing.core.enums import PriceType, Status
+from farthing.core.enums import PriceType
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO, exact_sum
+from farthing.invoices.parts import Parts, lines_of
 from farthing.invoices.standing import BillingReason
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
 from farthing.invoices.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
 from farthing.rating.lines import ChargeLine
 from farthing.rating.totals import InvoiceTotals, invoice_totals
+from farthing.storage.postgres import put
 
 
 async def published_lines(session: AsyncSession, invoice_id: str) -> list[InvoiceLineItem]:
     """The lines that count, in the order they stand on the invoice."""
     await session.flush()
-    found = await session.scalars(
-        select(InvoiceLineItem)
-        .where(InvoiceLineItem.invoice_id == invoice_id, InvoiceLineItem.status == Status.PUBLISHED)
-        .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
-    )
-    return list(found)
+    return (await lines_of(session, [invoice_id]))[invoice_id]
 
 
 def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value: Decimal = ZERO) -> InvoiceTotals:
@@ -52,19 +49,46 @@ def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value:
 
 
 async def compute(
-    session: AsyncSession, invoice: Invoice, now: datetime, *, prepaid_value: Decimal = ZERO
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    prepaid_value: Decimal = ZERO,
+    parts: Parts | None = None,
 ) -> InvoiceTotals:
     """Write the figures of a locked draft to it, its lines, its coupon applications and its taxes.
 
-    `prepaid_value` is above 0 only at finalization. Call `settle` afterwards: due and remaining follow from the total.
+    `prepaid_value` is above 0 only at finalization. Known `parts` are not read again, and are brought up to date.
+    Call `settle` afterwards: due and remaining follow from the total.
     """
-    lines = await published_lines(session, invoice.id)
+    lines = await published_lines(session, invoice.id) if parts is None else parts.lines
+    await _clear(session, invoice, parts)
     totals = calculate(invoice, lines, prepaid_value)
     write_figures(invoice, lines, totals, now)
-    await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id == invoice.id))
-    await session.execute(delete(TaxApplied).where(TaxApplied.entity_id == invoice.id))
-    session.add_all(reductions(invoice, totals, now))
+    taken = reductions(invoice, totals, now)
+    put(session, taken)
+    if parts is not None:
+        parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplication)]
+        parts.taxes = [row for row in taken if isinstance(row, TaxApplied)]
     return totals
+
+
+async def _clear(session: AsyncSession, invoice: Invoice, parts: Parts | None) -> None:
+    """Delete what an earlier computation took off and added, if there may be any."""
+    coupons = parts is None or _stored(session, parts.coupon_applications)
+    taxes = parts is None or _stored(session, parts.taxes)
+    if coupons:
+        await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id == invoice.id))
+    if taxes:
+        await session.execute(delete(TaxApplied).where(TaxApplied.entity_id == invoice.id))
+
+
+def _stored(session: AsyncSession, rows: Sequence[CouponApplication | TaxApplied]) -> bool:
+    """Whether any of `rows` was written; those that were not are withdrawn."""
+    waiting = [row for row in rows if row in session.new]
+    for row in waiting:
+        session.expunge(row)
+    return len(waiting) < len(rows)
 
 
 def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: InvoiceTotals, now: datetime) -> None:

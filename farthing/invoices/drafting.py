@@ -5,10 +5,9 @@ The database decides who was first; whoever lost is told which invoice stands in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -16,10 +15,9 @@ from farthing.core.errors import AlreadyExists, VersionConflict
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.standing import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import violated
+from farthing.storage.postgres import put
+from farthing.storage.rows import insert_if_new
 
-KEY_INDEX = "uq_invoices_idempotency_key"
-PERIOD_INDEX = "uq_invoices_period"
 REOPENED = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
 MOST_ATTEMPTS = 3
 
@@ -32,33 +30,29 @@ async def begin(session: AsyncSession, invoice: Invoice) -> Invoice:
     """
     invoice.id = invoice.id or new_id(Kind.INVOICE)
     for _ in range(MOST_ATTEMPTS):
-        try:
-            async with session.begin_nested():
-                session.add(invoice)
-        except IntegrityError as error:
-            index = violated(error)
-            if index not in {KEY_INDEX, PERIOD_INDEX}:
-                raise
-        else:
+        if await insert_if_new(session, invoice):
             return invoice
-        rival = await session.scalar(
-            select(Invoice)
-            .where(Invoice.status == Status.PUBLISHED, Invoice.invoice_status != InvoiceStatus.VOIDED)
-            .where(*(_same_key(invoice) if index == KEY_INDEX else _same_period(invoice)))
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-        if rival is None:
-            continue  # it was voided meanwhile, which frees the key
-        if rival.invoice_status in REOPENED:
-            return rival
-        what = "this idempotency key" if index == KEY_INDEX else "this subscription period"
-        raise AlreadyExists(f"An invoice with {what} already exists", {"invoice_id": rival.id})
+        for what, like in _likenesses(invoice):
+            rival = await session.scalar(
+                select(Invoice)
+                .where(Invoice.status == Status.PUBLISHED, Invoice.invoice_status != InvoiceStatus.VOIDED, *like)
+                .with_for_update()
+                .execution_options(populate_existing=True)
+            )
+            if rival is None:
+                continue  # the other index, or it was voided meanwhile, which frees the key
+            if rival.invoice_status in REOPENED:
+                return rival
+            raise AlreadyExists(f"An invoice with this {what} already exists", {"invoice_id": rival.id})
     raise VersionConflict("The invoice was changed by another request at the same time; please try again")
 
 
-def _same_key(invoice: Invoice) -> tuple[ColumnElement[bool], ...]:
-    return (Invoice.idempotency_key == invoice.idempotency_key,)
+def _likenesses(invoice: Invoice) -> Iterator[tuple[str, tuple[ColumnElement[bool], ...]]]:
+    """In what a unique index may have found another invoice like it."""
+    if invoice.idempotency_key is not None:
+        yield "idempotency key", (Invoice.idempotency_key == invoice.idempotency_key,)
+    if invoice.derived_key:
+        yield "subscription period", _same_period(invoice)
 
 
 def _same_period(invoice: Invoice) -> tuple[ColumnElement[bool], ...]:
@@ -80,4 +74,4 @@ def add_lines(session: AsyncSession, invoice: Invoice, lines: Sequence[InvoiceLi
         line.customer_id = line.customer_id or invoice.customer_id
         line.currency = invoice.currency
         line.position = position
-        session.add(line)
+    put(session, lines)

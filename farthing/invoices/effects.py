@@ -2,6 +2,9 @@
 
 Invoices know nothing of wallets, payments and subscriptions; the floors above hand in an `Effects`, and the application
 puts them together. Every method runs under the invoice's row lock and may refuse the change by raising.
+
+What was changed may still wait in the session to be written: whoever reads lines or invoices here with a statement that
+does not flush by itself (Core, plain SQL) flushes first.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.invoices.presentation import all_shown
+from farthing.invoices.parts import Parts, parts_of_all
+from farthing.invoices.presentation import whole
 from farthing.invoices.tables import Invoice
 from farthing.storage import outbox
 
@@ -85,34 +86,42 @@ _LITE_CUSTOMER = (
 )
 
 
-async def tell(session: AsyncSession, event: InvoiceEvent, invoice: Invoice) -> None:
-    """Record `event` with the invoice as it stands now."""
-    await tell_all(session, event, [invoice])
+async def tell(session: AsyncSession, event: InvoiceEvent, invoice: Invoice, parts: Parts | None = None) -> None:
+    """Record `event` with the invoice as it stands now; runs no query if its parts are known."""
+    (told,) = await bodies(session, [invoice]) if parts is None else [body(invoice, parts)]
+    await tell_body(session, event, told)
 
 
 async def tell_all(session: AsyncSession, event: InvoiceEvent, invoices: Sequence[Invoice]) -> None:
     """Record `event` for each invoice; as many queries for many as for one."""
-    for body in await bodies(session, invoices):
-        await tell_body(session, event, body)
+    for told in await bodies(session, invoices):
+        await tell_body(session, event, told)
 
 
 async def bodies(session: AsyncSession, invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
     """Each invoice as it stands now, whole and ready to be told."""
-    return [msgspec.to_builtins(whole) for whole in await all_shown(session, invoices)]
+    parts = await parts_of_all(session, invoices)
+    return [body(invoice, part) for invoice, part in zip(invoices, parts, strict=True)]
 
 
-async def tell_body(session: AsyncSession, event: InvoiceEvent, body: dict[str, Any]) -> None:
+def body(invoice: Invoice, parts: Parts) -> dict[str, Any]:
+    """An invoice with its parts as they stand in memory, ready to be told."""
+    told: dict[str, Any] = msgspec.to_builtins(whole(invoice, parts))
+    return told
+
+
+async def tell_body(session: AsyncSession, event: InvoiceEvent, told: dict[str, Any]) -> None:
     """Record `event` with a whole body; runs no query."""
-    told = lite(body) if event is InvoiceEvent.COMMUNICATION else body
-    await outbox.tell(session, event.value, ENTITY, body["id"], {ENTITY: told})
+    short = lite(told) if event is InvoiceEvent.COMMUNICATION else told
+    await outbox.tell(session, event.value, ENTITY, told["id"], {ENTITY: short})
 
 
-def lite(whole: dict[str, Any]) -> dict[str, Any]:
-    """The short form of a whole invoice; what is empty is left out."""
-    short = _picked(whole, _LITE)
-    short["line_items"] = [_picked(line, _LITE_LINE) for line in whole.get("line_items", ())]
-    if "customer" in whole:
-        short["customer"] = _picked(whole["customer"], _LITE_CUSTOMER)
+def lite(told: dict[str, Any]) -> dict[str, Any]:
+    """The short form of a whole body; what is empty is left out."""
+    short = _picked(told, _LITE)
+    short["line_items"] = [_picked(line, _LITE_LINE) for line in told.get("line_items", ())]
+    if "customer" in told:
+        short["customer"] = _picked(told["customer"], _LITE_CUSTOMER)
     return short
 
 

@@ -16,6 +16,7 @@ from farthing.invoices import events, numbering
 from farthing.invoices.computation import compute
 from farthing.invoices.effects import NOTHING_ABOVE, Effects
 from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.parts import Parts, parts_of
 from farthing.invoices.requests import RESERVED_METADATA
 from farthing.invoices.settlement import record_settlement, settle
 from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
@@ -61,12 +62,13 @@ async def finalize(
     *,
     effects: Effects = NOTHING_ABOVE,
     number: str | None = None,
+    parts: Parts | None = None,
 ) -> Invoice:
     """Make a locked draft a claim: last computation with prepaid credits, its standing, its number.
 
-    `number` is the caller's own and takes no sequence value. A skipped invoice stays as it is. Raises ValidationFailed
-    unless it is a draft, InvalidOperation for a subscription's draft that was never computed, AlreadyExists for a
-    number in use.
+    `number` is the caller's own and takes no sequence value; known `parts` are not read again. A skipped invoice stays
+    as it is. Raises ValidationFailed unless it is a draft, InvalidOperation for a subscription's draft that was never
+    computed, AlreadyExists for a number in use.
     """
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         return invoice
@@ -76,9 +78,10 @@ async def finalize(
     if invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.last_computed_at is None:
         raise InvalidOperation("the invoice must be computed before it is finalized", {"invoice_id": invoice.id})
 
+    parts = parts or await parts_of(session, invoice)
     takes_credits = invoice.invoice_type is not InvoiceType.CREDIT
     prepaid = await effects.prepaid_value(session, invoice) if takes_credits else ZERO
-    totals = await compute(session, invoice, now, prepaid_value=prepaid)
+    totals = await compute(session, invoice, now, prepaid_value=prepaid, parts=parts)
     if totals.total_prepaid_credits_applied > 0:
         await effects.debit_prepaid(session, invoice, totals.total_prepaid_credits_applied)
 
@@ -88,17 +91,18 @@ async def finalize(
     # the id that stands in for the number.
     invoice.invoice_number = invoice.id
     if invoice.meta.get("auto_completed") == "true":
-        await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
-    await settle(session, invoice, now)
+        parts.paid = await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
+    await settle(session, invoice, now, paid=parts.paid)
     if invoice.payment_status in FULLY_PAID:
         await effects.paid(session, invoice)
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
-    (body,) = await events.bodies(session, [invoice])
+    await session.flush()
+    told = events.body(invoice, parts)
     if number is None:
         await numbering.number(session, invoice, now)
     else:
         await numbering.number_as_given(session, invoice, number)
-    await events.tell_body(session, InvoiceEvent.FINALIZED, {**body, "invoice_number": invoice.invoice_number})
+    await events.tell_body(session, InvoiceEvent.FINALIZED, {**told, "invoice_number": invoice.invoice_number})
     return invoice
 
 
@@ -159,9 +163,9 @@ async def receive(
     caller's next step. Raises InvalidOperation for a skipped invoice. Tells `invoice.update.payment`.
     """
     await finalize_to_collect(session, invoice, now, effects=effects)
-    await record_settlement(session, invoice, SettlementKind.PAYMENT, amount, payment_id)
+    paid = await record_settlement(session, invoice, SettlementKind.PAYMENT, amount, payment_id)
     invoice.latest_attempt_failed = False
-    await resettle(session, invoice, now, effects=effects)
+    await resettle(session, invoice, now, effects=effects, paid=paid)
     return invoice
 
 
@@ -189,10 +193,20 @@ async def payment_failed(session: AsyncSession, invoice: Invoice, now: datetime)
     return invoice
 
 
-async def resettle(session: AsyncSession, invoice: Invoice, now: datetime, *, effects: Effects = NOTHING_ABOVE) -> None:
-    """Settle a locked invoice, tell `invoice.update.payment`, and let the floors above know if it is now paid."""
+async def resettle(
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    effects: Effects = NOTHING_ABOVE,
+    paid: Decimal | None = None,
+) -> None:
+    """Settle a locked invoice, tell `invoice.update.payment`, and let the floors above know if it is now paid.
+
+    `paid` is the sum of its settlements, if the caller knows it.
+    """
     before = invoice.payment_status
-    await settle(session, invoice, now)
+    await settle(session, invoice, now, paid=paid)
     if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
         await effects.paid(session, invoice)
     await events.tell(session, InvoiceEvent.PAYMENT, invoice)

@@ -65,10 +65,11 @@ async def mark(
         invoice.settles_at_zero = True
     elif status is PaymentStatus.FAILED:
         amount = ZERO
+    paid = None
     if amount is not None:
-        await record_settlement(session, invoice, SettlementKind.MANUAL, amount)
+        paid = await record_settlement(session, invoice, SettlementKind.MANUAL, amount)
     invoice.latest_attempt_failed = status is PaymentStatus.FAILED
-    await resettle(session, invoice, now, effects=effects)
+    await resettle(session, invoice, now, effects=effects, paid=paid)
     return invoice
 
 

@@ -16,13 +16,14 @@ from farthing.catalogue.taxes.choosing import rates_by_code, rates_by_id
 from farthing.core import currency
 from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import exact_sum, round_to
+from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.customers.lookup import held
 from farthing.invoices import drafting, events
 from farthing.invoices.computation import compute
 from farthing.invoices.effects import NOTHING_ABOVE, Effects
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.lifecycle import finalize, refuse_reserved, resettle
+from farthing.invoices.parts import Parts, parts_of
 from farthing.invoices.requests import (
     NEGATIVE,
     CreateInvoiceLineItemRequest,
@@ -49,11 +50,18 @@ async def create(
     customer, coupon or tax rate, InvalidOperation for a coupon that cannot be redeemed, AlreadyExists for the key or
     the number of an invoice that was finalized, ValidationFailed for figures that do not agree.
     """
+    return (await create_whole(session, asked, now, effects=effects))[0]
+
+
+async def create_whole(
+    session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: Effects = NOTHING_ABOVE
+) -> tuple[Invoice, Parts]:
+    """As `create`, with the parts of the invoice, so that it can be shown without reading them."""
     if asked.checkout is not None:
         raise NotImplementedHere("Invoices that wait for a checkout are not available in this deployment")
     refuse_reserved(asked.metadata or {})
     check_subtotal(asked.subtotal, asked.line_items, asked.currency, asked.kind)
-    await held(session, asked.customer_id)
+    payer = await held(session, asked.customer_id)
     wanted = _row(asked)
     if asked.subscription_id:
         subscription = await find(session, Subscription, asked.subscription_id)
@@ -64,31 +72,33 @@ async def create(
             wanted.subscription_customer_id = subscription.customer_id
     invoice = await drafting.begin(session, wanted)
     if invoice is not wanted:
-        return invoice
+        return invoice, await parts_of(session, invoice)
 
-    drafting.add_lines(session, invoice, lines_of(asked.line_items) or [synthetic_line(asked.subtotal)])
+    parts = Parts(payer, lines_of(asked.line_items) or [synthetic_line(asked.subtotal)], paid=ZERO)
+    drafting.add_lines(session, invoice, parts.lines)
     on_invoice = [InvoiceCoupon(coupon_id=coupon_id) for coupon_id in asked.coupons or ()]
     on_invoice += asked.invoice_coupons or []
     invoice.coupon_terms = stored(
         await redeemed_terms(session, invoice.currency, asked.line_item_coupons or [], on_invoice, now)
     )
     invoice.tax_terms = stored(await _tax_terms(session, asked))
-    await compute(session, invoice, now)
-    await settle(session, invoice, now)
+    await compute(session, invoice, now, parts=parts)
+    await settle(session, invoice, now, paid=parts.paid)
     paid = asked.amount_paid
     if paid and paid > invoice.total:
         raise ValidationFailed.of("amount_paid", "must not be more than the total")
-    await events.tell(session, InvoiceEvent.UPDATED, invoice)
+    await events.tell(session, InvoiceEvent.UPDATED, invoice, parts)
 
     if asked.invoice_status is InvoiceStatus.DRAFT:
         if invoice.subtotal > 0:
-            await events.tell(session, InvoiceEvent.DRAFTED, invoice)
+            await events.tell(session, InvoiceEvent.DRAFTED, invoice, parts)
     else:
-        await finalize(session, invoice, now, effects=effects, number=asked.invoice_number or None)
+        await finalize(session, invoice, now, effects=effects, number=asked.invoice_number or None, parts=parts)
     if paid:
-        await record_settlement(session, invoice, SettlementKind.MANUAL, paid)
-        await resettle(session, invoice, now, effects=effects)
-    return invoice
+        parts.paid = await record_settlement(session, invoice, SettlementKind.MANUAL, paid)
+        await resettle(session, invoice, now, effects=effects, paid=parts.paid)
+    await session.flush()
+    return invoice, parts
 
 
 def check_subtotal(

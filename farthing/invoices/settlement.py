@@ -6,11 +6,11 @@ settlement, a refund or an adjustment calls it afterwards, under the invoice's r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
@@ -22,21 +22,27 @@ from farthing.rating.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of
 
 
-async def settle(session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+async def settle(session: AsyncSession, invoice: Invoice, now: datetime, *, paid: Decimal | None = None) -> None:
     """Derive what is due, paid and remaining, the payment status and `paid_at`; `version` grows by one.
 
     Call it with the invoice's row locked, after its total, adjustments, refunds, settlements or state changed.
-    Rule: invoices, "settle".
+    `paid` is the sum of its settlements, if the caller knows it. Rule: invoices, "settle".
     """
-    derive(invoice, await settled_amount(session, invoice.id), now)
+    derive(invoice, await settled_amount(session, invoice.id) if paid is None else paid, now)
     invoice.version += 1
 
 
 async def settled_amount(session: AsyncSession, invoice_id: str) -> Decimal:
     """The sum of an invoice's settlements."""
     await session.flush()
-    total = await session.scalar(select(func.sum(Settlement.amount)).where(Settlement.invoice_id == invoice_id))
-    return total or ZERO
+    return (await settled_amounts(session, [invoice_id])).get(invoice_id, ZERO)
+
+
+async def settled_amounts(session: AsyncSession, invoice_ids: Sequence[str]) -> dict[str, Decimal]:
+    """The sums of invoices' settlements, by invoice; one that has none is left out."""
+    query = select(Settlement.invoice_id, func.sum(Settlement.amount))
+    query = query.where(Settlement.invoice_id.in_(invoice_ids)).group_by(Settlement.invoice_id)
+    return dict((await session.execute(query)).tuples().all())
 
 
 def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:
@@ -78,31 +84,57 @@ def payment_status(invoice: Invoice) -> PaymentStatus:
 
 async def record_settlement(
     session: AsyncSession, invoice: Invoice, kind: SettlementKind, amount: Decimal, payment_id: str | None = None
-) -> None:
-    """Count `amount` as paid; call `settle` afterwards.
+) -> Decimal:
+    """Count `amount` as paid and return the sum of all settlements; call `settle` with it afterwards.
 
     A payment settles its invoice once, whoever reports it and however often. Any other kind is the invoice's single
-    mark and replaces the one before.
+    mark and replaces the one before. The invoice is locked, or new.
     """
     scope = scope_of(session)
-    statement = insert(Settlement).values(
-        id=new_id(Kind.INVOICE_SETTLEMENT),
-        tenant_id=scope.tenant_id,
-        environment_id=scope.environment_id,
-        invoice_id=invoice.id,
-        kind=kind,
-        payment_id=payment_id,
-        amount=amount,
-        created_at=clock_of(session).now(),
-    )
     await session.flush()
-    if kind is SettlementKind.PAYMENT:
-        await session.execute(statement.on_conflict_do_nothing())
-        return
-    await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["environment_id", "invoice_id"],
-            index_where=text("kind <> 'payment'"),  # word for word, so that PostgreSQL recognises the index
-            set_={"kind": statement.excluded.kind, "amount": statement.excluded.amount},
+    paid: Decimal = (
+        await session.execute(
+            _COUNT_PAYMENT if kind is SettlementKind.PAYMENT else _REPLACE_MARK,
+            {
+                "id": new_id(Kind.INVOICE_SETTLEMENT),
+                "tenant_id": scope.tenant_id,
+                "environment_id": scope.environment_id,
+                "invoice_id": invoice.id,
+                "kind": kind.value,
+                "payment_id": payment_id,
+                "amount": amount,
+                "created_at": clock_of(session).now(),
+            },
         )
+    ).scalar_one()
+    return paid
+
+
+def _settling(on_conflict: str) -> TextClause:
+    """One settlement, and the sum of all: a statement does not see what it writes, so old and new are added up."""
+    return text(
+        f"""
+        WITH written AS (
+            INSERT INTO invoice_settlements
+                (id, tenant_id, environment_id, invoice_id, kind, payment_id, amount, created_at)
+            VALUES (:id, :tenant_id, :environment_id, :invoice_id, :kind, :payment_id, :amount, :created_at)
+            ON CONFLICT {on_conflict}
+            RETURNING id, amount
+        )
+        SELECT coalesce((SELECT sum(amount) FROM written), 0) + coalesce(
+            (
+                SELECT sum(amount) FROM invoice_settlements
+                WHERE environment_id = :environment_id AND invoice_id = :invoice_id
+                AND id NOT IN (SELECT id FROM written)
+            ),
+            0
+        )
+        """
     )
+
+
+_COUNT_PAYMENT = _settling("DO NOTHING")
+# the index's condition word for word, so that PostgreSQL recognises it
+_REPLACE_MARK = _settling(
+    "(environment_id, invoice_id) WHERE kind <> 'payment' DO UPDATE SET kind = excluded.kind, amount = excluded.amount"
+)

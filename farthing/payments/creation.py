@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
 from farthing.core.enums import Status
-from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
+from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed, VersionConflict
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import decimals, plain
 from farthing.customers.tables import Customer
@@ -22,7 +21,7 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.payments.telling import tell_payment
-from farthing.storage.rows import find, violated
+from farthing.storage.rows import find, insert_if_new
 
 REPEAT_WINDOW = timedelta(seconds=60)
 """How long after its success an equal request is taken for a repeated one rather than a second instalment."""
@@ -52,16 +51,10 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
             {"wallet_id": given.payment_method_id or "", "currency": given.currency},
         )
     payment = _payment(given, key, fingerprint)
-    try:
-        async with session.begin_nested():
-            session.add(payment)
-            await session.flush()
-    except IntegrityError as error:
-        if violated(error) != "uq_payments_idempotency_key":
-            raise
+    if not await insert_if_new(session, payment):
         known = await _by_key(session, key)
         if known is None:
-            raise
+            raise VersionConflict("The same payment was changed at the same time; please try again", {"key": key})
         return _same(known, given, key), False
     await tell_payment(session, "payment.created", payment, invoice)
     return payment, True

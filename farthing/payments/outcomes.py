@@ -33,13 +33,18 @@ log = structlog.get_logger(__name__)
 async def lock(session: AsyncSession, payment_id: str) -> tuple[Invoice | None, Payment]:
     """Lock a payment and, before it, the invoice it pays. Raises NotFound.
 
-    A payment never changes its destination, so that reading it first without a lock is safe.
+    A payment never changes its destination, so that what the session remembers of it is good for finding the invoice.
     """
-    payment = await find(session, Payment, payment_id)
-    invoice = None
-    if payment.destination_type is DestinationType.INVOICE:
-        invoice = await locked(session, Invoice, payment.destination_id)
+    payment = await session.get(Payment, payment_id) or await find(session, Payment, payment_id)
+    invoice = await lock_destination(session, payment)
     return invoice, await locked(session, Payment, payment_id)
+
+
+async def lock_destination(session: AsyncSession, payment: Payment) -> Invoice | None:
+    """Lock the invoice a payment pays, if it pays one. Raises NotFound."""
+    if payment.destination_type is not DestinationType.INVOICE:
+        return None
+    return await locked(session, Invoice, payment.destination_id)
 
 
 async def succeeded(
@@ -90,16 +95,17 @@ async def receive(
         return
     await session.flush()
     taken = payment.gateway_payment_id is not None
+    if not taken:
+        await lifecycle.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
+        return
     try:
         async with session.begin_nested():
             await lifecycle.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
     except InvalidOperation as error:
-        if not taken:
-            raise
         await session.refresh(invoice)
         log.warning("payment.unwanted", payment_id=payment.id, invoice_id=invoice.id, reason=error.message)
         payment.return_due = True
-    if invoice.invoice_status is InvoiceStatus.VOIDED and taken:
+    if invoice.invoice_status is InvoiceStatus.VOIDED:
         payment.return_due = True
 
 

@@ -48,20 +48,42 @@ _LINK, _OFFLINE = PaymentMethodType.PAYMENT_LINK, PaymentMethodType.OFFLINE
 async def make(session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock) -> Payment:
     """Create a payment and, if asked to, carry it out; a repeated request gets the first payment as it stands.
 
-    Offline money is created and counted in one transaction, so that a crash leaves all of it or nothing. Raises as
-    `creation.create` and `process` do.
+    Offline money is created and counted in one transaction, which the caller commits, so that a crash leaves all of it
+    or nothing. Raises as `creation.create` and `process` do.
     """
+    if given.payment_method_type is _OFFLINE and given.process_payment:
+        return await _make_offline(session, gateways, given, clock)
     payment, is_new = await create(session, given, clock.now())
     if not (is_new and given.process_payment):
         return payment
     await demand_provider(session, gateways, payment)
-    if payment.payment_method_type is not _OFFLINE:
-        await session.commit()
+    await session.commit()
     return await process(session, gateways, payment.id, clock)
 
 
+async def _make_offline(
+    session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock
+) -> Payment:
+    payment, is_new = await create(session, given, clock.now())
+    if not is_new:
+        return payment
+    invoice = await outcomes.lock_destination(session, payment)  # nobody else can see the payment yet
+    try:
+        await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
+    except FarthingError as error:
+        # undone with all it did; what lasts is a payment that failed
+        await session.rollback()
+        payment, is_new = await create(session, given, clock.now())
+        if not is_new:
+            return payment
+        payment_id = payment.id
+        await _fail(session, payment_id, error.message, clock)
+        raise _failure(payment_id, error.message, error.details) from error
+    return payment
+
+
 async def process(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
-    """Carry a payment out and commit what came of it.
+    """Carry a stored payment out and commit what came of it.
 
     Raises InvalidOperation when its state forbids or when it failed (with `details.payment_id`; the failure is
     stored), NotImplementedHere for a provider this deployment cannot talk to.
@@ -99,9 +121,9 @@ async def _record(session: AsyncSession, gateways: Gateways, payment_id: str, cl
     invoice, payment = await outcomes.lock(session, payment_id)
     _check_startable(payment)
     try:
-        async with session.begin_nested():
-            await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
+        await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
     except FarthingError as error:
+        await session.rollback()
         await _fail(session, payment_id, error.message, clock)
         raise _failure(payment_id, error.message, error.details) from error
     await session.commit()

@@ -59,13 +59,14 @@ async def shown(session: AsyncSession, payments: Sequence[Payment]) -> list[Paym
     """Payments with what belongs to them, in two further queries however many there are."""
     await session.flush()
     attempts: dict[str, list[PaymentAttemptResponse]] = defaultdict(list)
-    ids = [payment.id for payment in payments]
-    for attempt in await session.scalars(
-        select(PaymentAttempt)
-        .where(PaymentAttempt.payment_id.in_(ids))
-        .order_by(PaymentAttempt.payment_id, PaymentAttempt.attempt_number)
-    ):
-        attempts[attempt.payment_id].append(PaymentAttemptResponse.of(attempt))
+    tracked = [payment.id for payment in payments if payment.track_attempts]
+    if tracked:
+        for attempt in await session.scalars(
+            select(PaymentAttempt)
+            .where(PaymentAttempt.payment_id.in_(tracked))
+            .order_by(PaymentAttempt.payment_id, PaymentAttempt.attempt_number)
+        ):
+            attempts[attempt.payment_id].append(PaymentAttemptResponse.of(attempt))
     paid = {p.destination_id for p in payments if p.destination_type is DestinationType.INVOICE}
     numbers = dict(
         (await session.execute(select(Invoice.id, Invoice.invoice_number).where(Invoice.id.in_(paid)))).tuples().all()

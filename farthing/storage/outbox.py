@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, text
+from sqlalchemy import Index, String, event, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
 from farthing.core.ids import Kind, new_id
-from farthing.storage.postgres import clock_of
+from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.tables import Base, Scoped
 
 
@@ -39,17 +39,66 @@ class SystemEvent(Scoped, Base):
     )
 
 
+_WAITING = "outbox.waiting"
+_MARKS = "outbox.marks"
+
+
 async def tell(
     session: AsyncSession, event_name: str, entity_type: str, entity_id: str, payload: Mapping[str, Any]
 ) -> None:
-    """Record `event_name` about an entity; `payload` must be JSON-ready (text for decimals and times)."""
-    session.add(
-        SystemEvent(
-            id=new_id(Kind.SYSTEM_EVENT),
-            event_name=event_name,
-            entity_type=entity_type,
-            entity_id=entity_id,
-            payload={"event_type": event_name, **payload},
-            created_at=clock_of(session).now(),
-        )
+    """Record `event_name` about an entity; `payload` must be JSON-ready (text for decimals and times).
+
+    The events of a transaction are written together, by one statement at its end, unless it is undone: those told
+    within a savepoint go with it.
+    """
+    scope = scope_of(session)
+    _waiting(session.sync_session).append(
+        {
+            "id": new_id(Kind.SYSTEM_EVENT),
+            "tenant_id": scope.tenant_id,
+            "environment_id": scope.environment_id,
+            "event_name": event_name,
+            "entity_type": entity_type,
+            "entity_id": entity_id,
+            "payload": {"event_type": event_name, **payload},
+            "created_at": clock_of(session).now(),
+        }
     )
+
+
+def _waiting(session: Session) -> list[dict[str, Any]]:
+    waiting: list[dict[str, Any]] = session.info.setdefault(_WAITING, [])
+    return waiting
+
+
+def _marks(session: Session) -> dict[SessionTransaction, int]:
+    marks: dict[SessionTransaction, int] = session.info.setdefault(_MARKS, {})
+    return marks
+
+
+@event.listens_for(Session, "before_commit")
+def _write(session: Session) -> None:
+    waiting = _waiting(session)
+    if waiting and not session.in_nested_transaction():
+        session.connection().execute(insert(SystemEvent), waiting)
+        waiting.clear()
+
+
+@event.listens_for(Session, "after_transaction_create")
+def _mark(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        _marks(session)[transaction] = len(_waiting(session))
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _forget(session: Session, undone: SessionTransaction) -> None:
+    mark = _marks(session).get(undone)
+    if mark is not None:
+        del _waiting(session)[mark:]
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        _waiting(session).clear()
+        _marks(session).clear()

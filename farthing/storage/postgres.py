@@ -6,12 +6,14 @@ Hot reads go through `read_once`, which costs a single round trip.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import cache
 from typing import Any
 
 from psycopg.rows import TupleRow
-from sqlalchemy import event
+from sqlalchemy import ColumnDefault, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
@@ -20,7 +22,7 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from farthing.core.clock import Clock, SystemClock
 from farthing.storage.reads import HotReads, Prepared
 from farthing.storage.scope import Scope
-from farthing.storage.tables import OfTenant, Scoped, Tracked
+from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
 
 OLDEST_SERVER = 15
 _SET_SCOPE = "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true)"
@@ -120,18 +122,45 @@ def _stamp(session: Session, _context: UOWTransaction, _instances: object) -> No
     clock: Clock = session.info["clock"]
     now = clock.now()
     for row in session.new:
-        if isinstance(row, Scoped):
-            row.tenant_id = row.tenant_id or scope.tenant_id
-            row.environment_id = row.environment_id or scope.environment_id
-        elif isinstance(row, OfTenant):
-            row.tenant_id = row.tenant_id or scope.tenant_id
-        if isinstance(row, Tracked):
-            # a row may bring its own times, as imports do; an unset attribute reads as None
-            row.created_at = getattr(row, "created_at", None) or now
-            row.updated_at = getattr(row, "updated_at", None) or now
-            row.created_by = row.created_by or scope.user_id
-            row.updated_by = row.updated_by or scope.user_id
+        stamp(row, scope, now)
     for row in session.dirty:
         if isinstance(row, Tracked) and session.is_modified(row):
             row.updated_at = now
             row.updated_by = scope.user_id
+
+
+def stamp(row: object, scope: Scope, now: datetime) -> None:
+    """Fill in what every new row has: whose it is, who wrote it and when. What it brings itself stays."""
+    if isinstance(row, Scoped):
+        row.tenant_id = row.tenant_id or scope.tenant_id
+        row.environment_id = row.environment_id or scope.environment_id
+    elif isinstance(row, OfTenant):
+        row.tenant_id = row.tenant_id or scope.tenant_id
+    if isinstance(row, Tracked):
+        # a row may bring its own times, as imports do; an unset attribute reads as None
+        row.created_at = getattr(row, "created_at", None) or now
+        row.updated_at = getattr(row, "updated_at", None) or now
+        row.created_by = row.created_by or scope.user_id
+        row.updated_by = row.updated_by or scope.user_id
+
+
+def put(session: AsyncSession, rows: Iterable[Base]) -> None:
+    """Add new rows, whole at once rather than when they are flushed, so that they can be shown before."""
+    for row in rows:
+        fill(session, row)
+        session.add(row)
+
+
+def fill(session: AsyncSession, row: Base) -> None:
+    """Give a new row its defaults, and what every new row has."""
+    for name, default in _defaults(type(row)):
+        if getattr(row, name) is None:
+            setattr(row, name, default(None) if callable(default) else default)
+    stamp(row, scope_of(session), clock_of(session).now())
+
+
+@cache
+def _defaults(table: type[Base]) -> tuple[tuple[str, Any], ...]:
+    """The attributes that a new row of `table` has by default, and their values or what makes them."""
+    columns = ((attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs)
+    return tuple((name, column.default.arg) for name, column in columns if isinstance(column.default, ColumnDefault))

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TypeVar
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
 
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
+from farthing.storage.postgres import fill
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)
@@ -42,6 +46,33 @@ async def _one(session: AsyncSession, table: type[Row], id: str, *, lock: bool) 
     if row is None:
         raise not_found(table, id)
     return row
+
+
+async def insert_if_new(session: AsyncSession, row: Base) -> bool:
+    """Write a new row and keep it in the session; False, and nothing is written, if a unique index refuses it.
+
+    It waits for a rival that is being written, as any insert does, and needs no savepoint.
+    """
+    fill(session, row)
+    columns = [(one.key, one.columns[0]) for one in type(row).__mapper__.column_attrs]
+    given = [(name, column) for name, column in columns if column.computed is None]
+    computed = [(name, column) for name, column in columns if column.computed is not None]
+    for name, _ in given:
+        setattr(row, name, getattr(row, name))  # what nobody set is NULL, and known to be
+    statement = (
+        insert(type(row))
+        .values({column.name: getattr(row, name) for name, column in given})
+        .on_conflict_do_nothing()
+        .returning(type(row).id, *(column for _, column in computed))
+    )
+    written = (await (await session.connection()).execute(statement)).one_or_none()
+    if written is None:
+        return False
+    make_transient_to_detached(row)
+    for (name, _), value in zip(computed, written[1:], strict=True):
+        set_committed_value(row, name, value)
+    session.add(row)
+    return True
 
 
 def violated(error: IntegrityError) -> str:

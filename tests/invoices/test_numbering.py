@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from farthing.identity.setting_values import InvoiceConfig
-from farthing.invoices.numbering import formatted
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed
 
@@ -63,6 +61,12 @@ async def test_a_new_month_begins_a_new_sequence(account: Account) -> None:
             id="a house style of one's own, from seven on",
         ),
         pytest.param(
+            {"suffix_length": 2, "start_sequence": 1234},
+            datetime(2025, 2, 2, tzinfo=UTC),
+            "INV-202502-1234",
+            id="a sequence longer than its suffix is printed in full",
+        ),
+        pytest.param(
             {"format": "YYYYMMDD"}, datetime(2025, 2, 2, tzinfo=UTC), "INV-20250202-00001", id="a bucket per day"
         ),
     ],
@@ -71,10 +75,6 @@ async def test_format(account: Account, config: Mapping[str, Any], at: datetime,
     desk = Desk(account)
     await configure(account, **config)
     assert await numbered(desk, await desk.customer(), at) == expected
-
-
-def test_a_sequence_longer_than_its_suffix_is_printed_in_full() -> None:
-    assert formatted(InvoiceConfig(suffix_length=2), "202501", 1234) == "INV-202501-1234"
 
 
 async def test_changing_the_prefix_does_not_restart_the_sequence(account: Account) -> None:
