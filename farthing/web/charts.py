@@ -61,7 +61,7 @@ def columns(
     ceiling = _nice_ceiling(max((bar.value for bar in bars), default=_ZERO))
     slot = Fraction(width - left, max(len(bars), 1))
     thick = min(slot * Fraction(62, 100), Fraction(46))
-    every = max(1, -(-len(bars) * 40 // width))
+    every = max(1, -(-len(bars) * 36 // width))
     out = [_open(width, height, name, "columns")]
     for share, label in ((Fraction(1), tick(ceiling)), (Fraction(1, 2), tick(ceiling / 2))):
         y = base - (base - top) * share

@@ -75,7 +75,7 @@ def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.R
         elif one.kind in {"number", "json"}:
             try:
                 msgspec.json.decode(text.encode())
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 what = "must be a whole number" if one.kind == "number" else f"is not valid JSON: {error}"
                 raise ValidationFailed.of(one.name, what) from error
             said[one.name] = msgspec.Raw(text.encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ def _time(name: str, text: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return as_utc(moment if moment.tzinfo else datetime.fromisoformat(f"{text}+00:00"))
+        return as_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except ValueError as error:
         raise ValidationFailed.of(name, "must be a date or a time, for example 2026-11-01T00:00:00Z") from error
 

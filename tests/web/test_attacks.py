@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jwt
@@ -476,6 +477,52 @@ class TestPortal:
         for bad in ({"page": 0}, {"limit": 0}, {"limit": 101}):
             answer = await outside.http.post("/v1/customer/portal/subscriptions", json=bad, headers=headers)
             assert answer.status_code == 400
+
+
+HOSTILE = (
+    "'; DROP TABLE invoices; --",
+    "%",
+    "\\",
+    "a" * 3000,
+    "99999999999999999999",
+    "NaN",
+    "1e309",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "\U0001f4a9\u202e",
+    "[" * 3000,
+)
+PARAMETERS = (
+    *("q", "sort", "order", "page", "archived", "standing", "payment", "currency", "customer"),
+    *("number", "state", "plan", "name", "source", "from", "until", "id", "scope", "next"),
+)
+
+
+@pytest.mark.parametrize("path", READS)
+async def test_no_address_makes_a_page_fail(own: Stage, inside: Visitor, path: str) -> None:
+    for hostile in HOSTILE:
+        target = re.sub(r"\{[^}]+\}", quote(hostile[:200], safe=""), path)
+        answer = await inside.http.get(target, params=dict.fromkeys(PARAMETERS, hostile[:1000]))
+        assert answer.status_code < 500, (target, answer.text)
+
+
+@pytest.mark.parametrize("path", [path for path, _ in FORMS if path not in {"/sign-out", "/sign-in", "/sign-up"}])
+async def test_no_form_makes_a_page_fail(own: Stage, inside: Visitor, path: str) -> None:
+    invoice = await Desk(own.account).invoice([usage("60")])
+    token = await inside.token()
+    names = (
+        *("amount", "note", "once", "name", "type", "action", "step", "at", "environment"),
+        *("prefix", "actions", "sections", "suffix_length", "rules"),
+    )
+    keys = {"{key}": "invoice_config", "{key:str}": "customer_portal_config"}
+    for hostile in HOSTILE:
+        target = path.replace("{invoice_id}", invoice["id"]).replace("{customer_id}", invoice["customer_id"])
+        for mark, key in keys.items():
+            target = target.replace(mark, key)
+        target = re.sub(r"\{[^}]+\}", quote(hostile[:200], safe=""), target)
+        answer = await inside.post(target, {**dict.fromkeys(names, hostile), "form_token": token})
+        assert answer.status_code < 500, (target, hostile, answer.text)
+    assert (await inside.http.get("/clock")).status_code == 200
 
 
 async def test_password_guessing_is_slowed_down(

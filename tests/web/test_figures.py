@@ -98,6 +98,14 @@ async def test_customers_are_found_sorted_and_paged(looking: Page, stage: Stage)
     await looking.get_by_label("Name, email or id").fill("freight")
     await looking.get_by_role("button", name="Show").click()
     assert await looking.locator("tbody th a").all_inner_texts() == ["Ostrava Freight"]
+    await looking.goto("/events?from=2026-11-18&until=2026-11-19")
+    times = await looking.locator("#tail tbody td:first-child").all_inner_texts()
+    assert times
+    assert all(time.startswith("18 Nov") for time in times)
+    await looking.goto("/invoices?number=INV-202606")
+    numbers = await looking.locator("tbody th a").all_inner_texts()
+    assert numbers
+    assert all(number.startswith("INV-202606-") for number in numbers)
     await looking.goto("/customers?q=%25")
     await expect(looking.get_by_text("No customer matches")).to_be_visible()
     await looking.goto("/customers?sort=owed-eur&order=desc")
