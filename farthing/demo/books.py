@@ -6,7 +6,6 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import plain
 from farthing.customers.lifecycle import create as create_customer
@@ -16,7 +15,7 @@ from farthing.demo.company import Bill, DemoCustomer
 from farthing.invoices import lifecycle, one_off
 from farthing.invoices.requests import CreateInvoiceRequest
 from farthing.invoices.tables import Invoice
-from farthing.payments import creation, processing
+from farthing.payments import processing
 from farthing.payments.gateways import Gateways
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.voiding import PaymentEffects
@@ -24,6 +23,8 @@ from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.rows import locked
 from farthing.storage.scope import Scope
+
+_KEY = "demo-"
 
 
 class StoryClock:
@@ -47,20 +48,47 @@ class Ledger:
         self.invoices = 0
         self.payments = 0
 
-    async def present(self) -> set[str]:
-        """External ids of the customers that are there."""
+    async def present(self) -> tuple[dict[str, str], set[str]]:
+        """The customers that are there, their ids by external id, and the keys of the bills that are."""
         async with self.database.transaction(self.scope, read_only=True) as session:
-            return set(await session.scalars(select(Customer.external_id)))
+            customers = await session.execute(select(Customer.external_id, Customer.id))
+            bills = await session.scalars(
+                select(Invoice.idempotency_key).where(Invoice.idempotency_key.startswith(_KEY, autoescape=True))
+            )
+            return dict(customers.tuples().all()), {key for key in bills if key is not None}
 
 
-async def load_customer(ledger: Ledger, customer: DemoCustomer) -> None:
-    """One customer with all its invoices and payments, in one transaction."""
-    clock = StoryClock(customer.since)
-    async with ledger.database.session(ledger.scope, clock=clock) as session:
-        row = await create_customer(session, _asked(customer), strict_ids=False)
-        for bill in customer.bills:
-            await _write(ledger, session, clock, row.id, customer.external_id, bill)
-        await session.commit()
+def key_of(customer: DemoCustomer, bill: Bill) -> str:
+    """What a bill of the story is known by: it is there if and only if an invoice has this key."""
+    return f"{_KEY}{customer.external_id}-{bill.number}"
+
+
+async def load_customer(ledger: Ledger, customer: DemoCustomer) -> str:
+    """Make a customer; the id."""
+    async with ledger.database.transaction(ledger.scope, clock=StoryClock(customer.since)) as session:
+        return (await create_customer(session, _asked(customer), strict_ids=False)).id
+
+
+async def load_bill(ledger: Ledger, customer_id: str, customer: DemoCustomer, bill: Bill) -> None:
+    """One invoice and all that became of it, in one transaction."""
+    clock = StoryClock(bill.issued)
+    async with ledger.database.transaction(ledger.scope, clock=clock) as session:
+        invoice = await one_off.create(
+            session, _billed(bill, customer_id, key_of(customer, bill)), clock.now(), effects=ledger.effects
+        )
+        for number, (at, amount) in enumerate(bill.payments):
+            clock.at = at
+            paid = _paid(invoice.id, bill.currency, plain(amount), f"{key_of(customer, bill)}-{number}")
+            await processing.make(session, ledger.gateways, paid, clock)
+        if bill.failed is not None:
+            clock.at = bill.failed
+            await lifecycle.payment_failed(session, await locked(session, Invoice, invoice.id), clock.now())
+        if bill.voided is not None:
+            clock.at = bill.voided
+            row = await locked(session, Invoice, invoice.id)
+            await lifecycle.void(session, row, clock.now(), effects=ledger.effects)
+    ledger.invoices += 1
+    ledger.payments += len(bill.payments)
 
 
 def _asked(customer: DemoCustomer) -> CreateCustomerRequest:
@@ -79,11 +107,8 @@ def _asked(customer: DemoCustomer) -> CreateCustomerRequest:
     )
 
 
-async def _write(
-    ledger: Ledger, session: AsyncSession, clock: StoryClock, customer_id: str, name: str, bill: Bill
-) -> None:
-    clock.at = bill.issued
-    asked = msgspec.convert(
+def _billed(bill: Bill, customer_id: str, key: str) -> CreateInvoiceRequest:
+    return msgspec.convert(
         {
             "customer_id": customer_id,
             "currency": bill.currency,
@@ -92,7 +117,7 @@ async def _write(
             "total": plain(bill.total),
             "invoice_status": "DRAFT" if bill.draft else "FINALIZED",
             "due_date": bill.due.isoformat(),
-            "idempotency_key": f"demo-{name}-{bill.number}",
+            "idempotency_key": key,
             "line_items": [
                 {
                     "display_name": charge.name,
@@ -105,35 +130,18 @@ async def _write(
         },
         CreateInvoiceRequest,
     )
-    invoice = await one_off.create(session, asked, clock.now(), effects=ledger.effects)
-    ledger.invoices += 1
-    if bill.draft:
-        return
-    for at, amount in bill.payments:
-        clock.at = at
-        await _pay(ledger, session, clock, invoice.id, bill.currency, plain(amount))
-    if bill.failed is not None:
-        clock.at = bill.failed
-        await lifecycle.payment_failed(session, await locked(session, Invoice, invoice.id), clock.now())
-    if bill.voided is not None:
-        clock.at = bill.voided
-        row = await locked(session, Invoice, invoice.id)
-        await lifecycle.void(session, row, clock.now(), effects=ledger.effects)
 
 
-async def _pay(
-    ledger: Ledger, session: AsyncSession, clock: StoryClock, invoice_id: str, currency: str, amount: str
-) -> None:
-    asked = msgspec.convert(
+def _paid(invoice_id: str, currency: str, amount: str, key: str) -> CreatePaymentRequest:
+    return msgspec.convert(
         {
             "destination_type": "INVOICE",
             "destination_id": invoice_id,
             "payment_method_type": "OFFLINE",
             "amount": amount,
             "currency": currency,
+            "process_payment": True,
+            "idempotency_key": key,
         },
         CreatePaymentRequest,
     )
-    payment, _ = await creation.create(session, asked, clock.now())
-    await processing.process(session, ledger.gateways, payment.id, clock)
-    ledger.payments += 1

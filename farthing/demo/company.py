@@ -13,7 +13,8 @@ from farthing.core import currency
 from farthing.core.enums import PriceType
 from farthing.core.money import round_to
 
-MONTHS = 12
+FEWEST_MONTHS, MOST_MONTHS = 7, 17
+"""How long a customer has been one."""
 
 
 class Habit(StrEnum):
@@ -111,7 +112,7 @@ class DemoCustomer:
 
 
 def customers(count: int, seed: int, now: datetime) -> list[DemoCustomer]:
-    """`count` customers whose last year ends at `now`."""
+    """`count` customers whose last months end at `now`."""
     return [_customer(number, Random(f"{seed}/{number}"), now) for number in range(count)]  # noqa: S311 (a story)
 
 
@@ -121,7 +122,7 @@ def _customer(number: int, chance: Random, now: datetime) -> DemoCustomer:
     name = f"{_FIRST[number % len(_FIRST)]} {_SECOND[(number // len(_FIRST) + number) % len(_SECOND)]}"
     slug = name.lower().replace(" ", "-")
     habit = chance.choices(list(HABITS), list(HABITS.values()))[0]
-    months = chance.randint(3, MONTHS)
+    months = chance.randint(FEWEST_MONTHS, MOST_MONTHS)
     return DemoCustomer(
         external_id=f"{slug}-{number:03}",
         name=f"{name} {_SUFFIX[code]}",
@@ -191,16 +192,17 @@ def _fate(
     def bill(*payments: tuple[timedelta, Decimal], voided: datetime | None = None, failed: bool = False) -> Bill:
         happened = [(issued + after, amount) for after, amount in payments if issued + after < now and amount > 0]
         failed_at = issued + timedelta(days=3)
+        draft = age == 0 and chance.random() < 0.1
         return Bill(
             number,
             code,
             issued,
             due,
             charges,
-            happened,
-            voided if voided is not None and voided < now else None,
-            draft=age == 0 and chance.random() < 0.1,
-            failed=failed_at if failed and failed_at < now else None,
+            () if draft else happened,
+            voided if voided is not None and voided < now and not draft else None,
+            draft=draft,
+            failed=failed_at if failed and failed_at < now and not draft else None,
         )
 
     soon = timedelta(days=chance.randint(1, 12), minutes=chance.randint(0, 1440))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from flexprice import models
+from flexprice.models.errors import FlexpriceError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, update
@@ -370,7 +370,7 @@ async def test_the_published_client_reads_it(account: Account) -> None:
         answer = await client.invoices.get_customer_invoice_summary_async(id=books.ids["A"])
         assert answer.default_currency == "usd"
         assert answer.summaries[0].unpaid_usage_charges == "42"
-        with pytest.raises(models.FlexpriceError) as refused:
+        with pytest.raises(FlexpriceError) as refused:
             await client.invoices.get_customer_invoice_summary_async(id="cust_unknown")
     assert refused.value.status_code == 404
 
