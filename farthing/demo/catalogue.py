@@ -1,7 +1,7 @@
 """What the demo's company sells: features with their meters, and four plans in every currency it bills in.
 
-Made in one transaction, so it is there whole or not at all. The plans say up to when the story is told: whoever goes
-on loading later tells the same story and not one that ends on another day.
+Made in one transaction, so it is there whole or not at all. The plans say which story is told: whoever goes on loading
+later tells the same one, and not one that ends on another day.
 """
 
 from __future__ import annotations
@@ -39,19 +39,28 @@ LARGE, SMALL = "large", "small"
 """The models that completions are made with."""
 
 FEWEST_SEATS = 3
-_UNTIL = "demo_until"
+_UNTIL, _SEED, _EVENTS = "demo_until", "demo_seed", "demo_events"
 _SOLD_FOR = timedelta(days=3 * 365)
 _PER_DOLLAR = {"usd": Decimal(1), "eur": Decimal("0.92"), "jpy": Decimal(150), "kwd": Decimal("0.307")}
 _MOST_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Story:
+    """Which story: of which seed, with how many events, and when it ends, in whole milliseconds."""
+
+    until: datetime
+    seed: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
 class Offers:
-    """The plans' ids by key, the seat price's id by currency, and when the story ends."""
+    """The plans' ids by key, the seat price's id by currency, and the story they belong to."""
 
     plans: Mapping[str, str]
     seats: Mapping[str, str]
-    until: datetime
+    story: Story
 
 
 def _feature(key: str, name: str, unit: str, event_name: str, **meter: Any) -> dict[str, Any]:
@@ -160,21 +169,21 @@ async def present(ledger: Ledger) -> Offers | None:
         )
         if len(found) < len(keys):
             return None
-        (until,) = {plan.meta[_UNTIL] for plan in found}
+        told = found[0].meta
         seats = await session.scalars(select(Price).where(Price.lookup_key.in_([_seat(code) for code in CURRENCIES])))
         return Offers(
             {plan.lookup_key: plan.id for plan in found},
             {price.currency: price.id for price in seats if price.entity_type == "PLAN"},
-            as_utc(datetime.fromisoformat(until)),
+            Story(as_utc(datetime.fromisoformat(told[_UNTIL])), int(told[_SEED]), int(told[_EVENTS])),
         )
 
 
-async def load_catalogue(ledger: Ledger, until: datetime) -> Offers:
-    """The catalogue, made if it is not there; then `until`, of whole milliseconds, is where the story ends."""
+async def load_catalogue(ledger: Ledger, story: Story) -> Offers:
+    """The catalogue, made for `story` if it is not there; one that is there has a story already."""
     known = await present(ledger)
     if known is not None:
         return known
-    clock = StoryClock(until - _SOLD_FOR)
+    clock = StoryClock(story.until - _SOLD_FOR)
     async with ledger.database.transaction(ledger.scope, clock=clock) as session:
         meters: dict[str, str] = {}
         for asked in FEATURES:
@@ -186,7 +195,11 @@ async def load_catalogue(ledger: Ledger, until: datetime) -> Offers:
                 "lookup_key": key,
                 "description": description,
                 "display_order": order,
-                "metadata": {_UNTIL: instant(until)},
+                "metadata": {
+                    _UNTIL: instant(story.until),
+                    _SEED: str(story.seed),
+                    _EVENTS: str(story.events),
+                },
             }
             plan = await plans.create(session, msgspec.convert(body, CreatePlanRequest))
             wanted = [_priced(charge, plan.id, code, meters) for code in CURRENCIES for charge in charges]

@@ -30,7 +30,7 @@ from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.money import plain, round_to
 from farthing.demo.books import Ledger, StoryClock
-from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, Offers
+from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, Offers, Story
 from farthing.demo.company import DemoCustomer, Habit
 from farthing.invoices.tables import Invoice
 from farthing.payments import processing
@@ -43,7 +43,7 @@ from farthing.subscriptions.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import CancellationType, ProrationBehavior
 
-AT_ONCE = 12
+AT_ONCE = 40
 """How many subscriptions are told of in one transaction: enough for the run to work in batches."""
 FEWEST_MONTHS, MOST_MONTHS = 3, 12
 """How long ago a subscription may have begun."""
@@ -78,10 +78,10 @@ class Deal:
         return f"{_KEY}{self.customer.external_id}"
 
 
-def deals(customers: Sequence[DemoCustomer], seed: int, until: datetime) -> list[Deal]:
-    """Who of `customers` subscribes: three of five, as of `until`."""
+def deals(customers: Sequence[DemoCustomer], story: Story) -> list[Deal]:
+    """Who of `customers` subscribes: three of five."""
     subscribers = [one for number, one in enumerate(customers) if number % 5 in {0, 2, 3}]
-    return [_deal(one, Random(f"{seed}/deal/{one.external_id}"), until) for one in subscribers]  # noqa: S311 (a story)
+    return [_deal(one, Random(f"{story.seed}/deal/{one.external_id}"), story.until) for one in subscribers]  # noqa: S311 (a story)
 
 
 def _deal(customer: DemoCustomer, chance: Random, until: datetime) -> Deal:
@@ -125,16 +125,15 @@ async def load_deals(
     settings: Settings,
     offers: Offers,
     wanted: Sequence[Deal],
-    seed: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Let deals happen up to the end of the story; `progress` is told how many just did."""
     gateways = Gateways(ledger.database, settings, BillingEffects())
     for start in range(0, len(wanted), AT_ONCE):
         some = wanted[start : start + AT_ONCE]
-        clock = StoryClock(offers.until)
+        clock = StoryClock(offers.story.until)
         async with ledger.database.transaction(ledger.scope, clock=clock) as session:
-            tale = Chronicle(ledger, session, clock, gateways, offers, seed)
+            tale = Chronicle(ledger, session, clock, gateways, offers)
             await tale.tell(some)
         ledger.invoices += tale.invoices
         ledger.payments += tale.payments
@@ -166,14 +165,13 @@ class Chronicle:
         clock: StoryClock,
         gateways: Gateways,
         offers: Offers,
-        seed: int,
     ) -> None:
         self.ledger = ledger
         self.session = session
         self.clock = clock
         self.gateways = gateways
         self.offers = offers
-        self.seed = seed
+        self.story = offers.story
         self.deals: dict[str, Deal] = {}
         self.invoices = 0
         self.payments = 0
@@ -186,7 +184,7 @@ class Chronicle:
             self._at(deal.begins, partial(self._begin, deal))
         first = min(deal.begins for deal in wanted)
         for before in range(24, -1, -1):
-            month = _month(self.offers.until, before)
+            month = _month(self.story.until, before)
             if month > first:
                 self._at(month + _ROLL, self._bill)
                 self._at(month + _FINALIZE, self._bill)
@@ -195,11 +193,11 @@ class Chronicle:
             self.clock.at = moment
             await step()
         # what has come due since the run last came by
-        self.clock.at = self.offers.until
+        self.clock.at = self.story.until
         await self._bill()
 
     def _at(self, moment: datetime, step: Step) -> None:
-        if moment < self.offers.until:
+        if moment < self.story.until:
             self._steps += 1
             heapq.heappush(self._to_come, (moment, self._steps, step))
 
@@ -263,7 +261,7 @@ class Chronicle:
             self.invoices += 1
             invoice = await find(self.session, Invoice, invoice_id)
             deal = self.deals[invoice.subscription_id or ""]
-            chance = Random(f"{self.seed}/paid/{deal.key}/{invoice.period_start}/{invoice.billing_reason}")  # noqa: S311
+            chance = Random(f"{self.story.seed}/paid/{deal.key}/{invoice.period_start}/{invoice.billing_reason}")  # noqa: S311
             for after, share in self._habit(deal.customer.habit, chance):
                 self._at(self.clock.now() + after, partial(self._pay, invoice_id, share))
 
@@ -277,7 +275,7 @@ class Chronicle:
                 return [(late, whole)]
             case Habit.PARTIAL if chance.random() < 0.5:
                 return [(soon, Decimal(chance.randint(20, 80)) / 100)]
-            case Habit.FORGETFUL if self.clock.now() > self.offers.until - _PATIENCE:
+            case Habit.FORGETFUL if self.clock.now() > self.story.until - _PATIENCE:
                 return []
             case _:
                 return [(soon, whole)]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import accumulate
 from random import Random
 
 import psycopg
 
 from farthing.demo.books import Ledger
-from farthing.demo.catalogue import ACTIVE, COMPLETION, ENTERPRISE, LARGE, REQUEST, SCALE, SMALL, STORED
+from farthing.demo.catalogue import ACTIVE, COMPLETION, ENTERPRISE, LARGE, REQUEST, SCALE, SMALL, STORED, Story
 from farthing.demo.subscriptions import UPGRADES, Deal
 from farthing.events.arrival import settle_in
 from farthing.events.meters import MeterMemory
@@ -47,15 +47,15 @@ def batches(total: int) -> Iterator[tuple[int, int]]:
         yield number, min(BATCH, total - start)
 
 
-def events(deals: Sequence[Deal], number: int, count: int, total: int, seed: int, until: datetime) -> list[Event]:
+def events(deals: Sequence[Deal], number: int, count: int, story: Story) -> list[Event]:
     """The events of one batch, which has its own stretch of the last three months; ids say where they belong."""
-    chance = Random(f"{seed}/events/{number}")  # noqa: S311 (a story)
+    chance = Random(f"{story.seed}/events/{number}")  # noqa: S311 (a story)
     users = [user(deal) for deal in deals]
     names = [name for name, _ in users]
     sums = list(accumulate(weight for _, weight in users))
     kinds = chance.choices(list(_KINDS), list(_KINDS.values()), k=count)
-    stretch = LASTS * BATCH / max(total, BATCH)
-    begins = until - LASTS + stretch * number
+    begins = story.until - LASTS + LASTS * (number * BATCH) / story.events
+    stretch = LASTS * count / story.events
     # each event has a slot of its own, so that no two of a batch are of one millisecond unless there are very many
     slot = int(stretch / _MILLISECOND) // count
     whole = begins.replace(microsecond=begins.microsecond // 1000 * 1000)
@@ -64,7 +64,7 @@ def events(deals: Sequence[Deal], number: int, count: int, total: int, seed: int
         at = whole + _MILLISECOND * (slot * place + int(chance.random() * slot))
         made.append(
             Event(
-                id=_id(seed, number, place),
+                id=_id(story.seed, number, place),
                 event_name=kind,
                 external_customer_id=name,
                 timestamp=at,
@@ -84,7 +84,7 @@ def _properties(kind: str, chance: Random) -> dict[str, str | int]:
     region = _REGIONS[int(draw * 997) % 3]
     if kind == COMPLETION:
         model = LARGE if draw < 0.35 else SMALL
-        return {"model": model, "tokens": 200 + int(12_000 * chance.random() ** 2), "region": region}
+        return {"model": model, "tokens": 2_000 + int(120_000 * chance.random() ** 2), "region": region}
     if kind == REQUEST:
         return {"path": "/v1/chat" if draw < 0.7 else "/v1/embed", "status": 200 if draw < 0.98 else 429}
     if kind == ACTIVE:
@@ -95,12 +95,10 @@ def _properties(kind: str, chance: Random) -> dict[str, str | int]:
 async def load_events(
     ledger: Ledger,
     deals: Sequence[Deal],
-    total: int,
-    seed: int,
-    until: datetime,
+    story: Story,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Append what is not there yet of `total` events that end at `until`; how many were appended.
+    """Append what is not there yet of the story's events; how many were appended.
 
     `progress` is told of every event, also of those that were there.
     """
@@ -109,12 +107,11 @@ async def load_events(
     connection = await psycopg.AsyncConnection.connect(ledger.database.url, autocommit=True)
     async with connection:
         await settle_in(connection)
-        there = await _there(connection, ledger, total, seed)
-        for number, count in batches(total):
+        there = await _there(connection, ledger, story)
+        for number, count in batches(story.events):
             if number not in there:
-                story = events(deals, number, count, total, seed, until)
                 # a story's events arrive as they happen
-                arrivals = [Arrival(event, event.timestamp) for event in story]
+                arrivals = [Arrival(event, event.timestamp) for event in events(deals, number, count, story)]
                 await append(connection, ledger.scope, arrivals, memory)
                 appended += count
                 await asyncio.sleep(0)  # whoever asks the server something meanwhile comes first
@@ -122,10 +119,8 @@ async def load_events(
     return appended
 
 
-async def _there(
-    connection: psycopg.AsyncConnection[tuple[object, ...]], ledger: Ledger, total: int, seed: int
-) -> set[int]:
-    firsts = {_id(seed, number, 0): number for number in range(-(-total // BATCH))}
+async def _there(connection: psycopg.AsyncConnection[tuple[object, ...]], ledger: Ledger, story: Story) -> set[int]:
+    firsts = {_id(story.seed, number, 0): number for number, _ in batches(story.events)}
     async with connection.transaction():
         scope = ledger.scope
         await connection.execute(

@@ -1,0 +1,48 @@
+"""The product side of the demo in the order in which it must come: what is sold, what is used, what is billed.
+
+Usage comes before the subscriptions, whose whole year is billed as they are loaded, so that the invoices of the last
+three months carry what was used in them.
+"""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from farthing.demo.books import Ledger
+from farthing.demo.catalogue import Story, load_catalogue
+from farthing.demo.company import customers
+from farthing.demo.subscriptions import deals, load_deals, missing
+from farthing.demo.usage import load_events
+from farthing.settings import Settings
+
+
+async def load_product(
+    ledger: Ledger, settings: Settings, console: Console, *, count: int, seed: int, events: int
+) -> None:
+    """Catalogue, usage and subscriptions of the first `count` customers, who are there; what is there is left alone.
+
+    A story that was begun is finished as it was begun, whatever `seed` and `events` say now.
+    """
+    began = time.monotonic()
+    now = ledger.database.clock.now()
+    offers = await load_catalogue(ledger, Story(now.replace(microsecond=0), seed, events))
+    story = offers.story
+    subscribed = deals(customers(count, story.seed, story.until), story)
+    to_come = await missing(ledger, subscribed)
+    if not to_come:
+        console.print(f"Demo: {len(subscribed)} subscriptions are there already")
+        return
+    before = ledger.invoices, ledger.payments
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        used = progress.add_task("Demo events", total=story.events)
+        appended = await load_events(ledger, subscribed, story, lambda some: progress.advance(used, some))
+        billed = progress.add_task("Demo subscriptions", total=len(to_come))
+        await load_deals(ledger, settings, offers, to_come, lambda some: progress.advance(billed, some))
+    console.print(
+        f"Demo: {appended} events, {len(to_come)} subscriptions, {ledger.invoices - before[0]} invoices and "
+        f"{ledger.payments - before[1]} payments in {time.monotonic() - began:.1f} s"
+    )

@@ -1,0 +1,240 @@
+"""A small demo in a database of its own: what it loads, that it adds up, and that it is told only once."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+from sqlalchemy import func, select
+
+from farthing.core.clock import FixedClock
+from farthing.core.enums import PriceType
+from farthing.customers.tables import Customer
+from farthing.demo.books import Ledger, load_customer
+from farthing.demo.catalogue import (
+    COMPLETION,
+    ENTERPRISE,
+    LARGE,
+    REQUEST,
+    SCALE,
+    SMALL,
+    STARTER,
+    TEAM,
+    Story,
+    load_catalogue,
+)
+from farthing.demo.company import customers
+from farthing.demo.product import load_product
+from farthing.demo.subscriptions import Deal, deals
+from farthing.demo.usage import BATCH, batches, events, load_events
+from farthing.doctor import audit
+from farthing.events.tables import StoredEvent
+from farthing.identity.bootstrap import new_tenant
+from farthing.invoices.standing import InvoiceStatus
+from farthing.invoices.summary import summarise
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.metering.event import Event
+from farthing.payments.tables import Payment
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM, Scope
+from farthing.subscriptions.tables import Subscription
+from tests.conftest import settings_for
+
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
+COUNT, EVENTS, SEED = 12, 5_000, 1
+
+
+@dataclass
+class Stage:
+    """A database on which the story is told, up to a fixed instant."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+
+    async def load(self, **other: int) -> str:
+        """Load the product side; what was printed."""
+        printed = io.StringIO()
+        given = {"count": COUNT, "seed": SEED, "events": EVENTS, **other}
+        await load_product(self.ledger, self.settings, Console(file=printed, width=200), **given)
+        return printed.getvalue()
+
+    async def rows(self) -> dict[str, int]:
+        tables = (Customer, StoredEvent, Subscription, Invoice, InvoiceLineItem, Payment)
+        async with self.database.transaction(self.ledger.scope, read_only=True) as session:
+            return {one.__tablename__: await session.scalar(select(func.count()).select_from(one)) for one in tables}
+
+    async def bills(self) -> list[tuple[str, str, datetime, Decimal, Decimal, str]]:
+        """Every bill of every subscription, by what it says and not by its id."""
+        query = (
+            select(Subscription.lookup_key, Invoice)
+            .join(Subscription, Subscription.id == Invoice.subscription_id)
+            .order_by(Subscription.lookup_key, Invoice.period_start, Invoice.billing_reason)
+        )
+        async with self.database.transaction(self.ledger.scope, read_only=True) as session:
+            return [
+                (key, str(bill.billing_reason), bill.period_start, bill.total, bill.amount_paid, bill.payment_status)
+                for key, bill in await session.execute(query)
+            ]
+
+
+async def _stage(url: str) -> Stage:
+    database = Database(url, clock=FixedClock(NOW))
+    settings = settings_for(url)
+    async with database.transaction(SYSTEM) as session:
+        tenant, owner, environment = await new_tenant(session, name="Demo", email="demo@example.com")
+    ledger = Ledger(settings, database, Scope(tenant.id, environment.id, owner.id))
+    for customer in customers(COUNT, SEED, NOW):
+        await load_customer(ledger, customer)
+    return Stage(settings, database, ledger)
+
+
+@pytest.fixture(scope="module")
+async def told(new_database: Callable[..., str]) -> AsyncIterator[Stage]:
+    """The story, told once."""
+    stage = await _stage(new_database())
+    await stage.load()
+    yield stage
+    await stage.database.close()
+
+
+def _story() -> tuple[list[Deal], Story]:
+    story = Story(NOW, SEED, EVENTS)
+    return deals(customers(COUNT, SEED, NOW), story), story
+
+
+def _used() -> list[Event]:
+    subscribed, story = _story()
+    return [one for number, count in batches(EVENTS) for one in events(subscribed, number, count, story)]
+
+
+def test_events_end_with_the_story_and_keep_to_its_last_three_months() -> None:
+    used = _used()
+    assert len({one.id for one in used}) == EVENTS
+    assert min(one.timestamp for one in used).date().isoformat() == "2026-02-17"
+    assert NOW.replace(hour=0) < max(one.timestamp for one in used) < NOW
+    assert all(one.timestamp.microsecond % 1000 == 0 for one in used)
+
+
+def test_the_story_has_every_plan_and_upgrades_and_cancellations() -> None:
+    told = deals(customers(200, SEED, NOW), Story(NOW, SEED, EVENTS))
+    assert len(told) == 120
+    assert {deal.plan for deal in told} == {STARTER, TEAM, SCALE, ENTERPRISE}
+    assert sum(deal.upgraded is not None for deal in told) >= 10
+    assert sum(deal.cancelled is not None for deal in told) >= 5
+
+
+async def test_the_doctor_finds_no_difference(told: Stage) -> None:
+    findings = await audit(told.database)
+    assert findings.invoices > 40
+    assert findings.differences == []
+
+
+async def test_loading_again_adds_nothing(told: Stage) -> None:
+    before, bills = await told.rows(), await told.bills()
+    assert before["events"] == EVENTS
+    assert "are there already" in await told.load(events=EVENTS * 2, seed=SEED + 1)
+    assert await told.rows() == before
+    assert await told.bills() == bills
+
+
+async def test_the_same_seed_makes_the_same_bills_even_if_a_load_was_cut_off_and_finished_weeks_later(
+    told: Stage, new_database: Callable[..., str]
+) -> None:
+    class CutOffError(Exception):
+        pass
+
+    def cut(_count: int) -> None:
+        raise CutOffError
+
+    stage = await _stage(new_database())
+    subscribed, story = _story()
+    await load_catalogue(stage.ledger, story)
+    with pytest.raises(CutOffError):
+        await load_events(stage.ledger, subscribed, story, cut)
+    assert (await stage.rows())["events"] == BATCH
+    stage.database.clock = FixedClock(NOW + timedelta(days=40))
+    assert f"{EVENTS - BATCH} events" in await stage.load()
+    assert await stage.bills() == await told.bills()
+    assert await stage.rows() == await told.rows()
+    await stage.database.close()
+
+
+async def test_invoices_of_the_last_three_months_carry_the_usage_of_their_periods(told: Stage) -> None:
+    used = _used()
+    counted = 0
+    query = (
+        select(Subscription.lookup_key, InvoiceLineItem)
+        .join(Subscription, Subscription.id == InvoiceLineItem.subscription_id)
+        .where(InvoiceLineItem.price_type == PriceType.USAGE, InvoiceLineItem.meter_id.is_not(None))
+    )
+    async with told.database.transaction(told.ledger.scope, read_only=True) as session:
+        lines = (await session.execute(query)).all()
+    for key, line in lines:
+        ours = [
+            one
+            for one in used
+            if f"demo-{one.external_customer_id}" == key and line.period_start <= one.timestamp < line.period_end
+        ]
+        match line.display_name:
+            case "Tokens, large model" | "Tokens, small model":
+                model = LARGE if "large" in line.display_name else SMALL
+                expected = sum(
+                    one.properties["tokens"]
+                    for one in ours
+                    if one.event_name == COMPLETION and one.properties["model"] == model
+                )
+                assert line.quantity == expected
+            case "API requests":
+                # a thousand make a package
+                count = sum(one.event_name == REQUEST for one in ours)
+                assert line.quantity in {count, -(-count // 1000)}
+                expected = count
+            case _:
+                continue
+        counted += expected > 0
+    assert counted >= 5
+
+
+async def test_the_summary_says_what_invoices_and_payments_add_up_to(told: Stage) -> None:
+    async with told.database.transaction(told.ledger.scope, read_only=True) as session:
+        issued = (await session.scalars(select(Invoice).where(Invoice.invoice_status == InvoiceStatus.FINALIZED))).all()
+        lines = (await session.scalars(select(InvoiceLineItem).where(InvoiceLineItem.status == "published"))).all()
+        payments = (await session.scalars(select(Payment))).all()
+    charged: dict[str, list[InvoiceLineItem]] = defaultdict(list)
+    for line in lines:
+        charged[line.invoice_id].append(line)
+    paid: dict[str, Decimal] = defaultdict(Decimal)
+    for payment in payments:
+        paid[payment.destination_id] += payment.amount
+    looked_at, owing = 0, 0
+    for customer_id in {invoice.customer_id for invoice in issued}:
+        summary = await summarise(told.database, told.ledger.scope, customer_id, NOW)
+        (figures,) = summary.summaries
+        ours = [invoice for invoice in issued if invoice.customer_id == customer_id]
+        totals = {invoice.id: sum((line.amount for line in charged[invoice.id]), Decimal(0)) for invoice in ours}
+        unpaid = [invoice for invoice in ours if totals[invoice.id] > paid[invoice.id]]
+        left = {invoice.id: totals[invoice.id] - paid[invoice.id] for invoice in unpaid}
+        assert Decimal(figures.total_revenue_amount) == sum(totals.values())
+        assert figures.total_invoice_count == len(ours)
+        assert Decimal(figures.total_unpaid_amount) == sum(left.values())
+        assert figures.unpaid_invoice_count == len(unpaid)
+        late = [left[invoice.id] for invoice in unpaid if invoice.due_date is not None and invoice.due_date < NOW]
+        assert Decimal(figures.total_overdue_amount) == sum(late)
+        if not any(paid[invoice.id] for invoice in unpaid):
+            usage = sum(
+                line.amount for invoice in unpaid for line in charged[invoice.id] if line.price_type == PriceType.USAGE
+            )
+            assert Decimal(figures.unpaid_usage_charges) == usage
+            assert Decimal(figures.unpaid_fixed_charges) == sum(left.values()) - usage
+        looked_at += 1
+        owing += bool(unpaid)
+    assert looked_at >= 5
+    assert owing >= 1
