@@ -496,6 +496,15 @@ PARAMETERS = (
     *("q", "sort", "order", "page", "archived", "standing", "payment", "currency", "customer"),
     *("number", "state", "plan", "name", "source", "from", "until", "id", "scope", "next"),
 )
+READS = sorted(
+    {
+        route.path_format
+        for route in app.routes_only().routes
+        for handler in getattr(route, "route_handlers", ())
+        if "GET" in handler.http_methods
+        and not route.path_format.startswith(("/v1", "/portal", "/health", "/schema", "/openapi", "/metrics"))
+    }
+)
 
 
 @pytest.mark.parametrize("path", READS)

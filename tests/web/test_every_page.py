@@ -96,7 +96,7 @@ async def test_axe_finds_nothing_serious(looking: Page, everywhere: list[Place],
     await looking.goto(place(everywhere, name).path)
     await looking.evaluate(_axe() or "")
     for scheme, width in LOOKS:
-        await looking.emulate_media(color_scheme=scheme)
+        await looking.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         await looking.set_viewport_size({"width": width, "height": 900})
         found = await looking.evaluate("axe.run(document, {resultTypes: ['violations']})")
         serious = [
