@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 import farthing
+from farthing.core.errors import FarthingError
 from farthing.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ jobs = cyclopts.App(name="jobs", help="Periodic duties.")
 app.command(keys)
 app.command(jobs)
 
-console = Console(highlight=False, soft_wrap=True)
+# a pipe has no width; tables of ids must not be cut to fit one
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DataDir = Annotated[str | None, Parameter(help="Folder of the embedded PostgreSQL (FARTHING_DATA_DIR).")]
@@ -45,6 +47,9 @@ def main() -> None:
     except (BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
         errors.print(f"[red]farthing:[/red] {error}", markup=True)
         sys.exit(2)
+    except FarthingError as error:
+        errors.print(f"[red]farthing:[/red] {error.message}", markup=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -61,12 +66,12 @@ def _with_database(settings: Settings, task: Callable[[Database], Awaitable[int 
     """Run `task` on the configured database, migrated; its result is the exit status."""
     from farthing import server
 
-    async def run(url: str) -> int:
-        async with server.opened(settings, url) as database:
+    async def run(engine: server.Engine) -> int:
+        async with server.opened(settings, engine) as database:
             return await task(database) or 0
 
-    with server.engine(settings) as url:
-        status = asyncio.run(run(url))
+    with server.engine(settings) as engine:
+        status = asyncio.run(run(engine))
     if status:
         sys.exit(status)
 
@@ -127,10 +132,10 @@ def migrate(*, data_dir: DataDir = None) -> None:
     from farthing.storage.migrations import state, upgrade
 
     settings = _settings(data_dir=data_dir)
-    with server.engine(settings) as url:
-        before, _ = state(url)
-        upgrade(url)
-        after, _ = state(url)
+    with server.engine(settings) as engine:
+        before, _ = state(engine.url)
+        upgrade(engine.url)
+        after, _ = state(engine.url)
     console.print(f"schema {before or 'empty'} -> {after}" if before != after else f"schema {after}: nothing to do")
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -23,27 +24,46 @@ from farthing.storage.postgres import Database
 
 log = structlog.get_logger(__name__)
 
+WATCH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The PostgreSQL in use; `embedded` when it is ours to look after."""
+
+    url: str
+    embedded: EmbeddedPostgres | None = None
+
 
 @contextmanager
-def engine(settings: Settings) -> Iterator[str]:
-    """The URL of the PostgreSQL to use: the configured one, or an embedded one that runs while this is open."""
+def engine(settings: Settings) -> Iterator[Engine]:
+    """The PostgreSQL to use: the configured one, or an embedded one that runs while this is open."""
     if settings.database_url is not None:
-        yield settings.database_url
+        yield Engine(settings.database_url)
         return
     with EmbeddedPostgres(Path(settings.data_dir)) as server:
-        yield server.url()
+        yield Engine(server.url(), server)
 
 
 @asynccontextmanager
-async def opened(settings: Settings, url: str) -> AsyncIterator[Database]:
-    """The database, migrated and checked to be safe."""
-    await asyncio.to_thread(upgrade, url)
-    database = Database(url, settings.pool_size)
+async def opened(settings: Settings, engine: Engine) -> AsyncIterator[Database]:
+    """The database, migrated and checked to be safe; an embedded engine that dies meanwhile is started again."""
+    await asyncio.to_thread(upgrade, engine.url)
+    database = Database(engine.url, settings.pool_size)
+    watching = asyncio.create_task(_watch(engine.embedded), name="engine") if engine.embedded else None
     try:
         await database.check()
         yield database
     finally:
+        await _end(watching)
         await database.close()
+
+
+async def _watch(embedded: EmbeddedPostgres) -> None:
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        if embedded.revive():
+            log.error("engine.died", folder=str(embedded.folder), action="started again")
 
 
 async def serve(

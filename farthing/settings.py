@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     access_log: bool = True
     worker: bool = True
     """Whether `serve` also works on jobs; `farthing worker` always does."""
+    event_retention_days: Annotated[int, Meta(ge=0)] = 0
+    """How long events are kept; 0 keeps them for ever. What an open period or a draft needs is kept in any case."""
     operator_keys: str | None = None
     """JSON object: hex SHA-256 of a key to {tenant_id, user_id, name, is_active}."""
     environment_access: str | None = None

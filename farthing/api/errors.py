@@ -92,6 +92,8 @@ def from_database(error: BaseException | None) -> errors.FarthingError:
         return errors.AlreadyExists("An entity with these unique values already exists")
     if state == "23503":
         return errors.InvalidOperation("The request refers to something that does not exist or is still in use")
+    if isinstance(error, psycopg.OperationalError) and not state:
+        return errors.ServiceUnavailable("The database cannot be reached; please try again")
     return errors.DatabaseFailed("The database could not complete the request")
 
 

@@ -60,8 +60,9 @@ def everywhere(in_environment: InEnvironment) -> Callable[[Database, datetime], 
             try:
                 done = 1
                 while done:
-                    async with database.transaction(scope, clock=FixedClock(at)) as session:
-                        done = await in_environment(session, at)
+                    async with database.session(scope, clock=FixedClock(at)) as session:
+                        done = await in_environment(session, at)  # which may commit along the way
+                        await session.commit()
                     counts["succeeded"] += done
             except Exception:  # one environment's trouble must not stop the others
                 counts["failed"] += 1

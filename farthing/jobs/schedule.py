@@ -17,6 +17,9 @@ from farthing.billing.issuing import BillingEffects
 from farthing.billing.run import Run, Summary
 from farthing.billing.thresholds import invoice_thresholds
 from farthing.core.clock import FixedClock
+from farthing.events.backfill import backfill
+from farthing.events.reconcile import reconcile as reconcile_usage
+from farthing.events.retention import retention
 from farthing.invoices.overdue import notify_overdue
 from farthing.jobs import cloning
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, perform
@@ -58,8 +61,19 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("renewal_due_alerts", "*/15 * * * *", billing(tell_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
+        Duty("meter_backfill", "* * * * *", everywhere(backfill)),
+        Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
+        *_event_retention(settings),
         Duty("retention", "0 4 * * *", _retention),
     )
+
+
+def _event_retention(settings: Settings) -> Sequence[Duty]:
+    """Forgetting old events, where the deployment wants it."""
+    if not settings.event_retention_days:
+        return ()
+    keep = timedelta(days=settings.event_retention_days)
+    return (Duty("event_retention", "30 4 * * *", everywhere(retention(keep))),)
 
 
 async def _bill_everywhere(

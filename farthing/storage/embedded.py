@@ -121,6 +121,16 @@ class EmbeddedPostgres:
             self._lock.close()
             self._lock = None
 
+    def revive(self) -> bool:
+        """Start the server again if it has died; whether it had. Returns before it answers: it may have to recover.
+
+        Call it from the main thread, whose end the server takes for its parent's.
+        """
+        if self._server is None or self._server.poll() is None:
+            return False
+        self._launch()
+        return True
+
     @property
     def process_id(self) -> int:
         """The postmaster's process id, for tests that kill it."""
@@ -219,7 +229,7 @@ class EmbeddedPostgres:
             "install and keep data where that user may pass, or set FARTHING_DATABASE_URL"
         )
 
-    def _spawn(self) -> None:
+    def _launch(self) -> None:
         options = {"listen_addresses": "", "unix_socket_directories": str(self.sockets), **self._settings}
         command = [str(_BINARIES / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
@@ -234,6 +244,10 @@ class EmbeddedPostgres:
                 start_new_session=True,  # Ctrl-C in the terminal is for us; the server is stopped in order
                 cwd="/",
             )
+
+    def _spawn(self) -> None:
+        self._launch()
+        assert self._server is not None
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while True:
             try:

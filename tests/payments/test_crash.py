@@ -37,13 +37,13 @@ from farthing.settings import load
 async def started(database, first):
     print("started", flush=True)
 
-async def main(settings, url):
-    async with opened(settings, url) as database:
+async def main(settings, postgres):
+    async with opened(settings, postgres) as database:
         await serve(settings, database, started)
 
 settings = load(os.environ)
-with engine(settings) as url:
-    asyncio.run(main(settings, url))
+with engine(settings) as postgres:
+    asyncio.run(main(settings, postgres))
 """
 
 

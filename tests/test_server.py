@@ -1,0 +1,150 @@
+"""The process as an operator knows it: start, stop, kill, and what the command line says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+KEY = "sk_TESTTESTTESTTESTTESTTESTTEST"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _environment(folder: Path, **more: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
+    return {**clean, "FARTHING_DATA_DIR": str(folder), "FARTHING_BOOTSTRAP_API_KEY": KEY, **more}
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    port = _free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "farthing", "serve"],
+        env=_environment(folder, FARTHING_PORT=str(port), FARTHING_LOG_LEVEL="error"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=10)
+    try:
+        _until_ready(client, process)
+        yield process, client
+    finally:
+        client.close()
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
+
+
+def _until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if client.get("/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"not ready; exit status {process.poll()}")
+
+
+def _postgres_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+    return next(child for child in psutil.Process(process.pid).children() if child.name().startswith("postgres"))
+
+
+def _run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "farthing", *command],
+        env=_environment(folder, **environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_life_of_starts_kills_and_an_orderly_end(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with _serving(folder) as (process, client):
+        made = client.post("/v1/customers", json={"external_id": "acme", "name": "Acme"})
+        assert made.status_code == 201
+        second = _run(folder, "doctor")
+        assert second.returncode == 2
+        assert "another Farthing is using the data folder" in second.stderr
+        postgres = _postgres_of(process)
+        process.kill()
+        process.wait()
+        gone, _ = psutil.wait_procs([postgres], timeout=20)
+        assert gone, "the engine must not outlive its parent"
+    with _serving(folder) as (process, client):
+        assert client.get("/v1/customers/external/acme").json()["id"] == made.json()["id"]
+        _postgres_of(process).kill()
+        deadline = time.monotonic() + 60
+        while (answer := client.get("/v1/customers/external/acme")).status_code != 200:
+            assert answer.status_code in {500, 503}, answer.text
+            assert answer.json()["code"] in {"service_unavailable", "database_error"}
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        postgres = _postgres_of(process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert not postgres.is_running()
+    healthy = _run(folder, "doctor")
+    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+    assert "differences     0" in healthy.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"FARTHING_NO_SUCH": "1"}, "FARTHING_NO_SUCH is not a setting"),
+        ({"FARTHING_PORT": "many"}, "FARTHING_PORT"),
+        ({"FARTHING_DATABASE_URL": "mysql://x"}, "must be a postgresql:// URL"),
+        ({"FARTHING_DATABASE_URL": "postgresql://x"}, "FARTHING_SECRET_KEY is required"),
+        ({"FARTHING_BOOTSTRAP_API_KEY": "pk_12345678901234567890"}, "must start with sk_"),
+        ({"FARTHING_OPERATOR_KEYS": "{"}, "FARTHING_OPERATOR_KEYS"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_and_is_named(tmp_path: Path, environment: dict[str, str], said: str) -> None:
+    refused = _run(tmp_path, "migrate", **environment)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    with _serving(tmp_path / "data"):
+        pass
+    key = _run(tmp_path / "data", "keys", "create", "laptop").stdout.split()[-1]
+    assert key.startswith("sk_")
+    listed = _run(tmp_path / "data", "keys", "list").stdout
+    assert "laptop" in listed
+    assert key not in listed
+    row = next(line for line in listed.splitlines() if "laptop" in line)
+    id = next(word for word in row.replace("│", " ").split() if word.startswith("secret_"))
+    assert _run(tmp_path / "data", "keys", "revoke", id).returncode == 0
+    assert _run(tmp_path / "data", "keys", "revoke", "secret_unknown").returncode == 1
+    with _serving(tmp_path / "data") as (_, client):
+        assert client.get("/v1/customers", headers={"x-api-key": key}).status_code == 401
+        assert client.get("/v1/customers").status_code == 200
+
+
+def test_the_openapi_document_is_printed_without_a_database(tmp_path: Path) -> None:
+    printed = _run(tmp_path, "openapi")
+    assert printed.returncode == 0
+    assert '"getCustomerInvoiceSummary"' in printed.stdout
+    assert list(tmp_path.iterdir()) == []
