@@ -5,7 +5,8 @@ the public routes, on a clock that is set to when it happened. Loading is resuma
 it is written in one transaction, or not at all, and one that is there is not written twice. Several customers are
 written at a time; only ids and the order of numbers within a month differ from one load to the next.
 
-`company` says what happened, `books` writes it.
+`company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used (`usage`) and subscribed
+to (`subscriptions`). A load takes a minute or two, which a running server spends answering.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.company import customers
+from farthing.demo.product import load_product
+from farthing.demo.usage import EVENTS
 from farthing.identity import keys
 from farthing.identity.bootstrap import OWNER_EMAIL, FirstStart
 from farthing.identity.passwords import hashed
@@ -56,11 +59,13 @@ async def ensure_demo(settings: Settings, database: Database, first: FirstStart 
             f"API key: [bold]{entrance.api_key}[/bold]  (for this start; the one before is revoked)", markup=True
         )
     console.print(f"Sign in: [bold]{entrance.email}[/bold] with [bold]{entrance.password}[/bold]", markup=True)
-    await load_books(settings, database, entrance.scope, console, seed=1)
+    await _load(settings, database, entrance.scope, console, seed=1, events=EVENTS)
 
 
-async def load_demo(settings: Settings, database: Database, console: Console, *, seed: int) -> None:
-    """Load the demo's books into the oldest environment, making it if there is none."""
+async def load_demo(
+    settings: Settings, database: Database, console: Console, *, seed: int, events: int = EVENTS
+) -> None:
+    """Load the demo into the oldest environment, making it if there is none."""
     from farthing.identity.bootstrap import first_start
 
     first = await first_start(database, settings)
@@ -68,7 +73,7 @@ async def load_demo(settings: Settings, database: Database, console: Console, *,
         console.print(f"API key: [bold]{first.api_key}[/bold]  (shown once; keep it)", markup=True)
     async with database.transaction(SYSTEM) as session:
         scope = await _oldest(session)
-    await load_books(settings, database, scope, console, seed=seed)
+    await _load(settings, database, scope, console, seed=seed, events=events)
 
 
 async def _oldest(session: AsyncSession) -> Scope:
@@ -109,6 +114,13 @@ async def _open(settings: Settings, database: Database, first: FirstStart | None
                 session, hasher, owner=owner, environment_id=scope.environment_id, name=KEY_NAME
             )
     return Entrance(scope, OWNER_EMAIL, password, api_key)
+
+
+async def _load(
+    settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int, events: int
+) -> None:
+    await load_books(settings, database, scope, console, seed=seed)
+    await load_product(Ledger(settings, database, scope), settings, console, count=CUSTOMERS, seed=seed, events=events)
 
 
 async def load_books(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> None:
