@@ -84,5 +84,6 @@ async def perform(database: Database, duty: Duty, now: datetime) -> JobRun:
         run.finished_at = database.clock.now()
         async with database.transaction(SYSTEM) as session:
             session.add(run)
-    log.info("duty", name=duty.name, **run.counts)
+    # a duty that found nothing to do is not news
+    (log.info if any(run.counts.values()) else log.debug)("duty", name=duty.name, **run.counts)
     return run
