@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve test lint format types check-imports unit bench lock clean screenshots
+.PHONY: install serve test browser lint format types check-imports unit bench lock clean screenshots
 
 install: $(STAMP)
 
@@ -19,7 +19,15 @@ $(STAMP): requirements.lock pyproject.toml
 serve: install
 	$(BIN)/farthing serve --demo $(ARGS)
 
-test: install lint types check-imports unit
+test: install browser lint types check-imports unit
+
+# the pages are tested in Debian's Chromium; where it is missing and cannot be installed, those tests say so and fail
+browser:
+	@test -x /usr/bin/chromium || { echo "Installing Chromium for the tests of the pages"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+
+screenshots: install browser
+	$(BIN)/python -m tests.web.screenshots
 
 lint: install
 	$(BIN)/ruff check .
