@@ -123,8 +123,7 @@ class _Exchange:
     async def _close(self) -> None:
         try:
             await self._work.finish(commit=False)
-            if self._work.claim_lock is not None:
-                await idempotency.unlock(self._work)
+            await idempotency.unlock(self._work)
         finally:
             await self._work.release()
 
@@ -186,6 +185,8 @@ class _Exchange:
         if keeps and status >= 400:
             await idempotency.store(work.session, work, status, body)
             await work.finish(commit=True)
+        # before the answer leaves: whoever repeats the request on reading it must be given it again
+        await idempotency.unlock(work)
 
     def _extra(self, present: Any) -> list[tuple[bytes, bytes]]:
         names = {name.lower() for name, _ in present}

@@ -118,6 +118,8 @@ def as_domain_error(error: Exception) -> errors.FarthingError:
         return error
     if isinstance(error, (msgspec.ValidationError, msgspec.DecodeError)):
         return from_decoding(error)
+    if isinstance(error, BadField):  # from a struct that a route made itself
+        return errors.ValidationFailed.of(error.field, error.reason)
     if isinstance(error, DBAPIError):
         return from_database(error.orig)
     if isinstance(error, psycopg.Error):

@@ -13,6 +13,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from sqlalchemy import Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, String, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -115,11 +116,17 @@ async def store(session: AsyncSession, work: Work, status_code: int, body: bytes
 
 
 async def unlock(work: Work) -> None:
-    """Let the key go."""
+    """Let the key go, if one is held. A connection that cannot do so is thrown away, and the lock with it."""
+    if work.claim_lock is None:
+        return
     pinned = await work.pin()
-    await pinned.rollback()
-    await pinned.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": work.claim_lock})
-    await pinned.commit()
+    try:
+        await pinned.rollback()
+        await pinned.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": work.claim_lock})
+        await pinned.commit()
+    except SQLAlchemyError:
+        await pinned.invalidate()
+    work.claim_lock = None
 
 
 async def forget_old(session: AsyncSession, now: datetime) -> None:

@@ -31,7 +31,7 @@ _REFERENCE = "#/components/schemas/{name}"
 
 def document(app: Litestar) -> dict[str, Any]:
     """The whole document, as JSON-ready values."""
-    made: dict[str, Any] = app.openapi_schema.to_schema()
+    made: dict[str, Any] = _one_or_more(app.openapi_schema.to_schema())
     schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
     (_, parts) = msgspec.json.schema_components([ErrorResponse], ref_template=_REFERENCE)
     schemas.update(parts)
@@ -41,6 +41,13 @@ def document(app: Litestar) -> dict[str, Any]:
         for method, operation in operations.items():
             _complete(operation, _handler(app, path, method), schemas)
     return made
+
+
+def _one_or_more(part: Any) -> Any:
+    """`part` with the framework's "exactly one of" as what a union is: a value may fit several of its types."""
+    if isinstance(part, dict):
+        return {"anyOf" if name == "oneOf" else name: _one_or_more(inner) for name, inner in part.items()}
+    return [_one_or_more(inner) for inner in part] if isinstance(part, list) else part
 
 
 def _as_decoded(app: Litestar) -> dict[str, Any]:
@@ -93,5 +100,5 @@ def _complete(operation: dict[str, Any], handler: Any, schemas: dict[str, Any]) 
 
 def _may_be_null(body: dict[str, Any]) -> bool:
     """Whether a body may be left out: the framework says so by allowing null in its place."""
-    options = [media["schema"].get("oneOf", ()) for media in body["content"].values()]
+    options = [media["schema"].get("anyOf", ()) for media in body["content"].values()]
     return any(option.get("type") == "null" for given in options for option in given)

@@ -230,17 +230,19 @@ async def test_a_replay_changes_nothing(account: Account, sockets: str) -> None:
 KEY = "sk_idempotency_crash_0123456789"
 _SERVE = """
 import asyncio, os
-from farthing.server import opened, serve
+from farthing.server import engine, opened, serve
 from farthing.settings import load
 
 async def started(database, first):
     print("started", flush=True)
 
-async def main(settings):
-    async with opened(settings, settings.database_url) as database:
+async def main(settings, postgres):
+    async with opened(settings, postgres) as database:
         await serve(settings, database, started)
 
-asyncio.run(main(load(os.environ)))
+settings = load(os.environ)
+with engine(settings) as postgres:
+    asyncio.run(main(settings, postgres))
 """
 
 

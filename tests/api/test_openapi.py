@@ -95,7 +95,7 @@ async def test_every_answer_of_the_tour_is_one_that_the_document_declares(accoun
 
 
 async def test_the_document_is_served(account: Account) -> None:
-    async with httpx.AsyncClient(base_url=account.base_url) as http:
+    async with httpx.AsyncClient(base_url=account.base_url, timeout=30) as http:
         answer = await http.get("/openapi.json")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("application/json")

@@ -18,7 +18,10 @@ ELSEWHERE = ("events", "subscriptions", "analytics", "wallets", "credit", "refun
 """Parts whose own tests drive the client, or which are not here yet."""
 NOT_TOURED = {
     "attemptInvoicePayment": "collects by a saved method; driven in the tests of payments",
-    "getCouponAssociation": "needs a subscription",
+    "getCouponAssociation": "needs a coupon on a subscription; driven in the tests of the catalogue",
+    "cloneEnvironment": "is worked on in the background; driven in the tests of environments",
+    "recalculateInvoice": "needs an invoice of a subscription; driven in the tests of billing",
+    "recalculateInvoiceV2": "the same",
 }
 
 

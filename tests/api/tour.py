@@ -119,6 +119,7 @@ async def build(go: Traveller) -> Made:
     await make("unit", "createPriceUnit", unit)
     await make("plan", "createPlan", {"name": "Tour", "lookup_key": "tour-plan"})
     await make("second plan", "createPlan", {"name": "Tour", "lookup_key": "tour-plan-2"})
+    await make("larger plan", "createPlan", {"name": "Tour", "lookup_key": "tour-plan-3"})
     await make("addon", "createAddon", {"name": "Tour", "lookup_key": "tour-addon"})
     price = {
         "entity_type": "PLAN",
@@ -132,6 +133,8 @@ async def build(go: Traveller) -> Made:
         "price_unit_type": "FIAT",
     }
     await make("price", "createPrice", {**price, "lookup_key": "tour-price"})
+    await make("larger price", "createPrice", {**price, "entity_id": made["larger plan"]})
+    await make("addon price", "createPrice", {**price, "entity_type": "ADDON", "entity_id": made["addon"]})
     usage = {**price, "type": "USAGE", "meter_id": made["meter"], "amount": "0.5"}
     await make("bulk price", "createPricesBulk", {"items": [usage]})
     granted = {"feature_id": made["switch"], "feature_type": "boolean", "is_enabled": True, "entity_type": "PLAN"}
@@ -170,6 +173,21 @@ async def build(go: Traveller) -> Made:
     await make(
         "free payment", "createPayment", {**card, "payment_method_type": "PAYMENT_LINK", "payment_method_id": None}
     )
+    subscription = {
+        "customer_id": made["customer"],
+        "plan_id": made["plan"],
+        "currency": "usd",
+        "billing_period": "MONTHLY",
+    }
+    subscription |= {"billing_period_count": 1, "start_date": "2026-01-01T00:00:00Z", "billing_cycle": "anniversary"}
+    await make("subscription", "createSubscription", subscription)
+    await make("second subscription", "createSubscription", subscription)
+    await make("draft subscription", "createSubscription", {**subscription, "subscription_status": "draft"})
+    if "subscription" in made and "createSubscriptionLineItem" in BY_ID:
+        answer = await go(
+            Call("createSubscriptionLineItem", {"id": made["subscription"]}, body={"price_id": made["price"]})
+        )
+        made["line"] = _id_in(answer)
     await make("service", "createUser", {"type": "service_account", "name": "Tour", "roles": ["event_ingestor"]})
     person = {
         "type": "user",
@@ -181,6 +199,7 @@ async def build(go: Traveller) -> Made:
     await make("key", "createApiKey", {"name": "tour", "type": "private_key"})
     await make("environment", "createEnvironment", {"name": "Tour", "type": "development"})
     event = {"event_name": "tour.call", "external_customer_id": ACME, "properties": {"a": "1"}}
+    made["tenant"] = str((await go(Call("getUserInfo")))["tenant"]["id"])
     made["event"] = f"tour-{made['customer']}"
     await go(Call("ingestEvent", body={**event, "event_id": made["event"]}))
     await go(Call("ingestEventsBulk", body={"events": [{**event, "event_id": made["event"] + "-2"}]}))
@@ -211,12 +230,25 @@ READS_BY_ID = {
     "listSavedPaymentMethods": "customer",
     "getInvoicePdf": "invoice",
     "getPayment": "payment",
+    "getSubscription": "subscription",
+    "getSubscriptionV2": "subscription",
+    "getSubscriptionEntitlements": "subscription",
+    "getSubscriptionAddonAssociations": "subscription",
+    "listSubscriptionPauses": "subscription",
+    "listSubscriptionSchedules": "subscription",
+    "getCustomerEntitlements": "customer",
+    "getTenantById": "tenant",
     "getEnvironment": "environment",
 }
-ASKED_WITH = {"listSavedPaymentMethods": {"provider": "stripe"}, "listCustomerPaymentMethods": {"providers": ["stripe"]}}
+ASKED_WITH = {
+    "listSavedPaymentMethods": {"provider": "stripe"},
+    "listCustomerPaymentMethods": {"providers": ["stripe"]},
+}
 READS_BY_NAME = {
     "getCustomerByExternalId": ACME,
     "lookupCustomer": ACME,
+    "getCustomerSubscriptionsByExternalId": ACME,
+    "getCustomerEntitlementsByExternalID": ACME,
     "createCustomerPortalSession": ACME,
     "openCustomerPortalSession": ACME,
     "getAddonByLookupKey": "tour-addon",
@@ -234,7 +266,11 @@ async def read(go: Traveller, made: Made) -> None:
         if operation in BY_ID:
             await go(Call(operation, {"id": made[name]}, ASKED_WITH.get(operation, {})))
     for operation, key in READS_BY_NAME.items():
-        await go(Call(operation, {BY_ID[operation].path_parameters[0]: key}))
+        if operation in BY_ID:
+            await go(Call(operation, {BY_ID[operation].path_parameters[0]: key}))
+    for operation in ("getSubscriptionUsage", "getInvoicePreview", "getInternalInvoicePreview"):
+        if operation in BY_ID:
+            await go(Call(operation, body={"subscription_id": made["subscription"]}))
     linked = {"entity_type": "customer", "entity_id": made["customer"]}
     await go(Call("getEntityIntegrationMappings", query=linked))
     for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
@@ -298,6 +334,21 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("updatePayment", "waiting payment", {"metadata": {"toured": "yes"}})
     await edit("processPayment", "waiting payment")
     await edit("createSetupIntent", "customer", {"provider": "stripe", "success_url": "https://example.com"})
+    kept = {"proration_behavior": "none"}
+    cancelled = {**kept, "cancellation_type": "end_of_period"}
+    onto = {**kept, "target_plan_id": made["larger plan"]}
+    monthly = {"billing_cadence": "RECURRING", "billing_period": "MONTHLY", "billing_cycle": "anniversary"}
+    await edit("updateSubscriptionLineItem", "line", {"metadata": {"toured": "yes"}})
+    await edit("previewSubscriptionChange", "subscription", {**onto, **monthly})
+    await edit("previewSubscriptionPlanChangeV2", "subscription", onto)
+    more = {"subscription_id": made["subscription"], "addon_id": made["addon"], **kept}
+    if "addSubscriptionAddon" in BY_ID:
+        await go(Call("addSubscriptionAddon", body=more))
+    await edit("previewSubscriptionCancellation", "subscription", cancelled)
+    await edit("activateSubscription", "draft subscription", {"start_date": "2026-01-01T00:00:00Z"})
+    await edit("pauseSubscription", "second subscription", {"reason": "tour"})
+    await edit("resumeSubscription", "second subscription", {})
+    await edit("executeSubscriptionPlanChangeV2", "second subscription", onto)
     await go(Call("updateSetting", {"key": "subscription_config"}, body={"value": {"grace_period_days": 9}}))
     await go(Call("deleteSetting", {"key": "subscription_config"}))
     await go(Call("updateTenant", body={"name": "Toured"}))
@@ -306,6 +357,8 @@ async def change(go: Traveller, made: Made) -> None:
 
 
 ENDS = {
+    "deleteSubscriptionLineItem": "line",
+    "cancelSubscription": "subscription",
     "deletePrice": "price",
     "deleteEntitlement": "entitlement",
     "deleteTaxAssociation": "levy",
@@ -334,9 +387,10 @@ async def end(go: Traveller, made: Made) -> None:
     """Everything that can be taken down, taken down."""
     linked = {"entity_type": "customer", "entity_id": made["customer"], "provider_type": "stripe"}
     await go(Call("delinkIntegrationMapping", body=linked))
+    said = {"cancelSubscription": {"cancellation_type": "immediate", "proration_behavior": "none"}}
     for operation, name in ENDS.items():
         if operation in BY_ID:
-            await go(Call(operation, {"id": made[name]}))
+            await go(Call(operation, {"id": made[name]}, body=said.get(operation)))
     await go(Call("deleteConnection", {"id": made["connection"]}))
 
 
