@@ -60,7 +60,7 @@ async def main(counts: list[int], *, profile: bool) -> None:
 
 
 async def _measure(report: Report, database: Database, count: int, *, profile: bool) -> None:
-    scope = await _company(database, count)
+    scope = await company(database, count)
     section = "Invoice run"
     budget = "under 60 s" if count == 10_000 else ""
     profiler = cProfile.Profile() if profile else None
@@ -79,7 +79,7 @@ async def _measure(report: Report, database: Database, count: int, *, profile: b
         pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
 
 
-async def _company(database: Database, count: int) -> Scope:
+async def company(database: Database, count: int) -> Scope:
     """A tenant with `count` subscriptions to one plan, each with its own customer and events in January."""
     async with database.transaction(SYSTEM) as session:
         tenant, _, environment = await new_tenant(session, name="Bench", email=f"{uuid.uuid4().hex}@example.com")

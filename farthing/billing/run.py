@@ -115,7 +115,18 @@ class Run:
         return done
 
     async def roll(self, done: Summary) -> None:
-        """Bring due subscriptions to now; each of them at most once, so that one that fails does not hold the rest."""
+        """Bring due subscriptions to now; one that fails is not tried again in this run.
+
+        What was brought one step on, out of its trial say, may be due again: passes follow until one moves nothing.
+        """
+        moved = -1
+        while moved < done.rolled:
+            moved = done.rolled
+            await self._roll_pass(done)
+            if self.dry:
+                return  # what was undone is due again, for ever
+
+    async def _roll_pass(self, done: Summary) -> None:
         after: tuple[datetime, str] | None = None
         while True:
             async with self.database.transaction(self.scope, clock=FixedClock(self.now), read_only=True) as session:
@@ -123,7 +134,9 @@ class Run:
             if not due:
                 return
             after = due[-1]
-            await self.each([subscription_id for _, subscription_id in due], self._roll_some, "subscriptions", done)
+            ids = [subscription_id for _, subscription_id in due if subscription_id not in done.failed]
+            if ids:
+                await self.each(ids, self._roll_some, "subscriptions", done)
 
     async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
