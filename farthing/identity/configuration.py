@@ -56,7 +56,7 @@ async def read(session: AsyncSession, kind: type[Value]) -> Value:
     if value is None:
         row = await session.scalar(_stored(session, kind))
         value = known[kind] = kind() if row is None else msgspec.convert(_overlaid(kind, row), kind)
-    return cast(Value, value)
+    return cast("Value", value)
 
 
 def _known(session: AsyncSession) -> dict[type[Configuration], Configuration]:

@@ -86,11 +86,11 @@ _LATEST_BRANCHES = {
 
 def _statement(which: SummaryScope) -> str:
     unpaid = " UNION ALL ".join(
-        f"SELECT currency, amount_remaining, usage_remaining, due_date FROM invoices WHERE {branch}"  # noqa: S608
+        f"SELECT currency, amount_remaining, usage_remaining, due_date FROM invoices WHERE {branch}"
         for branch in _UNPAID_BRANCHES[which]
     )
     latest = " UNION ALL ".join(
-        "(SELECT currency, finalized_at, id FROM invoices "  # noqa: S608
+        "(SELECT currency, finalized_at, id FROM invoices "
         f"WHERE {branch} ORDER BY finalized_at DESC, id DESC LIMIT 1)"
         for branch in _LATEST_BRANCHES[which]
     )
@@ -125,7 +125,7 @@ def _statement(which: SummaryScope) -> str:
         LEFT JOIN totals ON totals.currency = currencies.currency
         LEFT JOIN unpaid ON unpaid.currency = currencies.currency
         ORDER BY currencies.currency
-    """  # noqa: S608
+    """
 
 
 def live_subscriptions(which: SummaryScope) -> str:
