@@ -90,8 +90,7 @@ def _statement(which: SummaryScope) -> str:
         for branch in _UNPAID_BRANCHES[which]
     )
     latest = " UNION ALL ".join(
-        "(SELECT currency, finalized_at, id FROM invoices "
-        f"WHERE {branch} ORDER BY finalized_at DESC, id DESC LIMIT 1)"
+        f"(SELECT currency, finalized_at, id FROM invoices WHERE {branch} ORDER BY finalized_at DESC, id DESC LIMIT 1)"
         for branch in _LATEST_BRANCHES[which]
     )
     return f"""
