@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 import farthing
@@ -272,14 +273,19 @@ def clock(
 
 
 @app.command
-def demo(*, data_dir: DataDir = None, seed: Annotated[int, Parameter(help="Another seed, other books.")] = 1) -> None:
-    """Load the demo's books into the database without serving it."""
+def demo(
+    *,
+    data_dir: DataDir = None,
+    seed: Annotated[int, Parameter(help="Another seed, other books.")] = 1,
+    events: Annotated[int, Parameter(help="How many events of usage.", validator=Number(gte=0))] = 1_000_000,
+) -> None:
+    """Load the demo into the database without serving it; one that was begun is finished as it was begun."""
     from farthing.demo import load_demo
 
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
-        await load_demo(settings, database, console, seed=seed)
+        await load_demo(settings, database, console, seed=seed, events=events)
 
     _with_database(settings, task)
 
