@@ -23,6 +23,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.rows import find
 from farthing.subscriptions import (
     addons,
+    charged,  # noqa: F401 (importing it registers what subscriptions charge for)
     editing,
     lookup,
     schedules,
@@ -346,11 +347,10 @@ async def _schedules(session: AsyncSession, clock: Clock, query: ScheduleQuery) 
     ids = [*(query.subscription_ids or ()), *([query.subscription_id] if query.subscription_id else [])]
     rows, total = await schedules.search(
         session,
+        query,
         subscription_ids=ids,
         type=query.schedule_type,
         status=status,
-        limit=query.page_size,
-        offset=query.skip,
     )
     now = clock.now()
     return GetPendingSchedulesResponse(schedules=[schedule_answer(row, now) for row in rows], count=total)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.api.lists import ListQuery, select_page
 from farthing.core.clock import as_utc, instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
@@ -164,24 +165,34 @@ def _moment(text: str | None) -> datetime | None:
     return None if text is None else as_utc(datetime.fromisoformat(text))
 
 
+SEARCHABLE = (
+    "id",
+    "subscription_id",
+    "schedule_type",
+    "schedule_status",
+    "scheduled_at",
+    "executed_at",
+    "cancelled_at",
+    "created_at",
+    "updated_at",
+)
+
+
 async def search(
     session: AsyncSession,
+    query: ListQuery,
     *,
     subscription_ids: Sequence[str] = (),
     type: ScheduleType | None = None,
     status: ScheduleStatus | None = None,
-    limit: int,
-    offset: int,
 ) -> tuple[list[SubscriptionSchedule], int]:
-    """One page of schedules, newest first, and how many there are."""
+    """One page of schedules, and how many there are."""
     table = SubscriptionSchedule
-    query = select(table).where(table.status == Status.PUBLISHED)
+    statement = select(table)
     if subscription_ids:
-        query = query.where(table.subscription_id.in_(subscription_ids))
+        statement = statement.where(table.subscription_id.in_(subscription_ids))
     if type is not None:
-        query = query.where(table.schedule_type == type)
+        statement = statement.where(table.schedule_type == type)
     if status is not None:
-        query = query.where(table.schedule_status == status)
-    total = (await session.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
-    query = query.order_by(table.created_at.desc(), table.id.desc()).limit(limit).offset(offset)
-    return list((await session.scalars(query)).all()), total
+        statement = statement.where(table.schedule_status == status)
+    return await select_page(session, table, query, SEARCHABLE, statement)

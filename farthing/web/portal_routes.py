@@ -44,6 +44,7 @@ READS = in_header()
 WRITES = in_header(read_only=False)
 
 LARGEST_LIMIT = 100
+LAST_PAGE = 10**9
 
 
 class PortalPage(wire.Request):
@@ -54,14 +55,14 @@ class PortalPage(wire.Request):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.page < 1:
-            raise ValidationFailed.of("page", "must be 1 or more")
+        if not 1 <= self.page <= LAST_PAGE:
+            raise ValidationFailed.of("page", f"must be between 1 and {LAST_PAGE}")
         if not 1 <= self.limit <= LARGEST_LIMIT:
             raise ValidationFailed.of("limit", f"must be between 1 and {LARGEST_LIMIT}")
 
     @property
     def offset(self) -> int:
-        return min((self.page - 1) * self.limit, 2**62)
+        return (self.page - 1) * self.limit
 
 
 class PortalInfoRequest(wire.Request):

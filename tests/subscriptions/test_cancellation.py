@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from farthing.api.lists import ListQuery
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.subscriptions import cancellation, schedules
 from farthing.subscriptions.cancellation import Cancellation, CancelSubscriptionRequest
@@ -98,7 +99,7 @@ class TestLater:
     async def test_a_schedule_whose_time_has_come_stays(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("20")))
         await cancel(shop, made.subscription.id, "end_of_period")
-        found, _ = await shop.do(schedules.search, subscription_ids=[made.subscription.id], limit=5, offset=0)
+        found, _ = await shop.do(schedules.search, ListQuery(limit=5), subscription_ids=[made.subscription.id])
         await shop.on("2026-05-01")
         with pytest.raises(InvalidOperation):
             await shop.do(schedules.cancel, found[0].id, shop.now)
