@@ -74,7 +74,33 @@ async def analytics(
 
     Any failure is the request's. Raises ValidationFailed.
     """
-    lines = await _lines(session, request, now)
+    start, end = request.span(now)
+    if request.external_customer_id:
+        children = bool(request.include_children)
+        charged = await charged_items(session, {request.external_customer_id}, start, end, include_children=children)
+        lines = await _charged_lines(session, request, charged, now)
+    else:
+        lines = await _uncharged_lines(session, request, now)
+    items = await _answered(session, request, lines, now)
+    return GetUsageAnalyticsResponse(
+        subtotal=_added(one.subtotal for one in items),
+        total_discount=_added(one.total_discount for one in items),
+        total_cost=_added(one.total_cost for one in items),
+        currency=next((line.item.price.currency for line in lines if line.item), ""),
+        items=items,
+    )
+
+
+async def charged_usage(
+    session: AsyncSession, request: GetUsageAnalyticsRequest, charged: Sequence[ChargedItem], now: datetime
+) -> list[UsageAnalyticItem]:
+    """The same for these items, whoever their customers are; the request's own customer is not looked at."""
+    return await _answered(session, request, await _charged_lines(session, request, charged, now), now)
+
+
+async def _answered(
+    session: AsyncSession, request: GetUsageAnalyticsRequest, lines: Sequence[_Line], now: datetime
+) -> list[UsageAnalyticItem]:
     size = size_of(request.window_size)
     wanted = frozenset(request.expand or ())
     found = await _found(session, lines, size, with_sources="source" in wanted)
@@ -90,36 +116,32 @@ async def analytics(
             one.external_customer_id or "",
         )
     )
-    return GetUsageAnalyticsResponse(
-        subtotal=_added(one.subtotal for one in items),
-        total_discount=_added(one.total_discount for one in items),
-        total_cost=_added(one.total_cost for one in items),
-        currency=next((line.item.price.currency for line in lines if line.item), ""),
-        items=items,
-    )
+    return items
 
 
-async def _lines(session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime) -> list[_Line]:
+async def _uncharged_lines(session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime) -> list[_Line]:
+    start, end = request.span(now)
+    sources = frozenset(request.sources) if request.sources else None
+    properties = conditions_of("property_filters", request.property_filters)
+    dimensions = request.dimensions()
+    return [
+        _Line(row, meter, UsageQuery(meter, start, end, None, sources, properties, dimensions))
+        for row, meter in (await meters_asked(session, request.feature_ids)).values()
+    ]
+
+
+async def _charged_lines(
+    session: AsyncSession, request: GetUsageAnalyticsRequest, charged: Sequence[ChargedItem], now: datetime
+) -> list[_Line]:
     start, end = request.span(now)
     dimensions = request.dimensions()
     sources = frozenset(request.sources) if request.sources else None
     properties = conditions_of("property_filters", request.property_filters)
     # a commitment is to all of a line item's usage, so narrowed usage cannot be held against it
     narrowed = bool(sources or properties or any(one != CUSTOMER for one in dimensions))
-    meters = await _meters(session, request.feature_ids)
-    if not request.external_customer_id:
-        return [
-            _Line(row, meter, UsageQuery(meter, start, end, None, sources, properties, dimensions))
-            for row, meter in meters.values()
-        ]
+    meters = await meters_asked(session, request.feature_ids)
     lines: list[_Line] = []
-    for item in await charged_items(
-        session,
-        {request.external_customer_id},
-        start,
-        end,
-        include_children=bool(request.include_children),
-    ):
+    for item in charged:
         span = item.within(start, end)
         if item.meter_id not in meters or span is None:
             continue
@@ -140,7 +162,7 @@ async def _lines(session: AsyncSession, request: GetUsageAnalyticsRequest, now: 
     return lines
 
 
-async def _meters(session: AsyncSession, feature_ids: list[str] | None) -> dict[str, tuple[tables.Meter, Meter]]:
+async def meters_asked(session: AsyncSession, feature_ids: list[str] | None) -> dict[str, tuple[tables.Meter, Meter]]:
     """Meters by id: those of the features asked for, else all that were not deleted."""
     statement = select(tables.Meter).where(tables.Meter.status != Status.DELETED)
     if feature_ids:

@@ -69,7 +69,8 @@ class ChargedItem:
 
 Source = Callable[[AsyncSession, Collection[str], datetime, datetime, bool], Awaitable[Sequence[ChargedItem]]]
 """Items of subscriptions that are active, trialing, paused or cancelled and charge these customers (by external id)
-between two instants; with the flag also items of parents that pay for them, whose `customers` are then many."""
+between two instants; with the flag, `customers` of a parent's items include those that inherit from it, and items of
+parents that pay for one of these customers are found too, for that customer's usage alone."""
 
 SOURCES: Final[list[Source]] = []
 
