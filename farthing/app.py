@@ -57,6 +57,8 @@ from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
 from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
+from farthing.subscriptions.sync_routes import AddonPriceSync, PlanPriceSync
+from farthing.subscriptions.usage_routes import CustomerUsage
 from farthing.web.answers import answer
 from farthing.web.portal_routes import PortalDoors
 from farthing.web.sessions import Sessions
@@ -95,6 +97,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     SubscriptionSchedules,
     ScheduleAliases,
     CustomerSubscriptions,
+    PlanPriceSync,
+    AddonPriceSync,
+    CustomerUsage,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,

@@ -24,7 +24,7 @@ from farthing.subscriptions.telling import changed
 from farthing.subscriptions.words import LineItemOwner, SubscriptionStatus, SubscriptionType
 
 PAGE = 100
-_REACHED = (
+REACHED = (
     SubscriptionStatus.ACTIVE,
     SubscriptionStatus.TRIALING,
     SubscriptionStatus.DRAFT,
@@ -42,11 +42,11 @@ class SyncCounts:
     last_id: str | None = None
 
 
-async def target_sequence(session: AsyncSession, plan_id: str) -> int:
-    """The newest sequence among the plan's published prices: what a run that starts now brings markers to."""
+async def target_sequence(session: AsyncSession, owner_id: str, owner: PriceEntityType = PriceEntityType.PLAN) -> int:
+    """The newest sequence among the owner's published prices: what a run that starts now brings line items to."""
     newest = await session.scalar(
         select(func.max(Price.sequence)).where(
-            Price.entity_type == PriceEntityType.PLAN, Price.entity_id == plan_id, Price.status == Status.PUBLISHED
+            Price.entity_type == owner, Price.entity_id == owner_id, Price.status == Status.PUBLISHED
         )
     )
     return newest or 0
@@ -75,7 +75,7 @@ async def sync_page(
                 Subscription.plan_id == plan_id,
                 Subscription.id > after,
                 Subscription.status == Status.PUBLISHED,
-                Subscription.subscription_status.in_(_REACHED),
+                Subscription.subscription_status.in_(REACHED),
                 Subscription.subscription_type != SubscriptionType.INHERITED,
                 Subscription.synced_price_sequence < target,
             )
@@ -88,7 +88,7 @@ async def sync_page(
     counts = SyncCounts(last_id=rows[-1].id if len(rows) == limit else None)
     if not rows:
         return counts
-    prices = await _prices(session, PriceEntityType.PLAN, plan_id, target)
+    prices = await prices_up_to(session, PriceEntityType.PLAN, plan_id, target)
     items = await _items(session, [row.id for row in rows])
     overridden = await _overridden(session, [row.id for row in rows])
     meters = await meters_of(session, prices)
@@ -112,7 +112,7 @@ async def sync_page(
             if item.end_date is None or item.end_date > item.start_date:
                 session.add(item)
                 made += 1
-        ended = _end_terminated(subscription, own, {price.id: price for price in prices})
+        ended = end_terminated(subscription, own, {price.id: price for price in prices})
         subscription.synced_price_sequence = max(subscription.synced_price_sequence, target)
         if made or ended:
             await changed(session, subscription)
@@ -140,8 +140,8 @@ def _missing(
     )
 
 
-def _end_terminated(subscription: Subscription, items: Sequence[SubscriptionLineItem], prices: dict[str, Price]) -> int:
-    """End the live lines whose price has an end, never inside a closed period."""
+def end_terminated(subscription: Subscription, items: Sequence[SubscriptionLineItem], prices: dict[str, Price]) -> int:
+    """End the live lines whose price has an end, never inside a closed period; how many ends moved."""
     ended = 0
     for item in items:
         price = prices.get(item.price_id)
@@ -154,7 +154,8 @@ def _end_terminated(subscription: Subscription, items: Sequence[SubscriptionLine
     return ended
 
 
-async def _prices(session: AsyncSession, owner: PriceEntityType, owner_id: str, target: int) -> list[Price]:
+async def prices_up_to(session: AsyncSession, owner: PriceEntityType, owner_id: str, target: int) -> list[Price]:
+    """The owner's published prices, ended ones included, whose sequence is at most `target`; oldest first."""
     rows = await session.scalars(
         select(Price)
         .where(

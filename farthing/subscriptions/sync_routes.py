@@ -1,0 +1,143 @@
+"""Doors to the synchronisation of line items with prices. Rule: catalogue, "sync plan prices".
+
+A run works through its subscriptions page by page, each page a transaction of its own, so what a run that is cut off
+has done stays done, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Controller, Request, post
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.guards import needs
+from farthing.api.work import Work, work_of
+from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.catalogue.prices.tables import PriceEntityType
+from farthing.core.clock import Clock
+from farthing.core.errors import AlreadyExists
+from farthing.core.ids import Kind, new_ulid
+from farthing.core.wire import Response
+from farthing.storage.rows import find
+from farthing.subscriptions import addon_sync, price_sync
+from farthing.subscriptions.price_sync import SyncCounts
+
+
+class PriceSyncResponse(Response):
+    """A run that brought line items in line with prices, and what it did."""
+
+    message: str
+    workflow_id: str
+    run_id: str
+    subscriptions: int
+    line_items_created: int
+    line_items_ended: int
+
+
+class PlanPriceSync(Controller):
+    """The prices of a plan, and those who subscribe to it."""
+
+    path = "/plans"
+    tags = ("Plans",)
+
+    @post(
+        "/{id:str}/sync/subscriptions",
+        operation_id="syncPlanPrices",
+        guards=[needs("plan", "write")],
+        status_code=200,
+    )
+    async def synchronise(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> PriceSyncResponse:
+        """Give the subscriptions of a plan its usage prices as they are now, and end what was terminated.
+
+        Refused with 409 while another run for the plan is at work.
+        """
+        return await _plan(work_of(request), id, clock)
+
+    @post("/{id:str}/sync/subscriptions/v2", guards=[needs("plan", "write")], status_code=200, include_in_schema=False)
+    async def synchronise_v2(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> PriceSyncResponse:
+        """The same, for clients that know it by this path."""
+        return await _plan(work_of(request), id, clock)
+
+
+class AddonPriceSync(Controller):
+    """The prices of an addon, and those who have it attached."""
+
+    path = "/addons"
+    tags = ("Addons",)
+
+    @post(
+        "/{id:str}/sync/subscriptions",
+        operation_id="syncAddonPrices",
+        guards=[needs("addon", "write")],
+        status_code=200,
+    )
+    async def synchronise(self, id: str, request: Request[Any, Any, Any]) -> PriceSyncResponse:
+        """Give the subscriptions that have an addon its usage prices as they are now, and end what was terminated.
+
+        Refused with 409 while another run for the addon is at work.
+        """
+        work = work_of(request)
+        async with work.database.transaction(work.scope, clock=work.clock) as session:
+            await find(session, Addon, id)
+            target = await price_sync.target_sequence(session, id, PriceEntityType.ADDON)
+
+        async def page(session: AsyncSession, after: str) -> SyncCounts:
+            return await addon_sync.sync_page(session, id, target, after=after)
+
+        return await _run(work, id, "addon", page)
+
+
+Page = Callable[[AsyncSession, str], Awaitable[SyncCounts]]
+"""Synchronises the subscriptions after an id; in a transaction of its own."""
+
+
+async def _plan(work: Work, plan_id: str, clock: Clock) -> PriceSyncResponse:
+    async with work.database.transaction(work.scope, clock=work.clock) as session:
+        await find(session, Plan, plan_id)
+        target = await price_sync.target_sequence(session, plan_id)
+
+    async def page(session: AsyncSession, after: str) -> SyncCounts:
+        return await price_sync.sync_page(session, plan_id, target, clock.now(), after=after)
+
+    return await _run(work, plan_id, "plan", page)
+
+
+async def _run(work: Work, owner_id: str, owner: str, page: Page) -> PriceSyncResponse:
+    """Every page, one after another, while nobody else runs for the same owner. Raises AlreadyExists if somebody is."""
+    total, after = SyncCounts(), ""
+    async with _alone(work, owner_id, owner):
+        while True:
+            async with work.database.transaction(work.scope, clock=work.clock) as session:
+                counts = await page(session, after)
+            total.subscriptions += counts.subscriptions
+            total.created += counts.created
+            total.ended += counts.ended
+            if counts.last_id is None:
+                break
+            after = counts.last_id
+    return PriceSyncResponse(
+        message=f"prices of the {owner} synchronised",
+        workflow_id=f"{Kind.WORKFLOW}_PriceSync_{owner_id}",
+        run_id=new_ulid(),
+        subscriptions=total.subscriptions,
+        line_items_created=total.created,
+        line_items_ended=total.ended,
+    )
+
+
+@asynccontextmanager
+async def _alone(work: Work, owner_id: str, owner: str) -> AsyncIterator[None]:
+    """The only run for this owner, from here to the end of the block, however that ends.
+
+    The lock belongs to a transaction that does nothing else: it is let go when that ends, also when the server dies.
+    """
+    key = f"price sync/{work.scope.environment_id}/{owner_id}"
+    async with work.database.engine.connect() as holder, holder.begin():
+        taken = await holder.scalar(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+        if not taken:
+            raise AlreadyExists(f"The prices of this {owner} are being synchronised already", {f"{owner}_id": owner_id})
+        yield
