@@ -39,7 +39,7 @@ async def entitlements_of(
     snapshots = await load(session, subscription_ids)
     found = {one.id: _wanted(effective(one.entitled, one.full_period), feature_ids) for one in snapshots}
     features = await features_by_id(session, [id for each in found.values() for id in each])  # noqa: A001
-    names = await _names(session, snapshots)
+    names = await names_of(session, snapshots)
     return {
         snapshot.id: [
             AggregatedFeature(
@@ -62,7 +62,7 @@ async def entitlements_of_customer(
     found = {one.id: _wanted(effective(one.entitled, one.full_period), feature_ids) for one in snapshots}
     together = combined(found.values())
     features = await features_by_id(session, list(together))
-    names = await _names(session, snapshots)
+    names = await names_of(session, snapshots)
     return [
         AggregatedFeature(
             feature=features[feature_id],
@@ -89,7 +89,7 @@ async def features_by_id(session: AsyncSession, ids: Sequence[str]) -> dict[str,
     return {answer.id: answer for answer in await feature_answers(session, rows, meters=True)}
 
 
-async def _names(session: AsyncSession, snapshots: Sequence[SubscriptionSnapshot]) -> dict[str, str]:
+async def names_of(session: AsyncSession, snapshots: Sequence[SubscriptionSnapshot]) -> dict[str, str]:
     """What plans and addons are called, by id."""
     names = {one.plan_id: one.plan_name for one in snapshots}
     addons = {addon.addon_id for one in snapshots for addon in one.addons}
