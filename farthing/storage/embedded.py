@@ -50,7 +50,8 @@ def _binaries() -> Path:
 
 _BINARIES = _binaries()
 
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+_PR_SET_PDEATHSIG, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
+_KEEP_CAPABILITIES_OF_ANY_USER = 1 << 2  # SECBIT_NO_SETUID_FIXUP: for access(2) too, with which initdb looks around
 _CAP_DAC_OVERRIDE = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -191,7 +192,7 @@ class EmbeddedPostgres:
         def prepare() -> None:
             if owner is not None:
                 if libc is not None:
-                    libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+                    libc.prctl(_PR_SET_SECUREBITS, _KEEP_CAPABILITIES_OF_ANY_USER, 0, 0, 0)
                 os.setgroups([])
                 os.setgid(owner.pw_gid)
                 os.setuid(owner.pw_uid)
