@@ -27,6 +27,8 @@ log = structlog.get_logger("farthing.http")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 EVENTS_PREFIX = "/v1/events"
 EVENTS_BODY_BYTES = 32 * 2**20
+SECRET_PATHS = ("/portal/", "/v1/invoices/documents/", "/v1/test/gateway/")
+"""Paths that hold a token; the log shows their template."""
 BODY_BYTES = 4 * 2**20
 DRAINED_BYTES = 64 * 2**20
 """How much of a body too large is read and dropped: a client that is still sending would not read the refusal."""
@@ -227,7 +229,7 @@ class _Exchange:
                 "request",
                 request_id=self.request_id,
                 method=self._scope["method"],
-                path=self._scope["path"],
+                path=template if self._scope["path"].startswith(SECRET_PATHS) else self._scope["path"],
                 status=self._status,
                 ms=round(seconds * 1000, 2),
                 tenant_id=caller.tenant_id if caller else None,
