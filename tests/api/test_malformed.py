@@ -189,6 +189,8 @@ async def test_text_that_cannot_be_stored_is_refused_as_a_key_too(caller: httpx.
                 check(await caller.request(door.method, door.url(), content=body, headers=JSON))
 
 
+CLAMPED = {"page_size"}
+"""Read as the largest there is when it is larger. Rule: events, "listing"."""
 NUMBERS = ["1e400", "-1e400", "1" + "0" * 30, "9" * 5000, "1e99999999999", "0." + "1" * 5000]
 WORDS = ["NaN", "Infinity", "-Infinity", "sNaN", "1,000", "1 000", "0x10", "1e400", "ten", "1" * 5000]
 
@@ -200,6 +202,8 @@ async def test_a_number_beyond_limits_is_refused_in_every_field(caller: httpx.As
         for path, schema in fields(door.body):
             accepted = json_types(schema)
             if not decimal(schema) and not accepted & {"integer", "number"}:
+                continue
+            if path[-1] in CLAMPED:
                 continue
             texts = NUMBERS if written == "number" else [json.dumps(word) for word in WORDS]
             for text in texts:

@@ -1,0 +1,133 @@
+"""The search language on every search there is. Rule: conventions, "filter conditions and sort"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.account import Account
+from tests.api.doors import DOORS, Door, branches
+from tests.api.tour import OverHttp, build
+
+
+def _searches() -> list[Door]:
+    found = []
+    for door in DOORS:
+        named = {name for part in branches(door.body or {}) for name in part.get("properties", {})}
+        if door.method == "POST" and door.path.endswith("/search") and {"filters", "sort"} <= named:
+            found.append(door)
+    return found
+
+
+SEARCHES = _searches()
+EVERY_SEARCH = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in SEARCHES])
+
+
+def condition(field: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
+    return {"field": field, "operator": operator, "data_type": kind, "value": {kind: value}}
+
+
+ID = condition("id", "eq", "string", "x")
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown field": (condition("password", "eq", "string", "x"), "field"),
+    "a column that may not be searched": (condition("tenant_id", "eq", "string", "x"), "field"),
+    "SQL for a field": (condition("id; drop table", "eq", "string", "x"), "field"),
+    "an unknown operator": (condition("id", "like", "string", "x"), "operator"),
+    "an operator of another type": (condition("id", "gt", "string", "x"), "operator"),
+    "a range for a list": (condition("created_at", "in", "date", "2026-01-01T00:00:00Z"), "operator"),
+    "part of a number": (condition("created_at", "contains", "string", "2"), "operator"),
+    "text for a time": (condition("created_at", "eq", "string", "soon"), "value"),
+    "a number for a time": (condition("created_at", "gt", "number", 1), "value"),
+    "a number for text": (condition("id", "eq", "number", 1), "value"),
+    "a time for text": (condition("id", "before", "date", "2026-01-01T00:00:00Z"), "value"),
+    "times in a list that are none": (condition("created_at", "in", "array", ["soon"]), "value"),
+    "a naive time": (condition("created_at", "after", "date", "2026-01-01T00:00:00"), "value.date"),
+    "another member than the type's": ({**ID, "value": {"number": 1}}, "value"),
+    "no value": ({**ID, "value": {}}, "value"),
+    "an unknown type": ({**ID, "data_type": "uuid"}, "data_type"),
+    "too long a list": (condition("id", "in", "array", ["x"] * 1001), "value"),
+    **{f"no {part}": ({k: v for k, v in ID.items() if k != part}, part) for part in ID},
+}
+
+
+def test_there_are_searches() -> None:
+    assert len(SEARCHES) >= 12
+
+
+@EVERY_SEARCH
+async def test_what_cannot_be_applied_is_refused_never_ignored(account: Account, door: Door) -> None:
+    for name, (given, where) in REFUSED.items():
+        answer = await account.post(door.url(), {"filters": [given]}, expect=400)
+        assert any(key.endswith(where) for key in answer["details"]), f"{name}: {answer}"
+
+
+@EVERY_SEARCH
+async def test_a_search_has_limits(account: Account, door: Door) -> None:
+    level = {"field": "id", "direction": "asc"}
+    for body, where in (
+        ({"filters": [ID] * 51}, "filters"),
+        ({"sort": [level] * 21}, "sort"),
+        ({"sort": [{"field": "password", "direction": "asc"}]}, "field"),
+        ({"sort": [{"field": "id", "direction": "up"}]}, "sort[0].direction"),
+        ({"sort": [{"field": "id"}]}, "sort[0].direction"),
+        ({"limit": 1001}, "limit"),
+        ({"limit": -1}, "limit"),
+        ({"offset": -1}, "offset"),
+        ({"status": "gone"}, "status"),
+    ):
+        answer = await account.post(door.url(), body, expect=400)
+        assert any(key.endswith(where) for key in answer["details"]), f"{body}: {answer}"
+    widest = {"filters": [condition("id", "in", "array", [f"{n}" for n in range(1000)])] * 50, "sort": [level] * 20}
+    assert rows(await account.post(door.url(), widest, expect=200)) == []
+
+
+def rows(answer: dict[str, Any]) -> list[Any]:
+    """The items of a page; connections call theirs otherwise."""
+    found: list[Any] = answer["connections"] if "connections" in answer else answer["items"]
+    return found
+
+
+async def found(account: Account, door: Door, *filters: dict[str, Any], **more: Any) -> list[str]:
+    answer = await account.post(door.url(), {"filters": list(filters), "limit": 1000, **more}, expect=200)
+    assert answer.get("pagination", answer)["total"] >= len(rows(answer))
+    return [str(item["id"]) for item in (_flat(item) for item in rows(answer))]
+
+
+def _flat(item: dict[str, Any]) -> dict[str, Any]:
+    """An item itself, where a list wraps each."""
+    return item if "id" in item else next(value for value in item.values() if isinstance(value, dict))
+
+
+async def test_every_search_answers_the_same_language(account: Account) -> None:
+    """Against rows of the tour: the operators, and each with its opposite."""
+    await build(OverHttp(account))
+    early, late = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
+    seen = 0
+    for door in SEARCHES:
+        every = await found(account, door)
+        if not every:
+            continue
+        seen += 1
+        one = every[-1]
+        others = [id for id in every if id != one]
+        assert await found(account, door, condition("id", "eq", "string", one)) == [one], door.name
+        assert await found(account, door, condition("id", "eq", "string", one.lower())) == [], door.name
+        assert await found(account, door, condition("id", "in", "array", [one, "nobody"])) == [one], door.name
+        assert await found(account, door, condition("id", "not_in", "array", [one])) == others, door.name
+        assert await found(account, door, condition("id", "in", "array", [])) == [], door.name
+        assert await found(account, door, condition("id", "not_in", "array", [])) == every, door.name
+        assert await found(account, door, condition("id", "contains", "string", one[-12:].lower())) == [one], door.name
+        assert await found(account, door, condition("id", "not_contains", "string", one)) == others, door.name
+        for literal in ("%", "\\", "' OR ''='"):
+            assert await found(account, door, condition("id", "contains", "string", literal)) == [], door.name
+        assert await found(account, door, condition("created_at", "after", "date", early)) == every, door.name
+        assert await found(account, door, condition("created_at", "before", "date", early)) == [], door.name
+        between = condition("created_at", "after", "date", early), condition("created_at", "before", "date", late)
+        assert await found(account, door, *between) == every, door.name
+        ascending = await found(account, door, sort=[{"field": "id", "direction": "asc"}])
+        assert ascending == sorted(every), door.name
+        assert await found(account, door, sort=[{"field": "id", "direction": "desc"}]) == ascending[::-1], door.name
+        pages = [await found(account, door, limit=1, offset=n) for n in range(len(every))]
+        assert [id for part in pages for id in part] == every, door.name
+    assert seen >= 10
