@@ -56,6 +56,7 @@ from farthing.payments.testing_provider.routes import TestGateway
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
+from farthing.subscriptions.cost_routes import CostAnalytics
 from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
 from farthing.subscriptions.sync_routes import AddonPriceSync, PlanPriceSync
 from farthing.subscriptions.usage_routes import CustomerUsage
@@ -100,6 +101,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     PlanPriceSync,
     AddonPriceSync,
     CustomerUsage,
+    CostAnalytics,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,

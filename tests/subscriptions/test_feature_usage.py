@@ -122,7 +122,7 @@ class TestLimits:
 class TestAsking:
     async def test_order_and_filters(self, shop: Shop) -> None:
         plan = await shop.plan(shop.usage(await shop.feature("zeta"), "1"))
-        wanted = [
+        wanted: list[tuple[dict[str, Any], dict[str, Any]]] = [
             (await shop.feature("beta"), {"usage_limit": 1}),
             (await shop.feature("alpha"), {"usage_limit": 1}),
             (await plain_feature(shop, "able", "boolean"), {}),
