@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 
 from sqlalchemy import select
@@ -22,6 +23,9 @@ from farthing.invoices.schemas import (
 )
 from farthing.invoices.standing import PaymentStatus
 from farthing.invoices.tables import Invoice, TaxApplied
+from farthing.subscriptions.answers import Wanted, subscription_answers
+from farthing.subscriptions.schemas import SubscriptionResponse
+from farthing.subscriptions.tables import Subscription
 
 _NO_RATES: Mapping[str, TaxRateResponse] = MappingProxyType({})
 
@@ -43,6 +47,21 @@ async def all_shown(
     return [
         whole(invoice, part, with_lines=with_lines, rates=rates) for invoice, part in zip(invoices, parts, strict=True)
     ]
+
+
+async def with_subscriptions(
+    session: AsyncSession, answers: Sequence[InvoiceResponse], wanted: Wanted, now: datetime
+) -> None:
+    """Add to each invoice its subscription, with what is `wanted` of that; one query for all, and one per relation."""
+    ids = {answer.subscription_id for answer in answers if answer.subscription_id}
+    if not ids:
+        return
+    rows = (await session.scalars(select(Subscription).where(Subscription.id.in_(ids)))).all()
+    found: dict[str | None, SubscriptionResponse] = {
+        one.id: one for one in await subscription_answers(session, rows, wanted, now)
+    }
+    for answer in answers:
+        answer.subscription = found.get(answer.subscription_id)
 
 
 def whole(

@@ -19,7 +19,7 @@ from farthing.core.wire import Message
 from farthing.invoices import documents, editing, events, lifecycle, marking, one_off
 from farthing.invoices.effects import NOTHING_ABOVE, Effects
 from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
-from farthing.invoices.presentation import all_shown, shown, whole
+from farthing.invoices.presentation import all_shown, shown, whole, with_subscriptions
 from farthing.invoices.requests import (
     CreateInvoiceRequest,
     InvoiceFilter,
@@ -70,21 +70,27 @@ class Invoices(Controller):
         return whole(*await one_off.create_whole(session, data, clock.now(), effects=effects_of(state)))
 
     @get("/", operation_id="listInvoices", guards=READ, opt={"query": InvoiceFilter})
-    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListInvoicesResponse:
+    async def browse(
+        self, request: Request[Any, Any, Any], session: AsyncSession, clock: Clock
+    ) -> ListInvoicesResponse:
         """List invoices."""
-        return await _page(session, read_query(request, InvoiceFilter))
+        return await _page(session, read_query(request, InvoiceFilter), clock)
 
     @post("/search", operation_id="queryInvoice", guards=READ, status_code=200)
-    async def search(self, session: AsyncSession, data: InvoiceFilter | None = None) -> ListInvoicesResponse:
+    async def search(
+        self, session: AsyncSession, clock: Clock, data: InvoiceFilter | None = None
+    ) -> ListInvoicesResponse:
         """Search invoices."""
-        return await _page(session, data or InvoiceFilter())
+        return await _page(session, data or InvoiceFilter(), clock)
 
     @get("/{id:str}", operation_id="getInvoice", guards=READ)
-    async def read(self, id: str, session: AsyncSession, expand: str | None = None) -> InvoiceResponse:
-        """Get an invoice with its lines, discounts, taxes and payer."""
+    async def read(self, id: str, session: AsyncSession, clock: Clock, expand: str | None = None) -> InvoiceResponse:
+        """Get an invoice with its lines, discounts, taxes, payer and subscription."""
         wanted = expansions(expand, TAX_RATE)
         invoice = await find(session, Invoice, id)
-        return (await all_shown(session, [invoice], with_tax_rates="tax_applied" in wanted))[0]
+        answers = await all_shown(session, [invoice], with_tax_rates="tax_applied" in wanted)
+        await with_subscriptions(session, answers, {}, clock.now())
+        return answers[0]
 
     @put("/{id:str}", operation_id="updateInvoice", guards=WRITE)
     async def update(self, id: str, data: UpdateInvoiceRequest, session: AsyncSession, clock: Clock) -> InvoiceResponse:
@@ -186,11 +192,14 @@ async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:
     )
 
 
-async def _page(session: AsyncSession, query: InvoiceFilter) -> ListInvoicesResponse:
+async def _page(session: AsyncSession, query: InvoiceFilter, clock: Clock) -> ListInvoicesResponse:
     wanted = expansions(query.expand, EXPANDABLE)
     found, total = await search(session, query)
     items = await all_shown(
         session, found, with_lines=not query.skip_line_items, with_tax_rates="tax_applied" in wanted
     )
+    if "subscription" in wanted:
+        nested: dict[str, set[str]] = {name: set() for name in wanted["subscription"]}
+        await with_subscriptions(session, items, nested, clock.now())
     answer: ListInvoicesResponse = page(items, total, query, next_offset=False)
     return answer

@@ -14,6 +14,7 @@ from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
 from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.rating.discounts import CouponType
+from farthing.subscriptions.schemas import SubscriptionResponse
 from farthing.subscriptions.words import CommitmentType
 
 
@@ -207,6 +208,8 @@ class InvoiceResponse(Response):
     coupon_applications: list[CouponApplicationResponse] | None = None
     taxes: list[TaxAppliedResponse] | None = None
     customer: CustomerResponse | None = None
+    subscription: SubscriptionResponse | None = None
+    """When one invoice is read, and in lists with `expand=subscription`."""
 
     renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
 

@@ -18,6 +18,8 @@ from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
+from tests.subscriptions.shop import Shop
+from tests.subscriptions.shop import fixed as fee
 
 
 async def found(account: Account, **query: Any) -> list[str]:
@@ -106,15 +108,12 @@ async def counted(database: Database) -> AsyncIterator[list[str]]:
     def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
-    engine = database.engine.sync_engine
-    snapshots = database._snapshots.sync_engine  # read-only sessions run on it
-    for each in (engine, snapshots):
-        event.listen(each, "before_cursor_execute", note)
+    # read-only sessions run on an engine made of this one, which tells its listeners too
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        for each in (engine, snapshots):
-            event.remove(each, "before_cursor_execute", note)
+        event.remove(database.engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_a_page_of_many_costs_as_many_statements_as_a_page_of_one(account: Account, database: Database) -> None:
@@ -134,6 +133,60 @@ async def test_a_page_of_many_costs_as_many_statements_as_a_page_of_one(account:
             assert item["customer"]["id"] == item["customer_id"]
             assert item["taxes"][0]["tax_rate"]["id"] == tax
     assert counts[0] == counts[1]
+
+
+async def subscribed(account: Account, count: int) -> list[dict[str, Any]]:
+    """So many subscriptions to one plan, each with its opening invoice under `latest_invoice`."""
+    shop = Shop(account)
+    await shop.on("2026-04-01")
+    plan = await shop.plan(fee("10"), name="Gold")
+    terms = {"plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
+    return [
+        await account.post("/subscriptions", {"customer_id": (await shop.customer())["id"], **terms})
+        for _ in range(count)
+    ]
+
+
+async def test_an_invoice_is_read_with_its_subscription(account: Account, stranger: Account) -> None:
+    (made,) = await subscribed(account, 1)
+    path = f"/invoices/{made['latest_invoice']['id']}"
+    read = await account.get(path)
+    assert read["subscription_id"] == made["id"]
+    whole = await account.get(f"/subscriptions/{made['id']}")
+    assert read["subscription"]["subscription_status"] == "active"
+    assert read["subscription"].items() <= whole.items()
+    assert not {"line_items", "plan", "latest_invoice"} & read["subscription"].keys()
+    one_off = await Desk(account).invoice([fixed("10")])
+    assert "subscription" not in await account.get(f"/invoices/{one_off['id']}")
+    await stranger.get(path, 404)
+
+    shown = await account.sdk().invoices.get_invoice_async(id=read["id"])
+    assert shown.subscription is not None
+    assert shown.subscription.id == made["id"]
+
+
+async def test_a_list_has_subscriptions_only_when_asked(account: Account) -> None:
+    made = await subscribed(account, 2)
+    await Desk(account).invoice([fixed("10")])
+    assert all("subscription" not in item for item in (await account.get("/invoices"))["items"])
+    listed = (await account.get("/invoices", expand="subscription"))["items"]
+    assert [item.get("subscription", {}).get("id") for item in listed] == [None, made[1]["id"], made[0]["id"]]
+    assert all("plan" not in item.get("subscription", {}) for item in listed)
+    found = await account.post("/invoices/search", {"expand": "subscription.plan", "limit": 2}, 200)
+    assert found["items"][1]["subscription"]["plan"]["name"] == "Gold"
+    await account.post("/invoices/search", {"expand": "subscription.customer"}, 400)
+
+
+async def test_the_subscriptions_of_a_page_cost_one_statement(account: Account, database: Database) -> None:
+    await subscribed(account, 4)
+    counts = {}
+    for limit in (1, 4):
+        for expand in ("", "subscription"):
+            async with counted(database) as statements:
+                await account.post("/invoices/search", {"limit": limit, "expand": expand}, 200)
+            counts[limit, expand] = len(statements)
+    assert counts[1, ""] == counts[4, ""]
+    assert counts[1, "subscription"] == counts[4, "subscription"] == counts[1, ""] + 1
 
 
 async def test_one_invoice(account: Account) -> None:
