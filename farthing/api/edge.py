@@ -100,6 +100,7 @@ class _Exchange:
         self._status = 500
         self._started: Json | None = None
         self._sent = False
+        self._unread = True
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self._headers.get(b"x-request-id", b"")
         self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_ulid()
@@ -142,8 +143,8 @@ class _Exchange:
         size = 0
         while True:
             message = await self._receive()
-            if message["type"] != "http.request":
-                break
+            if message["type"] != "http.request":  # the client hung up: what came so far is not what it meant
+                raise ValidationFailed("Request body is incomplete")
             piece = message.get("body", b"")
             size += len(piece)
             refused = refused or size > limit
@@ -156,7 +157,6 @@ class _Exchange:
         if refused:
             raise too_large
         self._work.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._unread: bool = True
 
     async def _replay(self) -> Any:
         if self._unread:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -28,3 +30,34 @@ async def test_options_answers_without_credentials(base_url: str) -> None:
     assert answer.status_code == 200
     assert answer.content == b""
     assert "Authorization" in answer.headers["access-control-allow-headers"]
+
+
+async def test_half_a_body_changes_nothing(account: Account) -> None:
+    """A client that dies while it sends has asked for nothing, even if what arrived can be read."""
+    host, _, port = account.base_url.removeprefix("http://").partition(":")
+    body = b'{"external_id": "half", "name": "Half"}'
+    for length in (b"Content-Length: 1000", b"Transfer-Encoding: chunked"):
+        _, writer = await asyncio.open_connection(host, int(port))
+        sent = body if length.startswith(b"Content") else b"%x\r\n%s\r\n" % (len(body), body)
+        lines = [b"POST /v1/customers HTTP/1.1", b"Host: x", b"Content-Type: application/json", length]
+        writer.write(b"\r\n".join([*lines, b"x-api-key: " + account.key.encode(), b"", sent]))
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+    await asyncio.sleep(0.2)
+    assert (await account.post("/customers/search", {}, expect=200))["pagination"]["total"] == 0
+
+
+@pytest.mark.parametrize("origin", ["https://a.example", None])
+async def test_every_answer_carries_the_headers_of_safety(base_url: str, origin: str | None) -> None:
+    async with httpx.AsyncClient(base_url=base_url, headers={"Origin": origin} if origin else {}) as client:
+        for path in ("/health", "/v1/nowhere", "/v1/customers"):
+            headers = (await client.get(path)).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["x-frame-options"] == "DENY"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+            assert headers["permissions-policy"] == "geolocation=(), microphone=(), camera=()"
+            assert headers["access-control-allow-origin"] == "*"
+            assert headers["access-control-expose-headers"] == "X-Request-ID, Retry-After"
+            assert headers["x-request-id"]

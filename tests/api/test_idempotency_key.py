@@ -171,6 +171,15 @@ async def test_a_key_is_its_environments_own(account: Account, stranger: Account
     assert len({a.json()["id"] for a in (mine, theirs, elsewhere)}) == 3
 
 
+async def test_an_answer_without_a_body_is_replayed_without_one(account: Account) -> None:
+    person = {"type": "user", "email": f"{uuid.uuid4().hex}@example.com", "roles": ["all_reader"]}
+    made = await account.post("/users", person)
+    for replayed in (None, "true"):
+        answer = await create(account.http, "k", {}, f"/users/{made['id']}/remove")
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert answer.headers.get("idempotent-replayed") == replayed
+
+
 @pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256, "a\tb"])
 async def test_a_malformed_key_is_refused(account: Account, key: str) -> None:
     headers = [(b"Idempotency-Key", key.encode("latin-1"))]
