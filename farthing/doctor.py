@@ -1,12 +1,14 @@
 """The doctor: is the deployment sound, and do the books add up?
 
 Looks at the configuration, the engine and the schema, then derives every figure of every invoice of every environment
-again from its sources and names each that differs. Reads only.
+again from its sources, measures every event again, and names each figure that differs. Reads only.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -14,6 +16,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
+from farthing.events import reconcile
+from farthing.events.tables import StoredEvent
 from farthing.invoices.derivation import Difference, all_differences, total_differences
 from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
@@ -31,6 +35,7 @@ class Findings:
     """What was looked at and what was found wrong."""
 
     invoices: int = 0
+    days_of_events: int = 0
     environments: int = 0
     differences: list[Difference] = field(default_factory=list)
 
@@ -45,6 +50,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
     findings = await audit(database, console)
     console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
+    console.print(f"usage           {findings.days_of_events} days of events, measured again")
     for difference in findings.differences[:SHOWN]:
         console.print(
             f"  [red]{difference.where}[/red] {difference.figure}: "
@@ -58,10 +64,10 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
 
 
 async def audit(database: Database, console: Console | None = None) -> Findings:
-    """Derive every figure of every environment again."""
+    """Derive every figure of every invoice of every environment again, and measure every event again."""
     findings = Findings()
     scopes = [scope for scope, _ in await environments(database)]
-    columns = (TextColumn("invoices"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
         task = progress.add_task("invoices", total=await _count(database, scopes))
         for scope in scopes:
@@ -78,7 +84,36 @@ async def audit(database: Database, console: Console | None = None) -> Findings:
                 last = page[-1].id
                 findings.invoices += len(page)
                 progress.advance(task, len(page))
+        measuring = progress.add_task("days of events", total=None)
+        for scope in scopes:
+            async for found in _measured_again(database, scope):
+                findings.days_of_events += 1
+                findings.differences += found
+                progress.advance(measuring)
     return findings
+
+
+async def _measured_again(database: Database, scope: Scope) -> AsyncIterator[list[Difference]]:
+    """Day by day (UTC), where stored usage is not what the stored events measure."""
+    async with database.transaction(scope, read_only=True) as session:
+        first = await session.scalar(select(func.min(StoredEvent.timestamp)))
+        last = await session.scalar(select(func.max(StoredEvent.timestamp)))
+    if first is None or last is None:
+        return
+    day = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    while day <= last:
+        async with database.transaction(scope, read_only=True) as session:
+            found = await reconcile.differences(session, day, day + reconcile.DAY)
+        yield [
+            Difference(
+                one.meter_id,
+                f"usage on {one.day:%Y-%m-%d}",
+                f"{one.stored_rows} rows, {one.stored_sum}",
+                f"{one.measured_rows} rows, {one.measured_sum}",
+            )
+            for one in found
+        ]
+        day += reconcile.DAY
 
 
 async def _count(database: Database, scopes: list[Scope]) -> int:
