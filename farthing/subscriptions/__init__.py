@@ -9,7 +9,9 @@ floors above, and nothing here knows them.
 Where things are: `creation`, `activation`, `cancellation`, `pausing` are the life of a subscription; `charging` and
 `items` give it line items, `revising` and `addons` change them; `changing` (in place) and `replacing` change the plan;
 `hierarchy` is parents and children; `schedules` is what waits; `price_sync` and `addon_sync` follow the prices of the
-plan and of addons; `live` and `uses` answer the floors that ask who still subscribes. `snapshot` and `billable` are the
+plan and of addons; `live` and `uses` answer the floors that ask who still subscribes; `charged` tells events
+what is charged for usage; `feature_usage` and `costing` sum up usage against limits and against costs.
+`snapshot` and `billable` are the
 values the billing floor works with.
 
 The contract with the floor that bills:
