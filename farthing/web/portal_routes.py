@@ -35,6 +35,8 @@ from farthing.invoices.summary import CustomerMultiCurrencyInvoiceSummary, Summa
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import not_found
 from farthing.subscriptions.answers import subscription_answers
+from farthing.subscriptions.feature_usage import CustomerUsageSummaryResponse, features_asked, usage_summary
+from farthing.subscriptions.routes import split
 from farthing.subscriptions.schemas import SubscriptionResponse
 from farthing.subscriptions.tables import Subscription
 from farthing.web.portal_session import VISIBLE, PortalVisit, customer_of, in_header, payable_invoice, visit_of
@@ -192,6 +194,19 @@ class PortalDoors(Controller):
         url = documents.link(invoice, state.settings.base_url, state.settings.master_key(), now)
         answer = PresignedUrlResponse(presigned_url=url)
         return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+    @get("/usage", operation_id="getPortalUsage", guards=[READS])
+    async def usage(
+        self,
+        request: HttpRequest,
+        session: AsyncSession,
+        clock: Clock,
+        feature_ids: list[str] | None = None,
+    ) -> CustomerUsageSummaryResponse:
+        """What the customer has used of each feature, in the feature's own period."""
+        customer = await customer_of(session, visit_of(request))
+        wanted = await features_asked(session, split(feature_ids), [])
+        return await usage_summary(session, customer, wanted, [], clock.now())
 
     @get("/config", operation_id="getPortalConfig", guards=[READS])
     async def config(self, session: AsyncSession) -> dict[str, Any]:
