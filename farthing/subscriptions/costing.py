@@ -61,7 +61,7 @@ class GetCostAnalyticsRequest(Ranged):
     include_children: bool | None = None
     currency: str | None = None
     limit: Annotated[int, Meta(ge=1, le=MOST_IDS)] | None = None
-    offset: Annotated[int, Meta(ge=0)] | None = None
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

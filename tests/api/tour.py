@@ -271,6 +271,10 @@ async def read(go: Traveller, made: Made) -> None:
     for operation in ("getSubscriptionUsage", "getInvoicePreview", "getInternalInvoicePreview"):
         if operation in BY_ID:
             await go(Call(operation, body={"subscription_id": made["subscription"]}))
+    if "getDetailedCostAnalytics" in BY_ID:
+        await go(Call("getDetailedCostAnalytics", body={"external_customer_id": ACME}))
+    if "getCustomerUsageSummary" in BY_ID:
+        await go(Call("getCustomerUsageSummary", query={"customer_id": made["customer"]}))
     linked = {"entity_type": "customer", "entity_id": made["customer"]}
     await go(Call("getEntityIntegrationMappings", query=linked))
     for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
@@ -319,6 +323,8 @@ async def change(go: Traveller, made: Made) -> None:
     ):
         await edit(operation, name, renamed)
     await edit("clonePlan", "plan", {**renamed, "lookup_key": "tour-plan-clone"})
+    await edit("syncPlanPrices", "larger plan")
+    await edit("syncAddonPrices", "addon")
     await edit("updatePrice", "price", {"display_name": "Toured"})
     await edit("updateEntitlement", "entitlement", {"is_enabled": False})
     await edit("updateTaxAssociation", "levy", {"priority": 2})
