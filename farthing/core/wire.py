@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
@@ -108,6 +109,11 @@ def checked_metadata(metadata: Mapping[str, str] | None, field: str = "metadata"
 Self = TypeVar("Self", bound="Response")
 
 
+_ABSENT: Any = object()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_AS_THEY_ARE = frozenset({str, int, bool, type(None), dict, list})
+
+
 class Response(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Base of response bodies: optional fields default to None and are then left out; all others are always sent."""
 
@@ -118,16 +124,25 @@ class Response(msgspec.Struct, kw_only=True, omit_defaults=True):
     def of(cls: type[Self], row: object, **given: Any) -> Self:
         """Build from an object's attributes of the same names; `given` wins, and holds what the row has not."""
         values = dict(given)
+        # a stored attribute is read where it is held, which is much cheaper than through the mapper's descriptor
+        held = getattr(row, "__dict__", _NOTHING)
+        renamed = cls.renamed
         for name in cls.__struct_fields__:
-            if name not in values:
-                attribute = cls.renamed.get(name, name)
-                if hasattr(row, attribute):
-                    values[name] = as_wire(getattr(row, attribute))
+            if name in values:
+                continue
+            attribute = renamed.get(name, name)
+            value = held.get(attribute, _ABSENT)
+            if value is _ABSENT:
+                value = getattr(row, attribute, _ABSENT)
+            if value is not _ABSENT:
+                values[name] = as_wire(value)
         return cls(**values)
 
 
 def as_wire(value: Any) -> Any:
     """A stored value as it travels: decimals and times as text, enums as their values."""
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Decimal):
         return money.plain(value)
     if isinstance(value, datetime):
