@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -38,16 +38,22 @@ class BillingEffects(PaymentEffects):
             await activation.paid_for(session, invoice.subscription_id, paid=True)
 
 
-async def issue(
-    session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects, parts: Parts | None = None
-) -> Invoice:
-    """Finalize a computed draft that is locked or new; known `parts` are not read again. One that came to nothing is
-    skipped, and counts as paid."""
-    if invoice.invoice_status is InvoiceStatus.SKIPPED:
-        if invoice.billing_reason in ACTIVATING and invoice.subscription_id is not None:
+async def issue(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects) -> Invoice:
+    """Finalize a computed draft that is locked or new, as `issue_all` does many."""
+    await issue_all(session, [invoice], now, effects, {})
+    return invoice
+
+
+async def issue_all(
+    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, effects: Effects, known: Mapping[str, Parts]
+) -> None:
+    """Finalize computed drafts that are locked or new; `known` parts, by invoice, are not read again. One that came to
+    nothing is skipped, and counts as paid."""
+    for invoice in invoices:
+        skipped = invoice.invoice_status is InvoiceStatus.SKIPPED
+        if skipped and invoice.billing_reason in ACTIVATING and invoice.subscription_id is not None:
             await activation.paid_for(session, invoice.subscription_id, paid=True)
-        return invoice
-    return await lifecycle.finalize(session, invoice, now, effects=effects, parts=parts)
+    await lifecycle.finalize_all(session, invoices, now, effects=effects, known=known)
 
 
 async def issue_at_once(
@@ -57,8 +63,7 @@ async def issue_at_once(
     invoices = await begin(session, wanted)
     drafts = [one for one in invoices if one.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
     parts = await compute_all(session, drafts, now, stay=False)
-    for invoice in drafts:
-        await issue(session, invoice, now, effects, parts.get(invoice.id))
+    await issue_all(session, drafts, now, effects, parts)
     return invoices
 
 

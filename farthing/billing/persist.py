@@ -39,7 +39,8 @@ from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
 from farthing.invoices.terms import CouponTerm, stored
 from farthing.rating.discounts import CouponType
-from farthing.storage.postgres import scope_of
+from farthing.storage.postgres import prepare, scope_of
+from farthing.storage.rows import set_changed
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import CollectionMethod, Occasion
 
@@ -167,18 +168,19 @@ def asked_of(invoice: Invoice) -> Asked:
 
 
 async def compute_all(
-    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, *, stay: bool = True
+    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, *, stay: bool = True, flush: bool = True
 ) -> dict[str, Parts]:
     """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
 
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
     charge. One that comes to nothing is skipped, unless it opens a trial. Those that `stay` drafts are told of when
-    first computed, and everyone is when computed again.
+    first computed, and everyone is when computed again. Without `flush` all that changed waits in the session, for a
+    caller that goes on to change the same rows.
     """
     parts: dict[str, Parts] = {}
     for layer in _layers(invoices):
         gathered = await gather(session, [asked_of(invoice) for invoice in layer], now)
-        parts |= await write(session, layer, gathered, now, stay=stay)
+        parts |= await write(session, layer, gathered, now, stay=stay, flush=flush)
     return parts
 
 
@@ -205,6 +207,7 @@ async def write(
     *,
     stay: bool = True,
     told: bool = True,
+    flush: bool = True,
 ) -> dict[str, Parts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
@@ -236,6 +239,7 @@ async def write(
                 lines,
                 [row for row in taken if isinstance(row, CouponApplication)],
                 [row for row in taken if isinstance(row, TaxApplied)],
+                computed=True,
             )
             nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
             status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
@@ -243,7 +247,10 @@ async def write(
                 lifecycle.move(invoice, status)
             if not nothing:
                 (drafted if first else updated).append(invoice)
-    await session.flush()
+    if flush:
+        await session.flush()
+    else:
+        prepare(session)
     if told:
         for invoice in updated:
             await events.tell(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
@@ -324,26 +331,31 @@ def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceL
 
 def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int) -> None:
     item = line.item
-    row.customer_id = invoice.customer_id
-    row.subscription_id = line.subscription_id
-    row.subscription_line_item_id = None if item is None else item.id
-    row.entity_id, row.entity_type = line.plan_id, "plan" if item is None else item.entity_type.value
-    row.plan_display_name = line.plan_name
-    row.display_name = line.display_name
-    row.price_id = None if item is None else item.price_id
-    row.price_type = line.price_type
-    row.meter_id = None if item is None else item.meter_id
-    row.meter_display_name = None if item is None else item.meter_display_name or None
-    row.currency = invoice.currency
-    row.amount = line.amount
-    row.quantity = line.quantity
-    row.raw_usage = line.raw_usage
-    row.adjusted_entitlement_quantity = line.covered
-    row.period_start, row.period_end = line.start, line.end
-    row.commitment_info = None if line.commitment_info is None else dict(line.commitment_info)
     rating: dict[str, Any] = {"kind": line.kind.value, **line.rating}
     if line.base is not None:
         rating["base"] = plain(line.base)
-    row.rating = rating
-    row.meta = dict(line.metadata)
-    row.position = position
+    set_changed(
+        row,
+        customer_id=invoice.customer_id,
+        subscription_id=line.subscription_id,
+        subscription_line_item_id=None if item is None else item.id,
+        entity_id=line.plan_id,
+        entity_type="plan" if item is None else item.entity_type.value,
+        plan_display_name=line.plan_name,
+        display_name=line.display_name,
+        price_id=None if item is None else item.price_id,
+        price_type=line.price_type,
+        meter_id=None if item is None else item.meter_id,
+        meter_display_name=None if item is None else item.meter_display_name or None,
+        currency=invoice.currency,
+        amount=line.amount,
+        quantity=line.quantity,
+        raw_usage=line.raw_usage,
+        adjusted_entitlement_quantity=line.covered,
+        period_start=line.start,
+        period_end=line.end,
+        commitment_info=None if line.commitment_info is None else dict(line.commitment_info),
+        rating=rating,
+        meta=dict(line.metadata),
+        position=position,
+    )

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.issuing import BillingEffects, issue, issue_at_once
+from farthing.billing.issuing import BillingEffects, issue_all, issue_at_once
 from farthing.billing.persist import Wanted, begin, compute_all, new_row
 from farthing.billing.replacement import replace_due
 from farthing.core.clock import FixedClock
@@ -208,9 +208,9 @@ class Run:
         drafts = await self._held(session, ids, *_final(config, self.now))
         # at once means at once: there was no time in which anything could have changed
         stale = [one for one in drafts if one.last_computed_at is None or one.last_computed_at < self.now]
-        parts = await compute_all(session, stale, self.now)
+        parts = await compute_all(session, stale, self.now, flush=False)
+        await issue_all(session, drafts, self.now, self.effects, parts)
         for invoice in drafts:
-            await issue(session, invoice, self.now, self.effects, parts.get(invoice.id))
             if invoice.invoice_status is InvoiceStatus.FINALIZED:
                 did.finalized += 1
                 did.to_collect.append(invoice.id)

@@ -25,6 +25,7 @@ from farthing.invoices.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
 from farthing.rating.lines import ChargeLine
 from farthing.rating.totals import InvoiceTotals, invoice_totals
 from farthing.storage.postgres import put
+from farthing.storage.rows import set_changed
 
 
 async def published_lines(session: AsyncSession, invoice_id: str) -> list[InvoiceLineItem]:
@@ -94,10 +95,13 @@ def _stored(session: AsyncSession, rows: Sequence[CouponApplication | TaxApplied
 def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: InvoiceTotals, now: datetime) -> None:
     """Put what `calculate` made of these lines on them and on their invoice."""
     for line, worked in zip(lines, totals.lines, strict=True):
-        line.amount = worked.amount
-        line.line_item_discount = worked.line_item_discount
-        line.invoice_level_discount = worked.invoice_level_discount
-        line.prepaid_credits_applied = worked.prepaid_credits_applied
+        set_changed(
+            line,
+            amount=worked.amount,
+            line_item_discount=worked.line_item_discount,
+            invoice_level_discount=worked.invoice_level_discount,
+            prepaid_credits_applied=worked.prepaid_credits_applied,
+        )
     invoice.subtotal = totals.subtotal
     invoice.total_discount = totals.total_discount
     invoice.total_prepaid_credits_applied = totals.total_prepaid_credits_applied

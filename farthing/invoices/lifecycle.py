@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -16,9 +16,9 @@ from farthing.invoices import events, numbering
 from farthing.invoices.computation import compute
 from farthing.invoices.effects import NOTHING_ABOVE, Effects
 from farthing.invoices.events import InvoiceEvent
-from farthing.invoices.parts import Parts, parts_of
+from farthing.invoices.parts import Parts, parts_of, parts_of_all
 from farthing.invoices.requests import RESERVED_METADATA
-from farthing.invoices.settlement import record_settlement, settle
+from farthing.invoices.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice, SettlementKind
 
@@ -72,18 +72,67 @@ async def finalize(
     """
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         return invoice
+    _check_computed_draft(invoice)
+    parts = parts or await parts_of(session, invoice)
+    await _claim(session, invoice, now, effects, parts)
+    # whoever finalizes next waits for the sequence, so everything that takes time comes before it
+    await session.flush()
+    told = events.body(invoice, parts)
+    if number is None:
+        await numbering.number(session, invoice, now)
+    else:
+        await numbering.number_as_given(session, invoice, number)
+    await events.tell_body(session, InvoiceEvent.FINALIZED, {**told, "invoice_number": invoice.invoice_number})
+    return invoice
+
+
+async def finalize_all(
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    now: datetime,
+    *,
+    effects: Effects = NOTHING_ABOVE,
+    known: Mapping[str, Parts] = MappingProxyType({}),
+) -> None:
+    """The same for many locked drafts, numbered in their order: what is read and written is so for all at once.
+
+    `known` parts, by invoice, are not read again. Raises what `finalize` does.
+    """
+    drafts = [one for one in invoices if one.invoice_status is not InvoiceStatus.SKIPPED]
+    for invoice in drafts:
+        _check_computed_draft(invoice)
+    unknown = [one for one in drafts if one.id not in known]
+    parts = dict(known)
+    if unknown:
+        parts |= {one.id: part for one, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
+    with session.no_autoflush:  # settlements are written as they are recorded
+        paid = await settled_amounts(session, [one.id for one in drafts])
+    for invoice in drafts:
+        parts[invoice.id].paid = paid.get(invoice.id, ZERO)
+        await _claim(session, invoice, now, effects, parts[invoice.id])
+    await session.flush()
+    told = [events.body(invoice, parts[invoice.id]) for invoice in drafts]
+    await numbering.number_all(session, drafts, now)
+    for invoice, body in zip(drafts, told, strict=True):
+        await events.tell_body(session, InvoiceEvent.FINALIZED, {**body, "invoice_number": invoice.invoice_number})
+
+
+def _check_computed_draft(invoice: Invoice) -> None:
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         details = {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value}
         raise ValidationFailed("invoice is not in draft status", details)
     if invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.last_computed_at is None:
         raise InvalidOperation("the invoice must be computed before it is finalized", {"invoice_id": invoice.id})
 
-    parts = parts or await parts_of(session, invoice)
+
+async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects, parts: Parts) -> None:
+    """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""
     takes_credits = invoice.invoice_type is not InvoiceType.CREDIT
     prepaid = await effects.prepaid_value(session, invoice) if takes_credits else ZERO
-    totals = await compute(session, invoice, now, prepaid_value=prepaid, parts=parts)
-    if totals.total_prepaid_credits_applied > 0:
-        await effects.debit_prepaid(session, invoice, totals.total_prepaid_credits_applied)
+    if prepaid > 0 or not parts.computed:
+        totals = await compute(session, invoice, now, prepaid_value=prepaid, parts=parts)
+        if totals.total_prepaid_credits_applied > 0:
+            await effects.debit_prepaid(session, invoice, totals.total_prepaid_credits_applied)
 
     move(invoice, InvoiceStatus.FINALIZED)
     invoice.finalized_at = now
@@ -95,15 +144,6 @@ async def finalize(
     await settle(session, invoice, now, paid=parts.paid)
     if invoice.payment_status in FULLY_PAID:
         await effects.paid(session, invoice)
-    # whoever finalizes next waits for the sequence, so everything that takes time comes before it
-    await session.flush()
-    told = events.body(invoice, parts)
-    if number is None:
-        await numbering.number(session, invoice, now)
-    else:
-        await numbering.number_as_given(session, invoice, number)
-    await events.tell_body(session, InvoiceEvent.FINALIZED, {**told, "invoice_number": invoice.invoice_number})
-    return invoice
 
 
 async def void(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
@@ -21,6 +23,24 @@ from farthing.storage.rows import violated
 MOST_CLASHES = 100
 _NUMBERED = text("SELECT number_invoice(:tenant, :environment, :invoice, :bucket, :first, :stem, :digits, :attempts)")
 """Takes a value and writes the number in one round trip, for whoever finalizes next waits; see its migration."""
+_NUMBERED_ALL = text(
+    """
+    WITH block AS (
+        INSERT INTO invoice_sequences AS s (tenant_id, environment_id, id, last_value)
+        VALUES (:tenant, :environment, :bucket, CAST(:first AS int) + cardinality(CAST(:ids AS text[])) - 1)
+        ON CONFLICT (environment_id, id) DO UPDATE SET last_value = s.last_value + cardinality(CAST(:ids AS text[]))
+        RETURNING last_value - cardinality(CAST(:ids AS text[])) AS before
+    ), given AS (
+        SELECT asked.id, (block.before + asked.place)::text AS value
+        FROM block, unnest(CAST(:ids AS text[])) WITH ORDINALITY AS asked (id, place)
+    )
+    UPDATE invoices
+    SET invoice_number = CAST(:stem AS text) || lpad(value, greatest(CAST(:digits AS int), length(value)), '0')
+    FROM given WHERE invoices.id = given.id
+    RETURNING invoices.id, invoice_number
+    """
+)
+"""Takes a block of values and writes it to many."""
 
 
 async def number(session: AsyncSession, invoice: Invoice, now: datetime) -> None:
@@ -30,30 +50,53 @@ async def number(session: AsyncSession, invoice: Invoice, now: datetime) -> None
     A number in use, the caller's own or of an earlier format, is passed over, up to 100 times. More digits than the
     suffix has room for are all printed.
     """
-    config = await read(session, InvoiceConfig)
-    bucket = number_date(now, NumberDate(config.format), zone_or_abbreviation(config.timezone))
-    stem = config.separator.join((config.prefix, bucket, ""))
-    scope = scope_of(session)
+    asked = await _sequence(session, now)
     await session.flush()
-    found = await session.scalar(
-        _NUMBERED,
-        {
-            "tenant": scope.tenant_id,
-            "environment": scope.environment_id,
-            "invoice": invoice.id,
-            "bucket": bucket,
-            "first": config.start_sequence,
-            "stem": stem,
-            "digits": config.suffix_length,
-            "attempts": MOST_CLASHES,
-        },
-    )
+    found = await session.scalar(_NUMBERED, {**asked, "invoice": invoice.id, "attempts": MOST_CLASHES})
     if found is None:
         raise InvalidOperation(
             f"No free invoice number was found in {MOST_CLASHES} attempts; change the format of invoice numbers",
-            {"invoice_id": invoice.id, "bucket": bucket},
+            {"invoice_id": invoice.id, "bucket": asked["bucket"]},
         )
     set_committed_value(invoice, "invoice_number", found)
+
+
+async def number_all(session: AsyncSession, invoices: Sequence[Invoice], now: datetime) -> None:
+    """Give invoices the next free numbers in their order, as `number` does: a block, taken and written at once.
+
+    If one of the block is in use, all of it is given back, and they are numbered one by one.
+    """
+    if len(invoices) > 1:
+        asked = await _sequence(session, now)
+        await session.flush()
+        try:
+            async with session.begin_nested():
+                written = await session.execute(_NUMBERED_ALL, {**asked, "ids": [one.id for one in invoices]})
+        except IntegrityError as error:
+            if violated(error) != "uq_invoices_number":
+                raise
+        else:
+            found: dict[str, str] = dict(written.tuples().all())
+            for invoice in invoices:
+                set_committed_value(invoice, "invoice_number", found[invoice.id])
+            return
+    for invoice in invoices:
+        await number(session, invoice, now)
+
+
+async def _sequence(session: AsyncSession, now: datetime) -> dict[str, Any]:
+    """The bucket that `now` falls into, and how its numbers are written."""
+    config = await read(session, InvoiceConfig)
+    bucket = number_date(now, NumberDate(config.format), zone_or_abbreviation(config.timezone))
+    scope = scope_of(session)
+    return {
+        "tenant": scope.tenant_id,
+        "environment": scope.environment_id,
+        "bucket": bucket,
+        "first": config.start_sequence,
+        "stem": config.separator.join((config.prefix, bucket, "")),
+        "digits": config.suffix_length,
+    }
 
 
 async def number_as_given(session: AsyncSession, invoice: Invoice, given: str) -> None:

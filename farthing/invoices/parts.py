@@ -28,6 +28,8 @@ class Parts:
     taxes: list[TaxApplied] = field(default_factory=list)
     paid: Decimal | None = None
     """The sum of the invoice's settlements; None as long as nobody needed it."""
+    computed: bool = False
+    """Whether the figures were worked out from these very parts in this transaction, without prepaid credits."""
 
 
 async def parts_of(session: AsyncSession, invoice: Invoice) -> Parts:
@@ -45,7 +47,7 @@ async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice], *, wi
     coupons = await _coupons_of(session, [row.id for row in invoices if row.coupon_terms])
     taxes = await _taxes_of(session, [row.id for row in invoices if row.tax_terms])
     payers = await _payers_of(session, invoices)
-    return [Parts(payers.get(row.customer_id), lines[row.id], coupons[row.id], taxes[row.id], None) for row in invoices]
+    return [Parts(payers.get(row.customer_id), lines[row.id], coupons[row.id], taxes[row.id]) for row in invoices]
 
 
 async def _payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:

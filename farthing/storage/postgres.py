@@ -118,6 +118,10 @@ def _confine(session: Session, transaction: SessionTransaction, connection: Conn
 
 @event.listens_for(Session, "before_flush")
 def _stamp(session: Session, _context: UOWTransaction, _instances: object) -> None:
+    _stamp_all(session)
+
+
+def _stamp_all(session: Session) -> None:
     scope: Scope = session.info["scope"]
     clock: Clock = session.info["clock"]
     now = clock.now()
@@ -149,6 +153,13 @@ def put(session: AsyncSession, rows: Iterable[Base]) -> None:
     for row in rows:
         fill(session, row)
         session.add(row)
+
+
+def prepare(session: AsyncSession) -> None:
+    """Make all that waits to be written as whole as a flush would, so that it can be shown before."""
+    for row in session.new:
+        fill(session, row)
+    _stamp_all(session.sync_session)
 
 
 def fill(session: AsyncSession, row: Base) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -73,6 +73,17 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
         set_committed_value(row, name, value)
     session.add(row)
     return True
+
+
+def set_changed(row: Base, **values: Any) -> None:
+    """Set the attributes of a row that differ from what it holds, so that a row nothing changes is not written.
+
+    A flush would find out too, at many times the cost.
+    """
+    held = row.__dict__
+    for name, value in values.items():
+        if name not in held or held[name] != value:
+            setattr(row, name, value)
 
 
 def violated(error: IntegrityError) -> str:
