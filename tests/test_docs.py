@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def test_every_command_exists(document: Path) -> None:
                 assert not rest or rest in cli.app[command], line
 
 
+@cache
 def paths() -> list[list[str]]:
     return [path.removeprefix("/v1/").split("/") for path in routes_only().openapi_schema.paths or {}]
 

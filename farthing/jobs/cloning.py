@@ -30,6 +30,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 
 TASK = "environment_clone"
+QUEUE = "clones"
 
 
 class CloneEnvironmentRequest(Request):
@@ -98,7 +99,9 @@ async def _defer(
     session.add(run)
     await session.flush()
     connection = await (await session.connection()).get_raw_connection()
-    await queue.configure_task(TASK, connection=connection.driver_connection, lock=f"{TASK}/{target_id}").defer_async(
+    await queue.configure_task(
+        TASK, queue=QUEUE, connection=connection.driver_connection, lock=f"{TASK}/{target_id}"
+    ).defer_async(
         run_id=run.id, tenant_id=caller.tenant_id, user_id=caller.user_id, source_id=source_id, target_id=target_id
     )
     return run.id

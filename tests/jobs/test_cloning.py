@@ -6,6 +6,7 @@ import asyncio
 
 from farthing.core.ids import Kind, new_id
 from farthing.identity.tables import UserType
+from farthing.jobs import cloning
 from farthing.jobs.schedule import queue
 from farthing.jobs.tables import JobRun
 from farthing.settings import Settings
@@ -17,7 +18,7 @@ from tests.account import Account
 async def _work_until_done(database: Database, settings: Settings, run_id: str) -> JobRun:
     app = queue(database, settings)
     async with app.open_async():
-        await app.run_worker_async(wait=False, install_signal_handlers=False)
+        await app.run_worker_async(queues=[cloning.QUEUE], wait=False, install_signal_handlers=False)
     async with database.transaction(SYSTEM) as session:
         return await session.get_one(JobRun, run_id)
 
