@@ -6,6 +6,7 @@ Each command loads what it needs and no more, so that help and `openapi` answer 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -43,6 +44,8 @@ def main() -> None:
     from farthing.storage.embedded import EmbeddedFailed
     from farthing.storage.postgres import UnsafeDatabase
 
+    # an answer or an invoice is many small objects that live briefly; walking them every 700 costs a sixth of a run
+    gc.set_threshold(50_000, 20, 20)
     try:
         app()
     except (BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
