@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from flexprice.models.errors import FlexpriceError
 from hypothesis import HealthCheck, given, settings
@@ -362,6 +363,24 @@ async def test_a_payment_in_between_is_seen_whole_or_not_at_all(account: Account
         assert summary["unpaid_fixed_charges"] == summary["total_unpaid_amount"]
         assert summary["total_revenue_amount"] == "500"
     await paying
+
+
+async def test_a_storage_that_fails_halfway_is_no_partial_answer(
+    account: Account, sockets: str, database_url: str
+) -> None:
+    books = await write(account, (Bill(due="80", lines=(fixed("80"),)), Bill(due="7", currency="eur")), US)
+    path = f"/customers/{books.ids['A']}/invoices/summary"
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with psycopg.connect(f"postgresql://postgres@/{name}?host={sockets}", autocommit=True) as superuser:
+        superuser.execute("REVOKE SELECT ON invoice_totals FROM farthing")
+        try:
+            body = await account.get(path, expect=500)
+        finally:
+            superuser.execute("GRANT SELECT ON invoice_totals TO farthing")
+    assert (body["code"], body["success"]) == ("database_error", False)
+    assert "summaries" not in body
+    assert "invoice_totals" not in str(body)
+    assert len((await account.get(path))["summaries"]) == 2
 
 
 async def test_the_published_client_reads_it(account: Account) -> None:
