@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select
@@ -20,6 +21,7 @@ from farthing.subscriptions.tables import Subscription
 from tests.subscriptions.shop import Shop, at, of_wire
 
 ARREAR = {"invoice_cadence": "ARREAR"}
+MOST_EVENTS = 1000
 
 
 @dataclass
@@ -74,6 +76,35 @@ class Office(Shop):
             expect=202,
         )
 
+    async def recorded(
+        self, feature: str, customer: Mapping[str, Any], *seen: tuple[str, int] | tuple[str, Mapping[str, Any]]
+    ) -> None:
+        """Many moments in one request: at each so many events, or one with these properties."""
+        events = []
+        for moment, what in seen:
+            count, properties = (what, {}) if isinstance(what, int) else (1, what)
+            one = {
+                "event_name": feature,
+                "external_customer_id": customer["external_id"],
+                "timestamp": at(moment).isoformat(),
+                "properties": properties,
+            }
+            events += [one] * count
+        for first in range(0, len(events), MOST_EVENTS):
+            await self.account.post("/events/bulk", {"events": events[first : first + MOST_EVENTS]}, expect=202)
+
+    async def entitle(self, plan: Mapping[str, Any], feature: Mapping[str, Any], **terms: Any) -> None:
+        """Include usage of a feature in a plan: `usage_limit`, `usage_reset_period`."""
+        body = {"feature_id": feature["id"], "feature_type": "metered", "is_enabled": True, "plan_id": plan["id"]}
+        await self.account.post("/entitlements", {**body, **terms})
+
+    async def previewed(self, subscription: Subscription, **asked: Any) -> tuple[str, list[tuple[str, str, str]]]:
+        """Subtotal and lines (name, quantity, amount) of what the next invoice would be."""
+        body = {"subscription_id": subscription.id, **asked}
+        shown = await self.account.post("/invoices/preview", body, expect=200)
+        lines = [(line["display_name"], line["quantity"], line["amount"]) for line in shown.get("line_items") or ()]
+        return f"{Decimal(shown['subtotal']):.2f}", lines
+
     async def invoices(self, subscription: Subscription | None = None) -> Sequence[Invoice]:
         """Everything that was billed and not voided or skipped, oldest first."""
         query = select(Invoice).where(Invoice.invoice_status.not_in([InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED]))
@@ -83,15 +114,23 @@ class Office(Shop):
             rows = await session.scalars(query.order_by(Invoice.period_end, Invoice.created_at, Invoice.id))
             return rows.all()
 
-    async def lines(self, invoice: Invoice) -> list[tuple[str, str, str]]:
-        """Name, quantity and amount of each line."""
+    async def rows(self, invoice: Invoice) -> Sequence[InvoiceLineItem]:
+        """The lines as stored, in order."""
         async with self.account.transaction(read_only=True) as session:
             rows = await session.scalars(
                 select(InvoiceLineItem)
                 .where(InvoiceLineItem.invoice_id == invoice.id, InvoiceLineItem.status == "published")
                 .order_by(InvoiceLineItem.position)
             )
-            return [(row.display_name or "", plain(row.quantity), plain(row.amount)) for row in rows]
+            return rows.all()
+
+    async def lines(self, invoice: Invoice) -> list[tuple[str, str, str]]:
+        """Name, quantity and amount of each line."""
+        return [(row.display_name or "", plain(row.quantity), plain(row.amount)) for row in await self.rows(invoice)]
+
+    async def last_lines(self, subscription: Subscription) -> list[tuple[str, str, str]]:
+        """Name, quantity and amount of each line of the newest invoice."""
+        return await self.lines((await self.invoices(subscription))[-1])
 
     async def billed(self, subscription: Subscription | None = None) -> list[tuple[str, str, str]]:
         """Reason, header period and subtotal of each invoice, oldest first."""
