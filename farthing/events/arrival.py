@@ -24,6 +24,7 @@ PLACE = f"(sequence & {MOST_IN_ONE_TRANSACTION - 1})::int"
 """SQL: an event's place within its transaction."""
 
 _WATERMARK = text(f"SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + {_MOVED}) << {PLACE_BITS}) - 1")
+_FIRST_SEQUENCE = text(f"SELECT {FIRST_SEQUENCE}")
 _MOVE = """
     UPDATE event_arrival SET cluster = control.system_identifier, moves = moves + 1
     FROM pg_control_system() AS control WHERE cluster <> control.system_identifier
@@ -33,6 +34,11 @@ _MOVE = """
 async def watermark(session: AsyncSession) -> int:
     """The highest sequence at or below which this session's snapshot misses nothing. Rule: usage, "late events"."""
     return int((await session.execute(_WATERMARK)).scalar_one())
+
+
+async def first_sequence(session: AsyncSession) -> int:
+    """Where this session's transaction stands in the order of acceptance: above every watermark until it has ended."""
+    return int((await session.execute(_FIRST_SEQUENCE)).scalar_one())
 
 
 async def settle_in(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products import tables
 from farthing.core.enums import Status
+from farthing.events.arrival import first_sequence
 from farthing.events.meters import meter_of
 from farthing.events.store import await_appends, stored_event
 from farthing.events.tables import MeterBackfill
@@ -77,7 +78,7 @@ async def backfill(session: AsyncSession, now: datetime) -> int:
     row.visited += visited
     row.reached = last or row.reached
     if visited < BATCH or meter.status != Status.PUBLISHED:
-        row.finished_at = now
+        row.finished_at, row.finished_sequence = now, await first_sequence(session)
     return max(int(visited), 1)
 
 

@@ -7,7 +7,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, PrimaryKeyConstraint, String, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.enums import PriceType
@@ -75,6 +85,8 @@ class Invoice(Scoped, Tracked, Base):
     voided_at: Mapped[datetime | None]
     finalized_at: Mapped[datetime | None]
     last_computed_at: Mapped[datetime | None]
+    usage_watermark: Mapped[int | None] = mapped_column(BigInteger)
+    """The highest arrival sequence that the usage on it surely includes; None where no usage was read."""
     period_start: Mapped[datetime | None]
     period_end: Mapped[datetime | None]
     billing_period: Mapped[str | None] = mapped_column(String(20))
@@ -95,6 +107,8 @@ class Invoice(Scoped, Tracked, Base):
     overdue_notified_at: Mapped[datetime | None]
     """When the overdue event of the present due date was told; cleared when the due date moves."""
 
+    # what the database computes is read when it is needed: writing many rows is several times faster without answers
+    __mapper_args__ = {"eager_defaults": False}
     __table_args__ = (
         CheckConstraint(
             "subtotal >= 0 AND total_discount >= 0 AND total_prepaid_credits_applied >= 0 AND total_tax >= 0 "

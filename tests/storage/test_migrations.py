@@ -1,0 +1,127 @@
+"""Migrations: an empty database comes to what the tables say, a filled one keeps what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import psycopg
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine
+
+from farthing.app import routes_only
+from farthing.storage.migrations import state, upgrade
+from farthing.storage.postgres import dialect_url
+from farthing.storage.tables import Base
+
+NEW = {"usage_watermark"}
+"""Columns of invoices that revisions after 0012 add."""
+
+
+def test_an_empty_database_comes_to_what_the_tables_say(new_database: Callable[..., str]) -> None:
+    routes_only()  # every domain's tables are known once its doors are
+    url = new_database(migrated=False)
+    upgrade(url)
+    current, wanted = state(url)
+    assert current == wanted
+    engine = create_engine(dialect_url(url))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_name": _of_ours})
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def _of_ours(name: str | None, type_: str, _parents: object) -> bool:
+    """The tables of the job queue are its own business, and so are those of the migrations."""
+    return type_ != "table" or not str(name).startswith(("procrastinate", "alembic"))
+
+
+def test_upgrading_twice_changes_nothing(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    before = state(url)
+    upgrade(url)
+    assert state(url) == before
+
+
+def test_invoices_of_before_late_usage_stay_what_they_are(new_database: Callable[..., str]) -> None:
+    url = new_database(migrated=False)
+    upgrade(url, "0012")
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        connection.execute(
+            "SELECT set_config('farthing.tenant_id', 't', true), set_config('farthing.environment_id', 'e', true)"
+        )
+        for number, status in enumerate(("DRAFT", "FINALIZED", "SKIPPED"), 1):
+            _put_invoice(connection, f"inv_{number}", status)
+        connection.execute("SET LOCAL timezone TO 'UTC'")
+        before = connection.execute("SELECT * FROM invoices ORDER BY id").fetchall()
+    upgrade(url)
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        connection.execute("SELECT set_config('farthing.environment_id', 'e', true)")
+        connection.execute("SET LOCAL timezone TO 'UTC'")
+        after = connection.execute("SELECT * FROM invoices ORDER BY id").fetchall()
+        totals = connection.execute("SELECT invoice_count, revenue FROM invoice_totals").fetchall()
+    assert len(before) == 3
+    assert [{name: row[name] for name in before[0]} for row in after] == before
+    assert set(after[0]) - set(before[0]) == NEW
+    assert {row[name] for row in after for name in NEW} == {None}
+    assert totals == [{"invoice_count": 1, "revenue": Decimal(10)}]
+
+
+def _put_invoice(connection: psycopg.Connection[dict[str, object]], id: str, status: str) -> None:
+    """An invoice of 10 usd as revision 0012 holds it, with its payer."""
+    at = datetime(2026, 2, 1, tzinfo=UTC)
+    _insert(
+        connection,
+        "customers",
+        {"id": f"cust_{id}", "external_id": id, "name": id},
+        at,
+    )
+    _insert(
+        connection,
+        "invoices",
+        {
+            "id": id,
+            "customer_id": f"cust_{id}",
+            "currency": "usd",
+            "invoice_type": "SUBSCRIPTION",
+            "invoice_status": status,
+            "payment_status": "PENDING",
+            "billing_reason": "SUBSCRIPTION_CYCLE",
+            **dict.fromkeys(("subtotal", "total", "amount_due", "amount_remaining", "net_total"), 10),
+            "invoice_number": f"INV-{id}" if status == "FINALIZED" else None,
+            "finalized_at": at if status == "FINALIZED" else None,
+            "period_end": at,
+        },
+        at,
+    )
+
+
+_ZEROS = {
+    "numeric": 0,
+    "boolean": False,
+    "integer": 1,
+    "text": "",
+    "character varying": "",
+    "jsonb": "{}",
+}
+"""What a column that must have a value and was given none holds, by its type."""
+
+
+def _insert(
+    connection: psycopg.Connection[dict[str, object]], table: str, given: dict[str, object], at: datetime
+) -> None:
+    """A row, as whole as the table of that revision demands."""
+    row: dict[str, object] = {"tenant_id": "t", "environment_id": "e", "status": "published", **given}
+    for column in connection.execute(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s AND is_nullable = 'NO' "
+        "AND is_generated = 'NEVER' AND column_default IS NULL AND table_schema = 'public'",
+        (table,),
+    ):
+        kind = str(column["data_type"])
+        row.setdefault(str(column["column_name"]), at if kind.startswith("timestamp") else _ZEROS.get(kind))
+    names = ", ".join(row)
+    values = ", ".join(["%s"] * len(row))
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({values})".encode(), list(row.values()))
