@@ -35,6 +35,7 @@ def document(app: Litestar) -> dict[str, Any]:
     schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
     (_, parts) = msgspec.json.schema_components([ErrorResponse], ref_template=_REFERENCE)
     schemas.update(parts)
+    _fill_in(app, schemas)
     schemas.update(_as_decoded(app))
     made["components"]["securitySchemes"] = _SCHEMES
     for path, operations in made["paths"].items():
@@ -59,6 +60,24 @@ def _as_decoded(app: Litestar) -> dict[str, Any]:
         if handler.resolve_include_in_schema() and handler.parsed_data_field is not None
     }
     return msgspec.json.schema_components(bodies, ref_template=_REFERENCE)[1]
+
+
+def _fill_in(app: Litestar, schemas: dict[str, Any]) -> None:
+    """Let fields that a floor above fills in show what it fills in: the struct of the lower floor names the component
+    (`allOf`), which the framework drops."""
+    answers = {
+        handler.parsed_return_field.annotation
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if handler.resolve_include_in_schema()
+        and isinstance(handler.parsed_return_field.annotation, type)
+        and issubclass(handler.parsed_return_field.annotation, msgspec.Struct)
+    }
+    for name, part in msgspec.json.schema_components(answers, ref_template=_REFERENCE)[1].items():
+        for field, described in part.get("properties", {}).items():
+            options = described.get("anyOf", [described])
+            if any("allOf" in option for option in options) and name in schemas:
+                schemas[name]["properties"][field] = {"anyOf": options}
 
 
 def _handler(app: Litestar, path: str, method: str) -> Any:

@@ -8,10 +8,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+import msgspec
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.lists import by_id
+from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.discounts.schemas import CouponAssociationResponse, CouponResponse
 from farthing.catalogue.discounts.tables import Coupon, CouponAssociation
 from farthing.catalogue.plans.answers import plan_answers
@@ -21,6 +23,7 @@ from farthing.catalogue.prices.answers import price_answers
 from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.catalogue.products.answers import meter_answer, meters_by_id
+from farthing.catalogue.products.tables import Meter
 from farthing.core.enums import Status
 from farthing.core.wire import as_wire
 from farthing.customers.schemas import CustomerResponse
@@ -31,6 +34,7 @@ from farthing.subscriptions.schemas import (
     ConfigurationDetails,
     EntityPolicies,
     ExecutionDetails,
+    LineItemMeterResponse,
     PlanChangeScheduleDetails,
     PlanChangeScheduleResult,
     SubscriptionLineItemResponse,
@@ -113,7 +117,15 @@ async def subscription_answer_v2(
     parts = (await _parts(session, [row], wanted, now))[row.id]
     newest = await session.scalar(
         select(func.max(Price.sequence)).where(
-            Price.entity_type == PriceEntityType.PLAN, Price.entity_id == row.plan_id, Price.status == Status.PUBLISHED
+            Price.entity_type == PriceEntityType.PLAN,
+            Price.entity_id == row.plan_id,
+            Price.status == Status.PUBLISHED,
+            # prices that other subscriptions of the plan are charged by are no news to this one
+            Price.currency == row.currency,
+            or_(
+                Price.billing_period == BillingPeriod.ONETIME,
+                (Price.billing_period == row.billing_period) & (Price.billing_period_count == row.billing_period_count),
+            ),
         )
     )
     if "schedule" in wanted:
@@ -140,7 +152,8 @@ async def _parts(
     parts: dict[str, dict[str, Any]] = {row.id: {} for row in rows}
     if not rows:
         return parts
-    found = await _relations(session, rows, wanted, now) | await _belongings(session, rows, wanted)
+    found = await _relations(session, rows, wanted, now)
+    found |= await _belongings(session, rows, wanted, found.get("line_items", {}))
     for name, by_owner in found.items():
         for owner, value in by_owner.items():
             parts[owner][name] = value or None
@@ -165,13 +178,13 @@ async def _relations(
 
 
 async def _belongings(
-    session: AsyncSession, rows: Sequence[Subscription], wanted: Wanted
+    session: AsyncSession, rows: Sequence[Subscription], wanted: Wanted, items: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
     """What belongs to subscriptions besides their line items."""
     ids = [row.id for row in rows]
     found: dict[str, Mapping[str, Any]] = {}
     if wanted.keys() & {"coupon_associations", "coupon"}:
-        found["coupon_associations"] = await _coupons(session, ids)
+        found["coupon_associations"] = await _coupons(session, ids, items)
     if "phases" in wanted:
         phases = await _of(session, SubscriptionPhase, ids, SubscriptionPhase.start_date)
         found["phases"] = {
@@ -255,10 +268,15 @@ async def item_answers(
             price_unit=one.price_unit,
             commitment_time_buckets=_buckets(one.commitment_time_buckets),
             price=prices.get(one.price_id),
-            meter=meter_answer(meters[one.meter_id]) if one.meter_id in meters else None,
+            meter=_meter(meters[one.meter_id]) if one.meter_id in meters else None,
         )
         for one in items
     ]
+
+
+def _meter(meter: Meter) -> LineItemMeterResponse:
+    shown = meter_answer(meter)
+    return LineItemMeterResponse.of(meter, aggregation=shown.aggregation, filters=shown.filters)
 
 
 async def item_answer(session: AsyncSession, item: SubscriptionLineItem) -> SubscriptionLineItemResponse:
@@ -285,17 +303,33 @@ def _buckets(stored: list[Any] | None) -> list[TimeOfDayBucketResponse] | None:
     ]
 
 
-async def _coupons(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[CouponAssociationResponse]]:
-    pairs = await session.execute(
-        select(CouponAssociation, Coupon)
-        .join(Coupon, Coupon.id == CouponAssociation.coupon_id)
-        .where(CouponAssociation.subscription_id.in_(ids), CouponAssociation.status == Status.PUBLISHED)
-        .order_by(CouponAssociation.created_at, CouponAssociation.id)
-    )
+async def _coupons(
+    session: AsyncSession, ids: Sequence[str], items: Mapping[str, Sequence[SubscriptionLineItemResponse]]
+) -> dict[str, list[CouponAssociationResponse]]:
+    """The coupons of each subscription; those of a line item with it, of `items` where they are shown already."""
+    pairs = (
+        await session.execute(
+            select(CouponAssociation, Coupon)
+            .join(Coupon, Coupon.id == CouponAssociation.coupon_id)
+            .where(CouponAssociation.subscription_id.in_(ids), CouponAssociation.status == Status.PUBLISHED)
+            .order_by(CouponAssociation.created_at, CouponAssociation.id)
+        )
+    ).all()
+    known = {one.id: one for owned in items.values() for one in owned}
+    unknown = {one.subscription_line_item_id for one, _ in pairs if one.subscription_line_item_id} - known.keys()
+    if unknown:
+        table = SubscriptionLineItem
+        rows = (await session.scalars(select(table).where(table.id.in_(unknown)))).all()
+        known |= {one.id: one for one in await item_answers(session, rows, set())}
     found: dict[str, list[CouponAssociationResponse]] = defaultdict(list)
     for association, coupon in pairs:
+        item = known.get(association.subscription_line_item_id or "")
         found[association.subscription_id].append(
-            CouponAssociationResponse.of(association, coupon=CouponResponse.of_coupon(coupon))
+            CouponAssociationResponse.of(
+                association,
+                coupon=CouponResponse.of_coupon(coupon),
+                subscription_line_item=None if item is None else msgspec.to_builtins(item),
+            )
         )
     return found
 

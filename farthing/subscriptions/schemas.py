@@ -38,7 +38,13 @@ from farthing.subscriptions.words import (
 
 _META: Mapping[str, str] = {"metadata": "meta"}
 
-InvoiceAbove = Annotated[dict[str, Any], Meta(description="an invoice, as its own endpoint answers it")]
+InvoiceAbove = Annotated[
+    dict[str, Any],
+    Meta(
+        description="an invoice, as its own endpoint answers it",
+        extra_json_schema={"allOf": [{"$ref": "#/components/schemas/InvoiceResponse"}]},
+    ),
+]
 CheckoutAbove = Annotated[dict[str, Any], Meta(description="a checkout session, as its own endpoint answers it")]
 
 
@@ -77,6 +83,14 @@ class TimeOfDayBucketResponse(Response):
     overage_factor: float | None = None
 
 
+class LineItemMeterResponse(MeterResponse, kw_only=True):
+    """The meter of a line item, with where it is and who made it."""
+
+    environment_id: str
+    created_by: str
+    updated_by: str
+
+
 class SubscriptionLineItemResponse(_Row, kw_only=True):
     """One version of a line item. `quantity` is "0" for usage; an open end is null."""
 
@@ -111,7 +125,7 @@ class SubscriptionLineItemResponse(_Row, kw_only=True):
     commitment_duration: BillingPeriod | None = None
     commitment_time_buckets: list[TimeOfDayBucketResponse] | None = None
     price: PriceResponse | None = None
-    meter: MeterResponse | None = None
+    meter: LineItemMeterResponse | None = None
 
 
 class SubscriptionPhaseResponse(_Row, kw_only=True):
@@ -307,9 +321,9 @@ class _SubscriptionFields(_Row, kw_only=True):
     lookup_key: str | None = None
     end_date: Timestamp | None = None
     cancelled_at: Timestamp | None = None
-    cancel_at: Timestamp | None = None
-    trial_start: Timestamp | None = None
-    trial_end: Timestamp | None = None
+    cancel_at: Timestamp | UnsetType | None = UNSET
+    trial_start: Timestamp | UnsetType | None = UNSET
+    trial_end: Timestamp | UnsetType | None = UNSET
     active_pause_id: str | None = None
     commitment_amount: DecimalText | None = None
     commitment_duration: BillingPeriod | None = None

@@ -85,7 +85,8 @@ class TestLater:
         assert answer["status"] == "cancelled"
         kept = await shop.read(made)
         assert kept["cancel_at_period_end"] is False
-        assert not {"cancel_at", "cancelled_at", "end_date"} & kept.keys()
+        assert not {"cancelled_at", "end_date"} & kept.keys()
+        assert kept["cancel_at"] is None
 
     async def test_on_a_date_the_period_is_shortened_and_restored(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("20")))

@@ -31,6 +31,13 @@ MOST_PERIODS = 1200
 MOST_REDEMPTIONS = 1_000_000
 
 
+LineItemAbove = Annotated[
+    dict[str, Any],
+    Meta(
+        description="a line item, as subscriptions show it",
+        extra_json_schema={"allOf": [{"$ref": "#/components/schemas/SubscriptionLineItemResponse"}]},
+    ),
+]
 FewIds = Annotated[list[str], Meta(max_length=100)]
 
 
@@ -191,7 +198,7 @@ class CouponAssociationResponse(Response):
     end_date: Timestamp | None = None
     coupon: CouponResponse | None = None
     """Only with `expand=coupon`."""
-    subscription_line_item: dict[str, Any] | None = None
+    subscription_line_item: LineItemAbove | None = None
     """Only with `expand=subscription_line_items`."""
 
     renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
