@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-import structlog
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 
 from farthing.api.guards import needs
 from farthing.api.work import work_of
-from farthing.billing.clocks import Clockwork
-from farthing.billing.tables import ClockAdvance
+from farthing.billing.clocks import FAILURES, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
 from farthing.core.wire import Moment, Timestamp
@@ -23,12 +20,8 @@ from farthing.payments.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
 from farthing.storage.scope import Scope
 
-log = structlog.get_logger(__name__)
-
 PATIENCE_SECONDS = 25
 """How long an answer waits for the work that is due; a longer move goes on, and its progress can be asked for."""
-
-_running: set[asyncio.Task[ClockAdvance]] = set()
 
 
 class SetClockRequest(Body):
@@ -38,13 +31,15 @@ class SetClockRequest(Body):
 
 
 class ClockProgress(Answer):
-    """A move of the clock. `counts` is what was done on the way; `error` why it stopped, if it did."""
+    """A move of the clock. `counts` is what was done on the way, `failures` says what was not, by id, and `error` why
+    the clock stopped before its target, if it did: set again, it goes on from there."""
 
     id: str
     target: Timestamp
-    counts: dict[str, Any]
+    counts: dict[str, int]
     finished: bool
     reached: Timestamp | None = None
+    failures: dict[str, str] | None = None
     error: str | None = None
 
 
@@ -83,16 +78,9 @@ class Clocks(Controller):
         A move that takes longer than half a minute is answered with 202, and goes on.
         """
         clockwork = await _clockwork(environment_id, request, caller, state, gateways)
-        move = await clockwork.set(data.frozen_time)
-        if move.finished_at is None:
-            task = asyncio.create_task(clockwork.advance(move.id), name=f"clock {environment_id}")
-            _running.add(task)
-            task.add_done_callback(_ended)
-            await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
-            if task.done():
-                task.result()
+        await clockwork.move_within(PATIENCE_SECONDS, data.frozen_time)
         answer = await _answer(clockwork)
-        pending = answer.progress is not None and not answer.progress.finished
+        pending = answer.progress is not None and not (answer.progress.finished or answer.progress.error)
         return Response(answer, status_code=202 if pending else 200)
 
     @get(
@@ -126,15 +114,10 @@ async def _answer(clockwork: Clockwork) -> ClockResponse:
         else ClockProgress(
             id=move.id,
             target=instant(move.target),
-            counts=dict(move.counts),
+            counts={name: count for name, count in move.counts.items() if name != FAILURES},
+            failures=move.counts.get(FAILURES),
             finished=move.finished_at is not None,
             reached=None if move.reached is None else instant(move.reached),
             error=move.error or None,
         ),
     )
-
-
-def _ended(task: asyncio.Task[ClockAdvance]) -> None:
-    _running.discard(task)
-    if not task.cancelled() and task.exception() is not None:
-        log.error("clock.failed", task=task.get_name(), error=str(task.exception()))

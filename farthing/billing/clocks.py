@@ -1,47 +1,68 @@
 """Test clocks: an environment's time stands still until its owner moves it, and all that is due on the way is done.
 
 The clock goes from one due instant to the next, never past one, so that a year in a second makes the same invoices as
-a year of waiting: periods roll, drafts are computed and become claims after their delays, claims fall due.
+a year of waiting: periods roll, drafts are computed and become claims after their delays, claims fall due. API, page
+and command line all move it through `Clockwork.move`, one at a time.
 """
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, func, select, update
+import structlog
+from sqlalchemy import exists, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from farthing.billing.collecting import collect
+from farthing.billing.collecting import collect_each
 from farthing.billing.dunning import cancel_unpaid, tell_renewals
+from farthing.billing.issuing import BillingEffects
+from farthing.billing.recomputing import recompute_drafts
 from farthing.billing.run import Run, Summary
+from farthing.billing.stops import is_recompute, next_stop
 from farthing.billing.tables import ClockAdvance
-from farthing.billing.thresholds import invoice_thresholds
+from farthing.billing.thresholds import crossing, invoice_thresholds, is_tick
 from farthing.core.clock import FixedClock, as_utc, instant
-from farthing.core.enums import Status
-from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.core.errors import FarthingError, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity import keys
-from farthing.identity.configuration import read
-from farthing.identity.setting_values import InvoiceConfig
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.invoices.overdue import notify_overdue
-from farthing.invoices.standing import InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice
 from farthing.payments.gateways import Gateways
+from farthing.payments.reconciliation import reconcile
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find, locked
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.tables import Subscription
 
+log = structlog.get_logger(__name__)
+
 MOST_STEPS = 5_000
 """In how many stops a jump is made at most; a longer one passes several due instants at a time."""
-_AFTER = timedelta(microseconds=1)
+LATEST_YEAR = 2200
+MOST_FAILURES_KEPT = 20
 _OVERDUE = 500
+_LOCK = "hashtextextended('clock/' || :environment, 0)"
+_IS_HELD = f"""
+SELECT EXISTS (
+    SELECT FROM pg_locks, (SELECT {_LOCK} AS key) AS clock
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = ((key >> 32) & 4294967295)::oid AND objid = (key & 4294967295)::oid
+)
+"""
+FAILURES = "failures"
+"""Where the counts of a move keep what failed, by id: the reason."""
 
-Task = Callable[[Run, Summary], Awaitable[None]]
+_moving: set[asyncio.Task[ClockAdvance]] = set()
+
+OnTheWay = Callable[[ClockAdvance], None]
+"""Told how far a move has come, after each stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +73,68 @@ class Clockwork:
     scope: Scope
     gateways: Gateways | None = None
 
-    async def set(self, frozen_time: datetime | None) -> ClockAdvance:
-        """Freeze the clock at a time; a later one than now is a move, still to be made by `advance`.
+    async def move(self, frozen_time: datetime | None, told: OnTheWay = lambda move: None) -> ClockAdvance:
+        """Let the clock stand at a time, and do all that is due until then; None lets it run again.
 
-        None lets it run again. Raises NotFound, InvalidOperation in a production environment, ValidationFailed for a
-        time before the clock's, unless nobody has subscribed to anything yet.
+        Raises NotFound; ValidationFailed for a time before the clock's, unless nobody has subscribed to anything yet;
+        InvalidOperation in a production environment, while somebody else moves it, and when the work on the way fails:
+        then the clock stands where that was, what was done stays done, and the same move made again goes on from there.
         """
+        async with self._alone():
+            move = await self._begun(frozen_time)
+            return move if move.finished_at is not None else await self._advanced(move, told)
+
+    async def move_within(self, seconds: float, frozen_time: datetime | None) -> None:
+        """The same, but wait for it no longer than that: a longer move goes on by itself, and `latest` says how far.
+
+        Raises as `move` does, if it does so in time.
+        """
+        task = asyncio.create_task(self.move(frozen_time), name=f"clock {self.scope.environment_id}")
+        _moving.add(task)
+        task.add_done_callback(_ended)
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done():
+            task.result()
+
+    async def latest(self) -> tuple[datetime | None, ClockAdvance | None]:
+        """Where the clock stands (None: it runs), and its last move; one that nobody makes any more says so."""
+        async with self.database.transaction(SYSTEM, read_only=True) as session:
+            environment = await find(session, Environment, self.scope.environment_id)
+        async with self.database.session(self.scope, read_only=True) as session:
+            newest = select(ClockAdvance).order_by(ClockAdvance.created_at.desc(), ClockAdvance.id.desc()).limit(1)
+            move = await session.scalar(newest)
+            if move is not None and move.finished_at is None and not move.error:
+                key = {"environment": self.scope.environment_id}
+                if not await session.scalar(text(_IS_HELD), key):
+                    session.expunge(move)
+                    move.error = "interrupted; set it again to go on"
+        return environment.frozen_time, move
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Hold the clock: a lock that goes with its connection, so that a process that dies leaves nothing held."""
+        key = {"environment": self.scope.environment_id}
+        async with self.database.engine.connect() as connection:
+            pinned = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            if not await pinned.scalar(text(f"SELECT pg_try_advisory_lock({_LOCK})"), key):
+                raise await self._taken()
+            try:
+                yield
+            finally:
+                # whatever happened, a pooled connection must not keep it
+                await asyncio.shield(_unlocked(pinned, key))
+
+    async def _taken(self) -> InvalidOperation:
+        _, other = await self.latest()
+        if other is None or other.finished_at is not None:
+            return InvalidOperation("The clock is being moved; wait until it stands")
+        target, reached = instant(other.target), instant(other.reached or other.target)
+        return InvalidOperation(
+            f"The clock is being moved to {target} and has come to {reached}; wait until it stands",
+            {"target": target, "reached": reached},
+        )
+
+    async def _begun(self, frozen_time: datetime | None) -> ClockAdvance:
         async with self.database.transaction(SYSTEM) as session:
             environment = await locked(session, Environment, self.scope.environment_id)
             if environment.type is not EnvironmentType.DEVELOPMENT:
@@ -70,44 +147,51 @@ class Clockwork:
             await self._show(None)
             return await self._written(started, now, finished=True)
         frozen_time = as_utc(frozen_time)
+        if frozen_time.year > LATEST_YEAR:
+            raise ValidationFailed.of("frozen_time", f"must not be after the year {LATEST_YEAR}")
         if frozen_time < now and await self._has_lived():
             raise ValidationFailed.of("frozen_time", f"must not be before {instant(now)}: a clock does not go back")
-        if frozen_time <= now:
+        if frozen_time < now or (started is None and frozen_time == now):
             await self._show(frozen_time)
             return await self._written(started, frozen_time, finished=True)
-        await self._show(now)
+        if started is None:
+            await self._show(now)
         return await self._written(now, frozen_time, finished=False)
 
-    async def advance(self, id: str) -> ClockAdvance:
-        """Make the move with this id: stop wherever something is due, do it, go on. What was done stays done."""
-        async with self.database.transaction(self.scope) as session:
-            move = await find(session, ClockAdvance, id)
-        at, target = move.reached or move.started_from or move.target, move.target
-        counts: Counter[str] = Counter(move.counts)
+    async def _advanced(self, move: ClockAdvance, told: OnTheWay) -> ClockAdvance:
+        """Stop wherever something is due, do it, go on; what was left undone where the clock stands comes first."""
+        at, target = move.started_from or move.target, move.target
+        done: Counter[str] = Counter()
+        failures: dict[str, str] = {}
+        steps = 0
         try:
-            for step in itertools.count():
-                if at >= target:
-                    break
-                due = await self._next_due(at)
+            await self._work(at, done, failures)
+            while at < target:
+                steps += 1
+                due = await self._next(at, target)
                 # a jump with more stops than that takes several due instants together, so that it ends
-                stride = (target - at) / max(MOST_STEPS - step, 1) if step > MOST_STEPS // 2 else timedelta(0)
-                at = target if due is None else min(max(due, at + stride), target)
+                hurried = steps > MOST_STEPS // 2
+                stride = (target - at) / max(MOST_STEPS - steps, 1) if hurried else timedelta(0)
+                at = min(max(due, at + stride), target)
                 await self._show(at)
-                counts.update(await self._work(at))
-                await self._reached(id, at, counts)
-            counts.update(await self._work(target))
+                await self._work(at, done, failures, hurried=hurried)
+                move = await self._reached(move.id, at, done, failures)
+                told(move)
         except Exception as error:
-            await self._reached(id, at, counts, error=f"{type(error).__name__}: {error}")
-            raise
-        return await self._reached(id, target, counts, finished=True)
+            log.exception("clock.stopped", environment_id=self.scope.environment_id, at=instant(at))
+            reason = error.message if isinstance(error, FarthingError) else f"{type(error).__name__}: {error}"
+            await self._reached(move.id, at, done, failures, error=reason)
+            raise InvalidOperation(
+                f"The clock stopped at {instant(at)} on its way to {instant(target)}: {reason}. Set it again to go on",
+                {"reached": instant(at), "target": instant(target)},
+            ) from error
+        return await self._reached(move.id, target, done, failures, finished=True)
 
-    async def latest(self) -> tuple[datetime | None, ClockAdvance | None]:
-        """Where the clock stands (None: it runs), and its last move."""
-        async with self.database.transaction(SYSTEM, read_only=True) as session:
-            environment = await find(session, Environment, self.scope.environment_id)
+    async def _next(self, at: datetime, target: datetime) -> datetime:
+        """Where to stop next, at the target at the latest."""
         async with self.database.transaction(self.scope, read_only=True) as session:
-            newest = select(ClockAdvance).order_by(ClockAdvance.created_at.desc(), ClockAdvance.id.desc()).limit(1)
-            return environment.frozen_time, await session.scalar(newest)
+            due = min(await next_stop(session, at) or target, target)
+        return await crossing(Run(self.database, self.scope, at), due) or due
 
     async def _has_lived(self) -> bool:
         async with self.database.transaction(self.scope, read_only=True) as session:
@@ -135,72 +219,73 @@ class Clockwork:
         return move
 
     async def _reached(
-        self, id: str, at: datetime, counts: Counter[str], *, finished: bool = False, error: str = ""
+        self,
+        id: str,
+        at: datetime,
+        done: Counter[str],
+        failures: dict[str, str],
+        *,
+        finished: bool = False,
+        error: str = "",
     ) -> ClockAdvance:
         async with self.database.transaction(self.scope) as session:
             move = await locked(session, ClockAdvance, id)
-            move.reached, move.counts, move.error = at, dict(counts), error
+            move.reached, move.error = at, error
+            move.counts = {**done, "failed": len(failures)}
+            if failures:
+                move.counts[FAILURES] = dict(list(failures.items())[:MOST_FAILURES_KEPT])
             if finished:
                 move.finished_at = self.database.clock.now()
         return move
 
-    async def _work(self, at: datetime) -> Counter[str]:
-        """All periodic work of this environment as of `at`, until nothing of it is due any more."""
-        run = Run(self.database, self.scope, at)
-        done = Summary()
-        await run.roll(done)
-        await run.compute(done)
-        await invoice_thresholds(run, done)
-        await run.finalize(done)
-        await cancel_unpaid(run, done)
-        await tell_renewals(run, done)
-        await self._collect(done, at)
+    async def _work(self, at: datetime, done: Counter[str], failures: dict[str, str], *, hurried: bool = False) -> None:
+        """All periodic work of this environment as of `at`; what goes by a timetable, only when it would have run."""
+        effects = self.gateways.effects if self.gateways else BillingEffects()
+        run = Run(self.database, self.scope, at, effects)
+        billed = Summary()
+        await run.roll(billed)
+        await run.compute(billed)
+        if hurried or is_tick(at):
+            await invoice_thresholds(run, billed)
+        again = Summary()
+        if hurried or is_recompute(at):
+            await recompute_drafts(run, again)
+        await run.finalize(billed)
+        cancelled, notices = Summary(), Summary()
+        await cancel_unpaid(run, cancelled)
+        await tell_renewals(run, notices)
+        done.update(
+            {
+                "rolled": billed.rolled,
+                "drafted": billed.drafted,
+                "computed": billed.computed + again.computed,
+                "skipped": billed.skipped,
+                "finalized": billed.finalized,
+                "cancelled": cancelled.rolled,
+                "renewals_told": notices.rolled,
+            }
+        )
+        for summary in (billed, again, cancelled, notices):
+            failures.update(summary.failed)
+        if self.gateways is not None:
+            failures.update(
+                await collect_each(self.database, self.scope, self.gateways, billed.to_collect, FixedClock(at))
+            )
+            async with self.database.session(self.scope, clock=FixedClock(at)) as session:
+                await reconcile(session, self.gateways, at)
         async with self.database.transaction(self.scope, clock=FixedClock(at)) as session:
-            while await notify_overdue(session, at, _OVERDUE):
-                pass
-        return Counter(done.counts())
+            while overdue := await notify_overdue(session, at, _OVERDUE):
+                done["overdue_told"] += overdue
 
-    async def _collect(self, done: Summary, at: datetime) -> None:
-        if self.gateways is None or not done.to_collect:
-            return
-        clock = FixedClock(at)
-        async with self.database.session(self.scope, clock=clock) as session:
-            await collect(session, self.gateways, done.to_collect, clock)
-            await session.commit()
 
-    async def _next_due(self, after: datetime) -> datetime | None:
-        """The next instant at which there is something to do."""
-        async with self.database.transaction(self.scope, read_only=True) as session:
-            config = await read(session, InvoiceConfig)
-            rolls = await session.scalar(select(func.min(Subscription.due_at)).where(Subscription.due_at > after))
-            drafts = (
-                Invoice.status == Status.PUBLISHED,
-                Invoice.invoice_status == InvoiceStatus.DRAFT,
-                Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-            )
-            ends = await session.scalar(
-                select(func.min(Invoice.period_end)).where(
-                    *drafts,
-                    Invoice.last_computed_at.is_(None),
-                    Invoice.period_end > after - timedelta(seconds=config.compute_delay_seconds),
-                )
-            )
-            delay = timedelta(seconds=config.finalization_delay_seconds)
-            computed = await session.scalar(
-                select(func.min(Invoice.last_computed_at)).where(*drafts, Invoice.last_computed_at >= after - delay)
-            )
-            falls_due = await session.scalar(
-                select(func.min(Invoice.due_date)).where(
-                    Invoice.invoice_status == InvoiceStatus.FINALIZED,
-                    Invoice.amount_remaining > 0,
-                    Invoice.due_date >= after,
-                )
-            )
-        found = [
-            rolls,
-            None if ends is None else ends + timedelta(seconds=config.compute_delay_seconds),
-            None if computed is None else computed + delay + _AFTER,
-            None if falls_due is None else falls_due + _AFTER,
-        ]
-        later = [moment for moment in found if moment is not None and moment > after]
-        return min(later, default=None)
+async def _unlocked(pinned: AsyncConnection, key: dict[str, str]) -> None:
+    try:
+        await pinned.execute(text(f"SELECT pg_advisory_unlock({_LOCK})"), key)
+    except SQLAlchemyError:
+        await pinned.invalidate()
+
+
+def _ended(task: asyncio.Task[ClockAdvance]) -> None:
+    _moving.discard(task)
+    if not task.cancelled():
+        task.exception()  # it is on the move and in the log; nobody may be waiting for it any more

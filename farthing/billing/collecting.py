@@ -8,19 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
-from farthing.core.errors import InvalidOperation
+from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.invoices import lifecycle
 from farthing.invoices.standing import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.collection import charge_saved_method, collected_elsewhere
 from farthing.payments.gateways import Gateways
+from farthing.storage.postgres import Database
 from farthing.storage.rows import find, locked
+from farthing.storage.scope import Scope
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import CollectionMethod, PaymentBehavior, SubscriptionStatus
+
+log = structlog.get_logger(__name__)
 
 _PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
 
@@ -42,6 +47,27 @@ async def collect(session: AsyncSession, gateways: Gateways, invoice_ids: Iterab
             continue
         if not await collected_elsewhere(session):
             await charge_saved_method(session, gateways, invoice, clock)
+
+
+async def collect_each(
+    database: Database, scope: Scope, gateways: Gateways, invoice_ids: Iterable[str], clock: Clock
+) -> dict[str, str]:
+    """The same after a run, each by itself: one that cannot be collected does not keep the others from it.
+
+    Returns why some could not even be tried, by invoice.
+    """
+    failed = {}
+    for invoice_id in invoice_ids:
+        try:
+            async with database.session(scope, clock=clock) as session:
+                await collect(session, gateways, [invoice_id], clock)
+                await session.commit()
+        except Exception as error:  # whatever a provider does, the next invoice is another one
+            log.exception("invoice.not_collected", invoice_id=invoice_id)
+            failed[invoice_id] = (
+                error.message if isinstance(error, FarthingError) else f"{type(error).__name__}: {error}"
+            )
+    return failed
 
 
 async def demand_paid(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.run import Run, Summary
@@ -97,41 +97,50 @@ async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summar
     return did
 
 
+def renews() -> tuple[ColumnElement[bool], ...]:
+    """Which subscriptions will renew when their period ends: active ones, billed by themselves, that do not end."""
+    table = Subscription
+    return (
+        table.status == Status.PUBLISHED,
+        table.subscription_status == SubscriptionStatus.ACTIVE,
+        table.due_at.is_not(None),
+        table.cancel_at_period_end.is_(False),
+        or_(table.cancel_at.is_(None), table.cancel_at > table.current_period_end),
+        or_(table.end_date.is_(None), table.end_date > table.current_period_end),
+    )
+
+
+def _near(run: Run) -> tuple[ColumnElement[bool], ...]:
+    table = Subscription
+    return (*renews(), table.due_at > run.now, table.current_period_end <= run.now + NOTICE)
+
+
 async def tell_renewals(run: Run, done: Summary) -> None:
     """Tell once, a day before, that an active subscription will renew."""
     async with run.database.transaction(run.scope, read_only=True) as session:
-        ids = await session.scalars(
-            select(Subscription.id).where(
-                Subscription.status == Status.PUBLISHED,
-                Subscription.subscription_status == SubscriptionStatus.ACTIVE,
-                Subscription.cancel_at_period_end.is_(False),
-                Subscription.due_at > run.now,
-                Subscription.due_at <= run.now + NOTICE,
-                Subscription.current_period_end <= run.now + NOTICE,
-            )
-        )
-        near = sorted(ids.all())
+        near = (await session.scalars(select(Subscription.id).where(*_near(run)).order_by(Subscription.id))).all()
     for start in range(0, len(near), run.batch):
-        await run.each(near[start : start + run.batch], _tell, "renewals", done)
+        batch = near[start : start + run.batch]
+        await run.each(batch, lambda session, some: _tell(run, session, some), "renewals", done)
 
 
-async def _tell(session: AsyncSession, ids: Sequence[str]) -> Summary:
+async def _tell(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
     did = Summary()
     rows = await session.scalars(
-        select(Subscription).where(Subscription.id.in_(ids)).order_by(Subscription.id).with_for_update()
+        select(Subscription)
+        .where(Subscription.id.in_(ids), *_near(run))
+        .order_by(Subscription.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
-    for row in rows.all():
-        told = {"subscription": snapshot_told(row)}
-        before = await session.scalar(
-            select(
-                exists().where(
-                    SystemEvent.entity_id == row.id,
-                    SystemEvent.event_name == RENEWAL_DUE,
-                    SystemEvent.payload["subscription"]["current_period_end"].astext == instant(row.current_period_end),
-                )
-            )
+    found = await session.execute(
+        select(SystemEvent.entity_id, SystemEvent.payload["subscription"]["current_period_end"].astext).where(
+            SystemEvent.entity_id.in_(ids), SystemEvent.event_name == RENEWAL_DUE
         )
-        if not before:
-            await tell(session, RENEWAL_DUE, "subscription", row.id, told)
+    )
+    told = {(id, period_end) for id, period_end in found}  # noqa: A001 (a row's id)
+    for row in rows.all():
+        if (row.id, instant(row.current_period_end)) not in told:
+            await tell(session, RENEWAL_DUE, "subscription", row.id, {"subscription": snapshot_told(row)})
             did.rolled += 1
     return did

@@ -1,11 +1,13 @@
 """Progressive billing: a subscription is invoiced in mid-period when its usage has come to a threshold.
 
-Rule: commitments, "progressive billing".
+Rule: commitments, "progressive billing". The duty looks every five minutes; a test clock, which passes months at once,
+looks for the first of those instants at which it would have found something.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,6 +22,10 @@ from farthing.subscriptions import rolling
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import Occasion, SubscriptionStatus
 
+EVERY = timedelta(minutes=5)
+"""How often the duty looks."""
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
 
 async def invoice_thresholds(run: Run, done: Summary) -> None:
     """Invoice what has come to its threshold since the last invoice, and let the period go on from now."""
@@ -33,6 +39,71 @@ async def invoice_thresholds(run: Run, done: Summary) -> None:
         await run.each(ids, lambda session, some: _cut_some(run, session, some), "thresholds", done)
 
 
+async def crossing(run: Run, until: datetime) -> datetime | None:
+    """The first instant of the duty after the run's, and before `until`, at which usage has come to a threshold.
+
+    Found by halving the time, because what is owed only grows with it: gauges that fall again may be met late.
+    """
+    after, first = "", until
+    while True:
+        async with run.database.transaction(run.scope, read_only=True) as session:
+            ids = await rolling.with_threshold(session, run.batch, after)
+            if not ids:
+                return None if first == until else first
+            after = ids[-1]
+            rows = await session.scalars(select(Subscription).where(Subscription.id.in_(ids)))
+            last = _tick(_ticks_before(first))
+            ahead = {one: min(last, _tick(_ticks_before(one.current_period_end))) for one in rows.all()}
+            ahead = {one: at for one, at in ahead.items() if at > run.now}
+            for one in await _reached(session, ahead):
+                first = min(first, await _search(session, one, run.now, ahead[one]))
+
+
+def is_tick(moment: datetime) -> bool:
+    """Whether the duty runs at this instant."""
+    return (moment - _EPOCH) % EVERY == timedelta(0)
+
+
+async def _search(session: AsyncSession, subscription: Subscription, now: datetime, last: datetime) -> datetime:
+    """The first tick after `now` at which the subscription owes its threshold, as it does at the tick `last`."""
+    low, high = (max(now, subscription.current_period_start) - _EPOCH) // EVERY, (last - _EPOCH) // EVERY
+    while high - low > 1:
+        middle = (low + high) // 2
+        if await _reached(session, {subscription: _tick(middle)}):
+            high = middle
+        else:
+            low = middle
+    return _tick(high)
+
+
+def _ticks_before(moment: datetime) -> int:
+    """The number of the last tick before `moment`."""
+    return -((_EPOCH - moment) // EVERY) - 1
+
+
+def _tick(number: int) -> datetime:
+    return _EPOCH + number * EVERY
+
+
+async def _reached(session: AsyncSession, moments: Mapping[Subscription, datetime]) -> list[Subscription]:
+    """Those of these subscriptions that by the moment given owe their threshold since their last invoice."""
+    inside = {
+        one.id: (one, Asked(one.id, Occasion.THRESHOLD, Period(one.current_period_start, at)))
+        for one, at in moments.items()
+        if one.current_period_start < at < one.current_period_end
+    }
+    if not inside:
+        return []
+    found = await gather(session, [asked for _, asked in inside.values()], max(moments.values()))
+    reached = []
+    for one in found:
+        subscription, _ = inside[one.work.snapshot.id]
+        threshold = subscription.auto_invoice_threshold
+        if threshold is not None and bill(one.work, one.known).subtotal >= threshold:
+            reached.append(subscription)
+    return reached
+
+
 async def _cut_some(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
     did = Summary()
     taken = await session.scalars(
@@ -42,13 +113,7 @@ async def _cut_some(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summ
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     )
-    inside = {one.id: one for one in taken.all() if one.current_period_start < run.now < one.current_period_end}
-    asked = [Asked(one.id, Occasion.THRESHOLD, Period(one.current_period_start, run.now)) for one in inside.values()]
-    for found in await gather(session, asked, run.now):
-        subscription = inside[found.work.snapshot.id]
-        owed = bill(found.work, found.known).subtotal
-        if subscription.auto_invoice_threshold is None or owed < subscription.auto_invoice_threshold:
-            continue
+    for subscription in await _reached(session, dict.fromkeys(taken.all(), run.now)):
         billable = await rolling.cut(session, subscription, run.now)
         wanted = [Wanted(subscription, billable.occasion, billable.period)]
         for invoice in await issue_at_once(session, wanted, run.now, run.effects):
