@@ -24,6 +24,7 @@ from farthing.subscriptions.billable import ItemAction, ItemChange, Outcome
 from farthing.subscriptions.items import Origin, line_item, meters_of, prices_of
 from farthing.subscriptions.loading import item_snapshot, load_one
 from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot, mixes_periods
+from farthing.subscriptions.states import require_status
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 from farthing.subscriptions.telling import changed
 from farthing.subscriptions.words import (
@@ -70,13 +71,14 @@ def demand_changeable(
     snapshot: SubscriptionSnapshot, target_plan_id: str, proration: ProrationBehavior, *, paused: bool, phased: bool
 ) -> None:
     """Refuse a plan change whose preconditions fail. Raises InvalidOperation."""
+    require_status(
+        snapshot.id, snapshot.status, SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, to="change the plan of"
+    )
     refusal = None
     if target_plan_id == snapshot.plan_id:
         refusal = "The subscription is on this plan already"
-    elif snapshot.status not in {SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING} or paused:
-        refusal = (
-            f"Cannot change the plan of a subscription that is {'to be paused' if paused else snapshot.status.value}"
-        )
+    elif paused:
+        refusal = "The subscription is to be paused"
     elif snapshot.type is not SubscriptionType.STANDALONE:
         refusal = f"Cannot change the plan of a {snapshot.type.value} subscription"
     elif snapshot.cancel_at is not None:
@@ -271,11 +273,7 @@ async def schedule_change(
     plan = await held(session, Plan, target_plan_id)
     subscription = await locked(session, Subscription, subscription_id)
     snapshot = await load_one(session, subscription_id)
-    if snapshot.status is not SubscriptionStatus.ACTIVE:
-        raise InvalidOperation(
-            f"Cannot schedule a plan change of a subscription that is {snapshot.status.value}",
-            {"subscription_id": subscription.id, "subscription_status": snapshot.status.value},
-        )
+    require_status(snapshot.id, snapshot.status, SubscriptionStatus.ACTIVE, to="schedule a plan change of")
     phased = any(item.phase_id is not None for item in snapshot.items)
     demand_changeable(
         snapshot, plan.id, ProrationBehavior.NONE, paused=subscription.active_pause_id is not None, phased=phased

@@ -164,14 +164,8 @@ async def resume(
     read = find if request.dry_run else locked
     subscription = await read(session, Subscription, subscription_id)
     if subscription.active_pause_id is None:
-        raise InvalidOperation(
-            "The subscription is not paused",
-            {
-                "subscription_id": subscription.id,
-                "subscription_status": subscription.subscription_status.value,
-                "allowed_statuses": [SubscriptionStatus.PAUSED.value],
-            },
-        )
+        require(subscription, SubscriptionStatus.PAUSED, to="resume")
+        raise InvalidOperation("The subscription has no pause to end", {"subscription_id": subscription.id})
     if subscription.subscription_type is SubscriptionType.INHERITED:
         raise InvalidOperation(
             "An inherited subscription resumes with its parent", {"subscription_id": subscription.id}

@@ -30,7 +30,7 @@ from farthing.subscriptions.requests import (
     UpdateSubscriptionLineItemRequest,
 )
 from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
-from farthing.subscriptions.states import require
+from farthing.subscriptions.states import require, require_status
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 from farthing.subscriptions.telling import changed
 from farthing.subscriptions.words import ProrationBehavior, SubscriptionStatus, SubscriptionType
@@ -171,11 +171,7 @@ def planned_quantities(
     Raises InvalidOperation unless the subscription is active, ValidationFailed for an item that is not a fixed one of
     the subscription, a moment outside the open period or the item, or a quantity below the price's minimum.
     """
-    if snapshot.status is not SubscriptionStatus.ACTIVE:
-        raise InvalidOperation(
-            f"Cannot change quantities of a subscription that is {snapshot.status.value}",
-            {"subscription_id": snapshot.id, "subscription_status": snapshot.status.value},
-        )
+    require_status(snapshot.id, snapshot.status, SubscriptionStatus.ACTIVE, to="change quantities of")
     changes = []
     seen: set[str] = set()
     for index, one in enumerate(wanted):

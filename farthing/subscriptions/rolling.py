@@ -112,7 +112,9 @@ async def advance(
             await _leave_trial(session, done, now)
         case SubscriptionStatus.ACTIVE:
             await _roll(session, done, now, nothing_waits=nothing_waits)
-        case SubscriptionStatus.INCOMPLETE | SubscriptionStatus.PAUSED:
+        case SubscriptionStatus.PAUSED:
+            await _end_paused(session, done, now)
+        case SubscriptionStatus.INCOMPLETE:
             await _end_if_over(session, subscription, now)
         case _:
             pass
@@ -167,6 +169,24 @@ async def _end_if_over(session: AsyncSession, subscription: Subscription, now: d
         await _end(session, subscription, ends, now)
 
 
+async def _end_paused(session: AsyncSession, done: Advance, now: datetime) -> None:
+    """End what is over while it is paused; what its open period owes from before the pause is billed first."""
+    subscription = done.subscription
+    ends = effective_end(subscription)
+    if ends is None or ends > now:
+        return
+    if subscription.current_period_start < ends:
+        done.billables.append(_closed(subscription, Period(subscription.current_period_start, ends)))
+    await _end(session, subscription, ends, now)
+
+
+def _closed(subscription: Subscription, period: Period) -> Billable:
+    """The cycle of a period that is over; it remembers where the period began before threshold invoices cut it."""
+    began = subscription.full_period_start if period.start == subscription.current_period_start else period.start
+    cut = began if began < period.start else None
+    return Billable(subscription.id, Occasion.CYCLE, period, at_once=False, full_start=cut)
+
+
 async def _leave_trial(session: AsyncSession, done: Advance, now: datetime) -> None:
     subscription = done.subscription
     ends, trial_end = effective_end(subscription), subscription.trial_end
@@ -189,20 +209,10 @@ async def _roll(session: AsyncSession, done: Advance, now: datetime, *, nothing_
         await _end(session, subscription, ends, now)
         return
     progress = periods_until(current, recurrence(subscription), horizon, ends)
-    cut: datetime | None = subscription.full_period_start
     for period in progress.completed:
         if not nothing_waits:
             await _change_in_place(session, subscription, period, now)
-        done.billables.append(
-            Billable(
-                subscription.id,
-                Occasion.CYCLE,
-                period,
-                at_once=False,
-                full_start=cut if cut is not None and cut < period.start else None,
-            )
-        )
-        cut = None
+        done.billables.append(_closed(subscription, period))
     if progress.current is None:
         await _end(session, subscription, progress.completed[-1].end, now)
         return

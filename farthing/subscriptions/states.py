@@ -92,12 +92,17 @@ def move_addon(association: AddonAssociation, to: AddonStatus) -> None:
 
 def require(subscription: Subscription, *allowed: SubscriptionStatus, to: str) -> None:
     """Raise InvalidOperation unless the subscription stands in one of `allowed`; `to` says what was asked."""
-    if subscription.subscription_status not in allowed:
+    require_status(subscription.id, subscription.subscription_status, *allowed, to=to)
+
+
+def require_status(subscription_id: str, now: SubscriptionStatus, *allowed: SubscriptionStatus, to: str) -> None:
+    """The same of a subscription that is known by its id and status alone."""
+    if now not in allowed:
         raise InvalidOperation(
-            f"Cannot {to} a subscription that is {subscription.subscription_status.value}",
+            f"Cannot {to} a subscription that is {now.value}",
             {
-                "subscription_id": subscription.id,
-                "subscription_status": subscription.subscription_status.value,
+                "subscription_id": subscription_id,
+                "subscription_status": now.value,
                 "allowed_statuses": [status.value for status in allowed],
             },
         )
