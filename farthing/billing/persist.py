@@ -40,7 +40,7 @@ from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem
 from farthing.invoices.terms import CouponTerm, stored
 from farthing.rating.discounts import CouponType
 from farthing.storage.postgres import prepare, scope_of
-from farthing.storage.rows import set_changed
+from farthing.storage.rows import among, set_changed
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import CollectionMethod, Occasion
 
@@ -168,19 +168,25 @@ def asked_of(invoice: Invoice) -> Asked:
 
 
 async def compute_all(
-    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, *, stay: bool = True, flush: bool = True
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    now: datetime,
+    *,
+    stay: bool = True,
+    told: bool = True,
+    flush: bool = True,
 ) -> dict[str, Parts]:
     """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
 
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
-    charge. One that comes to nothing is skipped, unless it opens a trial. Those that `stay` drafts are told of when
-    first computed, and everyone is when computed again. Without `flush` all that changed waits in the session, for a
-    caller that goes on to change the same rows.
+    charge. One that comes to nothing is skipped, unless it opens a trial. Unless nothing is to be `told`, those that
+    `stay` drafts are told of when first computed, and everyone is when computed again. Without `flush` all that
+    changed waits in the session, for a caller that goes on to change the same rows.
     """
     parts: dict[str, Parts] = {}
     for layer in _layers(invoices):
         gathered = await gather(session, [asked_of(invoice) for invoice in layer], now)
-        parts |= await write(session, layer, gathered, now, stay=stay, flush=flush)
+        parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
     return parts
 
 
@@ -214,8 +220,8 @@ async def write(
     had = await _lines_before(session, again) if again else {}
     reduced = [one.id for one in invoices if one.last_computed_at is not None and (one.coupon_terms or one.tax_terms)]
     if reduced:
-        await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id.in_(reduced)))
-        await session.execute(delete(TaxApplied).where(TaxApplied.entity_id.in_(reduced)))
+        await session.execute(delete(CouponApplication).where(among(CouponApplication.invoice_id, reduced)))
+        await session.execute(delete(TaxApplied).where(among(TaxApplied.entity_id, reduced)))
     payers = await _payers(session, invoices)
     parts: dict[str, Parts] = {}
     drafted: list[Invoice] = []
@@ -260,7 +266,7 @@ async def write(
 
 
 async def _payers(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:
-    rows = await session.scalars(select(Customer).where(Customer.id.in_({one.customer_id for one in invoices})))
+    rows = await session.scalars(select(Customer).where(among(Customer.id, {one.customer_id for one in invoices})))
     return {row.id: row for row in rows}
 
 
@@ -295,7 +301,7 @@ def _on_lines(term: CouponTerm, lines: Sequence[DraftLine], digits: int) -> list
 async def _lines_before(session: AsyncSession, invoice_ids: Sequence[str]) -> Mapping[str, Sequence[InvoiceLineItem]]:
     rows = await session.scalars(
         select(InvoiceLineItem)
-        .where(InvoiceLineItem.invoice_id.in_(invoice_ids), InvoiceLineItem.status == Status.PUBLISHED)
+        .where(among(InvoiceLineItem.invoice_id, invoice_ids), InvoiceLineItem.status == Status.PUBLISHED)
         .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
     )
     found: dict[str, list[InvoiceLineItem]] = defaultdict(list)

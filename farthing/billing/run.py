@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.issuing import BillingEffects, issue_all, issue_at_once
@@ -35,6 +35,7 @@ from farthing.invoices.effects import Effects
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
+from farthing.storage.rows import among
 from farthing.storage.scope import Scope
 from farthing.subscriptions import rolling
 from farthing.subscriptions.tables import Subscription
@@ -143,7 +144,7 @@ class Run:
         # one lock statement for all; in order of id, as everybody locks
         taken = await session.scalars(
             select(Subscription)
-            .where(Subscription.id.in_(ids), Subscription.due_at <= self.now)
+            .where(among(Subscription.id, ids), Subscription.due_at <= self.now)
             .order_by(Subscription.id)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
@@ -208,7 +209,8 @@ class Run:
         drafts = await self._held(session, ids, *_final(config, self.now))
         # at once means at once: there was no time in which anything could have changed
         stale = [one for one in drafts if one.last_computed_at is None or one.last_computed_at < self.now]
-        parts = await compute_all(session, stale, self.now, flush=False)
+        # what becomes a claim is told of as that
+        parts = await compute_all(session, stale, self.now, told=False, flush=False)
         await issue_all(session, drafts, self.now, self.effects, parts)
         for invoice in drafts:
             if invoice.invoice_status is InvoiceStatus.FINALIZED:
@@ -224,14 +226,14 @@ class Run:
         free = (
             await session.scalars(
                 select(Subscription.id)
-                .where(Subscription.id.in_(ids))
+                .where(among(Subscription.id, ids))
                 .order_by(Subscription.id)
                 .with_for_update(skip_locked=True)
             )
         ).all()
         drafts = await session.scalars(
             select(Invoice)
-            .where(Invoice.subscription_id.in_(free), *_OF_BILLING, *where)
+            .where(among(Invoice.subscription_id, free), *_OF_BILLING, *where)
             .order_by(Invoice.period_end, Invoice.id)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
@@ -281,6 +283,8 @@ class Run:
         self, ids: Sequence[str], some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]]
     ) -> Summary:
         async with self.database.session(self.scope, clock=FixedClock(self.now)) as session:
+            # plans for the values at hand: those for any value are chosen by statistics, which a run outdates
+            await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
             did = await some(session, ids)
             if self.dry:
                 await session.rollback()

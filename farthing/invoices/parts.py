@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.storage.rows import among
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice], *, wi
 async def _payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:
     if not invoices:
         return {}
-    found = await session.scalars(select(Customer).where(Customer.id.in_({row.customer_id for row in invoices})))
+    found = await session.scalars(select(Customer).where(among(Customer.id, {row.customer_id for row in invoices})))
     return {payer.id: payer for payer in found}
 
 
@@ -63,7 +64,7 @@ async def lines_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[
     if ids:
         for line in await session.scalars(
             select(InvoiceLineItem)
-            .where(InvoiceLineItem.invoice_id.in_(ids), InvoiceLineItem.status == Status.PUBLISHED)
+            .where(among(InvoiceLineItem.invoice_id, ids), InvoiceLineItem.status == Status.PUBLISHED)
             .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
         ):
             grouped[line.invoice_id].append(line)
@@ -75,7 +76,7 @@ async def _coupons_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, li
     if ids:
         for row in await session.scalars(
             select(CouponApplication)
-            .where(CouponApplication.invoice_id.in_(ids), CouponApplication.status == Status.PUBLISHED)
+            .where(among(CouponApplication.invoice_id, ids), CouponApplication.status == Status.PUBLISHED)
             .order_by(CouponApplication.position)
         ):
             grouped[row.invoice_id].append(row)
@@ -87,7 +88,7 @@ async def _taxes_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list
     if ids:
         for row in await session.scalars(
             select(TaxApplied)
-            .where(TaxApplied.entity_id.in_(ids), TaxApplied.status == Status.PUBLISHED)
+            .where(among(TaxApplied.entity_id, ids), TaxApplied.status == Status.PUBLISHED)
             .order_by(TaxApplied.position)
         ):
             grouped[row.entity_id].append(row)

@@ -20,6 +20,7 @@ from farthing.invoices.standing import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, Settlement, SettlementKind
 from farthing.rating.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of
+from farthing.storage.rows import among
 
 
 async def settle(session: AsyncSession, invoice: Invoice, now: datetime, *, paid: Decimal | None = None) -> None:
@@ -41,7 +42,7 @@ async def settled_amount(session: AsyncSession, invoice_id: str) -> Decimal:
 async def settled_amounts(session: AsyncSession, invoice_ids: Sequence[str]) -> dict[str, Decimal]:
     """The sums of invoices' settlements, by invoice; one that has none is left out."""
     query = select(Settlement.invoice_id, func.sum(Settlement.amount))
-    query = query.where(Settlement.invoice_id.in_(invoice_ids)).group_by(Settlement.invoice_id)
+    query = query.where(among(Settlement.invoice_id, invoice_ids)).group_by(Settlement.invoice_id)
     return dict((await session.execute(query)).tuples().all())
 
 

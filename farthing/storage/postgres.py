@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+import msgspec
 from psycopg.rows import TupleRow
 from sqlalchemy import ColumnDefault, event
 from sqlalchemy.engine import Connection, make_url
@@ -44,6 +45,8 @@ class Database:
             max_overflow=10,
             pool_timeout=10,
             connect_args={"application_name": "farthing", "connect_timeout": 10},
+            json_serializer=_json,
+            json_deserializer=msgspec.json.decode,
         )
         self._reads = HotReads(url)
         self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -94,6 +97,10 @@ def dialect_url(url: str) -> str:
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise ValueError(f"'{parsed.drivername}' is not PostgreSQL")
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def scope_of(session: AsyncSession) -> Scope:

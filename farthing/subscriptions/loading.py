@@ -20,8 +20,9 @@ from farthing.catalogue.products.tables import Feature
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.rating.line_commitment import LineCommitment
+from farthing.rating.price import RatedPrice
 from farthing.rating.windows import TimeOfDayBucket, WindowTerms
-from farthing.storage.rows import not_found
+from farthing.storage.rows import among, not_found
 from farthing.subscriptions.entitled import Entitled, GrantTerms
 from farthing.subscriptions.snapshot import (
     AddonWindow,
@@ -73,7 +74,7 @@ async def load(
         await session.scalars(
             select(Subscription)
             .where(
-                or_(Subscription.id.in_(ids), Subscription.parent_subscription_id.in_(ids)),
+                or_(among(Subscription.id, ids), among(Subscription.parent_subscription_id, ids)),
                 Subscription.status == Status.PUBLISHED,
             )
             .order_by(Subscription.id)
@@ -112,17 +113,17 @@ async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: dat
     for pause in await session.scalars(
         select(SubscriptionPause)
         .where(
-            SubscriptionPause.subscription_id.in_(ids),
+            among(SubscriptionPause.subscription_id, ids),
             SubscriptionPause.pause_status.in_(_HAPPENED),
             SubscriptionPause.status == Status.PUBLISHED,
         )
         .order_by(SubscriptionPause.pause_start)
     ):
         parts.pauses[pause.subscription_id].append((pause.pause_start, pause.resumed_at))
-    plans = await session.execute(select(Plan.id, Plan.name).where(Plan.id.in_({row.plan_id for row in rows})))
+    plans = await session.execute(select(Plan.id, Plan.name).where(among(Plan.id, {row.plan_id for row in rows})))
     parts.plans = dict(plans.tuples().all())
     customers = await session.execute(
-        select(Customer.id, Customer.external_id).where(Customer.id.in_({row.customer_id for row in rows}))
+        select(Customer.id, Customer.external_id).where(among(Customer.id, {row.customer_id for row in rows}))
     )
     parts.customers = dict(customers.tuples().all())
     return parts
@@ -133,27 +134,32 @@ async def _items(
 ) -> dict[str, list[LineItemSnapshot]]:
     item = SubscriptionLineItem
     query = (
-        select(item, Price)
-        .join(Price, Price.id == item.price_id)
-        .where(item.subscription_id.in_(ids), item.status == Status.PUBLISHED)
+        select(item)
+        .where(among(item.subscription_id, ids), item.status == Status.PUBLISHED)
         .order_by(item.subscription_id, item.start_date, item.id)
     )
     if since is not None:
         query = query.where(or_(item.end_date.is_(None), item.end_date > since))
-    pairs = (await session.execute(query)).all()
-    wanted = {bucket["price_id"] for row, _ in pairs for bucket in row.commitment_time_buckets or ()}
-    prices: dict[str, Price] = {}
-    if wanted:
-        prices = {price.id: price for price in await session.scalars(select(Price).where(Price.id.in_(wanted)))}
+    rows = (await session.scalars(query)).all()
+    wanted = {row.price_id for row in rows}
+    wanted |= {bucket["price_id"] for row in rows for bucket in row.commitment_time_buckets or ()}
+    prices = {price.id: price for price in await session.scalars(select(Price).where(among(Price.id, wanted)))}
+    money = {price.id: rated(price) for price in prices.values()}
     found: dict[str, list[LineItemSnapshot]] = defaultdict(list)
-    for row, price in pairs:
-        found[row.subscription_id].append(item_snapshot(row, price, prices))
+    for row in rows:
+        price = prices[row.price_id]
+        found[row.subscription_id].append(item_snapshot(row, price, prices, money[price.id]))
     return found
 
 
-def item_snapshot(row: SubscriptionLineItem, price: Price, prices: dict[str, Price]) -> LineItemSnapshot:
-    """One line item and its price as a value; `prices` holds those of its time-of-day buckets."""
-    money = rated(price)
+def item_snapshot(
+    row: SubscriptionLineItem, price: Price, prices: dict[str, Price], money: RatedPrice | None = None
+) -> LineItemSnapshot:
+    """One line item and its price as a value; `prices` holds those of its time-of-day buckets.
+
+    `money` is what the price charges, if the caller knows it.
+    """
+    money = money or rated(price)
     return LineItemSnapshot(
         id=row.id,
         subscription_id=row.subscription_id,
@@ -197,7 +203,8 @@ def _commitment(row: SubscriptionLineItem, price: Price) -> ItemCommitment | Non
         )
     else:
         return None
-    return ItemCommitment(terms, windowed=row.commitment_windowed, duration=row.commitment_duration)
+    quantity = row.commitment_quantity if row.commitment_type is CommitmentType.QUANTITY else None
+    return ItemCommitment(terms, row.commitment_windowed, row.commitment_duration, quantity)
 
 
 def _bucket(stored: dict[str, Any], price: Price) -> TimeOfDayBucket:
@@ -220,7 +227,7 @@ async def _addons(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[A
     found: dict[str, list[AddonWindow]] = defaultdict(list)
     rows = await session.scalars(
         select(AddonAssociation)
-        .where(AddonAssociation.subscription_id.in_(ids), AddonAssociation.status == Status.PUBLISHED)
+        .where(among(AddonAssociation.subscription_id, ids), AddonAssociation.status == Status.PUBLISHED)
         .order_by(AddonAssociation.start_date, AddonAssociation.id)
     )
     for row in rows:
@@ -245,7 +252,7 @@ async def _entitled(
         .join(Feature, Feature.id == table.feature_id)
         .where(
             table.status == Status.PUBLISHED,
-            or_(*(and_(table.entity_type == owner, table.entity_id.in_(ids)) for owner, ids in owned)),
+            or_(*(and_(table.entity_type == owner, among(table.entity_id, ids)) for owner, ids in owned)),
         )
         .order_by(table.id)
     )

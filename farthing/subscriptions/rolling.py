@@ -19,7 +19,7 @@ from farthing.calendar.period import Period
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
-from farthing.storage.rows import locked
+from farthing.storage.rows import among, locked
 from farthing.subscriptions import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.billable import Billable
 from farthing.subscriptions.cancellation import finish
@@ -87,7 +87,7 @@ async def waiting(session: AsyncSession, ids: Sequence[str]) -> set[str]:
     table = SubscriptionSchedule
     rows = await session.scalars(
         select(table.subscription_id).where(
-            table.subscription_id.in_(ids),
+            among(table.subscription_id, ids),
             table.schedule_status == ScheduleStatus.PENDING,
             table.status == Status.PUBLISHED,
         )

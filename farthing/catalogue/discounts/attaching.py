@@ -22,6 +22,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import checked_metadata
+from farthing.storage.rows import among
 
 SEARCHABLE = (
     "id",
@@ -126,7 +127,7 @@ async def attached_during(session: AsyncSession, periods: Mapping[str, Period]) 
         select(CouponAssociation, Coupon)
         .join(Coupon, Coupon.id == CouponAssociation.coupon_id)
         .where(
-            CouponAssociation.subscription_id.in_(list(periods)),
+            among(CouponAssociation.subscription_id, periods),
             CouponAssociation.status == Status.PUBLISHED,
             Coupon.status != Status.DELETED,
         )

@@ -17,7 +17,7 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRa
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.rating import taxes as rating
-from farthing.storage.rows import not_found
+from farthing.storage.rows import among, not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ async def auto_apply_associations_of(
         .join(TaxRate, TaxRate.id == TaxAssociation.tax_rate_id)
         .where(
             TaxAssociation.entity_type == entity_type,
-            TaxAssociation.entity_id.in_(list(entities)),
+            among(TaxAssociation.entity_id, entities),
             TaxAssociation.status == Status.PUBLISHED,
             TaxAssociation.auto_apply,
             TaxRate.status == Status.PUBLISHED,
