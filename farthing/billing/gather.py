@@ -11,9 +11,13 @@ from decimal import Decimal
 from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.bill import Charged, Known, Work, questions
+from farthing.billing import late_usage
+from farthing.billing.bill import Known, Work, questions
 from farthing.billing.charges import InvoicedWindow, Terms
 from farthing.billing.commitments import span_of
+from farthing.billing.draft import DraftLine, LineKind
+from farthing.billing.late_usage import Watched
+from farthing.billing.progressive import Charged
 from farthing.billing.usage_charges import Measured, UsageRange
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_during
@@ -23,16 +27,19 @@ from farthing.catalogue.taxes.choosing import auto_apply_associations_of
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
+from farthing.events.arrival import watermark
 from farthing.events.meters import meter_of
 from farthing.events.usage_query import buckets_of, usage_of
 from farthing.events.usage_statement import UsageQuery
+from farthing.identity.configuration import read
+from farthing.identity.setting_values import InvoiceConfig
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem
 from farthing.invoices.terms import CouponTerm, TaxTerm
 from farthing.metering.meter import Meter
 from farthing.metering.model import Usage
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import not_found
+from farthing.storage.rows import among, not_found
 from farthing.subscriptions import loading
 from farthing.subscriptions.snapshot import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
@@ -68,13 +75,25 @@ class Gathered:
     child_coupons: dict[str, list[CouponTerm]] = field(default_factory=dict)
     """Coupons of grouped children, which discount the child's own lines only; by subscription."""
     taxes: list[TaxTerm] = field(default_factory=list)
+    watermark: int | None = None
+    """Up to where in the order of acceptance all events were there to be read; None where none were asked for."""
+
+
+@dataclass(slots=True)
+class _Invoiced:
+    """What other invoices charge of a subscription already: its charges, and apart from them what they charge as late
+    usage, by the start of its window."""
+
+    windows: list[InvoicedWindow] = field(default_factory=list)
+    late: list[tuple[datetime, tuple[str, str, str], Charged]] = field(default_factory=list)
 
 
 async def gather(session: AsyncSession, asked: Sequence[Asked], now: datetime) -> list[Gathered]:
     """What is needed to calculate invoices of different subscriptions, in the order asked for.
 
     Statements: those of `loading.load`, then meters, invoiced lines, threshold lines and commitments' priors where
-    there are any, coupons, taxes, and one for usage per kind of meter. Raises NotFound for an unknown subscription.
+    there are any, coupons, taxes, the watermark, and one for usage per kind of meter; and those of `late_usage` where
+    late usage is charged. Raises NotFound for an unknown subscription.
     """
     ids = [one.subscription_id for one in asked]
     assert len(set(ids)) == len(ids), "one invoice of a subscription at a time: each counts what is on the one before"
@@ -84,12 +103,14 @@ async def gather(session: AsyncSession, asked: Sequence[Asked], now: datetime) -
     meters = await _meters(session, works)
     invoiced = await _invoiced(session, asked, works)
     found = [
-        Gathered(work, Known(now=now, meters=meters, invoiced=invoiced.get(one.subscription_id, ())))
+        Gathered(work, Known(now=now, meters=meters, invoiced=invoiced[one.subscription_id].windows))
         for one, work in zip(asked, works, strict=True)
     ]
     await _thresholds(session, asked, found)
+    for one in found:
+        _charged_as_late(one, invoiced[one.work.snapshot.id])
     await _priors(session, asked, found)
-    await _usage(session, found)
+    await _usage(session, found, await _late(session, asked))
     await _coupons(session, asked, found)
     await _taxes(session, found)
     return found
@@ -125,23 +146,31 @@ async def _meters(session: AsyncSession, works: Sequence[Work]) -> Mapping[str, 
     ids = {item.meter_id for member in _members(works) for item in member.items if item.meter_id is not None}
     if not ids:
         return {}
-    rows = await session.scalars(select(products.Meter).where(products.Meter.id.in_(ids)))
+    rows = await session.scalars(select(products.Meter).where(among(products.Meter.id, ids)))
     return {row.id: meter_of(row) for row in rows}
 
 
-async def _invoiced(
-    session: AsyncSession, asked: Sequence[Asked], works: Sequence[Work]
-) -> dict[str, list[InvoicedWindow]]:
+async def _invoiced(session: AsyncSession, asked: Sequence[Asked], works: Sequence[Work]) -> dict[str, _Invoiced]:
     """What other invoices charge already, by the subscription whose invoice is being calculated."""
+    found: dict[str, _Invoiced] = defaultdict(_Invoiced)
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
     if not owner:
-        return {}
+        return found
     own = {one.invoice_id for one in asked if one.invoice_id is not None}
     # item by item through the index, and each line's invoice by its key: while a run fills the tables, estimates of
     # how many rows many items have are too far off to leave the choice open (OFFSET 0 closes it)
     items = func.unnest(cast(list(owner), ARRAY(String))).table_valued("id").render_derived(name="items")
     line = (
-        select(InvoiceLineItem.invoice_id, InvoiceLineItem.period_start, InvoiceLineItem.period_end)
+        select(
+            InvoiceLineItem.invoice_id,
+            InvoiceLineItem.subscription_id,
+            InvoiceLineItem.period_start,
+            InvoiceLineItem.period_end,
+            InvoiceLineItem.amount,
+            InvoiceLineItem.quantity,
+            InvoiceLineItem.raw_usage,
+            InvoiceLineItem.rating["kind"].astext.label("kind"),
+        )
         .where(
             InvoiceLineItem.environment_id == scope_of(session).environment_id,
             InvoiceLineItem.subscription_line_item_id == items.c.id,
@@ -164,17 +193,41 @@ async def _invoiced(
         .offset(0)
         .lateral("counting")
     )
+    what = (line.c[name] for name in ("subscription_id", "period_start", "period_end", "kind"))
+    figures = (line.c[name] for name in ("amount", "quantity", "raw_usage"))
     rows = await session.execute(
-        select(items.c.id, line.c.period_start, line.c.period_end)
-        .select_from(items)
-        .join(line, true())
-        .join(counting, true())
+        select(items.c.id, *what, *figures).select_from(items).join(line, true()).join(counting, true())
     )
-    found: dict[str, list[InvoicedWindow]] = defaultdict(list)
-    for item_id, start, end in rows:
+    for item_id, subscription_id, start, end, kind, amount, quantity, raw in rows:
         assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
-        found[owner[item_id]].append(InvoicedWindow(item_id, start, end))
+        if kind == LineKind.LATE_USAGE.value:
+            key = (subscription_id, item_id, LineKind.USAGE.value)
+            found[owner[item_id]].late.append((start, key, Charged(amount, quantity, raw or ZERO)))
+        else:
+            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end))
     return found
+
+
+def _charged_as_late(one: Gathered, invoiced: _Invoiced) -> None:
+    """A period that is billed afresh does not charge again what later invoices have charged of it."""
+    if one.work.repeats:
+        return
+    charged = dict(one.known.charged)
+    for start, key, late in invoiced.late:
+        if one.work.logical.contains(start):
+            charged[key] = _added(charged.get(key), late)
+    if charged:
+        one.known = replace(one.known, charged=charged)
+
+
+def _added(one: Charged | None, other: Charged) -> Charged:
+    if one is None:
+        return other
+    return Charged(
+        EXACT.add(one.amount, other.amount),
+        EXACT.add(one.quantity, other.quantity),
+        EXACT.add(one.raw_usage, other.raw_usage),
+    )
 
 
 async def _thresholds(session: AsyncSession, asked: Sequence[Asked], found: Sequence[Gathered]) -> None:
@@ -197,7 +250,7 @@ async def _thresholds(session: AsyncSession, asked: Sequence[Asked], found: Sequ
         )
         .join(line, line.invoice_id == Invoice.id)
         .where(
-            Invoice.subscription_id.in_(ids),
+            among(Invoice.subscription_id, ids),
             Invoice.billing_reason == BillingReason.AUTO_INVOICE_THRESHOLD,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_(COUNTING),
@@ -217,12 +270,7 @@ async def _thresholds(session: AsyncSession, asked: Sequence[Asked], found: Sequ
         since, charged_before = one.work.period.start, dict[tuple[str, str, str], Charged]()
         while since in by_end:
             for _, key, charged in by_end[since]:
-                had = charged_before.get(key, Charged(ZERO, ZERO, ZERO))
-                charged_before[key] = Charged(
-                    EXACT.add(had.amount, charged.amount),
-                    EXACT.add(had.quantity, charged.quantity),
-                    EXACT.add(had.raw_usage, charged.raw_usage),
-                )
+                charged_before[key] = _added(charged_before.get(key), charged)
             since = by_end[since][0][0]
         if since < one.work.period.start:
             one.work = replace(one.work, terms=replace(one.work.terms, since=since))
@@ -254,8 +302,8 @@ async def _priors(session: AsyncSession, asked: Sequence[Asked], found: Sequence
         )
         .join(Invoice, Invoice.id == line.invoice_id)
         .where(
-            Invoice.subscription_id.in_({one.work.snapshot.id for one, _ in windows.values()}),
-            line.subscription_id.in_(list(windows)),
+            among(Invoice.subscription_id, {one.work.snapshot.id for one, _ in windows.values()}),
+            among(line.subscription_id, windows),
             line.status == Status.PUBLISHED,
             line.rating["base"].astext.is_not(None),
             Invoice.status == Status.PUBLISHED,
@@ -277,14 +325,40 @@ async def _priors(session: AsyncSession, asked: Sequence[Asked], found: Sequence
             one.known = replace(one.known, prior=dict(sums[one.work.snapshot.id]))
 
 
-async def _usage(session: AsyncSession, found: Sequence[Gathered]) -> None:
-    asked = {question: None for one in found for question in questions(one.work, one.known)}
+async def _late(session: AsyncSession, asked: Sequence[Asked]) -> list[Watched]:
+    """What finished invoices of the subscriptions have to be measured again for: nothing, unless late usage is
+    charged on the next invoice and this is one of a whole period."""
+    ends = {one.subscription_id: one.period.end for one in asked if one.occasion is Occasion.CYCLE}
+    if not ends or (await read(session, InvoiceConfig)).late_usage_policy != "next_invoice":
+        return []
+    past = await late_usage.finished_before(session, ends)
+    return await late_usage.watched(session, past, [one.invoice_id for one in asked if one.invoice_id is not None])
+
+
+async def _usage(session: AsyncSession, found: Sequence[Gathered], watched: Sequence[Watched]) -> None:
+    """Measure everything that was used, and list what of it came late."""
+    asked: dict[UsageRange, None] = {}
+    mark = None
+    for one in found:
+        own = dict.fromkeys(questions(one.work, one.known))
+        if own and mark is None:
+            mark = await watermark(session)  # before any usage is read, so that all up to it is in it
+        one.watermark = mark if own else None
+        asked |= own
+    for line in watched:
+        asked |= dict.fromkeys(line.ranges())
     if not asked:
         return
     meters = {meter.id: meter for one in found for meter in one.known.meters.values()}
+    meters |= {line.plan.meter.id: line.plan.meter for line in watched}
     answers = await measured(session, list(asked), meters)
+    late: dict[str, list[DraftLine]] = defaultdict(list)
+    for line in watched:
+        made = late_usage.late_line(line, answers, found[0].known.now)
+        if made is not None:
+            late[line.line.billed].append(made)
     for one in found:
-        one.known = replace(one.known, answers=answers)
+        one.known = replace(one.known, answers=answers, late=late[one.work.snapshot.id])
 
 
 async def measured(
@@ -342,7 +416,7 @@ async def _used_elsewhere(session: AsyncSession, asked: Sequence[Asked], associa
         select(CouponApplication.coupon_association_id)
         .join(Invoice, Invoice.id == CouponApplication.invoice_id)
         .where(
-            CouponApplication.coupon_association_id.in_(association_ids),
+            among(CouponApplication.coupon_association_id, association_ids),
             CouponApplication.status == Status.PUBLISHED,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status != InvoiceStatus.VOIDED,

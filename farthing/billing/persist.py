@@ -39,7 +39,8 @@ from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
 from farthing.invoices.terms import CouponTerm, stored
 from farthing.rating.discounts import CouponType
-from farthing.storage.postgres import prepare, scope_of
+from farthing.storage.bulk import insert_all, is_new, update_all
+from farthing.storage.postgres import scope_of
 from farthing.storage.rows import among, set_changed
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import CollectionMethod, Occasion
@@ -226,6 +227,7 @@ async def write(
     parts: dict[str, Parts] = {}
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
+    reductions_made: list[CouponApplication | TaxApplied] = []
     with session.no_autoflush:
         for invoice, one in zip(invoices, gathered, strict=True):
             draft = bill(one.work, one.known)
@@ -234,12 +236,12 @@ async def write(
             put_terms(invoice, one, draft)
             totals = calculate(invoice, lines)
             write_figures(invoice, lines, totals, now)
+            invoice.usage_watermark = one.watermark
             derive(invoice, invoice.amount_paid, now)
             if not first:
                 invoice.version += 1
             taken = reductions(invoice, totals, now)
-            session.add(invoice)
-            session.add_all([*lines, *taken])
+            reductions_made += taken
             parts[invoice.id] = Parts(
                 payers.get(invoice.customer_id),
                 lines,
@@ -253,10 +255,13 @@ async def write(
                 lifecycle.move(invoice, status)
             if not nothing:
                 (drafted if first else updated).append(invoice)
+    await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
+    await insert_all(session, [line for one in parts.values() for line in one.lines if is_new(line)])
+    for kind in (CouponApplication, TaxApplied):
+        await insert_all(session, [row for row in reductions_made if isinstance(row, kind)])
     if flush:
+        await update_all(session, invoices)
         await session.flush()
-    else:
-        prepare(session)
     if told:
         for invoice in updated:
             await events.tell(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import Controller, Request, Response, delete, post, put
+from litestar import Controller, Request, Response, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.billing import answers, changing_plans, collecting, modifying, pauses, previews, usage_views
 from farthing.billing.flows import perform
+from farthing.billing.late_views import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.opening import open_subscription
 from farthing.billing.proration import Proration
 from farthing.billing.schemas import (
@@ -348,6 +349,11 @@ class PeriodInvoices(Controller):
         """The same, under another name."""
         async with previews.rehearsal(request) as session:
             return await previews.preview(session, data, clock.now())
+
+    @get("/{id:str}/usage", operation_id="getInvoiceUsage", guards=READ_INVOICE)
+    async def usage(self, id: str, session: AsyncSession, clock: Clock) -> InvoiceUsageResponse:
+        """The usage of an invoice as it was charged, and what came late for it."""
+        return await usage_of_invoice(session, id, clock.now())
 
     @post("/{id:str}/compute", operation_id="computeInvoice", guards=WRITE_INVOICE, status_code=200)
     async def compute(

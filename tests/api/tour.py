@@ -229,6 +229,7 @@ READS_BY_ID = {
     "listCustomerPaymentMethods": "customer",
     "listSavedPaymentMethods": "customer",
     "getInvoicePdf": "invoice",
+    "getInvoiceUsage": "invoice",
     "getPayment": "payment",
     "getSubscription": "subscription",
     "getSubscriptionV2": "subscription",
