@@ -5,7 +5,7 @@ Read it top to bottom: which charges (`charges`), what must be measured (`questi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -23,6 +23,7 @@ from farthing.billing.charges import (
 )
 from farthing.billing.commitments import committed, span_of
 from farthing.billing.draft import DraftLine, InvoiceDraft, LineKind, credited, explained
+from farthing.billing.progressive import Charged, still_owed
 from farthing.billing.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
@@ -57,15 +58,6 @@ class Work:
     def members(self) -> tuple[SubscriptionSnapshot, ...]:
         """Whose charges are on the invoice."""
         return (self.snapshot, *self.snapshot.grouped)
-
-
-@dataclass(frozen=True, slots=True)
-class Charged:
-    """What the threshold invoices of the period have charged for one line already."""
-
-    amount: Decimal
-    quantity: Decimal
-    raw_usage: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +121,12 @@ def _lines_of(work: Work, member: SubscriptionSnapshot, known: Known) -> list[Dr
     digits = currency.digits(member.currency)
     found = charges(work, member, known)
     trues_up = work.occasion is not Occasion.THRESHOLD
-    usage = []
-    for one in plans(work, member, known):
-        span = _item_span(member, one.charge.item, work.logical)
-        closes = trues_up and (span is None or span)
-        so_far = Committed(known.prior.get(one.charge.item.id, ZERO), closes)
-        usage.append(_usage_line(member, one, rate(one, known.answers, digits, known.now, so_far)))
+    usage = [_usage_line(member, one, rated) for one, rated in _rated(work, member, known, digits)]
     if usage or (member.commitment is not None and work.occasion in {Occasion.CYCLE, Occasion.FINAL}):
         usage = committed(
             member, usage, work.logical, digits, prior=known.prior.get(member.id, ZERO), trues_up=trues_up
         )
-    usage = [_less(line, known.charged.get(line.key)) for line in usage]
+    usage = still_owed(usage, known.charged, pooled=member.commitment is not None)
     lines = [
         *(_fixed_line(member, one, digits) for one in found.arrear),
         *usage,
@@ -148,6 +135,37 @@ def _lines_of(work: Work, member: SubscriptionSnapshot, known: Known) -> list[Dr
     if member is work.snapshot:
         return lines
     return [replace(line, metadata={**line.metadata, "child_customer_id": member.customer_id}) for line in lines]
+
+
+def _rated(
+    work: Work, member: SubscriptionSnapshot, known: Known, digits: int
+) -> Iterator[tuple[UsagePlan, RatedUsage]]:
+    """The usage charges of one member, each rated under its line item's commitment.
+
+    Versions of an item that follow one another under the same commitment share it: a later one goes on where the
+    earlier stopped, and only the last is trued up.
+    """
+    planned = plans(work, member, known)
+    items = {one.charge.item.id: one.charge.item for one in planned}
+    goes_on = {
+        item.id: item.replaces_id for item in items.values() if _goes_on(item, items.get(item.replaces_id or ""))
+    }
+    so_far: dict[str, Decimal] = {}
+    for one in planned:
+        item = one.charge.item
+        before = so_far[goes_on[item.id] or ""] if item.id in goes_on else known.prior.get(item.id, ZERO)
+        closes = _item_span(member, item, work.logical) is not False and item.id not in goes_on.values()
+        committed_to = Committed(before, closes and work.occasion is not Occasion.THRESHOLD)
+        rated = rate(one, known.answers, digits, known.now, committed_to)
+        so_far[item.id] = EXACT.add(before, rated.cost)
+        yield one, rated
+
+
+def _goes_on(item: LineItemSnapshot, former: LineItemSnapshot | None) -> bool:
+    """Whether the commitment of an item is that of the version before it."""
+    if former is None or item.commitment is None or former.commitment is None or item.commitment.windowed:
+        return False
+    return item.commitment.promise == former.commitment.promise
 
 
 def _item_span(member: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> bool | None:
@@ -201,29 +219,28 @@ def _usage_line(member: SubscriptionSnapshot, plan: UsagePlan, rated: RatedUsage
 
 
 def _commitment_info(item: LineItemSnapshot, rated: RatedUsage) -> dict[str, Any] | None:
-    if item.commitment is None or rated.commitment is None:
+    charge = rated.commitment
+    if charge is None:
         return None
-    terms, charge = item.commitment.terms, rated.commitment
     return {
-        "type": CommitmentType.AMOUNT.value,
-        "amount": plain(terms.amount),
-        "overage_factor": plain(terms.overage_factor),
-        "true_up_enabled": terms.true_up,
-        "is_windowed": item.commitment.windowed,
+        **_commitment_terms(item),
+        "is_windowed": bool(item.buckets) or (item.commitment is not None and item.commitment.windowed),
         "computed_commitment_utilized_amount": plain(EXACT.add(charge.utilized, charge.uncommitted)),
         "computed_overage_amount": plain(charge.overage),
         "computed_true_up_amount": plain(charge.true_up),
     }
 
 
-def _less(line: DraftLine, charged: Charged | None) -> DraftLine:
-    """What a line of the whole period still charges after its threshold invoices. Rule: progressive billing."""
-    if charged is None:
-        return line
-    return replace(
-        line,
-        amount=max(EXACT.subtract(line.amount, charged.amount), ZERO),
-        quantity=max(EXACT.subtract(line.quantity, charged.quantity), ZERO),
-        raw_usage=None if line.raw_usage is None else max(EXACT.subtract(line.raw_usage, charged.raw_usage), ZERO),
-        metadata={**line.metadata, "already_invoiced": plain(charged.amount)},
-    )
+def _commitment_terms(item: LineItemSnapshot) -> dict[str, Any]:
+    """The item's own commitment; nothing when only its times of day have one. A quantity's amount is what it costs."""
+    if item.commitment is None:
+        return {}
+    terms, quantity, duration = item.commitment.terms, item.commitment.quantity, item.commitment.duration
+    return {
+        "type": (CommitmentType.AMOUNT if quantity is None else CommitmentType.QUANTITY).value,
+        "amount": plain(terms.amount),
+        **({} if quantity is None else {"quantity": plain(quantity)}),
+        **({} if duration is None else {"duration": duration.value}),
+        "overage_factor": plain(terms.overage_factor),
+        "true_up_enabled": terms.true_up,
+    }

@@ -86,11 +86,11 @@ def charges_of(
     arrear fees and usage up to the end; a threshold invoice usage alone.
     """
     terms = terms or Terms()
-    items = [item for item in snapshot.items if item.end is None or item.end > period.start or item.is_onetime]
+    logical = period if terms.since is None else Period(terms.since, period.end)
+    items = [item for item in snapshot.items if item.end is None or item.end > logical.start or item.is_onetime]
     if occasion in OPENINGS:
         return Charges(advance=tuple(_each(_advance(snapshot, item, period) for item in items)))
-    logical = period if terms.since is None else Period(terms.since, period.end)
-    usage = tuple(_usage(items, period, logical))
+    usage = tuple(_usage(items, logical))
     if occasion is Occasion.THRESHOLD:
         return Charges(usage=usage)
     arrear = tuple(_each(_arrear(snapshot, item, logical, occasion, terms) for item in items))
@@ -141,11 +141,11 @@ def _each(charges: Iterable[FixedCharge | None]) -> Iterator[FixedCharge]:
     return (charge for charge in charges if charge is not None)
 
 
-def _usage(items: Iterable[LineItemSnapshot], period: Period, logical: Period) -> Iterator[MeteredCharge]:
+def _usage(items: Iterable[LineItemSnapshot], period: Period) -> Iterator[MeteredCharge]:
     for item in items:
-        window = item.window(logical) if item.is_usage else None
-        if window is not None and window.end > period.start:
-            yield MeteredCharge(item, window, logical)
+        window = item.window(period) if item.is_usage else None
+        if window is not None:
+            yield MeteredCharge(item, window, period)
 
 
 def _advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> FixedCharge | None:
@@ -200,6 +200,7 @@ def whole_period(snapshot: SubscriptionSnapshot, period: Period) -> Period:
     natural period that it is the rest of. Rule: proration, "first calendar period"."""
     if snapshot.proration is not ProrationBehavior.CREATE_PRORATIONS or period.start != snapshot.first_paid_at:
         return period
-    end = next_billing_date(period.start, snapshot.recurrence)
-    start = natural_period_start(end, snapshot.recurrence)
+    recurrence = snapshot.first_recurrence
+    end = next_billing_date(period.start, recurrence)
+    start = natural_period_start(end, recurrence)
     return Period(start, max(end, period.end)) if start < period.start else period

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from farthing.billing.draft import DraftLine, LineKind
-from farthing.calendar.billing import BillingPeriod
+from farthing.calendar.billing import MONTHS, BillingPeriod, Recurrence
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import closes_window, commitment_window
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.rating.commitment import CommittedLine, UsageCharge, cumulative_commitment, split_commitment
 from farthing.rating.price import BillingModel
-from farthing.subscriptions.snapshot import SubscriptionCommitment, SubscriptionSnapshot, longer
+from farthing.subscriptions.snapshot import SubscriptionCommitment, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,18 @@ class Span:
 
 def span_of(snapshot: SubscriptionSnapshot, duration: BillingPeriod | None, period: Period) -> Span | None:
     """Where a commitment of `duration` stands in `period`; None when it is one per billing period."""
-    if duration is None or not longer(duration, 1, snapshot.recurrence):
+    if duration is None or not _outlasts(duration, snapshot.recurrence):
         return None
     window = commitment_window(snapshot.start, duration, period.start, snapshot.recurrence.zone)
     return Span(window, closes_window(period, window))
+
+
+_DAYS = {BillingPeriod.DAILY: 1, BillingPeriod.WEEKLY: 7, **{period: 30 * months for period, months in MONTHS.items()}}
+
+
+def _outlasts(duration: BillingPeriod, recurrence: Recurrence) -> bool:
+    """Whether `duration` is longer than a billing period, a month counting as thirty days."""
+    return _DAYS[duration] > _DAYS[recurrence.period] * recurrence.count
 
 
 def committed(

@@ -109,8 +109,8 @@ class UsagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """How far a line item's commitment has come: the `prior` cost of earlier periods of one that runs over several,
-    and whether this invoice is the one to true up."""
+    """How far a line item's commitment has come: the `prior` cost of earlier periods of one that runs over several, and
+    of earlier versions of the item; and whether this charge is the one to true up."""
 
     prior: Decimal = ZERO
     trues_up: bool = True
@@ -258,15 +258,13 @@ def _over_quota(plan: UsagePlan, raw: Decimal) -> Decimal:
 def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed) -> CommitmentCharge | None:
     """What the line item's commitment makes of `cost`; None without one.
 
-    One that runs over several periods charges what the cost so far comes to, less what the earlier periods did; only
-    the period that closes it trues up.
+    One that runs over several periods, or several versions of the item, charges what the cost so far comes to, less
+    what came before; only what closes it trues up.
     """
     if item.commitment is None:
         return None
     terms = item.commitment.terms
     now = replace(terms, true_up=terms.true_up and committed.trues_up)
-    if item.commitment.duration is None:
-        return item_commitment(cost, now)
     so_far = item_commitment(EXACT.add(committed.prior, cost), now)
     before = item_commitment(committed.prior, replace(terms, true_up=False))
     return CommitmentCharge(
@@ -285,7 +283,7 @@ def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime,
     for one, billable in zip(values, charged, strict=True):
         by_start.setdefault(one.start, []).append(billable)
     breakdown = explain_values(item.price, charged)
-    if item.commitment is None or not item.commitment.windowed:
+    if not item.buckets and not (item.commitment is not None and item.commitment.windowed):
         cost = breakdown.amount
         charge = _item_commitment(item, cost, committed)
     else:
@@ -293,7 +291,7 @@ def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime,
             by_start.setdefault(start, [])
         windowed = charge_windows(
             [WindowUsage(start, by_start[start]) for start in sorted(by_start)],
-            WindowTerms(item.price, item.commitment.terms),
+            WindowTerms(item.price, None if item.commitment is None else item.commitment.terms),
             item.buckets,
         )
         cost = exact_sum([window.cost for window in windowed])
@@ -324,18 +322,19 @@ def _billable_buckets(plan: UsagePlan, answers: Answers, values: Sequence[Bucket
 
 
 def _empty_windows_to_true_up(plan: UsagePlan, now: datetime) -> Iterable[datetime]:
-    """Starts of the windows, up to `now`, in which nothing was used but something was committed to."""
+    """Starts of the windows, up to `now`, for which a true-up may be owed although nothing was used in them.
+
+    A window that lies in a pause whole owes none.
+    """
     item, size = plan.charge.item, plan.meter.aggregation.bucket_size
-    assert item.commitment is not None
     assert size is not None
-    trues_up = item.commitment.terms.true_up or any(
-        bucket.terms.commitment is not None and bucket.terms.commitment.true_up for bucket in item.buckets
-    )
-    start, end = plan.charge.window.start, min(plan.charge.window.end, now)
-    if not trues_up or start >= end:
+    own = item.commitment is not None and item.commitment.terms.true_up
+    if not own and not any(one.terms.commitment is not None and one.terms.commitment.true_up for one in item.buckets):
         return
-    for window in windows(Period(start, end), size, plan.zone, plan.month_day):
-        yield window.start
+    for piece in plan.raw:
+        if piece.start < min(piece.end, now):
+            for window in windows(Period(piece.start, min(piece.end, now)), size, plan.zone, plan.month_day):
+                yield window.start
 
 
 def buckets_of(meter: Meter, spread: Spread, answers: Answers) -> list[BucketValue]:

@@ -8,8 +8,8 @@ or compares `version` afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -36,12 +36,21 @@ from farthing.subscriptions.words import (
 class ItemCommitment:
     """A usage item's commitment. `buckets` give some windows of a `windowed` one other terms.
 
-    `duration` is set when it runs over more than one billing period.
+    `duration` is set when it runs over more than one billing period. `quantity` is what was committed to when that was
+    no amount; the amount of `terms` is then what the price charges for it.
     """
 
     terms: LineCommitment
     windowed: bool = False
     duration: BillingPeriod | None = None
+    quantity: Decimal | None = None
+
+    @property
+    def promise(self) -> tuple[object, ...]:
+        """What was agreed, whatever the price: two versions of an item with the same promise share it."""
+        amount = self.terms.amount if self.quantity is None else None
+        terms = (amount, self.quantity, self.terms.overage_factor, self.terms.true_up)
+        return (*terms, self.windowed, self.duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,14 @@ class SubscriptionSnapshot:
         """Where the first period that is charged begins: the start, or the trial's end. Only a period that begins
         here is ever a stub."""
         return self.start if self.trial is None else self.trial.end
+
+    @property
+    def first_recurrence(self) -> Recurrence:
+        """The rhythm before pauses moved an anniversary's anchor."""
+        if self.cycle is not BillingCycle.ANNIVERSARY:
+            return self.recurrence
+        paused = sum((back - paused for paused, back in self.pauses if back is not None), timedelta(0))
+        return replace(self.recurrence, anchor=self.recurrence.anchor - paused) if paused else self.recurrence
 
     @property
     def ends_at(self) -> datetime | None:
