@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.calendar.billing import BillingCycle, calendar_anchor, next_billing_date
+from farthing.calendar.billing import BillingCycle, BillingPeriod, calendar_anchor, next_billing_date
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.tables import CouponAssociation
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
@@ -17,6 +17,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.rows import locked
 from farthing.subscriptions import hierarchy
+from farthing.subscriptions.addons import period_of
 from farthing.subscriptions.attachments import prorate_entitlements
 from farthing.subscriptions.billable import Billable, Outcome
 from farthing.subscriptions.creation import opening, opening_status
@@ -51,7 +52,7 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
         subscription.trial_start, subscription.trial_end = trial.start, trial.end
     period = Period(start, next_billing_date(start, recurrence(subscription), subscription.end_date))
     open_at(subscription, trial or period)
-    await _move_parts(session, subscription, moved, period)
+    await _move_parts(session, subscription, moved)
     if trial is None:
         await prorate_entitlements(session, subscription, period)
     move(subscription, opening_status(subscription.payment_behavior, trial, None))
@@ -62,8 +63,26 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     return Outcome(subscription, opening(subscription))
 
 
-async def _move_parts(session: AsyncSession, subscription: Subscription, by: timedelta, period: Period) -> None:
-    """Line items, addons, coupons and entitlements of a draft move with its start."""
+async def _move_parts(session: AsyncSession, subscription: Subscription, by: timedelta) -> None:
+    """Line items, addons, coupons and entitlements of a draft move with its start.
+
+    What is attached for one period ends with the period that its start has moved into.
+    """
+    addons = (
+        await session.scalars(
+            select(AddonAssociation).where(
+                AddonAssociation.subscription_id == subscription.id, AddonAssociation.status == Status.PUBLISHED
+            )
+        )
+    ).all()
+    ends: dict[str | None, datetime] = {}
+    for addon in addons:
+        addon.start_date += by
+        if addon.cadence is AddonCadence.ONETIME:
+            last = period_of(subscription, addon.start_date).end
+            addon.end_date = ends[addon.id] = min(last, subscription.end_date or last)
+        elif addon.end_date is not None:
+            addon.end_date += by
     item = SubscriptionLineItem
     pairs = await session.execute(
         select(item, Price.start_date)
@@ -76,19 +95,10 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
             row.start_date = max(subscription.start_date, price_start)
         else:
             row.start_date = row.start_date + by
-        if row.end_date is not None:
+        if row.addon_association_id in ends and row.billing_period is not BillingPeriod.ONETIME:
+            row.end_date = max(row.start_date, ends[row.addon_association_id])
+        elif row.end_date is not None:
             row.end_date = max(row.start_date, row.end_date + (row.start_date - before))
-    addons = await session.scalars(
-        select(AddonAssociation).where(
-            AddonAssociation.subscription_id == subscription.id, AddonAssociation.status == Status.PUBLISHED
-        )
-    )
-    for addon in addons:
-        addon.start_date += by
-        if addon.cadence is AddonCadence.ONETIME:
-            addon.end_date = max(period.end, addon.start_date)
-        elif addon.end_date is not None:
-            addon.end_date += by
     coupons = await session.scalars(
         select(CouponAssociation).where(CouponAssociation.subscription_id == subscription.id)
     )

@@ -35,6 +35,7 @@ from farthing.subscriptions.words import (
     LineItemOwner,
     ProrationBehavior,
     SubscriptionStatus,
+    SubscriptionType,
 )
 
 MOST_SHOWN = 1000
@@ -61,6 +62,8 @@ async def add(
         SubscriptionStatus.DRAFT,
         to="attach an addon to",
     )
+    if subscription.subscription_type is SubscriptionType.INHERITED:
+        raise InvalidOperation("An inherited subscription has no addons", {"subscription_id": subscription.id})
     draft = subscription.subscription_status is SubscriptionStatus.DRAFT
     begin = subscription.start_date if draft else now
     association, items = await attach(
@@ -96,8 +99,11 @@ async def attach(
     start = max(request.start_date or begin, subscription.start_date)
     cadence = request.cadence or AddonCadence.RECURRING
     end = subscription.end_date
+    if end is not None and start >= end:
+        raise ValidationFailed.of("start_date", "must be before the end of the subscription")
     if cadence is AddonCadence.ONETIME:
-        end = _period_of(subscription, start).end
+        last = period_of(subscription, start).end
+        end = last if end is None else min(last, end)
     association = AddonAssociation(
         id=new_id(Kind.ADDON_ASSOCIATION),
         subscription_id=subscription.id,
@@ -138,7 +144,8 @@ async def attach(
     return association, items
 
 
-def _period_of(subscription: Subscription, at: datetime) -> Period:
+def period_of(subscription: Subscription, at: datetime) -> Period:
+    """The billing period that holds `at`, which is not before the open one; an addon for one period ends with it."""
     current = open_period(subscription)
     return current if current.contains(at) else period_containing(at, current, recurrence(subscription))
 

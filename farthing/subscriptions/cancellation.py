@@ -13,12 +13,12 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import METADATA_VALUE_LENGTH, Moment, Request
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import locked
 from farthing.subscriptions import addons, hierarchy, schedules
 from farthing.subscriptions.billable import Billable, Outcome, closing
 from farthing.subscriptions.charging import mixes_periods
 from farthing.subscriptions.loading import load_one
-from farthing.subscriptions.states import move, move_pause, require
+from farthing.subscriptions.states import LIVE, move, move_pause, require
 from farthing.subscriptions.tables import (
     AddonAssociation,
     Subscription,
@@ -76,11 +76,18 @@ def effective_date(
         raise ValidationFailed.of("cancel_at", "is required for scheduled_date")
     if cancel_at is None:
         return now
+    demand_before_end(subscription, cancel_at)
     if type is CancellationType.IMMEDIATE and cancel_at > now:
         raise ValidationFailed.of("cancel_at", "must not be in the future for immediate")
     if cancel_at <= subscription.current_period_start:
         raise ValidationFailed.of("cancel_at", "must be after the start of the current period")
     return cancel_at
+
+
+def demand_before_end(subscription: Subscription, cancel_at: datetime) -> None:
+    """Refuse a cancellation that would make a subscription live longer than it is to. Raises ValidationFailed."""
+    if subscription.end_date is not None and cancel_at > subscription.end_date:
+        raise ValidationFailed.of("cancel_at", f"must not be after its end, {instant(subscription.end_date)}")
 
 
 async def cancel(
@@ -91,6 +98,8 @@ async def cancel(
     await demand_cancellable(session, subscription, request)
     at = effective_date(subscription, request.cancellation_type, request.cancel_at, now)
     reason = request.reason or ""
+    if request.cancellation_type is CancellationType.IMMEDIATE:
+        await schedules.call_off(session, subscription, now)
     subscription.meta = {
         **subscription.meta,
         "cancellation_type": request.cancellation_type.value,
@@ -145,7 +154,12 @@ async def cancel_now(
     proration: ProrationBehavior = ProrationBehavior.NONE,
     bill: bool = False,
 ) -> Outcome:
-    """End a locked subscription at `at`. Nothing is billed or credited while it is trialing."""
+    """End a locked subscription at `at`. Nothing is billed or credited while it is trialing.
+
+    An end that was scheduled before is called off first, so that what is credited is measured against the period that
+    was paid for and not against what the schedule had left of it.
+    """
+    await schedules.call_off(session, subscription, now)
     before = await load_one(session, subscription.id)
     trialing = subscription.subscription_status is SubscriptionStatus.TRIALING
     await schedules.drop_pending(session, subscription.id, now)
@@ -210,20 +224,13 @@ async def _schedule(
     session: AsyncSession, subscription: Subscription, request: CancelSubscriptionRequest, at: datetime, now: datetime
 ) -> None:
     await schedules.drop_pending(session, subscription.id, now)
-    await schedules.plan(
+    await plan_end(
         session,
         subscription,
-        ScheduleType.CANCELLATION,
+        request.cancellation_type,
         at,
-        {
-            "cancellation_type": request.cancellation_type.value,
-            "reason": request.reason or "",
-            "proration_behavior": (request.proration_behavior or ProrationBehavior.NONE).value,
-            "original_cancel_at_period_end": subscription.cancel_at_period_end,
-            "original_cancel_at": _text(subscription.cancel_at),
-            "original_end_date": _text(subscription.end_date),
-            "original_current_period_end": _text(subscription.current_period_end),
-        },
+        request.reason or "",
+        request.proration_behavior or ProrationBehavior.NONE,
     )
     subscription.cancel_at = at
     subscription.cancel_at_period_end = True
@@ -235,27 +242,52 @@ async def _schedule(
     await changed(session, subscription)
 
 
+async def plan_end(
+    session: AsyncSession,
+    subscription: Subscription,
+    type: CancellationType,
+    at: datetime,
+    reason: str = "",
+    proration: ProrationBehavior = ProrationBehavior.NONE,
+) -> None:
+    """Schedule the end of a locked subscription, with what calling it off must give back."""
+    await schedules.plan(
+        session,
+        subscription,
+        ScheduleType.CANCELLATION,
+        at,
+        {
+            "cancellation_type": type.value,
+            "reason": reason,
+            "proration_behavior": proration.value,
+            "original_cancel_at_period_end": subscription.cancel_at_period_end,
+            "original_cancel_at": _text(subscription.cancel_at),
+            "original_end_date": _text(subscription.end_date),
+            "original_current_period_end": _text(subscription.current_period_end),
+        },
+    )
+
+
+async def uncancel(session: AsyncSession, subscription_id: str, now: datetime) -> Subscription:
+    """Take back a cancellation that is still to come: the subscription, as it was before.
+
+    Raises NotFound; InvalidOperation when it is over, follows its parent, is not to be cancelled, or was to end by now.
+    """
+    subscription = await locked(session, Subscription, subscription_id)
+    require(subscription, *LIVE, to="take back the cancellation of")
+    if subscription.subscription_type is SubscriptionType.INHERITED:
+        raise InvalidOperation("An inherited subscription ends with its parent", {"subscription_id": subscription.id})
+    at = subscription.cancel_at
+    if at is None:
+        raise InvalidOperation("The subscription is not to be cancelled", {"subscription_id": subscription.id})
+    if at <= now:
+        raise InvalidOperation(
+            "The cancellation has taken effect", {"subscription_id": subscription.id, "cancel_at": instant(at)}
+        )
+    await schedules.call_off(session, subscription, now)
+    await changed(session, subscription)
+    return subscription
+
+
 def _text(moment: datetime | None) -> str | None:
     return None if moment is None else instant(moment)
-
-
-async def planned_cancellation(
-    session: AsyncSession, subscription_id: str, request: CancelSubscriptionRequest, now: datetime
-) -> Cancellation:
-    """What `cancel` would come to; writes nothing, so it may be asked in a read-only session."""
-    subscription = await find(session, Subscription, subscription_id)
-    await demand_cancellable(session, subscription, request)
-    at = effective_date(subscription, request.cancellation_type, request.cancel_at, now)
-    now_over = request.cancellation_type is CancellationType.IMMEDIATE
-    if not now_over or subscription.subscription_status is SubscriptionStatus.TRIALING:
-        return Cancellation(Outcome(subscription, at=at), request.cancellation_type, at, now_over, request.reason or "")
-    snapshot = await load_one(session, subscription_id)
-    changes = closing(snapshot, at)
-    billables: tuple[Billable, ...] = ()
-    if request.policy is CancelInvoicePolicy.GENERATE_INVOICE and at > snapshot.current.start:
-        cut = snapshot.full_period_start if snapshot.full_period_start != snapshot.current.start else None
-        period = Period(snapshot.current.start, at)
-        billables = (Billable(subscription_id, Occasion.FINAL, period, full_start=cut),)
-    proration = request.proration_behavior or ProrationBehavior.NONE
-    outcome = Outcome(subscription, billables, changes, proration, at)
-    return Cancellation(outcome, request.cancellation_type, at, now_over, request.reason or "")

@@ -61,15 +61,24 @@ async def extra_item(
     request: CreateSubscriptionLineItemRequest,
     now: datetime,
     phase: SubscriptionPhase | None = None,
+    *,
+    begin: datetime | None = None,
 ) -> SubscriptionLineItem:
-    """Add a line item beside those of the plan. Raises ValidationFailed, NotFound. Rule: "line items"."""
+    """Add a line item beside those of the plan; one that does not say when starts with the subscription or its phase,
+    but not before `begin`. Raises ValidationFailed, NotFound. Rule: "line items"."""
+    phase = phase or await _phase_of(session, subscription, request.subscription_phase_id)
     earliest = phase.start_date if phase else subscription.start_date
     latest = (phase.end_date if phase else None) or subscription.end_date
-    start = request.start_date or earliest
+    whole = "phase" if phase else "subscription"
+    start = request.start_date or max(earliest, begin or earliest)
     if start < earliest:
-        raise ValidationFailed.of("start_date", "must not be before the start of the subscription")
+        raise ValidationFailed.of("start_date", f"must not be before the start of the {whole}")
+    if latest is not None and start >= latest:
+        raise ValidationFailed.of("start_date", f"must be before the end of the {whole}")
     if request.end_date is not None and latest is not None and request.end_date > latest:
-        raise ValidationFailed.of("end_date", "must not be after the end of the subscription")
+        raise ValidationFailed.of("end_date", f"must not be after the end of the {whole}")
+    if request.end_date is not None and request.end_date < start:
+        raise ValidationFailed.of("end_date", "must not be before start_date")
     if request.price_id:
         price = await find(session, Price, request.price_id)
         if price.status is not Status.PUBLISHED:
@@ -84,9 +93,7 @@ async def extra_item(
     if request.quantity and price.type is PriceType.USAGE:
         raise ValidationFailed.of("quantity", "of usage is metered")
     meters = await meters_of(session, [price])
-    origin = Origin(
-        LineItemOwner.SUBSCRIPTION, subscription.id, "", phase_id=phase.id if phase else request.subscription_phase_id
-    )
+    origin = Origin(LineItemOwner.SUBSCRIPTION, subscription.id, "", phase_id=phase.id if phase else None)
     item = line_item(
         subscription,
         price,
@@ -103,6 +110,17 @@ async def extra_item(
         await commit_item(session, subscription, item, request.commitment, meters, now)
     await session.flush()
     return item
+
+
+async def _phase_of(session: AsyncSession, subscription: Subscription, id: str | None) -> SubscriptionPhase | None:
+    """The phase of the subscription with this id. Raises ValidationFailed when it has none such."""
+    if not id:
+        return None
+    table = SubscriptionPhase
+    found = await session.scalar(select(table).where(table.id == id, table.subscription_id == subscription.id))
+    if found is None:
+        raise ValidationFailed.of("subscription_phase_id", "is not a phase of the subscription")
+    return found
 
 
 async def demand_consistent(session: AsyncSession, subscription: Subscription) -> None:
@@ -152,18 +170,14 @@ async def make_phases(
         )
         session.add(phase)
         await session.flush()
-        prices = await prices_of(session, PriceEntityType.PLAN, plan.id, subscription, asked.start_date)
-        if index == 0 and not asked.override_line_items:
+        if index == 0:
             own = dict(items)
             for item in items.values():
                 if item.end_date is None or (phase.end_date is not None and item.end_date > phase.end_date):
                     item.end_date = phase.end_date
                 item.subscription_phase_id = phase.id
         else:
-            if index == 0:
-                for item in items.values():
-                    await session.delete(item)
-                await session.flush()
+            prices = await prices_of(session, PriceEntityType.PLAN, plan.id, subscription, asked.start_date)
             origin = Origin(LineItemOwner.PLAN, plan.id, plan.name, phase_id=phase.id)
             own = await priced_items(
                 session,
@@ -173,7 +187,7 @@ async def make_phases(
                 asked.override_line_items,
                 phase.start_date,
                 phase.end_date,
-                request if index == 0 else None,
+                None,
                 now,
             )
         for extra in asked.line_items or ():

@@ -32,6 +32,7 @@ from farthing.subscriptions.items import Origin, prices_of
 from farthing.subscriptions.requests import (
     CreateSubscriptionRequest,
     GroupedInvoicingChildRequest,
+    OverrideLineItemRequest,
     SubscriptionInheritanceConfig,
     SubscriptionTerms,
 )
@@ -375,12 +376,19 @@ async def _plan_items(
         subscription,
         prices,
         origin,
-        terms.override_line_items,
+        first_overrides(terms),
         subscription.start_date,
         subscription.end_date,
         terms,
         now,
     )
+
+
+def first_overrides(terms: SubscriptionTerms) -> list[OverrideLineItemRequest]:
+    """The overrides that the plan's items begin with: the subscription's, or for a price that it names the first
+    phase's."""
+    first = terms.phases[0].override_line_items if terms.phases else None
+    return list({one.price_id: one for one in (*(terms.override_line_items or ()), *(first or ()))}.values())
 
 
 async def _inherited(session: AsyncSession, parent: Subscription, customer: Customer) -> Subscription:

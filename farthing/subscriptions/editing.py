@@ -10,10 +10,10 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.rows import find, locked
 from farthing.subscriptions import cancellation, hierarchy, schedules
 from farthing.subscriptions.requests import UpdateSubscriptionRequest
-from farthing.subscriptions.states import TRANSITIONS, move_schedule
+from farthing.subscriptions.states import LIVE, TRANSITIONS, require
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.telling import changed
-from farthing.subscriptions.words import ScheduleStatus, ScheduleType, SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.words import CancellationType, SubscriptionStatus, SubscriptionType
 
 
 async def update(
@@ -28,12 +28,7 @@ async def update(
     if parent_id:
         await locked(session, Subscription, min(parent_id, subscription_id))
     subscription = await locked(session, Subscription, subscription_id)
-    if request.cancel_at is not None:
-        if request.cancel_at <= subscription.current_period_start:
-            raise ValidationFailed.of("cancel_at", "must be after the start of the current period")
-        subscription.cancel_at = subscription.end_date = request.cancel_at
-    if request.cancel_at_period_end is not None:
-        await _end_with_period(session, subscription, request, now)
+    await _move_end(session, subscription, request, now)
     if parent_id is not None:
         await _move_below(session, subscription, parent_id)
     wanted = request.status
@@ -46,21 +41,39 @@ async def update(
     return subscription
 
 
-async def _end_with_period(
+async def _move_end(
     session: AsyncSession, subscription: Subscription, request: UpdateSubscriptionRequest, now: datetime
 ) -> None:
-    """Let it end with its open period, or call that off, with the schedule that waits for it."""
-    if request.cancel_at_period_end:
-        subscription.cancel_at = subscription.cancel_at or subscription.current_period_end
-    elif subscription.cancel_at_period_end:
-        waiting = await schedules.pending(session, subscription.id, ScheduleType.CANCELLATION)
-        for schedule in waiting:
-            move_schedule(schedule, ScheduleStatus.CANCELLED)
-            schedule.cancelled_at = now
-            schedules.restore(subscription, schedule.configuration)
-        if not waiting and request.cancel_at is None:
-            subscription.cancel_at = subscription.cancelled_at = None
-    subscription.cancel_at_period_end = bool(request.cancel_at_period_end)
+    """Let it end on a date or with its open period, or call that off; each replaces what was planned before.
+
+    A date is also its `end_date`. The end is scheduled as a cancellation's is, so that taking it back gives back what
+    it had changed.
+    """
+    at, with_period = request.cancel_at, request.cancel_at_period_end
+    if at is None and with_period is None:
+        return
+    if at is None and not with_period:
+        await schedules.call_off(session, subscription, now)
+        return
+    require(subscription, *LIVE, to="set an end for")
+    if subscription.subscription_type is SubscriptionType.INHERITED:
+        raise InvalidOperation("An inherited subscription ends with its parent", {"subscription_id": subscription.id})
+    if at is None and subscription.cancel_at is not None:
+        subscription.cancel_at_period_end = True
+        return
+    was_with_period = subscription.cancel_at_period_end
+    await schedules.call_off(session, subscription, now)
+    if at is not None and at <= subscription.current_period_start:
+        raise ValidationFailed.of("cancel_at", "must be after the start of the current period")
+    if at is not None:
+        cancellation.demand_before_end(subscription, at)
+    ends = at or subscription.current_period_end
+    kind = CancellationType.END_OF_PERIOD if at is None else CancellationType.SCHEDULED_DATE
+    await cancellation.plan_end(session, subscription, kind, ends)
+    subscription.cancel_at = ends
+    subscription.cancel_at_period_end = was_with_period if with_period is None else with_period
+    if at is not None:
+        subscription.end_date = at
 
 
 def _demand_following(subscription: Subscription, wanted: SubscriptionStatus) -> None:

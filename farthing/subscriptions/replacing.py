@@ -7,36 +7,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
-from farthing.catalogue.discounts.tables import CouponAssociation
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
-from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.storage.rows import find, locked
-from farthing.subscriptions import cancellation, creation, hierarchy, schedules
+from farthing.subscriptions import cancellation, carrying, creation, hierarchy, schedules
 from farthing.subscriptions.billable import Billable, Outcome
 from farthing.subscriptions.changing import compared
 from farthing.subscriptions.charging import mixes_periods
 from farthing.subscriptions.requests import (
-    AddAddonToSubscriptionRequest,
-    CreateSubscriptionLineItemRequest,
     CreateSubscriptionRequest,
     SubscriptionInheritanceConfig,
 )
 from farthing.subscriptions.states import require
-from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
+from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.telling import changed, tell_of
 from farthing.subscriptions.words import (
-    AddonCadence,
-    AddonStatus,
     ChangeType,
-    LineItemOwner,
     Occasion,
     ProrationBehavior,
     ScheduleType,
@@ -107,17 +100,21 @@ async def demand_replaceable(session: AsyncSession, subscription: Subscription, 
         )
 
 
-async def replace_plan(session: AsyncSession, subscription_id: str, target: Target, now: datetime) -> Replacement:
-    """End a subscription now and begin one on the target plan that carries over all the rest.
+async def replace_plan(
+    session: AsyncSession, subscription_id: str, target: Target, now: datetime, *, at: datetime | None = None
+) -> Replacement:
+    """End a subscription at `at`, by default now, and begin one on the target plan that carries over all the rest.
 
     Raises NotFound, InvalidOperation, ValidationFailed.
     """
+    at = at or now
     found = await find(session, Subscription, subscription_id)
     await lookup.held(session, found.customer_id)
     subscription = await locked(session, Subscription, subscription_id)
     await demand_replaceable(session, subscription, target)
     change_type = await compare(session, subscription, target.plan_id)
-    body = await _continued(session, subscription, target, now)
+    body = await _continued(session, subscription, target, at)
+    had = await carrying.belongings(session, subscription, at)
     children = await hierarchy.children_of(session, subscription.id)
     former_type = subscription.subscription_type
     if children:
@@ -127,7 +124,7 @@ async def replace_plan(session: AsyncSession, subscription_id: str, target: Targ
     former = await cancellation.cancel_now(
         session,
         subscription,
-        now,
+        at,
         now,
         reason="plan change",
         proration=target.proration,
@@ -135,7 +132,7 @@ async def replace_plan(session: AsyncSession, subscription_id: str, target: Targ
     )
     made = await creation.create(session, body, now, carried=True)
     fresh = made.subscription
-    await _carry_coupons(session, subscription, fresh, now)
+    await carrying.carry(session, had, subscription, fresh, at, now)
     for child in children:
         child.parent_subscription_id = fresh.id
         await changed(session, child)
@@ -147,17 +144,17 @@ async def replace_plan(session: AsyncSession, subscription_id: str, target: Targ
         Billable(one.subscription_id, Occasion.UPDATE, one.period, one.at_once, one.activating)
         for one in made.billables
     )
-    return Replacement(change_type, former, Outcome(fresh, opening, at=now))
+    return Replacement(change_type, former, Outcome(fresh, opening, at=at))
 
 
 async def _continued(
-    session: AsyncSession, subscription: Subscription, target: Target, now: datetime
+    session: AsyncSession, subscription: Subscription, target: Target, at: datetime
 ) -> CreateSubscriptionRequest:
     """A request for the new subscription with everything of the old one that is not its plan."""
     payer = None
     if subscription.invoicing_customer_id is not None:
         payer = (await find(session, Customer, subscription.invoicing_customer_id)).external_id
-    metadata = {name: value for name, value in subscription.meta.items() if name not in _OF_CANCELLATION}
+    metadata = {name: value for name, value in subscription.meta.items() if name not in schedules.OF_CANCELLATION}
     return CreateSubscriptionRequest(
         plan_id=target.plan_id,
         customer_id=subscription.customer_id,
@@ -167,7 +164,7 @@ async def _continued(
         billing_cycle=target.billing_cycle,
         lookup_key=subscription.lookup_key,
         metadata={**metadata, **(target.metadata or {})},
-        start_date=now,
+        start_date=at,
         end_date=subscription.end_date,
         trial_period_days=0,
         payment_behavior=subscription.payment_behavior,
@@ -180,87 +177,9 @@ async def _continued(
         overage_factor=subscription.overage_factor,
         enable_true_up=subscription.enable_true_up,
         auto_invoice_threshold=subscription.auto_invoice_threshold,
-        addons=await _addons(session, subscription, now),
-        line_items=await _extras(session, subscription, now),
+        tax_rate_overrides=[],  # it is taxed as before, and not as its customer is by now
         inheritance=SubscriptionInheritanceConfig(invoicing_customer_external_id=payer) if payer else None,
     )
-
-
-_OF_CANCELLATION = {"cancellation_type", "cancellation_reason", "effective_date"}
-
-
-async def _addons(
-    session: AsyncSession, subscription: Subscription, now: datetime
-) -> list[AddAddonToSubscriptionRequest]:
-    table = AddonAssociation
-    rows = await session.scalars(
-        select(table)
-        .where(
-            table.subscription_id == subscription.id,
-            table.status == Status.PUBLISHED,
-            table.addon_status == AddonStatus.ACTIVE,
-            table.cadence == AddonCadence.RECURRING,
-            or_(table.end_date.is_(None), table.end_date > now),
-        )
-        .order_by(table.start_date, table.id)
-    )
-    return [AddAddonToSubscriptionRequest(addon_id=row.addon_id, metadata=dict(row.meta)) for row in rows]
-
-
-async def _extras(
-    session: AsyncSession, subscription: Subscription, now: datetime
-) -> list[CreateSubscriptionLineItemRequest]:
-    """Items beside the plan's that still run and whose prices are not the old subscription's own."""
-    table = SubscriptionLineItem
-    rows = await session.execute(
-        select(table, Price)
-        .join(Price, Price.id == table.price_id)
-        .where(
-            table.subscription_id == subscription.id,
-            table.status == Status.PUBLISHED,
-            table.entity_type == LineItemOwner.SUBSCRIPTION,
-            or_(table.end_date.is_(None), table.end_date > now),
-            Price.entity_type != PriceEntityType.SUBSCRIPTION,
-        )
-        .order_by(table.start_date, table.id)
-    )
-    return [
-        CreateSubscriptionLineItemRequest(
-            price_id=row.price_id,
-            quantity=row.quantity or None,
-            display_name=row.display_name,
-            metadata=dict(row.meta),
-        )
-        for row, _ in rows
-    ]
-
-
-async def _carry_coupons(session: AsyncSession, former: Subscription, fresh: Subscription, now: datetime) -> None:
-    """Coupons of the whole subscription go on under the new one, without being redeemed again."""
-    table = CouponAssociation
-    rows = await session.scalars(
-        select(table)
-        .where(
-            table.subscription_id == former.id,
-            table.status == Status.PUBLISHED,
-            table.subscription_line_item_id.is_(None),
-            or_(table.end_date.is_(None), table.end_date > now),
-        )
-        .order_by(table.created_at, table.id)
-    )
-    for row in rows:
-        session.add(
-            CouponAssociation(
-                id=new_id(Kind.COUPON_ASSOCIATION),
-                coupon_id=row.coupon_id,
-                subscription_id=fresh.id,
-                start_date=max(now, row.start_date),
-                end_date=row.end_date,
-                meta=dict(row.meta),
-            )
-        )
-        row.end_date = max(now, row.start_date)
-    await session.flush()
 
 
 async def schedule_replacement(

@@ -5,11 +5,13 @@ Rule: subscriptions, "line items" and "modify".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -62,9 +64,8 @@ async def add(
     """
     subscription = await locked(session, Subscription, subscription_id)
     _demand_changeable(subscription, "add a line item to")
-    if request.start_date is None and subscription.subscription_status is not SubscriptionStatus.DRAFT:
-        request.start_date = max(now, subscription.start_date)
-    item = await extra_item(session, subscription, request, now)
+    draft = subscription.subscription_status is SubscriptionStatus.DRAFT
+    item = await extra_item(session, subscription, request, now, begin=None if draft else now)
     proration = request.proration_behavior or ProrationBehavior.NONE
     await changed(session, subscription)
     made = (await load_one(session, subscription.id)).item(item.id)
@@ -89,6 +90,7 @@ async def update(
         return item, Outcome(subscription)
     _demand_changeable(subscription, "change a line item of")
     at = request.effective_from or max(now, item.start_date)
+    _demand_newest(item, at, await _successor_of(session, item))
     _demand_open(subscription, item, at, "effective_from")
     before = (await load_one(session, subscription.id)).item(item.id)
     version = successor(item, at)
@@ -123,6 +125,7 @@ async def end(
     at = request.effective_from or max(now, item.start_date)
     if at < item.start_date:
         raise ValidationFailed.of("effective_from", "must not be before the start of the line item")
+    _demand_newest(item, at, await _successor_of(session, item))
     if item.end_date is not None and at >= item.end_date:
         raise InvalidOperation("The line item ends no later already", {"line_item_id": item.id})
     if at < subscription.current_period_start:
@@ -183,6 +186,7 @@ def planned_quantities(
             raise ValidationFailed.of(f"{field}.id", "is named twice")
         seen.add(item.id)
         at = one.at or max(now, item.start)
+        _demand_newest(item, at, {other.replaces_id: other.id for other in snapshot.items})
         if not snapshot.current.contains(at):
             raise ValidationFailed.of(f"{field}.effective_date", "must lie in the current period")
         if at < item.start or (item.end is not None and at >= item.end):
@@ -199,6 +203,24 @@ def quantity_change(item: LineItemSnapshot, quantity: Decimal, at: datetime) -> 
     """One item with another quantity from `at` on."""
     after = replace(item, id=PREVIEW_CREATED, quantity=quantity, start=at, replaces_id=item.id)
     return ItemChange(ItemAction.QUANTITY, at, item, after)
+
+
+def _demand_newest(item: LineItemSnapshot | SubscriptionLineItem, at: datetime, successors: Mapping[Any, str]) -> None:
+    """Refuse a change of a version that another has succeeded by then: the caller has not seen it. Raises
+    VersionConflict."""
+    ends = item.end if isinstance(item, LineItemSnapshot) else item.end_date
+    if ends is not None and at >= ends and item.id in successors:
+        raise VersionConflict(
+            "The line item has been changed meanwhile",
+            {"line_item_id": item.id, "successor_id": successors[item.id]},
+        )
+
+
+async def _successor_of(session: AsyncSession, item: SubscriptionLineItem) -> dict[str, str]:
+    """The id of the version that succeeded a locked item, by the item's; empty when none did."""
+    table = SubscriptionLineItem
+    found = await session.scalar(select(table.id).where(table.replaces_id == item.id, table.status == Status.PUBLISHED))
+    return {} if found is None else {item.id: found}
 
 
 async def _held(session: AsyncSession, item_id: str) -> tuple[Subscription, SubscriptionLineItem]:

@@ -23,6 +23,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.rows import find
 from farthing.subscriptions import (
     addons,
+    cancellation,
     charged,  # noqa: F401 (importing it registers what subscriptions charge for)
     editing,
     lookup,
@@ -127,6 +128,12 @@ class Subscriptions(Controller):
         """Update a subscription."""
         now = clock.now()
         return await subscription_answer(session, await editing.update(session, id, data, now), now)
+
+    @post("/{id:str}/uncancel", operation_id="uncancelSubscription", guards=MAY_WRITE, status_code=200)
+    async def uncancel(self, id: str, session: AsyncSession, clock: Clock) -> SubscriptionResponse:
+        """Take back a cancellation that is still to come."""
+        now = clock.now()
+        return await subscription_answer(session, await cancellation.uncancel(session, id, now), now)
 
     @get("/{id:str}/pauses", operation_id="listSubscriptionPauses", guards=MAY_READ)
     async def pauses(self, id: str, session: AsyncSession) -> SubscriptionPausesResponse:

@@ -23,6 +23,8 @@ from farthing.subscriptions.telling import changed
 from farthing.subscriptions.words import ScheduleStatus, ScheduleType
 
 MOST_ATTEMPTS = 3
+OF_CANCELLATION = frozenset({"cancellation_type", "cancellation_reason", "effective_date"})
+"""The metadata that a cancellation writes on its subscription."""
 
 
 async def plan(
@@ -112,13 +114,38 @@ async def cancel(session: AsyncSession, schedule_id: str, now: datetime) -> Subs
                 "scheduled_at": instant(schedule.scheduled_at),
             },
         )
-    move_schedule(schedule, ScheduleStatus.CANCELLED)
-    schedule.cancelled_at = now
     if schedule.schedule_type is ScheduleType.CANCELLATION:
-        restore(subscription, schedule.configuration)
-        await hierarchy.mirror(session, subscription)
+        await call_off(session, subscription, now)
+    else:
+        move_schedule(schedule, ScheduleStatus.CANCELLED)
+        schedule.cancelled_at = now
     await changed(session, subscription)
     return schedule
+
+
+async def call_off(session: AsyncSession, subscription: Subscription, now: datetime) -> bool:
+    """Let a locked subscription live on as if it had never been told to end, and its children with it.
+
+    The one way in which a cancellation to come is taken back, whoever asks: its schedule is cancelled, and what
+    scheduling it had changed is given back. False when there was none.
+    """
+    waiting = await pending(session, subscription.id, ScheduleType.CANCELLATION)
+    for schedule in waiting:
+        move_schedule(schedule, ScheduleStatus.CANCELLED)
+        schedule.cancelled_at = now
+        restore(subscription, schedule.configuration)
+    found = bool(waiting) or subscription.cancel_at is not None
+    if not waiting and found:
+        # told to end without a schedule, as subscriptions once could be
+        if subscription.end_date == subscription.cancel_at:
+            subscription.end_date = None
+        subscription.cancel_at = subscription.cancelled_at = None
+        subscription.cancel_at_period_end = False
+    if found:
+        subscription.meta = {key: value for key, value in subscription.meta.items() if key not in OF_CANCELLATION}
+        await session.flush()
+        await hierarchy.mirror(session, subscription)
+    return found
 
 
 async def cancel_by(

@@ -54,19 +54,6 @@ class TestAtOnce:
         done = await cancel(shop, made.subscription.id, **policy)
         assert (done.outcome.changes, done.outcome.billables, done.outcome.proration) == ((), (), "none")
 
-    async def test_the_plan_says_what_the_deed_does(self, shop: Shop) -> None:
-        made = await shop.subscribe(await shop.plan(fixed("20")))
-        await shop.on("2026-04-11")
-        request = of_wire(
-            CancelSubscriptionRequest,
-            {"cancellation_type": "immediate", "cancel_immediately_invoice_policy": "generate_invoice"},
-        )
-        planned = await shop.do(cancellation.planned_cancellation, made.subscription.id, request, shop.now)
-        assert (await shop.read(made))["subscription_status"] == "active"
-        done = await shop.do(cancellation.cancel, made.subscription.id, request, shop.now)
-        assert planned.outcome.changes == done.outcome.changes
-        assert planned.outcome.billables == done.outcome.billables
-
 
 class TestLater:
     async def test_at_the_end_of_the_period_it_lives_on_and_can_be_kept(self, shop: Shop) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.subscriptions import addons, revising
 from farthing.subscriptions.billable import ItemAction, Outcome
 from farthing.subscriptions.loading import load_one
@@ -96,7 +96,7 @@ class TestQuantity:
         )
         succeeded = [one for one in outcomes if isinstance(one, Outcome)]
         assert len(succeeded) == 1
-        assert all(isinstance(one, (Outcome, ValidationFailed)) for one in outcomes)
+        assert all(isinstance(one, (Outcome, VersionConflict)) for one in outcomes)
         assert len(await spans(shop, made, "quantity")) == 2
         assert (await shop.read(made))["version"] == 2
 
