@@ -5,6 +5,8 @@ Rule: subscriptions, "plan change".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace as replace_terms
 from datetime import datetime
 from typing import Any
 
@@ -25,19 +27,18 @@ from farthing.billing.schemas import (
     SubscriptionChangeV2Response,
 )
 from farthing.core.clock import instant
-from farthing.core.errors import AlreadyExists, InvalidOperation
+from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.effects import Effects
 from farthing.invoices.presentation import shown
 from farthing.storage.rows import find, locked, violated
-from farthing.subscriptions import changing, loading, replacing
+from farthing.subscriptions import changing, loading, replacing, schedules
 from farthing.subscriptions.answers import subscription_answer
 from farthing.subscriptions.billable import Outcome
 from farthing.subscriptions.changing import AddonPolicy, PlannedChange
 from farthing.subscriptions.rolling import IN_PLACE
 from farthing.subscriptions.tables import Subscription, SubscriptionChange, SubscriptionSchedule
-from farthing.subscriptions.terms import open_period
-from farthing.subscriptions.words import ChangeAt, LineItemOwner, ProrationBehavior
+from farthing.subscriptions.words import ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 
 
 def _target(asked: SubscriptionChangeRequest) -> replacing.Target:
@@ -57,20 +58,20 @@ async def replace_plan(
     """Replace the subscription now, or schedule that; the answer, and the invoices to collect."""
     if asked.change_at is ChangeAt.END_OF_PERIOD:
         return await _scheduled_replacement(session, subscription_id, asked), []
-    before = await find(session, Subscription, subscription_id)
-    period = open_period(before)
-    done = await replace(session, subscription_id, _target(asked), now, effects)
+    at = _moment(asked, now)
+    done = await replace(session, subscription_id, _target(asked), now, effects, at=at)
+    period = done.replacement.before.current
     old, new = done.replacement.former.subscription, done.replacement.new.subscription
     prorated = asked.proration_behavior is ProrationBehavior.CREATE_PRORATIONS
     answer = SubscriptionChangeExecuteResponse(
         is_scheduled=False,
         change_type=done.replacement.change_type,
-        effective_date=instant(now),
+        effective_date=instant(at),
         metadata=dict(asked.metadata or {}),
         old_subscription=answers.summary(old),
         new_subscription=answers.summary(new),
         invoice=None if done.opening is None else await shown(session, done.opening),
-        proration_applied=answers.details(done, period, now, old.currency) if prorated else None,
+        proration_applied=answers.details(done, period, at, old.currency) if prorated else None,
     )
     return answer, [one.id for one in (done.final, done.opening) if one is not None and one.amount_remaining > 0]
 
@@ -105,23 +106,33 @@ async def _scheduled_replacement(
 async def preview_replacement(
     session: AsyncSession, subscription_id: str, asked: SubscriptionChangeRequest, now: datetime, effects: Effects
 ) -> SubscriptionChangePreviewResponse:
-    """What a replacement now would come to, in a session that will be rolled back."""
-    before = await find(session, Subscription, subscription_id)
-    current, period = before.plan_id, open_period(before)
-    done = await replace(session, subscription_id, _target(asked), now, effects)
+    """What a replacement would come to, in a session that will be rolled back.
+
+    One at the end of the period is shown as of then, with nothing to prorate and without usage that is yet to come.
+    """
+    at, target = _moment(asked, now), _target(asked)
+    if asked.change_at is ChangeAt.END_OF_PERIOD:
+        await _scheduled_replacement(session, subscription_id, asked)
+        at = (await find(session, Subscription, subscription_id)).current_period_end
+        target = replace_terms(target, proration=ProrationBehavior.NONE)
+    done = await replace(session, subscription_id, target, max(now, at), effects, at=at)
+    before, period = done.replacement.before, done.replacement.before.current
     new = done.replacement.new.subscription
     opening = None if done.opening is None else await shown(session, done.opening)
-    prorated = asked.proration_behavior is ProrationBehavior.CREATE_PRORATIONS
+    prorated = target.proration is ProrationBehavior.CREATE_PRORATIONS
+    warnings = []
+    if done.replacement.called_off is not None:
+        warnings.append(f"the cancellation at {instant(done.replacement.called_off)} will be taken back")
     return SubscriptionChangePreviewResponse(
         subscription_id=subscription_id,
-        current_plan=await answers.plan_summary(session, current),
+        current_plan=await answers.plan_summary(session, before.plan_id),
         target_plan=await answers.plan_summary(session, asked.target_plan_id),
         change_type=done.replacement.change_type,
-        effective_date=instant(now),
-        warnings=[],
+        effective_date=instant(at),
+        warnings=warnings,
         metadata=dict(asked.metadata or {}),
         new_billing_cycle=answers.billing_cycle(new),
-        proration_details=answers.details(done, period, now, new.currency) if prorated else None,
+        proration_details=answers.details(done, period, at, new.currency) if prorated else None,
         next_invoice_preview=None if opening is None else answers.invoice_preview(opening),
     )
 
@@ -141,13 +152,18 @@ async def change_plan(
     subscription = await locked(session, Subscription, subscription_id)
     if asked.idempotency_key:
         kept = await session.scalar(
-            select(SubscriptionChange.result).where(
+            select(SubscriptionChange).where(
                 SubscriptionChange.subscription_id == subscription_id,
                 SubscriptionChange.idempotency_key == asked.idempotency_key,
             )
         )
         if kept is not None:
-            return dict(kept), []
+            if kept.to_plan_id != asked.target_plan_id:
+                raise AlreadyExists(
+                    "The key was used for another change",
+                    {"idempotency_key": asked.idempotency_key, "target_plan_id": kept.to_plan_id},
+                )
+            return dict(kept.result), []
     before_plan = subscription.plan_id
     to_collect: list[str] = []
     if asked.change_at is ChangeAt.END_OF_PERIOD:
@@ -167,6 +183,10 @@ async def _changed_now(
     now: datetime,
     effects: Effects,
 ) -> tuple[SubscriptionChangeV2Response, list[str]]:
+    at = _moment(asked, now)
+    if at < (await find(session, Subscription, subscription_id)).current_period_start:
+        raise ValidationFailed.of("proration_date", "must not be before the current period: what is invoiced stays")
+    superseded = await _superseded(session, subscription_id, asked, now)
     default, overrides = _policies(asked)
     known = {one.association_id for one in (await loading.load_one(session, subscription_id)).addons}
     planned, outcome = await changing.change_plan(
@@ -174,7 +194,7 @@ async def _changed_now(
         subscription_id,
         asked.target_plan_id,
         asked.proration_behavior,
-        now,
+        at,
         now,
         default,
         overrides,
@@ -187,13 +207,14 @@ async def _changed_now(
             subscription=await subscription_answer(session, subscription, now),
             changed_resources=await answers.resources(session, outcome, performed),
             change_type=planned.change_type,
-            effective_at=instant(now),
+            effective_at=instant(at),
             from_plan=await answers.plan_summary(session, before_plan),
             to_plan=await answers.plan_summary(session, asked.target_plan_id),
             entity_changes=await _entity_changes(session, subscription_id, planned, known),
             is_scheduled=False,
-            warnings=[f"'{one}' is not an addon of the subscription" for one in sorted(set(overrides) - known)],
+            warnings=_warnings(overrides, known),
             metadata=dict(asked.metadata or {}),
+            superseded_schedules=superseded or None,
         ),
         performed.to_collect,
     )
@@ -221,10 +242,10 @@ async def _scheduled_change(
     if asked.proration_behavior is ProrationBehavior.CREATE_PRORATIONS:
         raise InvalidOperation("A change at the end of a period has nothing to prorate")
     default, overrides = _policies(asked)
-    _, planned = await changing.planned_for(
+    snapshot, planned = await changing.planned_for(
         session, subscription_id, asked.target_plan_id, asked.proration_behavior, now, default, overrides
     )
-    policies = asked.on_conflict_policies
+    known = {one.association_id for one in snapshot.addons}
     configuration = {
         "version": IN_PLACE,
         "target_plan_id": asked.target_plan_id,
@@ -238,7 +259,7 @@ async def _scheduled_change(
         asked.target_plan_id,
         configuration,
         now,
-        supersede=policies is not None and policies.on_pending_schedule == "supersede",
+        supersede=_supersedes(asked),
         metadata=asked.metadata,
     )
     at = instant(subscription.current_period_end)
@@ -251,12 +272,44 @@ async def _scheduled_change(
         to_plan=await answers.plan_summary(session, asked.target_plan_id),
         entity_changes=[],
         is_scheduled=True,
-        warnings=[],
+        warnings=_warnings(overrides, known),
         metadata=dict(asked.metadata or {}),
         schedule_id=schedule_id,
         scheduled_at=at,
         superseded_schedules=superseded or None,
     )
+
+
+async def _superseded(
+    session: AsyncSession, subscription_id: str, asked: SubscriptionChangeV2Request, now: datetime
+) -> list[str]:
+    """The plan changes that waited and give way; raises InvalidOperation unless they shall."""
+    waiting = await schedules.pending(session, subscription_id, ScheduleType.PLAN_CHANGE)
+    if waiting and not _supersedes(asked):
+        raise InvalidOperation(
+            "A plan_change is scheduled for the subscription already",
+            {"subscription_id": subscription_id, "schedule_id": waiting[0].id},
+        )
+    for schedule in waiting:
+        await schedules.cancel(session, schedule.id, now)
+    return [schedule.id for schedule in waiting]
+
+
+def _supersedes(asked: SubscriptionChangeV2Request) -> bool:
+    policies = asked.on_conflict_policies
+    return policies is not None and policies.on_pending_schedule == "supersede"
+
+
+def _warnings(overrides: Mapping[str, AddonPolicy], known: set[str]) -> list[str]:
+    return [f"'{one}' is not an addon of the subscription" for one in sorted(set(overrides) - known)]
+
+
+def _moment(asked: SubscriptionChangeRequest | SubscriptionChangeV2Request, now: datetime) -> datetime:
+    """From when a change counts. Raises ValidationFailed for a moment to come."""
+    at = asked.proration_date or now
+    if at > now:
+        raise ValidationFailed.of("proration_date", "must not be in the future")
+    return at
 
 
 def _demand_supported(asked: SubscriptionChangeV2Request) -> None:

@@ -12,17 +12,17 @@ from farthing.billing.flows import perform
 from farthing.billing.schemas import (
     AddOrRemove,
     ExecuteSubscriptionModifyRequest,
+    LineItemChange,
     SubModifyCouponParams,
     SubModifyGroupedInvoicingParams,
     SubModifyInheritanceRequest,
-    SubModifyLineItemChange,
     SubModifyTaxParams,
     SubscriptionModifyResponse,
     SubscriptionModifyType,
 )
 from farthing.catalogue.taxes.choosing import rates_by_id
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType
-from farthing.core.errors import InvalidOperation, NotImplementedHere, ValidationFailed
+from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
@@ -30,11 +30,14 @@ from farthing.invoices.effects import Effects
 from farthing.storage.rows import find, locked
 from farthing.subscriptions import activation, addons, attachments, hierarchy, revising
 from farthing.subscriptions.answers import subscription_answer
-from farthing.subscriptions.billable import Outcome
+from farthing.subscriptions.billable import ItemChange, Outcome
 from farthing.subscriptions.requests import UpdateSubscriptionLineItemRequest
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 from farthing.subscriptions.telling import changed
 from farthing.subscriptions.words import ProrationBehavior
+
+Touched = Sequence[Subscription]
+"""Other subscriptions that a modification changed, to be told of."""
 
 
 async def modify(
@@ -48,6 +51,13 @@ async def modify(
     if asked.checkout is not None:
         raise NotImplementedHere("Modifications that wait for a checkout are not available in this deployment")
     outcome, touched = await _modified(session, subscription_id, asked, now)
+    return await told(session, outcome, now, effects, touched)
+
+
+async def told(
+    session: AsyncSession, outcome: Outcome, now: datetime, effects: Effects, touched: Touched = ()
+) -> tuple[SubscriptionModifyResponse, list[str]]:
+    """Bill and settle a change: what it came to, and the invoices to collect."""
     performed = await perform(session, outcome, now, effects)
     await session.refresh(outcome.subscription)
     answer = SubscriptionModifyResponse(
@@ -57,7 +67,13 @@ async def modify(
     return answer, performed.to_collect
 
 
-Touched = Sequence[Subscription]
+async def foretold(
+    session: AsyncSession, outcome: Outcome, now: datetime, effects: Effects
+) -> SubscriptionModifyResponse:
+    """What a change would come to, in a session that will be rolled back."""
+    answer, _ = await told(session, outcome, now, effects)
+    answers.as_preview(answer.changed_resources)
+    return answer
 
 
 async def _modified(
@@ -71,7 +87,7 @@ async def _modified(
             ]
             return await revising.change_quantities(session, subscription_id, wanted, now), ()
         case SubscriptionModifyType.LINE_ITEM_CHANGE if asked.line_item_change_params is not None:
-            return await _line_item(session, subscription_id, asked.line_item_change_params, now), ()
+            return await _line_items(session, subscription_id, asked.line_item_change_params.changes, now), ()
         case SubscriptionModifyType.ADDON if asked.addon_params is not None:
             params = asked.addon_params
             if params.action is AddOrRemove.ADD and params.add is not None:
@@ -101,25 +117,41 @@ def _demand_own(found: str, wanted: str, field: str) -> None:
         raise ValidationFailed.of(field, "is not of the subscription")
 
 
-async def _line_item(
-    session: AsyncSession, subscription_id: str, asked: SubModifyLineItemChange, now: datetime
+async def _line_items(
+    session: AsyncSession, subscription_id: str, asked: Sequence[LineItemChange], now: datetime
 ) -> Outcome:
-    """An amount makes a version with a price of its own, a quantity a version with that quantity."""
-    item = await find(session, SubscriptionLineItem, asked.id)
-    _demand_own(item.subscription_id, subscription_id, "line_item_change_params.id")
-    if asked.amount is None and asked.quantity is None:
-        raise ValidationFailed.of("line_item_change_params.amount", "or quantity is required")
-    if asked.amount is not None and asked.quantity is not None:
-        raise InvalidOperation("Change the amount and the quantity one after the other", {"line_item_id": item.id})
-    if asked.quantity is not None:
-        wanted = [revising.QuantityWanted(asked.id, asked.quantity, asked.effective_date)]
-        return await revising.change_quantities(session, subscription_id, wanted, now)
-    request = UpdateSubscriptionLineItemRequest(
-        amount=asked.amount,
-        effective_from=asked.effective_date,
-        proration_behavior=ProrationBehavior.CREATE_PRORATIONS,
-    )
-    return (await revising.update(session, asked.id, request, now))[1]
+    """An amount makes a version with a price of its own, a quantity a version with that quantity; all settle together.
+
+    Coupons are attached to the version that stands then.
+    """
+    subscription = await locked(session, Subscription, subscription_id)
+    changes: list[ItemChange] = []
+    for one in asked:
+        item = await find(session, SubscriptionLineItem, one.id)
+        _demand_own(item.subscription_id, subscription_id, "line_item_change_params.id")
+        version_id = item.id
+        if one.amount is None:
+            assert one.quantity is not None, "checked when the body was read"
+            wanted = [revising.QuantityWanted(one.id, one.quantity, one.effective_date)]
+            outcome = await revising.change_quantities(session, subscription_id, wanted, now)
+            version_id = next((made.after.id for made in outcome.changes if made.after), version_id)
+        else:
+            request = UpdateSubscriptionLineItemRequest(amount=one.amount, effective_from=one.effective_date)
+            version, outcome = await revising.update(session, one.id, request, now, quantity=one.quantity)
+            version_id = version.id
+        changes += outcome.changes
+        for coupon in one.coupons or ():
+            await attachments.add_coupon(
+                session,
+                subscription,
+                coupon.coupon_code,
+                now,
+                start=coupon.start_date or one.effective_date,
+                end=coupon.end_date,
+                line_item_id=version_id,
+            )
+    at = max((change.at for change in changes), default=now)
+    return Outcome(subscription, changes=tuple(changes), proration=ProrationBehavior.CREATE_PRORATIONS, at=at)
 
 
 async def _people(session: AsyncSession, external_ids: Sequence[str]) -> list[Customer]:
@@ -159,6 +191,8 @@ async def _grouping(
 
 async def _coupon(session: AsyncSession, subscription_id: str, asked: SubModifyCouponParams, now: datetime) -> Outcome:
     subscription = await locked(session, Subscription, subscription_id)
+    if asked.subscription_id:
+        _demand_own(asked.subscription_id, subscription.id, "coupon_params.subscription_id")
     if asked.action is AddOrRemove.ADD:
         if not asked.coupon_code:
             raise ValidationFailed.of("coupon_params.coupon_code", "is required for action add")

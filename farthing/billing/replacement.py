@@ -22,7 +22,7 @@ from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.computation import published_lines
 from farthing.invoices.effects import Effects
 from farthing.invoices.tables import Invoice
-from farthing.subscriptions import loading, replacing, schedules
+from farthing.subscriptions import replacing, schedules
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
 from farthing.subscriptions.words import ProrationBehavior, ScheduleStatus
@@ -47,11 +47,15 @@ async def replace(
     now: datetime,
     effects: Effects,
     purse: Purse = NO_PURSE,
+    *,
+    at: datetime | None = None,
 ) -> Replaced:
-    """End a subscription, begin its successor, and bill both. Raises as `replacing.replace_plan` does."""
-    before = await loading.load_one(session, subscription_id)
-    replacement = await replacing.replace_plan(session, subscription_id, target, now)
-    former, new = replacement.former, replacement.new
+    """End a subscription at `at`, by default now, begin its successor, and bill both.
+
+    Raises as `replacing.replace_plan` does.
+    """
+    replacement = await replacing.replace_plan(session, subscription_id, target, now, at=at)
+    before, former, new = replacement.before, replacement.former, replacement.new
     scale = former.proration is ProrationBehavior.CREATE_PRORATIONS
     finals = await issue_at_once(
         session,

@@ -205,6 +205,7 @@ class SubscriptionLife(Controller):
         async with previews.rehearsal(request) as session:
             answer, _ = await changing_plans.change_plan(session, id, data, clock.now(), gateways.effects)
         assert isinstance(answer, SubscriptionChangeV2Response), "only a key has an answer from before"
+        answer.schedule_id = None  # nothing waits: it was undone
         answers.as_preview(answer.changed_resources)
         return answer
 
@@ -229,8 +230,8 @@ class SubscriptionLife(Controller):
         """What a modification would come to."""
         async with previews.rehearsal(request) as session:
             answer, _ = await modifying.modify(session, id, data, clock.now(), gateways.effects)
-        answers.as_preview(answer.changed_resources)
-        return answer
+            answers.as_preview(answer.changed_resources)
+            return answer
 
     @post("/usage", operation_id="getSubscriptionUsage", guards=READ, status_code=200)
     async def usage(
@@ -262,6 +263,58 @@ class SubscriptionParts(Controller):
         answer = await item_answer(session, item)
         await _collect(session, gateways, performed.to_collect, clock)
         return answer
+
+    @post("/{id:str}/lineitems/preview", operation_id="previewSubscriptionLineItem", guards=READ, status_code=200)
+    async def preview_item(
+        self,
+        id: str,
+        data: CreateSubscriptionLineItemRequest,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        gateways: Gateways,
+    ) -> SubscriptionModifyResponse:
+        """What adding a line item would come to."""
+        async with previews.rehearsal(request) as session:
+            _, outcome = await revising.add(session, id, data, clock.now())
+            return await modifying.foretold(session, outcome, clock.now(), gateways.effects)
+
+    @post(
+        "/lineitems/{id:str}/preview",
+        operation_id="previewSubscriptionLineItemUpdate",
+        guards=READ,
+        status_code=200,
+    )
+    async def preview_update(
+        self,
+        id: str,
+        data: UpdateSubscriptionLineItemRequest,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        gateways: Gateways,
+    ) -> SubscriptionModifyResponse:
+        """What changing a line item would come to."""
+        async with previews.rehearsal(request) as session:
+            _, outcome = await revising.update(session, id, data, clock.now())
+            return await modifying.foretold(session, outcome, clock.now(), gateways.effects)
+
+    @post(
+        "/lineitems/{id:str}/end/preview",
+        operation_id="previewSubscriptionLineItemEnd",
+        guards=READ,
+        status_code=200,
+    )
+    async def preview_end(
+        self,
+        id: str,
+        request: Request[Any, Any, Any],
+        clock: Clock,
+        gateways: Gateways,
+        data: DeleteSubscriptionLineItemRequest | None = None,
+    ) -> SubscriptionModifyResponse:
+        """What ending a line item would come to."""
+        async with previews.rehearsal(request) as session:
+            _, outcome = await revising.end(session, id, data or DeleteSubscriptionLineItemRequest(), clock.now())
+            return await modifying.foretold(session, outcome, clock.now(), gateways.effects)
 
     @put("/lineitems/{id:str}", operation_id="updateSubscriptionLineItem", guards=WRITE)
     async def update_item(

@@ -14,7 +14,13 @@ from farthing.catalogue.prices.tables import BillingCadence
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.subscriptions.changing import AddonPolicy
-from farthing.subscriptions.requests import AddAddonToSubscriptionRequest, RemoveAddonRequest
+from farthing.subscriptions.requests import (
+    AddAddonToSubscriptionRequest,
+    RemoveAddonRequest,
+    SubscriptionCouponInput,
+    money,
+    quantity,
+)
 from farthing.subscriptions.schemas import AddonAssociationResponse, SubscriptionPauseResponse, SubscriptionResponse
 from farthing.subscriptions.words import (
     CancellationType,
@@ -184,9 +190,13 @@ class SubscriptionSummary(Response):
 class _Changing(Request):
     metadata: dict[str, str] | None = None
     change_at: ChangeAt = ChangeAt.IMMEDIATE
+    proration_date: Moment | None = None
+    """From when an immediate change counts: now, or a moment of the open period before."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.proration_date is not None and self.change_at is not ChangeAt.IMMEDIATE:
+            raise BadField("proration_date", "is only for an immediate change")
         if self.metadata is not None:
             self.metadata = checked_metadata(self.metadata)
 
@@ -424,13 +434,54 @@ class SubModifyTaxParams(Request):
     effective_date: Moment | None = None
 
 
-class SubModifyLineItemChange(Request):
-    """Another amount or quantity for one line item."""
+class LineItemChange(Request):
+    """Another amount, another quantity, or both for one line item; coupons are for the version that this makes."""
 
     id: Id
     amount: Decimal | None = None
     quantity: Decimal | None = None
     effective_date: Moment | None = None
+    coupons: Annotated[list[SubscriptionCouponInput], Meta(max_length=MOST_CHANGED)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.amount is not None:
+            money("amount", self.amount)
+        if self.quantity is not None:
+            quantity("quantity", self.quantity)
+        if self.amount is None and self.quantity is None:
+            raise BadField("amount", "or quantity is required")
+
+
+class SubModifyLineItemChangeRequest(Request):
+    """Changes of line items; a single one may stand here itself."""
+
+    line_items: Annotated[list[LineItemChange], Meta(min_length=1, max_length=MOST_CHANGED)] | None = None
+    id: OptionalId | None = None
+    amount: Decimal | None = None
+    quantity: Decimal | None = None
+    effective_date: Moment | None = None
+    coupons: Annotated[list[SubscriptionCouponInput], Meta(max_length=MOST_CHANGED)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.line_items) == bool(self.id):
+            raise BadField("line_items", "or id must be given, and not both")
+
+    @property
+    def changes(self) -> list[LineItemChange]:
+        """All of them."""
+        if self.line_items:
+            return self.line_items
+        return [
+            LineItemChange(
+                id=self.id or "",
+                amount=self.amount,
+                quantity=self.quantity,
+                effective_date=self.effective_date,
+                coupons=self.coupons,
+            )
+        ]
 
 
 class SubscriptionModifyType(StrEnum):
@@ -455,7 +506,7 @@ class ExecuteSubscriptionModifyRequest(Request):
     trial_end_params: SubModifyTrialEndRequest | None = None
     coupon_params: SubModifyCouponParams | None = None
     tax_params: SubModifyTaxParams | None = None
-    line_item_change_params: SubModifyLineItemChange | None = None
+    line_item_change_params: SubModifyLineItemChangeRequest | None = None
     checkout: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:

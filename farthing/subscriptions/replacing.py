@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
-from farthing.core.errors import InvalidOperation
+from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.storage.rows import find, locked
@@ -21,10 +21,12 @@ from farthing.subscriptions import cancellation, carrying, creation, hierarchy, 
 from farthing.subscriptions.billable import Billable, Outcome
 from farthing.subscriptions.changing import compared
 from farthing.subscriptions.charging import mixes_periods
+from farthing.subscriptions.loading import load_one
 from farthing.subscriptions.requests import (
     CreateSubscriptionRequest,
     SubscriptionInheritanceConfig,
 )
+from farthing.subscriptions.snapshot import SubscriptionSnapshot
 from farthing.subscriptions.states import require
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.telling import changed, tell_of
@@ -60,8 +62,12 @@ class Replacement:
     """
 
     change_type: ChangeType
+    before: SubscriptionSnapshot
+    """The old one, before it was ended."""
     former: Outcome
     new: Outcome
+    called_off: datetime | None = None
+    """When the old one was to be cancelled, which went with it."""
 
 
 async def compare(session: AsyncSession, subscription: Subscription, target_plan_id: str) -> ChangeType:
@@ -113,6 +119,11 @@ async def replace_plan(
     subscription = await locked(session, Subscription, subscription_id)
     await demand_replaceable(session, subscription, target)
     change_type = await compare(session, subscription, target.plan_id)
+    called_off = subscription.cancel_at
+    await schedules.call_off(session, subscription, now)
+    if at < subscription.current_period_start:
+        raise ValidationFailed.of("proration_date", "must not be before the current period: what is invoiced stays")
+    before = await load_one(session, subscription.id)
     body = await _continued(session, subscription, target, at)
     had = await carrying.belongings(session, subscription, at)
     children = await hierarchy.children_of(session, subscription.id)
@@ -144,7 +155,7 @@ async def replace_plan(
         Billable(one.subscription_id, Occasion.UPDATE, one.period, one.at_once, one.activating)
         for one in made.billables
     )
-    return Replacement(change_type, former, Outcome(fresh, opening, at=at))
+    return Replacement(change_type, before, former, Outcome(fresh, opening, at=at), called_off)
 
 
 async def _continued(

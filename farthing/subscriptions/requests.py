@@ -229,6 +229,8 @@ class UpdateSubscriptionLineItemRequest(_CommitmentFields, kw_only=True):
     tier_mode: TierMode | None = None
     tiers: Tiers | None = None
     transform_quantity: TransformQuantityRequest | None = None
+    price_unit_amount: Decimal | None = None
+    price_unit_tiers: Tiers | None = None
     effective_from: Moment | None = None
     metadata: dict[str, str] | None = None
     proration_behavior: ProrationBehavior | None = None
@@ -249,6 +251,8 @@ class UpdateSubscriptionLineItemRequest(_CommitmentFields, kw_only=True):
             tier_mode=self.tier_mode,
             tiers=self.tiers,
             transform_quantity=self.transform_quantity,
+            price_unit_amount=self.price_unit_amount,
+            price_unit_tiers=self.price_unit_tiers,
         )
 
 

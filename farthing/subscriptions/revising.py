@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.prices import versions
 from farthing.catalogue.prices.tables import Price
-from farthing.core.enums import Status
+from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.rating.quantity import below_minimum
 from farthing.storage.rows import find, locked, violated
@@ -75,9 +75,15 @@ async def add(
 
 
 async def update(
-    session: AsyncSession, item_id: str, request: UpdateSubscriptionLineItemRequest, now: datetime
+    session: AsyncSession,
+    item_id: str,
+    request: UpdateSubscriptionLineItemRequest,
+    now: datetime,
+    *,
+    quantity: Decimal | None = None,
 ) -> tuple[SubscriptionLineItem, Outcome]:
-    """Change metadata in place, or terms by a new version; the version that stands then.
+    """Change metadata in place, or terms by a new version, which may have another `quantity`; the version that stands
+    then.
 
     Raises NotFound, ValidationFailed, InvalidOperation; VersionConflict when somebody else succeeded it first.
     """
@@ -93,10 +99,13 @@ async def update(
     _demand_newest(item, at, await _successor_of(session, item))
     _demand_open(subscription, item, at, "effective_from")
     before = (await load_one(session, subscription.id)).item(item.id)
+    price = await find(session, Price, item.price_id)
     version = successor(item, at)
     if request.metadata is not None:
         version.meta = request.metadata
-    price = await find(session, Price, item.price_id)
+    if quantity is not None:
+        _demand_countable(item.price_type is PriceType.USAGE, price.min_quantity, quantity, "quantity")
+        version.quantity = quantity
     if pricing.changes_money:
         price = await versions.override(session, price, subscription.id, pricing, at)
         price.display_name = item.display_name
@@ -191,8 +200,7 @@ def planned_quantities(
             raise ValidationFailed.of(f"{field}.effective_date", "must lie in the current period")
         if at < item.start or (item.end is not None and at >= item.end):
             raise ValidationFailed.of(f"{field}.effective_date", "must lie in the life of the line item")
-        if below_minimum(one.quantity, item.min_quantity):
-            raise ValidationFailed.of(f"{field}.quantity", f"must be at least {item.min_quantity}")
+        _demand_countable(item.is_usage, item.min_quantity, one.quantity, f"{field}.quantity")
         if one.quantity == item.quantity:
             continue
         changes.append(quantity_change(item, one.quantity, at))
@@ -203,6 +211,14 @@ def quantity_change(item: LineItemSnapshot, quantity: Decimal, at: datetime) -> 
     """One item with another quantity from `at` on."""
     after = replace(item, id=PREVIEW_CREATED, quantity=quantity, start=at, replaces_id=item.id)
     return ItemChange(ItemAction.QUANTITY, at, item, after)
+
+
+def _demand_countable(is_usage: bool, minimum: Decimal | None, quantity: Decimal, field: str) -> None:
+    """Refuse a quantity that the price cannot be charged for. Raises ValidationFailed."""
+    if is_usage:
+        raise ValidationFailed.of(field, "of usage is metered")
+    if below_minimum(quantity, minimum):
+        raise ValidationFailed.of(field, f"must be at least {minimum}")
 
 
 def _demand_newest(item: LineItemSnapshot | SubscriptionLineItem, at: datetime, successors: Mapping[Any, str]) -> None:
