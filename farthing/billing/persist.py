@@ -237,7 +237,6 @@ async def write(
             totals = calculate(invoice, lines)
             write_figures(invoice, lines, totals, now)
             invoice.usage_watermark = one.watermark
-            invoice.usage_watermark = one.watermark
             derive(invoice, invoice.amount_paid, now)
             if not first:
                 invoice.version += 1

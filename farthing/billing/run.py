@@ -34,6 +34,7 @@ from farthing.identity.setting_values import InvoiceConfig
 from farthing.invoices.effects import Effects
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
+from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import Database
 from farthing.storage.rows import among
 from farthing.storage.scope import Scope
@@ -152,7 +153,8 @@ class Run:
         config = await read(session, InvoiceConfig)
         waiting = await rolling.waiting(session, ids)
         later: list[Wanted] = []
-        for subscription in taken.all():
+        subscriptions = taken.all()
+        for subscription in subscriptions:
             idle = subscription.id not in waiting
             advance = await rolling.advance(session, subscription, self.now, nothing_waits=idle)
             did.rolled += 1
@@ -169,8 +171,10 @@ class Run:
         # is undone, and each is begun by itself
         drafts = [new_row(session, one, config) for one in later] if len(ids) > 1 else await begin(session, later)
         did.drafted += len(drafts)
+        await update_all(session, subscriptions)
         ripe = [one for one in drafts if one.last_computed_at is None and _is_ripe(one, config, self.now)]
-        session.add_all(one for one in drafts if one not in ripe)
+        riping = {one.id for one in ripe}
+        await insert_all(session, [one for one in drafts if is_new(one) and one.id not in riping])
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
         for invoice in ripe:

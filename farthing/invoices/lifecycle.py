@@ -21,6 +21,7 @@ from farthing.invoices.requests import RESERVED_METADATA
 from farthing.invoices.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice, SettlementKind
+from farthing.storage.bulk import update_all
 
 TRANSITIONS = MappingProxyType(
     {
@@ -110,6 +111,8 @@ async def finalize_all(
     for invoice in drafts:
         parts[invoice.id].paid = paid.get(invoice.id, ZERO)
         await _claim(session, invoice, now, effects, parts[invoice.id])
+    # by one statement, so that the totals of payers are locked in one order, whoever else finalizes
+    await update_all(session, drafts)
     await session.flush()
     told = [events.body(invoice, parts[invoice.id]) for invoice in drafts]
     await numbering.number_all(session, drafts, now)

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, event, insert, text
+from sqlalchemy import Index, String, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
 from farthing.core.ids import Kind, new_id
+from farthing.storage.bulk import insert_records
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.tables import Base, Scoped
 
@@ -80,7 +81,7 @@ def _marks(session: Session) -> dict[SessionTransaction, int]:
 def _write(session: Session) -> None:
     waiting = _waiting(session)
     if waiting and not session.in_nested_transaction():
-        session.connection().execute(insert(SystemEvent), waiting)
+        insert_records(session.connection(), SystemEvent, waiting)
         waiting.clear()
 
 

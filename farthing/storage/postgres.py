@@ -125,10 +125,6 @@ def _confine(session: Session, transaction: SessionTransaction, connection: Conn
 
 @event.listens_for(Session, "before_flush")
 def _stamp(session: Session, _context: UOWTransaction, _instances: object) -> None:
-    _stamp_all(session)
-
-
-def _stamp_all(session: Session) -> None:
     scope: Scope = session.info["scope"]
     clock: Clock = session.info["clock"]
     now = clock.now()
@@ -162,23 +158,16 @@ def put(session: AsyncSession, rows: Iterable[Base]) -> None:
         session.add(row)
 
 
-def prepare(session: AsyncSession) -> None:
-    """Make all that waits to be written as whole as a flush would, so that it can be shown before."""
-    for row in session.new:
-        fill(session, row)
-    _stamp_all(session.sync_session)
-
-
 def fill(session: AsyncSession, row: Base) -> None:
     """Give a new row its defaults, and what every new row has."""
-    for name, default in _defaults(type(row)):
+    for name, default in defaults(type(row)):
         if getattr(row, name) is None:
             setattr(row, name, default(None) if callable(default) else default)
     stamp(row, scope_of(session), clock_of(session).now())
 
 
 @cache
-def _defaults(table: type[Base]) -> tuple[tuple[str, Any], ...]:
+def defaults(table: type[Base]) -> tuple[tuple[str, Any], ...]:
     """The attributes that a new row of `table` has by default, and their values or what makes them."""
     columns = ((attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs)
     return tuple((name, column.default.arg) for name, column in columns if isinstance(column.default, ColumnDefault))

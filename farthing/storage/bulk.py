@@ -1,0 +1,107 @@
+"""Many rows of one table written by one statement: they travel as one JSON document and are typed by the table itself.
+
+A flush writes row by row: statement triggers fire for each, and most of the time goes to the protocol. What is written
+here is the session's afterwards, as if it had been flushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import TextClause, inspect, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
+
+from farthing.storage.postgres import clock_of, defaults, scope_of, stamp
+from farthing.storage.tables import Base, Tracked
+
+
+async def insert_all(session: AsyncSession, rows: Sequence[Base]) -> None:
+    """Write new rows of one table, in their order. Raises IntegrityError, and none is written."""
+    if not rows:
+        return
+    columns, filled = _columns(type(rows[0])), defaults(type(rows[0]))
+    scope, now = scope_of(session), clock_of(session).now()
+    records = []
+    for row in rows:
+        held = row.__dict__
+        # straight into what the row holds, which is what will be stored: nobody need be told that it changed
+        for attribute, default in filled:
+            if held.get(attribute) is None:
+                held[attribute] = default(None) if callable(default) else default
+        stamp(row, scope, now)
+        # what nobody set is NULL, and known to be
+        records.append({column: held.setdefault(attribute, None) for attribute, column in columns})
+    connection = await session.connection()
+    await connection.run_sync(insert_records, type(rows[0]), records)
+    for row in rows:
+        make_transient_to_detached(row)
+        session.add(row)
+
+
+def is_new(row: Base) -> bool:
+    """Whether a row was neither read nor written yet, nor added to a session."""
+    return inspect(row).transient
+
+
+def insert_records(connection: Connection, table: type[Base], records: Sequence[Mapping[str, Any]]) -> None:
+    """The same for values by column, all of the same columns."""
+    names = tuple(records[0])
+    connection.execute(_insertion(table.__tablename__, names), {"records": _document(records)})
+
+
+async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
+    """Write what changed of rows of one table that are in the session and locked; the others stay as they are."""
+    changed = [row for row in rows if session.is_modified(row)]
+    if not changed:
+        return
+    columns = dict(_columns(type(changed[0])))
+    attributes = {name for row in changed for name in instance_state(row).committed_state if name in columns}
+    if isinstance(changed[0], Tracked):
+        now, author = clock_of(session).now(), scope_of(session).user_id
+        for row in changed:
+            row.updated_at, row.updated_by = now, author  # type: ignore[attr-defined]  # all are of one table
+        attributes |= {"updated_at", "updated_by"}
+    names = {attribute: columns[attribute] for attribute in sorted(attributes)}
+    records = [
+        {"id": row.__dict__["id"], **{column: row.__dict__[attribute] for attribute, column in names.items()}}
+        for row in changed
+    ]
+    statement = _change(type(changed[0]).__tablename__, tuple(names.values()))
+    await (await session.connection()).execute(statement, {"records": _document(records)})
+    for row in changed:
+        for attribute in names:
+            set_committed_value(row, attribute, row.__dict__[attribute])
+
+
+def _document(records: Sequence[Mapping[str, Any]]) -> str:
+    """Decimals as text, which loses nothing, times in UTC, enums as their values."""
+    return msgspec.json.encode(records).decode()
+
+
+@cache
+def _columns(table: type[Base]) -> tuple[tuple[str, str], ...]:
+    """Attribute and column of everything that is not computed by the database."""
+    pairs = ((attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs)
+    return tuple((name, column.name) for name, column in pairs if column.computed is None)
+
+
+@cache
+def _insertion(table: str, columns: tuple[str, ...]) -> TextClause:
+    names = ", ".join(f'"{column}"' for column in columns)
+    return text(f"INSERT INTO {table} ({names}) SELECT {names} FROM {_typed(table)}")
+
+
+@cache
+def _change(table: str, columns: tuple[str, ...]) -> TextClause:
+    values = ", ".join(f'"{column}" = new."{column}"' for column in columns)
+    return text(f"UPDATE {table} SET {values} FROM {_typed(table)} WHERE {table}.id = new.id")
+
+
+def _typed(table: str) -> str:
+    return f"json_populate_recordset(CAST(NULL AS {table}), CAST(:records AS json)) AS new"
