@@ -332,12 +332,12 @@ async def test_progressive_billing(office: Office) -> None:
         f"/environments/{office.account.environment_id}/clock", {"frozen_time": "2026-01-15T00:00:00Z"}, expect=200
     )
     await office.used("calls", rich, 99, "2026-01-20")
-    assert await office.billed(over) == [("AUTO_INVOICE_THRESHOLD", "01-01..01-15", "10.01")]
+    assert await office.billed(over) == [("AUTO_INVOICE_THRESHOLD", "01-01..01-10", "10.00")]
     assert await office.billed(under) == []
     await office.run("2026-02-01")
     assert await office.billed(over) == [
-        ("AUTO_INVOICE_THRESHOLD", "01-01..01-15", "10.01"),
-        ("CYCLE", "01-15..02-01", "0.99"),
+        ("AUTO_INVOICE_THRESHOLD", "01-01..01-10", "10.00"),
+        ("CYCLE", "01-10..02-01", "1.00"),
     ]
     assert await office.billed(under) == [("CYCLE", "01-01..02-01", "5.00")]
 
