@@ -13,7 +13,8 @@ Rule: billing, "the job"; invoices, "automatic finalization".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -44,9 +45,15 @@ from farthing.subscriptions.tables import Subscription
 log = structlog.get_logger(__name__)
 
 BATCH = 200
+AT_ONCE = 2
+"""Batches under way at a time. More would only wait for one another's numbers."""
 
 Progress = Callable[[str, int], None]
 """Told the name of a pass and how many rows of it were just dealt with."""
+
+
+Some = Callable[[AsyncSession, Sequence[str]], Awaitable["Summary"]]
+"""What is done to the subscriptions of a batch in one transaction."""
 
 
 @dataclass
@@ -129,6 +136,9 @@ class Run:
                 return  # what was undone is due again, for ever
 
     async def _roll_pass(self, done: Summary) -> None:
+        await self._deal(self._due(done), self._roll_some, "subscriptions", done)
+
+    async def _due(self, done: Summary) -> AsyncIterator[Sequence[str]]:
         after: tuple[datetime, str] | None = None
         while True:
             async with self.database.transaction(self.scope, clock=FixedClock(self.now), read_only=True) as session:
@@ -138,7 +148,7 @@ class Run:
             after = due[-1]
             ids = [subscription_id for _, subscription_id in due if subscription_id not in done.failed]
             if ids:
-                await self.each(ids, self._roll_some, "subscriptions", done)
+                yield ids
 
     async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
@@ -186,9 +196,8 @@ class Run:
         async with self.database.transaction(self.scope, read_only=True) as session:
             config = await read(session, InvoiceConfig)
         before = self.now - timedelta(seconds=config.compute_delay_seconds)
-        await self._sweep(
-            (Invoice.last_computed_at.is_(None), Invoice.period_end <= before), self._compute_some, "drafts", done
-        )
+        drafts = self._waiting(Invoice.last_computed_at.is_(None), Invoice.period_end <= before)
+        await self._deal(drafts, self._compute_some, "drafts", done)
 
     async def _compute_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
@@ -205,7 +214,7 @@ class Run:
         """Make claims of the drafts that nobody shall correct any more."""
         async with self.database.transaction(self.scope, read_only=True) as session:
             config = await read(session, InvoiceConfig)
-        await self._sweep(_final(config, self.now), self._finalize_some, "invoices", done)
+        await self._deal(self._waiting(*_final(config, self.now)), self._finalize_some, "invoices", done)
 
     async def _finalize_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
@@ -244,13 +253,8 @@ class Run:
         )
         return list(drafts.all())
 
-    async def _sweep(
-        self,
-        where: Sequence[ColumnElement[bool]],
-        some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]],
-        name: str,
-        done: Summary,
-    ) -> None:
+    async def _waiting(self, *where: ColumnElement[bool]) -> AsyncIterator[Sequence[str]]:
+        """The subscriptions that have such drafts, batch by batch."""
         after = ""
         while True:
             async with self.database.transaction(self.scope, read_only=True) as session:
@@ -259,15 +263,18 @@ class Run:
             if not ids:
                 return
             after = ids[-1]
-            await self.each(ids, some, name, done)
+            yield ids
 
-    async def each(
-        self,
-        ids: Sequence[str],
-        some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]],
-        name: str,
-        done: Summary,
-    ) -> None:
+    async def _deal(self, batches: AsyncIterator[Sequence[str]], some: Some, name: str, done: Summary) -> None:
+        """Deal with each batch as it is found: while the database writes one, the next is worked out."""
+        free = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            async for ids in batches:
+                await free.acquire()
+                task = group.create_task(self.each(ids, some, name, done))
+                task.add_done_callback(lambda _: free.release())
+
+    async def each(self, ids: Sequence[str], some: Some, name: str, done: Summary) -> None:
         """All of a batch in one transaction; if that fails, one by one, so that only what fails stays behind."""
         try:
             done.add(await self._in_transaction(ids, some))
@@ -283,9 +290,7 @@ class Run:
                 log.warning("billing.failed", subscription_id=ids[0], reason=error.message)
         self.progress(name, len(ids))
 
-    async def _in_transaction(
-        self, ids: Sequence[str], some: Callable[[AsyncSession, Sequence[str]], Awaitable[Summary]]
-    ) -> Summary:
+    async def _in_transaction(self, ids: Sequence[str], some: Some) -> Summary:
         async with self.database.session(self.scope, clock=FixedClock(self.now)) as session:
             # plans for the values at hand: those for any value are chosen by statistics, which a run outdates
             await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
