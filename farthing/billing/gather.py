@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -11,11 +11,11 @@ from decimal import Decimal
 from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing import late_usage
+from farthing.billing import history, late_usage
 from farthing.billing.bill import Known, Work, questions
 from farthing.billing.charges import InvoicedWindow, Terms
-from farthing.billing.commitments import span_of
 from farthing.billing.draft import DraftLine, LineKind
+from farthing.billing.history import COUNTING, Cut
 from farthing.billing.late_usage import Watched
 from farthing.billing.progressive import Charged
 from farthing.billing.usage_charges import Measured, UsageRange
@@ -26,7 +26,7 @@ from farthing.catalogue.products import tables as products
 from farthing.catalogue.taxes.choosing import auto_apply_associations_of
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
-from farthing.core.money import EXACT, ZERO
+from farthing.core.money import ZERO
 from farthing.events.arrival import watermark
 from farthing.events.meters import meter_of
 from farthing.events.usage_query import buckets_of, usage_of
@@ -44,8 +44,6 @@ from farthing.subscriptions import loading
 from farthing.subscriptions.snapshot import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import Occasion
-
-COUNTING = (InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +98,21 @@ async def gather(session: AsyncSession, asked: Sequence[Asked], now: datetime) -
     if not asked:
         return []
     works = await _works(session, asked)
+    own = {one.invoice_id for one in asked if one.invoice_id is not None}
+    cuts = await history.cuts(session, works, own)
+    if cuts:
+        works = await _whole(session, asked, works, cuts)
     meters = await _meters(session, works)
-    invoiced = await _invoiced(session, asked, works)
-    found = [
-        Gathered(work, Known(now=now, meters=meters, invoiced=invoiced[one.subscription_id].windows))
-        for one, work in zip(asked, works, strict=True)
-    ]
-    await _thresholds(session, asked, found)
+    invoiced = await _invoiced(session, works, own)
+    priors = await history.priors(session, works, own)
+    found = []
+    for work in works:
+        cut, prior = cuts.get(work.snapshot.id), priors.get(work.snapshot.id, {})
+        charged = {} if cut is None or work.repeats else cut.charged
+        windows = invoiced[work.snapshot.id].windows
+        found.append(Gathered(work, Known(now, meters, invoiced=windows, charged=charged, prior=prior)))
     for one in found:
         _charged_as_late(one, invoiced[one.work.snapshot.id])
-    await _priors(session, asked, found)
     await _usage(session, found, await _late(session, asked))
     await _coupons(session, asked, found)
     await _taxes(session, found)
@@ -138,6 +141,25 @@ async def _works(session: AsyncSession, asked: Sequence[Asked]) -> list[Work]:
     return works
 
 
+async def _whole(
+    session: AsyncSession, asked: Sequence[Asked], works: Sequence[Work], cuts: Mapping[str, Cut]
+) -> list[Work]:
+    """The works with the whole of each period that was cut, and with the line items that ended before the cut."""
+    stored = [one.subscription_id for one in asked if one.snapshot is None and one.subscription_id in cuts]
+    since = min(cut.since for cut in cuts.values())
+    loaded = {one.id: one for one in await loading.load(session, stored, since=since)} if stored else {}
+    return [
+        replace(
+            work,
+            snapshot=loaded.get(work.snapshot.id, work.snapshot),
+            terms=replace(work.terms, since=cuts[work.snapshot.id].since),
+        )
+        if work.snapshot.id in cuts
+        else work
+        for work in works
+    ]
+
+
 def _members(works: Iterable[Work]) -> Iterable[SubscriptionSnapshot]:
     return (member for work in works for member in work.members)
 
@@ -150,13 +172,12 @@ async def _meters(session: AsyncSession, works: Sequence[Work]) -> Mapping[str, 
     return {row.id: meter_of(row) for row in rows}
 
 
-async def _invoiced(session: AsyncSession, asked: Sequence[Asked], works: Sequence[Work]) -> dict[str, _Invoiced]:
+async def _invoiced(session: AsyncSession, works: Sequence[Work], own: Collection[str]) -> dict[str, _Invoiced]:
     """What other invoices charge already, by the subscription whose invoice is being calculated."""
     found: dict[str, _Invoiced] = defaultdict(_Invoiced)
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
     if not owner:
         return found
-    own = {one.invoice_id for one in asked if one.invoice_id is not None}
     # item by item through the index, and each line's invoice by its key: while a run fills the tables, estimates of
     # how many rows many items have are too far off to leave the choice open (OFFSET 0 closes it)
     items = func.unnest(cast(list(owner), ARRAY(String))).table_valued("id").render_derived(name="items")
@@ -175,7 +196,7 @@ async def _invoiced(session: AsyncSession, asked: Sequence[Asked], works: Sequen
             InvoiceLineItem.environment_id == scope_of(session).environment_id,
             InvoiceLineItem.subscription_line_item_id == items.c.id,
             InvoiceLineItem.status == literal_column("'published'"),  # a constant, so that the partial index serves
-            InvoiceLineItem.period_end >= min(one.period.start for one in asked),
+            InvoiceLineItem.period_end >= min(work.logical.start for work in works),
             InvoiceLineItem.invoice_id != all_(cast(list(own), ARRAY(String))),
         )
         .offset(0)
@@ -215,114 +236,9 @@ def _charged_as_late(one: Gathered, invoiced: _Invoiced) -> None:
     charged = dict(one.known.charged)
     for start, key, late in invoiced.late:
         if one.work.logical.contains(start):
-            charged[key] = _added(charged.get(key), late)
+            charged[key] = charged[key].plus(late) if key in charged else late
     if charged:
         one.known = replace(one.known, charged=charged)
-
-
-def _added(one: Charged | None, other: Charged) -> Charged:
-    if one is None:
-        return other
-    return Charged(
-        EXACT.add(one.amount, other.amount),
-        EXACT.add(one.quantity, other.quantity),
-        EXACT.add(one.raw_usage, other.raw_usage),
-    )
-
-
-async def _thresholds(session: AsyncSession, asked: Sequence[Asked], found: Sequence[Gathered]) -> None:
-    """Where threshold invoices have cut a period: when it really began, and what they have charged."""
-    ids = [one.work.snapshot.id for one in found if one.work.snapshot.threshold]
-    if not ids:
-        return
-    own = {one.invoice_id for one in asked if one.invoice_id is not None}
-    line = InvoiceLineItem
-    rows = await session.execute(
-        select(
-            Invoice.subscription_id,
-            Invoice.period_start,
-            Invoice.period_end,
-            line.subscription_line_item_id,
-            line.amount,
-            line.quantity,
-            line.raw_usage,
-            line.rating["kind"].astext,
-        )
-        .join(line, line.invoice_id == Invoice.id)
-        .where(
-            among(Invoice.subscription_id, ids),
-            Invoice.billing_reason == BillingReason.AUTO_INVOICE_THRESHOLD,
-            Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status.in_(COUNTING),
-            Invoice.period_end >= min(one.work.period.start - one.work.period.duration for one in found),
-            Invoice.id.not_in(own),
-            line.status == Status.PUBLISHED,
-        )
-        .order_by(Invoice.period_end.desc())
-    )
-    cuts: dict[str, dict[datetime, list[tuple[datetime, tuple[str, str, str], Charged]]]] = defaultdict(dict)
-    for subscription_id, start, end, item_id, amount, quantity, raw, kind in rows:
-        key = (subscription_id, item_id or "", kind or "")
-        charged = Charged(amount, quantity, raw or ZERO)
-        cuts[subscription_id].setdefault(end, []).append((start, key, charged))
-    for one in found:
-        by_end = cuts.get(one.work.snapshot.id, {})
-        since, charged_before = one.work.period.start, dict[tuple[str, str, str], Charged]()
-        while since in by_end:
-            for _, key, charged in by_end[since]:
-                charged_before[key] = _added(charged_before.get(key), charged)
-            since = by_end[since][0][0]
-        if since < one.work.period.start:
-            one.work = replace(one.work, terms=replace(one.work.terms, since=since))
-            one.known = replace(one.known, charged={} if one.work.repeats else charged_before)
-
-
-async def _priors(session: AsyncSession, asked: Sequence[Asked], found: Sequence[Gathered]) -> None:
-    """What the commitments that run over several periods have used before."""
-    windows: dict[str, tuple[Gathered, Period]] = {}
-    for one in found:
-        for member in one.work.members:
-            durations = {item.commitment.duration for item in member.items if item.commitment is not None}
-            if member.commitment is not None:
-                durations.add(member.commitment.duration)
-            spans = [span_of(member, duration, one.work.logical) for duration in durations]
-            starts = [span.window.start for span in spans if span is not None]
-            if starts and min(starts) < one.work.logical.start:
-                windows[member.id] = (one, Period(min(starts), one.work.logical.start))
-    if not windows:
-        return
-    own = {one.invoice_id for one in asked if one.invoice_id is not None}
-    line = InvoiceLineItem
-    rows = await session.execute(
-        select(
-            line.subscription_id,
-            line.subscription_line_item_id,
-            line.period_start,
-            line.rating["base"].astext,
-        )
-        .join(Invoice, Invoice.id == line.invoice_id)
-        .where(
-            among(Invoice.subscription_id, {one.work.snapshot.id for one, _ in windows.values()}),
-            among(line.subscription_id, windows),
-            line.status == Status.PUBLISHED,
-            line.rating["base"].astext.is_not(None),
-            Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status.in_((*COUNTING, InvoiceStatus.SKIPPED)),
-            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-            Invoice.billing_reason != BillingReason.AUTO_INVOICE_THRESHOLD,
-            Invoice.id.not_in(own),
-        )
-    )
-    sums: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(lambda: ZERO))
-    for subscription_id, item_id, start, base in rows:
-        one, window = windows[subscription_id]
-        if window.contains(start):
-            for key in filter(None, (subscription_id, item_id)):
-                prior = sums[one.work.snapshot.id]
-                prior[key] = EXACT.add(prior[key], Decimal(base))
-    for one in found:
-        if one.work.snapshot.id in sums:
-            one.known = replace(one.known, prior=dict(sums[one.work.snapshot.id]))
 
 
 async def _late(session: AsyncSession, asked: Sequence[Asked]) -> list[Watched]:
