@@ -16,6 +16,7 @@ from farthing.billing.charges import (
     Charges,
     FixedCharge,
     InvoicedWindow,
+    MeteredCharge,
     Terms,
     charges_of,
     not_yet_invoiced,
@@ -86,12 +87,16 @@ def charges(work: Work, member: SubscriptionSnapshot, known: Known) -> Charges:
     return not_yet_invoiced(found, known.invoiced)
 
 
-def plans(work: Work, member: SubscriptionSnapshot, known: Known) -> list[UsagePlan]:
-    """How each usage charge of one member will be measured and rated."""
+def plans(
+    work: Work, member: SubscriptionSnapshot, known: Known, charged: Sequence[MeteredCharge] | None = None
+) -> list[UsagePlan]:
+    """How each usage charge of one member will be measured and rated; `charged` if the caller knows the charges."""
+    if charged is None:
+        charged = charges(work, member, known).usage
     included = member.allowances(work.logical)
     return [
         plan(member, charge, known.meters[charge.item.meter_id or ""], included.get(charge.item.meter_id or ""))
-        for charge in charges(work, member, known).usage
+        for charge in charged
     ]
 
 
@@ -121,7 +126,7 @@ def _lines_of(work: Work, member: SubscriptionSnapshot, known: Known) -> list[Dr
     digits = currency.digits(member.currency)
     found = charges(work, member, known)
     trues_up = work.occasion is not Occasion.THRESHOLD
-    usage = [_usage_line(member, one, rated) for one, rated in _rated(work, member, known, digits)]
+    usage = [_usage_line(member, one, rated) for one, rated in _rated(work, member, known, found.usage, digits)]
     if usage or (member.commitment is not None and work.occasion in {Occasion.CYCLE, Occasion.FINAL}):
         usage = committed(
             member, usage, work.logical, digits, prior=known.prior.get(member.id, ZERO), trues_up=trues_up
@@ -138,14 +143,14 @@ def _lines_of(work: Work, member: SubscriptionSnapshot, known: Known) -> list[Dr
 
 
 def _rated(
-    work: Work, member: SubscriptionSnapshot, known: Known, digits: int
+    work: Work, member: SubscriptionSnapshot, known: Known, charged: Sequence[MeteredCharge], digits: int
 ) -> Iterator[tuple[UsagePlan, RatedUsage]]:
     """The usage charges of one member, each rated under its line item's commitment.
 
     Versions of an item that follow one another under the same commitment share it: a later one goes on where the
     earlier stopped, and only the last is trued up.
     """
-    planned = plans(work, member, known)
+    planned = plans(work, member, known, charged)
     items = {one.charge.item.id: one.charge.item for one in planned}
     goes_on = {
         item.id: item.replaces_id for item in items.values() if _goes_on(item, items.get(item.replaces_id or ""))
