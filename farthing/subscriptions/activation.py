@@ -53,6 +53,13 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     period = Period(start, next_billing_date(start, recurrence(subscription), subscription.end_date))
     open_at(subscription, trial or period)
     await _move_parts(session, subscription, moved)
+    for child in await hierarchy.children_of(session, subscription.id):
+        child.start_date += moved
+        if child.end_date is not None:
+            child.end_date += moved
+        child.billing_anchor = subscription.billing_anchor
+        open_at(child, trial or period)
+        await _move_parts(session, child, moved)
     if trial is None:
         await prorate_entitlements(session, subscription, period)
     move(subscription, opening_status(subscription.payment_behavior, trial, None))

@@ -169,7 +169,9 @@ async def cancel_now(
     subscription.cancel_at = at
     await finish(session, subscription, at, now, reason)
     billables: tuple[Billable, ...] = ()
-    if bill and not trialing and at > period[0]:
+    # what a grouped child still owes is on the next invoice of its family
+    alone = subscription.subscription_type is not SubscriptionType.GROUPED_INVOICING
+    if bill and alone and not trialing and at > period[0]:
         cut = full_start if full_start != period[0] else None
         billables = (Billable(subscription.id, Occasion.FINAL, Period(period[0], at), full_start=cut),)
     return Outcome(

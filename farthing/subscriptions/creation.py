@@ -413,7 +413,16 @@ async def _grouped_child(
         if request.phases[0].start_date != rhythm.start:
             raise ValidationFailed.of("phases", "must begin with the parent")
         request.end_date = request.phases[-1].end_date or request.end_date
+    request.trial_period_days = _shared_trial(parent, rhythm)
     child, items = await _made(session, request, rhythm, bearings, parent.subscription_status, now)
     await make_phases(session, child, request, items, now)
     await tell_of(session, child, "created")
     return child
+
+
+def _shared_trial(parent: Subscription, rhythm: Rhythm) -> int:
+    """The days of the parent's trial: a family tries together, whatever the child's own prices offer."""
+    if parent.trial_start is None or parent.trial_end is None:
+        return 0
+    zone = ZoneInfo(rhythm.timezone)
+    return (parent.trial_end.astimezone(zone).date() - parent.trial_start.astimezone(zone).date()).days

@@ -13,8 +13,9 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
-from farthing.storage.rows import locked
-from farthing.subscriptions.tables import Subscription
+from farthing.storage.rows import find, locked
+from farthing.subscriptions.states import LIVE, move_pause, require
+from farthing.subscriptions.tables import Subscription, SubscriptionPause
 from farthing.subscriptions.telling import changed, tell_of
 from farthing.subscriptions.terms import recurrence
 from farthing.subscriptions.words import PauseStatus, SubscriptionStatus, SubscriptionType
@@ -40,11 +41,8 @@ _ALONGSIDE = (
     "current_period_end",
     "full_period_start",
     "billing_anchor",
-    "pause_status",
-    "active_pause_id",
-    "trial_start",
-    "trial_end",
 )
+_TRIAL = ("trial_start", "trial_end")
 _JOINABLE = (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING)
 
 
@@ -73,8 +71,8 @@ _CHILDREN = (SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING)
 async def mirror(session: AsyncSession, parent: Subscription) -> None:
     """Bring the children of a locked parent to its status, period, pause and cancellation, as far as they follow it.
 
-    Inherited ones follow in everything; grouped ones keep an end of their own, and are released when the parent is
-    cancelled.
+    Inherited ones follow in everything; grouped ones keep an end, pauses and a trial of their own, and are released
+    when the parent is cancelled.
     """
     if parent.subscription_type is not SubscriptionType.PARENT:
         return
@@ -87,13 +85,52 @@ async def mirror(session: AsyncSession, parent: Subscription) -> None:
             await changed(session, child)
             continue
         else:
-            names = _ALONGSIDE
+            names = _ALONGSIDE if child.trial_end is None else (*_ALONGSIDE, *_same_trial(child, parent))
+            await _pause_along(session, child, parent)
         before = child.subscription_status
         for name in names:
             setattr(child, name, getattr(parent, name))
         if session.is_modified(child):
             ended = before is not child.subscription_status is SubscriptionStatus.CANCELLED
             await changed(session, child, *(["cancelled"] if ended else []))
+
+
+def _same_trial(child: Subscription, parent: Subscription) -> Sequence[str]:
+    """What is mirrored of a trial: one that is shared moves along, another one stays the child's own."""
+    return _TRIAL if child.trial_start == parent.trial_start else ()
+
+
+async def _pause_along(session: AsyncSession, child: Subscription, parent: Subscription) -> None:
+    """Let a grouped child pause and resume with its parent, by a pause of its own: it outlasts the family."""
+    paused = SubscriptionStatus.PAUSED
+    if parent.subscription_status is paused and child.subscription_status is not paused:
+        of = await find(session, SubscriptionPause, parent.active_pause_id or "")
+        made = SubscriptionPause(
+            id=new_id(Kind.SUBSCRIPTION_PAUSE),
+            subscription_id=child.id,
+            pause_status=PauseStatus.ACTIVE,
+            pause_mode=of.pause_mode,
+            resume_mode=of.resume_mode,
+            pause_start=of.pause_start,
+            pause_end=of.pause_end,
+            original_period_start=of.original_period_start,
+            original_period_end=of.original_period_end,
+            reason=of.reason,
+            meta={},
+        )
+        session.add(made)
+        child.active_pause_id, child.pause_due_at = made.id, made.pause_end
+        child.pause_status = PauseStatus.ACTIVE
+    elif child.subscription_status is paused and parent.subscription_status is SubscriptionStatus.ACTIVE:
+        made = await locked(session, SubscriptionPause, child.active_pause_id or "")
+        move_pause(made, PauseStatus.COMPLETED)
+        made.resumed_at = await session.scalar(
+            select(SubscriptionPause.resumed_at).where(
+                SubscriptionPause.subscription_id == parent.id, SubscriptionPause.pause_start == made.pause_start
+            )
+        )
+        child.active_pause_id = child.pause_due_at = None
+        child.pause_status = PauseStatus.NONE
 
 
 def release(child: Subscription) -> None:
@@ -106,8 +143,10 @@ async def inherit(session: AsyncSession, parent: Subscription, customers: Sequen
     """Make an inherited subscription of a locked parent for each customer, whose rows are locked exclusively.
 
     Raises ValidationFailed for the parent's own customer and InvalidOperation for one who subscribes on their own or
-    under another parent.
+    under another parent, or when the parent is over or is itself a child.
     """
+    require(parent, SubscriptionStatus.DRAFT, *LIVE, to="inherit")
+    _demand_parent(parent)
     if (parent.auto_invoice_threshold or 0) > 0:
         raise InvalidOperation("A subscription with an invoice threshold cannot have children", {"id": parent.id})
     made = []
@@ -221,10 +260,7 @@ async def group(session: AsyncSession, parent: Subscription, child_ids: Sequence
     Raises NotFound, ValidationFailed and InvalidOperation naming what does not match.
     """
     _demand_joinable(parent, "parent")
-    if parent.subscription_type not in {SubscriptionType.STANDALONE, SubscriptionType.PARENT}:
-        raise InvalidOperation(
-            f"A {parent.subscription_type.value} subscription cannot be a parent", {"subscription_id": parent.id}
-        )
+    _demand_parent(parent)
     if (parent.auto_invoice_threshold or 0) > 0:
         raise InvalidOperation("A subscription with an invoice threshold cannot have children", {"id": parent.id})
     made = []
@@ -235,6 +271,8 @@ async def group(session: AsyncSession, parent: Subscription, child_ids: Sequence
         _demand_joinable(child, "child")
         if child.subscription_type is not SubscriptionType.STANDALONE or child.parent_subscription_id is not None:
             raise InvalidOperation("Only a standalone subscription can be grouped", {"subscription_id": child.id})
+        if child.active_pause_id is not None:
+            raise InvalidOperation("The child is to be paused", {"subscription_id": child.id})
         different = mismatch(parent, child)
         if different is not None:
             raise InvalidOperation(
@@ -264,6 +302,13 @@ async def ungroup(session: AsyncSession, child_ids: Sequence[str]) -> list[Subsc
     return made
 
 
+def _demand_parent(parent: Subscription) -> None:
+    if parent.subscription_type not in {SubscriptionType.STANDALONE, SubscriptionType.PARENT}:
+        raise InvalidOperation(
+            f"A {parent.subscription_type.value} subscription cannot be a parent", {"subscription_id": parent.id}
+        )
+
+
 def _demand_joinable(subscription: Subscription, role: str) -> None:
     if subscription.subscription_status not in _JOINABLE:
         raise InvalidOperation(
@@ -281,4 +326,11 @@ def mismatch(parent: Subscription, child: Subscription) -> str | None:
     ours, theirs = wall(parent.billing_anchor, zone), wall(child.billing_anchor, zone)
     if (ours.day, ours.time().replace(microsecond=0)) != (theirs.day, theirs.time().replace(microsecond=0)):
         return "billing_anchor"
-    return "start_date" if child.start_date < parent.start_date else None
+    if child.start_date < parent.start_date:
+        return "start_date"
+    # what is open ends together, or a fee that the child has paid would stand in the way of the family's; a trial
+    # charges nothing and may end before
+    early = child.subscription_status is SubscriptionStatus.TRIALING and (
+        child.current_period_end < parent.current_period_end
+    )
+    return None if early or child.current_period_end == parent.current_period_end else "current_period_end"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -86,7 +86,23 @@ async def load(
         if row.parent_subscription_id in by_id and row.subscription_type in _CHILDREN:
             children[row.parent_subscription_id or ""].append(row)
     parts = await _parts(session, list(by_id.values()), since)
-    return [_whole(by_id[wanted], children, parts) for wanted in dict.fromkeys(ids) if wanted in by_id]
+    payers = await _payers_of_families(session, by_id)
+    return [_whole(by_id[wanted], children, parts, payers) for wanted in dict.fromkeys(ids) if wanted in by_id]
+
+
+async def _payers_of_families(session: AsyncSession, rows: Mapping[str, Subscription]) -> dict[str, str]:
+    """Who pays for the parents of grouped children, by the parent's id; asked for only when a child is loaded alone."""
+    parents = {
+        row.parent_subscription_id or ""
+        for row in rows.values()
+        if row.subscription_type is SubscriptionType.GROUPED_INVOICING
+    }
+    payers = {id: rows[id].invoicing_customer_id or rows[id].customer_id for id in parents if id in rows}  # noqa: A001
+    absent = sorted(parents - payers.keys())
+    if absent:
+        found = await session.execute(select(Subscription.id, Subscription.payer_id).where(Subscription.id.in_(absent)))
+        payers |= dict(found.tuples().all())
+    return payers
 
 
 _CHILDREN = {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}
@@ -313,7 +329,9 @@ def entitled(row: Entitlement, meter_id: str | None, addon: AddonWindow | None =
     )
 
 
-def _whole(row: Subscription, children: dict[str, list[Subscription]], parts: _Parts) -> SubscriptionSnapshot:
+def _whole(
+    row: Subscription, children: Mapping[str, list[Subscription]], parts: _Parts, payers: Mapping[str, str]
+) -> SubscriptionSnapshot:
     below = children.get(row.id, ())
     inherited = [child for child in below if child.subscription_type is SubscriptionType.INHERITED]
     grouped = [child for child in below if child.subscription_type is SubscriptionType.GROUPED_INVOICING]
@@ -328,7 +346,7 @@ def _whole(row: Subscription, children: dict[str, list[Subscription]], parts: _P
     return SubscriptionSnapshot(
         id=row.id,
         customer_id=row.customer_id,
-        payer_id=row.invoicing_customer_id or row.customer_id,
+        payer_id=_payer(row, payers),
         invoicing_customer_id=row.invoicing_customer_id,
         parent_id=row.parent_subscription_id,
         plan_id=row.plan_id,
@@ -363,6 +381,21 @@ def _whole(row: Subscription, children: dict[str, list[Subscription]], parts: _P
             UsageCustomer(one.customer_id, parts.customers.get(one.customer_id, ""), one.start_date, one.end_date)
             for one in (row, *inherited)
         ),
-        pauses=tuple(parts.pauses.get(row.id, ())),
-        grouped=tuple(_whole(child, {}, parts) for child in grouped),
+        pauses=_uncharged(row, parts),
+        grouped=tuple(_whole(child, {}, parts, payers) for child in grouped),
     )
+
+
+def _uncharged(row: Subscription, parts: _Parts) -> tuple[tuple[datetime, datetime | None], ...]:
+    """The stretches whose usage is free: pauses; and a grouped child's trial, which the family's periods may hold."""
+    pauses = parts.pauses.get(row.id, [])
+    if row.subscription_type is SubscriptionType.GROUPED_INVOICING and row.trial_start and row.trial_end:
+        pauses = sorted([*pauses, (row.trial_start, row.trial_end)], key=lambda one: one[0])
+    return tuple(pauses)
+
+
+def _payer(row: Subscription, payers: Mapping[str, str]) -> str:
+    """Who pays: for a grouped child, whoever pays for its family."""
+    if row.subscription_type is SubscriptionType.GROUPED_INVOICING:
+        return payers[row.parent_subscription_id or ""]
+    return row.invoicing_customer_id or row.customer_id

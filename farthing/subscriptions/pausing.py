@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import shift_for_pause
+from farthing.core.clock import as_utc, instant
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import BadField, Moment, Request, checked_metadata
 from farthing.storage.rows import find, locked
-from farthing.subscriptions import hierarchy
+from farthing.subscriptions import hierarchy, schedules
 from farthing.subscriptions.states import move, move_pause, require
 from farthing.subscriptions.tables import Subscription, SubscriptionPause
 from farthing.subscriptions.telling import changed
@@ -83,8 +84,7 @@ async def pause(
     read = find if request.dry_run else locked
     subscription = await read(session, Subscription, subscription_id)
     require(subscription, SubscriptionStatus.ACTIVE, to="pause")
-    if subscription.subscription_type is SubscriptionType.INHERITED:
-        raise InvalidOperation("An inherited subscription pauses with its parent", {"subscription_id": subscription.id})
+    _demand_own_pauses(subscription)
     if subscription.active_pause_id is not None:
         raise InvalidOperation("A pause is scheduled already", {"pause_id": subscription.active_pause_id})
     start = _start(subscription, request, now)
@@ -120,6 +120,14 @@ async def pause(
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription, *(["paused"] if at_once else []))
     return subscription, made, impact
+
+
+def _demand_own_pauses(subscription: Subscription) -> None:
+    if subscription.subscription_type in {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}:
+        raise InvalidOperation(
+            f"A subscription that is {subscription.subscription_type.value} pauses and resumes with its parent",
+            {"subscription_id": subscription.id, "parent_subscription_id": subscription.parent_subscription_id},
+        )
 
 
 def _start(subscription: Subscription, request: PauseSubscriptionRequest, now: datetime) -> datetime:
@@ -166,10 +174,7 @@ async def resume(
     if subscription.active_pause_id is None:
         require(subscription, SubscriptionStatus.PAUSED, to="resume")
         raise InvalidOperation("The subscription has no pause to end", {"subscription_id": subscription.id})
-    if subscription.subscription_type is SubscriptionType.INHERITED:
-        raise InvalidOperation(
-            "An inherited subscription resumes with its parent", {"subscription_id": subscription.id}
-        )
+    _demand_own_pauses(subscription)
     made = await find(session, SubscriptionPause, subscription.active_pause_id)
     impact = impact_of(subscription, made.pause_start, max(now, made.pause_start))
     if not request.dry_run:
@@ -186,18 +191,35 @@ async def end(session: AsyncSession, subscription: Subscription, at: datetime) -
     """
     made = await locked(session, SubscriptionPause, subscription.active_pause_id or "")
     begun = made.pause_status is PauseStatus.ACTIVE
+    at = max(at, made.pause_start)
+    period, anchor = shift_for_pause(
+        open_period(subscription), subscription.billing_anchor, subscription.billing_cycle, made.pause_start, at
+    )
+    if begun:
+        await _shift_schedules(session, subscription, period.end)
     move_pause(made, PauseStatus.COMPLETED if begun else PauseStatus.CANCELLED)
     subscription.pause_status = PauseStatus.NONE
     subscription.active_pause_id = subscription.pause_due_at = None
     if begun:
-        at = max(at, made.pause_start)
         made.resumed_at = at
-        period, anchor = shift_for_pause(
-            open_period(subscription), subscription.billing_anchor, subscription.billing_cycle, made.pause_start, at
-        )
-        subscription.current_period_end, subscription.billing_anchor = period.end, anchor
+        subscription.billing_anchor = anchor
+        ends = min(period.end, subscription.end_date or period.end)
         if subscription.cancel_at_period_end and subscription.cancel_at is not None:
-            subscription.cancel_at = max(subscription.cancel_at, min(period.end, subscription.end_date or period.end))
+            subscription.cancel_at = max(subscription.cancel_at, ends)
+        subscription.current_period_end = ends
         move(subscription, SubscriptionStatus.ACTIVE)
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription, *(["resumed"] if begun else []))
+
+
+async def _shift_schedules(session: AsyncSession, subscription: Subscription, new_end: datetime) -> None:
+    """What waits for the end of the open period waits for it where the pause has moved it."""
+    old_end = subscription.current_period_end
+    for schedule in await schedules.pending(session, subscription.id):
+        at_end = schedule.scheduled_at == old_end
+        if at_end and (subscription.end_date is None or old_end < subscription.end_date):
+            schedule.scheduled_at = new_end
+        kept = schedule.configuration.get("original_current_period_end")
+        if kept is not None:
+            moved = as_utc(datetime.fromisoformat(kept)) + (new_end - old_end)
+            schedule.configuration = {**schedule.configuration, "original_current_period_end": instant(moved)}

@@ -218,6 +218,7 @@ async def _roll(session: AsyncSession, done: Advance, now: datetime, *, nothing_
         return
     if progress.completed:
         open_at(subscription, progress.current)
+        await _end_children(session, subscription)
         await hierarchy.mirror(session, subscription)
         if nothing_waits:
             subscription.version += 1
@@ -236,6 +237,17 @@ async def _end(session: AsyncSession, subscription: Subscription, at: datetime, 
     await session.flush()
     await schedules.drop_pending(session, subscription.id, now)
     await finish(session, subscription, at, at)
+
+
+async def _end_children(session: AsyncSession, parent: Subscription) -> None:
+    """End the grouped children that were to end in the periods just closed; nothing else is due for them."""
+    if parent.subscription_type is not SubscriptionType.PARENT:
+        return
+    await session.flush()
+    for child in await hierarchy.children_of(session, parent.id, SubscriptionType.GROUPED_INVOICING):
+        ends = effective_end(child)
+        if ends is not None and ends <= parent.current_period_start:
+            await _end(session, child, ends, ends)
 
 
 async def _change_in_place(session: AsyncSession, subscription: Subscription, period: Period, now: datetime) -> None:
