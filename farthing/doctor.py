@@ -1,22 +1,26 @@
 """The doctor: is the deployment sound, and do the books add up?
 
 Looks at the configuration, the engine and the schema, then derives every figure of every invoice of every environment
-again from its sources, measures every event again, and names each figure that differs. Reads only.
+again from its sources, rates and measures every line of the subscriptions' invoices again, looks for periods that are
+missing or billed twice, measures every event again, and names each figure that differs. Reads only.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.completeness import incomplete
+from farthing.billing.proof import Proof, prove
 from farthing.core.enums import Status
 from farthing.events import reconcile
+from farthing.events.retention import cutoff
 from farthing.events.tables import StoredEvent
 from farthing.invoices.derivation import Difference, all_differences, total_differences
 from farthing.invoices.tables import Invoice
@@ -37,6 +41,8 @@ class Findings:
     invoices: int = 0
     days_of_events: int = 0
     environments: int = 0
+    charges: Proof = field(default_factory=Proof)
+    """The lines of subscriptions' invoices; its differences are among those here."""
     differences: list[Difference] = field(default_factory=list)
 
 
@@ -48,8 +54,19 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     await database.check()
     console.print("engine          ok (PostgreSQL, row-level security holds for this role)")
     console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
-    findings = await audit(database, console)
+    keep = timedelta(days=settings.event_retention_days) if settings.event_retention_days else None
+    findings = await audit(database, console, keep)
     console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
+    charges = findings.charges
+    billed = f"{charges.lines:,} lines of {charges.invoices:,} subscription invoices"
+    console.print(f"charges         {billed}, rated and measured again")
+    if charges.late:
+        console.print(f"late usage      {charges.late:,} lines: events came after their invoice")
+    if charges.unmeasured:
+        console.print(
+            f"not measured    {charges.unmeasured:,} lines: events past retention, "
+            "or a meter or customer that changed since"
+        )
     console.print(f"usage           {findings.days_of_events} days of events, measured again")
     for difference in findings.differences[:SHOWN]:
         console.print(
@@ -63,10 +80,14 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     return 0 if current == wanted and not findings.differences else 1
 
 
-async def audit(database: Database, console: Console | None = None) -> Findings:
-    """Derive every figure of every invoice of every environment again, and measure every event again."""
+async def audit(database: Database, console: Console | None = None, keep: timedelta | None = None) -> Findings:
+    """Derive every figure of every invoice of every environment again, and measure every event again.
+
+    `keep`: how long events are kept; None is for ever.
+    """
     findings = Findings()
-    scopes = [scope for scope, _ in await environments(database)]
+    clocks = dict(await environments(database))
+    scopes = list(clocks)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
         task = progress.add_task("invoices", total=await _count(database, scopes))
@@ -76,11 +97,16 @@ async def audit(database: Database, console: Console | None = None) -> Findings:
             while True:
                 async with database.transaction(scope, read_only=True) as session:
                     page = await _page(session, last)
-                    if page:
-                        findings.differences += await all_differences(session, page)
-                    else:
+                    if not page:
                         findings.differences += await total_differences(session)
+                        findings.differences += await incomplete(session)
                         break
+                    findings.differences += await all_differences(session, page)
+                    now = clocks[scope] or database.clock.now()
+                    kept_since = None if keep is None else await cutoff(session, now, keep)
+                    charges = await prove(session, page, kept_since)
+                    findings.charges.add(charges)
+                    findings.differences += charges.differences
                 last = page[-1].id
                 findings.invoices += len(page)
                 progress.advance(task, len(page))
