@@ -42,5 +42,6 @@ def as_utc(moment: datetime) -> datetime:
 
 def instant(moment: datetime) -> str:
     """RFC 3339 in UTC with `Z` and up to microseconds, trailing zeros of the fraction removed."""
-    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
+    # an offset of nothing is written "+00:00"
+    text = moment.astimezone(UTC).isoformat()[:-6]
     return (text.rstrip("0") if "." in text else text) + "Z"

@@ -134,15 +134,14 @@ class Response(msgspec.Struct, kw_only=True, omit_defaults=True):
             value = held.get(attribute, _ABSENT)
             if value is _ABSENT:
                 value = getattr(row, attribute, _ABSENT)
-            if value is not _ABSENT:
-                values[name] = as_wire(value)
+                if value is _ABSENT:
+                    continue
+            values[name] = value if type(value) in _AS_THEY_ARE else as_wire(value)
         return cls(**values)
 
 
 def as_wire(value: Any) -> Any:
     """A stored value as it travels: decimals and times as text, enums as their values."""
-    if type(value) in _AS_THEY_ARE:
-        return value
     if isinstance(value, Decimal):
         return money.plain(value)
     if isinstance(value, datetime):
