@@ -142,7 +142,8 @@ _LINES = text(
     SELECT line.id, invoice.subscription_id AS billed, line.subscription_id, line.subscription_line_item_id AS item_id,
         line.price_id, coalesce(line.display_name, '') AS display_name, line.period_start, line.period_end,
         invoice.period_start AS invoice_start, invoice.period_end AS invoice_end, invoice.usage_watermark AS watermark,
-        line.commitment_info IS NOT NULL OR so_far.overage AS committed, line.parent_line_item_id IS NOT NULL AS edited,
+        coalesce(jsonb_typeof(line.commitment_info) = 'object', false) OR so_far.overage AS committed,
+        line.parent_line_item_id IS NOT NULL AS edited,
         so_far.amount, so_far.quantity, so_far.usage
     FROM unnest(CAST(:invoices AS text[])) AS asked (id)
     CROSS JOIN LATERAL (

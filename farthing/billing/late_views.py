@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing import late_usage
 from farthing.billing.gather import measured
-from farthing.billing.late_usage import FINISHED, REACH, REASONS, Late, NotCharged, Watched
+from farthing.billing.late_usage import REASONS, Late, NotCharged, Watched
 from farthing.core.clock import instant
-from farthing.core.enums import Status
 from farthing.core.money import plain
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.identity.configuration import read
@@ -20,8 +18,6 @@ from farthing.identity.setting_values import InvoiceConfig
 from farthing.invoices.standing import InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find
-
-PAGE = 500
 
 
 class InvoiceUsageLine(Response):
@@ -84,33 +80,6 @@ def _line(watched: Watched, late: Late) -> InvoiceUsageLine:
         late_amount=None if late.amount is None else plain(late.amount),
         not_charged=late.not_charged,
     )
-
-
-async def count_late(session: AsyncSession, now: datetime) -> int:
-    """How many usage lines of final invoices whose period ended recently have late usage, charged soon or never."""
-    if (await read(session, InvoiceConfig)).late_usage_policy == "ignore":
-        return 0
-    count, after = 0, ""
-    while True:
-        ids = (
-            await session.scalars(
-                select(Invoice.id)
-                .where(
-                    Invoice.id > after,
-                    Invoice.status == Status.PUBLISHED,
-                    Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-                    Invoice.invoice_status.in_(FINISHED),
-                    Invoice.billing_reason.in_(REASONS),
-                    Invoice.period_end >= now - REACH,
-                )
-                .order_by(Invoice.id)
-                .limit(PAGE)
-            )
-        ).all()
-        if not ids:
-            return count
-        after = ids[-1]
-        count += sum(late.usage != 0 for _, late in await _late_of(session, ids, now))
 
 
 async def _late_of(session: AsyncSession, invoice_ids: Sequence[str], now: datetime) -> list[tuple[Watched, Late]]:
