@@ -346,12 +346,17 @@ async def change(go: Traveller, made: Made) -> None:
     onto = {**kept, "target_plan_id": made["larger plan"]}
     monthly = {"billing_cadence": "RECURRING", "billing_period": "MONTHLY", "billing_cycle": "anniversary"}
     await edit("updateSubscriptionLineItem", "line", {"metadata": {"toured": "yes"}})
+    await edit("previewSubscriptionLineItem", "subscription", {"price_id": made["price"]})
+    await edit("previewSubscriptionLineItemUpdate", "line", {"metadata": {"toured": "no"}})
+    await edit("previewSubscriptionLineItemEnd", "line")
     await edit("previewSubscriptionChange", "subscription", {**onto, **monthly})
     await edit("previewSubscriptionPlanChangeV2", "subscription", onto)
     more = {"subscription_id": made["subscription"], "addon_id": made["addon"], **kept}
     if "addSubscriptionAddon" in BY_ID:
         await go(Call("addSubscriptionAddon", body=more))
     await edit("previewSubscriptionCancellation", "subscription", cancelled)
+    await edit("updateSubscription", "subscription", {"cancel_at": "2099-01-01T00:00:00Z"})
+    await edit("uncancelSubscription", "subscription")
     await edit("activateSubscription", "draft subscription", {"start_date": "2026-01-01T00:00:00Z"})
     await edit("pauseSubscription", "second subscription", {"reason": "tour"})
     await edit("resumeSubscription", "second subscription", {})
