@@ -295,7 +295,16 @@ async def measured(
 
 
 def _query(one: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
-    return UsageQuery(meters[one.meter_id], one.start, one.end, one.customers, zone=one.zone, month_day=one.month_day)
+    return UsageQuery(
+        meters[one.meter_id],
+        one.start,
+        one.end,
+        one.customers,
+        zone=one.zone,
+        month_day=one.month_day,
+        more=one.more,
+        level_since=one.level_since,
+    )
 
 
 async def _coupons(session: AsyncSession, asked: Sequence[Asked], found: Sequence[Gathered]) -> None:

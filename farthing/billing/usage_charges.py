@@ -14,6 +14,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from farthing.billing.charges import MeteredCharge
+from farthing.calendar.billing import BillingCycle
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import reset_windows
 from farthing.calendar.windows import anchor_day, windows
@@ -21,6 +22,7 @@ from farthing.calendar.zones import UTC
 from farthing.catalogue.entitlements.tables import GrantDurationUnit, GrantMeasure
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
+from farthing.events.usage_statement import Stretch
 from farthing.metering.meter import AggregationType, Meter
 from farthing.metering.model import BucketValue, Usage
 from farthing.metering.quantity import FRACTION_DIGITS
@@ -47,7 +49,8 @@ ADDS_UP = frozenset(
 class UsageRange:
     """One question to the event store: a meter's usage of `customers` (external ids) in `[start, end)`.
 
-    `zone` and `month_day` say where a bucketed meter's buckets have their edges.
+    `zone` and `month_day` say where a bucketed meter's buckets have their edges. `more` stretches count as one with
+    the first. `level_since` is from when on changes of a level have led to the one at `start`.
     """
 
     meter_id: str
@@ -56,6 +59,8 @@ class UsageRange:
     end: datetime
     zone: ZoneInfo = UTC
     month_day: int = 1
+    more: tuple[Stretch, ...] = ()
+    level_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def plan(
     """What must be measured to rate `charge`. Raises InvalidOperation when nobody's usage counts."""
     zone = UTC if charge.item.buckets else snapshot.recurrence.zone
     month_day = anchor_day(snapshot.recurrence.anchor, zone)
-    spreads = _Spreads(snapshot, meter.id, zone, month_day)
+    spreads = _Spreads(snapshot, meter, zone, month_day)
     raw = spreads.over(charge.window.start, charge.window.end)
     if not snapshot.usage_customers:
         raise InvalidOperation("Nobody's usage counts for the subscription", {"subscription_id": snapshot.id})
@@ -153,8 +158,8 @@ def plan(
 class _Spreads:
     """Cuts stretches of time where pauses begin and end, and where a customer's usage begins or ceases to count."""
 
-    def __init__(self, snapshot: SubscriptionSnapshot, meter_id: str, zone: ZoneInfo, month_day: int) -> None:
-        self.snapshot, self.meter_id, self.zone, self.month_day = snapshot, meter_id, zone, month_day
+    def __init__(self, snapshot: SubscriptionSnapshot, meter: Meter, zone: ZoneInfo, month_day: int) -> None:
+        self.snapshot, self.meter, self.zone, self.month_day = snapshot, meter, zone, month_day
 
     def over(self, start: datetime, end: datetime) -> Spread:
         if start >= end:
@@ -180,10 +185,21 @@ class _Spreads:
                 pieces[-1] = self._range(counted, pieces[-1].start, until)
             else:
                 pieces.append(self._range(counted, since, until))
-        return tuple(pieces)
+        return self._joined(pieces, start)
 
     def _range(self, customers: frozenset[str], start: datetime, end: datetime) -> UsageRange:
-        return UsageRange(self.meter_id, customers, start, end, self.zone, self.month_day)
+        return UsageRange(self.meter.id, customers, start, end, self.zone, self.month_day)
+
+    def _joined(self, pieces: Sequence[UsageRange], start: datetime) -> Spread:
+        """Pieces whose values cannot be put together afterwards: somebody seen in two counts once, a level stands on
+        from one to the next."""
+        match self.meter.aggregation.type:
+            case AggregationType.COUNT_UNIQUE if len(pieces) > 1:
+                more = tuple(Stretch(piece.customers, piece.start, piece.end) for piece in pieces[1:])
+                return (replace(pieces[0], more=more),)
+            case AggregationType.WEIGHTED_SUM:
+                return tuple(piece if piece.start == start else replace(piece, level_since=start) for piece in pieces)
+        return tuple(pieces)
 
 
 def _allowances(
@@ -195,7 +211,10 @@ def _allowances(
 ) -> Iterable[Allowance]:
     start, end = charge.window.start, charge.window.end
     adds_up = meter.aggregation.type in ADDS_UP or meter.aggregation.bucket_size is not None
-    for window in reset_windows(entitlement.reset, charge.period, snapshot.recurrence, snapshot.start, charge.window):
+    moved_by = snapshot.pauses if snapshot.cycle is BillingCycle.ANNIVERSARY else ()
+    for window in reset_windows(
+        entitlement.reset, charge.period, snapshot.first_recurrence, snapshot.start, charge.window, moved_by
+    ):
         first, last = max(start, window.start), min(end, window.end)
         if first >= last:
             continue
@@ -357,8 +376,8 @@ def buckets_of(meter: Meter, spread: Spread, answers: Answers) -> list[BucketVal
 def value_of(meter: Meter, spread: Spread, answers: Answers) -> Decimal:
     """The meter's value over a stretch that pauses or joining customers may have cut in pieces.
 
-    Pieces of what adds up are added (a user seen in two pieces counts twice, as in two versions of a line item); of
-    levels the largest, the last, or the mean weighted by events or time is taken, as the aggregation says.
+    Pieces of what adds up are added; of levels the largest, the last, or the mean weighted by events or time is taken,
+    as the aggregation says.
     """
     if meter.aggregation.bucket_size is not None:
         return exact_sum([one.value for one in buckets_of(meter, spread, answers)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +15,7 @@ from farthing.calendar.billing import (
     BillingPeriod,
     InvoiceCadence,
     Recurrence,
+    next_billing_date,
     periods_from,
 )
 from farthing.calendar.period import Period
@@ -53,13 +54,19 @@ def item_period_for(
 
 
 def reset_windows(
-    reset: UsageReset | None, billing: Period, recurrence: Recurrence, subscription_start: datetime, span: Period
+    reset: UsageReset | None,
+    billing: Period,
+    recurrence: Recurrence,
+    subscription_start: datetime,
+    span: Period,
+    pauses: Sequence[tuple[datetime, datetime | None]] = (),
 ) -> list[Period]:
     """The usage reset windows that overlap `span`, in order, with their full bounds.
 
-    `billing` is the billing period that holds `span` and `recurrence` the subscription's own. None, or the
-    subscription's own kind with count 1, is the billing period itself; DAILY and WEEKLY are local days and weeks from
-    Monday; longer kinds run from the subscription's start on its anchor. NEVER is one window from the subscription's
+    `billing` is the billing period that holds `span` and `recurrence` the subscription's own, with the anchor that it
+    had before the `pauses` that have moved it. None, or the subscription's own kind with count 1, is the billing period
+    itself; DAILY and WEEKLY are local days and weeks from Monday; longer kinds run from the subscription's start on its
+    anchor, and a pause makes the one it begins in longer. NEVER is one window from the subscription's
     start; it has no end, and is given here as ending with `span`. Rule: usage, "from usage to money", step 3.
     """
     if reset is UsageReset.NEVER:
@@ -71,8 +78,23 @@ def reset_windows(
     if reset is UsageReset.WEEKLY:
         return list(windows(span, WindowSize.WEEK, recurrence.zone))
     own = replace(recurrence, period=BillingPeriod(reset.value), count=1)
-    until_span_ends = takewhile(lambda window: window.start < span.end, periods_from(subscription_start, own))
+    stretched = _stretched(subscription_start, own, pauses)
+    until_span_ends = takewhile(lambda window: window.start < span.end, stretched)
     return [window for window in until_span_ends if window.end > span.start]
+
+
+def _stretched(
+    start: datetime, recurrence: Recurrence, pauses: Sequence[tuple[datetime, datetime | None]]
+) -> Iterator[Period]:
+    """The periods from `start` on, each longer by the pauses that begin in it, as a pause does with billing periods."""
+    while True:
+        end = next_billing_date(start, recurrence)
+        for paused, back in pauses:
+            if back is not None and start <= paused < end:
+                end += back - paused
+                recurrence = replace(recurrence, anchor=recurrence.anchor + (back - paused))
+        yield Period(start, end)
+        start = end
 
 
 def commitment_window(

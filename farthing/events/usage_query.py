@@ -255,12 +255,13 @@ async def _folded(
 
 
 async def _levels(session: AsyncSession, asked: _Asked) -> dict[tuple[int, Group], Decimal]:
-    """The level at which each WEIGHTED_SUM of reset NEVER begins: the sum of all earlier changes, at least 0."""
-    earlier = [
-        (number, dataclasses.replace(query, start=BEGINNING, end=query.start))
-        for number, query in asked
-        if query.meter.aggregation.type is AggregationType.WEIGHTED_SUM and query.meter.reset_usage is ResetUsage.NEVER
-    ]
+    """The level at which each WEIGHTED_SUM begins: the sum of earlier changes, at least 0; all of them with reset
+    NEVER, else those since the query says."""
+    earlier = []
+    for number, query in asked:
+        since = BEGINNING if query.meter.reset_usage is ResetUsage.NEVER else query.level_since
+        if query.meter.aggregation.type is AggregationType.WEIGHTED_SUM and since is not None:
+            earlier.append((number, dataclasses.replace(query, start=since, end=query.start)))
     return {(row.number, row.group): max(row.measures[0], ZERO) for row in await _rows(session, earlier)}
 
 

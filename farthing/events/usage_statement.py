@@ -7,7 +7,7 @@ covering index of `meter_usage` alone, unless something about the event itself i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -47,12 +47,23 @@ PROPERTY = "properties."
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """More of whose usage and when: customers' external ids, `[start, end)`."""
+
+    customers: frozenset[str]
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class UsageQuery:
     """What is asked of one meter's rows: whose, when (`[start, end)`, possibly empty), and what narrows or splits it.
 
     `customers` are external ids; None means the whole environment, and none at all means nothing. `group_by` names
     `source`, `external_customer_id` or `properties.<name>`. Windows and buckets have their edges on the wall of `zone`;
-    months begin on `month_day` (1 to 31, clamped).
+    months begin on `month_day` (1 to 31, clamped). `more` stretches, apart from the first and from one another, count
+    with it as one; not for WEIGHTED_SUM. A level that is not carried over for ever begins at 0, or with what has
+    changed it between `level_since` and `start`.
     """
 
     meter: Meter
@@ -64,6 +75,8 @@ class UsageQuery:
     group_by: tuple[str, ...] = ()
     zone: ZoneInfo = UTC
     month_day: int = 1
+    more: tuple[Stretch, ...] = ()
+    level_since: datetime | None = None
 
     def windows(self, size: WindowSize) -> Windows:
         """Windows of `size` on this query's wall."""
@@ -260,12 +273,13 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape) -> FromClause:
     since: list[datetime] = []
     until: list[datetime] = []
     for number, query in asked:
-        for customer in [None] if shape.everyone else sorted(query.customers or ()):
-            numbers.append(number)
-            meters.append(query.meter.id)
-            customers.append(customer)
-            since.append(query.start)
-            until.append(query.end)
+        for some, start, end in _stretches(query):
+            for customer in [None] if shape.everyone else sorted(some or ()):
+                numbers.append(number)
+                meters.append(query.meter.id)
+                customers.append(customer)
+                since.append(start)
+                until.append(end)
     return (
         func.unnest(
             cast(numbers, ARRAY(Integer)),
@@ -277,6 +291,12 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape) -> FromClause:
         .table_valued("number", "meter_id", "customer", "since", "until", name="asked")
         .render_derived()
     )
+
+
+def _stretches(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
+    yield query.customers, query.start, query.end
+    for one in query.more:
+        yield one.customers, one.start, one.end
 
 
 def _arrays(measured: MeasuredRows) -> FromClause:
