@@ -237,21 +237,35 @@ class _Usage:
         item, told = self.sources.item(line), line.commitment_info
         if item is None:
             return
-        if (told is None) != (item.commitment is None):
-            yield Difference(line.id, "commitment", _text(told), "none" if item.commitment is None else "told")
-        if told is None or item.commitment is None:
+        promised = item.commitment is not None or bool(item.buckets)
+        if (told is not None) != promised:
+            yield Difference(line.id, "commitment", _text(told), "told" if promised else "none")
+        if told is None or item.commitment is None or "amount" not in told:
             return
         terms = item.commitment.terms
         stored = told["amount"], told["overage_factor"], told["true_up_enabled"], told["is_windowed"]
         agreed = plain(terms.amount), plain(terms.overage_factor), terms.true_up, item.commitment.windowed
         yield from _unless(line.id, "commitment", stored, agreed)
-        if _over_several(item, told):
+        if self._over_several(item, told):
             return
         charge = item_commitment(self._cost(line), self._terms(told)).rounded(self.digits)
         utilized = EXACT.add(charge.utilized, charge.uncommitted)
         yield from _unless(line.id, "commitment used", told["computed_commitment_utilized_amount"], plain(utilized))
         yield from _unless(line.id, "commitment overage", told["computed_overage_amount"], plain(charge.overage))
         yield from _unless(line.id, "commitment true-up", told["computed_true_up_amount"], plain(charge.true_up))
+
+    def _over_several(self, item: LineItemSnapshot | None, told: Mapping[str, Any]) -> bool:
+        """Whether the line's cost alone does not tell its charge: windows, earlier periods or other versions of the
+        item have used of the same commitment."""
+        if item is None or item.commitment is None or item.commitment.duration is not None or told["is_windowed"]:
+            return True
+        others = () if self.member is None else self.member.items
+        return any(
+            other.commitment is not None
+            and other.commitment.promise == item.commitment.promise
+            and (other.replaces_id == item.id or other.id == item.replaces_id)
+            for other in others
+        )
 
     def _terms(self, told: Mapping[str, Any]) -> LineCommitment:
         ends = self.invoice.billing_reason is not BillingReason.AUTO_INVOICE_THRESHOLD
@@ -266,7 +280,7 @@ class _Usage:
     def _charge(self, parts: Sequence[InvoiceLineItem]) -> _Charge:
         first = parts[0]
         billable, told, item = _rated_quantity(first), first.commitment_info, self.sources.item(first)
-        if told is not None and _over_several(item, told):
+        if told is not None and self._over_several(item, told):
             # what a window, or an earlier period, had used is not on the line: only the parts of its charge are
             keys = ("computed_commitment_utilized_amount", "computed_overage_amount", "computed_true_up_amount")
             return _Charge(parts, billable, None, exact_sum([Decimal(told[key]) for key in keys]))
@@ -309,6 +323,10 @@ class _Usage:
         if unit is not None:
             exact.add((Fraction(charge.billable) - Fraction(inside)) * unit)
         due = {self._left(overage, round_to(cost * factor, self.digits)) for cost in exact}
+        if "already_invoiced" in overage.meta:
+            # how many units are over is told less those that threshold invoices charged
+            near = any(abs(overage.amount - one) <= (factor + 1) / 10**self.digits for one in due)
+            due = due | {overage.amount} if near else due
         if overage.amount not in due:
             yield Difference(
                 overage.id, "overage x factor", plain(overage.amount), " or ".join(map(plain, sorted(due)))
@@ -357,12 +375,6 @@ class _Usage:
 def _base(line: InvoiceLineItem) -> Decimal:
     """The cost that counts towards a commitment."""
     return Decimal((line.rating or {}).get("base", "0"))
-
-
-def _over_several(item: LineItemSnapshot | None, told: Mapping[str, Any]) -> bool:
-    """Whether a commitment's charge cannot be told from the line's cost alone."""
-    lasting = item is None or (item.commitment is not None and item.commitment.duration is not None)
-    return bool(told.get("is_windowed")) or lasting
 
 
 def _bucketed_parts(line: InvoiceLineItem, price: RatedPrice) -> Iterator[Difference]:
@@ -420,8 +432,9 @@ def _stands(
         if not item.is_advance:
             return item.start <= start < end <= header.end and (is_cut or end > header.start)
         return max(item.start, since) <= start < end and (ahead or start < header.end)
-    begins = start == max(item.start, since) or (is_cut and not ahead and item.start <= start < since)
-    return begins and start < end and (ahead or header.start < end <= header.end)
+    if is_cut and not ahead and item.start <= start < since:
+        return start < end <= header.end
+    return start == max(item.start, since) and start < end and (ahead or end <= header.end)
 
 
 def _most(
