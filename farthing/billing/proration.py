@@ -77,10 +77,11 @@ class Proration:
 
 
 def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], served: Mapping[str, Served]) -> Proration:
-    """Settle changes of a subscription's line items; `served` by the id of the item before.
+    """Settle changes of a subscription's line items; `served` by the id of the item before, else of the one after.
 
-    Only fees in advance are settled. A credit is at most what was invoiced and not credited yet, but for a change of
-    quantity, whose two sides are the same fee. A fee that stands on a draft alone settles nothing: the draft will be
+    Only fees in advance are settled. A credit is at most what was invoiced and not credited yet. A change of quantity,
+    whose two sides are the same fee, may credit its own charge beside, so that only the difference is ever invoiced;
+    but no more than was paid is given back. A fee that stands on a draft alone settles nothing: the draft will be
     computed with the item's new versions.
     """
     digits = currency.digits(snapshot.currency)
@@ -88,28 +89,30 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
     for change in changes:
         if change.carried:
             continue
-        known = served.get(change.before.id, Served()) if change.before is not None else Served()
+        before, after = fee_of(change.before), fee_of(change.after)
+        item = before or after
+        known = Served() if item is None else served.get(item.id, Served())
         if known.only_drafted:
             continue
-        before, after = _fee(change.before), _fee(change.after)
         window = _window(snapshot, before or after, change)
         if window is None or (before is None and after is None):
             continue
         share = _left(snapshot, before or after, window, change)
         listed = ZERO if before is None else price_quantity(before.price, before.quantity)
-        credit = round_to(Fraction(listed) * share, digits)
-        if change.action is not ItemAction.QUANTITY:
-            credit = max(min(credit, EXACT.subtract(known.paid, known.credited)), ZERO)
         charge = ZERO
         if after is not None:
             rest = _window(snapshot, after, change)
             share_after = share if rest == window or rest is None else _left(snapshot, after, rest, change)
             charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share_after, digits)
+        most = max(EXACT.subtract(known.paid, known.credited), ZERO)
+        if change.action is ItemAction.QUANTITY:
+            most = EXACT.add(most, charge)
+        credit = min(round_to(Fraction(listed) * share, digits), most)
         settled.append(SettledChange(change, window, share, credit, charge, listed))
     return Proration(tuple(settled))
 
 
-def _fee(item: LineItemSnapshot | None) -> LineItemSnapshot | None:
+def fee_of(item: LineItemSnapshot | None) -> LineItemSnapshot | None:
     """A recurring fee in advance; nothing else is settled."""
     if item is None or item.is_usage or item.is_onetime or not item.is_advance:
         return None

@@ -6,28 +6,27 @@ Rule: proration, "settlement". The amounts are `proration.prorated`'s, for previ
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.draft import LineKind, explained
-from farthing.billing.proration import Proration, Served, SettledChange, prorated, service_window
+from farthing.billing.proration import Proration, SettledChange, prorated
 from farthing.billing.purse import NO_PURSE, Purse, Refund
+from farthing.billing.served import served
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.catalogue.taxes.choosing import auto_apply_associations
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.clock import instant
-from farthing.core.enums import PriceType, Status
+from farthing.core.enums import PriceType
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.money import EXACT, ZERO, plain
 from farthing.invoices import drafting, lifecycle
 from farthing.invoices.computation import compute
 from farthing.invoices.effects import Effects
@@ -58,60 +57,7 @@ async def proration_of(
 
     `snapshot` is the subscription in whose open period the changes fall.
     """
-    return prorated(snapshot, changes, await _served(session, snapshot, changes))
-
-
-async def _served(
-    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
-) -> dict[str, Served]:
-    windows: dict[str, Period] = {}
-    for change in changes:
-        if change.before is not None and change.before.is_advance and not change.before.is_onetime:
-            window = service_window(snapshot, change.before, change)
-            if window is not None:
-                windows[change.before.id] = window
-    if not windows:
-        return {}
-    at = {change.before.id: change.at for change in changes if change.before is not None}
-    line = InvoiceLineItem
-    rows = await session.execute(
-        select(line, Invoice.invoice_status)
-        .join(Invoice, Invoice.id == line.invoice_id)
-        .where(
-            line.subscription_line_item_id.in_(list(windows)),
-            line.status == Status.PUBLISHED,
-            Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)),
-        )
-    )
-    paid: dict[str, list[Decimal]] = defaultdict(list)
-    drafted: set[str] = set()
-    for row, status in rows:
-        item_id = row.subscription_line_item_id or ""
-        assert row.period_start is not None
-        assert row.period_end is not None
-        if not row.period_start <= at[item_id] < row.period_end:
-            continue
-        if status is InvoiceStatus.DRAFT:
-            drafted.add(item_id)
-        else:
-            discount = EXACT.add(row.line_item_discount, row.invoice_level_discount)
-            paid[item_id].append(EXACT.subtract(row.amount, discount))
-    entry = ProrationSettlement
-    credited: dict[str, list[Decimal]] = defaultdict(list)
-    for item_id, start, amount in await session.execute(
-        select(entry.subscription_line_item_id, entry.window_start, func.sum(entry.credit))
-        .where(entry.subscription_line_item_id.in_(list(windows)), entry.status == Status.PUBLISHED)
-        .group_by(entry.subscription_line_item_id, entry.window_start)
-    ):
-        if start == windows[item_id].start:
-            credited[item_id].append(amount)
-    return {
-        item_id: Served(
-            exact_sum(paid[item_id]), exact_sum(credited[item_id]), item_id in drafted and item_id not in paid
-        )
-        for item_id in windows
-    }
+    return prorated(snapshot, changes, await served(session, snapshot, changes))
 
 
 async def settle_changes(

@@ -75,15 +75,14 @@ async def open_items(office: Office, subscription: Mapping[str, Any]) -> list[Bo
     return [item for item in (await read(office, subscription))["line_items"] if item["end_date"] is None]
 
 
-async def credited(office: Office) -> list[str]:
+async def credited(office: Office, subscription: Mapping[str, Any] | None = None) -> list[str]:
     """What each settlement owed to the payer, in order."""
+    entry = ProrationSettlement
+    query = select(entry.credited_to_payer).order_by(entry.created_at, entry.id)
+    if subscription is not None:
+        query = query.where(entry.subscription_id == subscription["id"])
     async with office.account.transaction(read_only=True) as session:
-        rows = await session.scalars(
-            select(ProrationSettlement.credited_to_payer).order_by(
-                ProrationSettlement.created_at, ProrationSettlement.id
-            )
-        )
-        return [plain(amount) for amount in rows]
+        return [plain(amount) for amount in await session.scalars(query)]
 
 
 async def coupon(office: Office, code: str, **terms: Any) -> Body:

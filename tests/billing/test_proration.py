@@ -85,7 +85,11 @@ def _changed(
 def test_seats_at_ten_dollars_on_april_11(old: str, new: str, credit: str, charge: str, net: str) -> None:
     before = item("10", old, start="2026-04-01")
     done = _changed(
-        before, replace(before, id="new", quantity=Decimal(new), start=at("2026-04-11")), "2026-04-11", APRIL
+        before,
+        replace(before, id="new", quantity=Decimal(new), start=at("2026-04-11")),
+        "2026-04-11",
+        APRIL,
+        paid=10 * Decimal(old),
     )
     assert (plain(done.credit), plain(done.charge), plain(done.net)) == (credit, charge, net)
 
@@ -147,7 +151,11 @@ def test_upgrades_and_downgrades(old: tuple[str, str], new: tuple[str, str], pai
 def test_p16_removed_and_more_seats() -> None:
     seats = item("10", "5", start="2024-03-01")
     more = _changed(
-        seats, replace(seats, id="new", quantity=Decimal(10), start=at("2024-03-15")), "2024-03-15", MARCH_2024
+        seats,
+        replace(seats, id="new", quantity=Decimal(10), start=at("2024-03-15")),
+        "2024-03-15",
+        MARCH_2024,
+        paid="50",
     )
     gone = item("40", start="2024-03-01")
     less = _changed(gone, None, "2024-03-15", MARCH_2024, action=ItemAction.REMOVE, paid="40")
@@ -159,6 +167,19 @@ def test_tiers_are_prorated_by_their_cost_and_not_by_a_unit_amount() -> None:
     new = item("0", "20", start="2026-04-16", price=tiers)
     done = prorated(subscription(APRIL), [ItemChange(ItemAction.ADD, at("2026-04-16"), after=new)], {})
     assert plain(done.net) == "20"  # half of 30 + 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "net"),
+    [
+        pytest.param("5", "10", "33.34", id="more seats cost the difference, whatever was paid for the others"),
+        pytest.param("10", "4", "0", id="fewer give nothing back of what was never paid"),
+    ],
+)
+def test_seats_that_were_free(old: str, new: str, net: str) -> None:
+    before = item("10", quantity=old, start="2026-04-01")
+    after = replace(before, id="new", quantity=Decimal(new), start=at("2026-04-11"))
+    assert plain(_changed(before, after, "2026-04-11", APRIL).net) == net
 
 
 def test_a_fee_on_a_draft_settles_nothing() -> None:
