@@ -19,7 +19,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 import farthing
-from farthing.core.errors import FarthingError
+from farthing.core.errors import FarthingError, NotFound, ValidationFailed
 from farthing.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
@@ -51,9 +51,13 @@ def main() -> None:
     except (BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
         errors.print(f"[red]farthing:[/red] {error}", markup=True)
         sys.exit(2)
+    except ValidationFailed as error:
+        for field, reason in error.details.items():
+            errors.print(f"[red]farthing:[/red] {field} {reason}", markup=True)
+        sys.exit(2)
     except FarthingError as error:
         errors.print(f"[red]farthing:[/red] {error.message}", markup=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, NotFound) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
 

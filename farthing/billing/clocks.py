@@ -8,14 +8,15 @@ and command line all move it through `Clockwork.move`, one at a time.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
-from sqlalchemy import exists, select, text, update
+from sqlalchemy import exists, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,15 +25,16 @@ from farthing.billing.dunning import cancel_unpaid, tell_renewals
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.recomputing import recompute_drafts
 from farthing.billing.run import Run, Summary
-from farthing.billing.stops import is_recompute, next_stop
+from farthing.billing.stops import Stop, Waits, Work, is_recompute, left_over, next_stop
 from farthing.billing.tables import ClockAdvance
-from farthing.billing.thresholds import crossing, invoice_thresholds, is_tick
+from farthing.billing.thresholds import crossing, invoice_thresholds, is_tick, tick_from
 from farthing.core.clock import FixedClock, as_utc, instant
 from farthing.core.errors import FarthingError, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity import keys
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.invoices.overdue import notify_overdue
+from farthing.invoices.tables import Invoice
 from farthing.payments.gateways import Gateways
 from farthing.payments.reconciliation import reconcile
 from farthing.storage.postgres import Database
@@ -59,6 +61,11 @@ SELECT EXISTS (
 FAILURES = "failures"
 """Where the counts of a move keep what failed, by id: the reason."""
 
+ALL: frozenset[Work] = frozenset(Work)
+NOTHING: frozenset[Work] = frozenset()
+_MOVES_PERIODS = frozenset({Work.ROLL, Work.THRESHOLD, Work.PAYMENT, Work.GRACE})
+"""After these a subscription may be in another period, or in another state."""
+_MAKES_CLAIMS = _MOVES_PERIODS | {Work.COMPUTE, Work.FINALIZE}
 _moving: set[asyncio.Task[ClockAdvance]] = set()
 
 OnTheWay = Callable[[ClockAdvance], None]
@@ -76,7 +83,7 @@ class Clockwork:
     async def move(self, frozen_time: datetime | None, told: OnTheWay = lambda move: None) -> ClockAdvance:
         """Let the clock stand at a time, and do all that is due until then; None lets it run again.
 
-        Raises NotFound; ValidationFailed for a time before the clock's, unless nobody has subscribed to anything yet;
+        Raises NotFound; ValidationFailed for a time before the clock's, unless nothing was sold yet;
         InvalidOperation in a production environment, while somebody else moves it, and when the work on the way fails:
         then the clock stands where that was, what was done stays done, and the same move made again goes on from there.
         """
@@ -163,18 +170,12 @@ class Clockwork:
         at, target = move.started_from or move.target, move.target
         done: Counter[str] = Counter()
         failures: dict[str, str] = {}
-        steps = 0
         try:
-            await self._work(at, done, failures)
-            while at < target:
-                steps += 1
-                due = await self._next(at, target)
-                # a jump with more stops than that takes several due instants together, so that it ends
-                hurried = steps > MOST_STEPS // 2
-                stride = (target - at) / max(MOST_STEPS - steps, 1) if hurried else timedelta(0)
-                at = min(max(due, at + stride), target)
-                await self._show(at)
-                await self._work(at, done, failures, hurried=hurried)
+            async for stop in self._stops(at, target):
+                if stop.at > at:
+                    at = stop.at
+                    await self._show(at)
+                await self._work(stop, done, failures)
                 move = await self._reached(move.id, at, done, failures)
                 told(move)
         except Exception as error:
@@ -187,15 +188,39 @@ class Clockwork:
             ) from error
         return await self._reached(move.id, target, done, failures, finished=True)
 
-    async def _next(self, at: datetime, target: datetime) -> datetime:
-        """Where to stop next, at the target at the latest."""
+    async def _stops(self, at: datetime, target: datetime) -> AsyncIterator[Stop]:
+        """Where to stop, and for what: where the clock stands for what is left over, then wherever something falls
+        due, the target at last. Each is asked for when the one before is done with.
+
+        The waits are those that stood when the move began. When usage comes to a threshold is searched for again
+        whenever a period has been moved.
+        """
         async with self.database.transaction(self.scope, read_only=True) as session:
-            due = min(await next_stop(session, at) or target, target)
-        return await crossing(Run(self.database, self.scope, at), due) or due
+            waits = await Waits.read(session)
+            stop = await left_over(session, at, waits)
+        yield stop
+        crossed = await crossing(Run(self.database, self.scope, at), target)
+        for step in itertools.count(1):
+            if at >= target:
+                return
+            async with self.database.transaction(self.scope, read_only=True) as session:
+                stop = await next_stop(session, at, waits) or Stop(target, NOTHING)
+            if crossed is not None and crossed <= stop.at:
+                stop = Stop(crossed, (stop.due if crossed == stop.at else NOTHING) | {Work.THRESHOLD})
+            if step > MOST_STEPS // 2:
+                # a jump with more stops than that takes several due instants together, so that it ends
+                stop = Stop(min(tick_from(max(stop.at, at + (target - at) / max(MOST_STEPS - step, 1))), target), ALL)
+            if stop.at > target:
+                stop = Stop(target, NOTHING)
+            yield stop
+            at = stop.at
+            if not stop.due.isdisjoint(_MOVES_PERIODS):
+                crossed = await crossing(Run(self.database, self.scope, at), target)
 
     async def _has_lived(self) -> bool:
         async with self.database.transaction(self.scope, read_only=True) as session:
-            return bool(await session.scalar(select(exists().select_from(Subscription))))
+            books = exists().select_from(Subscription), exists().select_from(Invoice)
+            return bool(await session.scalar(select(or_(*books))))
 
     async def _show(self, at: datetime | None) -> None:
         """Let every request see this time from now on."""
@@ -238,22 +263,33 @@ class Clockwork:
                 move.finished_at = self.database.clock.now()
         return move
 
-    async def _work(self, at: datetime, done: Counter[str], failures: dict[str, str], *, hurried: bool = False) -> None:
-        """All periodic work of this environment as of `at`; what goes by a timetable, only when it would have run."""
-        effects = self.gateways.effects if self.gateways else BillingEffects()
-        run = Run(self.database, self.scope, at, effects)
-        billed = Summary()
-        await run.roll(billed)
-        await run.compute(billed)
-        if hurried or is_tick(at):
+    async def _work(self, stop: Stop, done: Counter[str], failures: dict[str, str]) -> None:
+        """What is due at a stop, and what may follow from it there."""
+        at, due = stop.at, stop.due
+        run = Run(self.database, self.scope, at, self.gateways.effects if self.gateways else BillingEffects())
+        billed, again, cancelled, notices = Summary(), Summary(), Summary(), Summary()
+        if self.gateways is not None and Work.PAYMENT in due:
+            async with self.database.session(self.scope, clock=FixedClock(at)) as session:
+                await reconcile(session, self.gateways, at)
+        if due & _MOVES_PERIODS:
+            await run.roll(billed)
+        if due & {*_MOVES_PERIODS, Work.COMPUTE}:
+            await run.compute(billed)
+        if is_tick(at) and due & _MOVES_PERIODS:
             await invoice_thresholds(run, billed)
-        again = Summary()
-        if hurried or is_recompute(at):
+        if is_recompute(at) and Work.RECOMPUTE in due:
             await recompute_drafts(run, again)
-        await run.finalize(billed)
-        cancelled, notices = Summary(), Summary()
-        await cancel_unpaid(run, cancelled)
-        await tell_renewals(run, notices)
+        if due & _MAKES_CLAIMS:
+            await run.finalize(billed)
+        if due & {*_MAKES_CLAIMS, Work.GRACE}:
+            await cancel_unpaid(run, cancelled)
+        if due & {*_MOVES_PERIODS, Work.NOTICE}:
+            await tell_renewals(run, notices)
+        if self.gateways is not None:
+            clock = FixedClock(at)
+            failures |= await collect_each(self.database, self.scope, self.gateways, billed.to_collect, clock)
+        if due & {*_MAKES_CLAIMS, Work.OVERDUE}:
+            done["overdue_told"] += await self._tell_overdue(at)
         done.update(
             {
                 "rolled": billed.rolled,
@@ -266,16 +302,14 @@ class Clockwork:
             }
         )
         for summary in (billed, again, cancelled, notices):
-            failures.update(summary.failed)
-        if self.gateways is not None:
-            failures.update(
-                await collect_each(self.database, self.scope, self.gateways, billed.to_collect, FixedClock(at))
-            )
-            async with self.database.session(self.scope, clock=FixedClock(at)) as session:
-                await reconcile(session, self.gateways, at)
+            failures |= summary.failed
+
+    async def _tell_overdue(self, at: datetime) -> int:
+        told = 0
         async with self.database.transaction(self.scope, clock=FixedClock(at)) as session:
-            while overdue := await notify_overdue(session, at, _OVERDUE):
-                done["overdue_told"] += overdue
+            while batch := await notify_overdue(session, at, _OVERDUE):
+                told += batch
+        return told
 
 
 async def _unlocked(pinned: AsyncConnection, key: dict[str, str]) -> None:

@@ -6,9 +6,11 @@ by day stops for the same things at the same instants.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
 
-from sqlalchemy import ColumnElement, TextClause, exists, func, select, text
+from sqlalchemy import ColumnElement, ScalarSelect, TextClause, exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -24,9 +26,25 @@ from farthing.payments.tables import Payment
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import SubscriptionStatus
 
+
+class Work(StrEnum):
+    """What may be due."""
+
+    ROLL = "roll"
+    COMPUTE = "compute"
+    FINALIZE = "finalize"
+    THRESHOLD = "threshold"
+    RECOMPUTE = "recompute"
+    GRACE = "grace"
+    NOTICE = "notice"
+    OVERDUE = "overdue"
+    PAYMENT = "payment"
+
+
 RECOMPUTED_AT = time(2, tzinfo=UTC)
 """When the duty that computes drafts again runs, every day."""
 _AFTER = timedelta(microseconds=1)
+_LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 _DRAFTS = (
     Invoice.status == Status.PUBLISHED,
     Invoice.invoice_status == InvoiceStatus.DRAFT,
@@ -34,66 +52,87 @@ _DRAFTS = (
 )
 
 
-async def next_stop(session: AsyncSession, after: datetime) -> datetime | None:
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long after what an environment's duties act, as its settings say."""
+
+    compute: timedelta
+    finalize: timedelta
+    grace: timedelta | None
+    """None where nobody is cancelled for not paying."""
+    recompute: bool
+
+    @classmethod
+    async def read(cls, session: AsyncSession) -> Waits:
+        invoices, unpaid = await read(session, InvoiceConfig), await read(session, SubscriptionConfig)
+        return cls(
+            timedelta(seconds=invoices.compute_delay_seconds),
+            timedelta(seconds=invoices.finalization_delay_seconds),
+            timedelta(days=unpaid.grace_period_days) if unpaid.auto_cancellation_enabled else None,
+            (await read(session, DraftInvoiceRecomputeConfig)).enabled,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An instant, and what falls due at it."""
+
+    at: datetime
+    due: frozenset[Work]
+
+
+async def next_stop(session: AsyncSession, after: datetime, waits: Waits) -> Stop | None:
     """The first instant after `after` at which something falls due; None when nothing ever does, as things stand.
 
     Thresholds of usage are not among them: those have to be searched for, see `thresholds.crossing`.
     """
-    found = [
-        await _first(session, Subscription.due_at, after),
-        await _first(session, Subscription.current_period_end, after, -NOTICE, *renews()),
-        *await _of_drafts(session, after),
-        *await _of_claims(session, after),
-        await _first(
-            session,
-            Payment.processing_since,
-            after,
-            PATIENCE + _AFTER,
-            Payment.payment_status == PaymentStatus.PROCESSING,
-        ),
+    found = await _firsts(session, after, waits)
+    if waits.recompute and await session.scalar(select(exists().where(*recomputable()))):
+        found[Work.RECOMPUTE] = next_recompute(after)
+    at = min(found.values(), default=None)
+    return None if at is None else Stop(at, frozenset(work for work, moment in found.items() if moment == at))
+
+
+async def left_over(session: AsyncSession, at: datetime, waits: Waits) -> Stop:
+    """What has been due by `at` and was not done."""
+    found = await _firsts(session, _LONG_AGO, waits)
+    return Stop(at, frozenset(work for work, moment in found.items() if moment <= at))
+
+
+async def _firsts(session: AsyncSession, after: datetime, waits: Waits) -> dict[Work, datetime]:
+    """When each kind of work falls due first after `after`, in one statement."""
+    unpaid, invoice = text(UNPAID), Invoice
+    wanted = [
+        _Wanted(Work.ROLL, Subscription.due_at),
+        _Wanted(Work.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
+        _Wanted(Work.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
+        _Wanted(Work.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
+        _Wanted(Work.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
+        _Wanted(Work.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]
-    return min((moment for moment in found if moment is not None and moment > after), default=None)
+    if waits.grace is not None:
+        wanted.append(_Wanted(Work.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
+    row = (await session.execute(select(*[one.first(after) for one in wanted]))).one()
+    return {one.work: at + one.shift for one, at in zip(wanted, row, strict=True) if at is not None}
 
 
-async def _of_drafts(session: AsyncSession, after: datetime) -> list[datetime | None]:
-    """Drafts are computed, computed again every day where that is wanted, and become claims."""
-    config = await read(session, InvoiceConfig)
-    compute = timedelta(seconds=config.compute_delay_seconds)
-    finalize = timedelta(seconds=config.finalization_delay_seconds) + _AFTER
-    found = [
-        await _first(session, Invoice.period_end, after, compute, *_DRAFTS, Invoice.last_computed_at.is_(None)),
-        await _first(session, Invoice.last_computed_at, after, finalize, *_DRAFTS),
-    ]
-    daily = await read(session, DraftInvoiceRecomputeConfig)
-    if daily.enabled and await session.scalar(select(exists().where(*recomputable()))):
-        found.append(next_recompute(after))
-    return found
+_PROCESSING = (Payment.payment_status == PaymentStatus.PROCESSING,)
+_OF_ACTIVE = exists().where(
+    Subscription.id == Invoice.subscription_id, Subscription.subscription_status == SubscriptionStatus.ACTIVE
+)
 
 
-async def _of_claims(session: AsyncSession, after: datetime) -> list[datetime | None]:
-    """Claims become overdue, and end their subscription when their grace is over."""
-    unpaid = text(UNPAID)
-    found = [await _first(session, Invoice.due_date, after, _AFTER, unpaid, Invoice.overdue_notified_at.is_(None))]
-    config = await read(session, SubscriptionConfig)
-    if config.auto_cancellation_enabled:
-        active = exists().where(
-            Subscription.id == Invoice.subscription_id, Subscription.subscription_status == SubscriptionStatus.ACTIVE
-        )
-        grace = timedelta(days=config.grace_period_days) + _AFTER
-        found.append(await _first(session, Invoice.due_date, after, grace, unpaid, active))
-    return found
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The work that falls due `shift` after `column`, of the rows that meet `where`."""
 
+    work: Work
+    column: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]
+    shift: timedelta = timedelta(0)
+    where: tuple[ColumnElement[bool] | TextClause, ...] = ()
 
-async def _first(
-    session: AsyncSession,
-    column: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None],
-    after: datetime,
-    shift: timedelta = timedelta(0),
-    *where: ColumnElement[bool] | TextClause,
-) -> datetime | None:
-    """The earliest `column + shift` after `after`."""
-    found: datetime | None = await session.scalar(select(func.min(column)).where(column > after - shift, *where))
-    return None if found is None else found + shift
+    def first(self, after: datetime) -> ScalarSelect[datetime | None]:
+        return select(func.min(self.column)).where(self.column > after - self.shift, *self.where).scalar_subquery()
 
 
 def is_recompute(moment: datetime) -> bool:

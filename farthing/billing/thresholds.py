@@ -24,6 +24,7 @@ from farthing.subscriptions.words import Occasion, SubscriptionStatus
 
 EVERY = timedelta(minutes=5)
 """How often the duty looks."""
+_INSTANT = timedelta(microseconds=1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -40,28 +41,33 @@ async def invoice_thresholds(run: Run, done: Summary) -> None:
 
 
 async def crossing(run: Run, until: datetime) -> datetime | None:
-    """The first instant of the duty after the run's, and before `until`, at which usage has come to a threshold.
+    """The first instant of the duty after the run's, `until` at the latest, at which usage has come to a threshold.
 
     Found by halving the time, because what is owed only grows with it: gauges that fall again may be met late.
     """
-    after, first = "", until
+    after, first = "", None
     while True:
         async with run.database.transaction(run.scope, read_only=True) as session:
             ids = await rolling.with_threshold(session, run.batch, after)
             if not ids:
-                return None if first == until else first
+                return first
             after = ids[-1]
             rows = await session.scalars(select(Subscription).where(Subscription.id.in_(ids)))
-            last = _tick(_ticks_before(first))
-            ahead = {one: min(last, _tick(_ticks_before(one.current_period_end))) for one in rows.all()}
+            ahead = {one: _last_tick(min(first or until, one.current_period_end - _INSTANT)) for one in rows.all()}
             ahead = {one: at for one, at in ahead.items() if at > run.now}
             for one in await _reached(session, ahead):
-                first = min(first, await _search(session, one, run.now, ahead[one]))
+                found = await _search(session, one, run.now, ahead[one])
+                first = found if first is None else min(first, found)
 
 
 def is_tick(moment: datetime) -> bool:
     """Whether the duty runs at this instant."""
     return (moment - _EPOCH) % EVERY == timedelta(0)
+
+
+def tick_from(moment: datetime) -> datetime:
+    """The first instant at or after `moment` at which the duty runs."""
+    return _tick(-((_EPOCH - moment) // EVERY))
 
 
 async def _search(session: AsyncSession, subscription: Subscription, now: datetime, last: datetime) -> datetime:
@@ -76,9 +82,8 @@ async def _search(session: AsyncSession, subscription: Subscription, now: dateti
     return _tick(high)
 
 
-def _ticks_before(moment: datetime) -> int:
-    """The number of the last tick before `moment`."""
-    return -((_EPOCH - moment) // EVERY) - 1
+def _last_tick(moment: datetime) -> datetime:
+    return _tick((moment - _EPOCH) // EVERY)
 
 
 def _tick(number: int) -> datetime:

@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from procrastinate import App, PsycopgConnector
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
-from farthing.billing.collecting import collect
+from farthing.billing.collecting import collect_each
 from farthing.billing.dunning import cancel_unpaid, tell_renewals
 from farthing.billing.issuing import BillingEffects
+from farthing.billing.recomputing import recompute_drafts
 from farthing.billing.run import Run, Summary
 from farthing.billing.thresholds import invoice_thresholds
 from farthing.core.clock import FixedClock
@@ -29,6 +31,8 @@ from farthing.payments.reconciliation import reconcile
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+
+log = structlog.get_logger(__name__)
 
 JOB_RUNS_KEPT = timedelta(days=30)
 BATCH = 500
@@ -57,6 +61,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("subscription_billing", "*/2 * * * *", billing(Run.roll, Run.compute)),
         Duty("auto_invoice_threshold", "*/5 * * * *", billing(invoice_thresholds)),
         Duty("draft_invoice_finalization", "*/30 * * * *", billing(Run.finalize)),
+        Duty("draft_invoice_recompute", "0 2 * * *", billing(recompute_drafts)),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(tell_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
@@ -82,18 +87,21 @@ async def _bill_everywhere(
     gateways: Gateways,
     passes: Sequence[Pass],
 ) -> Counts:
-    """Passes of the billing run in each environment, at its own time, and what became a claim collected."""
+    """Passes of the billing run in each environment, at its own time, and what became a claim collected.
+
+    A failure of a whole environment is logged and counted, and the rest goes on.
+    """
     counts: Counter[str] = Counter()
     for scope, frozen in await environments(database):
-        at = frozen or now
         done = Summary()
-        for one in passes:
-            await one(Run(database, scope, at, gateways.effects), done)
-        if done.to_collect:
-            clock = database.clock if frozen is None else FixedClock(frozen)
-            async with database.session(scope, clock=clock) as session:
-                await collect(session, gateways, done.to_collect, clock)
-                await session.commit()
+        try:
+            for one in passes:
+                await one(Run(database, scope, frozen or now, gateways.effects), done)
+        except Exception as error:  # one environment's trouble must not stop the others
+            done.failed[scope.environment_id] = f"{type(error).__name__}: {error}"
+            log.exception("duty.failed", environment_id=scope.environment_id)
+        clock = database.clock if frozen is None else FixedClock(frozen)
+        done.failed.update(await collect_each(database, scope, gateways, done.to_collect, clock))
         counts.update(done.counts())
     return counts
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.lists import ListQuery, select_page
+from farthing.calendar.billing import next_billing_date
 from farthing.core.clock import as_utc, instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
@@ -20,6 +21,7 @@ from farthing.subscriptions import hierarchy
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
 from farthing.subscriptions.telling import changed
+from farthing.subscriptions.terms import recurrence
 from farthing.subscriptions.words import ScheduleStatus, ScheduleType
 
 MOST_ATTEMPTS = 3
@@ -178,13 +180,21 @@ async def cancel_by(
 
 
 def restore(subscription: Subscription, configuration: Mapping[str, Any]) -> None:
-    """Undo what scheduling a cancellation did to a locked subscription."""
+    """Undo what scheduling a cancellation did to a locked subscription.
+
+    The period that was open then may have rolled since; one that the end to come has cut short gets its own end back.
+    """
+    ends = subscription.cancel_at
     subscription.cancel_at_period_end = bool(configuration.get("original_cancel_at_period_end"))
     subscription.cancel_at = _moment(configuration.get("original_cancel_at"))
     subscription.end_date = _moment(configuration.get("original_end_date"))
     period_end = _moment(configuration.get("original_current_period_end"))
-    if period_end is not None:
+    if period_end is not None and period_end > subscription.current_period_start:
         subscription.current_period_end = period_end
+    elif period_end is not None and subscription.current_period_end == ends:
+        subscription.current_period_end = next_billing_date(
+            subscription.full_period_start, recurrence(subscription), subscription.end_date
+        )
     subscription.cancelled_at = None
 
 

@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import BrowserContext, Page, expect
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, expect
 from pypdf import PdfReader
 
 from farthing.identity import setting_values as configuration
+from farthing.web import clock as clock_page
 from tests.invoices.desk import Desk, fixed, usage
+from tests.subscriptions.shop import Shop
+from tests.subscriptions.shop import fixed as fixed_price
 from tests.web.browsing import sign_in
 from tests.web.stage import PASSWORD, Stage
 
@@ -185,11 +189,60 @@ async def test_the_test_clock_stands_moves_forward_only_and_runs_again(page: Pag
     await page.goto("/clock")
     await page.get_by_label("Date and time (UTC)").fill("2029-01-01T00:00")
     await page.get_by_role("button", name="Stand there").click()
-    await expect(page.locator(".notice.refused")).to_contain_text("only moves forward")
+    await expect(page.locator(".notice.refused")).to_contain_text("a clock does not go back")
     await page.get_by_role("button", name="Let it run").click()
     await expect(page.get_by_text("The clock runs again.")).to_be_visible()
     await page.goto(f"/invoices/{invoice['id']}")
     await expect(page.locator(".head .chip")).to_have_text("Unpaid")
+
+
+async def test_the_clock_does_what_is_due_on_its_way_and_says_what(page: Page, own: Stage) -> None:
+    shop = Shop(own.account)
+    await shop.on("2026-01-01")
+    plan = await shop.plan(fixed_price("40"))
+    body = {"customer_id": (await shop.customer())["id"], "plan_id": plan["id"], "currency": "usd"}
+    await own.account.post(
+        "/subscriptions", {**body, "billing_period": "MONTHLY", "start_date": "2026-01-01T00:00:00Z"}
+    )
+    await sign_in(page, own)
+    await page.goto("/clock")
+    await page.get_by_label("Date and time (UTC)").fill("2026-04-10T00:00")
+    await page.get_by_role("button", name="Stand there").click()
+    await expect(page.get_by_text("The clock stands at 10 Apr 2026, 00:00 UTC.")).to_be_visible()
+    await expect(page.get_by_role("row", name="3 invoices finalized")).to_be_visible()
+    await expect(page.get_by_role("row", name="4 invoices became overdue")).to_be_visible()
+    invoices = await own.account.get("/invoices")
+    assert [one["invoice_status"] for one in invoices["items"]] == ["FINALIZED"] * 4
+
+
+@pytest.mark.parametrize("scripted", [True, False], ids=["with scripts", "without scripts"])
+async def test_a_long_move_is_followed_and_nobody_else_can_make_another(
+    browser: Browser, base_url: str, own: Stage, monkeypatch: pytest.MonkeyPatch, scripted: bool
+) -> None:
+    shop = Shop(own.account)
+    await shop.on("2026-01-01")
+    plan = await shop.plan(fixed_price("40"))
+    body = {"customer_id": (await shop.customer())["id"], "plan_id": plan["id"], "currency": "usd"}
+    await own.account.post(
+        "/subscriptions", {**body, "billing_period": "MONTHLY", "start_date": "2026-01-01T00:00:00Z"}
+    )
+    monkeypatch.setattr(clock_page, "PATIENCE_SECONDS", 0.05)
+    context = await browser.new_context(base_url=base_url, java_script_enabled=scripted)
+    page = await context.new_page()
+    await sign_in(page, own)
+    await page.goto("/clock")
+    await page.get_by_label("Date and time (UTC)").fill("2032-01-01T00:00")
+    await page.get_by_role("button", name="Stand there").click()
+    await expect(page.get_by_role("heading", name="On its way to 1 Jan 2032, 00:00")).to_be_visible()
+    assert await page.get_by_role("progressbar").count() == 1
+    assert await page.get_by_role("button", name="One week").count() == 0
+    path = f"/environments/{own.account.environment_id}/clock"
+    refusal = await own.account.post(path, {"frozen_time": "2033-01-01T00:00:00Z"}, expect=400)
+    assert "The clock is being moved to 2032-01-01T00:00:00Z and has come to" in refusal["message"]
+    await expect(page.get_by_role("row", name="71 invoices finalized")).to_be_visible(timeout=60_000)
+    await expect(page.get_by_role("button", name="One week")).to_be_visible()
+    assert await page.get_by_role("progressbar").count() == 0
+    await context.close()
 
 
 async def test_new_events_appear_while_one_looks(page: Page, own: Stage) -> None:

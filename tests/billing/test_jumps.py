@@ -1,0 +1,230 @@
+"""A test clock in one jump, month by month or day by day: the same invoices, statuses and events in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from farthing.billing.clocks import Clockwork
+from farthing.billing.issuing import BillingEffects
+from farthing.invoices.tables import Invoice
+from farthing.payments.gateways import Gateways
+from farthing.payments.tables import Payment
+from farthing.settings import Settings
+from farthing.storage.outbox import SystemEvent
+from farthing.storage.postgres import Database
+from farthing.subscriptions.tables import Subscription
+from tests.account import Account
+from tests.billing.office import ARREAR, Office
+from tests.subscriptions.shop import fixed
+
+START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, 5, tzinfo=UTC)
+
+
+def at_once() -> Iterator[datetime]:
+    yield END
+
+
+def month_by_month() -> Iterator[datetime]:
+    yield from (datetime(2026, month, 15, 7, 30, tzinfo=UTC) for month in range(1, 13))
+    yield END
+
+
+def day_by_day() -> Iterator[datetime]:
+    at = START
+    while at < END:
+        at += timedelta(days=1)
+        yield min(at, END)
+
+
+def unevenly() -> Iterator[datetime]:
+    """Every eleven days and some odd seconds, so that stops fall between everything else."""
+    at = START
+    while at < END:
+        at += timedelta(days=11, hours=5, minutes=23, seconds=17)
+        yield min(at, END)
+
+
+Pace = Callable[[], Iterator[datetime]]
+
+
+@dataclass
+class Cast:
+    """Subscriptions that between them meet everything the clock has to stop for, in the order they were made."""
+
+    office: Office
+    ids: list[str] = field(default_factory=list)
+
+    async def begin(self, *, cancels_unpaid: bool) -> Cast:
+        office, account = self.office, self.office.account
+        await office.on("2026-01-01")
+        await office.settings(compute_delay_seconds=900, finalization_delay_seconds=7200, due_date_days=10)
+        await account.put("/settings/draft_invoice_recompute_config", {"value": {"enabled": True}})
+        if cancels_unpaid:
+            value = {"auto_cancellation_enabled": True, "grace_period_days": 40}
+            await account.put("/settings/subscription_config", {"value": value})
+        calls = await office.feature("calls", type="SUM", field="n")
+        fee, usage = fixed("50"), office.usage(calls, "0.02")
+        plan = await office.plan(fee, usage, name="Plan")
+        dearer = await office.plan(fixed("80"), usage, name="Dearer")
+        arrears = await office.plan(fixed("30", **ARREAR), usage, name="Arrears")
+        weekly = await office.plan(fixed("7", billing_period="WEEKLY"), name="Weekly")
+        await self._subscribe(plan, used=range(1, 13))
+        await self._subscribe(
+            plan, used=range(1, 13), start_date="2026-01-31T10:20:30Z", end_date="2026-06-30T00:00:00Z"
+        )
+        await self._subscribe(plan, trial_period_days=14, end_date="2026-04-24T00:00:00Z")
+        await self._subscribe(weekly, billing_period="WEEKLY", end_date="2026-02-26T00:00:00Z")
+        await self._subscribe(arrears, used=(3, 4), end_date="2026-06-20T12:00:00Z")
+        await self._subscribe(plan, billing_cycle="calendar", start_date="2026-01-10T00:00:00Z")
+        metered = await office.plan(usage, name="Metered")
+        await self._subscribe(metered, auto_invoice_threshold="70", used=(2, 5), units=1_900)
+        paused = await self._subscribe(plan, used=range(1, 8), end_date="2026-07-15T00:00:00Z")
+        await self._do(paused, "pause", pause_mode="scheduled", pause_start="2026-03-10T08:00:00Z", pause_days=20)
+        rests = await self._subscribe(arrears, end_date="2026-07-01T00:00:00Z")
+        await self._do(rests, "pause", pause_mode="period_end", pause_end="2026-04-20T00:00:00Z")
+        leaves = await self._subscribe(plan, used=(1, 2))
+        await self._do(leaves, "cancel", cancellation_type="end_of_period")
+        later = await self._subscribe(plan, used=(1, 2, 3, 4))
+        await self._do(later, "cancel", cancellation_type="scheduled_date", cancel_at="2026-04-17T09:00:00Z")
+        grows = await self._subscribe(plan, used=(1, 2, 3))
+        change = {"target_plan_id": dearer["id"], "proration_behavior": "none", "change_at": "end_of_period"}
+        await self._do(grows, "change/v2/execute", **change)
+        moves = await self._subscribe(plan, used=(1, 2, 3))
+        replaced = {"billing_cadence": "RECURRING", "billing_period": "MONTHLY", "billing_cycle": "anniversary"}
+        await self._do(moves, "change/execute", **change, **replaced)
+        return self
+
+    async def _subscribe(self, plan: dict[str, Any], *, used: Sequence[int] = (), units: int = 40, **more: Any) -> str:
+        """A subscription of a customer of its own, who uses on the 5th and 20th of these months."""
+        office = self.office
+        customer = await office.customer()
+        for number, month in enumerate(used):
+            for day in ("05T03:07", "20T18:41"):
+                await office.used("calls", customer, 1, f"2026-{month:02}-{day}", n=units + number)
+        body = {
+            "customer_id": customer["id"],
+            "plan_id": plan["id"],
+            "currency": "usd",
+            "billing_period": "MONTHLY",
+            "start_date": "2026-01-01T00:00:00Z",
+            **more,
+        }
+        made = await office.account.post("/subscriptions", body)
+        self.ids.append(made["id"])
+        return str(made["id"])
+
+    async def _do(self, subscription_id: str, what: str, **body: Any) -> None:
+        await self.office.account.post(f"/subscriptions/{subscription_id}/{what}", body, expect=200)
+
+    async def live(self, pace: Iterator[datetime]) -> None:
+        account = self.office.account
+        gateways = Gateways(account.database, account.settings, BillingEffects())
+        for at in pace:
+            move = await Clockwork(account.database, account.scope, gateways).move(at)
+            assert move.counts.get("failures") is None
+
+    async def told(self) -> list[dict[str, Any]]:
+        """For each customer: its subscriptions, their invoices and everything that was told, without what is random."""
+        async with self.office.account.transaction(read_only=True) as session:
+            first = {one.id: one for one in await session.scalars(select(Subscription))}
+            invoices = (await session.scalars(select(Invoice))).all()
+            payments = (await session.scalars(select(Payment))).all()
+            events = (await session.scalars(select(SystemEvent).order_by(SystemEvent.id))).all()
+        order = [first[one].customer_id for one in self.ids]
+        found = []
+        for customer_id in order:
+            subscriptions = sorted(
+                (one for one in first.values() if one.customer_id == customer_id), key=lambda one: one.created_at
+            )
+            theirs = sorted(
+                (one for one in invoices if one.customer_id == customer_id),
+                key=lambda one: (one.subscription_id != subscriptions[0].id, one.billing_sequence or 0),
+            )
+            paid = [one for one in payments if one.destination_id in {invoice.id for invoice in theirs}]
+            names = {one.id: f"subscription {number}" for number, one in enumerate(subscriptions)}
+            names |= {one.id: f"invoice {number}" for number, one in enumerate(theirs)}
+            names |= {one.id: f"payment of {names[one.destination_id]}" for one in paid}
+            found.append(
+                {
+                    "subscriptions": [_of_subscription(one) for one in subscriptions],
+                    "invoices": [_of_invoice(one) for one in theirs],
+                    "events": [
+                        (one.event_name, names[one.entity_id], one.created_at)
+                        for one in events
+                        if one.entity_id in names
+                    ],
+                }
+            )
+        return found
+
+
+def _of_subscription(row: Subscription) -> dict[str, Any]:
+    kept = "subscription_status current_period_start current_period_end billing_anchor cancelled_at cancel_at end_date"
+    return {name: getattr(row, name) for name in f"{kept} pause_status".split()}
+
+
+def _of_invoice(row: Invoice) -> dict[str, Any]:
+    kept = "invoice_status payment_status billing_reason period_start period_end subtotal total amount_remaining"
+    more = "created_at last_computed_at finalized_at due_date overdue_notified_at billing_sequence"
+    return {name: getattr(row, name) for name in f"{kept} {more}".split()}
+
+
+async def _lived(account: Account, pace: Iterator[datetime], *, cancels_unpaid: bool) -> list[dict[str, Any]]:
+    cast = await Cast(Office(account)).begin(cancels_unpaid=cancels_unpaid)
+    await cast.live(pace)
+    return await cast.told()
+
+
+@pytest.mark.parametrize(
+    ("cancels_unpaid", "paces"),
+    [
+        pytest.param(False, (month_by_month, day_by_day), id="where the unpaid stays"),
+        pytest.param(True, (unevenly,), id="where the unpaid ends"),
+    ],
+)
+async def test_a_year_is_the_same_however_it_passes(
+    base_url: str, settings: Settings, database: Database, account: Account, cancels_unpaid: bool, paces: Sequence[Pace]
+) -> None:
+    expected = await _lived(account, at_once(), cancels_unpaid=cancels_unpaid)
+    # enough happened to be worth comparing
+    names = {name for one in expected for name, _, _ in one["events"]}
+    assert names >= {
+        "subscription.renewal.due",
+        "subscription.paused",
+        "subscription.resumed",
+        "subscription.cancelled",
+        "subscription.plan_changed",
+        "invoice.create.drafted",
+        "invoice.update.finalized",
+        "invoice.payment.overdue",
+    }
+    assert "AUTO_INVOICE_THRESHOLD" in {one["billing_reason"] for found in expected for one in found["invoices"]}
+    for pace in paces:
+        async with Account(base_url, settings, database) as other:
+            lived = await _lived(other, pace(), cancels_unpaid=cancels_unpaid)
+        for number, (one, same) in enumerate(zip(expected, lived, strict=True)):
+            for what in ("subscriptions", "invoices", "events"):
+                assert same[what] == one[what], f"{pace.__name__}: {what} of subscription {number}"
+
+
+async def test_everything_happens_at_its_own_instant(account: Account) -> None:
+    found = await _lived(account, at_once(), cancels_unpaid=True)
+    events = found[0]["events"]
+    told = {name: at for name, what, at in reversed(events) if what in {"subscription 0", "invoice 1"}}
+    assert told["subscription.renewal.due"] == datetime(2026, 1, 31, tzinfo=UTC)
+    assert told["invoice.create.drafted"] == datetime(2026, 2, 1, 0, 15, tzinfo=UTC)
+    soon = timedelta(microseconds=1)
+    assert told["invoice.update.finalized"] == datetime(2026, 2, 1, 2, 15, tzinfo=UTC) + soon
+    # the opening fell due ten days after January, and forty more passed
+    assert told["subscription.cancelled"] == datetime(2026, 3, 23, tzinfo=UTC) + soon
+    threshold = [one for one in found[6]["invoices"] if one["billing_reason"] == "AUTO_INVOICE_THRESHOLD"]
+    # each of February's two days of usage came to 38, and was told to the clock in advance
+    assert [one["period_end"] for one in threshold][:1] == [datetime(2026, 2, 20, 18, 45, tzinfo=UTC)]
+    assert all(before["period_end"] <= after["period_start"] for before, after in pairwise(threshold))
