@@ -260,25 +260,26 @@ async def test_a_bucket_that_a_boundary_cuts_is_charged_in_both_parts(office: Of
     assert await office.totals(subscription) == ["4.00", "9.00"]
 
 
-async def test_a_family_counts_as_one_from_when_somebody_joins(office: Office) -> None:
+async def test_a_family_counts_as_one_until_somebody_leaves(office: Office) -> None:
     plan = await _lasting(office, "COUNT_UNIQUE", "BILLING_PERIOD", field="user")
-    owner, first, late = await office.customer(), await office.customer(), await office.customer()
+    owner, child, leaver = await office.customer(), await office.customer(), await office.customer()
+    children = [child["external_id"], leaver["external_id"]]
     subscription = await office.subscribed(
-        plan, owner, inheritance={"external_customer_ids_to_inherit_subscription": [first["external_id"]]}
+        plan, owner, inheritance={"external_customer_ids_to_inherit_subscription": children}
     )
     await office.recorded("calls", owner, ("2026-01-05", {"user": "a"}), ("2026-01-25", {"user": "a"}))
-    await office.recorded("calls", first, ("2026-01-06", {"user": "a"}), ("2026-01-07", {"user": "b"}))
-    await office.recorded("calls", late, ("2026-01-08", {"user": "x"}), ("2026-01-26", {"user": "c"}))
+    await office.recorded("calls", child, ("2026-01-06", {"user": "a"}), ("2026-01-27", {"user": "b"}))
+    await office.recorded("calls", leaver, ("2026-01-08", {"user": "x"}), ("2026-01-26", {"user": "y"}))
     await office.on("2026-01-20")
+    params = {"action": "remove", "external_customer_ids_to_remove": [leaver["external_id"]]}
     await office.account.post(
         f"/subscriptions/{subscription.id}/modify/execute",
-        {"type": "inheritance", "inheritance_params": {
-            "action": "add", "external_customer_ids_to_inherit_subscription": [late["external_id"]]}},
+        {"type": "inheritance", "inheritance_params": params},
         expect=200,
-    )  # fmt: skip
+    )
     preview = await office.previewed(subscription)
     await office.run("2026-02-01")
-    # a, b, c: a is seen before and after; x was used before its customer joined
+    # a, b and x: a is seen before and after somebody leaves, y is nobody's any more
     assert await office.last_lines(subscription) == [("calls", "3", "3")]
     assert preview[0] == "3.00"
 
@@ -292,7 +293,6 @@ async def test_a_family_counts_as_one_from_when_somebody_joins(office: Office) -
         pytest.param("MAX", "6", id="so is a peak"),
         pytest.param("LATEST", "3", id="the last is that of the open time"),
         pytest.param("AVG", "4.5", id="the mean is over the rest"),
-        # 6 for 30 days; 3 more of April 5 for 26 - 1 days paused ... : by days 4 of 6, 5 of 9, 5 of 12 and 16 of 15
         pytest.param("WEIGHTED_SUM", None, id="a level stands on, and its time stands still"),
     ],
 )

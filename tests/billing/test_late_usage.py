@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from farthing.catalogue.products.tables import Meter
 from farthing.core.money import plain
+from farthing.customers.tables import Customer
 from farthing.events.arrival import watermark
 from farthing.events.backfill import backfill
 from farthing.events.tables import MeterBackfill, StoredEvent
+from farthing.invoices.derivation import all_differences
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.metering.event import Event
 from farthing.subscriptions.tables import Subscription
+from farthing.web.explanation import explain
 from tests.billing.office import ARREAR, Office
 from tests.events.books import Books, opened
 from tests.subscriptions.shop import fixed
@@ -147,6 +151,10 @@ async def test_the_next_invoice_charges_what_came_late(office: Office) -> None:
     assert (row.rating["current_usage"], row.rating["charged_before"]) == ("7", "6")
     assert await watched(office, january) == ["0"]
     assert february.net_usage == 10
+    async with office.account.transaction(read_only=True) as session:
+        assert await all_differences(session, [january, february]) == []
+        owner, meter = await session.get(Customer, customer["id"]), await session.get(Meter, row.meter_id)
+        assert (await explain(session, row, None, meter, owner)).usage_agrees
 
 
 async def test_the_month_after_is_charged_as_if_nothing_had_been_late(office: Office) -> None:
@@ -265,6 +273,21 @@ async def test_tiers_count_once(office: Office, price: dict[str, Any], charged: 
     await office.used("calls", customer, 6, "2026-01-11")
     await office.run("2026-03-01")
     assert await late(office, (await office.invoices(subscription))[-1]) == charged
+
+
+async def test_what_was_taken_away_is_no_reason_to_charge_more(office: Office) -> None:
+    # 11 cost 1.10 in volume tiers, and 10 cost 10
+    calls = await office.feature("calls")
+    subscription, customer = await charging(office, await office.plan(fixed("9"), office.usage(calls, "0", **VOLUME)))
+    for number in range(11):
+        await send(office, customer, f"call-{number}", "2026-01-10")
+    await office.run("2026-02-01")
+    await office.account.delete("/events/call-0")
+    january = (await office.invoices(subscription))[-1]
+    assert (await watched(office, january), await watched(office, january, "late_amount")) == (["-1"], ["8.9"])
+    assert await watched(office, january, "not_charged") == ["negative"]
+    await office.run("2026-03-01")
+    assert await office.totals(subscription) == ["9.00", "10.10", "9.00"]
 
 
 async def test_an_allowance_that_was_changed_since_is_nobodys_late_usage(office: Office) -> None:
@@ -506,10 +529,17 @@ async def test_a_period_billed_afresh_does_not_charge_again_what_was_charged_lat
     assert await watched(office, again) == ["0"]
 
 
-async def test_the_price_is_the_one_that_the_line_was_charged_at(office: Office) -> None:
+@pytest.mark.parametrize(
+    "amount",
+    [
+        pytest.param("5", id="when a dearer plan has followed"),
+        pytest.param("1", id="when the charge was carried to a plan that bills alike"),
+    ],
+)
+async def test_the_price_is_the_one_that_the_line_was_charged_at(office: Office, amount: str) -> None:
     calls = await office.feature("calls")
     old = await office.plan(fixed("9"), office.usage(calls, "1"), name="Old")
-    new = await office.plan(fixed("9"), office.usage(calls, "5"), name="New")
+    new = await office.plan(fixed("9"), office.usage(calls, amount), name="New")
     subscription, customer = await charging(office, old)
     await office.used("calls", customer, 1, "2026-01-02")
     await office.run("2026-02-01")
@@ -517,7 +547,10 @@ async def test_the_price_is_the_one_that_the_line_was_charged_at(office: Office)
     await office.account.post(f"/subscriptions/{subscription.id}/change/v2/execute", body, expect=200)
     await office.used("calls", customer, 2, "2026-01-03")
     await office.run("2026-03-01")
-    assert await late(office, (await office.invoices(subscription))[-1]) == [("01-01", "2", "2")]
+    february = (await office.invoices(subscription))[-1]
+    assert await late(office, february) == [("01-01", "2", "2")]
+    (row,) = [row for row in await office.rows(february) if row.meta.get("late_usage")]
+    assert row.price_id == old["prices"][1]["id"]
 
 
 async def test_late_usage_of_a_grouped_child_is_charged_to_its_parent(office: Office) -> None:
