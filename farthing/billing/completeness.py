@@ -122,8 +122,9 @@ _TWICE = f"""
 """
 
 # What an invoice of a whole period must have a line for: usage of the period, and fees as long as it, in arrear for the
-# period and in advance for the next if the subscription went on. An item that came after the computation could not be
-# on it. A line on any invoice that stands will do.
+# period and in advance for the next if the subscription went on; and the invoice that ends a trial, fees in advance. An
+# item that came after the computation could not be on it. A line on any invoice that stands will do, but for a trial's
+# opening, which charges nothing.
 _MISSING = f"""
     WITH computed AS (
         SELECT invoice.id, invoice.subscription_id, invoice.period_start, invoice.period_end, invoice.billing_reason,
@@ -132,28 +133,30 @@ _MISSING = f"""
         WHERE invoice.environment_id = :environment AND invoice.status = 'published'
             AND invoice.invoice_status IN ('DRAFT', 'FINALIZED', 'SKIPPED') AND invoice.invoice_type = 'SUBSCRIPTION'
             AND invoice.derived_key AND NOT invoice.is_manually_edited AND invoice.last_computed_at IS NOT NULL
-            AND invoice.billing_reason IN ('SUBSCRIPTION_CYCLE', 'PRORATION')
+            AND invoice.billing_reason IN ('SUBSCRIPTION_CYCLE', 'PRORATION', 'SUBSCRIPTION_TRIAL_END')
+    ), ahead AS (
+        SELECT *, CASE billing_reason WHEN 'SUBSCRIPTION_CYCLE' THEN period_end ELSE period_start END AS since
+        FROM computed
+        WHERE billing_reason = 'SUBSCRIPTION_TRIAL_END'
+            OR (billing_reason = 'SUBSCRIPTION_CYCLE' AND current_period_start >= period_end)
     ), owed AS (
-        SELECT computed.id, computed.last_computed_at, item.id AS item_id,
+        SELECT computed.id, item.id AS item_id,
             greatest(item.start_date, computed.period_start) AS since,
             least(coalesce(item.end_date, 'infinity'), computed.period_end) AS until
         FROM computed JOIN subscription_line_items AS item ON item.environment_id = :environment
             AND item.subscription_id = computed.subscription_id AND item.status = 'published'
             AND item.created_at < computed.last_computed_at
-        WHERE item.price_type = 'USAGE' OR (item.invoice_cadence = 'ARREAR'
-            AND item.billing_period = computed.billing_period
-            AND item.billing_period_count = computed.billing_period_count)
+        WHERE computed.billing_reason <> 'SUBSCRIPTION_TRIAL_END' AND (item.price_type = 'USAGE'
+            OR (item.invoice_cadence = 'ARREAR' AND item.billing_period = computed.billing_period
+                AND item.billing_period_count = computed.billing_period_count))
         UNION ALL
-        SELECT computed.id, computed.last_computed_at, item.id, computed.period_end,
-            least(coalesce(item.end_date, 'infinity'), computed.period_end + interval '1 microsecond')
-        FROM computed JOIN subscription_line_items AS item ON item.environment_id = :environment
-            AND item.subscription_id = computed.subscription_id AND item.status = 'published'
-            AND item.created_at < computed.last_computed_at
+        SELECT ahead.id, item.id, ahead.since,
+            least(coalesce(item.end_date, 'infinity'), ahead.since + interval '1 microsecond')
+        FROM ahead JOIN subscription_line_items AS item ON item.environment_id = :environment
+            AND item.subscription_id = ahead.subscription_id AND item.status = 'published'
+            AND item.created_at < ahead.last_computed_at AND item.start_date <= ahead.since
         WHERE item.price_type = 'FIXED' AND item.invoice_cadence = 'ADVANCE'
-            AND item.billing_period = computed.billing_period
-            AND item.billing_period_count = computed.billing_period_count
-            AND item.start_date <= computed.period_end AND computed.billing_reason = 'SUBSCRIPTION_CYCLE'
-            AND computed.current_period_start >= computed.period_end
+            AND item.billing_period = ahead.billing_period AND item.billing_period_count = ahead.billing_period_count
     )
     SELECT owed.id AS "where", owed.item_id, owed.since, owed.until FROM owed
     WHERE owed.since < owed.until AND NOT EXISTS (
@@ -161,6 +164,7 @@ _MISSING = f"""
         WHERE line.environment_id = :environment AND line.subscription_line_item_id = owed.item_id
             AND line.status = 'published' AND line.period_start < owed.until AND line.period_end > owed.since
             AND other.status = 'published' AND other.invoice_status <> 'VOIDED'
+            AND other.billing_reason <> 'SUBSCRIPTION_TRIAL_START'
     )
     ORDER BY owed.id, owed.item_id LIMIT {MOST}
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
+from msgspec.structs import replace as with_fields
 from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -41,6 +42,7 @@ from farthing.metering.model import Usage
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import among, not_found
 from farthing.subscriptions import loading
+from farthing.subscriptions.lineage import later_versions
 from farthing.subscriptions.snapshot import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import Occasion
@@ -209,7 +211,10 @@ async def _invoiced(session: AsyncSession, works: Sequence[Work], own: Collectio
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_(COUNTING),
             Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-            Invoice.billing_reason != BillingReason.AUTO_INVOICE_THRESHOLD,
+            # one cuts its period, the other charges nothing: a trial that ends early is paid for from then on
+            Invoice.billing_reason.not_in(
+                (BillingReason.AUTO_INVOICE_THRESHOLD, BillingReason.SUBSCRIPTION_TRIAL_START)
+            ),
         )
         .offset(0)
         .lateral("counting")
@@ -317,9 +322,14 @@ async def _coupons(session: AsyncSession, asked: Sequence[Asked], found: Sequenc
         if coupon.coupon.cadence is CouponCadence.ONCE
     ]
     used = await _used_elsewhere(session, asked, once) if once else set()
+    targets = [one.association.subscription_line_item_id for coupons in attached.values() for one in coupons]
+    items = {target for target in targets if target is not None}
+    later = await later_versions(session, items) if items else {}
     for one in found:
         for member in one.work.members:
-            terms = [_term(coupon) for coupon in attached[member.id] if coupon.association.id not in used]
+            terms = [
+                _term(coupon, member, later) for coupon in attached[member.id] if coupon.association.id not in used
+            ]
             on_lines = [term for term in terms if term.target is not None]
             # coupons of single lines come first, whoever's they are; those of a child stay with its own lines
             one.coupons = on_lines + one.coupons
@@ -330,8 +340,15 @@ async def _coupons(session: AsyncSession, asked: Sequence[Asked], found: Sequenc
                 one.child_coupons[member.id] = whole
 
 
-def _term(attached: AttachedCoupon) -> CouponTerm:
-    return CouponTerm.of(attached.coupon, attached.association.subscription_line_item_id, attached.association.id)
+def _term(attached: AttachedCoupon, member: SubscriptionSnapshot, later: Mapping[str, Sequence[str]]) -> CouponTerm:
+    """A coupon of a line item discounts the versions that have replaced it too, those of a preview among them."""
+    target = attached.association.subscription_line_item_id
+    term = CouponTerm.of(attached.coupon, target, attached.association.id)
+    if target is None:
+        return term
+    stored = later.get(target, ())
+    previewed = (item.id for item in member.items if item.replaces_id in {target, *stored} and item.id not in stored)
+    return with_fields(term, also=(*stored, *previewed))
 
 
 async def _used_elsewhere(session: AsyncSession, asked: Sequence[Asked], association_ids: Sequence[str]) -> set[str]:

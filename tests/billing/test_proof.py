@@ -22,7 +22,7 @@ from farthing.invoices.requests import InvoiceModifyLineItemParams
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
 from farthing.subscriptions.tables import Subscription
-from tests.billing.counter import Body, cancel, do, open_items, opened, percent, seats
+from tests.billing.counter import Body, cancel, do, modify, open_items, opened, percent, seats
 from tests.billing.office import ARREAR, Office
 from tests.billing.test_late_usage import settled
 from tests.conftest import settings_for
@@ -451,6 +451,22 @@ async def test_events_past_retention_are_not_measured(billed: Billed) -> None:
     async with billed.office.account.transaction(read_only=True) as session:
         proof = await prove(session, list(billed.cycles), at("2026-02-01"))
     assert (proof.differences, proof.unmeasured) == ([], 1)
+
+
+async def test_a_trial_that_ends_early_is_paid_for_from_then_on(office: Office) -> None:
+    made = await opened(office, await office.plan(fixed("50")), trial_period_days=14)
+    await office.on("2026-01-05")
+    await modify(office, made, "trial_end", action="immediate")
+    await office.run("2026-02-05")
+    assert await office.billed() == [
+        ("TRIAL_START", "01-01..01-15", "0.00"),
+        ("TRIAL_END", "01-05..02-05", "50.00"),
+        ("CYCLE", "01-05..02-05", "50.00"),
+    ]
+    assert await _found(office) == []
+    (ended,) = [one for one in await office.invoices() if str(one.billing_reason).endswith("TRIAL_END")]
+    await _tamper(office, "DELETE FROM invoice_line_items WHERE invoice_id = :invoice", invoice=ended.id)
+    assert await _found(office) == [(ended.id, "line")]
 
 
 async def test_progressive_billing_is_clean(office: Office) -> None:
