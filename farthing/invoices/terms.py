@@ -21,12 +21,13 @@ from farthing.rating import discounts, taxes
 
 
 class CouponTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One coupon on an invoice. `off` is an amount or a percentage; `target` as in `rating.discounts.Coupon`."""
+    """One coupon on an invoice. `off` is an amount or a percentage, `target` and `also` as in `rating.discounts`."""
 
     coupon_id: str
     type: discounts.CouponType
     off: str
     target: str | None = None
+    also: tuple[str, ...] = ()
     coupon_association_id: str | None = None
     name: str = ""
     coupon_code: str | None = None
@@ -48,7 +49,7 @@ class CouponTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def rated(self) -> discounts.Coupon:
-        return discounts.Coupon(self.coupon_id, self.type, Decimal(self.off), self.target)
+        return discounts.Coupon(self.coupon_id, self.type, Decimal(self.off), self.target, self.also)
 
     def snapshot(self) -> dict[str, Any]:
         """The coupon as responses and documents show it."""

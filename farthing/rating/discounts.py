@@ -28,12 +28,14 @@ class Coupon:
     """A coupon that applies: `off` is an amount in the invoice's currency, or a percentage above 0 up to 100.
 
     `target` is the subscription line item, or else the price, whose lines it discounts; None is the whole invoice.
+    `also` are the versions that have followed the line item: together they are one charge, discounted once.
     """
 
     id: str
     type: CouponType
     off: Decimal
     target: str | None = None
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.off <= 0:
@@ -89,7 +91,8 @@ def _targeted(lines: Sequence[ChargeLine], coupon: Coupon) -> list[ChargeLine]:
     """The lines a coupon names, by id, so that a spread does not depend on the order of lines."""
     if coupon.target is None:
         return []
-    named = [line for line in lines if line.subscription_line_item_id == coupon.target]
+    versions = {coupon.target, *coupon.also}
+    named = [line for line in lines if line.subscription_line_item_id in versions]
     named = named or [line for line in lines if line.price_id == coupon.target]
     return sorted(named, key=lambda line: line.id)
 
