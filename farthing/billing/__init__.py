@@ -2,8 +2,9 @@
 
 Owns the calculation of what a period costs and on which invoice each charge belongs (`bill`, pure, and the ideas it is
 made of: `charges`, `usage_charges`, `commitments`), what must be known for it (`gather`) and how it is written
-(`persist`), the run that moves every due subscription on (`run`), settling of changes in mid-period (`settling`), and
-the flows that begin with a subscription and end with an invoice (`flows`).
+(`persist`), the run that moves every due subscription on (`run`), settling of changes in mid-period (`settling`), the
+flows that begin with a subscription and end with an invoice (`flows`), and the proof that what was billed is right
+(`proof`, `reckoning`, `completeness`).
 
 Does not own a subscription's states and dates (`subscriptions`), an invoice's states, figures and number (`invoices`),
 what a quantity costs (`rating`), or what was used (`events`). It calls all of them; none of them knows it.
