@@ -53,6 +53,8 @@ async def explain(
     reductions = exact_sum([line.line_item_discount, line.invoice_level_discount, line.prepaid_credits_applied])
     used = await _usage(session, line, meter, owner)
     metered = line.raw_usage if line.raw_usage is not None else line.quantity
+    if line.rating is not None and "current_usage" in line.rating:
+        metered = Decimal(line.rating["current_usage"])  # a late line charges a part of what its window holds
     return Story(
         breakdown=breakdown,
         plain=breakdown is not None and round_to(breakdown.amount, currency.digits(line.currency)) == line.amount,
