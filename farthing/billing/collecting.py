@@ -12,7 +12,6 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
-from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.invoices import lifecycle
 from farthing.invoices.standing import InvoiceStatus, PaymentStatus
@@ -22,6 +21,7 @@ from farthing.payments.gateways import Gateways
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find, locked
 from farthing.storage.scope import Scope
+from farthing.subscriptions import undoing
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import CollectionMethod, PaymentBehavior, SubscriptionStatus
 
@@ -76,7 +76,7 @@ async def demand_paid(
     """Undo a creation that must not stand without its payment. Raises InvalidOperation "payment failed" then.
 
     The provider had to be asked outside of the transaction that made it, so undoing is an act of its own: the invoice
-    is voided and the subscription deleted.
+    is voided and the subscription deleted, with its children and all that was made with it.
     """
     subscription = await locked(session, Subscription, subscription_id)
     waits = subscription.subscription_status is SubscriptionStatus.INCOMPLETE
@@ -86,6 +86,6 @@ async def demand_paid(
         invoice = await locked(session, Invoice, invoice_id)
         if invoice.invoice_status is not InvoiceStatus.VOIDED:
             await lifecycle.void(session, invoice, now, effects=gateways.effects)
-    subscription.status = Status.DELETED
+    await undoing.undo(session, subscription)
     await session.commit()
     raise InvalidOperation("payment failed", {"subscription_id": subscription_id})

@@ -6,7 +6,8 @@ schedules of a subscription, which entitlements hold for it (`entitled`), and wh
 Does not own what any of it costs (`rating`), what was used (`events`), or any invoice, payment or credit: those are
 floors above, and nothing here knows them.
 
-Where things are: `creation`, `activation`, `cancellation`, `pausing` are the life of a subscription; `charging` and
+Where things are: `creation`, `activation`, `cancellation`, `pausing` are the life of a subscription and
+`undoing` what never came to be; `charging` and
 `items` give it line items, `revising` and `addons` change them; `changing` (in place) and `replacing` change the plan;
 `hierarchy` is parents and children; `schedules` is what waits; `price_sync` and `addon_sync` follow the prices of the
 plan and of addons; `live` and `uses` answer the floors that ask who still subscribes; `charged` tells events

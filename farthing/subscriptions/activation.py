@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod, calendar_anchor, next_billing_date
@@ -25,7 +25,14 @@ from farthing.subscriptions.states import move, require
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 from farthing.subscriptions.telling import changed, tell_of
 from farthing.subscriptions.terms import effective_end, open_at, recurrence
-from farthing.subscriptions.words import AddonCadence, LineItemOwner, Occasion, PaymentBehavior, SubscriptionStatus
+from farthing.subscriptions.words import (
+    AddonCadence,
+    LineItemOwner,
+    Occasion,
+    PaymentBehavior,
+    SubscriptionStatus,
+    SubscriptionType,
+)
 
 
 async def activate(session: AsyncSession, subscription_id: str, start: datetime, now: datetime) -> Outcome:
@@ -61,7 +68,7 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
         open_at(child, trial or period)
         await _move_parts(session, child, moved)
     if trial is None:
-        await prorate_entitlements(session, subscription, period)
+        await _prorate_family(session, subscription, period)
     move(subscription, opening_status(subscription.payment_behavior, trial, None))
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription)
@@ -128,27 +135,13 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
     await session.flush()
 
 
-async def abandon(session: AsyncSession, subscription_id: str) -> Subscription:
-    """Archive a draft that nobody paid for, with all that belongs to it.
-
-    Raises InvalidOperation for anything but a draft.
-    """
-    subscription = await locked(session, Subscription, subscription_id)
-    require(subscription, SubscriptionStatus.DRAFT, to="abandon")
-    for table in (SubscriptionLineItem, AddonAssociation, CouponAssociation):
-        await session.execute(
-            update(table)
-            .where(table.subscription_id == subscription.id, table.status == Status.PUBLISHED)
-            .values(status=Status.ARCHIVED)
-        )
-    await session.execute(
-        update(Entitlement)
-        .where(Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION, Entitlement.entity_id == subscription.id)
-        .values(status=Status.ARCHIVED)
-    )
-    subscription.status = Status.ARCHIVED
-    await changed(session, subscription)
-    return subscription
+async def _prorate_family(session: AsyncSession, subscription: Subscription, first: Period) -> None:
+    """Scale what is included in a first, shorter period: for the subscription and its grouped children."""
+    children: list[Subscription] = []
+    if subscription.subscription_type is SubscriptionType.PARENT:
+        children = await hierarchy.children_of(session, subscription.id, SubscriptionType.GROUPED_INVOICING)
+    for one in (subscription, *children):
+        await prorate_entitlements(session, one, first)
 
 
 async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -> Subscription:
@@ -185,6 +178,7 @@ async def end_trial(session: AsyncSession, subscription: Subscription, at: datet
         subscription.billing_anchor = calendar_anchor(at, subscription.billing_period, zone)
     period = Period(at, next_billing_date(at, recurrence(subscription), effective_end(subscription)))
     open_at(subscription, period)
+    await _prorate_family(session, subscription, period)
     move(subscription, SubscriptionStatus.INCOMPLETE)
     activating = subscription.payment_behavior is not PaymentBehavior.DEFAULT_ACTIVE
     if not activating:

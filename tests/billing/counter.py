@@ -48,10 +48,7 @@ async def cancel(office: Office, subscription: Mapping[str, Any], kind: str = "i
 
 async def modify(office: Office, subscription: Mapping[str, Any], kind: str, expect: int = 200, **params: Any) -> Body:
     """A typed modification; `params` are those of its type."""
-    name = {"inheritance": "inheritance_params", "grouped_invoicing": "grouped_invoicing_params"}.get(
-        kind, f"{kind}_params"
-    )
-    return await do(office, subscription, "modify/execute", {"type": kind, name: params}, expect)
+    return await do(office, subscription, "modify/execute", {"type": kind, f"{kind}_params": params}, expect)
 
 
 async def seats(
@@ -96,11 +93,13 @@ async def percent(office: Office, code: str, off: str, **more: Any) -> Body:
 
 
 async def has_card(office: Office, customer: Mapping[str, Any], method: str) -> None:
-    """Let a customer save a payment method at the built-in provider, which is connected if it was not."""
+    """Let a customer save a payment method, the default one now, at the built-in provider, connected if it was not."""
     account = office.account
     if not (await account.get("/connections"))["connections"]:
         await account.post("/connections", {"name": "stripe", "provider_type": "stripe", "metadata": {"mode": "test"}})
-    setup = await account.post(f"/payments/customers/{customer['id']}/setup/intent", {"provider": "stripe"})
+    setup = await account.post(
+        f"/payments/customers/{customer['id']}/setup/intent", {"provider": "stripe", "set_default": True}
+    )
     async with httpx.AsyncClient(base_url=account.base_url) as visitor:
         path = f"/v1/test/gateway/sessions/{setup['checkout_session_id']}/succeed"
         _checked(await visitor.post(path, json={"method": method}), 200)

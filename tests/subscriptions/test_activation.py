@@ -9,7 +9,7 @@ import pytest
 from farthing.core.errors import InvalidOperation
 from farthing.customers import lookup
 from farthing.storage.rows import locked
-from farthing.subscriptions import activation, hierarchy, rolling
+from farthing.subscriptions import activation, hierarchy, rolling, undoing
 from farthing.subscriptions.attachments import add_coupon, remove_coupon
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.words import Occasion
@@ -45,11 +45,11 @@ class TestDrafts:
 
     async def test_one_that_nobody_paid_for_is_archived_with_its_items(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")), subscription_status="draft")
-        await shop.do(activation.abandon, made.subscription.id)
+        await shop.do(undoing.abandon, made.subscription.id)
         assert (await shop.account.post("/subscriptions/search", {}, expect=200))["items"] == []
         assert (await shop.account.post("/subscriptions/lineitems/search", {}, expect=200))["items"] == []
         with pytest.raises(InvalidOperation):
-            await shop.do(activation.abandon, (await shop.subscribe(await shop.plan(fixed("1")))).subscription.id)
+            await shop.do(undoing.abandon, (await shop.subscribe(await shop.plan(fixed("1")))).subscription.id)
 
     async def test_only_drafts(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")))
