@@ -6,7 +6,7 @@ A page of invoices takes a handful of statements, however many lines it has. Rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -28,6 +28,7 @@ from farthing.core.money import plain
 from farthing.customers.lifecycle import FORMER_IDS
 from farthing.customers.tables import Customer
 from farthing.events.tables import MeterBackfill
+from farthing.events.usage_statement import Stretch
 from farthing.invoices.derivation import Difference
 from farthing.invoices.parts import lines_of
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
@@ -280,8 +281,18 @@ def _was_widened(backfill: tuple[datetime | None, int | None] | None, watermark:
     return finished is None or (sequence is not None and sequence > watermark)
 
 
+def _stretches(one: _Again) -> Iterator[tuple[str, datetime, datetime]]:
+    """Whose events count on the line, and from when to when."""
+    for question in one.plan.raw:
+        pieces = (Stretch(question.customers, question.start, question.end), *question.more)
+        for piece in pieces:
+            since = BEGINNING if _lives_on(one.plan) else question.level_since or piece.start
+            for customer in piece.customers:
+                yield customer, since, piece.end
+
+
 def _customers(one: _Again) -> set[str]:
-    return {customer for question in one.plan.raw for customer in question.customers}
+    return {customer for customer, _, _ in _stretches(one)}
 
 
 # events of a customer, whatever their name: what no longer counts came late just as what counts now
@@ -305,17 +316,10 @@ async def _arrived(session: AsyncSession, changed: Sequence[_Again]) -> set[str]
     """The lines for which an event came after their invoice had read usage; without a watermark nobody can tell."""
     late = {one.line.id for one in changed if one.invoice.usage_watermark is None}
     asked = [
-        (
-            one.line.id,
-            customer,
-            BEGINNING if _lives_on(one.plan) else question.start,
-            question.end,
-            one.invoice.usage_watermark,
-        )
+        (one.line.id, customer, since, until, one.invoice.usage_watermark)
         for one in changed
         if one.invoice.usage_watermark is not None
-        for question in one.plan.raw
-        for customer in question.customers
+        for customer, since, until in _stretches(one)
     ]
     if asked:
         ids, customers, since, until, marks = zip(*asked, strict=True)

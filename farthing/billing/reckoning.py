@@ -268,9 +268,8 @@ class _Usage:
         )
 
     def _terms(self, told: Mapping[str, Any]) -> LineCommitment:
-        ends = self.invoice.billing_reason is not BillingReason.AUTO_INVOICE_THRESHOLD
         amount, factor = Decimal(told["amount"]), Decimal(told["overage_factor"])
-        return LineCommitment(amount, factor, bool(told["true_up_enabled"]) and ends)
+        return LineCommitment(amount, factor, bool(told["true_up_enabled"]) and not self._is_cut)
 
     def _cost(self, line: InvoiceLineItem) -> Decimal:
         if line.meter_id in self.sources.bucketed:
@@ -289,17 +288,28 @@ class _Usage:
         return _Charge(parts, billable, cost, round_to(charged, self.digits))
 
     def _quantities(self, charge: _Charge, *, scaled: bool) -> Iterator[Difference]:
-        if scaled or any("already_invoiced" in line.meta for line in charge.lines):
+        if scaled or self._leaves_out(charge) or any("already_invoiced" in line.meta for line in charge.lines):
             return
         stored = exact_sum([line.quantity for line in charge.lines])
         derived = round_to(charge.billable, QUANTITY_DIGITS)
         yield from _unless(charge.lines[0].id, "quantity", plain(stored), plain(derived))
 
+    @property
+    def _is_cut(self) -> bool:
+        """Whether the invoice leaves lines out that have nothing left to charge, as threshold invoices do."""
+        return self.invoice.billing_reason is BillingReason.AUTO_INVOICE_THRESHOLD
+
+    def _leaves_out(self, charge: _Charge) -> bool:
+        """Whether a part of the charge may be missing, because all of it was charged before."""
+        return self._is_cut and (charge.main is None or charge.overage is None)
+
     def _whole(self, charge: _Charge) -> Iterator[Difference]:
         """A charge that no commitment of the subscription has cut."""
         (line, *_) = charge.lines
+        base = _base(line)
+        if self._is_cut and base < charge.amount and line.amount == self._left(line, round_to(base, self.digits)):
+            return  # what is over the commitment was charged before
         yield from _unless(line.id, "price x quantity", line.amount, self._left(line, charge.amount))
-        base = Decimal((line.rating or {}).get("base", "0"))
         if charge.cost is not None and base not in {charge.cost, charge.amount}:
             yield Difference(line.id, "base", plain(base), plain(charge.cost))
 
@@ -310,7 +320,8 @@ class _Usage:
     def _split(self, charge: _Charge, overage: InvoiceLineItem) -> Iterator[Difference]:
         """A charge that the commitment ends in, or before. Rule: commitments, "subscription level"."""
         bases = exact_sum([_base(line) for line in charge.lines])
-        yield from _unless(overage.id, "within and over the commitment", bases, charge.amount)
+        if not self._leaves_out(charge) or bases > charge.amount:
+            yield from _unless(overage.id, "within and over the commitment", bases, charge.amount)
         within = charge.main
         if within is not None:
             yield from _unless(
@@ -347,7 +358,7 @@ class _Usage:
                 told = EXACT.add(told, _base(line))
                 due = self._left(line, round_to(_base(line), self.digits))
                 yield from _unless(line.id, "amount within the commitment", line.amount, due)
-        if abs(EXACT.subtract(known, told)) >= Decimal(1).scaleb(-self.digits):
+        if not self._is_cut and abs(EXACT.subtract(known, told)) >= Decimal(1).scaleb(-self.digits):
             yield from _unless(of_all[0].id, "within and over the commitment", told, known)
         for line in of_all:
             factor = Decimal(line.meta.get("overage_factor", "1"))
