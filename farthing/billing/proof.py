@@ -133,6 +133,8 @@ class _Again:
     invoice: Invoice
     watched: Watched
     plan: UsagePlan
+    joined_then: bool
+    """Whether a child came to its parent at the very instant of the computation, as a clock that stands still allows."""
 
 
 async def _measure(
@@ -152,7 +154,9 @@ async def _measure(
         if _forgotten(watch, kept_since) or _moved_buckets(watch):
             proof.unmeasured += 1
             continue
-        asked.append(_Again(line, invoice, watch, _as_it_was(watch, invoice, joined)))
+        came = joined.get(watch.member.id, {}).values()
+        plan_then = _as_it_was(watch, invoice, joined)
+        asked.append(_Again(line, invoice, watch, plan_then, invoice.last_computed_at in came))
     ranges = list({question: None for one in asked for question in one.plan.raw})
     answers = await measured(session, ranges, {one.plan.meter.id: one.plan.meter for one in asked}) if ranges else {}
     changed = [(one, difference) for one in asked if (difference := _difference(one, answers)) is not None]
@@ -270,7 +274,9 @@ async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[s
     return {
         one.line.id
         for one in changed
-        if renamed & _customers(one) or _was_widened(widened.get(one.plan.meter.id), one.invoice.usage_watermark)
+        if one.joined_then
+        or renamed & _customers(one)
+        or _was_widened(widened.get(one.plan.meter.id), one.invoice.usage_watermark)
     }
 
 

@@ -437,13 +437,16 @@ async def test_a_customer_who_inherits_later_has_used_nothing_before(office: Off
     calls = await office.feature("calls")
     owner, child = await office.customer(), await office.customer()
     subscription = await office.subscribed(await office.plan(office.usage(calls, "1")), owner)
+    await settled(office)
     await office.recorded("calls", child, ("2026-01-10", 5))
     await office.recorded("calls", owner, ("2026-01-10", 3))
     await office.run("2026-02-02")
+    await office.on("2026-02-03")
     params = {"action": "add", "external_customer_ids_to_inherit_subscription": [child["external_id"]]}
     await do(office, {"id": subscription.id}, "modify/execute", {"type": "inheritance", "inheritance_params": params})
     await office.run("2026-03-01")
-    assert await _found(office) == []
+    proof = await _proved(office)
+    assert (proof.differences, proof.late, proof.unmeasured) == ([], 0, 0)
 
 
 async def test_events_past_retention_are_not_measured(billed: Billed) -> None:
