@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from benchmarks.billing_run import BILLED, company
+from benchmarks.billing_run import BILLED, FINALIZED, company
 from farthing.billing.run import Run
-from farthing.invoices.derivation import differences
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.derivation import all_differences, differences, total_differences
+from farthing.invoices.standing import InvoiceStatus
+from farthing.invoices.tables import Invoice, InvoiceLineItem, InvoiceTotal
 from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -59,7 +60,8 @@ async def test_drafts_wait_for_late_usage_and_claims_for_corrections(office: Off
     await office.used("calls", customer, 3, "2026-01-31T23:00")
     await office.run("2026-02-01T00:01")
     (draft,) = await office.invoices(subscription)
-    assert (draft.last_computed_at, draft.subtotal) == (None, 0)
+    assert draft.last_computed_at is None
+    assert draft.subtotal == 0
     await office.used("calls", customer, 1, "2026-01-31T23:59")
     await office.run("2026-02-01T00:15")
     assert await office.totals(subscription) == ["4.00"]
@@ -150,56 +152,164 @@ from farthing.billing.run import Run
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 
-async def main(url, tenant, environment, now):
+async def main(url, tenant, environment, batch):
     database = Database(url)
     def told(name, count):
         print(name, count, flush=True)
-    await Run(database, Scope(tenant, environment), datetime.fromisoformat(now), batch=25, progress=told).all()
+    for now in sys.stdin:
+        at = datetime.fromisoformat(now.strip())
+        done = await Run(database, Scope(tenant, environment), at, batch=int(batch), progress=told).all()
+        assert done.failed == {}, done.failed
+        print("done", done.rolled, done.finalized, flush=True)
 
 asyncio.run(main(*sys.argv[1:]))
 """
 
+DRAFTED = datetime(2026, 2, 1, 0, 5, tzinfo=UTC)
+"""When periods have ended, but their drafts wait for late usage."""
+
+
+class Worker:
+    """A process that bills what is due at the times it is told, and says after each batch how far it is."""
+
+    def __init__(self, url: str, scope: Scope, batch: int) -> None:
+        arguments = [sys.executable, "-c", _WORKER, url, scope.tenant_id, scope.environment_id, str(batch)]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def bill(self, now: datetime) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{now.isoformat()}\n")
+        self.process.stdin.flush()
+
+    def line(self) -> list[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().split()
+
+    def finished(self) -> tuple[int, int]:
+        """How many it rolled and finalized, once it is done with what it was told."""
+        while (words := self.line())[:1] != ["done"]:
+            assert words, "it ended by itself"
+        return int(words[1]), int(words[2])
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
 
 async def test_killed_at_any_point_nothing_is_billed_twice_or_left_out(new_database: Callable[..., str]) -> None:
-    url, count = new_database(), 300
+    url, count = new_database(), 2_000
     database = Database(url)
     try:
         scope = await company(database, count)
         at_random = random.Random(7)
-        for _ in range(3):
-            await asyncio.to_thread(_run_and_kill, url, scope, at_random)
-        done = await Run(database, scope, BILLED, batch=50).all()
-        assert done.failed == {}
+        # some are killed while periods roll, some while drafts are computed, some while they become claims
+        left = []
+        for moment in (DRAFTED, BILLED, FINALIZED):
+            for _ in range(2):
+                await asyncio.to_thread(_run_and_kill, url, scope, moment, at_random)
+            await _the_half_done_is_whole(database, scope)
+            done = await Run(database, scope, moment).all()
+            assert done.failed == {}
+            left.append(done)
+        # the killed have left something to do, but not everything
+        assert 0 < left[0].rolled < count
+        assert 0 < left[1].computed < count
+        assert 0 < left[2].finalized < count
         await _books_are_right(database, scope, count)
     finally:
         await database.close()
 
 
-def _run_and_kill(url: str, scope: Scope, at_random: random.Random) -> None:
+@pytest.mark.parametrize("workers", [2, 4])
+async def test_processes_that_race_bill_each_period_once(new_database: Callable[..., str], workers: int) -> None:
+    url, count = new_database(), 400
+    database = Database(url)
+    try:
+        scope = await company(database, count)
+        rolled, finalized = await asyncio.to_thread(_race, url, scope, workers)
+        assert (sum(rolled), sum(finalized)) == (count, count)
+        # it was a race: nobody did it all alone
+        assert max(rolled) < count
+        assert max(finalized) < count
+        await _books_are_right(database, scope, count)
+    finally:
+        await database.close()
+
+
+def _race(url: str, scope: Scope, workers: int) -> tuple[list[int], list[int]]:
+    """How many each of them rolled, and finalized."""
+    racing = [Worker(url, scope, batch=20) for _ in range(workers)]
+    for worker in racing:
+        worker.bill(datetime(2026, 1, 2, tzinfo=UTC))
+    assert [worker.finished() for worker in racing] == [(0, 0)] * workers, "all are up, and nothing is due yet"
+    did = []
+    for moment in (BILLED, FINALIZED):
+        for worker in racing:
+            worker.bill(moment)
+        did.append([worker.finished() for worker in racing])
+    for worker in racing:
+        worker.kill()
+    return [rolled for rolled, _ in did[0]], [finalized for _, finalized in did[1]]
+
+
+def _run_and_kill(url: str, scope: Scope, now: datetime, at_random: random.Random) -> None:
     """Let a worker do a few batches and kill it in the middle of the next."""
-    arguments = [sys.executable, "-c", _WORKER, url, scope.tenant_id, scope.environment_id, BILLED.isoformat()]
-    worker = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-    assert worker.stdout is not None
-    for _ in range(at_random.randint(1, 3)):
-        worker.stdout.readline()
+    worker = Worker(url, scope, batch=100)
+    worker.bill(now)
+    for _ in range(at_random.randint(2, 6)):
+        worker.line()
     time.sleep(at_random.random() / 5)
-    worker.send_signal(signal.SIGKILL)
-    worker.wait()
+    worker.kill()
+
+
+async def _the_half_done_is_whole(database: Database, scope: Scope) -> None:
+    """Whatever was killed: a subscription has rolled if and only if its draft is there, numbered once it is a claim."""
+    async with database.transaction(scope, read_only=True) as session:
+        rolled = set(await session.scalars(select(Subscription.id).where(_ROLLED)))
+        invoices = (await session.scalars(select(Invoice))).all()
+        lined = set(await session.scalars(select(InvoiceLineItem.invoice_id)))
+    assert {one.subscription_id for one in invoices} == rolled
+    assert {one.id for one in invoices if one.last_computed_at is not None} == lined
+    claims = [one for one in invoices if one.invoice_status is InvoiceStatus.FINALIZED]
+    assert {one.invoice_number for one in invoices} - {None} == {f"INV-202602-{n:05}" for n in _counted(claims)}
+
+
+def _counted(rows: Sequence[object]) -> range:
+    return range(1, len(rows) + 1)
+
+
+_ROLLED = Subscription.current_period_start == datetime(2026, 2, 1, tzinfo=UTC)
 
 
 async def _books_are_right(database: Database, scope: Scope, count: int) -> None:
     async with database.transaction(scope, read_only=True) as session:
-        began = Subscription.current_period_start == datetime(2026, 2, 1, tzinfo=UTC)
-        rolled = await session.scalar(select(func.count()).select_from(Subscription).where(began))
+        rolled = await session.scalar(select(func.count()).select_from(Subscription).where(_ROLLED))
         invoices = (await session.scalars(select(Invoice))).all()
         lines = await session.scalar(select(func.count()).select_from(InvoiceLineItem))
-        told = await session.scalar(
-            select(func.count()).select_from(SystemEvent).where(SystemEvent.event_name == "subscription.updated")
+        told = await session.execute(
+            select(SystemEvent.event_name, SystemEvent.entity_id, func.count()).group_by(
+                SystemEvent.event_name, SystemEvent.entity_id
+            )
         )
-    assert (rolled, len(invoices), lines, told) == (count, count, count * 4, count)
+        totals = (
+            await session.execute(select(func.sum(InvoiceTotal.invoice_count), func.sum(InvoiceTotal.revenue)))
+        ).one()
+        wrong = [*await all_differences(session, invoices), *await total_differences(session)]
+    assert (rolled, len(invoices), lines) == (count, count, count * 4)
     assert len({one.subscription_id for one in invoices}) == count
+    assert {one.invoice_status for one in invoices} == {InvoiceStatus.FINALIZED}
+    assert sorted(str(one.invoice_number) for one in invoices) == [f"INV-202602-{n:05}" for n in range(1, count + 1)]
     # each meter counted 1 + 2 + ... + 20 of 0.02, three times, beside the fee
     assert {f"{one.subtotal:.2f}" for one in invoices} == {"62.60"}
+    assert totals == (count, count * Decimal("62.60"))
+    assert wrong == []
+    events: dict[str, list[str]] = {}
+    for name, entity_id, times in told:
+        assert times == 1, f"{name} of {entity_id} was told {times} times"
+        events.setdefault(name, []).append(entity_id)
+    ids = sorted(one.id for one in invoices)
+    assert sorted(events["invoice.create.drafted"]) == sorted(events["invoice.update.finalized"]) == ids
+    assert sorted(events["subscription.updated"]) == sorted(str(one.subscription_id) for one in invoices)
 
 
 @dataclass(frozen=True)
