@@ -134,7 +134,7 @@ class _Again:
     watched: Watched
     plan: UsagePlan
     joined_then: bool
-    """Whether a child came to its parent at the very instant of the computation, as a clock that stands still allows."""
+    """Whether a child came to its parent at the instant of the computation, as a clock that stands still allows."""
 
 
 async def _measure(

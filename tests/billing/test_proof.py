@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from farthing.subscriptions.tables import Subscription
 from tests.billing.counter import Body, cancel, do, modify, open_items, opened, percent, seats
 from tests.billing.office import ARREAR, Office
 from tests.billing.test_late_usage import settled
+from tests.billing.test_run import _life, _lived
 from tests.conftest import settings_for
 from tests.subscriptions.shop import at, fixed, of_wire
 
@@ -59,7 +61,7 @@ async def _tamper(office: Office, *statements: str, **values: Any) -> None:
             await session.execute(text(statement), values)
 
 
-async def _life(office: Office) -> tuple[Body, Body]:
+async def _half_a_year(office: Office) -> tuple[Body, Body]:
     """Half a year of one subscription: fees both ways, an allowance, tiers, days, commitment, coupon, seats, a pause,
     another plan, an end."""
     calls, data = await office.feature("calls"), await office.feature("data", type="SUM", field="n", bucket_size="DAY")
@@ -108,7 +110,7 @@ async def _life(office: Office) -> tuple[Body, Body]:
 
 
 async def test_a_sound_life_is_clean(office: Office) -> None:
-    await _life(office)
+    await _half_a_year(office)
     proof = await _proved(office)
     assert proof.differences == []
     assert (proof.late, proof.unmeasured) == (0, 0)
@@ -116,6 +118,18 @@ async def test_a_sound_life_is_clean(office: Office) -> None:
     assert proof.lines >= 20
     async with office.account.transaction(read_only=True) as session:
         assert await all_differences(session, list(await session.scalars(select(Invoice)))) == []
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+async def test_random_lives_are_clean(office: Office, seed: int) -> None:
+    at_random = random.Random(seed)
+    await _lived(office, [_life(at_random) for _ in range(6)])
+    await settled(office)
+    for moment in ("2026-02-14", "2026-04-20"):
+        assert (await office.run(moment)).failed == {}
+    proof = await _proved(office)
+    assert (proof.differences, proof.late, proof.unmeasured) == ([], 0, 0)
+    assert proof.lines > 20
 
 
 @dataclass(frozen=True)
