@@ -50,11 +50,21 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedAddon:
+    """One addon, and when and why it was to end before anything ended it; None is open."""
+
+    association: AddonAssociation
+    end: datetime | None
+    cancelled_at: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Belongings:
-    """What a subscription has besides its plan's items; each addon with its end."""
+    """What a subscription has besides its plan's items."""
 
     extras: tuple[Carried, ...]
-    addons: tuple[tuple[AddonAssociation, datetime | None], ...]
+    addons: tuple[CarriedAddon, ...]
     of_addons: tuple[Carried, ...]
 
 
@@ -92,7 +102,9 @@ async def belongings(session: AsyncSession, former: Subscription, at: datetime) 
     )
     return Belongings(
         tuple(one for one in carried if one.item.entity_type is LineItemOwner.SUBSCRIPTION),
-        tuple((row, _own_end(row.end_date, former)) for row in rows),
+        tuple(
+            CarriedAddon(row, _own_end(row.end_date, former), row.cancelled_at, row.cancellation_reason) for row in rows
+        ),
         tuple(one for one in carried if one.item.entity_type is LineItemOwner.ADDON),
     )
 
@@ -115,13 +127,13 @@ async def carry(
         _resemble(item, one.item)
         session.add(item)
         heirs[one.item.id] = item.id
-    for association, end in had.addons:
+    for addon in had.addons:
+        association, end = addon.association, addon.end
         asked = AddAddonToSubscriptionRequest(addon_id=association.addon_id, metadata=dict(association.meta))
         begin = max(association.start_date, at)
         made, items = await addons.attach(session, fresh, asked, now, begin=begin)
         if end is not None:
-            made.end_date, made.cancelled_at = end, association.cancelled_at
-            made.cancellation_reason = association.cancellation_reason
+            made.end_date, made.cancelled_at, made.cancellation_reason = end, addon.cancelled_at, addon.reason
         theirs = [one for one in had.of_addons if one.item.addon_association_id == association.id]
         for item in items:
             await _inherit(session, item, theirs, fresh, at, heirs)
