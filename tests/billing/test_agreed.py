@@ -106,7 +106,7 @@ async def test_a_replacement_carries_all_that_is_not_the_plans(office: Office) -
     }
     (tax,) = (await office.account.get(f"/invoices/{done['invoice']['id']}"))["taxes"]
     assert tax["tax_rate_id"]
-    assert done["invoice"]["subtotal"] == str(50 + 22 + 1 + 20 + 1), "the addon that leaves is had for ten of thirty days"
+    assert done["invoice"]["subtotal"] == str(50 + 22 + 1 + 20 + 1), "the addon that leaves is had for ten days"
 
 
 async def test_a_replacement_takes_a_cancellation_back_and_says_so(office: Office) -> None:
