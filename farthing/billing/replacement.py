@@ -17,7 +17,7 @@ from farthing.billing.proration import Proration
 from farthing.billing.purse import NO_PURSE, Purse
 from farthing.billing.settling import give_back, proration_of, record, settlement_key
 from farthing.core.clock import instant
-from farthing.core.errors import FarthingError, NotFound, ValidationFailed
+from farthing.core.errors import FarthingError
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.computation import published_lines
 from farthing.invoices.effects import Effects
@@ -93,7 +93,7 @@ async def replace_due(
 ) -> None:
     """Make a scheduled replacement whose time has come; a failure is written on the schedule.
 
-    Rule: subscriptions, "schedules": what no repetition cures is final, the rest is tried again.
+    Rule: subscriptions, "schedules".
     """
     # whatever else waits is dropped when the subscription ends, but not what is being done
     move_schedule(schedule, ScheduleStatus.EXECUTING)
@@ -105,9 +105,7 @@ async def replace_due(
     except FarthingError as error:
         await session.refresh(schedule)
         await session.refresh(subscription)
-        schedules.failed(schedule, error.message, terminal=isinstance(error, (ValidationFailed, NotFound)))
-        if schedule.schedule_status is ScheduleStatus.EXECUTING:
-            move_schedule(schedule, ScheduleStatus.PENDING)
+        await schedules.fail(session, subscription, schedule, schedules.reason_of(error))
         return
     result = {
         "old_subscription_id": subscription.id,

@@ -18,7 +18,7 @@ from farthing.calendar.billing import periods_until
 from farthing.calendar.period import Period
 from farthing.core.clock import instant
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
+from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.storage.rows import among, locked
 from farthing.subscriptions import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.billable import Billable
@@ -255,7 +255,7 @@ async def _change_in_place(session: AsyncSession, subscription: Subscription, pe
     for schedule in await schedules.pending(session, subscription.id, ScheduleType.PLAN_CHANGE):
         wanted = schedule.configuration
         if schedule.scheduled_at < period.start:
-            schedules.failed(schedule, "its time has passed without it", terminal=True)
+            await schedules.fail(session, subscription, schedule, "its time has passed without it")
         if wanted.get("version") != IN_PLACE or schedule.scheduled_at != period.end:
             continue
         former = subscription.plan_id
@@ -276,8 +276,7 @@ async def _change_in_place(session: AsyncSession, subscription: Subscription, pe
         except FarthingError as error:
             await session.refresh(schedule)
             await session.refresh(subscription)
-            terminal = isinstance(error, (ValidationFailed, NotFound))
-            schedules.failed(schedule, error.message, terminal=terminal)
+            await schedules.fail(session, subscription, schedule, schedules.reason_of(error))
             continue
         schedules.executed(
             schedule,
@@ -305,7 +304,7 @@ async def _replacement(session: AsyncSession, subscription: Subscription, now: d
     for schedule in await schedules.pending(session, subscription.id, ScheduleType.PLAN_CHANGE):
         if schedule.configuration.get("version") != IN_PLACE and schedule.scheduled_at <= now:
             if schedule.scheduled_at < subscription.current_period_start:
-                schedules.failed(schedule, "its time has passed without it", terminal=True)
+                await schedules.fail(session, subscription, schedule, "its time has passed without it")
             else:
                 return schedule
     return None

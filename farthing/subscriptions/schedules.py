@@ -14,17 +14,16 @@ from farthing.api.lists import ListQuery, select_page
 from farthing.calendar.billing import next_billing_date
 from farthing.core.clock import as_utc, instant
 from farthing.core.enums import Status
-from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
+from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.rows import find, locked, violated
 from farthing.subscriptions import hierarchy
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
-from farthing.subscriptions.telling import changed
+from farthing.subscriptions.telling import changed, tell_of_schedule
 from farthing.subscriptions.terms import recurrence
 from farthing.subscriptions.words import ScheduleStatus, ScheduleType
 
-MOST_ATTEMPTS = 3
 OF_CANCELLATION = frozenset({"cancellation_type", "cancellation_reason", "effective_date"})
 """The metadata that a cancellation writes on its subscription."""
 
@@ -91,12 +90,22 @@ def executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: dat
     schedule.execution_result = dict(result)
 
 
-def failed(schedule: SubscriptionSchedule, message: str, *, terminal: bool) -> None:
-    """Count a failure; the third, or one that no repetition cures, is final."""
+async def fail(session: AsyncSession, subscription: Subscription, schedule: SubscriptionSchedule, message: str) -> None:
+    """Mark what could not be done as failed, and tell of it.
+
+    A refusal is final: the boundary it waited for passes in the same transaction, and a rule does not change its mind.
+    What no rule refused, a crash say, undoes the whole advance instead, and is tried again with it.
+    """
     schedule.attempts += 1
     schedule.error_message = message
-    if terminal or schedule.attempts >= MOST_ATTEMPTS:
-        move_schedule(schedule, ScheduleStatus.FAILED)
+    move_schedule(schedule, ScheduleStatus.FAILED)
+    await tell_of_schedule(session, subscription, schedule)
+
+
+def reason_of(error: FarthingError) -> str:
+    """A refusal in one line, with the fields it names."""
+    named = error.details if isinstance(error, ValidationFailed) else {}
+    return "; ".join(f"{field} {why}" for field, why in named.items()) or error.message
 
 
 async def cancel(session: AsyncSession, schedule_id: str, now: datetime) -> SubscriptionSchedule:

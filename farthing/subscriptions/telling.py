@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.wire import as_wire
 from farthing.storage.outbox import tell
-from farthing.subscriptions.tables import Subscription, SubscriptionPhase
+from farthing.subscriptions.tables import Subscription, SubscriptionPhase, SubscriptionSchedule
 
 _TOLD = (
     "id",
@@ -53,6 +53,14 @@ async def tell_of(session: AsyncSession, subscription: Subscription, *events: st
             subscription.id,
             {"subscription": snapshot_told(subscription)},
         )
+
+
+async def tell_of_schedule(session: AsyncSession, subscription: Subscription, schedule: SubscriptionSchedule) -> None:
+    """Record, as an update of the subscription, what became of something that was scheduled for it."""
+    names = ("id", "schedule_type", "schedule_status", "scheduled_at", "error_message")
+    told = {"status" if name == "schedule_status" else name: as_wire(getattr(schedule, name)) for name in names}
+    payload = {"subscription": snapshot_told(subscription), "schedule": told}
+    await tell(session, "subscription.updated", "subscription", subscription.id, payload)
 
 
 async def tell_of_phase(session: AsyncSession, phase: SubscriptionPhase) -> None:

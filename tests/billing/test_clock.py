@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from farthing.billing import clocks
+from farthing.billing.clocks import Clockwork
+from farthing.billing.dunning import tell_renewals
+from farthing.billing.run import Run, Summary
+from farthing.billing.tables import ClockAdvance
+from farthing.core.clock import instant
+from farthing.core.errors import InvalidOperation
+from farthing.subscriptions.tables import Subscription
 from tests.account import Account
 from tests.billing.office import Office
-from tests.subscriptions.shop import fixed
+from tests.subscriptions.shop import at, fixed
 
 
 async def _move(account: Account, to: str | None, expect: int = 200) -> dict[str, object]:
@@ -61,3 +76,115 @@ async def test_a_trial_ends_when_the_clock_passes_it(office: Office) -> None:
         ("TRIAL_START", "01-01..01-15", "0.00"),
         ("TRIAL_END", "01-15..02-15", "30.00"),
     ]
+
+
+async def test_two_moves_at_once_are_one_move_and_a_refusal(office: Office) -> None:
+    subscription = await office.subscribed(await office.plan(fixed("50")))
+    first, second = (Clockwork(office.account.database, office.account.scope) for _ in range(2))
+    made = await asyncio.gather(
+        first.move(at("2026-04-01T06:00")), second.move(at("2026-05-01T06:00")), return_exceptions=True
+    )
+    (refusal,) = (one for one in made if isinstance(one, BaseException))
+    assert isinstance(refusal, InvalidOperation)
+    assert "The clock is being moved" in refusal.message
+    (move,) = (one for one in made if isinstance(one, ClockAdvance))
+    read = await office.account.get(f"/environments/{office.account.environment_id}/clock")
+    assert read["frozen_time"] == instant(move.target)
+    assert len(await office.totals(subscription)) == move.target.month
+    # and then it can be moved again
+    await _move(office.account, "2026-06-01T06:00:00Z")
+    assert await office.totals(subscription) == ["50.00"] * 6
+
+
+async def test_a_move_that_fails_halfway_goes_on_when_it_is_made_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = await office.subscribed(await office.plan(fixed("50")))
+
+    async def out_of_order(run: Run, done: Summary) -> None:
+        if run.now >= at("2026-03-01"):
+            raise RuntimeError("the disk is full")
+        await tell_renewals(run, done)
+
+    monkeypatch.setattr(clocks, "tell_renewals", out_of_order)
+    refused = await _move(office.account, "2026-06-01T06:00:00Z", expect=400)
+    assert "The clock stopped at 2026-03-01T00:00:00Z on its way to 2026-06-01T06:00:00Z" in str(refused["message"])
+    path = f"/environments/{office.account.environment_id}/clock"
+    read = await office.account.get(path)
+    assert read["frozen_time"] == read["progress"]["reached"] == "2026-03-01T00:00:00Z"
+    assert read["progress"]["finished"] is False
+    assert "the disk is full" in read["progress"]["error"]
+    monkeypatch.undo()
+    answer = await _move(office.account, "2026-06-01T06:00:00Z")
+    assert answer["progress"]["finished"] is True  # type: ignore[index]
+    assert await office.totals(subscription) == ["50.00"] * 6
+    told = [name for name in await office.events(subscription.id) if name == "subscription.renewal.due"]
+    assert len(told) == 5
+
+
+_MOVER = """
+import asyncio, sys
+from datetime import datetime
+from farthing.billing.clocks import Clockwork
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
+
+async def main(url, tenant, environment, to):
+    await Clockwork(Database(url), Scope(tenant, environment)).move(
+        datetime.fromisoformat(to), lambda move: print(move.reached, flush=True)
+    )
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_move_whose_process_is_killed_says_so_and_goes_on_when_it_is_made_again(office: Office) -> None:
+    subscription = await office.subscribed(await office.plan(fixed("50")))
+    scope = office.account.scope
+    to = "2026-12-01T06:00:00Z"
+    arguments = [office.account.database.url, scope.tenant_id, scope.environment_id, to]
+    mover = await asyncio.create_subprocess_exec(sys.executable, "-c", _MOVER, *arguments, stdout=subprocess.PIPE)
+    assert mover.stdout is not None
+    for _ in range(5):
+        await mover.stdout.readline()
+    refused = await _move(office.account, "2026-12-20T00:00:00Z", expect=400)
+    assert "The clock is being moved to 2026-12-01T06:00:00Z" in str(refused["message"])
+    mover.kill()
+    await mover.wait()
+    path = f"/environments/{office.account.environment_id}/clock"
+    for _ in range(100):
+        read = await office.account.get(path)
+        if read["progress"].get("error"):
+            break
+        await asyncio.sleep(0.05)  # until PostgreSQL has noticed that its client is gone
+    assert read["progress"]["error"] == "interrupted; set it again to go on"
+    assert "2026-01-01T00:00:00Z" < read["frozen_time"] < to
+    answer = await _move(office.account, to)
+    assert answer["frozen_time"] == to
+    assert await office.totals(subscription) == ["50.00"] * 12
+
+
+async def test_what_fails_on_the_way_is_named_and_the_rest_is_done(office: Office) -> None:
+    fine = await office.subscribed(await office.plan(fixed("50")))
+    broken = await office.subscribed(await office.plan(fixed("20"), name="Broken"))
+    async with office.account.transaction() as session:
+        row = await session.get_one(Subscription, broken.id)
+        row.timezone = "Nowhere/Land"
+    answer: Any = await _move(office.account, "2026-02-02T00:00:00Z")
+    assert list(answer["progress"]["failures"]) == [broken.id]
+    assert answer["progress"]["counts"]["failed"] == 1
+    assert await office.totals(fine) == ["50.00", "50.00"]
+
+
+async def test_a_jump_with_too_many_stops_takes_some_together(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "MOST_STEPS", 20)
+    subscription = await office.subscribed(await office.plan(fixed("50")))
+    await _move(office.account, "2028-01-01T06:00:00Z")
+    assert await office.totals(subscription) == ["50.00"] * 25
+    assert {str(one.invoice_status) for one in await office.invoices(subscription)} == {"FINALIZED"}
+
+
+async def test_times_that_cannot_be_are_refused(office: Office) -> None:
+    for never in ("2300-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "soon", "2026-02-01T00:00:00"):
+        refused = await _move(office.account, never, expect=400)
+        assert refused["code"] == "validation_error"
