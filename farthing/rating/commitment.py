@@ -97,7 +97,7 @@ def split_commitment(
     lines: list[CommittedLine] = []
     remaining, spent = Fraction(commitment), False
     for charge in charges:
-        if not spent and _fits(charge, remaining):
+        if charge.amount == 0 or (not spent and _fits(charge, remaining)):
             lines.append(CommittedLine(charge.id, charge.quantity, charge.amount, charge.amount))
             remaining = max(remaining - Fraction(charge.amount), Fraction(0))
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -90,7 +91,10 @@ async def test_soft_and_hard_limits_bill_alike_and_the_line_says_what_was_free(o
     await office.run("2026-02-01")
     (invoice,) = await office.invoices(subscription)
     (row,) = await office.rows(invoice)
-    told = [plain(value or 0) for value in (row.quantity, row.raw_usage, row.adjusted_entitlement_quantity, row.amount)]
+    told = [
+        plain(value or Decimal(0))
+        for value in (row.quantity, row.raw_usage, row.adjusted_entitlement_quantity, row.amount)
+    ]
     assert (told, row.meta["usage_reset_period"]) == (["500", "1500", "1000", "10"], "MONTHLY")
 
 

@@ -133,12 +133,13 @@ async def test_the_sum_is_that_of_one_invoice(office: Office, seed: int) -> None
     )
     if seed % 2:
         await office.entitle(plan, features[0], usage_limit=12, usage_reset_period=["QUARTERLY", "WEEKLY"][seed // 2])
-    terms: dict[str, Any] = [
+    every: list[dict[str, Any]] = [
         {"commitment_amount": "20", "overage_factor": "1.5", "commitment_duration": "QUARTERLY"},
         {"commitment_amount": "9", "overage_factor": "2", "enable_true_up": True},
         {},
         {"commitment_amount": "30", "overage_factor": "3", "commitment_duration": "ANNUAL", "enable_true_up": True},
-    ][seed]
+    ]
+    terms = every[seed]
     cut, whole = await office.customer(), await office.customer()
     progressive = await office.subscribed(plan, cut, auto_invoice_threshold="3", **terms)
     plain = await office.subscribed(plan, whole, **terms)
