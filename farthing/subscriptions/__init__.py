@@ -8,7 +8,8 @@ floors above, and nothing here knows them.
 
 Where things are: `creation`, `activation`, `cancellation`, `pausing` are the life of a subscription and
 `undoing` what never came to be; `charging` and
-`items` give it line items, `revising` and `addons` change them; `changing` (in place) and `replacing` change the plan;
+`items` give it line items, `revising` and `addons` change them; `changing` (in place) and `replacing` change the plan,
+`carrying` says what goes along;
 `hierarchy` is parents and children; `schedules` is what waits; `price_sync` and `addon_sync` follow the prices of the
 plan and of addons; `live` and `uses` answer the floors that ask who still subscribes; `charged` tells events
 what is charged for usage; `feature_usage` and `costing` sum up usage against limits and against costs.

@@ -232,3 +232,70 @@ async def test_activation_moves_all_that_belongs_to_a_draft(shop: Shop) -> None:
     assert await shop.events(draft["id"]) == [
         "subscription.draft.created", "subscription.updated", "subscription.activated",
     ]  # fmt: skip
+
+
+class TestSearch:
+    """Each filter alone finds the one of two that it describes."""
+
+    async def test_line_items(self, shop: Shop) -> None:
+        calls = await shop.feature()
+        addon = await shop.addon(fixed("3"))
+        mine = await made(shop, fixed("10"), addons=[{"addon_id": addon["id"]}])
+        other = await made(shop, shop.usage(calls, "1", currency="eur"), currency="eur")
+        (association,) = (await shop.account.get(f"/subscriptions/{mine['id']}/addons/associations"))["items"]
+        items = {one["entity_type"]: one for one in mine["line_items"]}
+        (usage,) = other["line_items"]
+        both = {items["plan"]["id"], items["addon"]["id"]}
+        for body, found in (
+            ({"subscription_line_item_ids": [usage["id"]]}, {usage["id"]}),
+            ({"subscription_ids": [mine["id"]]}, both),
+            ({"customer_ids": [other["customer_id"]]}, {usage["id"]}),
+            ({"price_ids": [usage["price_id"]]}, {usage["id"]}),
+            ({"meter_ids": [calls["meter_id"]]}, {usage["id"]}),
+            ({"currencies": ["USD"]}, both),
+            ({"billing_periods": ["ANNUAL"]}, set()),
+            ({"entity_ids": [addon["id"]]}, {items["addon"]["id"]}),
+            ({"entity_type": "addon"}, {items["addon"]["id"]}),
+            ({"addon_association_ids": [association["id"]]}, {items["addon"]["id"]}),
+            ({"current_period_start": MAY}, both | {usage["id"]}),
+        ):
+            answer = await shop.account.post(
+                "/subscriptions/lineitems/search", {**body, "expand": "prices"}, expect=200
+            )
+            assert {one["id"] for one in answer["items"]} == found, body
+            assert all(one["price"]["id"] == one["price_id"] for one in answer["items"]), body
+        await asked(shop, "DELETE", f"/subscriptions/lineitems/{items['plan']['id']}", {"effective_from": MAY}, 200)
+        await shop.on("2026-05-02")
+        left = await shop.account.post("/subscriptions/lineitems/search", {"active_filter": True}, expect=200)
+        assert {one["id"] for one in left["items"]} == {items["addon"]["id"], usage["id"]}
+        await asked(shop, "POST", "/subscriptions/lineitems/search", {"expand": "invoices"}, 400)
+        await asked(shop, "POST", "/subscriptions/lineitems/search", {"entity_type": "wallet"}, 400)
+
+    async def test_subscriptions(self, shop: Shop) -> None:
+        mine = await made(shop, billing_cycle="calendar", end_date="2026-09-01T00:00:00Z")
+        yearly = fixed("10", billing_period="ANNUAL")
+        other = await made(shop, yearly, billing_period="ANNUAL", trial_period_days=10)
+        for body, found in (
+            ({"subscription_ids": [mine["id"]]}, mine),
+            ({"customer_id": mine["customer_id"]}, mine),
+            ({"customer_ids": [other["customer_id"]]}, other),
+            ({"external_customer_id": "customer-2"}, other),
+            ({"plan_id": other["plan_id"]}, other),
+            ({"subscription_status": ["trialing", "paused"]}, other),
+            ({"billing_period": ["ANNUAL"]}, other),
+            ({"active_at": "2026-10-01T00:00:00Z"}, other),
+            ({"effective_date_for_update": "2026-04-11T00:00:00Z"}, other),
+            ({"trial_end_due_lte": "2026-04-11T00:00:00Z"}, other),
+            ({"invoicing_customer_ids": ["cust_x"]}, None),
+            ({"parent_subscription_ids": ["subs_x"]}, None),
+            ({"subscription_type": ["parent"]}, None),
+        ):
+            answer = await shop.account.post("/subscriptions/search", body, expect=200)
+            assert [one["id"] for one in answer["items"]] == ([found["id"]] if found else []), body
+            assert answer["pagination"]["total"] == len(answer["items"])
+        whole = await shop.account.post(
+            "/subscriptions/search", {"with_line_items": True, "expand": "plan,customer"}, expect=200
+        )
+        assert all(one["line_items"] and one["plan"]["id"] == one["plan_id"] for one in whole["items"])
+        for body in ({"subscription_status": ["gone"]}, {"expand": "invoices"}, {"limit": 100000}):
+            await asked(shop, "POST", "/subscriptions/search", body, 400)
