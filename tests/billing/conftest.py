@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import AsyncIterator
 
+import pytest
+from sqlalchemy import select
+
+from farthing.billing.proof import prove
+from farthing.invoices.tables import Invoice
 from tests.account import Account
 from tests.billing.office import Office
 
@@ -15,3 +20,12 @@ async def office(account: Account) -> Office:
     await office.on("2026-01-01")
     await office.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
     return office
+
+
+@pytest.fixture
+async def proven(office: Office) -> AsyncIterator[None]:
+    """When the test is over, every line of every invoice is what its record and the events say."""
+    yield
+    async with office.account.transaction(read_only=True) as session:
+        proof = await prove(session, (await session.scalars(select(Invoice))).all())
+    assert proof.differences == []

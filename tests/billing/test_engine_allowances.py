@@ -15,6 +15,8 @@ from farthing.subscriptions.tables import Subscription
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 
+pytestmark = pytest.mark.usefixtures("proven")
+
 
 async def _selling(
     office: Office, limit: int | None, reset: str, price: Mapping[str, Any] | None = None, **aggregation: Any

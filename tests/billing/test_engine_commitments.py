@@ -13,6 +13,8 @@ from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office
 from tests.subscriptions.shop import at
 
+pytestmark = pytest.mark.usefixtures("proven")
+
 SLAB = {
     "billing_model": "TIERED",
     "tier_mode": "SLAB",

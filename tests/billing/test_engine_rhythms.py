@@ -8,11 +8,15 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
 from tests.account import Account
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import at, fixed
+
+pytestmark = pytest.mark.usefixtures("proven")
 
 ZONES = ["UTC", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "America/St_Johns"]
 PERIODS = [

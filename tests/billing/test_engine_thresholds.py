@@ -15,6 +15,8 @@ from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office
 from tests.subscriptions.shop import at, fixed
 
+pytestmark = pytest.mark.usefixtures("proven")
+
 SLAB = {
     "billing_model": "TIERED",
     "tier_mode": "SLAB",

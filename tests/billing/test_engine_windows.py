@@ -10,6 +10,8 @@ from farthing.core.money import plain
 from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office
 
+pytestmark = pytest.mark.usefixtures("proven")
+
 AFTERNOON = {"start": {"hour": 12, "minute": 0}, "end": {"hour": 24, "minute": 0}}
 
 
