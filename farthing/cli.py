@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import cyclopts
 from cyclopts import Parameter
@@ -47,7 +47,10 @@ def main() -> None:
     # an answer or an invoice is many small objects that live briefly; walking them every 700 costs a sixth of a run
     gc.set_threshold(50_000, 20, 20)
     try:
-        app()
+        app(exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        errors.print(f"farthing: {str(error).strip()}")
+        sys.exit(2)
     except (BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
         errors.print(f"[red]farthing:[/red] {error}", markup=True)
         sys.exit(2)
@@ -68,6 +71,19 @@ def _settings(**given: object) -> Settings:
     settings = load(os.environ, **given)
     logs.configure(settings)
     return settings
+
+
+@overload
+def _in_utc(given: datetime) -> datetime: ...
+
+
+@overload
+def _in_utc(given: datetime | None) -> datetime | None: ...
+
+
+def _in_utc(given: datetime | None) -> datetime | None:
+    """A time as it was typed, in UTC unless it says otherwise."""
+    return given if given is None or given.tzinfo is not None else given.replace(tzinfo=UTC)
 
 
 def _with_database(settings: Settings, task: Callable[[Database], Awaitable[int | None]]) -> None:
@@ -223,11 +239,11 @@ def jobs_run(
     data_dir: DataDir = None,
 ) -> None:
     """Run one duty now, in every environment, and print its counts."""
-    from farthing.core.clock import SystemClock, as_utc
+    from farthing.core.clock import SystemClock
     from farthing.jobs.duties import perform
     from farthing.jobs.schedule import duties
 
-    moment = SystemClock().now() if at is None else as_utc(at if at.tzinfo else at.replace(tzinfo=UTC))
+    moment = SystemClock().now() if at is None else _in_utc(at)
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> int:
@@ -256,7 +272,7 @@ def bill(
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> int:
-        return await bill_environments(settings, database, console, environment, until, dry_run=dry_run)
+        return await bill_environments(settings, database, console, environment, _in_utc(until), dry_run=dry_run)
 
     _with_database(settings, task)
 
@@ -274,7 +290,7 @@ def clock(
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> int:
-        return await set_clock(settings, database, console, environment, time)
+        return await set_clock(settings, database, console, environment, _in_utc(time))
 
     _with_database(settings, task)
 

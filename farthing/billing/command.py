@@ -66,7 +66,7 @@ async def _bill(
     database: Database, gateways: Gateways, console: Console, scope: Scope, now: datetime, *, dry_run: bool
 ) -> Summary:
     columns = (TextColumn("{task.description:>13}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         passes: dict[str, TaskID] = {}
 
         def progress(name: str, count: int) -> None:
@@ -123,7 +123,7 @@ async def set_clock(
     (found,) = await _environments(database, environment)
     clockwork = Clockwork(database, Scope(found.tenant_id, found.id), Gateways(database, settings, BillingEffects()))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("the clock moves", total=1)
 
         def told(move: ClockAdvance) -> None:

@@ -1,0 +1,184 @@
+"""`farthing bill` and `farthing clock` as an operator runs them: processes of their own, beside a server or without."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import func, select, text
+
+from farthing.invoices.tables import Invoice
+from farthing.storage.outbox import SystemEvent
+from farthing.storage.scope import SYSTEM
+from farthing.subscriptions.tables import Subscription
+from tests.account import Account
+from tests.billing.office import Office
+from tests.subscriptions.shop import fixed
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+async def farthing(account: Account, *command: str) -> Ended:
+    """Run the command line against the account's database."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "farthing",
+        *command,
+        env={
+            **os.environ,
+            "FARTHING_DATABASE_URL": account.database.url,
+            "FARTHING_SECRET_KEY": account.settings.secret_key or "",
+            "FARTHING_LOG_LEVEL": "error",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def broken(office: Office, name: str) -> Subscription:
+    """A subscription that cannot roll."""
+    subscription = await office.subscribed(await office.plan(fixed("20"), name=name))
+    async with office.account.transaction() as session:
+        row = await session.get_one(Subscription, subscription.id)
+        row.timezone = "Nowhere/Land"
+    return subscription
+
+
+async def counted(account: Account) -> list[int]:
+    """How many rows there are of what a run would write, and the sum of what it would change."""
+    async with account.transaction(read_only=True) as session:
+        tables = (Invoice, SystemEvent)
+        rows = [await session.scalar(select(func.count()).select_from(table)) or 0 for table in tables]
+        return [*rows, await session.scalar(select(func.sum(Subscription.version))) or 0]
+
+
+class TestBill:
+    async def test_it_bills_what_is_due_and_says_so(self, office: Office) -> None:
+        plan = await office.plan(fixed("1234.5"))
+        subscriptions = [await office.subscribed(plan) for _ in range(3)]
+        await office.on("2026-02-01")
+        ended = await farthing(office.account, "bill", "--environment", office.account.environment_id)
+        assert ended == Ended(
+            0,
+            f"Sandbox ({office.account.environment_id}) as of 2026-02-01T00:00:00Z\n"
+            "         3  subscriptions brought up to date\n"
+            "         3  invoices drafted\n"
+            "         3  invoices finalized\n"
+            "    3703.5  usd\n",
+            "",
+        )
+        assert await office.totals(subscriptions[0]) == ["1234.50", "1234.50"]
+        again = await farthing(office.account, "bill", "--environment", office.account.environment_id)
+        assert again.out == f"Sandbox ({office.account.environment_id}) as of 2026-02-01T00:00:00Z: nothing is due\n"
+
+    async def test_until_says_as_of_when(self, office: Office) -> None:
+        subscription = await office.subscribed(await office.plan(fixed("10")))
+        ended = await farthing(
+            office.account, "bill", "--environment", office.account.environment_id, "--until", "2026-04-01T00:00:00"
+        )
+        assert "as of 2026-04-01T00:00:00Z" in ended.out
+        assert await office.totals(subscription) == ["10.00"] * 4
+
+    async def test_a_dry_run_says_what_would_be_and_leaves_no_trace(self, office: Office) -> None:
+        await office.subscribed(await office.plan(fixed("10")))
+        await office.on("2026-02-01")
+        before = await counted(office.account)
+        ended = await farthing(office.account, "bill", "--environment", office.account.environment_id, "--dry-run")
+        assert ended.status == 0
+        assert "a dry run, nothing of it is kept" in ended.out
+        assert "1  invoice drafted" in ended.out
+        assert "10  usd" in ended.out
+        assert await counted(office.account) == before
+
+    async def test_what_fails_is_named_and_the_rest_is_billed(self, office: Office) -> None:
+        fine = await office.subscribed(await office.plan(fixed("10")))
+        bad = [await broken(office, name) for name in ("One", "Other")]
+        await office.on("2026-02-01")
+        ended = await farthing(office.account, "bill", "--environment", office.account.environment_id)
+        assert ended.status == 1
+        assert "2  failed, and will be tried again:" in ended.out
+        for one in bad:
+            assert f"{one.id}: " in ended.out
+        assert await office.totals(fine) == ["10.00", "10.00"]
+
+    async def test_all_environments_are_billed_each_at_its_own_time(self, office: Office, stranger: Account) -> None:
+        other = Office(stranger)
+        await other.on("2026-01-01")
+        await other.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
+        ours = await office.subscribed(await office.plan(fixed("10")))
+        theirs = await other.subscribed(await other.plan(fixed("10")))
+        await office.on("2026-02-01")
+        await other.on("2026-03-01")
+        # environments of other tests share the database, and their troubles are not ours
+        ended = await farthing(office.account, "bill")
+        assert f"({office.account.environment_id}) as of 2026-02-01T00:00:00Z" in ended.out
+        assert f"({stranger.environment_id}) as of 2026-03-01T00:00:00Z" in ended.out
+        assert (len(await office.totals(ours)), len(await other.totals(theirs))) == (2, 3)
+
+
+class TestClock:
+    async def test_it_stands_moves_and_runs_again(self, office: Office) -> None:
+        environment = office.account.environment_id
+        subscription = await office.subscribed(await office.plan(fixed("10")))
+        ended = await farthing(office.account, "clock", environment, "2026-03-05T00:00:00")
+        assert ended == Ended(
+            0,
+            f"the clock of Sandbox ({environment}) stands at 2026-03-05T00:00:00Z\n"
+            "         2  rolled\n"
+            "         2  drafted\n"
+            "         2  computed\n"
+            "         2  finalized\n"
+            "         2  renewals told\n"
+            "         3  overdue told\n",
+            "",
+        )
+        assert await office.totals(subscription) == ["10.00"] * 3
+        ended = await farthing(office.account, "clock", environment)
+        assert ended == Ended(0, f"the clock of Sandbox ({environment}) runs again\n", "")
+        async with office.account.database.transaction(SYSTEM, read_only=True) as session:
+            found = text("SELECT frozen_time FROM environments WHERE id = :id")
+            assert await session.scalar(found, {"id": environment}) is None
+
+    async def test_what_fails_on_the_way_is_named(self, office: Office) -> None:
+        bad = await broken(office, "Bad")
+        ended = await farthing(office.account, "clock", office.account.environment_id, "2026-02-05T00:00:00")
+        assert ended.status == 1
+        assert "stands at 2026-02-05T00:00:00Z" in ended.out
+        assert f"{bad.id}: " in ended.out
+
+    async def test_it_does_not_go_back(self, office: Office) -> None:
+        await office.subscribed(await office.plan(fixed("10")))
+        ended = await farthing(office.account, "clock", office.account.environment_id, "2025-12-01T00:00:00")
+        assert ended == Ended(
+            2, "", "farthing: frozen_time must not be before 2026-01-01T00:00:00Z: a clock does not go back\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        pytest.param(["bill", "--environment", "env_none"], "There is no environment env_none", id="bill nowhere"),
+        pytest.param(["clock", "env_none", "2026-01-01"], "There is no environment env_none", id="clock nowhere"),
+        pytest.param(["bill", "--until", "soon"], "Invalid value for --until", id="bill until some time"),
+        pytest.param(["clock", "env_none", "soon"], "Invalid value for TIME", id="clock at some time"),
+    ],
+)
+async def test_a_mistake_is_said_in_a_line(account: Account, command: list[str], said: str) -> None:
+    ended = await farthing(account, *command)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith(f"farthing: {said}")
+    assert ended.err.count("\n") == 1
