@@ -155,10 +155,7 @@ def _advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Per
     if item.is_onetime:
         return FixedCharge(item, item.start, item.start) if period.contains(item.start) else None
     if snapshot.has_longer_period(item):
-        own = item_period_for(item.start, item.recurrence(snapshot.recurrence.zone), period, InvoiceCadence.ADVANCE)
-        if own is None or (item.end is not None and item.end <= own.start):
-            return None
-        return FixedCharge(item, own.start, own.end)
+        return _longer_advance(snapshot, item, period)
     return _slice(item, period, whole_period(snapshot, period))
 
 
@@ -176,16 +173,27 @@ def _arrear(
     return _slice(item, period, whole)
 
 
+def _longer_advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> FixedCharge | None:
+    """The item's own period that starts in `period`, in full; versions of an item that share it are charged by time."""
+    rhythm = snapshot.own_recurrence(item)
+    own = item_period_for(rhythm.anchor, rhythm, period, InvoiceCadence.ADVANCE)
+    if own is None or item.window(own) is None:
+        return None
+    if item.start > own.start or snapshot.is_succeeded(item):
+        return _slice(item, own, own)
+    return FixedCharge(item, own.start, own.end)
+
+
 def _longer_arrear(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> FixedCharge | None:
-    """The item's own period that ends in `(start, end]` of `period`; one that the item's end cuts short is charged by
-    elapsed time, because it will never end otherwise."""
-    recurrence = item.recurrence(snapshot.recurrence.zone)
-    for own in periods_from(item.start, recurrence, item.end):
-        if own.end > period.end:
+    """The item's own period that ends in `(start, end]` of `period`; one that the item's start or end cuts short is
+    charged by elapsed time."""
+    rhythm = snapshot.own_recurrence(item)
+    for own in periods_from(rhythm.anchor, rhythm):
+        if own.start >= period.end or (item.end is not None and own.start >= item.end):
             return None
-        if own.end > period.start:
-            whole = Period(own.start, next_billing_date(own.start, recurrence))
-            return FixedCharge(item, own.start, own.end, own.fraction_of(whole))
+        held = item.window(own)
+        if held is not None and period.start < held.end <= period.end:
+            return FixedCharge(item, held.start, held.end, held.fraction_of(own))
     return None
 
 

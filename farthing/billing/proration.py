@@ -125,7 +125,8 @@ def service_window(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, chang
     None for a change that lies outside of it, such as one at the very end of the open period.
     """
     if snapshot.has_longer_period(item):
-        for own in periods_from(item.start, item.recurrence(snapshot.recurrence.zone)):
+        rhythm = snapshot.own_recurrence(item)
+        for own in periods_from(rhythm.anchor, rhythm):
             if own.contains(change.at):
                 return own
             if own.start > change.at:

@@ -109,6 +109,8 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
             row.start_date = max(subscription.start_date, price_start)
         else:
             row.start_date = row.start_date + by
+        if row.counted_from is not None:
+            row.counted_from += row.start_date - before
         if row.addon_association_id in ends and row.billing_period is not BillingPeriod.ONETIME:
             row.end_date = max(row.start_date, ends[row.addon_association_id])
         elif row.end_date is not None:

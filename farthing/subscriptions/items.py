@@ -173,7 +173,12 @@ def successor(item: SubscriptionLineItem, at: datetime) -> SubscriptionLineItem:
         if column.key not in _OWN
     }
     version = SubscriptionLineItem(
-        **copied, id=new_id(Kind.SUBSCRIPTION_LINE_ITEM), start_date=at, end_date=item.end_date, replaces_id=item.id
+        **copied,
+        id=new_id(Kind.SUBSCRIPTION_LINE_ITEM),
+        start_date=at,
+        end_date=item.end_date,
+        replaces_id=item.id,
+        counted_from=item.counted_from or item.start_date,
     )
     item.end_date = at
     return version
@@ -184,6 +189,7 @@ _OWN = {
     "start_date",
     "end_date",
     "replaces_id",
+    "counted_from",
     "created_at",
     "updated_at",
     "created_by",

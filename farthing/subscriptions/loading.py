@@ -201,6 +201,7 @@ def item_snapshot(
         phase_id=row.subscription_phase_id,
         addon_association_id=row.addon_association_id,
         replaces_id=row.replaces_id,
+        counted_from=row.counted_from,
         commitment=_commitment(row, price),
         buckets=tuple(_bucket(bucket, prices[bucket["price_id"]]) for bucket in row.commitment_time_buckets or ()),
         metadata=dict(row.meta),

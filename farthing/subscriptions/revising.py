@@ -209,7 +209,7 @@ def planned_quantities(
 
 def quantity_change(item: LineItemSnapshot, quantity: Decimal, at: datetime) -> ItemChange:
     """One item with another quantity from `at` on."""
-    after = replace(item, id=PREVIEW_CREATED, quantity=quantity, start=at, replaces_id=item.id)
+    after = item.succeeded(PREVIEW_CREATED, at, quantity=quantity)
     return ItemChange(ItemAction.QUANTITY, at, item, after)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
+from typing import Any
 
 from farthing.calendar.billing import MONTHS, BillingCycle, BillingPeriod, InvoiceCadence, Recurrence
 from farthing.calendar.due import PaymentTerms
@@ -84,6 +84,7 @@ class LineItemSnapshot:
     phase_id: str | None = None
     addon_association_id: str | None = None
     replaces_id: str | None = None
+    counted_from: datetime | None = None
     commitment: ItemCommitment | None = None
     buckets: tuple[TimeOfDayBucket, ...] = ()
     metadata: Mapping[str, str] | None = None
@@ -105,9 +106,10 @@ class LineItemSnapshot:
         """The part of `period` in which it is charged; None when there is none. Rule: "effective window"."""
         return period.clip(self.start, self.end)
 
-    def recurrence(self, zone: ZoneInfo) -> Recurrence:
-        """The item's own rhythm, anchored where it starts; for items longer than the subscription's period."""
-        return Recurrence(self.billing_period, self.start, zone, self.billing_period_count)
+    def succeeded(self, id: str, at: datetime, **changed: Any) -> LineItemSnapshot:
+        """The next version of the item, from `at` on; periods of its own go on as they were."""
+        counted_from = self.counted_from or self.start
+        return replace(self, id=id, start=at, replaces_id=self.id, counted_from=counted_from, **changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,16 @@ class SubscriptionSnapshot:
     def item(self, id: str) -> LineItemSnapshot | None:
         """The line item with this id."""
         return next((item for item in self.items if item.id == id), None)
+
+    def own_recurrence(self, item: LineItemSnapshot) -> Recurrence:
+        """The rhythm of an item that is billed in longer periods than the subscription. Its first period begins at the
+        anchor: where the item's first version began, or the trial that it began in ended."""
+        first = max(item.counted_from or item.start, self.first_paid_at)
+        return Recurrence(item.billing_period, first, self.recurrence.zone, item.billing_period_count)
+
+    def is_succeeded(self, item: LineItemSnapshot) -> bool:
+        """Whether a later version goes on where the item ends."""
+        return any(other.replaces_id == item.id for other in self.items)
 
     def has_longer_period(self, item: LineItemSnapshot) -> bool:
         """Whether the item is billed in periods of its own, longer than the subscription's."""

@@ -296,6 +296,8 @@ class SubscriptionLineItem(Scoped, Tracked, Base):
     addon_association_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("addon_associations.id"))
     replaces_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("subscription_line_items.id"))
     """The version directly before."""
+    counted_from: Mapped[datetime | None]
+    """Where its own longer periods are counted from, if not from its start: the start of its first version."""
     commitment_type: Mapped[CommitmentType | None] = mapped_column(words(CommitmentType))
     commitment_amount: Mapped[Decimal | None]
     commitment_quantity: Mapped[Decimal | None] = mapped_column(Quantity)
