@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -97,24 +98,7 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
             addon.end_date = ends[addon.id] = min(last, subscription.end_date or last)
         elif addon.end_date is not None:
             addon.end_date += by
-    item = SubscriptionLineItem
-    pairs = await session.execute(
-        select(item, Price.start_date)
-        .join(Price, Price.id == item.price_id)
-        .where(item.subscription_id == subscription.id, item.status == Status.PUBLISHED)
-    )
-    for row, price_start in pairs:
-        before = row.start_date
-        if row.entity_type is LineItemOwner.PLAN and row.subscription_phase_id is None:
-            row.start_date = max(subscription.start_date, price_start)
-        else:
-            row.start_date = row.start_date + by
-        if row.counted_from is not None:
-            row.counted_from += row.start_date - before
-        if row.addon_association_id in ends and row.billing_period is not BillingPeriod.ONETIME:
-            row.end_date = max(row.start_date, ends[row.addon_association_id])
-        elif row.end_date is not None:
-            row.end_date = max(row.start_date, row.end_date + (row.start_date - before))
+    await _move_items(session, subscription, by, ends)
     coupons = await session.scalars(
         select(CouponAssociation).where(CouponAssociation.subscription_id == subscription.id)
     )
@@ -135,6 +119,30 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
         if dated.end_date is not None:
             dated.end_date += by
     await session.flush()
+
+
+async def _move_items(
+    session: AsyncSession, subscription: Subscription, by: timedelta, ends: Mapping[str | None, datetime]
+) -> None:
+    """Line items move, those of the plan no further back than their prices began; `ends` of addons for one period."""
+    item = SubscriptionLineItem
+    pairs = await session.execute(
+        select(item, Price.start_date)
+        .join(Price, Price.id == item.price_id)
+        .where(item.subscription_id == subscription.id, item.status == Status.PUBLISHED)
+    )
+    for row, price_start in pairs:
+        before = row.start_date
+        if row.entity_type is LineItemOwner.PLAN and row.subscription_phase_id is None:
+            row.start_date = max(subscription.start_date, price_start)
+        else:
+            row.start_date = row.start_date + by
+        if row.counted_from is not None:
+            row.counted_from += row.start_date - before
+        if row.addon_association_id in ends and row.billing_period is not BillingPeriod.ONETIME:
+            row.end_date = max(row.start_date, ends[row.addon_association_id])
+        elif row.end_date is not None:
+            row.end_date = max(row.start_date, row.end_date + (row.start_date - before))
 
 
 async def _prorate_family(session: AsyncSession, subscription: Subscription, first: Period) -> None:
