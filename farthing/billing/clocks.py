@@ -20,7 +20,7 @@ from sqlalchemy import exists, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from farthing.billing.collecting import collect_each
+from farthing.billing.collecting import collect_due
 from farthing.billing.dunning import cancel_unpaid, tell_renewals
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.recomputing import recompute_drafts
@@ -65,7 +65,7 @@ ALL: frozenset[Work] = frozenset(Work)
 NOTHING: frozenset[Work] = frozenset()
 _MOVES_PERIODS = frozenset({Work.ROLL, Work.THRESHOLD, Work.PAYMENT, Work.GRACE})
 """After these a subscription may be in another period, or in another state."""
-_MAKES_CLAIMS = _MOVES_PERIODS | {Work.COMPUTE, Work.FINALIZE}
+_MAKES_CLAIMS = _MOVES_PERIODS | {Work.COMPUTE, Work.FINALIZE, Work.REVISIT}
 _moving: set[asyncio.Task[ClockAdvance]] = set()
 
 OnTheWay = Callable[[ClockAdvance], None]
@@ -287,7 +287,7 @@ class Clockwork:
             await tell_renewals(run, notices)
         if self.gateways is not None:
             clock = FixedClock(at)
-            failures |= await collect_each(self.database, self.scope, self.gateways, billed.to_collect, clock)
+            failures |= await collect_due(self.database, self.scope, self.gateways, clock)
         if due & {*_MAKES_CLAIMS, Work.OVERDUE}:
             done["overdue_told"] += await self._tell_overdue(at)
         done.update(

@@ -1,14 +1,17 @@
 """Collecting subscriptions' invoices, once the transaction that made them is over.
 
-Rule: subscriptions, "collection and payment behaviour"; payments, "attempting a payment".
+A claim waits in `revisit_at` from the transaction that made it until somebody has tried to collect it: whoever made it,
+right afterwards, or the next run. Rule: subscriptions, "collection and payment behaviour"; payments, "attempting a
+payment".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy import ColumnElement, Update, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
@@ -27,47 +30,93 @@ from farthing.subscriptions.words import CollectionMethod, PaymentBehavior, Subs
 
 log = structlog.get_logger(__name__)
 
+PAGE = 200
+AGAIN = timedelta(hours=1)
+"""When a try that was interrupted, or could not even be made, is made again."""
+
 _PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
 
 
 async def collect(session: AsyncSession, gateways: Gateways, invoice_ids: Iterable[str], clock: Clock) -> None:
-    """Try to collect claims of subscriptions that are charged automatically; a try that fails is no error.
+    """Try to collect claims that wait for it and are charged automatically; a try that fails is no error.
 
-    Commits around each call of a provider. A subscription that waits for its opening becomes active when it is paid;
-    no other status is changed, least of all one that is over.
+    Commits before and around each call of a provider. A subscription that waits for its opening becomes active when it
+    is paid; no other status is changed, least of all one that is over.
     """
     for invoice_id in invoice_ids:
+        if not await _take(session, invoice_id, clock.now()):
+            continue
         invoice = await find(session, Invoice, invoice_id)
-        if invoice.invoice_status is not InvoiceStatus.FINALIZED or invoice.subscription_id is None:
-            continue
-        if invoice.payment_status in _PAID or invoice.amount_remaining <= 0:
-            continue
-        subscription = await find(session, Subscription, invoice.subscription_id)
-        if subscription.collection_method is not CollectionMethod.CHARGE_AUTOMATICALLY:
-            continue
-        if not await collected_elsewhere(session):
+        subscription = await find(session, Subscription, invoice.subscription_id or "")
+        owed = invoice.payment_status not in _PAID and invoice.amount_remaining > 0
+        automatic = subscription.collection_method is CollectionMethod.CHARGE_AUTOMATICALLY
+        if owed and automatic and not await collected_elsewhere(session):
             await charge_saved_method(session, gateways, invoice, clock)
+        await session.execute(_unmarked(Invoice.id == invoice_id))
 
 
-async def collect_each(
-    database: Database, scope: Scope, gateways: Gateways, invoice_ids: Iterable[str], clock: Clock
-) -> dict[str, str]:
-    """The same after a run, each by itself: one that cannot be collected does not keep the others from it.
+async def collect_due(database: Database, scope: Scope, gateways: Gateways, clock: Clock) -> dict[str, str]:
+    """Try to collect every claim that waits for it, each by itself: one that cannot be does not stop the others.
 
     Returns why some could not even be tried, by invoice.
     """
-    failed = {}
-    for invoice_id in invoice_ids:
-        try:
-            async with database.session(scope, clock=clock) as session:
-                await collect(session, gateways, [invoice_id], clock)
-                await session.commit()
-        except Exception as error:  # whatever a provider does, the next invoice is another one
-            log.exception("invoice.not_collected", invoice_id=invoice_id)
-            failed[invoice_id] = (
-                error.message if isinstance(error, FarthingError) else f"{type(error).__name__}: {error}"
-            )
+    async with database.session(scope, clock=clock) as session:
+        # those that nobody has to be asked for leave at once
+        await session.execute(_unmarked(Invoice.revisit_at <= clock.now(), _NOTHING_TO_TRY))
+        await session.commit()
+    failed: dict[str, str] = {}
+    while page := await _due(database, scope, clock):
+        for invoice_id in page:
+            try:
+                async with database.session(scope, clock=clock) as session:
+                    await collect(session, gateways, [invoice_id], clock)
+                    await session.commit()
+            except Exception as error:  # whatever a provider does, the next invoice is another one
+                log.exception("invoice.not_collected", invoice_id=invoice_id)
+                failed[invoice_id] = (
+                    error.message if isinstance(error, FarthingError) else f"{type(error).__name__}: {error}"
+                )
+        if len(page) < PAGE:
+            break
     return failed
+
+
+_CLAIM = Invoice.invoice_status == InvoiceStatus.FINALIZED
+_NOTHING_TO_TRY = or_(
+    Invoice.amount_remaining <= 0,
+    ~exists().where(
+        Subscription.id == Invoice.subscription_id,
+        Subscription.collection_method == CollectionMethod.CHARGE_AUTOMATICALLY,
+    ),
+)
+
+
+async def _due(database: Database, scope: Scope, clock: Clock) -> list[str]:
+    async with database.transaction(scope, clock=clock, read_only=True) as session:
+        waiting = select(Invoice.id).where(_CLAIM, Invoice.revisit_at <= clock.now())
+        return list(await session.scalars(waiting.order_by(Invoice.revisit_at, Invoice.id).limit(PAGE)))
+
+
+async def _take(session: AsyncSession, invoice_id: str, now: datetime) -> bool:
+    """Take a waiting claim from everybody else, for a while; False when it does not wait, or somebody has it."""
+    taken = await session.scalar(
+        update(Invoice)
+        .where(Invoice.id == invoice_id, _CLAIM, Invoice.revisit_at <= now)
+        .values(revisit_at=now + AGAIN)
+        .returning(Invoice.id)
+        .execution_options(synchronize_session=False)
+    )
+    await session.commit()
+    return taken is not None
+
+
+def _unmarked(*where: ColumnElement[bool]) -> Update:
+    return (
+        update(Invoice)
+        .where(_CLAIM, Invoice.revisit_at.is_not(None), *where)
+        .values(revisit_at=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def demand_paid(

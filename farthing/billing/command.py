@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sqlalchemy import select
 
 from farthing.billing.clocks import FAILURES, Clockwork
-from farthing.billing.collecting import collect_each
+from farthing.billing.collecting import collect_due
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.run import Run, Summary
 from farthing.billing.tables import ClockAdvance
@@ -78,7 +78,7 @@ async def _bill(
         passes["subscriptions"] = bar.add_task("subscriptions", total=await run.due_count())
         done = await run.all()
         if not dry_run:
-            done.failed.update(await collect_each(database, scope, gateways, done.to_collect, FixedClock(now)))
+            done.failed.update(await collect_due(database, scope, gateways, FixedClock(now)))
     return done
 
 

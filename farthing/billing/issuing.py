@@ -13,6 +13,7 @@ from farthing.invoices.effects import Effects
 from farthing.invoices.parts import Parts
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
+from farthing.payments.methods import connected_gateways
 from farthing.payments.voiding import PaymentEffects
 from farthing.subscriptions import activation
 from farthing.subscriptions.tables import Subscription
@@ -28,8 +29,23 @@ ACTIVATING = frozenset(
 """Invoices that make an incomplete subscription active once they are paid. Rule: subscriptions, "states"."""
 
 
+_COLLECTS = "billing.collects"
+
+
 class BillingEffects(PaymentEffects):
-    """What billing does inside an invoice's transaction: a paid opening activates its subscription."""
+    """What billing does inside an invoice's transaction: a claim waits to be collected, so that no crash leaves it
+    behind, and a paid opening activates its subscription."""
+
+    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+        owed = invoice.subscription_id is not None and invoice.amount_remaining > 0
+        invoice.revisit_at = now if owed and await self._collects(session) else None
+
+    async def _collects(self, session: AsyncSession) -> bool:
+        """Whether any provider is connected that could be asked; found out once a session."""
+        if _COLLECTS not in session.info:
+            with session.no_autoflush:
+                session.info[_COLLECTS] = bool(await connected_gateways(session))
+        return bool(session.info[_COLLECTS])
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
         await super().paid(session, invoice)

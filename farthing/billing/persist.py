@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -224,6 +224,8 @@ async def write(
         await session.execute(delete(CouponApplication).where(among(CouponApplication.invoice_id, reduced)))
         await session.execute(delete(TaxApplied).where(among(TaxApplied.entity_id, reduced)))
     payers = await _payers(session, invoices)
+    # usage may still come for what comes to nothing, as for any draft
+    corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
     parts: dict[str, Parts] = {}
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
@@ -250,6 +252,10 @@ async def write(
                 computed=True,
             )
             nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
+            if first and nothing and corrections and invoice.billing_reason is BillingReason.SUBSCRIPTION_CYCLE:
+                invoice.revisit_at = now + corrections
+            elif not nothing or (invoice.revisit_at is not None and invoice.revisit_at < now):
+                invoice.revisit_at = None
             status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
             if invoice.invoice_status is not status:
                 lifecycle.move(invoice, status)

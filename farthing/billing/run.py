@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
-from sqlalchemy import ColumnElement, Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.issuing import BillingEffects, issue_all, issue_at_once
@@ -67,8 +67,8 @@ class Summary:
     finalized: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     amounts: dict[str, Decimal] = field(default_factory=dict)
-    to_collect: list[str] = field(default_factory=list)
-    """Invoices that became claims and are to be collected, now that the transactions are over."""
+    claims: list[str] = field(default_factory=list)
+    """Invoices that became claims."""
 
     def counts(self) -> dict[str, int]:
         """The same in numbers, for the journal of duties."""
@@ -88,7 +88,7 @@ class Summary:
             return
         if invoice.invoice_status is InvoiceStatus.FINALIZED:
             self.finalized += 1
-            self.to_collect.append(invoice.id)
+            self.claims.append(invoice.id)
         self.amounts[invoice.currency] = EXACT.add(self.amounts.get(invoice.currency, ZERO), invoice.total)
 
     def add(self, other: Summary) -> None:
@@ -98,7 +98,7 @@ class Summary:
         self.computed += other.computed
         self.skipped += other.skipped
         self.finalized += other.finalized
-        self.to_collect += other.to_collect
+        self.claims += other.claims
         for code, amount in other.amounts.items():
             self.amounts[code] = EXACT.add(self.amounts.get(code, ZERO), amount)
 
@@ -196,13 +196,13 @@ class Run:
         async with self.database.transaction(self.scope, read_only=True) as session:
             config = await read(session, InvoiceConfig)
         before = self.now - timedelta(seconds=config.compute_delay_seconds)
-        drafts = self._waiting(Invoice.last_computed_at.is_(None), Invoice.period_end <= before)
+        drafts = self._waiting(_DRAFT, Invoice.last_computed_at.is_(None), Invoice.period_end <= before)
         await self._deal(drafts, self._compute_some, "drafts", done)
 
     async def _compute_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
         config = await read(session, InvoiceConfig)
-        drafts = [one for one in await self._held(session, ids) if one.last_computed_at is None]
+        drafts = [one for one in await self._held(session, ids, _DRAFT) if one.last_computed_at is None]
         ripe = [one for one in drafts if _is_ripe(one, config, self.now)]
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
@@ -214,12 +214,12 @@ class Run:
         """Make claims of the drafts that nobody shall correct any more."""
         async with self.database.transaction(self.scope, read_only=True) as session:
             config = await read(session, InvoiceConfig)
-        await self._deal(self._waiting(*_final(config, self.now)), self._finalize_some, "invoices", done)
+        await self._deal(self._waiting(_final(config, self.now)), self._finalize_some, "invoices", done)
 
     async def _finalize_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
         config = await read(session, InvoiceConfig)
-        drafts = await self._held(session, ids, *_final(config, self.now))
+        drafts = await self._held(session, ids, _final(config, self.now))
         # at once means at once: there was no time in which anything could have changed
         stale = [one for one in drafts if one.last_computed_at is None or one.last_computed_at < self.now]
         # what becomes a claim is told of as that
@@ -228,7 +228,7 @@ class Run:
         for invoice in drafts:
             if invoice.invoice_status is InvoiceStatus.FINALIZED:
                 did.finalized += 1
-                did.to_collect.append(invoice.id)
+                did.claims.append(invoice.id)
         return did
 
     async def _held(self, session: AsyncSession, ids: Sequence[str], *where: ColumnElement[bool]) -> list[Invoice]:
@@ -308,9 +308,9 @@ class Run:
             return int((await session.execute(query)).scalar_one())
 
 
+_DRAFT = Invoice.invoice_status == InvoiceStatus.DRAFT
 _OF_BILLING = (
     Invoice.status == Status.PUBLISHED,
-    Invoice.invoice_status == InvoiceStatus.DRAFT,
     Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
     Invoice.derived_key,
 )
@@ -331,11 +331,16 @@ def _is_ripe(invoice: Invoice, config: InvoiceConfig, now: datetime) -> bool:
     return invoice.period_end + timedelta(seconds=config.compute_delay_seconds) <= now
 
 
-def _final(config: InvoiceConfig, now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Which drafts are due to be finalized. Rule: invoices, "automatic finalization"."""
+def _final(config: InvoiceConfig, now: datetime) -> ColumnElement[bool]:
+    """Which drafts are due to be finalized, and what came to nothing and is due for a last look. Rule: invoices,
+    "automatic finalization"."""
     delay = timedelta(seconds=config.finalization_delay_seconds)
     computed = Invoice.last_computed_at
-    return (
-        computed < now - delay if delay else computed <= now,
-        or_(Invoice.billing_reason != BillingReason.SUBSCRIPTION_CYCLE, computed >= Invoice.period_end),
+    return or_(
+        and_(
+            _DRAFT,
+            computed < now - delay if delay else computed <= now,
+            or_(Invoice.billing_reason != BillingReason.SUBSCRIPTION_CYCLE, computed >= Invoice.period_end),
+        ),
+        and_(Invoice.invoice_status == InvoiceStatus.SKIPPED, Invoice.revisit_at < now),
     )

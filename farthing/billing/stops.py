@@ -39,6 +39,7 @@ class Work(StrEnum):
     NOTICE = "notice"
     OVERDUE = "overdue"
     PAYMENT = "payment"
+    REVISIT = "revisit"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -107,6 +108,7 @@ async def _firsts(session: AsyncSession, after: datetime, waits: Waits) -> dict[
         _Wanted(Work.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
         _Wanted(Work.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
         _Wanted(Work.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
+        _Wanted(Work.REVISIT, invoice.revisit_at, _AFTER),
         _Wanted(Work.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
         _Wanted(Work.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]

@@ -149,7 +149,7 @@ class RunWithin(Run):
         rolled = await self._roll_some(session, ids)
         computed = await self._compute_some(session, ids)
         final = await self._finalize_some(session, ids)
-        return [*rolled.to_collect, *computed.to_collect, *final.to_collect]
+        return [*rolled.claims, *computed.claims, *final.claims]
 
 
 Step = Callable[[], Awaitable[None]]

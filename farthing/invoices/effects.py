@@ -9,6 +9,7 @@ does not flush by itself (Core, plain SQL) flushes first.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -27,6 +28,10 @@ class Effects(Protocol):
 
     async def debit_prepaid(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
         """Take `amount`, which is above 0 and at most the prepaid value, from that wallet."""
+        ...
+
+    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+        """The invoice has just become a claim; its figures stand, its number does not yet."""
         ...
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
@@ -50,6 +55,8 @@ class NothingAbove:
 
     async def debit_prepaid(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
         raise AssertionError("there is no wallet to debit")
+
+    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None: ...
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None: ...
 

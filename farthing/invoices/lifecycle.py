@@ -145,6 +145,7 @@ async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects
     if invoice.meta.get("auto_completed") == "true":
         parts.paid = await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
     await settle(session, invoice, now, paid=parts.paid)
+    await effects.claimed(session, invoice, now)
     if invoice.payment_status in FULLY_PAID:
         await effects.paid(session, invoice)
 

@@ -104,6 +104,9 @@ class Invoice(Scoped, Tracked, Base):
     """The coupons of this invoice in the order they apply, as they stood when it took them; text decimals."""
     tax_terms: Mapped[list[Any]] = mapped_column(default=list)
     """The tax rates of this invoice as they stood when it took them; text decimals."""
+    revisit_at: Mapped[datetime | None]
+    """When billing comes back to it: to try to collect a claim, or to compute once more what came to nothing while its
+    usage may still arrive. NULL when it need not."""
     overdue_notified_at: Mapped[datetime | None]
     """When the overdue event of the present due date was told; cleared when the due date moves."""
 
@@ -197,6 +200,8 @@ class Invoice(Scoped, Tracked, Base):
             "last_computed_at",
             postgresql_where=text("invoice_status = 'DRAFT' AND status = 'published'"),
         ),
+        # what billing comes back to
+        Index("ix_invoices_revisit", "environment_id", "revisit_at", postgresql_where=text("revisit_at IS NOT NULL")),
         # lists: newest first, all or of one customer or subscription
         Index("ix_invoices_created", "environment_id", "created_at", "id"),
         Index("ix_invoices_customer", "environment_id", "customer_id", "created_at", "id"),

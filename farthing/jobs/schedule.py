@@ -12,7 +12,7 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
-from farthing.billing.collecting import collect_each
+from farthing.billing.collecting import collect_due
 from farthing.billing.dunning import cancel_unpaid, tell_renewals
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.recomputing import recompute_drafts
@@ -101,7 +101,7 @@ async def _bill_everywhere(
             done.failed[scope.environment_id] = f"{type(error).__name__}: {error}"
             log.exception("duty.failed", environment_id=scope.environment_id)
         clock = database.clock if frozen is None else FixedClock(frozen)
-        done.failed.update(await collect_each(database, scope, gateways, done.to_collect, clock))
+        done.failed.update(await collect_due(database, scope, gateways, clock))
         counts.update(done.counts())
     return counts
 

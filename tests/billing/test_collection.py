@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from farthing.billing.collecting import collect_due
+from farthing.billing.issuing import BillingEffects
+from farthing.core.clock import FixedClock
+from farthing.payments.gateways import Gateways
 from tests.billing.counter import Body, cancel, has_card, opened, percent, read
 from tests.billing.office import Office
 from tests.payments.till import DECLINED, OK
@@ -146,3 +151,24 @@ async def test_a_trial_that_ends_in_nothing_to_pay_is_active_at_once(office: Off
     made = await opened(office, plan, trial_period_days=14, **by(AUTO, "allow_incomplete"))
     await to(office, "2026-01-15")
     assert (await read(office, made))["subscription_status"] == "active"
+
+
+async def test_a_claim_that_a_crash_left_behind_is_collected_once_by_whoever_comes_next(office: Office) -> None:
+    customer = await office.customer()
+    await has_card(office, customer, OK)
+    made = await opened(office, await office.plan(fixed("10")), customer)
+    sent = await opened(office, await office.plan(fixed("10")), **by(SENT, "default_active"))
+    await office.run("2026-02-01")  # the claims are there, and then the process was killed
+    assert await claims(office, made) == ["CREATE SUCCEEDED", "CYCLE PENDING"]
+    gateways = Gateways(office.account.database, office.account.settings, BillingEffects())
+
+    async def come_by() -> dict[str, str]:
+        clock = FixedClock(office.now)
+        return await collect_due(office.account.database, office.account.scope, gateways, clock)
+
+    assert await asyncio.gather(come_by(), come_by(), come_by()) == [{}, {}, {}]
+    assert await come_by() == {}
+    assert await claims(office, made) == ["CREATE SUCCEEDED", "CYCLE SUCCEEDED"]
+    assert await claims(office, sent) == ["CREATE PENDING", "CYCLE PENDING"]
+    payments = await office.account.get("/payments")
+    assert payments["pagination"]["total"] == 2

@@ -73,6 +73,23 @@ async def test_drafts_wait_for_late_usage_and_claims_for_corrections(office: Off
     assert (str(claim.invoice_status), f"{claim.total:.2f}") == ("FINALIZED", "5.00")
 
 
+@pytest.mark.parametrize("late", [0, 2])
+async def test_what_comes_to_nothing_waits_for_late_usage_too(office: Office, late: int) -> None:
+    await office.settings(compute_delay_seconds=900, finalization_delay_seconds=7200)
+    calls = await office.feature("calls")
+    customer = await office.customer()
+    subscription = await office.subscribed(await office.plan(office.usage(calls, "1")), customer)
+    await office.run("2026-02-01T00:15")
+    assert await office.totals(subscription) == []
+    if late:
+        await office.used("calls", customer, late, "2026-01-31T23:59")
+    assert (await office.run("2026-02-01T02:15")).finalized == 0
+    assert (await office.run("2026-02-01T02:16")).finalized == (1 if late else 0)
+    assert await office.totals(subscription) == (["2.00"] if late else [])
+    async with office.transaction() as session:
+        assert await session.scalar(select(Invoice.id).where(Invoice.revisit_at.is_not(None))) is None
+
+
 async def test_one_that_fails_does_not_hold_the_others(office: Office) -> None:
     calls = await office.feature("calls")
     good, bad = await office.plan(fixed("10")), await office.plan(office.usage(calls, "1"), name="Bad")

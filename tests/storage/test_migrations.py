@@ -17,7 +17,7 @@ from farthing.storage.migrations import state, upgrade
 from farthing.storage.postgres import dialect_url
 from farthing.storage.tables import Base
 
-NEW = {"usage_watermark"}
+NEW = {"usage_watermark", "revisit_at"}
 """Columns of invoices that revisions after 0012 add."""
 
 
