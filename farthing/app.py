@@ -28,7 +28,7 @@ from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
-from farthing.billing.clock_routes import Clocks
+from farthing.billing.clock.routes import Clocks
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets

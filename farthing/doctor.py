@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.completeness import incomplete
-from farthing.billing.proof import Proof, prove
+from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.proving import Proof, prove
 from farthing.core.enums import Status
 from farthing.events import reconcile
 from farthing.events.retention import cutoff

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.calculation.proration import Proration
 from farthing.billing.flows import Performed
-from farthing.billing.proration import Proration
 from farthing.billing.replacement import Replaced
 from farthing.billing.schemas import (
     BillingCycleInfo,

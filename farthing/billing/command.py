@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy import select
 
-from farthing.billing.clocks import FAILURES, Clockwork
+from farthing.billing.clock.clockwork import FAILURES, Clockwork
 from farthing.billing.collecting import collect_due
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.run import Run, Summary

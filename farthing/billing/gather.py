@@ -13,13 +13,13 @@ from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing import history, late_usage
-from farthing.billing.bill import Known, Work, questions
-from farthing.billing.charges import InvoicedWindow, Terms
-from farthing.billing.draft import DraftLine, LineKind
+from farthing.billing.calculation.bill import Known, Work, questions
+from farthing.billing.calculation.charges import InvoicedWindow, Terms
+from farthing.billing.calculation.draft import DraftLine, LineKind
+from farthing.billing.calculation.progressive import Charged
+from farthing.billing.calculation.usage_charges import Measured, UsageRange
 from farthing.billing.history import COUNTING, Cut
 from farthing.billing.late_usage import Watched
-from farthing.billing.progressive import Charged
-from farthing.billing.usage_charges import Measured, UsageRange
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_during
 from farthing.catalogue.discounts.tables import CouponCadence

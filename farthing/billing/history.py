@@ -13,9 +13,9 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.bill import Work
-from farthing.billing.commitments import span_of
-from farthing.billing.progressive import Charged
+from farthing.billing.calculation.bill import Work
+from farthing.billing.calculation.commitments import span_of
+from farthing.billing.calculation.progressive import Charged
 from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.period import Period
 from farthing.core.enums import Status

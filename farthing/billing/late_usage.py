@@ -16,9 +16,9 @@ from enum import StrEnum
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.charges import MeteredCharge
-from farthing.billing.draft import DraftLine, LineKind, explained
-from farthing.billing.usage_charges import Answers, RatedUsage, UsagePlan, UsageRange, plan, rate
+from farthing.billing.calculation.charges import MeteredCharge
+from farthing.billing.calculation.draft import DraftLine, LineKind, explained
+from farthing.billing.calculation.usage_charges import Answers, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.charges import charges_of
+from farthing.billing.calculation.charges import charges_of
 from farthing.billing.schemas import BillingImpact, PauseResponse
 from farthing.calendar.period import Period
 from farthing.core import currency

@@ -15,8 +15,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.bill import bill
-from farthing.billing.draft import DraftLine, InvoiceDraft
+from farthing.billing.calculation.bill import bill
+from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
 from farthing.billing.gather import Asked, Gathered, gather
 from farthing.calendar.due import due_date
 from farthing.calendar.period import Period

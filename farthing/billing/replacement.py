@@ -11,9 +11,9 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.calculation.proration import Proration
 from farthing.billing.issuing import issue_at_once
 from farthing.billing.persist import Wanted
-from farthing.billing.proration import Proration
 from farthing.billing.purse import NO_PURSE, Purse
 from farthing.billing.settling import give_back, proration_of, record, settlement_key
 from farthing.core.clock import instant

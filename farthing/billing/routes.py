@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.billing import answers, changing_plans, collecting, modifying, pauses, previews, usage_views
+from farthing.billing.calculation.proration import Proration
 from farthing.billing.flows import perform
 from farthing.billing.late_views import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.opening import open_subscription
-from farthing.billing.proration import Proration
 from farthing.billing.schemas import (
     AddAddonRequest,
     AddAddonToSubscriptionResponse,

@@ -16,7 +16,7 @@ from decimal import Decimal
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.proration import Served, fee_of, service_window
+from farthing.billing.calculation.proration import Served, fee_of, service_window
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.core.enums import Status

@@ -14,8 +14,8 @@ from decimal import Decimal
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.draft import LineKind, explained
-from farthing.billing.proration import Proration, SettledChange, prorated
+from farthing.billing.calculation.draft import LineKind, explained
+from farthing.billing.calculation.proration import Proration, SettledChange, prorated
 from farthing.billing.purse import NO_PURSE, Purse, Refund
 from farthing.billing.served import served
 from farthing.billing.tables import ProrationSettlement

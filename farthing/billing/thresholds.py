@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.bill import bill
+from farthing.billing.calculation.bill import bill
 from farthing.billing.gather import Asked, gather
 from farthing.billing.issuing import issue_at_once
 from farthing.billing.persist import Wanted

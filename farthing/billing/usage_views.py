@@ -12,8 +12,8 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.bill import bill
-from farthing.billing.draft import DraftLine, LineKind
+from farthing.billing.calculation.bill import bill
+from farthing.billing.calculation.draft import DraftLine, LineKind
 from farthing.billing.gather import Asked, gather
 from farthing.calendar.period import Period
 from farthing.catalogue.fields import Id

@@ -9,7 +9,7 @@ from litestar import Controller, Response, get, post
 from litestar.datastructures import State
 
 from farthing.api.work import work_of
-from farthing.billing.clocks import FAILURES, Clockwork
+from farthing.billing.clock.clockwork import FAILURES, Clockwork
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import Clock
 from farthing.core.errors import FarthingError, ValidationFailed

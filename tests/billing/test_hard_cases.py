@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from farthing.billing.charges import charges_of
+from farthing.billing.calculation.charges import charges_of
 from farthing.calendar.billing import InvoiceCadence
 from farthing.core.money import round_to
 from farthing.subscriptions.tables import SubscriptionLineItem

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from farthing.billing.clocks import Clockwork
+from farthing.billing.clock.clockwork import Clockwork
 from farthing.billing.issuing import BillingEffects
 from farthing.invoices.tables import Invoice
 from farthing.payments.gateways import Gateways

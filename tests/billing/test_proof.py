@@ -13,8 +13,8 @@ from rich.console import Console
 from sqlalchemy import select, text
 
 from benchmarks.billing_run import BILLED, FINALIZED, company
-from farthing.billing.completeness import incomplete
-from farthing.billing.proof import Proof, prove
+from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.proving import Proof, prove
 from farthing.billing.run import Run
 from farthing.doctor import audit, examine
 from farthing.invoices.derivation import all_differences

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farthing.billing.proration import Proration, Served, prorated
+from farthing.billing.calculation.proration import Proration, Served, prorated
 from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.period import Period
 from farthing.core.money import decimals, plain

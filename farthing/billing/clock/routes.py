@@ -9,7 +9,7 @@ from litestar.datastructures import State
 
 from farthing.api.guards import needs
 from farthing.api.work import work_of
-from farthing.billing.clocks import FAILURES, Clockwork
+from farthing.billing.clock.clockwork import FAILURES, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
 from farthing.core.wire import Moment, Timestamp

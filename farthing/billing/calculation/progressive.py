@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from farthing.billing.draft import DraftLine
+from farthing.billing.calculation.draft import DraftLine
 from farthing.core.money import EXACT, ZERO, plain
 
 ALREADY_INVOICED = "already_invoiced"

@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from farthing.billing.charges import MeteredCharge
+from farthing.billing.calculation.charges import MeteredCharge
 from farthing.calendar.billing import BillingCycle
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import reset_windows

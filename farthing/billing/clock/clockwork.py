@@ -20,12 +20,12 @@ from sqlalchemy import exists, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from farthing.billing.clock.stops import Stop, Waits, Work, is_recompute, left_over, next_stop
 from farthing.billing.collecting import collect_due
 from farthing.billing.dunning import cancel_unpaid, tell_renewals
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.recomputing import recompute_drafts
 from farthing.billing.run import Run, Summary
-from farthing.billing.stops import Stop, Waits, Work, is_recompute, left_over, next_stop
 from farthing.billing.tables import ClockAdvance
 from farthing.billing.thresholds import crossing, invoice_thresholds, is_tick, tick_from
 from farthing.core.clock import FixedClock, as_utc, instant

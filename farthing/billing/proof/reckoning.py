@@ -15,9 +15,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from farthing.billing.charges import OPENINGS
-from farthing.billing.commitments import span_of
-from farthing.billing.draft import LineKind, explained
+from farthing.billing.calculation.charges import OPENINGS
+from farthing.billing.calculation.commitments import span_of
+from farthing.billing.calculation.draft import LineKind, explained
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to

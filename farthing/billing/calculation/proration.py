@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from farthing.billing.charges import whole_period
+from farthing.billing.calculation.charges import whole_period
 from farthing.calendar.billing import periods_from
 from farthing.calendar.period import Period
 from farthing.core import currency

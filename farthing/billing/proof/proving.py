@@ -14,10 +14,10 @@ from decimal import Decimal
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing import reckoning
+from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
 from farthing.billing.gather import measured
 from farthing.billing.late_usage import FINISHED, REASONS, Watched, watched
-from farthing.billing.usage_charges import Answers, UsagePlan, plan, rate, value_of
+from farthing.billing.proof import reckoning
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price

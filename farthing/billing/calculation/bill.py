@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from farthing.billing.charges import (
+from farthing.billing.calculation.charges import (
     Charges,
     FixedCharge,
     InvoicedWindow,
@@ -22,10 +22,10 @@ from farthing.billing.charges import (
     not_yet_invoiced,
     without_invoiced_onetime,
 )
-from farthing.billing.commitments import committed, span_of
-from farthing.billing.draft import DraftLine, InvoiceDraft, LineKind, credited, explained
-from farthing.billing.progressive import Charged, still_owed
-from farthing.billing.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
+from farthing.billing.calculation.commitments import committed, span_of
+from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, LineKind, credited, explained
+from farthing.billing.calculation.progressive import Charged, still_owed
+from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, plain, round_to

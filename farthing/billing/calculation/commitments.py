@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from farthing.billing.draft import DraftLine, LineKind
+from farthing.billing.calculation.draft import DraftLine, LineKind
 from farthing.calendar.billing import MONTHS, BillingPeriod, Recurrence
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import closes_window, commitment_window
