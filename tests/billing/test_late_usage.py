@@ -38,13 +38,16 @@ WEEKLY = {"billing_period": "WEEKLY"}
 
 
 async def settled(office: Office) -> None:
-    """Let every meter come to the end of its backfill, and what was in flight meanwhile to its own."""
+    """Let every meter come to the end of its backfill, and all that was in flight until now, of whomever, to its own:
+    from here on everything recorded so far counts as having been there."""
     while True:
         async with office.transaction() as session:
             if not await backfill(session, office.now):
                 break
     async with office.account.transaction(read_only=True) as session:
-        highest = await session.scalar(select(func.max(MeterBackfill.finished_sequence))) or 0
+        filled = await session.scalar(select(func.max(MeterBackfill.finished_sequence)))
+        recorded = await session.scalar(select(func.max(StoredEvent.sequence)))
+        highest = max(filled or 0, recorded or 0)
     for _ in range(600):
         async with office.account.transaction(read_only=True) as session:
             if await watermark(session) >= highest:

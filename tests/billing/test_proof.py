@@ -85,13 +85,13 @@ async def _half_a_year(office: Office) -> tuple[Body, Body]:
         line_item_commitments={plan["prices"][4]["id"]: commitment},
         override_line_items=[{"price_id": plan["prices"][0]["id"], "quantity": "3"}],
     )
-    await settled(office)
     for month in range(1, 7):
         await office.recorded("calls", customer, (f"2026-{month:02}-03", 70), (f"2026-{month:02}-17", 50 * month))
         await office.recorded(
             "data", customer, (f"2026-{month:02}-04", {"n": "2.5"}), (f"2026-{month:02}-08", {"n": 7})
         )
         await office.recorded("jobs", customer, (f"2026-{month:02}-12", 15 * month))
+    await settled(office)
     await office.run("2026-02-11")
     fee = next(item for item in await open_items(office, subscription) if item["quantity"] == "3")
     await seats(office, subscription, fee, 5)
@@ -150,9 +150,9 @@ async def billed(office: Office) -> Billed:
     plan = await office.plan(fixed("50"), office.usage(calls, "0.02"))
     customer = await office.customer()
     subscription = await office.subscribed(plan, customer)
-    await settled(office)
     for month in (1, 2, 3):
         await office.recorded("calls", customer, (f"2026-{month:02}-15", 100 * month))
+    await settled(office)
     await office.run("2026-04-02")
     cycles = [one for one in await office.invoices(subscription) if str(one.billing_reason).endswith("CYCLE")]
     usage = [row.id for one in cycles for row in await office.rows(one) if row.meter_id is not None]
@@ -358,6 +358,7 @@ async def test_a_commitment_cut_wrongly(office: Office) -> None:
         await office.plan(office.usage(calls, "0.03")), customer, commitment_amount="10", overage_factor="2"
     )
     await office.recorded("calls", customer, ("2026-01-15", 500))
+    await settled(office)
     await office.run("2026-02-01")
     assert await _found(office) == []
     (invoice,) = await office.invoices(subscription)
@@ -382,6 +383,7 @@ async def test_a_true_up_of_more_than_was_left(office: Office) -> None:
     terms = {"commitment_amount": "100", "overage_factor": "1.5", "enable_true_up": True}
     subscription = await office.subscribed(plan, customer, **terms)
     await office.recorded("calls", customer, ("2026-01-15", 1000))
+    await settled(office)
     await office.run("2026-02-01")
     assert await _found(office) == []
     (invoice,) = await office.invoices(subscription)
@@ -400,8 +402,8 @@ async def test_buckets_are_priced_again(office: Office) -> None:
     plan = await office.plan(office.usage(data, "0", **SLAB))
     customer = await office.customer()
     subscription = await office.subscribed(plan, customer)
-    await settled(office)
     await office.recorded("data", customer, ("2026-01-04", {"n": 120}), ("2026-01-08", {"n": 30}))
+    await settled(office)
     await office.run("2026-02-01")
     assert await office.totals(subscription) == ["9.10"]
     assert await _found(office) == []
@@ -451,9 +453,9 @@ async def test_a_customer_who_inherits_later_has_used_nothing_before(office: Off
     calls = await office.feature("calls")
     owner, child = await office.customer(), await office.customer()
     subscription = await office.subscribed(await office.plan(office.usage(calls, "1")), owner)
-    await settled(office)
     await office.recorded("calls", child, ("2026-01-10", 5))
     await office.recorded("calls", owner, ("2026-01-10", 3))
+    await settled(office)
     await office.run("2026-02-02")
     await office.on("2026-02-03")
     params = {"action": "add", "external_customer_ids_to_inherit_subscription": [child["external_id"]]}
