@@ -1,4 +1,4 @@
-"""A test clock in one jump, month by month or day by day: the same invoices, statuses and events in the same order."""
+"""A test clock in one jump, day by day or unevenly: the same invoices, statuses and events in the same order."""
 
 from __future__ import annotations
 
@@ -28,11 +28,6 @@ START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 8, 1, 5, tzinfo=UT
 
 
 def at_once() -> Iterator[datetime]:
-    yield END
-
-
-def month_by_month() -> Iterator[datetime]:
-    yield from (datetime(2026, month, 15, 7, 30, tzinfo=UTC) for month in range(1, 8))
     yield END
 
 
@@ -185,7 +180,7 @@ async def _lived(account: Account, pace: Iterator[datetime], *, cancels_unpaid: 
 @pytest.mark.parametrize(
     ("cancels_unpaid", "paces"),
     [
-        pytest.param(False, (month_by_month, day_by_day), id="where the unpaid stays"),
+        pytest.param(False, (day_by_day,), id="where the unpaid stays"),
         pytest.param(True, (unevenly,), id="where the unpaid ends"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.crash_ingest import crash_rounds
 
-ROUNDS = 6
+ROUNDS = 4
 
 
 def test_no_acknowledged_event_is_lost_or_doubled_when_processes_are_killed(tmp_path: Path) -> None:
