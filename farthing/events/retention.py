@@ -40,6 +40,7 @@ _UNCOUNT = text(
         AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp AND u.sequence = e.sequence
     """
 )
+_FORGET_WITHDRAWN = text("DELETE FROM events_withdrawn WHERE environment_id = :environment AND timestamp < :before")
 _FORGET = text("DELETE FROM events WHERE environment_id = :environment AND id = ANY(:ids)")
 
 
@@ -68,6 +69,7 @@ async def forget_before(session: AsyncSession, before: datetime) -> int:
     here = {"environment": environment_id}
     found = await session.scalars(_OLD, {**here, "before": before, "batch": BATCH})
     ids = list(found)
+    await session.execute(_FORGET_WITHDRAWN, {**here, "before": before})
     if ids:
         kept = await session.scalars(
             select(tables.Meter.id).where(

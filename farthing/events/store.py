@@ -88,7 +88,20 @@ _REPLACE = f"""
     {_COUNT.format(environment="%b")}
     FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN replaced AS e USING (place)
 """
-_REMOVE = "DELETE FROM events WHERE environment_id = :environment AND id = :id"
+_WITHDRAW = f"""
+    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
+    SELECT %b, o.customer, o.timestamp, (SELECT {FIRST_SEQUENCE})
+    FROM unnest(%b::text[], %b::timestamptz[]) AS o (customer, timestamp)
+"""
+_REMOVE = f"""
+    WITH removed AS (
+        DELETE FROM events WHERE environment_id = :environment AND id = :id
+        RETURNING environment_id, external_customer_id, timestamp
+    )
+    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
+    SELECT environment_id, external_customer_id, timestamp, (SELECT {FIRST_SEQUENCE})
+    FROM removed
+"""
 _REMOVE_COUNTED = """
     DELETE FROM meter_usage AS u USING events AS e, meters AS m
     WHERE e.environment_id = :environment AND e.id = :id
@@ -282,13 +295,19 @@ async def _changed(
         raise _Vanished
     changed: list[_Placed] = []
     gone: list[tuple[str, str, datetime, int]] = []
+    withdrawn: list[tuple[str, datetime]] = []
     for *content, sequence in stored:
         earlier = stored_event(*content)
         if earlier.id in rewritten or not same_content(earlier, by_id[earlier.id][1].event):
             changed.append(by_id[earlier.id])
             gone.append((earlier.event_name, earlier.external_customer_id, earlier.timestamp, sequence))
+            now, stood = by_id[earlier.id][1].event, (earlier.external_customer_id, earlier.timestamp)
+            if (now.external_customer_id, now.timestamp) != stood:
+                withdrawn.append(stood)
     if gone:
         await connection.execute(_UNCOUNT, [*map(list, zip(*gone, strict=True)), environment, environment])
+    if withdrawn:
+        await connection.execute(_WITHDRAW, [environment, *map(list, zip(*withdrawn, strict=True))])
     return changed
 
 

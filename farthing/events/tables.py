@@ -46,6 +46,28 @@ class StoredEvent(InEnvironment, Base):
     )
 
 
+class WithdrawnEvent(InEnvironment, Base):
+    """Where an event stood that was deleted, or sent again for another customer or time.
+
+    What an invoice measured there then cannot be measured again, and this says why. Forgotten as the events are.
+    """
+
+    __tablename__ = "events_withdrawn"
+    label = "Withdrawn event"
+
+    id = None  # type: ignore[assignment]  # the id may be in use again
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    """When it was withdrawn, in the order of acceptance."""
+    timestamp: Mapped[datetime] = mapped_column()
+    external_customer_id: Mapped[str] = mapped_column(String(255))
+
+    __table_args__ = (
+        # has anything of this customer and time been withdrawn since an invoice was computed?
+        Index("ix_events_withdrawn_customer", "environment_id", "external_customer_id", "timestamp"),
+    )
+    __mapper_args__ = {"primary_key": [sequence, external_customer_id, timestamp]}
+
+
 class MeterUsage(InEnvironment, Base):
     """What one event counts for one meter. Written with its event and removed with it."""
 

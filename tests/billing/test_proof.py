@@ -231,6 +231,33 @@ async def test_usage_made_up_in_every_place_it_is_told(billed: Billed) -> None:
     assert await _found(billed.office) == [(billed.usage[0], "usage measured again")]
 
 
+@pytest.mark.parametrize("how", ["deleted", "moved in time", "moved to another customer"])
+async def test_an_event_withdrawn_since_is_told_and_no_fault(office: Office, how: str) -> None:
+    calls = await office.feature("calls")
+    customer, other = await office.customer(), await office.customer()
+    await office.subscribed(await office.plan(office.usage(calls, "1")), customer)
+    event = {
+        "event_id": "one",
+        "event_name": "calls",
+        "external_customer_id": customer["external_id"],
+        "timestamp": "2026-01-10T00:00:00Z",
+    }
+    await office.account.post("/events", event, 202)
+    await office.recorded("calls", customer, ("2026-01-12", 1))
+    await settled(office)
+    await office.run("2026-02-01")
+    assert await _found(office) == []
+    if how == "deleted":
+        await office.account.delete("/events/one")
+    else:
+        moved = (
+            {"timestamp": "2026-02-10T00:00:00Z"} if "time" in how else {"external_customer_id": other["external_id"]}
+        )
+        await office.account.post("/events", {**event, **moved}, 202)
+    proof = await _proved(office)
+    assert (proof.differences, proof.late) == ([], 1)
+
+
 async def test_usage_rows_removed(billed: Billed) -> None:
     await _tamper(
         billed.office,

@@ -312,6 +312,10 @@ _ARRIVED = text(
         SELECT FROM events
         WHERE environment_id = :environment AND external_customer_id = asked.customer
             AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
+        UNION ALL
+        SELECT FROM events_withdrawn
+        WHERE environment_id = :environment AND external_customer_id = asked.customer
+            AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
         LIMIT 1
     ) AS came
     """
@@ -319,7 +323,8 @@ _ARRIVED = text(
 
 
 async def _arrived(session: AsyncSession, changed: Sequence[_Again]) -> set[str]:
-    """The lines for which an event came after their invoice had read usage; without a watermark nobody can tell."""
+    """The lines for which an event came, or was withdrawn, after their invoice had read usage; without a watermark
+    nobody can tell."""
     late = {one.line.id for one in changed if one.invoice.usage_watermark is None}
     asked = [
         (one.line.id, customer, since, until, one.invoice.usage_watermark)
