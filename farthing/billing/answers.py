@@ -11,10 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.flows import Performed
-from farthing.billing.replacement import Replaced
-from farthing.billing.schemas import (
+from farthing.billing.plan_change_schemas import (
     BillingCycleInfo,
-    CancelSubscriptionResponse,
     ChangedInvoice,
     ChangedLineItem,
     ChangedLineItemAction,
@@ -23,10 +21,11 @@ from farthing.billing.schemas import (
     InvoiceLineItemPreview,
     InvoicePreview,
     PlanSummary,
-    ProrationDetail,
     ProrationDetails,
     SubscriptionSummary,
 )
+from farthing.billing.replacement import Replaced
+from farthing.billing.schemas import CancelSubscriptionResponse, ProrationDetail
 from farthing.calendar.period import Period
 from farthing.catalogue.plans.tables import Plan
 from farthing.core.clock import instant

@@ -17,8 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing import answers
 from farthing.billing.flows import Performed, perform
-from farthing.billing.replacement import replace
-from farthing.billing.schemas import (
+from farthing.billing.plan_change_schemas import (
     EntityChangeResult,
     SubscriptionChangeExecuteResponse,
     SubscriptionChangePreviewResponse,
@@ -26,6 +25,7 @@ from farthing.billing.schemas import (
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
+from farthing.billing.replacement import replace
 from farthing.core.clock import instant
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id

@@ -14,6 +14,13 @@ from farthing.billing.calculation.proration import Proration
 from farthing.billing.flows import perform
 from farthing.billing.late_views import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.opening import open_subscription
+from farthing.billing.plan_change_schemas import (
+    SubscriptionChangeExecuteResponse,
+    SubscriptionChangePreviewResponse,
+    SubscriptionChangeRequest,
+    SubscriptionChangeV2Request,
+    SubscriptionChangeV2Response,
+)
 from farthing.billing.schemas import (
     AddAddonRequest,
     AddAddonToSubscriptionResponse,
@@ -21,11 +28,6 @@ from farthing.billing.schemas import (
     ExecuteSubscriptionModifyRequest,
     GetPreviewInvoiceRequest,
     PauseResponse,
-    SubscriptionChangeExecuteResponse,
-    SubscriptionChangePreviewResponse,
-    SubscriptionChangeRequest,
-    SubscriptionChangeV2Request,
-    SubscriptionChangeV2Response,
     SubscriptionModifyResponse,
     WorkflowResult,
 )

@@ -24,8 +24,8 @@ from farthing.billing.changing_plans import change_plan
 from farthing.billing.flows import perform
 from farthing.billing.issuing import BillingEffects
 from farthing.billing.opening import open_subscription
+from farthing.billing.plan_change_schemas import SubscriptionChangeV2Request
 from farthing.billing.run import Run
-from farthing.billing.schemas import SubscriptionChangeV2Request
 from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.money import plain, round_to

@@ -176,15 +176,6 @@ def cumulative_commitment(
     )
 
 
-def still_to_charge(cost_so_far: Decimal, already_charged: Decimal, digits: int) -> Decimal:
-    """What a progressive invoice or a late-usage line charges: the period's rounded cost less what was, at least 0.
-
-    `cost_so_far` is the unrounded cost of the whole logical period, so tiers, allowances and commitments do not
-    restart. Rule: subscriptions, "progressive billing"; usage, "late data".
-    """
-    return max(EXACT.subtract(round_to(cost_so_far, digits), already_charged), ZERO)
-
-
 def _check_terms(commitment: Decimal, overage_factor: Decimal) -> None:
     if commitment < 0:
         raise ValueError("a commitment must not be negative")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.core.money import exact_sum, round_to
-from farthing.rating.commitment import UsageCharge, cumulative_commitment, split_commitment, still_to_charge
+from farthing.rating.commitment import UsageCharge, cumulative_commitment, split_commitment
 from farthing.rating.line_commitment import CommitmentCharge, LineCommitment, item_commitment, total_charge
 from farthing.rating.price import RatedPrice, Tier, TierMode
 from farthing.rating.windows import TimeOfDayBucket, WindowTerms, WindowUsage, charge_windows
@@ -185,18 +185,6 @@ def test_a_split_keeps_every_unit_and_every_cent(charges, commitment, factor, tr
     assert 0 <= got.unused <= commitment
     if true_up and not any(line.overage for line in got.lines):
         assert got.amount == max(commitment, exact_sum([charge.amount for charge in listed]))
-
-
-@pytest.mark.parametrize(
-    ("so_far", "charged", "expected"),
-    [
-        pytest.param("10.01", "0", "10.01", id="the first threshold invoice"),
-        pytest.param("25.005", "10.01", "15.00", id="the closing invoice charges the rest"),
-        pytest.param("9", "10.01", "0", id="never negative"),
-    ],
-)
-def test_a_later_invoice_of_a_period_charges_what_is_still_missing(so_far, charged, expected):
-    assert still_to_charge(D(so_far), D(charged), 2) == D(expected)
 
 
 @pytest.mark.parametrize(
