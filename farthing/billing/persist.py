@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from msgspec.structs import replace as with_fields
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,13 +27,12 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO, allocate, exact_sum, plain
-from farthing.customers.tables import Customer
 from farthing.identity.configuration import read
 from farthing.identity.setting_values import InvoiceConfig
 from farthing.invoices import drafting, events, lifecycle
 from farthing.invoices.computation import calculate, reductions, write_figures
 from farthing.invoices.events import InvoiceEvent
-from farthing.invoices.parts import Parts
+from farthing.invoices.parts import Parts, lines_of, payers_of
 from farthing.invoices.settlement import derive
 from farthing.invoices.standing import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
@@ -218,18 +217,17 @@ async def write(
 ) -> dict[str, Parts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
-    had = await _lines_before(session, again) if again else {}
+    had = await lines_of(session, again)
     reduced = [one.id for one in invoices if one.last_computed_at is not None and (one.coupon_terms or one.tax_terms)]
     if reduced:
         await session.execute(delete(CouponApplication).where(among(CouponApplication.invoice_id, reduced)))
         await session.execute(delete(TaxApplied).where(among(TaxApplied.entity_id, reduced)))
-    payers = await _payers(session, invoices)
+    payers = await payers_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
     corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
     parts: dict[str, Parts] = {}
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
-    reductions_made: list[CouponApplication | TaxApplied] = []
     with session.no_autoflush:
         for invoice, one in zip(invoices, gathered, strict=True):
             draft = bill(one.work, one.known)
@@ -243,7 +241,6 @@ async def write(
             if not first:
                 invoice.version += 1
             taken = reductions(invoice, totals, now)
-            reductions_made += taken
             parts[invoice.id] = Parts(
                 payers.get(invoice.customer_id),
                 lines,
@@ -263,8 +260,8 @@ async def write(
                 (drafted if first else updated).append(invoice)
     await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
     await insert_all(session, [line for one in parts.values() for line in one.lines if is_new(line)])
-    for kind in (CouponApplication, TaxApplied):
-        await insert_all(session, [row for row in reductions_made if isinstance(row, kind)])
+    await insert_all(session, [row for one in parts.values() for row in one.coupon_applications])
+    await insert_all(session, [row for one in parts.values() for row in one.taxes])
     if flush:
         await update_all(session, invoices)
         await session.flush()
@@ -274,11 +271,6 @@ async def write(
         for invoice in drafted if stay else ():
             await events.tell(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
     return parts
-
-
-async def _payers(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:
-    rows = await session.scalars(select(Customer).where(among(Customer.id, {one.customer_id for one in invoices})))
-    return {row.id: row for row in rows}
 
 
 def put_terms(invoice: Invoice, gathered: Gathered, draft: InvoiceDraft) -> None:
@@ -307,18 +299,6 @@ def _on_lines(term: CouponTerm, lines: Sequence[DraftLine], digits: int) -> list
         for item_id, share in zip(amounts, shares, strict=False)
         if share > 0
     ]
-
-
-async def _lines_before(session: AsyncSession, invoice_ids: Sequence[str]) -> Mapping[str, Sequence[InvoiceLineItem]]:
-    rows = await session.scalars(
-        select(InvoiceLineItem)
-        .where(among(InvoiceLineItem.invoice_id, invoice_ids), InvoiceLineItem.status == Status.PUBLISHED)
-        .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
-    )
-    found: dict[str, list[InvoiceLineItem]] = defaultdict(list)
-    for row in rows:
-        found[row.invoice_id].append(row)
-    return found
 
 
 def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceLineItem]) -> list[InvoiceLineItem]:

@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
@@ -47,11 +49,12 @@ async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice], *, wi
     lines = await lines_of(session, [row.id for row in invoices] if with_lines else [])
     coupons = await _coupons_of(session, [row.id for row in invoices if row.coupon_terms])
     taxes = await _taxes_of(session, [row.id for row in invoices if row.tax_terms])
-    payers = await _payers_of(session, invoices)
+    payers = await payers_of(session, invoices)
     return [Parts(payers.get(row.customer_id), lines[row.id], coupons[row.id], taxes[row.id]) for row in invoices]
 
 
-async def _payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:
+async def payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:
+    """Who pays invoices, by id."""
     if not invoices:
         return {}
     found = await session.scalars(select(Customer).where(among(Customer.id, {row.customer_id for row in invoices})))
@@ -60,36 +63,33 @@ async def _payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict
 
 async def lines_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[InvoiceLineItem]]:
     """The published lines of invoices, by invoice, in the order they stand on it."""
-    grouped: defaultdict[str, list[InvoiceLineItem]] = defaultdict(list)
-    if ids:
-        for line in await session.scalars(
-            select(InvoiceLineItem)
-            .where(among(InvoiceLineItem.invoice_id, ids), InvoiceLineItem.status == Status.PUBLISHED)
-            .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
-        ):
-            grouped[line.invoice_id].append(line)
-    return grouped
+    line = InvoiceLineItem
+    return await _published(session, line, line.invoice_id, ids, line.position, line.id)
 
 
 async def _coupons_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[CouponApplication]]:
-    grouped: defaultdict[str, list[CouponApplication]] = defaultdict(list)
-    if ids:
-        for row in await session.scalars(
-            select(CouponApplication)
-            .where(among(CouponApplication.invoice_id, ids), CouponApplication.status == Status.PUBLISHED)
-            .order_by(CouponApplication.position)
-        ):
-            grouped[row.invoice_id].append(row)
-    return grouped
+    applied = CouponApplication
+    return await _published(session, applied, applied.invoice_id, ids, applied.position)
 
 
 async def _taxes_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[TaxApplied]]:
-    grouped: defaultdict[str, list[TaxApplied]] = defaultdict(list)
+    return await _published(session, TaxApplied, TaxApplied.entity_id, ids, TaxApplied.position)
+
+
+Part = TypeVar("Part", InvoiceLineItem, CouponApplication, TaxApplied)
+
+
+async def _published(
+    session: AsyncSession,
+    table: type[Part],
+    of: InstrumentedAttribute[str],
+    ids: Sequence[str],
+    *order: InstrumentedAttribute[Any],
+) -> dict[str, list[Part]]:
+    """The published rows `of` these invoices, by invoice, in their order; one that has none has an empty list."""
+    grouped: defaultdict[str, list[Part]] = defaultdict(list)
     if ids:
-        for row in await session.scalars(
-            select(TaxApplied)
-            .where(among(TaxApplied.entity_id, ids), TaxApplied.status == Status.PUBLISHED)
-            .order_by(TaxApplied.position)
-        ):
-            grouped[row.entity_id].append(row)
+        query = select(table).where(among(of, ids), table.status == Status.PUBLISHED).order_by(*order)
+        for row in await session.scalars(query):
+            grouped[getattr(row, of.key)].append(row)
     return grouped

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
-from farthing.storage.postgres import clock_of, defaults, scope_of, stamp
+from farthing.storage.postgres import clock_of, fill, scope_of
 from farthing.storage.tables import Base, Tracked
 
 
@@ -25,18 +25,12 @@ async def insert_all(session: AsyncSession, rows: Sequence[Base]) -> None:
     """Write new rows of one table, in their order. Raises IntegrityError, and none is written."""
     if not rows:
         return
-    columns, filled = _columns(type(rows[0])), defaults(type(rows[0]))
-    scope, now = scope_of(session), clock_of(session).now()
+    columns = _columns(type(rows[0]))
     records = []
     for row in rows:
-        held = row.__dict__
-        # straight into what the row holds, which is what will be stored: nobody need be told that it changed
-        for attribute, default in filled:
-            if held.get(attribute) is None:
-                held[attribute] = default(None) if callable(default) else default
-        stamp(row, scope, now)
+        fill(session, row)
         # what nobody set is NULL, and known to be
-        records.append({column: held.setdefault(attribute, None) for attribute, column in columns})
+        records.append({column: row.__dict__.setdefault(attribute, None) for attribute, column in columns})
     connection = await session.connection()
     await connection.run_sync(insert_records, type(rows[0]), records)
     for row in rows:

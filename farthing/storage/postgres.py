@@ -160,14 +160,16 @@ def put(session: AsyncSession, rows: Iterable[Base]) -> None:
 
 def fill(session: AsyncSession, row: Base) -> None:
     """Give a new row its defaults, and what every new row has."""
-    for name, default in defaults(type(row)):
-        if getattr(row, name) is None:
-            setattr(row, name, default(None) if callable(default) else default)
+    held = row.__dict__
+    # straight into what the row holds, which is what will be stored: nobody need be told that it changed
+    for name, default in _defaults(type(row)):
+        if held.get(name) is None:
+            held[name] = default(None) if callable(default) else default
     stamp(row, scope_of(session), clock_of(session).now())
 
 
 @cache
-def defaults(table: type[Base]) -> tuple[tuple[str, Any], ...]:
+def _defaults(table: type[Base]) -> tuple[tuple[str, Any], ...]:
     """The attributes that a new row of `table` has by default, and their values or what makes them."""
     columns = ((attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs)
     return tuple((name, column.default.arg) for name, column in columns if isinstance(column.default, ColumnDefault))

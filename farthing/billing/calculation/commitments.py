@@ -6,7 +6,7 @@ two applies to a period, and which lines it makes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -121,20 +121,8 @@ def _line(line: DraftLine, part: CommittedLine, commitment: SubscriptionCommitme
 def _overage(
     snapshot: SubscriptionSnapshot, period: Period, amount: Decimal, base: Decimal, commitment: SubscriptionCommitment
 ) -> DraftLine:
-    return DraftLine(
-        kind=LineKind.OVERAGE,
-        subscription_id=snapshot.id,
-        item=None,
-        display_name=f"{snapshot.plan_name} Overage",
-        plan_id=snapshot.plan_id,
-        plan_name=snapshot.plan_name,
-        start=period.start,
-        end=period.end,
-        amount=amount,
-        quantity=Decimal(1),
-        base=base,
-        metadata={"is_overage": "true", "overage_factor": plain(commitment.overage_factor)},
-    )
+    told = {"is_overage": "true", "overage_factor": plain(commitment.overage_factor)}
+    return _of_the_whole(snapshot, period, LineKind.OVERAGE, "Overage", amount, told, base)
 
 
 def _true_up(
@@ -142,22 +130,35 @@ def _true_up(
 ) -> list[DraftLine]:
     if amount == ZERO:
         return []
-    return [
-        DraftLine(
-            kind=LineKind.TRUE_UP,
-            subscription_id=snapshot.id,
-            item=None,
-            display_name=f"{snapshot.plan_name} True Up",
-            plan_id=snapshot.plan_id,
-            plan_name=snapshot.plan_name,
-            start=period.start,
-            end=period.end,
-            amount=amount,
-            quantity=Decimal(1),
-            metadata={
-                "is_commitment_trueup": "true",
-                "commitment_amount": plain(commitment.amount),
-                "commitment_utilized": plain(used),
-            },
-        )
-    ]
+    told = {
+        "is_commitment_trueup": "true",
+        "commitment_amount": plain(commitment.amount),
+        "commitment_utilized": plain(used),
+    }
+    return [_of_the_whole(snapshot, period, LineKind.TRUE_UP, "True Up", amount, told)]
+
+
+def _of_the_whole(
+    snapshot: SubscriptionSnapshot,
+    period: Period,
+    kind: LineKind,
+    name: str,
+    amount: Decimal,
+    metadata: Mapping[str, str],
+    base: Decimal | None = None,
+) -> DraftLine:
+    """A line that charges for no item but for the subscription as a whole."""
+    return DraftLine(
+        kind=kind,
+        subscription_id=snapshot.id,
+        item=None,
+        display_name=f"{snapshot.plan_name} {name}",
+        plan_id=snapshot.plan_id,
+        plan_name=snapshot.plan_name,
+        start=period.start,
+        end=period.end,
+        amount=amount,
+        quantity=Decimal(1),
+        base=base,
+        metadata=metadata,
+    )

@@ -285,9 +285,8 @@ class Clockwork:
             await cancel_unpaid(run, cancelled)
         if due & {*_MOVES_PERIODS, Work.NOTICE}:
             await tell_renewals(run, notices)
-        if self.gateways is not None:
-            clock = FixedClock(at)
-            failures |= await collect_due(self.database, self.scope, self.gateways, clock)
+        if self.gateways is not None and due & _MAKES_CLAIMS:
+            failures |= await collect_due(self.database, self.scope, self.gateways, FixedClock(at))
         if due & {*_MAKES_CLAIMS, Work.OVERDUE}:
             done["overdue_told"] += await self._tell_overdue(at)
         done.update(
