@@ -294,11 +294,15 @@ def _never_charged(
         return NotCharged.EDITED
     if line.watermark is None:
         return NotCharged.NO_WATERMARK
-    if backfill is None or (backfill.finished_at is not None and backfill.finished_sequence is None):
-        return None  # as it was before there were watermarks
-    if backfill.finished_at is None or (backfill.finished_sequence or 0) > line.watermark:
-        return NotCharged.METER_WIDENED
-    return None
+    return NotCharged.METER_WIDENED if widened_since(backfill, line.watermark) else None
+
+
+def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:
+    """Whether a meter has come to count stored events since usage was read up to `watermark`, or is about to."""
+    if backfill is None:
+        return False
+    sequence = backfill.finished_sequence  # None for what finished before there were watermarks
+    return backfill.finished_at is None or (sequence is not None and sequence > watermark)
 
 
 def late(one: Watched, answers: Answers, now: datetime) -> Late:

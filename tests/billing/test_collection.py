@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from farthing.billing import collecting
 from farthing.billing.collecting import collect_due
 from farthing.billing.issuing import BillingEffects
 from farthing.core.clock import FixedClock
@@ -172,3 +173,18 @@ async def test_a_claim_that_a_crash_left_behind_is_collected_once_by_whoever_com
     assert await claims(office, sent) == ["CREATE PENDING", "CYCLE PENDING"]
     payments = await office.account.get("/payments")
     assert payments["pagination"]["total"] == 2
+
+
+async def test_more_claims_than_a_page_are_all_collected(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "PAGE", 2)
+    plan = await office.plan(fixed("10"))
+    made = []
+    for _ in range(5):
+        customer = await office.customer()
+        await has_card(office, customer, OK)
+        made.append(await opened(office, plan, customer))
+    await office.run("2026-02-01")
+    gateways = Gateways(office.account.database, office.account.settings, BillingEffects())
+    failed = await collect_due(office.account.database, office.account.scope, gateways, FixedClock(office.now))
+    assert failed == {}
+    assert [await claims(office, one) for one in made] == [["CREATE SUCCEEDED", "CYCLE SUCCEEDED"]] * 5

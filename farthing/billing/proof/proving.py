@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
 from farthing.billing.gather import measured
-from farthing.billing.late_usage import FINISHED, REASONS, Watched, watched
+from farthing.billing.late_usage import FINISHED, REASONS, Watched, watched, widened_since
 from farthing.billing.proof import reckoning
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.rated import rated
@@ -258,12 +258,9 @@ async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[s
     """Of lines that measure otherwise now: those whose meter was widened, or whose customers were renamed, since."""
     meters = {one.plan.meter.id for one in changed}
     customers = {customer for one in changed for customer in _customers(one)}
-    backfills = await session.execute(
-        select(MeterBackfill.id, MeterBackfill.finished_at, MeterBackfill.finished_sequence).where(
-            among(MeterBackfill.id, meters)
-        )
-    )
-    widened = {meter_id: (at, sequence) for meter_id, at, sequence in backfills}
+    backfills = {
+        row.id: row for row in await session.scalars(select(MeterBackfill).where(among(MeterBackfill.id, meters)))
+    }
     renamed = set(
         await session.scalars(
             select(Customer.external_id).where(
@@ -274,17 +271,13 @@ async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[s
     return {
         one.line.id
         for one in changed
-        if one.joined_then
-        or renamed & _customers(one)
-        or _was_widened(widened.get(one.plan.meter.id), one.invoice.usage_watermark)
+        if one.joined_then or renamed & _customers(one) or _was_widened(one, backfills.get(one.plan.meter.id))
     }
 
 
-def _was_widened(backfill: tuple[datetime | None, int | None] | None, watermark: int | None) -> bool:
-    if backfill is None or watermark is None:
-        return False
-    finished, sequence = backfill
-    return finished is None or (sequence is not None and sequence > watermark)
+def _was_widened(one: _Again, backfill: MeterBackfill | None) -> bool:
+    mark = one.invoice.usage_watermark
+    return mark is not None and widened_since(backfill, mark)
 
 
 def _stretches(one: _Again) -> Iterator[tuple[str, datetime, datetime]]:
