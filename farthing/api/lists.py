@@ -81,7 +81,8 @@ class Page(Response, Generic[Item]):
 def page(items: Sequence[Any], total: int, query: ListQuery, *, next_offset: bool) -> Any:
     """The answer to a list. `next_offset`: `pagination.offset` is where the next page starts, not where this one does.
 
-    Which lists do which is fixed by clients that loop on it. Rule: conventions, "list response".
+    Which lists do which is fixed by clients that loop on it.
+    Rule: docs/rules/conventions.md#lists-and-pages
     """
     offset = query.skip + (query.page_size if next_offset else 0)
     return Page(items=list(items), pagination=Pagination(total=total, limit=query.page_size, offset=offset))

@@ -1,6 +1,6 @@
 """Plan changes with their money: by replacement (v1) and in place (v2), at once or at the end of the period.
 
-Rule: subscriptions, "plan change".
+Rule: docs/rules/subscriptions.md#plan-change
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Collecting subscriptions' invoices, once the transaction that made them is over.
 
 A claim waits in `revisit_at` from the transaction that made it until somebody has tried to collect it: whoever made it,
-right afterwards, or the next run. Rule: subscriptions, "collection and payment behaviour"; payments, "attempting a
-payment".
+right afterwards, or the next run.
+Rule: docs/rules/subscriptions.md#collection
+Rule: docs/rules/invoices-and-payments.md#automatic-collection
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Subscriptions that end because their invoices stay unpaid, and the notice that a renewal is near.
 
-Rule: invoices, "grace and auto-cancel"; webhooks, "renewal due".
+Rule: docs/rules/invoices-and-payments.md#grace-and-automatic-cancellation
+Rule: docs/rules/recorded-events.md#renewal-notice
 """
 
 from __future__ import annotations

@@ -26,7 +26,10 @@ ACTIVATING = frozenset(
         BillingReason.SUBSCRIPTION_TRIAL_END,
     }
 )
-"""Invoices that make an incomplete subscription active once they are paid. Rule: subscriptions, "states"."""
+"""Invoices that make an incomplete subscription active once they are paid.
+
+Rule: docs/rules/subscriptions.md#states
+"""
 
 
 _COLLECTS = "billing.collects"

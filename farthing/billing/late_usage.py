@@ -2,7 +2,9 @@
 
 A line's late usage is the meter's value over its window now, less what was invoiced of it; so it is right for every
 aggregation, for corrections and for deletions. Its price is what the whole costs now, less what was charged, so that
-allowances and tiers count once. Rule: usage, "late events"; billing, "late usage".
+allowances and tiers count once.
+Rule: docs/rules/late-usage.md#what-is-late
+Rule: docs/rules/late-usage.md#what-is-charged
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The usage of an invoice as it was charged and as it is now. Rule: usage, "late events", the policy `report`."""
+"""The usage of an invoice as it was charged and as it is now.
+
+Rule: docs/rules/late-usage.md#policies
+"""
 
 from __future__ import annotations
 

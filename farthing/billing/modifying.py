@@ -1,4 +1,7 @@
-"""Typed modifications of a subscription, each with its money. Rule: subscriptions, "modify"."""
+"""Typed modifications of a subscription, each with its money.
+
+Rule: docs/rules/subscriptions.md#modifications
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How a subscription begins, with its opening invoice. Rule: subscriptions, "create"."""
+"""How a subscription begins, with its opening invoice.
+
+Rule: docs/rules/subscriptions.md#creation
+"""
 
 from __future__ import annotations
 

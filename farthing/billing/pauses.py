@@ -1,4 +1,7 @@
-"""What a pause does to the money of a period. Rule: subscriptions, "pause"."""
+"""What a pause does to the money of a period.
+
+Rule: docs/rules/subscriptions.md#pauses
+"""
 
 from __future__ import annotations
 

@@ -137,7 +137,10 @@ def _copy(row: Invoice) -> Invoice:
 
 
 def invoice_key(session: AsyncSession, subscription: Subscription, occasion: Occasion, period: Period) -> str:
-    """What makes the invoice of a period the same one however often it is asked for. Rule: billing, "the job"."""
+    """What makes the invoice of a period the same one however often it is asked for.
+
+    Rule: docs/rules/billing.md#one-invoice-per-period
+    """
     scope = scope_of(session)
     parts = (
         scope.tenant_id,

@@ -1,7 +1,8 @@
 """Invoices that are not kept: previews, and second computations of those that are.
 
 A preview is the real thing, undone: it runs in a transaction that is always rolled back, so that it cannot differ from
-what the execution will do. Rule: invoices, "previews" and "recalculate".
+what the execution will do.
+Rule: docs/rules/billing.md#previews-and-recalculation
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Drafts computed again every day, where an environment wants to watch them grow.
 
-Rule: duties, "daily draft and compute": it computes the drafts there are and begins none.
+It computes the drafts there are and begins none.
+Rule: docs/rules/billing.md#recomputing-drafts
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Plan changes that replace the subscription (v1): the old one's credit reduces the new one's opening invoice.
 
-Rule: subscriptions, "plan change", v1.
+Rule: docs/rules/subscriptions.md#by-replacement
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ async def replace_due(
 ) -> None:
     """Make a scheduled replacement whose time has come; a failure is written on the schedule.
 
-    Rule: subscriptions, "schedules".
+    Rule: docs/rules/subscriptions.md#schedules
     """
     # whatever else waits is dropped when the subscription ends, but not what is being done
     move_schedule(schedule, ScheduleStatus.EXECUTING)

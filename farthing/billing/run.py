@@ -8,7 +8,8 @@ or undone: killed at any point, the next run finds what is left, because what is
 2. `compute`: drafts whose delay has passed since.
 3. `finalize`: computed drafts whose time to be corrected is over; computed once more, then made claims.
 
-Rule: billing, "the job"; invoices, "automatic finalization".
+Rule: docs/rules/billing.md#the-run
+Rule: docs/rules/billing.md#automatic-finalization
 """
 
 from __future__ import annotations
@@ -332,8 +333,10 @@ def _is_ripe(invoice: Invoice, config: InvoiceConfig, now: datetime) -> bool:
 
 
 def _final(config: InvoiceConfig, now: datetime) -> ColumnElement[bool]:
-    """Which drafts are due to be finalized, and what came to nothing and is due for a last look. Rule: invoices,
-    "automatic finalization"."""
+    """Which drafts are due to be finalized, and what came to nothing and is due for a last look.
+
+    Rule: docs/rules/billing.md#automatic-finalization
+    """
     delay = timedelta(seconds=config.finalization_delay_seconds)
     computed = Invoice.last_computed_at
     return or_(

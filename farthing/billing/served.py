@@ -2,7 +2,7 @@
 
 Money moves on when a line item is succeeded by another: what was paid for five seats pays, as a credit, for a part of
 the ten that follow, and is worth as much when those go. So the settlements of a service window are followed in order.
-Rule: proration, "settlement".
+Rule: docs/rules/proration.md#what-stands-behind-a-fee
 """
 
 from __future__ import annotations

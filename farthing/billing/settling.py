@@ -1,6 +1,7 @@
 """Settling changes in mid-period: what was paid is looked up, the difference invoiced or given back, once.
 
-Rule: proration, "settlement". The amounts are `proration.prorated`'s, for previews and executions alike.
+The amounts are `proration.prorated`'s, for previews and executions alike.
+Rule: docs/rules/proration.md#settlement
 """
 
 from __future__ import annotations

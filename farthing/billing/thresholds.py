@@ -1,7 +1,8 @@
 """Progressive billing: a subscription is invoiced in mid-period when its usage has come to a threshold.
 
-Rule: commitments, "progressive billing". The duty looks every five minutes; a test clock, which passes months at once,
-looks for the first of those instants at which it would have found something.
+The duty looks every five minutes; a test clock, which passes months at once, looks for the first of those instants at
+which it would have found something.
+Rule: docs/rules/billing.md#progressive-billing
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a subscription's usage costs so far. Rule: subscriptions, "usage".
+"""What a subscription's usage costs so far.
 
 The same calculation as on invoices; nothing is written. Figures are decimals up to the edge, where the wire wants
 numbers.
+Rule: docs/rules/billing.md#usage-so-far
 """
 
 from __future__ import annotations

@@ -95,7 +95,8 @@ def calendar_anchor(start: datetime, period: BillingPeriod, zone: ZoneInfo = UTC
     """The first natural boundary strictly after `start`: the next local midnight that begins a period of this kind.
 
     Weeks begin on Monday, quarters in January, April, July and October, halves in January and July.
-    Raises ValidationFailed for ONETIME. Rule: subscriptions, "anchor".
+    Raises ValidationFailed for ONETIME.
+    Rule: docs/rules/calendar.md#billing-anchor
     """
     day, found = wall(start, zone).date(), start
     while found <= start:
@@ -121,7 +122,7 @@ def next_billing_date(start: datetime, recurrence: Recurrence, end: datetime | N
     A start off the grid gives a first period of another length: up to the next anchor day for weeks (plus count - 1
     weeks), months and years, up to a future anchor for quarters and halves.
     Raises ValidationFailed when `end` is not after `start`, or when the result would lie beyond the year 9999.
-    Rule: subscriptions, "next_billing_date".
+    Rule: docs/rules/calendar.md#next-billing-date
     """
     start = as_utc(start)
     if end is not None and end <= start:
@@ -173,7 +174,7 @@ def _next_day(day: date, start: datetime, recurrence: Recurrence) -> date:
 def natural_period_start(boundary: datetime, recurrence: Recurrence) -> datetime:
     """The boundary one whole period before `boundary`, which should lie on the grid; same clamping, in local time.
 
-    Rule: subscriptions, "first calendar period".
+    Rule: docs/rules/calendar.md#natural-start-of-a-period
     """
     boundary = as_utc(boundary)
     day, found = _nominal_day(boundary, recurrence), boundary
@@ -226,7 +227,8 @@ class Progress:
 def periods_until(current: Period, recurrence: Recurrence, now: datetime, end: datetime | None = None) -> Progress:
     """Follow the periods from the open one to `now`. A period is over at the instant of its end.
 
-    Raises InvalidOperation after 10 000 periods. Rule: subscriptions, "periods_until".
+    Raises InvalidOperation after 10 000 periods.
+    Rule: docs/rules/calendar.md#walking-periods
     """
     completed: list[Period] = []
     while current.end <= now:
@@ -246,7 +248,7 @@ def period_containing(moment: datetime, known: Period, recurrence: Recurrence) -
 
     No end date caps it. Before a known first period that began off the grid, whole periods of the grid are counted
     back and the last of them is cut at its start. Raises InvalidOperation when 240 steps do not reach.
-    Rule: subscriptions, "periods_until".
+    Rule: docs/rules/calendar.md#walking-periods
     """
     period = known
     for _ in range(MAX_WALK):

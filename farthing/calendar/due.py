@@ -46,7 +46,8 @@ def due_date(
     """When a subscription's invoice is due: by its payment terms, else `due_days` (the setting; missing means 1).
 
     Net terms and days are counted in 24 hours from `period_end`. The end of a month is its last microsecond in `zone`,
-    the tenant's, of the month that `period_end` itself lies in (or the next). Rule: invoices, "due date".
+    the tenant's, of the month that `period_end` itself lies in (or the next).
+    Rule: docs/rules/invoices-and-payments.md#due-date
     """
     period_end = as_utc(period_end)
     if terms is None:
@@ -61,7 +62,7 @@ def due_date(
 def grace_is_over(due: datetime, grace_days: int, now: datetime) -> bool:
     """Whether `grace_days` of 24 hours have passed since `due`, and more: the last instant is still grace.
 
-    Rule: invoices, "grace and auto-cancel".
+    Rule: docs/rules/invoices-and-payments.md#grace-and-automatic-cancellation
     """
     return now > due + grace_days * DAY
 
@@ -90,6 +91,6 @@ _PATTERNS = MappingProxyType(
 def number_date(finalized_at: datetime, format: NumberDate, zone: ZoneInfo = UTC) -> str:
     """The date part of the number of an invoice finalized at that instant, as the calendar on the wall shows it.
 
-    Rule: invoices, "numbering".
+    Rule: docs/rules/invoices-and-payments.md#numbering
     """
     return _PATTERNS[format].format(wall(finalized_at, zone))

@@ -47,7 +47,8 @@ class Period:
     def clip(self, start: datetime | None, end: datetime | None) -> Period | None:
         """What is left of the period from `start` and before `end` (None is open); None when nothing is.
 
-        The effective window of a line item in a billing period is this. Rule: subscriptions, "effective window".
+        The effective window of a line item in a billing period is this.
+        Rule: docs/rules/calendar.md#effective-window
         """
         first = self.start if start is None else max(self.start, start)
         last = self.end if end is None else min(self.end, end)

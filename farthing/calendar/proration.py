@@ -17,7 +17,7 @@ from farthing.calendar.period import Period, elapsed_share
 def coefficient(period: Period, at: datetime) -> Fraction:
     """The share of the service `period` that is left at `at`: 1 at its start or before, 0 at its end or later.
 
-    Rule: proration, "coefficient".
+    Rule: docs/rules/proration.md#coefficient
     """
     if at <= period.start:
         return Fraction(1)
@@ -31,7 +31,8 @@ def first_period_coefficient(first: Period, recurrence: Recurrence, item_start: 
 
     The whole is the natural period that ends where the first would without an end date (for count 1 that is the
     anchor); the share is what is left of it at the item's start, never above 1. An end date shortens nothing here.
-    Only the first period of a subscription is ever prorated so. Rule: proration, "first calendar period".
+    Only the first period of a subscription is ever prorated so.
+    Rule: docs/rules/proration.md#first-period
     """
     end = next_billing_date(first.start, recurrence)
     return coefficient(Period(natural_period_start(end, recurrence), end), max(item_start, first.start))

@@ -43,7 +43,7 @@ def item_period_for(
 
     Item periods run from `item_start` on the item's own `recurrence` (anchored there). In advance, the one that
     starts in `[start, end)` of the window is charged; in arrear, the one that ends in `(start, end]`.
-    Rule: billing, "which charge goes on which invoice".
+    Rule: docs/rules/calendar.md#periods-of-longer-items
     """
     for period in takewhile(lambda period: period.start < window.end, periods_from(item_start, recurrence)):
         if cadence is InvoiceCadence.ADVANCE and period.start >= window.start:
@@ -67,7 +67,8 @@ def reset_windows(
     had before the `pauses` that have moved it. None, or the subscription's own kind with count 1, is the billing period
     itself; DAILY and WEEKLY are local days and weeks from Monday; longer kinds run from the subscription's start on its
     anchor, and a pause makes the one it begins in longer. NEVER is one window from the subscription's
-    start; it has no end, and is given here as ending with `span`. Rule: usage, "from usage to money", step 3.
+    start; it has no end, and is given here as ending with `span`.
+    Rule: docs/rules/entitlements.md#reset-windows
     """
     if reset is UsageReset.NEVER:
         return [Period(subscription_start, span.end)]
@@ -103,7 +104,8 @@ def commitment_window(
     """The cumulative commitment's window that holds `at`: windows of `duration` follow one another from the start.
 
     `at` is the start of the billing period in question and must not precede the subscription's. Raises ValueError if
-    it does. Rule: commitments, "cumulative".
+    it does.
+    Rule: docs/rules/commitments.md#cumulative
     """
     if at < subscription_start:
         raise ValueError(f"{at} precedes the first commitment window, which starts at {subscription_start}")
@@ -119,7 +121,8 @@ def closes_window(billing: Period, window: Period) -> bool:
 def trial_days(requested: int | None, price_days: Sequence[int]) -> int:
     """How long a trial is: as requested (0 is none), else what all the plan's recurring fixed prices agree on.
 
-    Raises ValidationFailed for a negative request and when the prices disagree. Rule: trials.
+    Raises ValidationFailed for a negative request and when the prices disagree.
+    Rule: docs/rules/calendar.md#trial-days
     """
     if requested is not None:
         if requested < 0:
@@ -146,7 +149,8 @@ def shift_for_pause(
     """The open period and the anchor after a pause: the period's end moves by the pause's elapsed time, and an
     anniversary's anchor with it, so that the next period has its full length; a calendar's boundaries stay.
 
-    A pause that had not begun when it was resumed shifts nothing. Rule: pauses.
+    A pause that had not begun when it was resumed shifts nothing.
+    Rule: docs/rules/calendar.md#pauses-and-dates
     """
     if resumed_at <= pause_start:
         return current, anchor

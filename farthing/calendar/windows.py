@@ -72,7 +72,7 @@ def anchor_day(billing_anchor: datetime, zone: ZoneInfo = UTC) -> int:
 def window_containing(moment: datetime, size: WindowSize, zone: ZoneInfo = UTC, month_day: int = 1) -> Period:
     """The window that holds `moment`. `month_day` (1 to 31, clamped in short months) counts for MONTH only.
 
-    Rule: usage, "windows, time zones, daylight saving".
+    Rule: docs/rules/calendar.md#usage-windows
     """
     if not 1 <= month_day <= 31:
         raise ValueError(f"a month has no day {month_day}")

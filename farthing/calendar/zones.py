@@ -58,7 +58,10 @@ def zone(name: str, field: str = "timezone") -> ZoneInfo:
 
 
 def zone_or_abbreviation(name: str, field: str = "timezone") -> ZoneInfo:
-    """As `zone`, and the abbreviations too: what invoice settings accept. Rule: settings, "invoice_config"."""
+    """As `zone`, and the abbreviations too: what invoice settings accept.
+
+    Rule: docs/rules/calendar.md#zone-abbreviations
+    """
     return zone(ABBREVIATIONS.get(name, name), field)
 
 
@@ -78,7 +81,8 @@ def instant_of(wall_time: datetime, zone: ZoneInfo) -> datetime:
     """The instant at which the wall shows the naive `wall_time`.
 
     A repeated time means its first occurrence. A time that a clock set forward skips is moved forward by as much:
-    02:30 becomes 03:30. Rule: subscriptions, "next_billing_date"; usage, "windows, time zones, daylight saving".
+    02:30 becomes 03:30.
+    Rule: docs/rules/calendar.md#instants-of-local-times
     """
     return wall_time.replace(tzinfo=zone, fold=0).astimezone(UTC_OFFSET)
 

@@ -29,7 +29,7 @@ Ids = Annotated[list[str], Meta(max_length=MOST_IDS)]
 def quoted(field: str, amount: Decimal, *, positive: bool = False) -> Decimal:
     """An amount or rate that is stored exactly as sent: 25 digits, 15 of them decimals. Raises BadField.
 
-    Rule: catalogue, "storage precision".
+    Rule: docs/rules/pricing.md#storage-precision
     """
     if amount < 0 or (positive and amount == 0):
         raise BadField(field, "must be greater than 0" if positive else "must not be negative")

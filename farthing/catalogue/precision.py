@@ -11,7 +11,7 @@ from farthing.core.wire import BadField
 def kept_whole(field: str, amount: Decimal, precision: int, scale: int) -> Decimal:
     """`amount` itself, which a column numeric(`precision`, `scale`) holds in full. Raises BadField.
 
-    Rule: catalogue, "storage precision".
+    Rule: docs/rules/pricing.md#storage-precision
     """
     if amount != 0 and amount.adjusted() >= precision - scale:
         raise BadField(field, f"must have at most {precision - scale} digits before the decimal point")

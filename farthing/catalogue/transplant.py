@@ -1,7 +1,8 @@
 """The catalogue of one environment copied into another of the same tenant: features, then the plans that need them.
 
 Every entity is a transaction of its own, so that one failure leaves the rest standing; what the target has already
-is skipped, so that a second run changes nothing. Rule: identity, "clone".
+is skipped, so that a second run changes nothing.
+Rule: docs/rules/identity.md#copying-an-environment
 """
 
 from __future__ import annotations

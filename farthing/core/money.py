@@ -57,7 +57,8 @@ def allocate(amount: Decimal, weights: Sequence[Decimal], digits: int) -> list[D
 
     Leftover units go one each by greatest fractional part, ties to the larger weight, then to the earlier one.
     `amount` must be a multiple of the unit and not negative; weights must not be negative. All-zero weights are
-    refused unless `amount` is zero. Rule: invoices, "distribution" (section 4, step 4).
+    refused unless `amount` is zero.
+    Rule: docs/rules/discounts-and-taxes.md#distribution-over-lines
     """
     total = sum((Fraction(weight) for weight in weights), Fraction(0))
     if amount == 0 or not weights:

@@ -9,7 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class Obstacle(IntEnum):
-    """What may forbid a deletion, in the order in which it is asked for. Rule: customers, "deletion"."""
+    """What may forbid a deletion, in the order in which it is asked for.
+
+    Rule: docs/rules/customers.md#deletion
+    """
 
     SUBSCRIPTIONS = 1
     WALLETS = 2

@@ -70,7 +70,8 @@ _PAN_IN_GSTIN = slice(2, 12)
 def metadata(entries: Mapping[str, str] | None) -> dict[str, str]:
     """Metadata within its limits, whose tax numbers, if any, are well-formed; None is empty. Raises ValidationFailed.
 
-    Tax numbers are checked trimmed and in upper case, and stored as given. Rule: conventions, "metadata".
+    Tax numbers are checked trimmed and in upper case, and stored as given.
+    Rule: docs/rules/customers.md#tax-numbers
     """
     checked = checked_metadata(entries)
     gstin, pan = (checked.get(key, "").strip().upper() for key in ("gstin", "pan"))

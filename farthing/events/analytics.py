@@ -1,4 +1,7 @@
-"""Usage with its cost: one item per line item and group. Rule: usage, "usage with cost"."""
+"""Usage with its cost: one item per line item and group.
+
+Rule: docs/rules/metering.md#usage-with-cost
+"""
 
 from __future__ import annotations
 

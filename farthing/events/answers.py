@@ -43,7 +43,10 @@ MONITORED_BY_DEFAULT = timedelta(hours=24)
 
 
 async def by_event_name(session: AsyncSession, request: GetUsageRequest, now: datetime) -> GetUsageResponse:
-    """An ad-hoc aggregation. Rule: usage, "ad-hoc aggregation by event name"."""
+    """An ad-hoc aggregation.
+
+    Rule: docs/rules/metering.md#ad-hoc-aggregation
+    """
     start, end = request.span(now)
     meter = adhoc.meter_asked_for(request)
     size = size_of(request.window_size)
@@ -72,7 +75,8 @@ async def by_event_name(session: AsyncSession, request: GetUsageRequest, now: da
 async def by_meter(session: AsyncSession, request: GetUsageByMeterRequest, now: datetime) -> GetUsageResponse:
     """The usage of a meter: the value and, if asked for or bucketed, the series. Raises NotFound.
 
-    The value of a meter that never resets is that of all events before the end. Rule: usage, "usage by meter".
+    The value of a meter that never resets is that of all events before the end.
+    Rule: docs/rules/metering.md#usage-by-meter
     """
     start, end = request.span(now)
     size = size_of(request.window_size)

@@ -32,7 +32,10 @@ _MOVE = """
 
 
 async def watermark(session: AsyncSession) -> int:
-    """The highest sequence at or below which this session's snapshot misses nothing. Rule: usage, "late events"."""
+    """The highest sequence at or below which this session's snapshot misses nothing.
+
+    Rule: docs/rules/late-usage.md#watermark
+    """
     return int((await session.execute(_WATERMARK)).scalar_one())
 
 

@@ -1,4 +1,7 @@
-"""Listing raw events, by offset or by cursor. Rule: usage, "raw events"."""
+"""Listing raw events, by offset or by cursor.
+
+Rule: docs/rules/metering.md#listing-of-raw-events
+"""
 
 from __future__ import annotations
 

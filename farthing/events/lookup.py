@@ -72,7 +72,10 @@ class _Facts:
 
 
 async def debugged(session: AsyncSession, event_id: str) -> GetEventByIDResponse:
-    """All that is known of an event. Raises NotFound. Rule: usage, "event debugger"."""
+    """All that is known of an event. Raises NotFound.
+
+    Rule: docs/rules/metering.md#event-debugger
+    """
     facts = await _facts(session, event_id)
     response = GetEventByIDResponse(event=answer(facts.event), status=EventProcessingStatus.FAILED)
     response.processed_events = _processed(facts) or None

@@ -67,7 +67,8 @@ async def usage(session: AsyncSession, query: UsageQuery, measured: MeasuredRows
 async def since_beginning(session: AsyncSession, query: UsageQuery) -> Usage:
     """What a meter query answers as its value: with reset NEVER, one aggregation over all events before `end`.
 
-    Charges never use this. Rule: usage, "aggregations", on `reset_usage`.
+    Charges never use this.
+    Rule: docs/rules/metering.md#reset-of-usage
     """
     meter = query.meter
     carries = meter.reset_usage is ResetUsage.NEVER and meter.aggregation.type is not AggregationType.WEIGHTED_SUM

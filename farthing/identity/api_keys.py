@@ -1,7 +1,7 @@
 """API keys as their owners handle them: making, listing, deleting, and when they were last used.
 
 Times here are the real ones, never an environment's test clock: a key expires for whoever authenticates it.
-Rule: identity, "API keys".
+Rule: docs/rules/identity.md#api-keys
 """
 
 from __future__ import annotations

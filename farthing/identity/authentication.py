@@ -1,7 +1,8 @@
-"""From the headers of a request to its caller. Rule: conventions, "credentials".
+"""From the headers of a request to its caller.
 
 A valid API key wins; without one, or with an invalid one, the bearer token is tried. Verified keys are remembered
 for at most 30 seconds and forgotten at once when they, their owner or their tenant change, in every process.
+Rule: docs/rules/identity.md#credentials
 """
 
 from __future__ import annotations

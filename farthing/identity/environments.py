@@ -1,4 +1,7 @@
-"""Environments: the separate books of one tenant. Rule: identity, "environments"."""
+"""Environments: the separate books of one tenant.
+
+Rule: docs/rules/identity.md#environments
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The fixed catalogue of roles and what each may do. Rule: identity, "roles"."""
+"""The fixed catalogue of roles and what each may do.
+
+Rule: docs/rules/identity.md#roles
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,10 @@ UserBody = TypeVar("UserBody", bound=UserResponse)
 
 
 async def limit_by_address(request: AnyRequest) -> None:
-    """Slow down whoever guesses passwords. Rule: conventions, "rate limits"."""
+    """Slow down whoever guesses passwords.
+
+    Rule: docs/rules/conventions.md#rate-limits
+    """
     request.app.state.sign_in_limiter.take(request.client.host if request.client else "")
 
 
@@ -375,7 +378,10 @@ class SettingsByKey(Controller):
 
 
 def _demand_own(kind: type[Configuration], caller: Caller) -> None:
-    """A tenant must not lift its own limits. Rule: identity, "faults" 25."""
+    """A tenant must not lift its own limits.
+
+    Rule: docs/rules/identity.md#limits-of-a-tenant
+    """
     if kind is TenantConfig and not caller.is_operator:
         raise PermissionDenied(f"{kind.key} can only be changed by the operator of this deployment")
 

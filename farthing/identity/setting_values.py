@@ -1,7 +1,8 @@
-"""The settings catalogue: for each key its fields, their defaults and their checks. Rule: identity, "settings".
+"""The settings catalogue: for each key its fields, their defaults and their checks.
 
 The only list of keys, fields and defaults. Every struct can be made from nothing, and then holds the defaults; a
 value is checked whole, after it was merged, so a legal partial update never fails for a field it does not mention.
+Rule: docs/rules/identity.md#settings
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Signing up and in, with an email and a password. Rule: identity, "sign-up, login"."""
+"""Signing up and in, with an email and a password.
+
+Rule: docs/rules/identity.md#signing-up-and-in
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tenants as they see themselves. Rule: identity, "tenants"."""
+"""Tenants as they see themselves.
+
+Rule: docs/rules/identity.md#tenants
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""People and service accounts. Rule: identity, "users and service accounts"."""
+"""People and service accounts.
+
+Rule: docs/rules/identity.md#users-and-service-accounts
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
     """Change the document's address, the due date or the metadata of a draft or a finalized invoice.
 
     Moving the due date arms the overdue event again. `apply_discount` works a draft's discounts, tax and totals out
-    anew. Rule: invoices, "update".
+    anew.
+    Rule: docs/rules/invoices-and-payments.md#changes
     """
     invoice = await locked(session, Invoice, invoice_id)
     if invoice.invoice_status not in {InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED}:
@@ -73,7 +74,8 @@ async def modify_lines(
 ) -> Invoice:
     """Add, change or take off charges of a draft; discounts, tax and totals follow with the terms it has.
 
-    Raises InvalidOperation unless it is a draft, NotFound for a line that is not on it. Rule: invoices, "line edits".
+    Raises InvalidOperation unless it is a draft, NotFound for a line that is not on it.
+    Rule: docs/rules/invoices-and-payments.md#line-edits
     """
     invoice = await locked(session, Invoice, invoice_id)
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
@@ -156,7 +158,8 @@ def _replace(session: AsyncSession, line: InvoiceLineItem, asked: UpdateLineItem
 async def recompute(session: AsyncSession, invoice_id: str, asked: ComputeInvoiceRequest, now: datetime) -> Invoice:
     """Compute a draft that no subscription stands behind, after replacing what `asked` names.
 
-    Raises InvalidOperation unless it is a draft that nobody edited by hand. Rule: invoices, "compute".
+    Raises InvalidOperation unless it is a draft that nobody edited by hand.
+    Rule: docs/rules/invoices-and-payments.md#computing-a-draft
     """
     invoice = await locked(session, Invoice, invoice_id)
     if invoice.invoice_status is not InvoiceStatus.DRAFT:

@@ -1,6 +1,6 @@
 """What is told about an invoice: the body of each event, as of the transaction that caused it.
 
-Rule: webhooks, "events, payload and emission".
+Rule: docs/rules/recorded-events.md#invoice-events
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ TRANSITIONS = MappingProxyType(
         InvoiceStatus.VOIDED: frozenset(),
     }
 )
-"""Where an invoice may go. Rule: invoices, "lifecycle"."""
+"""Where an invoice may go.
+
+Rule: docs/rules/invoices-and-payments.md#lifecycle
+"""
 
 VOIDABLE = frozenset(
     {

@@ -1,4 +1,7 @@
-"""Marking an invoice paid, unpaid or failed by hand. Rule: invoices, "payment status"."""
+"""Marking an invoice paid, unpaid or failed by hand.
+
+Rule: docs/rules/invoices-and-payments.md#marking-by-hand
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Invoice numbers: unique in an environment, without gaps in each bucket of dates. Rule: invoices, "numbering"."""
+"""Invoice numbers: unique in an environment, without gaps in each bucket of dates.
+
+Rule: docs/rules/invoices-and-payments.md#numbering
+"""
 
 from __future__ import annotations
 

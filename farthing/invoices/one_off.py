@@ -1,4 +1,7 @@
-"""One-off and credit invoices, as callers ask for them. Rule: invoices, "create"."""
+"""One-off and credit invoices, as callers ask for them.
+
+Rule: docs/rules/invoices-and-payments.md#creation
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Telling that invoices are overdue: once per invoice and due date. Rule: customer summary, "the overdue webhook"."""
+"""Telling that invoices are overdue: once per invoice and due date.
+
+Rule: docs/rules/customer-summary.md#overdue-event
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Finding invoices. Rule: invoices, "reads"."""
+"""Finding invoices.
+
+Rule: docs/rules/invoices-and-payments.md#reading-invoices
+"""
 
 from __future__ import annotations
 

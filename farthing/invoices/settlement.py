@@ -27,7 +27,8 @@ async def settle(session: AsyncSession, invoice: Invoice, now: datetime, *, paid
     """Derive what is due, paid and remaining, the payment status and `paid_at`; `version` grows by one.
 
     Call it with the invoice's row locked, after its total, adjustments, refunds, settlements or state changed.
-    `paid` is the sum of its settlements, if the caller knows it. Rule: invoices, "settle".
+    `paid` is the sum of its settlements, if the caller knows it.
+    Rule: docs/rules/invoices-and-payments.md#settling
     """
     derive(invoice, await settled_amount(session, invoice.id) if paid is None else paid, now)
     invoice.version += 1
@@ -65,7 +66,8 @@ def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:
 def payment_status(invoice: Invoice) -> PaymentStatus:
     """What the figures of an invoice say; the first rule that matches wins.
 
-    A draft that comes to nothing is not paid: only an issued invoice can be. Rule: invoices, "settle".
+    A draft that comes to nothing is not paid: only an issued invoice can be.
+    Rule: docs/rules/invoices-and-payments.md#settling
     """
     issued = invoice.finalized_at is not None
     if invoice.refunded_amount > 0:

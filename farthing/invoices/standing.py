@@ -1,6 +1,7 @@
-"""Where an invoice stands: the only definitions of counted, unpaid and overdue. Rule: customer summary, "sets".
+"""Where an invoice stands: the only definitions of counted, unpaid and overdue.
 
 Each is given for PostgreSQL (as text, so that partial indexes and triggers use the same words) and for Python.
+Rule: docs/rules/customer-summary.md#counted-unpaid-and-overdue
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What a customer was billed, owes, owes late, and how much of that is usage, per currency. Rule: customer summary.
+"""What a customer was billed, owes, owes late, and how much of that is usage, per currency.
 
 One statement, hence one snapshot; one round trip; and work that grows with what is unpaid, not with what was ever
 billed: counts and revenue come from totals the database keeps as invoices change, unpaid figures from an index that
 holds unpaid invoices only.
+Rule: docs/rules/customer-summary.md#figures
 """
 
 from __future__ import annotations

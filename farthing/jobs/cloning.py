@@ -1,8 +1,9 @@
-"""Copying an environment's features and plans into another, in the background. Rule: identity, "clone".
+"""Copying an environment's features and plans into another, in the background.
 
 The target is made, and the job queued, in the request's own transaction: neither happens without the other. What the
 copy does is `catalogue.transplant`, which may be run again without doubling anything; its result is kept in the
 journal under the run's id.
+Rule: docs/rules/identity.md#copying-an-environment
 """
 
 from __future__ import annotations

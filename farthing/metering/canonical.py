@@ -54,7 +54,7 @@ def read_number(value: object) -> Decimal | QuantityError:
 
     A string may have surrounding ASCII whitespace, a sign, a fraction and an exponent; nothing else reads as a number.
     Booleans, null, objects and lists are not numbers. Magnitudes beyond 10^6144 or below 10^-6144 are out of range.
-    Rule: usage, "per-event quantity".
+    Rule: docs/rules/metering.md#numbers-in-properties
     """
     if isinstance(value, bool):
         return QuantityError.NOT_NUMERIC
@@ -72,7 +72,8 @@ def canonical_text(value: object) -> str | None:
     """The text that stands for `value` in filters, unique counts and groups; None for what never matches.
 
     A string is itself, untrimmed. A number is its shortest plain decimal, so 5, 5.0 and 5e0 are all "5". Null, objects
-    and lists have no text, nor has a number beyond 10^6144. Rule: usage, "meter filters".
+    and lists have no text, nor has a number beyond 10^6144.
+    Rule: docs/rules/metering.md#meter-filters
     """
     if isinstance(value, str):
         return value

@@ -6,7 +6,8 @@ choose and to be combined. Lowest binding first:
     condition ? a : b      ||      &&      == != < <= > >=      + -      * /      - !      names, literals, calls, ( )
 
 Calls: `max(a, b) min(a, b) pow(x, y) abs(x) ceil(x) floor(x) round(x) sqrt(x) log(x)`. There are no macros, no nested
-paths, no text literals and no remainder operator. Rule: usage, "expressions".
+paths, no text literals and no remainder operator.
+Rule: docs/rules/metering.md#expressions
 """
 
 from __future__ import annotations

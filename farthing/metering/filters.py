@@ -35,7 +35,8 @@ def conditions(filters: Iterable[Filter]) -> Conditions:
 def matches(wanted: Conditions, properties: Mapping[str, object]) -> bool:
     """Whether all conditions hold: the key is present and its canonical text is one of the values, exactly.
 
-    No conditions, no objection. Rule: usage, "meter filters".
+    No conditions, no objection.
+    Rule: docs/rules/metering.md#meter-filters
     """
     for key, values in wanted:
         value = properties.get(key)

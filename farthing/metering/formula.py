@@ -2,7 +2,7 @@
 
 Arithmetic is decimal with 34 significant digits (IEEE decimal128); `pow`, `sqrt` and `log` give 30. Division by zero,
 overflow and anything undefined fail the evaluation as a whole; there are no infinities and no not-a-number.
-Rule: usage, "expressions".
+Rule: docs/rules/metering.md#expressions
 """
 
 from __future__ import annotations

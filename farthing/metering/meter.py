@@ -45,7 +45,8 @@ _GROUP_NAME = re.compile(r"[A-Za-z0-9_.]+")
 class Aggregation:
     """What is taken from each event, and how it is folded. Empty text counts as absent.
 
-    Raises ValidationFailed naming every field that breaks a rule. Rule: usage, "aggregations"; catalogue, "meters".
+    Raises ValidationFailed naming every field that breaks a rule.
+    Rule: docs/rules/metering.md#aggregations
     """
 
     type: AggregationType

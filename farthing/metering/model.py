@@ -1,7 +1,9 @@
 """What a usage query must answer, said as plainly as Python can: the semantic reference of every event store.
 
 Works on a list of events in the order in which they were accepted. Slow and obviously right; the queries that serve
-requests are tested against it. Rule: usage, "aggregations" and "bucketed meters".
+requests are tested against it.
+Rule: docs/rules/metering.md#aggregations
+Rule: docs/rules/metering.md#bucketed-meters
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ def live(events: Iterable[Event]) -> list[Event]:
     """The versions that count, in the order of their acceptance.
 
     Of the events with one id only the last accepted counts, whatever changed; sending the same content again changes
-    nothing, not even the order. Rule: usage, "identity, deduplication, corrections".
+    nothing, not even the order.
+    Rule: docs/rules/metering.md#identity-of-an-event
     """
     found: dict[str, Event] = {}
     for event in events:
@@ -110,7 +113,8 @@ def since_beginning(
     """What a meter query answers as its value: with reset NEVER, one aggregation over all events before `end`.
 
     WEIGHTED_SUM keeps to its range, since carrying the level over is all that NEVER means to it. Charges never use
-    this. Rule: usage, "aggregations", on `reset_usage`.
+    this.
+    Rule: docs/rules/metering.md#reset-of-usage
     """
     carries = meter.reset_usage is ResetUsage.NEVER and meter.aggregation.type is not AggregationType.WEIGHTED_SUM
     return aggregate(meter, events, dataclasses.replace(asked, start=BEGINNING) if carries else asked, bucket_of)

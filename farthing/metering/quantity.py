@@ -42,7 +42,9 @@ class Measured(msgspec.Struct, frozen=True):
 
 def quantity_of(meter: Meter, event: Event) -> Measured | None:
     """What `event` counts for `meter`; None when it does not count: another name, a filter, no unique key, or an
-    expression that has no value for it. Rule: usage, "from event to quantity".
+    expression that has no value for it.
+
+    Rule: docs/rules/metering.md#quantity-of-an-event
     """
     properties = event.properties
     if event.event_name != meter.event_name or not matches(meter.conditions, properties):

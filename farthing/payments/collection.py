@@ -1,4 +1,7 @@
-"""Attempting to collect an invoice with what its payer has on file. Rule: payments, "attempting a payment"."""
+"""Attempting to collect an invoice with what its payer has on file.
+
+Rule: docs/rules/invoices-and-payments.md#automatic-collection
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Connections: accounts with other systems, and their secrets. Rule: integrations, "connections"."""
+"""Connections: accounts with other systems, and their secrets.
+
+Rule: docs/rules/integrations.md#connections
+"""
 
 from __future__ import annotations
 

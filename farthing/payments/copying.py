@@ -1,4 +1,7 @@
-"""Copying invoices and customers to connected providers. Rule: integrations, "outbound sync"."""
+"""Copying invoices and customers to connected providers.
+
+Rule: docs/rules/integrations.md#outbound-copies
+"""
 
 from __future__ import annotations
 

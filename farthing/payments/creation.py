@@ -36,7 +36,8 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
     """Store a payment, or find the one that the same request made before; the second value says which.
 
     Raises ValidationFailed for what cannot be paid so, NotFound for a customer or a wallet that is not there, and
-    AlreadyExists when the key given was used for another amount or destination. Rule: payments, "POST /payments".
+    AlreadyExists when the key given was used for another amount or destination.
+    Rule: docs/rules/invoices-and-payments.md#making-a-payment
     """
     _check_method(given)
     fingerprint = _fingerprint(given)
@@ -152,10 +153,11 @@ def _fingerprint(given: CreatePaymentRequest) -> str:
 
 
 async def _derived_key(session: AsyncSession, fingerprint: str, now: datetime) -> str:
-    """The key of a request that brings none: the same until the payment it made is over. Rule: payments, "auto key".
+    """The key of a request that brings none: the same until the payment it made is over.
 
     The ordinal counts earlier payments of the same fingerprint that failed, were voided, or succeeded more than a
     minute ago, so that a network's retry finds the first payment and a real second instalment does not.
+    Rule: docs/rules/invoices-and-payments.md#automatic-key
     """
     over = or_(
         Payment.payment_status.in_((PaymentStatus.FAILED, PaymentStatus.VOIDED)),

@@ -1,4 +1,7 @@
-"""What providers report by webhook, and what follows from it. Rule: integrations, "inbound provider webhooks"."""
+"""What providers report by webhook, and what follows from it.
+
+Rule: docs/rules/integrations.md#inbound-webhooks
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Our entities and their mirror images at providers. Rule: integrations, "mappings"."""
+"""Our entities and their mirror images at providers.
+
+Rule: docs/rules/integrations.md#mappings
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Carrying a payment out: reserve under locks, ask the provider without any, store the outcome under locks again.
 
-Rule: payments, "processing". A crash between the steps leaves a PROCESSING payment on disk, which `reconciliation`
-asks the provider about. All functions commit, because what they did must last even if the answer is an error.
+A crash between the steps leaves a PROCESSING payment on disk, which `reconciliation` asks the provider about. All
+functions commit, because what they did must last even if the answer is an error.
+Rule: docs/rules/invoices-and-payments.md#processing
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The states of a payment and the moves between them. Rule: payments, "payment states"."""
+"""The states of a payment and the moves between them.
+
+Rule: docs/rules/invoices-and-payments.md#states-of-a-payment
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ OWN_MOVES: Moves = MappingProxyType(
 """What only the system does, on top of `MOVES`."""
 
 SETTLING = frozenset({_SUCCEEDED, _OVERPAID, _PARTIALLY, _REFUNDED})
-"""States in which a payment counts as paid on its invoice, in full. Rule: payments, "allocation"."""
+"""States in which a payment counts as paid on its invoice, in full.
+
+Rule: docs/rules/invoices-and-payments.md#which-payments-count
+"""
 
 OPEN = frozenset({_INITIATED, _PENDING})
 """States in which nothing has been asked of a provider that could still take the money by itself."""

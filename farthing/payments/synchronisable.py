@@ -1,4 +1,7 @@
-"""What each provider could synchronise. Rule: integrations, the table of providers."""
+"""What each provider could synchronise.
+
+Rule: docs/rules/integrations.md#what-providers-can-synchronise
+"""
 
 from __future__ import annotations
 

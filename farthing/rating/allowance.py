@@ -1,7 +1,8 @@
 """Entitlement allowances: how much of the usage is billed.
 
 The free part does not consume tiers or packages: what is billable is priced from zero. Soft and hard limits bill
-alike. Rule: usage, "from usage to money", step 3.
+alike.
+Rule: docs/rules/entitlements.md#allowance
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def billable_buckets(values: Sequence[Decimal], limit: Decimal | None, used_befo
 
     `values` are the buckets whose start lies in the window, earliest first, each then priced on its own;
     `used_before` is what the window had used before the first of them. None is unlimited: every bucket is free.
-    Rule: usage, "bucketed meters".
+    Rule: docs/rules/pricing.md#buckets-and-groups
     """
     if limit is None:
         return [ZERO for _ in values]
@@ -57,7 +58,10 @@ def billable_buckets(values: Sequence[Decimal], limit: Decimal | None, used_befo
 
 
 def grant_overage(windows: Iterable[tuple[Decimal, Decimal]]) -> Decimal:
-    """Usage above quota over the (usage, quota) pairs of one grant's windows. Rule: catalogue, "grants"."""
+    """Usage above quota over the (usage, quota) pairs of one grant's windows.
+
+    Rule: docs/rules/entitlements.md#grants
+    """
     return exact_sum([over(usage, quota) for usage, quota in windows])
 
 

@@ -20,7 +20,7 @@ class Balance:
 def balance(total: Decimal, adjustment_amount: Decimal = ZERO, amount_paid: Decimal = ZERO) -> Balance:
     """Due = total less adjustment credit notes, remaining = due less payments, both at least 0.
 
-    Rule: invoices, "money on an invoice".
+    Rule: docs/rules/invoices-and-payments.md#balance
     """
     due = max(EXACT.subtract(total, adjustment_amount), ZERO)
     return Balance(
@@ -34,6 +34,7 @@ def usage_share(amount_remaining: Decimal, net_usage: Decimal, net_total: Decima
     """How much of what remains stands for usage; the rest is fixed.
 
     `net_usage` and `net_total` sum `lines.net_amount` over the usage lines and over all published lines. 0 when no
-    line stands for anything; rounded once, at most `amount_remaining`. Rule: customer invoice summary, "formulas".
+    line stands for anything; rounded once, at most `amount_remaining`.
+    Rule: docs/rules/customer-summary.md#figures
     """
     return min(share(amount_remaining, net_usage, net_total, digits), amount_remaining)

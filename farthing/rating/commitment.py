@@ -1,6 +1,7 @@
 """A commitment of a whole subscription, over its usage charges as rounded on the invoice.
 
-Rule: subscriptions, "commitments": subscription level (`split_commitment`) and cumulative (`cumulative_commitment`).
+Rule: docs/rules/commitments.md#subscription-level
+Rule: docs/rules/commitments.md#cumulative
 """
 
 from __future__ import annotations

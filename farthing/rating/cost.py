@@ -18,7 +18,11 @@ from farthing.rating.tiers import slab_parts, volume_parts
 
 
 def price_quantity(price: RatedPrice, quantity: Decimal) -> Decimal:
-    """Cost of `quantity` in one piece, unrounded; 0 unless it is positive. Rule: catalogue, "price calculation"."""
+    """Cost of `quantity` in one piece, unrounded; 0 unless it is positive.
+
+    Rule: docs/rules/pricing.md#flat-fee
+    Rule: docs/rules/pricing.md#packages
+    """
     return exact_sum([part.amount for part in _parts(price, quantity)])
 
 
@@ -26,7 +30,8 @@ def price_values(price: RatedPrice, values: Sequence[Decimal]) -> Decimal:
     """Cost of a bucketed meter's values, each priced on its own from zero; the sum is unrounded.
 
     A value belongs to one bucket, or to one (bucket, group). Tiers restart and packages round for each of them; an
-    empty bucket costs nothing, not even a flat fee. Rule: usage, "bucketed meters".
+    empty bucket costs nothing, not even a flat fee.
+    Rule: docs/rules/pricing.md#buckets-and-groups
     """
     return exact_sum([part.amount for value in values for part in _parts(price, value)])
 

@@ -1,7 +1,9 @@
 """Coupons on an invoice: what each takes off, and how the invoice-level sum falls on the lines.
 
-Rule: invoices, "money algorithm", steps 2 to 4. Which coupons apply, and in which order, the caller decides; order
-matters between percentages and fixed amounts, because invoice coupons chain.
+Which coupons apply, and in which order, the caller decides; order matters between percentages and fixed amounts,
+because invoice coupons chain.
+Rule: docs/rules/discounts-and-taxes.md#coupons-on-lines
+Rule: docs/rules/discounts-and-taxes.md#coupons-on-the-invoice
 """
 
 from __future__ import annotations
@@ -125,6 +127,7 @@ def distributed(discount: Decimal, nets: Sequence[Decimal], digits: int) -> list
     """Each line's share of the invoice-level discount, by largest remainder over what its own coupons left of it.
 
     `nets` in stable line order (creation, id), rounded; the shares sum to min(`discount`, sum of `nets`) and none
-    exceeds its net. Rule: invoices, "money algorithm", step 4.
+    exceeds its net.
+    Rule: docs/rules/discounts-and-taxes.md#distribution-over-lines
     """
     return allocate(min(discount, exact_sum(nets)), nets, digits)

@@ -1,6 +1,7 @@
 """A commitment on one usage line item: a floor or a threshold on what it costs.
 
-Works on the unrounded cost, before the line is rounded. Rule: subscriptions, "commitments", line item level.
+Works on the unrounded cost, before the line is rounded.
+Rule: docs/rules/commitments.md#line-item-level
 """
 
 from __future__ import annotations

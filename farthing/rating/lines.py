@@ -59,7 +59,7 @@ def net_amount(
 ) -> Decimal:
     """A line's amount less discounts and prepaid credits, at least 0; a figure that is missing counts as 0.
 
-    Rule: customer invoice summary, "formulas", net of a line.
+    Rule: docs/rules/customer-summary.md#figures
     """
     taken = exact_sum(
         [figure or ZERO for figure in (line_item_discount, invoice_level_discount, prepaid_credits_applied)]

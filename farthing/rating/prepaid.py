@@ -1,6 +1,7 @@
 """Prepaid credits on an invoice: usage lines take them, in order, in whole minor units.
 
-Rule: invoices, "money algorithm", step 5. Whether credits apply at all (only at finalization) the caller decides.
+Whether credits apply at all (only at finalization) the caller decides.
+Rule: docs/rules/discounts-and-taxes.md#prepaid-credits
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def ordered(tiers: Sequence[Tier]) -> tuple[Tier, ...]:
     """Tiers by ascending bound, the open one last.
 
     Raises ValueError when there is none, when two share a bound, or when two are open. A list without an open tier
-    is allowed: whoever calculates treats the last tier as open. Rule: catalogue, "create body" of a price.
+    is allowed: whoever calculates treats the last tier as open.
+    Rule: docs/rules/pricing.md#terms-of-a-price
     """
     if not tiers:
         raise ValueError("a tiered price needs at least one tier")

@@ -12,7 +12,7 @@ def default_quantity(price_type: PriceType, given: Decimal | None = None, minimu
     """Quantity of a new line item: 0 for usage; else what was given, else the price's minimum (even 0), else 1.
 
     A given 0 counts as not given. The minimum is a default here, not a floor; see `below_minimum`.
-    Rule: catalogue, "what the fields mean for billing".
+    Rule: docs/rules/pricing.md#default-quantity
     """
     if price_type is PriceType.USAGE:
         return ZERO

@@ -1,6 +1,7 @@
 """Taxes on an invoice: exclusive, each rate on its own, never compounded.
 
-Rule: invoices, "money algorithm", steps 6 and 7. Which rates apply the caller decides; a trial-start invoice has none.
+Which rates apply the caller decides; a trial-start invoice has none.
+Rule: docs/rules/discounts-and-taxes.md#tax-on-an-invoice
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from farthing.rating.price import Tier
 def volume_parts(quantity: Decimal, tiers: Sequence[Tier]) -> list[Part]:
     """Price the whole positive `quantity` at the first tier whose inclusive bound holds it, else at the last.
 
-    `tiers` in ascending order. Unrounded. Rule: catalogue, "price calculation", VOLUME.
+    `tiers` in ascending order. Unrounded.
+    Rule: docs/rules/pricing.md#volume-tiers
     """
     above = ZERO
     for index, tier in enumerate(tiers):
@@ -29,7 +30,7 @@ def slab_parts(quantity: Decimal, tiers: Sequence[Tier]) -> list[Part]:
     """Price each slice of the positive `quantity` at the tier it falls into, plus the flat fee of each tier entered.
 
     `tiers` in ascending order; bounds are inclusive and the last tier counts as open. Unrounded.
-    Rule: catalogue, "price calculation", SLAB.
+    Rule: docs/rules/pricing.md#slab-tiers
     """
     parts: list[Part] = []
     above = ZERO

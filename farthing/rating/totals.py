@@ -1,6 +1,6 @@
 """The money of an invoice, from charges to total: the one calculation behind previews, drafts and final invoices.
 
-Rule: invoices, "money algorithm", steps 1 to 8.
+Rule: docs/rules/invoices-and-payments.md#totals
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Custom price units: prices quoted in credits, tokens or the like, at a frozen rate to a currency.
 
 The rate is what one unit is worth in the base currency. Conversion to the currency happens once, when the price is
-created, and is not rounded; all later calculation is in the currency. Rule: catalogue, "custom price units".
+created, and is not rounded; all later calculation is in the currency.
+Rule: docs/rules/pricing.md#custom-price-units
 """
 
 from __future__ import annotations

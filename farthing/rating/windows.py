@@ -1,6 +1,7 @@
 """Windowed commitments: the commitment holds for each window of a bucketed meter on its own.
 
-Time-of-day buckets may give some windows another price and commitment. Rule: subscriptions, "commitments", windowed.
+Time-of-day buckets may give some windows another price and commitment.
+Rule: docs/rules/commitments.md#windowed
 """
 
 from __future__ import annotations

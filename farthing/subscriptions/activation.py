@@ -39,7 +39,8 @@ from farthing.subscriptions.words import (
 async def activate(session: AsyncSession, subscription_id: str, start: datetime, now: datetime) -> Outcome:
     """Let a draft begin at `start`: its dates, and those of all that belongs to it, move along.
 
-    Raises NotFound, and InvalidOperation unless it is a draft. Rule: subscriptions, "activate".
+    Raises NotFound, and InvalidOperation unless it is a draft.
+    Rule: docs/rules/subscriptions.md#activation
     """
     del now
     subscription = await locked(session, Subscription, subscription_id)
@@ -177,7 +178,8 @@ async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -
 async def end_trial(session: AsyncSession, subscription: Subscription, at: datetime) -> Billable:
     """End the trial of a locked subscription at `at`: the first paid period begins there.
 
-    Anniversaries are anchored anew; a calendar's boundaries stay. Rule: subscriptions, "trial".
+    Anniversaries are anchored anew; a calendar's boundaries stay.
+    Rule: docs/rules/subscriptions.md#trials
     """
     require(subscription, SubscriptionStatus.TRIALING, to="end the trial of")
     subscription.trial_end = at

@@ -1,7 +1,8 @@
 """Bringing the line items of attached addons in line with the prices of their addon.
 
 The rule is that of `price_sync`, for each attachment in place of each subscription. An attachment has no marker: what
-it was charged by is read from its line items. Rule: catalogue, "addons".
+it was charged by is read from its line items.
+Rule: docs/rules/pricing.md#synchronising-line-items
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Addons on a subscription: attached, activated by a checkout, detached. Rule: subscriptions, "addons"."""
+"""Addons on a subscription: attached, activated by a checkout, detached.
+
+Rule: docs/rules/subscriptions.md#addons
+"""
 
 from __future__ import annotations
 

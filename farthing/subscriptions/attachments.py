@@ -110,7 +110,10 @@ async def override_entitlements(
 
 
 async def prorate_entitlements(session: AsyncSession, subscription: Subscription, first: Period) -> None:
-    """Scale the limits of the first, shorter calendar period. Rule: proration, "first calendar period"."""
+    """Scale the limits of the first, shorter calendar period.
+
+    Rule: docs/rules/entitlements.md#first-shorter-period
+    """
     if (
         subscription.billing_cycle is not BillingCycle.CALENDAR
         or subscription.proration_behavior is not ProrationBehavior.CREATE_PRORATIONS

@@ -71,7 +71,8 @@ class Outcome:
     """A subscription after a change, and what must now be billed and settled.
 
     `changes` are settled together when `proration` asks for it: one invoice for a positive net, credits for a
-    negative one. Rule: proration, "settlement".
+    negative one.
+    Rule: docs/rules/proration.md#settlement
     """
 
     subscription: Subscription

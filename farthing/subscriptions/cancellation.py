@@ -1,4 +1,7 @@
-"""How a subscription ends: at once, at the end of its period, or on a date. Rule: subscriptions, "cancellation"."""
+"""How a subscription ends: at once, at the end of its period, or on a date.
+
+Rule: docs/rules/subscriptions.md#cancellation
+"""
 
 from __future__ import annotations
 

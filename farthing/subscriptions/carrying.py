@@ -1,6 +1,7 @@
 """What a plan change that replaces a subscription takes along: addons, items beside the plan's, coupons, taxes.
 
-Rule: subscriptions, "plan change": all that is not the plan's is carried, as it was agreed.
+All that is not the plan's is carried, as it was agreed.
+Rule: docs/rules/subscriptions.md#by-replacement
 """
 
 from __future__ import annotations

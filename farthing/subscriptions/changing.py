@@ -1,4 +1,7 @@
-"""Changing the plan in place (v2): the subscription keeps its id, anchor and period. Rule: "plan change"."""
+"""Changing the plan in place (v2): the subscription keeps its id, anchor and period.
+
+Rule: docs/rules/subscriptions.md#in-place
+"""
 
 from __future__ import annotations
 

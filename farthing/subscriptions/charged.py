@@ -1,7 +1,8 @@
 """What subscriptions charge for usage, as analytics and the debugger of events ask. Importing this registers it.
 
 One item per version of a usage line item, with the life that the line and its subscription leave it. Pauses and the
-free quantities of entitlements belong to invoices and are not looked at here. Rule: usage, "usage with cost".
+free quantities of entitlements belong to invoices and are not looked at here.
+Rule: docs/rules/metering.md#usage-with-cost
 """
 
 from __future__ import annotations

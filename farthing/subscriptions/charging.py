@@ -65,7 +65,10 @@ async def extra_item(
     begin: datetime | None = None,
 ) -> SubscriptionLineItem:
     """Add a line item beside those of the plan; one that does not say when starts with the subscription or its phase,
-    but not before `begin`. Raises ValidationFailed, NotFound. Rule: "line items"."""
+    but not before `begin`. Raises ValidationFailed, NotFound.
+
+    Rule: docs/rules/subscriptions.md#line-items
+    """
     phase = phase or await _phase_of(session, subscription, request.subscription_phase_id)
     earliest = phase.start_date if phase else subscription.start_date
     latest = (phase.end_date if phase else None) or subscription.end_date
@@ -124,7 +127,10 @@ async def _phase_of(session: AsyncSession, subscription: Subscription, id: str |
 
 
 async def demand_consistent(session: AsyncSession, subscription: Subscription) -> None:
-    """Refuse proration of a subscription whose items bill in different periods. Rule: invariant 8."""
+    """Refuse proration of a subscription whose items bill in different periods.
+
+    Rule: docs/rules/proration.md#mixed-billing-periods
+    """
     if subscription.proration_behavior is ProrationBehavior.CREATE_PRORATIONS and await mixes_periods(
         session, subscription
     ):

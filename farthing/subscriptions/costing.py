@@ -1,8 +1,9 @@
-"""What usage earned and what it cost to serve. Rule: catalogue, "cost sheets and cost analytics".
+"""What usage earned and what it cost to serve.
 
 Revenue is rated usage, as analytics shows it, not what was invoiced. Costs are the prices of the active cost sheet, as
 it stands now, also for times gone by. Totals are in one currency: amounts in another are never added, and a question
 that would need it is refused, unless it says which currency it means.
+Rule: docs/rules/catalogue.md#cost-sheets-and-margins
 """
 
 from __future__ import annotations

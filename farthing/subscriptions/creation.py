@@ -1,4 +1,7 @@
-"""How subscriptions come to be. Rule: subscriptions, "create"."""
+"""How subscriptions come to be.
+
+Rule: docs/rules/subscriptions.md#creation
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,10 @@ async def create(
 
 
 def opening(subscription: Subscription) -> tuple[Billable, ...]:
-    """What the opening of a subscription bills. Rule: subscriptions, "states and transitions"."""
+    """What the opening of a subscription bills.
+
+    Rule: docs/rules/subscriptions.md#opening
+    """
     status = subscription.subscription_status
     if status is SubscriptionStatus.DRAFT or subscription.subscription_type in _UNBILLED:
         return ()

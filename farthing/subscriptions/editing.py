@@ -1,4 +1,7 @@
-"""The limited update of a subscription. Rule: subscriptions, "update"."""
+"""The limited update of a subscription.
+
+Rule: docs/rules/subscriptions.md#update
+"""
 
 from __future__ import annotations
 

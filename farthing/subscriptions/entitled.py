@@ -93,7 +93,10 @@ class FeatureEntitlement:
 
 
 def effective(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureEntitlement]:
-    """What each feature comes to in `period`, by feature id. Rule: catalogue, "effective entitlements"."""
+    """What each feature comes to in `period`, by feature id.
+
+    Rule: docs/rules/entitlements.md#effective-entitlements
+    """
     owned: dict[EntitlementOwner, list[Entitled]] = {owner: [] for owner in EntitlementOwner}
     for one in entitled:
         owned[one.entity_type].append(one)

@@ -1,4 +1,7 @@
-"""What subscriptions include, as it is shown. Rule: catalogue, "effective entitlements"."""
+"""What subscriptions include, as it is shown.
+
+Rule: docs/rules/entitlements.md#effective-entitlements
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How much of what it may use a customer has used: the usage summary. Rule: usage, "customer usage summary"."""
+"""How much of what it may use a customer has used: the usage summary.
+
+Rule: docs/rules/metering.md#customer-usage-summary
+"""
 
 from __future__ import annotations
 

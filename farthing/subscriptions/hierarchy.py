@@ -1,4 +1,7 @@
-"""Parents and children: who follows whom. Rule: subscriptions, "hierarchy and invoicing customer"."""
+"""Parents and children: who follows whom.
+
+Rule: docs/rules/subscriptions.md#hierarchy
+"""
 
 from __future__ import annotations
 

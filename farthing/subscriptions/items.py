@@ -53,7 +53,8 @@ async def prices_of(
 ) -> list[Price]:
     """The owner's prices that a subscription is charged from `at` on, oldest first.
 
-    A plan's: of its currency and its period and count, or once. An addon's: of its currency. Rule: "price selection".
+    A plan's: of its currency and its period and count, or once. An addon's: of its currency.
+    Rule: docs/rules/subscriptions.md#price-selection
     """
     query = select(Price).where(
         Price.entity_type == owner,
@@ -84,7 +85,8 @@ async def meters_of(session: AsyncSession, prices: Iterable[Price]) -> dict[str,
 def demand_fitting(price: Price, subscription: Subscription) -> None:
     """Refuse a price of another currency, or of a period that is no whole multiple of the subscription's.
 
-    Raises ValidationFailed. Rule: subscriptions, "price selection".
+    Raises ValidationFailed.
+    Rule: docs/rules/subscriptions.md#price-selection
     """
     if price.currency != subscription.currency:
         raise ValidationFailed.of("price_id", f"is in {price.currency}, the subscription in {subscription.currency}")
@@ -256,7 +258,11 @@ async def commit_item(
     meters: Mapping[str, Meter],
     now: datetime,
 ) -> None:
-    """Give a line item its commitment. Raises ValidationFailed. Rule: commitments, "line item level" and "windowed"."""
+    """Give a line item its commitment. Raises ValidationFailed.
+
+    Rule: docs/rules/commitments.md#line-item-level
+    Rule: docs/rules/commitments.md#windowed
+    """
     if item.price_type is not PriceType.USAGE:
         raise ValidationFailed.of("line_item_commitments", f"price {item.price_id} is not a usage price")
     if subscription.commitment_amount:

@@ -1,4 +1,7 @@
-"""Pausing and resuming. Rule: subscriptions, "pause"."""
+"""Pausing and resuming.
+
+Rule: docs/rules/subscriptions.md#pauses
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Bringing the line items of living subscriptions in line with the prices of their plan or addon.
 
 Nothing is invoiced or prorated here; a line that begins or ends inside the open period is billed pro rata by the
-billing rules. Closed periods keep the lines they were invoiced with. Rule: catalogue, "sync plan prices".
+billing rules. Closed periods keep the lines they were invoiced with.
+Rule: docs/rules/pricing.md#synchronising-line-items
 """
 
 from __future__ import annotations

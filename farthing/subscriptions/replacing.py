@@ -1,4 +1,7 @@
-"""Changing the plan by replacement (v1): the old subscription ends, a new one begins. Rule: "plan change"."""
+"""Changing the plan by replacement (v1): the old subscription ends, a new one begins.
+
+Rule: docs/rules/subscriptions.md#by-replacement
+"""
 
 from __future__ import annotations
 

@@ -390,7 +390,8 @@ class SubscriptionTerms(Request):
                 raise BadField("override_line_items", f"names the price '{override.price_id}' twice")
             seen.add(override.price_id)
         if self.collection_method == "default_incomplete":
-            # what older clients send. Rule: subscriptions, "create"
+            # what older clients send
+            # Rule: docs/rules/subscriptions.md#creation
             self.collection_method = CollectionMethod.CHARGE_AUTOMATICALLY.value
             self.payment_behavior = PaymentBehavior.ALLOW_INCOMPLETE
         if self.collection_method not in {None, "", *(one.value for one in CollectionMethod)}:

@@ -1,6 +1,7 @@
 """Changing the line items of a living subscription: added, given other terms or quantities, ended.
 
-Rule: subscriptions, "line items" and "modify".
+Rule: docs/rules/subscriptions.md#line-items
+Rule: docs/rules/subscriptions.md#modifications
 """
 
 from __future__ import annotations
@@ -275,7 +276,10 @@ async def _succeed(session: AsyncSession, version: SubscriptionLineItem) -> None
 
 
 async def demand_uniform(session: AsyncSession, subscription: Subscription, proration: ProrationBehavior) -> None:
-    """Refuse a proration over mixed billing periods. Raises InvalidOperation. Rule: invariant 8."""
+    """Refuse a proration over mixed billing periods. Raises InvalidOperation.
+
+    Rule: docs/rules/proration.md#mixed-billing-periods
+    """
     if proration is ProrationBehavior.CREATE_PRORATIONS and await mixes_periods(session, subscription):
         raise InvalidOperation(
             "Proration is not possible with mixed billing periods", {"subscription_id": subscription.id}

@@ -1,7 +1,7 @@
 """Bringing subscriptions up to the present: periods roll, trials and pauses end, what was scheduled happens.
 
-Rule: billing, "the job". The state moves here; every invoice that follows is the caller's, from the billables, in the
-same transaction.
+The state moves here; every invoice that follows is the caller's, from the billables, in the same transaction.
+Rule: docs/rules/billing.md#the-run
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ async def cut(session: AsyncSession, subscription: Subscription, now: datetime) 
     """Close the open period of a locked subscription at `now`, because its usage has reached the threshold.
 
     The period's end stays, and so does where it began in full. Raises InvalidOperation unless it is active and `now`
-    lies inside the period. Rule: "progressive billing".
+    lies inside the period.
+    Rule: docs/rules/billing.md#progressive-billing
     """
     require(subscription, SubscriptionStatus.ACTIVE, to="invoice in mid-period")
     if not subscription.current_period_start < now < subscription.current_period_end:

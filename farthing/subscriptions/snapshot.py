@@ -103,7 +103,10 @@ class LineItemSnapshot:
         return not self.is_usage and (self.is_onetime or self.cadence is InvoiceCadence.ADVANCE)
 
     def window(self, period: Period) -> Period | None:
-        """The part of `period` in which it is charged; None when there is none. Rule: "effective window"."""
+        """The part of `period` in which it is charged; None when there is none.
+
+        Rule: docs/rules/calendar.md#effective-window
+        """
         return period.clip(self.start, self.end)
 
     def succeeded(self, id: str, at: datetime, **changed: Any) -> LineItemSnapshot:
@@ -249,7 +252,10 @@ def longer(period: BillingPeriod, count: int, than: Recurrence) -> bool:
 
 
 def mixes_periods(items: Iterable[LineItemSnapshot], recurrence: Recurrence) -> bool:
-    """Whether recurring items bill in different periods. Rule: subscriptions, invariant 8."""
+    """Whether recurring items bill in different periods.
+
+    Rule: docs/rules/proration.md#mixed-billing-periods
+    """
     return any(
         (item.billing_period, item.billing_period_count) != (recurrence.period, recurrence.count)
         for item in items

@@ -1,4 +1,7 @@
-"""What may follow what. Rule: subscriptions, "states and transitions"."""
+"""What may follow what.
+
+Rule: docs/rules/subscriptions.md#states
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Doors to the synchronisation of line items with prices. Rule: catalogue, "sync plan prices".
+"""Doors to the synchronisation of line items with prices.
 
 A run works through its subscriptions page by page, each page a transaction of its own, so what a run that is cut off
 has done stays done, and the next one goes on from there.
+Rule: docs/rules/pricing.md#synchronising-line-items
 """
 
 from __future__ import annotations

@@ -198,7 +198,8 @@ class Subscription(Scoped, Tracked, Base):
         CheckConstraint(
             "subscription_type <> 'delegated_invoicing' OR invoicing_customer_id IS NOT NULL", name="delegated"
         ),
-        # which method goes with which behaviour. Rule: subscriptions, "collection and payment behaviour"
+        # which method goes with which behaviour
+        # Rule: docs/rules/subscriptions.md#collection
         CheckConstraint(
             "CASE collection_method WHEN 'send_invoice' THEN payment_behavior IN ('default_active', "
             "'default_incomplete') ELSE payment_behavior <> 'default_incomplete' END",

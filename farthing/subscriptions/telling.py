@@ -36,7 +36,10 @@ _TOLD = (
 
 
 def snapshot_told(subscription: Subscription) -> dict[str, Any]:
-    """A subscription as events carry it, without what is empty. Rule: webhooks, "SubscriptionLite"."""
+    """A subscription as events carry it, without what is empty.
+
+    Rule: docs/rules/recorded-events.md#subscription-events
+    """
     told = {name: as_wire(getattr(subscription, name)) for name in _TOLD}
     return {name: value for name, value in told.items() if value not in (None, "")} | {
         "metadata": dict(subscription.meta)

@@ -1,4 +1,7 @@
-"""The customer portal: what one customer owes, used and was invoiced, and a way to pay. Rule: customer portal."""
+"""The customer portal: what one customer owes, used and was invoiced, and a way to pay.
+
+Rule: docs/rules/customers.md#portal
+"""
 
 from __future__ import annotations
 

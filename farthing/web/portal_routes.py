@@ -1,4 +1,7 @@
-"""Doors of the customer portal: what one customer may see of itself, over JSON. Rule: customer portal."""
+"""Doors of the customer portal: what one customer may see of itself, over JSON.
+
+Rule: docs/rules/customers.md#portal
+"""
 
 from __future__ import annotations
 

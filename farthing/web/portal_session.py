@@ -1,6 +1,6 @@
 """Who a portal session belongs to. The token alone says it; nothing in a request can name another customer.
 
-Rule: customer portal.
+Rule: docs/rules/customers.md#portal
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The Idempotency-Key header: the first completed answer is the answer. Rule: conventions, "idempotency"."""
+"""The Idempotency-Key header: the first completed answer is the answer.
+
+Rule: docs/rules/conventions.md#idempotency-keys
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,10 @@ SAMPLES: dict[str, Any] = {"string": "x", "integer": 7, "number": 1.5, "boolean"
 
 
 def check(answer: httpx.Response, expected: int = 400) -> dict[str, Any]:
-    """The answer is the one error body. Rule: conventions, "errors"."""
+    """The answer is the one error body.
+
+    Rule: docs/rules/conventions.md#errors
+    """
     assert answer.status_code == expected, f"{answer.request.method} {answer.request.url}: {answer.text[:500]}"
     body: dict[str, Any] = answer.json()
     assert answer.headers["content-type"].startswith("application/json")
@@ -190,7 +193,10 @@ async def test_text_that_cannot_be_stored_is_refused_as_a_key_too(caller: httpx.
 
 
 CLAMPED = {"page_size"}
-"""Read as the largest there is when it is larger. Rule: events, "listing"."""
+"""Read as the largest there is when it is larger.
+
+Rule: docs/rules/metering.md#listing-of-raw-events
+"""
 NUMBERS = ["1e400", "-1e400", "1" + "0" * 30, "9" * 5000, "1e99999999999", "0." + "1" * 5000]
 WORDS = ["NaN", "Infinity", "-Infinity", "sNaN", "1,000", "1 000", "0x10", "1e400", "ten", "1" * 5000]
 

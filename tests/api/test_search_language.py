@@ -1,4 +1,7 @@
-"""The search language on every search there is. Rule: conventions, "filter conditions and sort"."""
+"""The search language on every search there is.
+
+Rule: docs/rules/conventions.md#search-conditions
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How subscriptions are told to end, and how that is taken back, over HTTP. Rule: subscriptions, "cancellation"."""
+"""How subscriptions are told to end, and how that is taken back, over HTTP.
+
+Rule: docs/rules/subscriptions.md#cancellation
+"""
 
 from __future__ import annotations
 

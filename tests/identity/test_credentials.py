@@ -1,4 +1,7 @@
-"""Who a request is from, by its headers. Rule: conventions, "credentials"."""
+"""Who a request is from, by its headers.
+
+Rule: docs/rules/identity.md#credentials
+"""
 
 from __future__ import annotations
 

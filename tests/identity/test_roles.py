@@ -1,4 +1,7 @@
-"""Five roles against every route there is. Rule: identity, "roles"."""
+"""Five roles against every route there is.
+
+Rule: docs/rules/identity.md#roles
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The books stay true, whatever is done to invoices in whatever order. Rule: invoices, "invariants"."""
+"""The books stay true, whatever is done to invoices in whatever order.
+
+Rule: docs/rules/invoices-and-payments.md#invariants
+"""
 
 from __future__ import annotations
 

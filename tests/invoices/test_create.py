@@ -1,4 +1,7 @@
-"""Creating one-off and credit invoices. Rule: invoices, "create"."""
+"""Creating one-off and credit invoices.
+
+Rule: docs/rules/invoices-and-payments.md#creation
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Edits: details of an invoice, and the lines of a draft. Rule: invoices, "update" and "line edits"."""
+"""Edits: details of an invoice, and the lines of a draft.
+
+Rule: docs/rules/invoices-and-payments.md#changes
+Rule: docs/rules/invoices-and-payments.md#line-edits
+"""
 
 from __future__ import annotations
 

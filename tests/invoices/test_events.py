@@ -1,4 +1,7 @@
-"""What is told about invoices. Rule: webhooks, "events, payload and emission"."""
+"""What is told about invoices.
+
+Rule: docs/rules/recorded-events.md#invoice-events
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What can happen to an invoice after it was made: finalize, void, mark, edit. Rule: invoices, "lifecycle"."""
+"""What can happen to an invoice after it was made: finalize, void, mark, edit.
+
+Rule: docs/rules/invoices-and-payments.md#lifecycle
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What an invoice comes to, over HTTP: the worked examples that need no wallet. Rule: invoices, "money algorithm"."""
+"""What an invoice comes to, over HTTP: the worked examples that need no wallet.
+
+Rule: docs/rules/invoices-and-payments.md#totals
+"""
 
 from __future__ import annotations
 

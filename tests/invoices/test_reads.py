@@ -1,4 +1,7 @@
-"""Reading invoices: lists, searches, one by one, as a document, by strangers. Rule: invoices, "reads"."""
+"""Reading invoices: lists, searches, one by one, as a document, by strangers.
+
+Rule: docs/rules/invoices-and-payments.md#reading-invoices
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Which charge of which period goes on which invoice. Pure.
 
-Rule: billing, "which charge goes on which invoice" and "fixed amount".
+Rule: docs/rules/billing.md#charges-on-an-invoice
+Rule: docs/rules/billing.md#fixed-amount
 """
 
 from __future__ import annotations
@@ -205,7 +206,10 @@ def _slice(item: LineItemSnapshot, period: Period, whole: Period) -> FixedCharge
 
 def whole_period(snapshot: SubscriptionSnapshot, period: Period) -> Period:
     """What a full fee pays for: the period itself; for a first, shorter one of a subscription that prorates, the
-    natural period that it is the rest of. Rule: proration, "first calendar period"."""
+    natural period that it is the rest of.
+
+    Rule: docs/rules/proration.md#first-period
+    """
     if snapshot.proration is not ProrationBehavior.CREATE_PRORATIONS or period.start != snapshot.first_paid_at:
         return period
     recurrence = snapshot.first_recurrence

@@ -1,7 +1,8 @@
 """A subscription's commitment over the usage lines of one invoice. Pure.
 
-Rule: commitments, "subscription level" and "cumulative". The arithmetic is `rating.commitment`; here is which of the
-two applies to a period, and which lines it makes.
+The arithmetic is `rating.commitment`; here is which of the two applies to a period, and which lines it makes.
+Rule: docs/rules/commitments.md#subscription-level
+Rule: docs/rules/commitments.md#cumulative
 """
 
 from __future__ import annotations

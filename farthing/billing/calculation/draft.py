@@ -97,7 +97,10 @@ def explained(breakdown: Breakdown, share: Fraction | None = None) -> dict[str, 
 
 
 def credited(lines: Sequence[DraftLine], credit: Decimal) -> tuple[list[DraftLine], Decimal]:
-    """Fixed lines reduced by `credit` in order, each down to 0; and what is left of it. Rule: plan change, v1."""
+    """Fixed lines reduced by `credit` in order, each down to 0; and what is left of it.
+
+    Rule: docs/rules/subscriptions.md#by-replacement
+    """
     reduced: list[DraftLine] = []
     for line in lines:
         taken = min(credit, line.amount) if line.price_type is PriceType.FIXED else ZERO

@@ -1,6 +1,6 @@
 """What the lines of a whole period still owe after the threshold invoices that have cut it. Pure.
 
-Rule: commitments, "progressive billing".
+Rule: docs/rules/billing.md#progressive-billing
 """
 
 from __future__ import annotations

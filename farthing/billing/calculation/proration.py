@@ -1,6 +1,7 @@
 """What a change in mid-period is worth: credits for what was paid and not had, charges for the rest. Pure.
 
-Rule: proration, "coefficient", "line item add/remove".
+Rule: docs/rules/proration.md#coefficient
+Rule: docs/rules/proration.md#what-is-settled
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """From usage to the amount of one usage charge: what must be measured, what the allowance leaves, what it costs. Pure.
 
-Rule: usage, "from usage to money"; billing, "usage amount"; commitments, "line item level" and "windowed".
+Rule: docs/rules/billing.md#usage-amount
+Rule: docs/rules/entitlements.md#allowance
+Rule: docs/rules/commitments.md#line-item-level
+Rule: docs/rules/commitments.md#windowed
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Is every period billed, and billed once? Asked of the whole environment at once, in SQL. Reads only.
 
 A period counts as billed once its invoice was begun, whatever became of it: one that came to nothing was skipped, one
-that was wrong was voided. Twice billed it is only by invoices that stand. Rule: subscriptions, invariants 2, 5 and 6.
+that was wrong was voided. Twice billed it is only by invoices that stand.
+Rule: docs/rules/subscriptions.md#invariants
 """
 
 from __future__ import annotations

@@ -111,7 +111,10 @@ def _told(line: InvoiceLineItem, key: str) -> Decimal:
 
 
 def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator[Difference]:
-    """A fee: cost of the quantity, times the share of the period, rounded, less a credit. Rule: "fixed amount"."""
+    """A fee: cost of the quantity, times the share of the period, rounded, less a credit.
+
+    Rule: docs/rules/billing.md#fixed-amount
+    """
     digits = currency.digits(invoice.currency)
     share = Fraction(_record(line).get("share", 1))
     breakdown = explain(sources.prices[line.price_id or ""], line.quantity)
@@ -133,7 +136,10 @@ def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterato
 
 
 def _late(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator[Difference]:
-    """What the usage of a past window costs now, less what was charged of it. Rule: billing, "late usage"."""
+    """What the usage of a past window costs now, less what was charged of it.
+
+    Rule: docs/rules/late-usage.md#what-is-charged
+    """
     rating = line.rating or {}
     cost = _parts_sum(line)
     if line.meter_id not in sources.bucketed:
@@ -314,11 +320,17 @@ class _Usage:
             yield Difference(line.id, "base", plain(base), plain(charge.cost))
 
     def _left(self, line: InvoiceLineItem, amount: Decimal) -> Decimal:
-        """What is charged of an amount of which threshold invoices have charged a part. Rule: "progressive billing"."""
+        """What is charged of an amount of which threshold invoices have charged a part.
+
+        Rule: docs/rules/billing.md#progressive-billing
+        """
         return max(EXACT.subtract(amount, _told(line, "already_invoiced")), ZERO)
 
     def _split(self, charge: _Charge, overage: InvoiceLineItem) -> Iterator[Difference]:
-        """A charge that the commitment ends in, or before. Rule: commitments, "subscription level"."""
+        """A charge that the commitment ends in, or before.
+
+        Rule: docs/rules/commitments.md#subscription-level
+        """
         bases = exact_sum([_base(line) for line in charge.lines])
         if not self._leaves_out(charge) or bases > charge.amount:
             yield from _unless(overage.id, "within and over the commitment", bases, charge.amount)
@@ -350,7 +362,10 @@ class _Usage:
         return Fraction(charge.amount) / Fraction(charge.billable) if charge.billable else None
 
     def _cumulative(self, charges: Iterable[_Charge], of_all: Sequence[InvoiceLineItem]) -> Iterator[Difference]:
-        """Each charge's share of what is within, and one overage for the rest. Rule: commitments, "cumulative"."""
+        """Each charge's share of what is within, and one overage for the rest.
+
+        Rule: docs/rules/commitments.md#cumulative
+        """
         known, told = ZERO, exact_sum([_base(line) for line in of_all])
         for charge in charges:
             known = EXACT.add(known, charge.amount)
@@ -366,7 +381,10 @@ class _Usage:
             yield from _unless(line.id, "overage x factor", line.amount, due)
 
     def _true_up(self, line: InvoiceLineItem, charges: Sequence[_Charge]) -> Iterator[Difference]:
-        """What is left of the commitment. Rule: commitments, "subscription level"."""
+        """What is left of the commitment.
+
+        Rule: docs/rules/commitments.md#subscription-level
+        """
         amount, used = _told(line, "commitment_amount"), _told(line, "commitment_utilized")
         left = round_to(EXACT.subtract(amount, used), self.digits)
         yield from _unless(line.id, "commitment - what was used", line.amount, left)
@@ -403,7 +421,10 @@ def _bucketed_parts(line: InvoiceLineItem, price: RatedPrice) -> Iterator[Differ
 
 
 def _window(invoice: Invoice, line: InvoiceLineItem, kind: LineKind, sources: Sources) -> Iterator[Difference]:
-    """A line charges a stretch that its invoice is for. Rule: billing, "which charge goes on which invoice"."""
+    """A line charges a stretch that its invoice is for.
+
+    Rule: docs/rules/billing.md#charges-on-an-invoice
+    """
     item, member = sources.item(line), sources.members.get(line.subscription_id or "")
     if kind in {LineKind.LATE_USAGE, LineKind.TRUE_UP} or item is None or member is None:
         return

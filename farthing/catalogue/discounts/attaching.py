@@ -1,6 +1,7 @@
 """Coupons on subscriptions: attaching one, and which of them discount an invoice.
 
-Window, currency and limit are looked at when a coupon is attached and never again. Rule: catalogue, "attach".
+Window, currency and limit are looked at when a coupon is attached and never again.
+Rule: docs/rules/discounts-and-taxes.md#attaching-a-coupon
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ async def attached_during(session: AsyncSession, periods: Mapping[str, Period]) 
 
     Half-open on both sides: an association that begins exactly at the period's end, or ends exactly at its start, does
     not count. An archived coupon runs on. Whether a `once` coupon has been used is for the caller, who has the
-    invoices. Rule: catalogue, "association".
+    invoices.
+    Rule: docs/rules/discounts-and-taxes.md#which-invoices-a-coupon-discounts
     """
     rows = await session.execute(
         select(CouponAssociation, Coupon)

@@ -1,7 +1,8 @@
 """Whether a coupon may be used now, and counting that it was.
 
 The one place where window, currency and limit are checked: when a coupon is put on a one-off invoice, and when it is
-attached to a subscription. Rule: catalogue, "attach".
+attached to a subscription.
+Rule: docs/rules/discounts-and-taxes.md#redeeming-a-coupon
 """
 
 from __future__ import annotations

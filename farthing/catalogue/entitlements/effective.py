@@ -1,6 +1,6 @@
 """What a subscription's customer may use: entitlements of plan, addons and subscription, merged per feature. Pure.
 
-Rule: catalogue, "effective entitlements".
+Rule: docs/rules/entitlements.md#effective-entitlements
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Grants: time-boxed quotas that an entitlement hands out. Here is how one is configured, not how its windows open.
 
-Rule: catalogue, "grants".
+Rule: docs/rules/entitlements.md#grants
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ def overriding(
     """A row, not yet in any session, that stands in for `parent` on a subscription from `start` on, without end.
 
     What is not given is the parent's, grant included; `usage_limit` None is unlimited, UNSET the parent's. Raises
-    ValidationFailed for an addon's entitlement, or for a field that the feature's type does not have. Rule:
-    catalogue, "effective entitlements", 4.
+    ValidationFailed for an addon's entitlement, or for a field that the feature's type does not have.
+    Rule: docs/rules/entitlements.md#overrides
     """
     if parent.entity_type is not EntitlementOwner.PLAN:
         raise ValidationFailed.of("entitlement_id", "must be an entitlement of the subscription's plan")

@@ -32,7 +32,8 @@ Row = TypeVar("Row", bound=DeclarativeBase)
 async def clone(session: AsyncSession, plan_id: str, request: ClonePlanRequest, now: datetime) -> Plan:
     """A copy of a plan with its prices that have not ended, its entitlements and its credit grants.
 
-    Raises NotFound, AlreadyExists when a published plan has the key. Rule: catalogue, "clone".
+    Raises NotFound, AlreadyExists when a published plan has the key.
+    Rule: docs/rules/catalogue.md#copy-of-a-plan
     """
     source = await find(session, Plan, plan_id)
     plan = Plan(

@@ -47,7 +47,7 @@ SYMBOLS: Mapping[str, str] = {
     "kwd": "KD",
     "clf": "CLF",
 }
-"""Rule: catalogue, "currency table"."""
+"""Rule: docs/rules/pricing.md#currency-symbols"""
 
 
 def symbol(currency: str) -> str:

@@ -120,7 +120,8 @@ async def lock_prices_of(session: AsyncSession, owner_ids: Iterable[str]) -> Non
 async def demand_room(session: AsyncSession, requests: Sequence[CreatePriceRequest]) -> None:
     """Refuse more than 5000 published, un-ended prices of one owner. The owners' prices are locked.
 
-    Raises ValidationFailed. Rule: catalogue, "limit".
+    Raises ValidationFailed.
+    Rule: docs/rules/pricing.md#number-of-prices
     """
     adding: dict[str, int] = {}
     for request in requests:

@@ -1,6 +1,7 @@
 """What a price charges: asked for in a request, checked, and settled into the columns of a row.
 
-One place decides for a new price, a new version and a subscription's override alike. Rule: catalogue, "create body".
+One place decides for a new price, a new version and a subscription's override alike.
+Rule: docs/rules/pricing.md#terms-of-a-price
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ async def update(session: AsyncSession, price_id: str, request: UpdatePriceReque
     """Relabel a price, or end it and begin its successor at `effective_from` (default now): the price that stands then.
 
     Raises NotFound, ValidationFailed, AlreadyExists for a taken key, InvalidOperation for a change of the money of a
-    price that has an end. Rule: catalogue, "update, versioning, termination".
+    price that has an end.
+    Rule: docs/rules/pricing.md#versions-and-termination
     """
     # before the price, as the deletion of a group locks the group before its members
     group_id = await groups.joined(session, request.group_id, GroupEntityType.PRICE)
@@ -86,7 +87,7 @@ async def override(
 ) -> Price:
     """A price of one subscription alone, in place of `price`, from `start`. Raises ValidationFailed.
 
-    Rule: catalogue, "overrides on a subscription".
+    Rule: docs/rules/pricing.md#overrides-for-one-subscription
     """
     columns = settled(changed(price, change), price.currency, await _rate(session, price))
     await references.lock_prices_of(session, [subscription_id])

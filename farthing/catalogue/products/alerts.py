@@ -31,7 +31,8 @@ _STATES = {"critical": AlertState.IN_ALARM, "warning": AlertState.WARNING, "info
 def settled(stored: dict[str, Any] | None, request: FeatureAlertRequest) -> dict[str, Any]:
     """Settings as stored, with those of `request` laid over them field by field.
 
-    Raises ValidationFailed when the result makes no sense. Rule: catalogue, "alert_settings".
+    Raises ValidationFailed when the result makes no sense.
+    Rule: docs/rules/catalogue.md#alert-settings
     """
     result = dict(stored or {})
     for level in LEVELS:

@@ -130,7 +130,7 @@ async def archive(session: AsyncSession, feature_id: str) -> Feature:
     """Archive a feature and disable its meter.
 
     Raises InvalidOperation while a plan includes it or a price charges by it.
-    Rule: catalogue, "what may change once used".
+    Rule: docs/rules/catalogue.md#what-may-change-once-used
     """
     feature = await locked(session, Feature, feature_id)
     demand_published(feature)

@@ -97,7 +97,8 @@ async def copy(session: AsyncSession, source: Meter) -> Meter:
 def merged(stored: Iterable[dict[str, Any]], added: Iterable[MeterFilter]) -> list[dict[str, Any]]:
     """Filters with values added: what was there stays where it was, new values and keys go to the end, none twice.
 
-    Raises ValidationFailed when that makes too many. Rule: catalogue, "meters".
+    Raises ValidationFailed when that makes too many.
+    Rule: docs/rules/catalogue.md#filters-of-a-meter
     """
     values: dict[str, dict[str, None]] = {one["key"]: dict.fromkeys(one["values"]) for one in stored}
     for filter_ in added:

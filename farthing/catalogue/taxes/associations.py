@@ -169,7 +169,8 @@ async def inherit(
 
     `overrides` None copies what `source` applies automatically and has not ended; an empty list gives none; a list
     gives exactly those, from `now` on. Copies keep their dates. Raises NotFound for an unknown code and
-    InvalidOperation for a rate that is not ACTIVE. Rule: catalogue, "resolution by copying".
+    InvalidOperation for a rate that is not ACTIVE.
+    Rule: docs/rules/discounts-and-taxes.md#which-taxes-apply
     """
     entity_type, entity_id = target
     if overrides is None:

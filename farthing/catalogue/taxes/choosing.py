@@ -1,6 +1,6 @@
 """Which tax rates apply: by id or code for a one-off invoice, by association for everything else.
 
-Rule: catalogue, "resolution by copying"; invoices, "money algorithm", step 6.
+Rule: docs/rules/discounts-and-taxes.md#which-taxes-apply
 """
 
 from __future__ import annotations
