@@ -28,7 +28,7 @@ async def edit(account: Account, invoice: dict[str, Any], expect: int = 200, **p
 
 
 async def test_an_edit_works_discount_and_tax_out_anew(account: Account) -> None:
-    """W38."""
+    """The worked example W38."""
     desk = Desk(account)
     draft = await desk.invoice(
         [fixed("100")],

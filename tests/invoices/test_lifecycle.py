@@ -169,7 +169,7 @@ def standing(invoice: dict[str, Any]) -> tuple[str, ...]:
 
 
 async def test_two_payments_settle_an_invoice(account: Account) -> None:
-    """W23."""
+    """The worked example W23."""
     desk = Desk(account)
     made = await desk.invoice([fixed("100")])
     assert (await pay(account, made, "40")).became_paid == 0
@@ -184,7 +184,7 @@ async def test_two_payments_settle_an_invoice(account: Account) -> None:
 
 
 async def test_more_than_is_due_is_overpaid(account: Account) -> None:
-    """W24."""
+    """The worked example W24."""
     desk = Desk(account)
     made = await desk.invoice([fixed("100")])
     await pay(account, made, "40")
@@ -235,7 +235,7 @@ async def test_a_failed_attempt_shows_until_money_comes(account: Account) -> Non
 
 
 async def test_adjustments_and_their_undoing_move_the_standing(account: Account) -> None:
-    """W26 and W27, as credit notes will do it."""
+    """The worked examples W26 and W27, as credit notes will do it."""
     desk = Desk(account)
     made = await desk.invoice([fixed("100")])
     await pay(account, made, "40")
@@ -327,7 +327,7 @@ async def test_an_invoice_with_real_money_is_not_marked(account: Account) -> Non
 
 
 async def test_a_void_returns_what_was_paid_and_not_returned_yet(account: Account) -> None:
-    """W29: paid 100, credits 50, refunded 30."""
+    """The worked example W29: paid 100, credits 50, refunded 30."""
     desk = Desk(account)
     draft = await desk.invoice([usage("50"), fixed("100")], invoice_status="DRAFT")
     purse = Purse("50")

@@ -24,7 +24,7 @@ async def numbered(desk: Desk, customer: str, at: datetime | None = None) -> str
 
 
 async def test_a_new_month_begins_a_new_sequence(account: Account) -> None:
-    """W31."""
+    """The worked example W31."""
     desk = Desk(account)
     customer = await desk.customer()
     assert await numbered(desk, customer, datetime(2025, 1, 15, tzinfo=UTC)) == "INV-202501-00001"
