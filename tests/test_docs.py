@@ -17,7 +17,7 @@ from farthing.settings import PREFIX, Settings
 from farthing.storage.postgres import Database
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], key=str)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=str)
 EVERY_DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -118,3 +118,25 @@ def test_the_guide_names_every_error_code_with_its_status() -> None:
 def test_the_duties_are_those_of_this_release() -> None:
     known = [f"{duty.name:32} {duty.cron}" for duty in duties(Database("postgresql://nowhere/nothing"), Settings())]
     assert "$ farthing jobs list\n" + "\n".join(known) + "\n" in read("docs/operations.md")
+
+
+def test_the_index_of_decisions_lists_every_one_in_its_order() -> None:
+    pages = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    rows = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", read("docs/decisions/README.md"), re.MULTILINE)
+    assert [name for _, _, name in rows] == pages
+    for number, title, name in rows:
+        text = read(f"docs/decisions/{name}")
+        assert name.startswith(f"{int(number):04d}-")
+        assert text.startswith(f"# {number}. {title}\n")
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Decision", "What follows", "Rejected"], name
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_every_module_that_is_named_exists(document: str) -> None:
+    text = _FENCE.sub("", read(document))
+    for path in re.findall(r"`((?:farthing|tests)/[\w/.]*)`", text):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"`(farthing(?:\.\w+)+)`", text):
+        steps = name.split(".")
+        places = [ROOT.joinpath(*steps[:length]) for length in range(len(steps), len(steps) - 2, -1)]
+        assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), name
