@@ -21,21 +21,21 @@ _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 @cache
-def anchors(page: Path) -> frozenset[str]:
+def anchors_of(page: Path) -> frozenset[str]:
     """The anchors of a page, made from its headings as GitHub makes them."""
     headings: list[str] = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
     return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
 
 
-def fault(page: str, anchor: str) -> str | None:
+def find_fault(page: str, anchor: str) -> str | None:
     """Why a citation leads nowhere; None when it leads to a rule."""
     file = RULES / page
     if not file.is_file():
         return f"docs/rules/{page} does not exist"
-    return None if anchor in anchors(file) else f"docs/rules/{page} has no heading #{anchor}"
+    return None if anchor in anchors_of(file) else f"docs/rules/{page} has no heading #{anchor}"
 
 
-def faults(source: Path, citation: re.Pattern[str], *, whole_lines: bool) -> list[str]:
+def find_faults(source: Path, citation: re.Pattern[str], *, whole_lines: bool) -> list[str]:
     """What is wrong with the citations of one file, by line."""
     found: list[str] = []
     for number, line in enumerate(source.read_text().splitlines(), 1):
@@ -45,17 +45,17 @@ def faults(source: Path, citation: re.Pattern[str], *, whole_lines: bool) -> lis
         if mentions != len(cited):
             form = "a line of its own: " if whole_lines else ""
             found.append(f"{where}: {line.strip()!r} must be {form}{_MENTION} docs/rules/<page>.md#<anchor>")
-        reasons = (fault(match["page"], match["anchor"]) for match in cited)
+        reasons = (find_fault(match["page"], match["anchor"]) for match in cited)
         found += [f"{where}: {reason}" for reason in reasons if reason is not None]
     return found
 
 
 def test_every_citation_in_code_and_tests_leads_to_a_rule() -> None:
-    assert [fault for source in SOURCES for fault in faults(source, _CITATION, whole_lines=True)] == []
+    assert [fault for source in SOURCES for fault in find_faults(source, _CITATION, whole_lines=True)] == []
 
 
 def test_every_citation_in_a_document_leads_to_a_rule() -> None:
-    assert [fault for document in DOCUMENTS for fault in faults(document, _IN_PROSE, whole_lines=False)] == []
+    assert [fault for document in DOCUMENTS for fault in find_faults(document, _IN_PROSE, whole_lines=False)] == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_citation_of_any_other_form_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("tests.test_rules.ROOT", tmp_path)
     source = tmp_path / "module.py"
     source.write_text(f'"""A module.\n\n{line.format(_MENTION)}\n"""\n')
-    assert len(faults(source, _CITATION, whole_lines=True)) == 1
+    assert len(find_faults(source, _CITATION, whole_lines=True)) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
