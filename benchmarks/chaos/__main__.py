@@ -15,8 +15,9 @@ import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from benchmarks.chaos.recovery import Bounds
 from benchmarks.chaos.report import Report
-from benchmarks.chaos.run import run_phases
+from benchmarks.chaos.run import Pace, run_phases
 from benchmarks.chaos.schedule import Fault, Mode, plan
 from benchmarks.harness import machine
 
@@ -32,18 +33,19 @@ def main(
     clients: Annotated[int, Parameter(help="How many clients send at once.", validator=Number(gte=1, lte=50))] = 6,
     mode: Annotated[list[Mode] | None, Parameter(help="Only these deployments; default: all.")] = None,
     fault: Annotated[list[Fault] | None, Parameter(help="Only these faults; default: all.")] = None,
+    patience: Annotated[float, Parameter(help="Times the bounds of recovery, where other work runs.")] = 1,
     json: Annotated[Path | None, Parameter(help="Write the results here, too.")] = None,
     write: Annotated[Path | None, Parameter(help="Put the tables into this document, between its marks.")] = None,
     keep: Annotated[bool, Parameter(help="Keep the folders with data and logs.", negative="")] = False,
 ) -> int:
     """Run faults on real processes under mixed load, and compare what was acknowledged with what is there."""
     phases = plan(rounds, seed, phase, mode or Mode, fault or Fault)
-    report = Report(seed, machine())
+    report, pace = Report(seed, machine()), Pace(clients, Bounds().times(patience))
     print(f"{rounds} rounds, seed {seed}, on {report.machine}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
     try:
-        asyncio.run(_run_until_stopped(run_phases(phases, folder, report, clients)))
+        asyncio.run(_run_until_stopped(run_phases(phases, folder, report, pace)))
     finally:
         if keep:
             print(f"kept {folder}", flush=True)

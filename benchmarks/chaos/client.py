@@ -1,4 +1,4 @@
-"""A client as real ones are: it repeats what may be repeated until it gets an answer, and keeps its key while it does."""
+"""A client as real ones are: it repeats what may be repeated, with the same key, until it gets an answer."""
 
 from __future__ import annotations
 

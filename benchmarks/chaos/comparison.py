@@ -23,6 +23,14 @@ _PERIODS_TWICE = """
     AND billing_reason IN ('SUBSCRIPTION_CREATE', 'SUBSCRIPTION_CYCLE')
     GROUP BY subscription_id, billing_reason, period_start, period_end HAVING count(*) > 1
 """
+_OPENING_INVOICES = """
+    SELECT customer_id, count(*) FROM invoices WHERE billing_reason = 'SUBSCRIPTION_CREATE'
+    AND status = 'published' AND invoice_status <> 'VOIDED' GROUP BY customer_id
+"""
+_CHANGE_INVOICES = """
+    SELECT subscription_id, count(*) FROM invoices WHERE billing_reason IN ('SUBSCRIPTION_UPDATE', 'PRORATION')
+    AND status = 'published' AND invoice_status <> 'VOIDED' GROUP BY subscription_id
+"""
 _PAID = """
     SELECT invoices.id, invoices.amount_paid, coalesce(sum(payments.amount), 0) FROM invoices
     LEFT JOIN payments ON payments.destination_id = invoices.id AND payments.status = 'published'
@@ -150,15 +158,7 @@ class Comparison:
             self._add(Defect.DOUBLED, kind, f"{reference} was never asked for: {found}")
 
     def _compare_opening_invoices(self) -> None:
-        opened = Counter(
-            {
-                customer_id: count
-                for customer_id, count in self._rows(
-                    "SELECT customer_id, count(*) FROM invoices WHERE billing_reason = 'SUBSCRIPTION_CREATE' "
-                    "AND status = 'published' AND invoice_status <> 'VOIDED' GROUP BY customer_id"
-                )
-            }
-        )
+        opened = Counter(dict(self._rows(_OPENING_INVOICES)))
         for entry in self.ledger.of(Kind.SUBSCRIPTION):
             count = opened[entry.details["customer_id"]]
             if count > 1:
@@ -168,15 +168,7 @@ class Comparison:
 
     def _compare_plan_changes(self) -> None:
         plans = dict(self._rows("SELECT id, plan_id FROM subscriptions"))
-        invoiced = Counter(
-            dict(
-                self._rows(
-                    "SELECT subscription_id, count(*) FROM invoices WHERE billing_reason IN "
-                    "('SUBSCRIPTION_UPDATE', 'PRORATION') AND status = 'published' AND invoice_status <> 'VOIDED' "
-                    "GROUP BY subscription_id"
-                )
-            )
-        )
+        invoiced = Counter(dict(self._rows(_CHANGE_INVOICES)))
         for entry in self.ledger.of(Kind.PLAN_CHANGE):
             subscription_id = entry.details["subscription_id"]
             if entry.state is State.ACKNOWLEDGED and plans.get(subscription_id) != entry.details["plan_id"]:
@@ -236,9 +228,9 @@ def _customers_with_invoices(ledger: Ledger) -> Iterable[str]:
 
 
 def _has_total(entry: Entry, row: dict[str, Any]) -> bool:
-    return Decimal(str(row["total"])) == entry.details["total"]
+    return bool(Decimal(str(row["total"])) == entry.details["total"])
 
 
 def _has_amount(entry: Entry, row: dict[str, Any]) -> bool:
     is_whole = Decimal(str(row["amount"])) == entry.details["amount"] and row["payment_status"] == "SUCCEEDED"
-    return is_whole and row["destination_id"] == entry.details["invoice_id"]
+    return bool(is_whole and row["destination_id"] == entry.details["invoice_id"])

@@ -18,14 +18,22 @@ import psutil
 import psycopg
 
 from benchmarks.chaos.schedule import Mode
+from benchmarks.chaos.waiting import wait_until
 from farthing.storage.embedded import EmbeddedPostgres
 
 KEY = "sk_CHAOSCHAOSCHAOSCHAOSCHAOS"
 MASTER_KEY = "a master key for breaking things only"
 WORKERS = 2
-START_SECONDS = 60
+START_SECONDS = 180
+"""For the first start, which makes and migrates the database; it is no part of any figure."""
 STOP_SECONDS = 30
 POSTGRES_SETTINGS = {"max_connections": "120", "shared_buffers": "128MB"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)
@@ -54,8 +62,7 @@ class FarthingProcess:
         await self.wait_for_end()
 
     async def wait_for_end(self) -> None:
-        while self.process is not None and self.process.poll() is None:
-            await asyncio.sleep(0.02)
+        await wait_until(lambda: self.process is None or self.has_ended, STOP_SECONDS, 0.02)
 
     @property
     def has_ended(self) -> bool:
@@ -73,7 +80,7 @@ class Deployment:
     mode: Mode
     folder: Path
     data: Path
-    port: int = field(default_factory=lambda: _free_port())
+    port: int = field(default_factory=_free_port)
     server: FarthingProcess = field(init=False)
     workers: list[FarthingProcess] = field(default_factory=list)
     postgres: EmbeddedPostgres = field(init=False)
@@ -126,10 +133,8 @@ class Deployment:
             process.send(signal.SIGCONT)
             process.send(signal.SIGTERM)
         for process in self.processes:
-            try:
-                await asyncio.wait_for(process.wait_for_end(), STOP_SECONDS)
-            except TimeoutError:
-                await process.kill()
+            await process.wait_for_end()
+            await process.kill()  # if it did not stop in time
         if self.mode is Mode.EXTERNAL:
             self.postgres.stop()
         else:
@@ -149,9 +154,7 @@ class Deployment:
             return None
 
     async def wait_until_postgres_is_gone(self) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.postmaster() is not None and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        await wait_until(lambda: self.postmaster() is None, STOP_SECONDS)
 
     async def start_postgres_again(self) -> None:
         """In the external mode, what a supervisor of PostgreSQL does; embedded, Farthing does it by itself."""
@@ -167,9 +170,3 @@ class Deployment:
             else:
                 return
         raise RuntimeError("PostgreSQL did not start again")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

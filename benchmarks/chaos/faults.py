@@ -16,10 +16,11 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks.chaos.deployment import Deployment, FarthingProcess
+from benchmarks.chaos.deployment import STOP_SECONDS, Deployment, FarthingProcess
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.recovery import ask_for_duties
 from benchmarks.chaos.schedule import Fault
+from benchmarks.chaos.waiting import wait_until
 
 MOST_CONNECTIONS = 500
 DUTY_SECONDS = 10
@@ -87,9 +88,7 @@ async def _end_postgres(given: Break, how: signal.Signals) -> None:
         return
     postmaster.send_signal(how)
     if given.deployment.workers:
-        deadline = time.monotonic() + 30
-        while not _is_gone(postmaster) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        await wait_until(lambda: _is_gone(postmaster), STOP_SECONDS, 0.02)
         given.outage.began = time.monotonic()
         await asyncio.sleep(given.hold_seconds)
         given.outage.ended = time.monotonic()
@@ -187,9 +186,7 @@ async def _kill_during_duty(given: Break) -> None:
     async with _table_locked(deployment, "job_runs"):
         with deployment.admin() as admin:
             ask_for_duties(admin)
-            deadline = time.monotonic() + DUTY_SECONDS
-            while time.monotonic() < deadline and not _has_job_in_hand(admin):
-                await asyncio.sleep(0.05)
+            await wait_until(lambda: _has_job_in_hand(admin), DUTY_SECONDS)
         for process in deployment.duty_processes:
             await process.kill()
     for process in deployment.duty_processes:

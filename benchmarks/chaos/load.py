@@ -76,7 +76,7 @@ class Load:
             await tenant.client.http.aclose()
 
     async def _client(self) -> None:
-        operations: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+        operations: list[tuple[int, Callable[[], Awaitable[object]]]] = [
             (5, self._send_event),
             (3, self._send_batch),
             (3, self._create_customer),
@@ -138,10 +138,9 @@ class Load:
 
     # customers, invoices, payments
 
-    async def _create_customer(self, tenant: Tenant | None = None) -> str:
+    async def _create_customer(self) -> str:
         """The id of a new customer; with a key or without one."""
-        client = (tenant or self.running).client
-        reference = self._reference()
+        client, reference = self.running.client, self._reference()
         entry = self.ledger.record(Entry(Kind.CUSTOMER, reference, {}))
         key = f"customer-{reference}" if self.chance.random() < 0.5 else None
         body = {"external_id": reference, "name": f"Customer {reference[:8]}"}

@@ -18,10 +18,6 @@ from benchmarks.chaos.findings import Defect, Findings
 from benchmarks.chaos.ledger import Entry, Kind, Ledger
 from benchmarks.chaos.load import Load
 
-SERVICE_SECONDS = 45
-"""How long a deployment may take to answer and to write again, its start included."""
-DUTY_SECONDS = 75
-"""How long a duty may take to run again: a minute until its job is taken up again, and the time it takes itself."""
 ASK_EVERY_SECONDS = 1.0
 READINESS_SECONDS = 1.0
 """How long readiness may go on saying 200 after PostgreSQL went away."""
@@ -32,6 +28,20 @@ _ASK = """
     FROM unnest(%s::text[]) AS name ON CONFLICT DO NOTHING
 """
 _RAN = "SELECT DISTINCT name FROM job_runs WHERE started_at > %s AND error IS NULL AND name = ANY(%s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a deployment may take to be well again after a fault."""
+
+    service_seconds: float = 30
+    """Until it answers and takes a write, the start of its processes included."""
+    duty_seconds: float = 75
+    """Until a duty runs: a minute until its job is taken up again, and the time it takes itself."""
+
+    def times(self, patience: float) -> Bounds:
+        """The same for a machine that is busy with other work."""
+        return Bounds(self.service_seconds * patience, self.duty_seconds * patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +109,14 @@ class Observer:
     ledger: Ledger
     findings: Findings
     readiness: ReadinessWatch
+    bounds: Bounds
 
     async def wait_until_well(self) -> Recovery:
         """Wait for the service and for its duties, starting again what ended by itself meanwhile."""
         began, since = time.monotonic(), datetime.now(UTC)
         service, duties = await asyncio.gather(self._wait_for_service(began), self._wait_for_duties(began, since))
         if service is None:
-            self.findings.add(Defect.NOT_BACK, f"no write was accepted for {SERVICE_SECONDS} s")
+            self.findings.add(Defect.NOT_BACK, f"no write was accepted for {self.bounds.service_seconds:.0f} s")
         return Recovery(service, duties)
 
     async def _wait_for_service(self, began: float) -> float | None:
@@ -113,7 +124,7 @@ class Observer:
         entry = self.ledger.record(Entry(Kind.CUSTOMER, reference, {}, is_repeatable=False))
         body = {"external_id": reference, "name": "Canary"}
         http = self.load.running.client.http
-        while time.monotonic() - began < SERVICE_SECONDS:
+        while time.monotonic() - began < self.bounds.service_seconds:
             if self.readiness.says_ready:
                 with suppress(httpx.HTTPError):
                     answer = await http.post("/customers", json=body, headers={"Idempotency-Key": reference}, timeout=5)
@@ -125,7 +136,7 @@ class Observer:
 
     async def _wait_for_duties(self, began: float, since: datetime) -> float | None:
         missing, asked_at = set(WATCHED_DUTIES), 0.0
-        while time.monotonic() - began < DUTY_SECONDS:
+        while time.monotonic() - began < self.bounds.duty_seconds:
             self.start_what_ended()
             with suppress(psycopg.Error), self.deployment.admin() as admin:
                 missing -= {row[0] for row in admin.execute(_RAN, [since, list(missing)])}
@@ -137,7 +148,9 @@ class Observer:
             await asyncio.sleep(0.15)
         said = "ready" if self.readiness.says_ready else "not ready"
         names = ", ".join(sorted(missing))
-        self.findings.add(Defect.STALLED, f"{names} did not run for {DUTY_SECONDS} s; readiness says {said}")
+        self.findings.add(
+            Defect.STALLED, f"{names} did not run for {self.bounds.duty_seconds:.0f} s; readiness says {said}"
+        )
         await self._help()
         return None
 

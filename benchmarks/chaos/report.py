@@ -66,19 +66,12 @@ class Report:
     def is_sound(self) -> bool:
         return not self.findings
 
-    def tables(self) -> list[tuple[Sequence[str], list[Sequence[str]]]]:
+    def tables(self) -> list[tuple[Sequence[str], Sequence[Sequence[str]]]]:
         """Header and rows of each table."""
         faults: dict[str, list[RoundResult]] = {}
         for result in self.rounds:
             faults.setdefault(result.round.fault, []).append(result)
-        by_fault = [
-            [fault, str(len(results)), *_middle_and_worst([r.recovery.service_seconds for r in results])]
-            + _middle_and_worst([r.recovery.duty_seconds for r in results])
-            for fault, results in sorted(faults.items())
-        ]
-        services = [result.recovery.service_seconds for result in self.rounds]
-        duties = [result.recovery.duty_seconds for result in self.rounds]
-        total = ["all", str(len(self.rounds)), *_middle_and_worst(services), *_middle_and_worst(duties)]
+        by_fault = [_fault_row(fault, results) for fault, results in sorted(faults.items())]
         by_kind = [
             [kind, f"{self.acknowledged[kind]:,}", str(self.tally.lost[kind]), str(self.tally.doubled[kind])]
             for kind in Kind
@@ -92,7 +85,7 @@ class Report:
         return [
             (
                 ("fault", "rounds", "service back, median", "longest", "duties back, median", "longest"),
-                [*by_fault, total],
+                [*by_fault, _fault_row("all", self.rounds)],
             ),
             (("acknowledged", "how many", "lost", "doubled"), by_kind),
             (("defect", "times"), others),
@@ -147,6 +140,12 @@ class Report:
 
 def _seconds(value: float | None) -> str:
     return "never" if value is None else f"{value:.1f} s"
+
+
+def _fault_row(fault: str, results: Sequence[RoundResult]) -> list[str]:
+    service = _middle_and_worst([result.recovery.service_seconds for result in results])
+    duties = _middle_and_worst([result.recovery.duty_seconds for result in results])
+    return [fault, str(len(results)), *service, *duties]
 
 
 def _middle_and_worst(values: Sequence[float | None]) -> list[str]:

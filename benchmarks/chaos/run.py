@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -20,7 +21,7 @@ from benchmarks.chaos.faults import Break, Outage, bring_about
 from benchmarks.chaos.findings import Defect
 from benchmarks.chaos.ledger import Ledger
 from benchmarks.chaos.load import Load
-from benchmarks.chaos.recovery import READINESS_SECONDS, Observer, ReadinessWatch, keep_asking_for_duties
+from benchmarks.chaos.recovery import READINESS_SECONDS, Bounds, Observer, ReadinessWatch, keep_asking_for_duties
 from benchmarks.chaos.report import Report, RoundResult
 from benchmarks.chaos.schedule import Mode, Phase, Round
 
@@ -29,7 +30,15 @@ FAULT_SECONDS = 90
 QUIET_SECONDS = 60
 
 
-async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, clients: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How hard the load is, and how long recovery may take."""
+
+    clients: int
+    bounds: Bounds
+
+
+async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace: Pace) -> None:
     """Run every phase on a deployment of its own below `folder`."""
     began = time.monotonic()
     for number, phase in enumerate(phases):
@@ -44,11 +53,11 @@ async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, clie
                     print(f"     skipped {report.skipped[-1]}", flush=True)
                     continue
             report.findings.where = f"phase {number + 1} ({phase.mode}), start"
-            await _run_phase(phase, Deployment(phase.mode, own, data), report, clients)
+            await _run_phase(phase, Deployment(phase.mode, own, data), report, pace)
         report.seconds = time.monotonic() - began
 
 
-async def _run_phase(phase: Phase, deployment: Deployment, report: Report, clients: int) -> None:
+async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace: Pace) -> None:
     ledger, readiness = Ledger(), ReadinessWatch(deployment)
     chance = random.Random(phase.rounds[0].seed)
     background: list[asyncio.Task[None]] = []
@@ -57,11 +66,11 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, clien
         await deployment.start()
         await wait_until_ready(deployment)
         running, clocked = await open_tenants(deployment)
-        load = Load(running, clocked, ledger, report.findings, chance, clients)
+        load = Load(running, clocked, ledger, report.findings, chance, pace.clients)
         load.start()
         readiness.start()
         background.append(asyncio.create_task(keep_asking_for_duties(deployment, BILLING_EVERY_SECONDS)))
-        observer = Observer(deployment, load, ledger, report.findings, readiness)
+        observer = Observer(deployment, load, ledger, report.findings, readiness, pace.bounds)
         for chosen in phase.rounds:
             report.findings.where = f"round {chosen.number} ({phase.mode}: {chosen.fault})"
             await _run_round(chosen, observer, report)
