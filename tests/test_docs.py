@@ -118,3 +118,21 @@ def test_the_guide_names_every_error_code_with_its_status() -> None:
 def test_the_duties_are_those_of_this_release() -> None:
     known = [f"{duty.name:32} {duty.cron}" for duty in duties(Database("postgresql://nowhere/nothing"), Settings())]
     assert "$ farthing jobs list\n" + "\n".join(known) + "\n" in read("docs/operations.md")
+
+
+@EVERY_DOCUMENT
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    for path, name in re.findall(r"\b(tests/[\w/]+\.py)(?:::(\w+))?", document.read_text()):
+        assert (ROOT / path).is_file(), path
+        if name:
+            assert re.search(rf"^\s*(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), (
+                f"{path}::{name}"
+            )
+
+
+def test_every_failure_that_is_described_names_the_test_that_proves_it() -> None:
+    _, _, section = read("docs/operations.md").partition("\n## When something fails\n")
+    rows = re.findall(r"^\| (?!what fails|---)(.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    assert rows
+    for row in rows:
+        assert re.search(r"`tests/[\w/]+\.py::\w+`$", row), row

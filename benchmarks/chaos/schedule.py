@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -90,10 +91,14 @@ def plan(
     shares = _share_out(rounds, [mode for mode in weights if weights[mode]])
     sizes = [(mode, size) for mode, share in shares.items() for size in _split(share, longest_phase)]
     chance.shuffle(sizes)
-    phases, number = [], 0
+    rarity = Counter(fault for mode in weights for fault in weights[mode])
+    phases, number, seen = [], 0, set[Fault]()
     for mode, size in sizes:
         chosen = []
-        for fault in _draw(weights[mode], size, chance):
+        unseen = [fault for fault in weights[mode] if fault not in seen]
+        unseen.sort(key=lambda fault: (rarity[fault], chance.random()))
+        for fault in _draw(weights[mode], unseen, size, chance):
+            seen.add(fault)
             number += 1
             calm, hold = chance.uniform(0.8, 2.2), chance.uniform(1.5, 3.0)
             chosen.append(Round(number, fault, calm, hold, chance.getrandbits(32)))
@@ -116,11 +121,12 @@ def _split(count: int, longest: int) -> list[int]:
     return [count // parts + (index < count % parts) for index in range(parts)]
 
 
-def _draw(weights: Mapping[Fault, int], size: int, chance: random.Random) -> list[Fault]:
-    """`size` faults by weight, each kind once before any kind comes twice as often as its weight says."""
-    deck: list[Fault] = []
-    while len(deck) < size:
+def _draw(weights: Mapping[Fault, int], unseen: Sequence[Fault], size: int, chance: random.Random) -> list[Fault]:
+    """`size` faults: first those that were in no round yet, then by weight."""
+    drawn = list(unseen[:size])
+    while len(drawn) < size:
         cards = [fault for fault, weight in weights.items() for _ in range(weight)]
         chance.shuffle(cards)
-        deck += cards
-    return deck[:size]
+        drawn += cards[: size - len(drawn)]
+    chance.shuffle(drawn)
+    return drawn

@@ -30,3 +30,12 @@ def test_only_what_was_chosen_is_broken() -> None:
     phases = plan(5, 1, 20, faults=[Fault.KILL_WORKER])
     assert {phase.mode for phase in phases} == {Mode.EXTERNAL}
     assert {chosen.fault for phase in phases for chosen in phase.rounds} == {Fault.KILL_WORKER}
+
+
+def test_each_fault_comes_once_before_any_comes_twice() -> None:
+    for seed in range(20):
+        faults = [
+            chosen.fault for phase in plan(15, seed, 20, [Mode.EMBEDDED, Mode.EXTERNAL]) for chosen in phase.rounds
+        ]
+        assert set(faults) == {fault for fault in Fault if fault is not Fault.FILL_DISK}
+        assert len(faults) == 15
