@@ -26,6 +26,10 @@ MOST_CONNECTIONS = 500
 DUTY_SECONDS = 10
 LOCK_SECONDS = 5
 LONG_MOVE = timedelta(days=40)
+SUBSCRIPTIONS = 4
+"""How many are made while answers cannot be stored."""
+_WAITING_FOR_ANSWERS = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'idempotent_responses'::regclass"
+_JOBS_IN_HAND = "SELECT FROM procrastinate_jobs WHERE status = 'doing'"
 _BACKENDS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = 'farthing'"
 
 
@@ -175,7 +179,9 @@ async def _table_locked(deployment: Deployment, table: str) -> AsyncIterator[Non
 async def _kill_before_answers(given: Break) -> None:
     """Requests with a key do their work and cannot store their answers; then the server is killed."""
     async with _table_locked(given.deployment, "idempotent_responses"):
-        await asyncio.sleep(0.8)
+        given.load.begin_subscriptions(SUBSCRIPTIONS)
+        with given.deployment.admin() as admin:
+            await wait_until(lambda: _count(admin, _WAITING_FOR_ANSWERS) >= SUBSCRIPTIONS, LOCK_SECONDS)
         await given.deployment.server.kill()
     given.deployment.server.start()
 
@@ -186,15 +192,15 @@ async def _kill_during_duty(given: Break) -> None:
     async with _table_locked(deployment, "job_runs"):
         with deployment.admin() as admin:
             ask_for_duties(admin)
-            await wait_until(lambda: _has_job_in_hand(admin), DUTY_SECONDS)
+            await wait_until(lambda: _count(admin, _JOBS_IN_HAND) > 0, DUTY_SECONDS)
         for process in deployment.duty_processes:
             await process.kill()
     for process in deployment.duty_processes:
         process.start()
 
 
-def _has_job_in_hand(admin: psycopg.Connection[Any]) -> bool:
-    return admin.execute("SELECT FROM procrastinate_jobs WHERE status = 'doing' LIMIT 1").fetchone() is not None
+def _count(admin: psycopg.Connection[Any], query: str) -> int:
+    return len(admin.execute(query).fetchall())
 
 
 async def _kill_during_clock_move(given: Break) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -296,7 +296,19 @@ class Load:
 
     def begin_clock_move(self, by: timedelta) -> None:
         """Let another client move the clock too, without waiting for it."""
-        self._tasks.append(asyncio.create_task(self.move_clock(by)))
+        self._begin(self.move_clock(by))
+
+    def begin_subscriptions(self, count: int) -> None:
+        """Let other clients subscribe at once, without waiting for them."""
+        for _ in range(count):
+            self._begin(self._subscribe())
+
+    def _begin(self, operation: Coroutine[Any, Any, None]) -> None:
+        async def run() -> None:
+            with suppress(NoAnswer):
+                await operation
+
+        self._tasks.append(asyncio.create_task(run()))
 
     async def move_clock(self, by: timedelta) -> None:
         """Move the test clock forward, as often as it takes to get there."""

@@ -156,6 +156,8 @@ class Observer:
 
     async def _help(self) -> None:
         """What an operator would have to do, so that the next rounds can find something again."""
+        for process in self.deployment.duty_processes:
+            await process.kill()
         with suppress(psycopg.Error), self.deployment.admin() as admin:
             # without its queueing lock, for another job of the duty may be waiting already
             admin.execute(
@@ -163,7 +165,6 @@ class Observer:
                 "WHERE status = 'doing'"
             )
         for process in self.deployment.duty_processes:
-            await process.kill()
             process.start()
 
     def start_what_ended(self) -> None:

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_nothing_acknowledged_is_lost_or_doubled_whatever_is_broken(tmp_path: Path) -> None:
     results_file = tmp_path / "results.json"
-    options = [("rounds", len(FAULTS)), ("clients", 3), ("patience", 3), ("json", results_file)]
+    options = [("rounds", len(FAULTS)), ("clients", 3), ("patience", 2), ("json", results_file)]
     options += [("fault", fault.name.lower().replace("_", "-")) for fault in FAULTS]
     arguments = [part for name, value in options for part in (f"--{name}", str(value))]
     run = subprocess.run(
