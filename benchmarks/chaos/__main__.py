@@ -34,13 +34,14 @@ def main(
     mode: Annotated[list[Mode] | None, Parameter(help="Only these deployments; default: all.")] = None,
     fault: Annotated[list[Fault] | None, Parameter(help="Only these faults; default: all.")] = None,
     patience: Annotated[float, Parameter(help="Times the bounds of recovery, where other work runs.")] = 1,
+    minutes: Annotated[int, Parameter(help="Begin no phase after so many.", validator=Number(gte=1))] = 180,
     json: Annotated[Path | None, Parameter(help="Write the results here, too.")] = None,
     write: Annotated[Path | None, Parameter(help="Put the tables into this document, between its marks.")] = None,
     keep: Annotated[bool, Parameter(help="Keep the folders with data and logs.", negative="")] = False,
 ) -> int:
     """Run faults on real processes under mixed load, and compare what was acknowledged with what is there."""
     phases = plan(rounds, seed, phase, mode or Mode, fault or Fault)
-    report, pace = Report(seed, machine()), Pace(clients, Bounds().times(patience))
+    report, pace = Report(seed, machine()), Pace(clients, minutes, Bounds().times(patience))
     print(f"{rounds} rounds, seed {seed}, on {report.machine}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)

@@ -28,6 +28,8 @@ UNKEYED_REPEATS_FOR_SECONDS = 30
 """The service takes an equal payment for a repeated one for 60 seconds; a client must not repeat it later than that."""
 THINK_SECONDS = (0.02, 0.1)
 SETTLE_SECONDS = 45
+MOST_REQUESTS = 100_000
+"""Per phase, repetitions apart; no run goes on for ever because somebody asked for too much."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Load:
     changed: set[str] = field(default_factory=set)
     """Ids of subscriptions whose plan change was begun."""
     clock_target: datetime = CLOCK_START
+    requests: int = 0
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _ending: bool = False
 
@@ -87,7 +90,8 @@ class Load:
             (4, self._read),
         ]
         weights = [weight for weight, _ in operations]
-        while not self._ending:
+        while not self._ending and self.requests < MOST_REQUESTS:
+            self.requests += 1
             (_, operation), *_ = self.chance.choices(operations, weights)
             with suppress(NoAnswer):
                 await operation()

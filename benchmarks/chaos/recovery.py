@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 import psycopg
 
-from benchmarks.chaos.deployment import Deployment
+from benchmarks.chaos.deployment import START_SECONDS, Deployment
 from benchmarks.chaos.findings import Defect, Findings
 from benchmarks.chaos.ledger import Entry, Kind, Ledger
 from benchmarks.chaos.load import Load
+from benchmarks.chaos.waiting import wait_until
 
 ASK_EVERY_SECONDS = 1.0
 READINESS_SECONDS = 1.0
@@ -116,6 +117,7 @@ class Observer:
         began, since = time.monotonic(), datetime.now(UTC)
         service, duties = await asyncio.gather(self._wait_for_service(began), self._wait_for_duties(began, since))
         if service is None:
+            await self._wait_until_it_can_be_broken_again()
             self.findings.add(Defect.NOT_BACK, f"no write was accepted for {self.bounds.service_seconds:.0f} s")
         return Recovery(service, duties)
 
@@ -152,7 +154,13 @@ class Observer:
             Defect.STALLED, f"{names} did not run for {self.bounds.duty_seconds:.0f} s; readiness says {said}"
         )
         await self._help()
+        await self._wait_until_it_can_be_broken_again()
         return None
+
+    async def _wait_until_it_can_be_broken_again(self) -> None:
+        """Past every bound, so that a deployment that is late does not spoil the rounds after it."""
+        await wait_until(lambda: not self.readiness.says_ready, 1)  # it may have been restarted just now
+        await wait_until(lambda: self.readiness.says_ready, START_SECONDS)
 
     async def _help(self) -> None:
         """What an operator would have to do, so that the next rounds can find something again."""

@@ -32,9 +32,11 @@ QUIET_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How hard the load is, and how long recovery may take."""
+    """How hard the load is, how long all of it may last, and how long recovery may take."""
 
     clients: int
+    most_minutes: int
+    """After these no phase is begun."""
     bounds: Bounds
 
 
@@ -42,6 +44,9 @@ async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace
     """Run every phase on a deployment of its own below `folder`."""
     began = time.monotonic()
     for number, phase in enumerate(phases):
+        if time.monotonic() - began > pace.most_minutes * 60:
+            report.skipped.append(f"{len(phase.rounds)} rounds of {phase.mode}: {pace.most_minutes} minutes were over")
+            continue
         with ExitStack() as mounted:
             own = folder / f"phase-{number + 1}"
             data = own / "data"
@@ -90,7 +95,10 @@ async def _run_round(chosen: Round, observer: Observer, report: Report) -> None:
     await asyncio.sleep(chosen.calm_seconds)
     outage = Outage()
     given = Break(observer.deployment, observer.load, random.Random(chosen.seed), chosen.hold_seconds, outage)
-    await asyncio.wait_for(bring_about(chosen.fault, given), FAULT_SECONDS)
+    try:
+        await asyncio.wait_for(bring_about(chosen.fault, given), FAULT_SECONDS)
+    except (psycopg.OperationalError, TimeoutError) as error:
+        report.findings.add(Defect.NOT_BACK, f"the fault could not be brought about: {error}")
     recovery = await observer.wait_until_well()
     if outage.began is not None and outage.ended is not None:
         since = outage.began + READINESS_SECONDS
