@@ -77,7 +77,7 @@ def open_http(url: str, key: str) -> httpx.AsyncClient:
 
 def _is_transient(answer: httpx.Response) -> bool:
     """Whether the same request may succeed later: errors of the service, and answers that say so."""
-    if answer.status_code >= 500 or "retry-after" in answer.headers:
+    if answer.status_code >= 500 or answer.status_code == 429 or "retry-after" in answer.headers:
         return True
     return answer.status_code == 409 and _code(answer) == _STILL_IN_PROGRESS
 
