@@ -45,8 +45,12 @@ def main(
     print(f"{rounds} rounds, seed {seed}, on {report.machine}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
+    was_stopped = False
     try:
         asyncio.run(_run_until_stopped(run_phases(phases, folder, report, pace)))
+    except asyncio.CancelledError:
+        report.skipped.append("everything after this: stopped from outside")
+        was_stopped = True
     finally:
         if keep:
             print(f"kept {folder}", flush=True)
@@ -58,7 +62,7 @@ def main(
     if write is not None:
         report.write_into(write)
     print("sound" if report.is_sound else f"NOT sound: {len(report.findings.found)} findings", flush=True)
-    return 0 if report.is_sound else 1
+    return 0 if report.is_sound and not was_stopped else 1
 
 
 async def _run_until_stopped(running: Coroutine[Any, Any, None]) -> None:
