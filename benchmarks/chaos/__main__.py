@@ -61,8 +61,9 @@ def main(
         report.write_json(json)
     if write is not None:
         report.write_into(write)
-    print("sound" if report.is_sound else f"NOT sound: {len(report.findings.found)} findings", flush=True)
-    return 0 if report.is_sound and not was_stopped else 1
+    is_sound = report.is_sound and not was_stopped
+    print("sound" if is_sound else f"NOT sound: {len(report.findings.found)} findings", flush=True)
+    return 0 if is_sound else 1
 
 
 async def _run_until_stopped(running: Coroutine[Any, Any, None]) -> None:
