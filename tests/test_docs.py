@@ -140,3 +140,21 @@ def test_every_module_that_is_named_exists(document: str) -> None:
         steps = name.split(".")
         places = [ROOT.joinpath(*steps[:length]) for length in range(len(steps), len(steps) - 2, -1)]
         assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), name
+
+
+@EVERY_DOCUMENT
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    for path, name in re.findall(r"\b(tests/[\w/]+\.py)(?:::(\w+))?", document.read_text()):
+        assert (ROOT / path).is_file(), path
+        if name:
+            assert re.search(rf"^\s*(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), (
+                f"{path}::{name}"
+            )
+
+
+def test_every_failure_that_is_described_names_the_test_that_proves_it() -> None:
+    _, _, section = read("docs/operations.md").partition("\n## When something fails\n")
+    rows = re.findall(r"^\| (?!what fails|---)(.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    assert rows
+    for row in rows:
+        assert re.search(r"`tests/[\w/]+\.py::\w+`$", row), row

@@ -1,0 +1,77 @@
+"""`python -m benchmarks.chaos`: break Farthing on purpose, and end with status 1 if anything was lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from benchmarks.chaos.recovery import Bounds
+from benchmarks.chaos.report import Report
+from benchmarks.chaos.run import Pace, run_phases
+from benchmarks.chaos.schedule import Fault, Mode, plan
+from benchmarks.harness import machine
+
+app = cyclopts.App(name="python -m benchmarks.chaos", help="Break a running Farthing on purpose, under load.")
+
+
+@app.default
+def main(
+    *,
+    rounds: Annotated[int, Parameter(help="How many faults.", validator=Number(gte=1, lte=10_000))] = 20,
+    seed: Annotated[int, Parameter(help="Another seed, other faults at other moments.")] = 1,
+    phase: Annotated[int, Parameter(help="Most rounds between two examinations.", validator=Number(gte=1))] = 20,
+    clients: Annotated[int, Parameter(help="How many clients send at once.", validator=Number(gte=1, lte=50))] = 6,
+    mode: Annotated[list[Mode] | None, Parameter(help="Only these deployments; default: all.")] = None,
+    fault: Annotated[list[Fault] | None, Parameter(help="Only these faults; default: all.")] = None,
+    patience: Annotated[float, Parameter(help="Times the bounds of recovery, where other work runs.")] = 1,
+    minutes: Annotated[int, Parameter(help="Begin no phase after so many.", validator=Number(gte=1))] = 180,
+    json: Annotated[Path | None, Parameter(help="Write the results here, too.")] = None,
+    write: Annotated[Path | None, Parameter(help="Put the tables into this document, between its marks.")] = None,
+    keep: Annotated[bool, Parameter(help="Keep the folders with data and logs.", negative="")] = False,
+) -> int:
+    """Run faults on real processes under mixed load, and compare what was acknowledged with what is there."""
+    phases = plan(rounds, seed, phase, mode or Mode, fault or Fault)
+    report, pace = Report(seed, machine()), Pace(clients, minutes, Bounds().times(patience))
+    print(f"{rounds} rounds, seed {seed}, on {report.machine}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    folder.chmod(0o755)
+    was_stopped = False
+    try:
+        asyncio.run(_run_until_stopped(run_phases(phases, folder, report, pace)))
+    except asyncio.CancelledError:
+        report.skipped.append("everything after this: stopped from outside")
+        was_stopped = True
+    finally:
+        if keep:
+            print(f"kept {folder}", flush=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"\n{report.markdown()}\n", flush=True)
+    if json is not None:
+        report.write_json(json)
+    if write is not None:
+        report.write_into(write)
+    is_sound = report.is_sound and not was_stopped
+    print("sound" if is_sound else f"NOT sound: {len(report.findings.found)} findings", flush=True)
+    return 0 if is_sound else 1
+
+
+async def _run_until_stopped(running: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, or stop in order when told to: no process may be left behind."""
+    task = asyncio.ensure_future(running)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,156 @@
+"""What a run says: a line per round, a table at the end, and the same as JSON and as a part of the documents."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.chaos.comparison import Tally
+from benchmarks.chaos.findings import Defect, Findings
+from benchmarks.chaos.ledger import Kind
+from benchmarks.chaos.recovery import Recovery
+from benchmarks.chaos.schedule import Mode, Round
+
+BEGIN = "<!-- the table below is written by `python -m benchmarks.chaos --write` -->"
+END = "<!-- end of the table -->"
+_BROKEN = {Defect.LOST, Defect.DOUBLED, Defect.DIFFERENT, Defect.DOCTOR}
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """One round that was run."""
+
+    mode: Mode
+    round: Round
+    recovery: Recovery
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything one run has seen."""
+
+    seed: int
+    machine: str
+    findings: Findings = field(default_factory=Findings)
+    rounds: list[RoundResult] = field(default_factory=list)
+    acknowledged: Counter[Kind] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
+    doctor_differences: int = 0
+    seconds: float = 0
+    skipped: list[str] = field(default_factory=list)
+    """Rounds that could not be run here, with the reason."""
+
+    def add_round(self, result: RoundResult, acknowledged: Mapping[Kind, int]) -> None:
+        self.rounds.append(result)
+        counts = " ".join(f"{kind.value.replace(' ', '-')}={acknowledged[kind]}" for kind in Kind)
+        fault = f"{result.mode}: {result.round.fault}"
+        recovered = (
+            f"service {_seconds(result.recovery.service_seconds)}, duties {_seconds(result.recovery.duty_seconds)}"
+        )
+        print(f"{result.round.number:4} {fault:48} {recovered:36} {counts}", flush=True)
+
+    def add_phase(self, acknowledged: Counter[Kind], tally: Tally, doctor_differences: int) -> None:
+        self.acknowledged += acknowledged
+        self.tally.lost += tally.lost
+        self.tally.doubled += tally.doubled
+        self.tally.different += tally.different
+        self.doctor_differences += doctor_differences
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.findings
+
+    def tables(self) -> list[tuple[Sequence[str], Sequence[Sequence[str]]]]:
+        """Header and rows of each table."""
+        faults: dict[str, list[RoundResult]] = {}
+        for result in self.rounds:
+            faults.setdefault(result.round.fault, []).append(result)
+        by_fault = [_fault_row(fault, results) for fault, results in sorted(faults.items())]
+        by_kind = [
+            [kind, f"{self.acknowledged[kind]:,}", str(self.tally.lost[kind]), str(self.tally.doubled[kind])]
+            for kind in Kind
+        ]
+        others = [[defect, str(self.findings.count(defect))] for defect in Defect if defect not in _BROKEN]
+        others = [
+            ["figures that differ", str(self.tally.different)],
+            ["differences named by `farthing doctor`", str(self.doctor_differences)],
+            *others,
+        ]
+        return [
+            (
+                ("fault", "rounds", "service back, median", "longest", "duties back, median", "longest"),
+                [*by_fault, _fault_row("all", self.rounds)],
+            ),
+            (("acknowledged", "how many", "lost", "doubled"), by_kind),
+            (("defect", "times"), others),
+        ]
+
+    def markdown(self) -> str:
+        parts = [f"{len(self.rounds)} rounds, seed {self.seed}, {self.seconds / 60:.0f} minutes, on {self.machine}."]
+        for header, rows in self.tables():
+            lines = [header, ["---"] * len(header), *rows]
+            parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        parts += [f"Skipped: {reason}." for reason in self.skipped]
+        return "\n\n".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "machine": self.machine,
+            "seconds": round(self.seconds, 1),
+            "rounds": [
+                {
+                    "number": result.round.number,
+                    "mode": result.mode,
+                    "fault": result.round.fault,
+                    "service_seconds": result.recovery.service_seconds,
+                    "duty_seconds": result.recovery.duty_seconds,
+                }
+                for result in self.rounds
+            ],
+            "acknowledged": {kind: self.acknowledged[kind] for kind in Kind},
+            "lost": {kind: self.tally.lost[kind] for kind in Kind},
+            "doubled": {kind: self.tally.doubled[kind] for kind in Kind},
+            "different": self.tally.different,
+            "doctor_differences": self.doctor_differences,
+            "findings": [
+                {"defect": finding.defect, "detail": finding.detail, "where": finding.where}
+                for finding in self.findings
+            ],
+            "skipped": self.skipped,
+        }
+
+    def write_json(self, path: Path) -> None:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self.as_dict()), indent=2) + b"\n")
+
+    def write_into(self, document: Path) -> None:
+        """Put the tables between the marks of a document."""
+        before, begin, rest = document.read_text().partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not begin or not end:
+            raise ValueError(f"{document} has no place for the table: it needs the lines {BEGIN} and {END}")
+        document.write_text(f"{before}{BEGIN}\n\n{self.markdown()}\n\n{END}{after}")
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"
+
+
+def _fault_row(fault: str, results: Sequence[RoundResult]) -> list[str]:
+    service = _middle_and_worst([result.recovery.service_seconds for result in results])
+    duties = _middle_and_worst([result.recovery.duty_seconds for result in results])
+    return [fault, str(len(results)), *service, *duties]
+
+
+def _middle_and_worst(values: Sequence[float | None]) -> list[str]:
+    """Median and longest; the longest is `never` when one of them was not back within its bound."""
+    known = [value for value in values if value is not None]
+    middle = f"{statistics.median(known):.1f} s" if known else "never"
+    worst = "never" if len(known) < len(values) else f"{max(known, default=0):.1f} s"
+    return [middle, worst]

@@ -1,0 +1,136 @@
+"""Phase by phase, round by round: load, break, wait, and at the end of each phase examine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from benchmarks.chaos.catalogue import open_tenants, wait_until_ready
+from benchmarks.chaos.comparison import Comparison
+from benchmarks.chaos.deployment import Deployment
+from benchmarks.chaos.disk import CannotMount, small_disk
+from benchmarks.chaos.doctor import run_doctor
+from benchmarks.chaos.faults import Break, Outage, bring_about
+from benchmarks.chaos.findings import Defect
+from benchmarks.chaos.ledger import Ledger
+from benchmarks.chaos.load import Load
+from benchmarks.chaos.recovery import READINESS_SECONDS, Bounds, Observer, ReadinessWatch, keep_asking_for_duties
+from benchmarks.chaos.report import Report, RoundResult
+from benchmarks.chaos.schedule import Mode, Phase, Round
+
+BILLING_EVERY_SECONDS = 2.0
+FAULT_SECONDS = 90
+QUIET_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How hard the load is, how long all of it may last, and how long recovery may take."""
+
+    clients: int
+    most_minutes: int
+    """After these no phase is begun."""
+    bounds: Bounds
+
+
+async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace: Pace) -> None:
+    """Run every phase on a deployment of its own below `folder`."""
+    began = time.monotonic()
+    for number, phase in enumerate(phases):
+        if time.monotonic() - began > pace.most_minutes * 60:
+            report.skipped.append(f"{len(phase.rounds)} rounds of {phase.mode}: {pace.most_minutes} minutes were over")
+            continue
+        with ExitStack() as mounted:
+            own = folder / f"phase-{number + 1}"
+            data = own / "data"
+            if phase.mode is Mode.SMALL_DISK:
+                try:
+                    data = mounted.enter_context(small_disk(own / "disk")) / "data"
+                except CannotMount as error:
+                    report.skipped.append(f"{len(phase.rounds)} rounds of {phase.mode}: {error}")
+                    print(f"     skipped {report.skipped[-1]}", flush=True)
+                    continue
+            report.findings.where = f"phase {number + 1} ({phase.mode}), start"
+            await _run_phase(phase, Deployment(phase.mode, own, data), report, pace)
+        report.seconds = time.monotonic() - began
+
+
+async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace: Pace) -> None:
+    ledger, readiness = Ledger(), ReadinessWatch(deployment)
+    chance = random.Random(phase.rounds[0].seed)
+    background: list[asyncio.Task[None]] = []
+    load: Load | None = None
+    try:
+        await deployment.start()
+        await wait_until_ready(deployment)
+        running, clocked = await open_tenants(deployment)
+        load = Load(running, clocked, ledger, report.findings, chance, pace.clients)
+        load.start()
+        readiness.start()
+        background.append(asyncio.create_task(keep_asking_for_duties(deployment, BILLING_EVERY_SECONDS)))
+        observer = Observer(deployment, load, ledger, report.findings, readiness, pace.bounds)
+        for chosen in phase.rounds:
+            report.findings.where = f"round {chosen.number} ({phase.mode}: {chosen.fault})"
+            await _run_round(chosen, observer, report)
+        report.findings.where = f"after round {phase.rounds[-1].number} ({phase.mode})"
+        await load.settle()
+        await _stop_all(background)
+        await _examine(deployment, load, ledger, report)
+    finally:
+        await _stop_all(background)
+        await readiness.stop()
+        if load is not None:
+            await load.close()
+        await deployment.stop()
+
+
+async def _run_round(chosen: Round, observer: Observer, report: Report) -> None:
+    await asyncio.sleep(chosen.calm_seconds)
+    outage = Outage()
+    given = Break(observer.deployment, observer.load, random.Random(chosen.seed), chosen.hold_seconds, outage)
+    try:
+        await asyncio.wait_for(bring_about(chosen.fault, given), FAULT_SECONDS)
+    except (psycopg.OperationalError, TimeoutError) as error:
+        report.findings.add(Defect.NOT_BACK, f"the fault could not be brought about: {error}")
+    recovery = await observer.wait_until_well()
+    if outage.began is not None and outage.ended is not None:
+        since = outage.began + READINESS_SECONDS
+        if observer.readiness.said_ready_between(since, outage.ended):
+            report.findings.add(Defect.READINESS, "said 200 while PostgreSQL was away")
+    report.add_round(RoundResult(observer.deployment.mode, chosen, recovery), observer.ledger.acknowledged())
+
+
+async def _examine(deployment: Deployment, load: Load, ledger: Ledger, report: Report) -> None:
+    """Compare the ledger with the database, and let the doctor look."""
+    await _wait_until_quiet(deployment)
+    with deployment.admin() as admin:
+        tally = await Comparison(ledger, admin, load.running, report.findings).run()
+    differences = await run_doctor(deployment, report.findings)
+    report.add_phase(ledger.acknowledged(), tally, differences)
+    lost, doubled = sum(tally.lost.values()), sum(tally.doubled.values())
+    print(f"     examined: lost={lost} doubled={doubled} different={tally.different} doctor={differences}", flush=True)
+
+
+async def _wait_until_quiet(deployment: Deployment) -> None:
+    """Until no job waits or is in hand; one that never ends was a finding of its round already."""
+    deadline = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(psycopg.Error), deployment.admin() as admin:
+            query = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+            if admin.execute(query).fetchall() == [(0,)]:
+                return
+        await asyncio.sleep(0.2)
+
+
+async def _stop_all(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()

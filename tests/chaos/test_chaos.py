@@ -1,0 +1,51 @@
+"""Farthing is broken on purpose, ten times, and nothing acknowledged is lost or doubled. See docs/reliability.md."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.chaos.schedule import Fault
+
+FAULTS = (
+    Fault.KILL_SERVER,
+    Fault.KILL_WORKERS,
+    Fault.KILL_BACKEND,
+    Fault.KILL_EVERYTHING,
+    Fault.RESTART_POSTGRES,
+    Fault.PAUSE_SERVER,
+    Fault.EXHAUST_CONNECTIONS,
+    Fault.KILL_BEFORE_ANSWERS,
+    Fault.KILL_DURING_DUTY,
+    Fault.FILL_DISK,
+)
+"""What is broken, each once; `farthing` is killed while a clock moves in tests/billing/test_clock.py."""
+SECONDS = 900
+"""Where nothing is wrong it takes about a minute; a duty that stalls, or a busy machine, takes longer to be seen."""
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_acknowledged_is_lost_or_doubled_whatever_is_broken(tmp_path: Path) -> None:
+    results_file = tmp_path / "results.json"
+    options = [("rounds", len(FAULTS)), ("clients", 3), ("patience", 2), ("json", results_file)]
+    options += [("fault", fault.name.lower().replace("_", "-")) for fault in FAULTS]
+    arguments = [part for name, value in options for part in (f"--{name}", str(value))]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.chaos", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    results = json.loads(results_file.read_text())
+    assert results["findings"] == []
+    skipped = {Fault.FILL_DISK} if results["skipped"] else set()
+    assert sorted(chosen["fault"] for chosen in results["rounds"]) == sorted({*FAULTS} - skipped)
+    assert not any([*results["lost"].values(), *results["doubled"].values()])
+    acknowledged = results["acknowledged"]
+    assert all(acknowledged[kind] > 0 for kind in ("events", "customers", "invoices", "payments", "subscriptions"))
+    assert f"| all | {len(results['rounds'])} |" in run.stdout
