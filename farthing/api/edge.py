@@ -16,11 +16,10 @@ import msgspec
 import structlog
 
 from farthing.api import idempotency, metrics
-from farthing.api.errors import as_domain_error, body_of, headers_of
+from farthing.api.errors import as_domain_error, body_of, headers_of, log_failure
 from farthing.api.work import KEY, Work
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
-from farthing.storage.failures import what_to_do
 from farthing.storage.postgres import Database
 from farthing.storage.shares import OF_REQUEST
 
@@ -220,13 +219,7 @@ class _Exchange:
         problem: FarthingError = as_domain_error(error)
         if problem.status >= 500:
             problem.details.setdefault("request_id", self.request_id)
-            log.error(
-                "request.failed",
-                code=problem.code,
-                path=self._scope["path"],
-                action=what_to_do(error),
-                exc_info=error,
-            )
+            log_failure(problem, error, self._scope["path"])
         if self._sent:
             raise error
         headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(problem).items()]
