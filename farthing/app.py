@@ -248,6 +248,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await notices.start()
         await state.ingest.start()
+        await state.probe.answers_within(READY_SECONDS)  # takes its connection while there are some
         recording = asyncio.create_task(_record_used_keys(state), name="used keys")
         try:
             yield

@@ -100,6 +100,7 @@ class _Exchange:
         self._send = send
         self._status = 500
         self._started: Json | None = None
+        self._commit_failure: Exception | None = None
         self._sent = False
         self._unread = True
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -173,7 +174,11 @@ class _Exchange:
             return
         if message["type"] == "http.response.body" and self._started is not None:
             start, self._started = self._started, None
-            await self._end_transaction(start["status"], message.get("body", b""))
+            try:
+                await self._end_transaction(start["status"], message.get("body", b""))
+            except Exception as error:
+                self._commit_failure = error  # the framework wraps what is raised here
+                raise
             self._status = start["status"]
             self._sent = True
             start["headers"] = [*start["headers"], *self._extra(start["headers"])]
@@ -216,6 +221,7 @@ class _Exchange:
 
     async def _fail(self, error: Exception) -> None:
         """A failure outside the application: the body was refused, or the commit failed."""
+        error = self._commit_failure or error
         problem: FarthingError = as_domain_error(error)
         if problem.status >= 500:
             problem.details.setdefault("request_id", self.request_id)

@@ -70,7 +70,7 @@ _SERVER = """
     FROM pg_roles AS role
     JOIN pg_database AS base ON base.datname = current_database()
     LEFT JOIN pg_stat_activity AS activity
-           ON activity.usesysid IS NOT NULL AND activity.pid <> pg_backend_pid()
+           ON activity.usesysid IS NOT NULL AND activity.datid IS NOT NULL AND activity.pid <> pg_backend_pid()
     WHERE role.rolname = current_user
     GROUP BY role.rolconnlimit, base.datconnlimit
 """

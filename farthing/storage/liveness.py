@@ -19,9 +19,3 @@ def was_cut(connection: psycopg.AsyncConnection[Any]) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
-
-
-async def refuse_if_cut(connection: psycopg.AsyncConnection[Any]) -> None:
-    """The same, as a pool's check. Raises psycopg.OperationalError."""
-    if was_cut(connection):
-        raise psycopg.OperationalError("the connection was cut while it was idle")

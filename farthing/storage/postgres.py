@@ -79,6 +79,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=overflow,
             pool_timeout=POOL_WAIT_SECONDS,
+            hide_parameters=True,  # what customers are called, and password hashes, are nothing for a log
             connect_args={"application_name": "farthing", "connect_timeout": 10},
             json_serializer=_json,
             json_deserializer=msgspec.json.decode,

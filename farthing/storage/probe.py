@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 import structlog
 
+from farthing.storage.liveness import was_cut
+
 REMEMBERED_SECONDS = 1.0
 _CONNECTION: dict[str, Any] = {
     "autocommit": True,
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Probe:
-    """One connection of its own, opened at the first question and again after a failure."""
+    """One connection of its own, kept open from the first question on, so that it is there when no other is."""
 
     def __init__(self, url: str, *, remembered_seconds: float = REMEMBERED_SECONDS) -> None:
         self._url = url
@@ -48,7 +50,8 @@ class Probe:
     async def _ask(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                if self._connection is None or self._connection.closed:
+                if self._connection is None or was_cut(self._connection):
+                    await self.close()
                     self._connection = await psycopg.AsyncConnection.connect(self._url, **_CONNECTION)
                 await self._connection.execute("SELECT 1")
         except (psycopg.Error, OSError, TimeoutError) as error:

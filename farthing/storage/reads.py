@@ -21,7 +21,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from farthing.storage.liveness import refuse_if_cut
+from farthing.storage.liveness import was_cut
 from farthing.storage.scope import Scope
 
 HOT_READS = 10
@@ -94,6 +94,9 @@ class HotReads:
         except PoolTimeout as error:
             raise NoHotConnection from error
         try:
+            if was_cut(connection):
+                await connection.close()
+                raise NoHotConnection
             yield connection
         finally:
             # an aborted transaction is rolled back, and a broken connection replaced, on its return
@@ -115,7 +118,6 @@ class HotReads:
                 timeout=_WAIT_SECONDS,
                 kwargs={"autocommit": True, "application_name": "farthing"},
                 configure=_limit,
-                check=refuse_if_cut,
                 open=False,
             )
             try:
