@@ -19,6 +19,7 @@ from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.probe import Probe
 from tests.account import Account
 from tests.conftest import running, settings_for
+from tests.test_server import _run
 
 MOST = 20
 RESERVED = 3
@@ -114,6 +115,23 @@ async def test_the_doctor_says_that_the_server_grants_too_few(small_server: Embe
             assert await examine(settings, database, Console(file=file, width=400)) == 1
     said = (tmp_path / "said").read_text()
     assert f"connections     TOO FEW: PostgreSQL grants {MOST - RESERVED} connections" in said
+
+
+def test_serving_is_refused_in_one_sentence_where_too_few_are_granted(
+    small_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with psycopg.connect(small_server.url("postgres", "postgres"), autocommit=True) as admin:
+        admin.execute("ALTER ROLE farthing CONNECTION LIMIT 6")
+        try:
+            refused = _run(
+                tmp_path, "serve", FARTHING_DATABASE_URL=small_server.url(), FARTHING_SECRET_KEY="a key for tests only"
+            )
+        finally:
+            admin.execute("ALTER ROLE farthing CONNECTION LIMIT -1")
+    assert refused.returncode == 2, refused.stderr
+    assert "PostgreSQL grants 6 connections (the role's CONNECTION LIMIT)" in refused.stderr
+    assert "needs at least 13" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 async def test_the_probe_says_no_in_time_and_yes_when_the_server_is_back(small_server: EmbeddedPostgres) -> None:
