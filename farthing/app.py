@@ -16,7 +16,6 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components
 from litestar.types import ControllerRouterHandler
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -40,6 +39,7 @@ from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
+from farthing.core.errors import ServiceUnavailable
 from farthing.customers.routes import Customers
 from farthing.events.ingest import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
@@ -56,6 +56,7 @@ from farthing.payments.testing_provider.routes import TestGateway
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
+from farthing.storage.probe import Probe
 from farthing.subscriptions.cost_routes import CostAnalytics
 from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
 from farthing.subscriptions.sync_routes import AddonPriceSync, PlanPriceSync
@@ -123,6 +124,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 """Everything under /v1."""
 
 SIGN_IN_PER_MINUTE = 10
+READY_SECONDS = 2
+"""How long readiness waits for the database's answer."""
 
 
 @get("/health", include_in_schema=False, sync_to_thread=False)
@@ -140,8 +143,8 @@ def posted_health() -> dict[str, str]:
 @get("/health/ready", include_in_schema=False)
 async def ready(state: State) -> dict[str, str]:
     """Readiness: the database answers too."""
-    async with state.database.engine.connect() as connection:
-        await connection.execute(text("SELECT 1"))
+    if not await state.probe.answers_within(READY_SECONDS):
+        raise ServiceUnavailable("The database does not answer")
     return {"status": "ok"}
 
 
@@ -156,8 +159,10 @@ def _document() -> bytes:
     return msgspec.json.encode(document(routes_only()))
 
 
-def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
-    return work_of(request).session
+async def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
+    work = work_of(request)
+    await work.admit()
+    return work.session
 
 
 def provide_clock(request: Request[Any, Any, Any]) -> Clock:
@@ -197,7 +202,7 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
         dto=JsonBody,
         return_dto=None,
         dependencies={
-            "session": Provide(provide_session, sync_to_thread=False),
+            "session": Provide(provide_session),
             "clock": Provide(provide_clock, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
@@ -221,12 +226,14 @@ async def _record_used_keys(state: State) -> None:
 
 def create_app(settings: Settings, database: Database, listener: Listener | None = None) -> Edge:
     """The whole ASGI application on one database. It starts and stops `listener` with itself."""
+    database = database.for_requests(settings.request_timeouts, settings.tenant_connections)
     notices = listener or Listener(database.url)
     state = State(
         {
             "settings": settings,
             "database": database,
             "notices": notices,
+            "probe": Probe(database.url),
             "queue": queue(database, settings),
             "invoice_effects": BillingEffects(),
             "ingest": Ingest(database.url),
@@ -241,6 +248,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await notices.start()
         await state.ingest.start()
+        await state.probe.answers_within(READY_SECONDS)  # takes its connection while there are some
         recording = asyncio.create_task(_record_used_keys(state), name="used keys")
         try:
             yield
@@ -248,6 +256,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             recording.cancel()
             await state.ingest.stop()
             await notices.stop()
+            await state.probe.close()
 
     app = _litestar(state, [lifespan])
     return Edge(slashes_kept(app), database, settings.origins, access_log=settings.access_log)

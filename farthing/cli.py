@@ -24,6 +24,7 @@ from farthing.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
     from farthing.identity.bootstrap import FirstStart
+    from farthing.storage.capacity import Demand
     from farthing.storage.postgres import Database
 
 app = cyclopts.App(name="farthing", help="Usage-based billing, exact to the farthing.", version=farthing.__version__)
@@ -86,12 +87,17 @@ def _in_utc(given: datetime | None) -> datetime | None:
     return given if given is None or given.tzinfo is not None else given.replace(tzinfo=UTC)
 
 
-def _with_database(settings: Settings, task: Callable[[Database], Awaitable[int | None]]) -> None:
-    """Run `task` on the configured database, migrated; its result is the exit status."""
+def _with_database(
+    settings: Settings, task: Callable[[Database], Awaitable[int | None]], demand: Demand | None = None
+) -> None:
+    """Run `task` on the configured database, migrated; its result is the exit status.
+
+    `demand`: the connections of a process that stays; what the server cannot grant is found out at the start.
+    """
     from farthing import server
 
     async def run(engine: server.Engine) -> int:
-        async with server.opened(settings, engine) as database:
+        async with server.opened(settings, engine, demand) as database:
             return await task(database) or 0
 
     with server.engine(settings) as engine:
@@ -110,6 +116,7 @@ def serve(
 ) -> None:
     """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
     from farthing import server
+    from farthing.storage.capacity import demand_of
 
     settings = _settings(data_dir=data_dir, host=host, port=port)
 
@@ -123,7 +130,7 @@ def serve(
     async def task(database: Database) -> None:
         await server.serve(settings, database, started)
 
-    _with_database(settings, task)
+    _with_database(settings, task, demand_of(settings.pool_size, works=settings.worker))
 
 
 def _greet(settings: Settings, first: FirstStart | None) -> None:
@@ -140,13 +147,14 @@ def _greet(settings: Settings, first: FirstStart | None) -> None:
 def worker(*, data_dir: DataDir = None) -> None:
     """Work on jobs and periodic duties only."""
     from farthing import server
+    from farthing.storage.capacity import demand_of
 
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
         await server.work_until_stopped(settings, database)
 
-    _with_database(settings, task)
+    _with_database(settings, task, demand_of(settings.pool_size, works=True))
 
 
 @app.command

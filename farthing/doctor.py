@@ -8,7 +8,7 @@ missing or billed twice, measures every event again, and names each figure that 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 
 from rich.console import Console
@@ -26,6 +26,7 @@ from farthing.invoices.derivation import Difference, all_differences, total_diff
 from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
 from farthing.settings import Settings
+from farthing.storage.capacity import demand_of, granted, shortage
 from farthing.storage.migrations import state
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -53,6 +54,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     console.print(f"configuration   ok ({where})")
     await database.check()
     console.print("engine          ok (PostgreSQL, row-level security holds for this role)")
+    enough = _connections(settings, database, console)
     console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
     keep = timedelta(days=settings.event_retention_days) if settings.event_retention_days else None
     findings = await audit(database, console, keep)
@@ -77,7 +79,18 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     if len(findings.differences) > SHOWN:
         console.print(f"  ... and {len(findings.differences) - SHOWN} more")
     console.print(f"differences     {len(findings.differences)}")
-    return 0 if current == wanted and not findings.differences else 1
+    return 0 if enough and current == wanted and not findings.differences else 1
+
+
+def _connections(settings: Settings, database: Database, console: Console) -> bool:
+    """Whether the server grants what a process of these settings wants, were it alone."""
+    demand = demand_of(settings.pool_size, works=settings.worker)
+    grant = replace(granted(database.url), in_use=0)
+    if demand.total <= grant.most:
+        console.print(f"connections     ok (a process wants {demand.total}, PostgreSQL grants {grant.most})")
+        return True
+    console.print(f"connections     TOO FEW: {shortage(demand, grant)}")
+    return False
 
 
 async def audit(database: Database, console: Console | None = None, keep: timedelta | None = None) -> Findings:

@@ -18,6 +18,7 @@ from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.jobs.schedule import queue, work
 from farthing.settings import Settings
+from farthing.storage.capacity import Demand, fitted, granted, shortage
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
@@ -46,10 +47,13 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, engine: Engine) -> AsyncIterator[Database]:
-    """The database, migrated and checked to be safe; an embedded engine that dies meanwhile is started again."""
+async def opened(settings: Settings, engine: Engine, demand: Demand | None = None) -> AsyncIterator[Database]:
+    """The database, migrated and checked to be safe; an embedded engine that dies meanwhile is started again.
+
+    `demand` is what a process that stays wants; its pools are made to fit. A command opens what it needs as it goes.
+    """
     await asyncio.to_thread(upgrade, engine.url)
-    database = Database(engine.url, settings.pool_size)
+    database = await asyncio.to_thread(_sized, settings, engine, demand)
     watching = asyncio.create_task(_watch(engine.embedded), name="engine") if engine.embedded else None
     try:
         await database.check()
@@ -57,6 +61,18 @@ async def opened(settings: Settings, engine: Engine) -> AsyncIterator[Database]:
     finally:
         await _end(watching)
         await database.close()
+
+
+def _sized(settings: Settings, engine: Engine, demand: Demand | None) -> Database:
+    """The database with pools that the server grants. Raises TooFewConnections."""
+    timeouts = settings.worker_timeouts
+    if demand is None:
+        return Database(engine.url, settings.pool_size, timeouts=timeouts)
+    grant = granted(engine.url)
+    sizes = fitted(demand, grant)
+    if sizes != demand:
+        log.warning("connections.fewer", action=shortage(demand, grant), pool=sizes.pool, hot_reads=sizes.hot_reads)
+    return Database(engine.url, sizes.pool, overflow=sizes.overflow, hot_reads=sizes.hot_reads, timeouts=timeouts)
 
 
 async def _watch(embedded: EmbeddedPostgres) -> None:

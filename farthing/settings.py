@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from farthing.storage.timeouts import Timeouts
+
 PREFIX = "FARTHING_"
 
 
@@ -45,6 +47,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signup_enabled: bool = True
     default_tenant_name: str = "Farthing"
     pool_size: Annotated[int, Meta(ge=2, le=500)] = 20
+    tenant_connections: Annotated[int, Meta(ge=0, le=500)] = 0
+    """The most connections that requests of one tenant hold at once; 0 is a third of all."""
+    lock_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 5
+    statement_timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30
+    idle_transaction_timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 60
+    worker_lock_timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 60
+    worker_statement_timeout_seconds: Annotated[float, Meta(gt=0, le=86400)] = 3600
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     access_log: bool = True
@@ -66,6 +75,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def embedded(self) -> bool:
         return self.database_url is None
+
+    @property
+    def request_timeouts(self) -> Timeouts:
+        """Limits of a request's transaction."""
+        return Timeouts(
+            self.lock_timeout_seconds, self.statement_timeout_seconds, self.idle_transaction_timeout_seconds
+        )
+
+    @property
+    def worker_timeouts(self) -> Timeouts:
+        """Limits of a transaction of a duty or a command."""
+        statement_seconds = self.worker_statement_timeout_seconds
+        return Timeouts(self.worker_lock_timeout_seconds, statement_seconds, idle_seconds=statement_seconds)
 
     @property
     def origins(self) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
 from psycopg import sql
@@ -154,3 +155,5 @@ async def stranger(base_url: str, settings: Settings, database: Database) -> Asy
 
 
 os.environ.setdefault("FARTHING_LOG_LEVEL", "error")
+# the default draws every local variable of every frame, which takes seconds
+structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])

@@ -16,11 +16,12 @@ import msgspec
 import structlog
 
 from farthing.api import idempotency, metrics
-from farthing.api.errors import as_domain_error, body_of
+from farthing.api.errors import as_domain_error, body_of, headers_of, log_failure
 from farthing.api.work import KEY, Work
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.storage.postgres import Database
+from farthing.storage.shares import OF_REQUEST
 
 log = structlog.get_logger("farthing.http")
 
@@ -99,6 +100,7 @@ class _Exchange:
         self._send = send
         self._status = 500
         self._started: Json | None = None
+        self._commit_failure: Exception | None = None
         self._sent = False
         self._unread = True
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -114,6 +116,7 @@ class _Exchange:
                 await self._reply(200, b"")
                 return
             scope[KEY] = self._work  # read by `work_of`
+            OF_REQUEST.set(self._work.admission)
             await self._read_body()
             await self._edge._app(scope, self._replay, self._answer)
         except Exception as error:  # noqa: BLE001 (the one outer boundary)
@@ -171,7 +174,11 @@ class _Exchange:
             return
         if message["type"] == "http.response.body" and self._started is not None:
             start, self._started = self._started, None
-            await self._end_transaction(start["status"], message.get("body", b""))
+            try:
+                await self._end_transaction(start["status"], message.get("body", b""))
+            except Exception as error:
+                self._commit_failure = error  # the framework wraps what is raised here
+                raise
             self._status = start["status"]
             self._sent = True
             start["headers"] = [*start["headers"], *self._extra(start["headers"])]
@@ -189,6 +196,8 @@ class _Exchange:
             await work.finish(commit=True)
         # before the answer leaves: whoever repeats the request on reading it must be given it again
         await idempotency.unlock(work)
+        # and the turn at the database is over: a client that reads slowly must not keep it
+        await work.release()
 
     def _extra(self, present: Any) -> list[tuple[bytes, bytes]]:
         names = {name.lower() for name, _ in present}
@@ -212,13 +221,15 @@ class _Exchange:
 
     async def _fail(self, error: Exception) -> None:
         """A failure outside the application: the body was refused, or the commit failed."""
+        error = self._commit_failure or error
         problem: FarthingError = as_domain_error(error)
         if problem.status >= 500:
             problem.details.setdefault("request_id", self.request_id)
-            log.error("request.failed", code=problem.code, path=self._scope["path"], exc_info=error)
+            log_failure(problem, error, self._scope["path"])
         if self._sent:
             raise error
-        await self._reply(problem.status, msgspec.json.encode(body_of(problem)))
+        headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(problem).items()]
+        await self._reply(problem.status, msgspec.json.encode(body_of(problem)), headers)
 
     def _record(self, seconds: float) -> None:
         template = self._scope.get("path_template") or "unmatched"

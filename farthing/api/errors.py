@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import msgspec
-import psycopg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -15,13 +14,12 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farthing.api.idempotency import Replay
 from farthing.api.work import work_of
 from farthing.core import errors
 from farthing.core.wire import BadField
+from farthing.storage.failures import failure_of, is_read_only_violation, what_to_do
 
 log = structlog.get_logger(__name__)
 
@@ -77,26 +75,6 @@ def from_decoding(error: Exception) -> errors.ValidationFailed:
     return errors.ValidationFailed(message, {path or "body": reason})
 
 
-_BAD_VALUE_STATES = {"22003", "22001", "22008", "22021", "22P02", "22P05", "23502", "23514", "22007"}
-_RACE_STATES = {"40001", "40P01", "55P03"}
-
-
-def from_database(error: BaseException | None) -> errors.FarthingError:
-    """A failure of the storage that no rule foresaw; nothing of SQL is shown."""
-    state = getattr(error, "sqlstate", None) or ""
-    if state in _BAD_VALUE_STATES:
-        return errors.ValidationFailed("A value is out of the range that can be stored")
-    if state in _RACE_STATES:
-        return errors.VersionConflict("The data was changed by another request at the same time; please try again")
-    if state == "23505":
-        return errors.AlreadyExists("An entity with these unique values already exists")
-    if state == "23503":
-        return errors.InvalidOperation("The request refers to something that does not exist or is still in use")
-    if isinstance(error, psycopg.OperationalError) and not state:
-        return errors.ServiceUnavailable("The database cannot be reached; please try again")
-    return errors.DatabaseFailed("The database could not complete the request")
-
-
 def from_framework(error: HTTPException) -> errors.FarthingError:
     """The router's and the framework's own refusals."""
     if isinstance(error, MethodNotAllowedException):
@@ -120,15 +98,22 @@ def as_domain_error(error: Exception) -> errors.FarthingError:
         return from_decoding(error)
     if isinstance(error, BadField):  # from a struct that a route made itself
         return errors.ValidationFailed.of(error.field, error.reason)
-    if isinstance(error, DBAPIError):
-        return from_database(error.orig)
-    if isinstance(error, psycopg.Error):
-        return from_database(error)
-    if isinstance(error, PoolTimeout):
-        return errors.ServiceUnavailable("All database connections are in use; please try again")
     if isinstance(error, HTTPException):
         return from_framework(error)
-    return errors.FarthingError("Internal server error")
+    return failure_of(error) or errors.FarthingError("Internal server error")
+
+
+def headers_of(error: errors.FarthingError) -> dict[str, str]:
+    """When to come back, for failures that pass."""
+    return {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+
+
+def log_failure(error: errors.FarthingError, exception: BaseException, path: str) -> None:
+    """Write down a failure of ours. What passes needs no stack: many come at once, and what to do is known."""
+    if error.retry_after_seconds is None:
+        log.error("request.failed", code=error.code, path=path, action=what_to_do(exception), exc_info=exception)
+    else:
+        log.warning("request.failed", code=error.code, path=path, error=error.message, action=what_to_do(exception))
 
 
 def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[Any]:
@@ -140,12 +125,13 @@ def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[An
             headers={"Idempotent-Replayed": "true"},
             media_type="application/json",
         )
+    work = work_of(request)
     error = as_domain_error(exception)
-    headers: dict[str, str] = {}
-    if isinstance(error, errors.TooManyRequests):
-        headers["Retry-After"] = str(error.retry_after_seconds)
+    if work.read_only and is_read_only_violation(exception):  # a read that writes is an error of ours
+        error = errors.DatabaseFailed("The database could not complete the request")
+    if error.retry_after_seconds is not None:
+        work.claim = None  # what passes must not be given again to whoever repeats the request
     if error.status >= 500:
-        request_id = work_of(request).request_id
-        error.details.setdefault("request_id", request_id)
-        log.error("request.failed", code=error.code, path=request.url.path, exc_info=exception)
-    return Response(body_of(error), status_code=error.status, headers=headers, media_type="application/json")
+        error.details.setdefault("request_id", work.request_id)
+        log_failure(error, exception, request.url.path)
+    return Response(body_of(error), status_code=error.status, headers=headers_of(error), media_type="application/json")

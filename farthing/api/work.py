@@ -9,14 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar.connection import ASGIConnection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock, FixedClock
+from farthing.core.errors import ServiceUnavailable
+from farthing.storage.failures import is_cut
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
+from farthing.storage.shares import Admission
 
 KEY = "farthing.work"
+OUTCOME_UNKNOWN = (
+    "The connection to the database was lost while the change was being stored; whether it was stored is unknown: "
+    "look before you send it again"
+)
+OUTCOME_UNKNOWN_WITH_KEY = (
+    "The connection to the database was lost while the change was being stored; "
+    "send the request again with the same Idempotency-Key: it is carried out once"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class Work:
         self.claim: Claim | None = None
         """The idempotency key this request holds and must answer for."""
         self.claim_lock: str | None = None
+        self.admission = Admission()
         self._read_only = False
         self._session: AsyncSession | None = None
         self._pinned: AsyncConnection | None = None
@@ -49,6 +62,22 @@ class Work:
         self._read_only = read_only
         if caller.frozen_time is not None:
             self.clock = FixedClock(caller.frozen_time)
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    async def admit(self) -> None:
+        """Wait for the tenant's turn at the database, once; the request then holds it until it is answered.
+
+        Raises TooManyRequests or ServiceUnavailable. Whoever uses `session` or `pin` calls this before.
+        """
+        shares = self.database.shares
+        if shares is None or self.admission.tenant_id is not None:
+            return
+        tenant_id = self.scope.tenant_id
+        await shares.acquire(tenant_id)
+        self.admission.tenant_id = tenant_id
 
     @property
     def scope(self) -> Scope:
@@ -68,6 +97,7 @@ class Work:
     async def pin(self) -> AsyncConnection:
         """One connection for the whole request, however often it commits, for locks that outlive a transaction."""
         if self._pinned is None:
+            await self.admit()
             self._pinned = await self.database.engine.connect()
         return self._pinned
 
@@ -78,17 +108,34 @@ class Work:
             return
         try:
             if commit:
-                await session.commit()
+                await self._commit(session)
             else:
                 await session.rollback()
         finally:
             await session.close()
 
+    async def _commit(self, session: AsyncSession) -> None:
+        try:
+            await session.commit()
+        except SQLAlchemyError as error:
+            if not is_cut(error):
+                raise
+            raise ServiceUnavailable(
+                OUTCOME_UNKNOWN if self.claim is None else OUTCOME_UNKNOWN_WITH_KEY,
+                {"outcome": "unknown"},
+                retry_after_seconds=1,
+            ) from error
+
     async def release(self) -> None:
-        """Give the pinned connection back."""
+        """Give back the pinned connection, and the turn at the database."""
         pinned, self._pinned = self._pinned, None
-        if pinned is not None:
-            await pinned.close()
+        try:
+            if pinned is not None:
+                await pinned.close()
+        finally:
+            tenant_id, self.admission.tenant_id = self.admission.tenant_id, None
+            if tenant_id is not None and self.database.shares is not None:
+                self.database.shares.release(tenant_id)
 
 
 def work_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Work:

@@ -43,6 +43,7 @@ COMPUTABLE = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
 async def rehearsal(request: Request[Any, Any, Any]) -> AsyncIterator[AsyncSession]:
     """A session of the caller's in which everything can be done and nothing stays done."""
     work = work_of(request)
+    await work.admit()
     async with work.database.session(work.scope, clock=work.clock) as session:
         try:
             yield session

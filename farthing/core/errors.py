@@ -11,15 +11,21 @@ from typing import Any, ClassVar
 
 
 class FarthingError(Exception):
-    """Base of all domain errors. `code` and `status` are the wire's; subclasses fix them."""
+    """Base of all domain errors. `code` and `status` are the wire's; subclasses fix them.
+
+    `retry_after_seconds` is set where the same request may succeed later: such an answer is never kept for a repeat.
+    """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, retry_after_seconds: int | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = dict(details or {})
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ValidationFailed(FarthingError):
@@ -88,8 +94,7 @@ class TooManyRequests(FarthingError):
     status = 429
 
     def __init__(self, message: str, retry_after_seconds: int, details: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message, details)
-        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message, details, retry_after_seconds=retry_after_seconds)
 
 
 class ProviderFailed(FarthingError):
@@ -118,3 +123,6 @@ class ServiceUnavailable(FarthingError):
 
     code = "service_unavailable"
     status = 503
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(message, details, retry_after_seconds=retry_after_seconds)

@@ -7,7 +7,7 @@ bounded: beyond that a client is told to come back. While the database cannot be
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -21,9 +21,12 @@ from farthing.core.errors import DatabaseFailed, FarthingError, ServiceUnavailab
 from farthing.events.arrival import settle_in
 from farthing.events.meters import MeterMemory
 from farthing.events.store import Appended, Arrival, append
+from farthing.storage.failures import UNREACHABLE, failure_of, is_cut, what_to_do
 from farthing.storage.scope import Scope
 
-WRITERS = 2
+WRITERS = 3
+WRITERS_PER_TENANT = 2
+"""A tenant whose events wait for a lock holds no more than these; the last one stores the others' events."""
 GATHER_SECONDS = 0.002
 """How long an idle writer waits for company when requests come in crowds."""
 MOST_PER_TRANSACTION = 3_000
@@ -31,11 +34,12 @@ MOST_WAITING = 100_000
 MOST_WAITING_PER_ENVIRONMENT = 50_000
 RETRY_AFTER_SECONDS = 1
 STATEMENT_TIMEOUT_SECONDS = 30
+LOCK_TIMEOUT_SECONDS = 5
 _CONNECTION: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": 5,
     "application_name": "farthing ingest",
-    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
+    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -75,6 +79,8 @@ class Ingest:
         self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._waiting: dict[str, int] = {}
         self._total = 0
+        self._writing: defaultdict[str, int] = defaultdict(int)
+        """How many writers are storing events of a tenant."""
         self._arrived = asyncio.Event()
         self._closing = False
         # whether requests come faster than one at a time, so that it pays to wait for more of them
@@ -111,14 +117,15 @@ class Ingest:
 
     async def next(self) -> list[_Waiting]:
         """Requests of the environment whose turn it is, up to a transaction's worth; empty when there is no more."""
-        while not self._queues:
-            if self._closing:
+        while (environment := self._next_environment()) is None:
+            if self._closing and not self._queues:
                 return []
             self._arrived.clear()
             await self._arrived.wait()
             if self._crowded:
                 await asyncio.sleep(GATHER_SECONDS)
-        environment, queue = self._queues.popitem(last=False)
+        queue = self._queues.pop(environment)
+        self._writing[queue[0].scope.tenant_id] += 1
         taken: list[_Waiting] = []
         size = 0
         while queue and (not taken or size + len(queue[0].arrivals) <= MOST_PER_TRANSACTION):
@@ -133,6 +140,21 @@ class Ingest:
         else:
             del self._waiting[environment]
         return taken
+
+    def done(self, batch: Sequence[_Waiting]) -> None:
+        """A writer is free again."""
+        tenant_id = batch[0].scope.tenant_id
+        self._writing[tenant_id] -= 1
+        if not self._writing[tenant_id]:
+            del self._writing[tenant_id]
+        self._arrived.set()
+
+    def _next_environment(self) -> str | None:
+        """Whose turn it is: the longest waiting environment of a tenant that does not hold its share of the writers."""
+        for environment, queue in self._queues.items():
+            if self._writing.get(queue[0].scope.tenant_id, 0) < WRITERS_PER_TENANT:
+                return environment
+        return None
 
     @property
     def url(self) -> str:
@@ -153,7 +175,10 @@ class _Writer:
     async def run(self) -> None:
         try:
             while batch := await self._ingest.next():
-                await self._store(batch)
+                try:
+                    await self._store(batch)
+                finally:
+                    self._ingest.done(batch)
         finally:
             await self._disconnect()
 
@@ -177,13 +202,12 @@ class _Writer:
             except psycopg.DataError as error:
                 log.warning("ingest.refused", error=str(error))
                 return ValidationFailed("A value is out of the range that can be stored")
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            except psycopg.Error as error:
                 lost = self._connection is not None and self._connection.broken
                 await self._disconnect()
                 # a connection that broke while it was idle is replaced; appending twice is harmless
                 if last_try or not lost:
-                    log.warning("ingest.unavailable", error=str(error))
-                    return ServiceUnavailable("The event store cannot be reached; nothing was accepted")
+                    return _not_accepted(error)
             except Exception:
                 log.exception("ingest.failed")
                 await self._disconnect()
@@ -208,6 +232,21 @@ class _Writer:
         if connection is not None:
             with suppress(psycopg.Error):
                 await connection.close()
+
+
+def _not_accepted(error: psycopg.Error) -> FarthingError:
+    """What a batch that was not stored is answered."""
+    failure = failure_of(error)
+    if failure is None or failure.retry_after_seconds is None:
+        log.error("ingest.failed", exc_info=error)
+        return DatabaseFailed("The events could not be stored")
+    log.warning("ingest.unavailable", error=str(error), action=what_to_do(error))
+    if is_cut(error) or failure.message == UNREACHABLE:
+        return ServiceUnavailable("The event store cannot be reached; nothing was accepted")
+    return ServiceUnavailable(
+        f"No event was accepted: {failure.message[:1].lower()}{failure.message[1:]}",
+        retry_after_seconds=failure.retry_after_seconds,
+    )
 
 
 def _observe(done: Appended) -> None:

@@ -179,6 +179,7 @@ async def open_document(token: str, request: Request[Any, Any, Any], state: Stat
     work = work_of(request)
     reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="")
     work.begin(reader, read_only=True)
+    await work.admit()
     return await _document(work.session, await find(work.session, Invoice, allowed.invoice_id))
 
 

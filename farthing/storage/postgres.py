@@ -8,25 +8,41 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from copy import copy
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 import msgspec
+import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import ColumnDefault, event
 from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from farthing.core.clock import Clock, SystemClock
-from farthing.storage.reads import HotReads, Prepared
+from farthing.storage.failures import is_cut
+from farthing.storage.liveness import was_cut
+from farthing.storage.reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.scope import Scope
+from farthing.storage.shares import Shares
 from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
+from farthing.storage.timeouts import OF_BACKGROUND_WORK, Timeouts
 
 OLDEST_SERVER = 15
-_SET_SCOPE = "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true)"
+_BEGIN = (
+    "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true), "
+    "set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true), "
+    "set_config('idle_in_transaction_session_timeout', %s, true)"
+)
+OVERFLOW = 10
+"""Connections beyond the pool's size that are opened under load, and closed again."""
+POOL_WAIT_SECONDS = 10
 
 
 class UnsafeDatabase(RuntimeError):
@@ -34,39 +50,107 @@ class UnsafeDatabase(RuntimeError):
 
 
 class Database:
-    """One PostgreSQL, its pool of connections, and the sessions on it."""
+    """One PostgreSQL, its pool of connections, and the sessions on it.
 
-    def __init__(self, url: str, pool_size: int = 20, clock: Clock | None = None) -> None:
+    As it is made it serves background work, which waits long. `for_requests` gives the same pool with the short limits
+    and the tenants' shares that requests live by.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        pool_size: int = 20,
+        clock: Clock | None = None,
+        *,
+        overflow: int = OVERFLOW,
+        hot_reads: int = HOT_READS,
+        timeouts: Timeouts = OF_BACKGROUND_WORK,
+    ) -> None:
         self.url = url
         self.clock = clock or SystemClock()
+        self.timeouts = timeouts
+        self.shares: Shares | None = None
+        """Whose turn it is at the pool; None for background work, which is never turned away."""
+        self._hot_shares: Shares | None = None
+        self._connections = pool_size + overflow
+        self._hot_connections = hot_reads
         self.engine: AsyncEngine = create_async_engine(
             dialect_url(url),
             pool_size=pool_size,
-            max_overflow=10,
-            pool_timeout=10,
+            max_overflow=overflow,
+            pool_timeout=POOL_WAIT_SECONDS,
+            hide_parameters=True,  # what customers are called, and password hashes, are nothing for a log
             connect_args={"application_name": "farthing", "connect_timeout": 10},
             json_serializer=_json,
             json_deserializer=msgspec.json.decode,
         )
-        self._reads = HotReads(url)
+        event.listen(self.engine.sync_engine, "checkout", _replace_if_cut)
+        self._reads = HotReads(url, hot_reads)
         self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def for_requests(self, timeouts: Timeouts, tenant_connections: int = 0) -> Database:
+        """The same pool for requests: `timeouts` for each transaction, and for each tenant a share of the connections.
+
+        `tenant_connections` is the most that one tenant's requests hold at once; 0 is a third. All tenants together
+        hold two thirds: what is left is for second connections of a request, for verifying keys, and for duties.
+        """
+        requests = copy(self)
+        requests.timeouts = timeouts
+        requests.shares = Shares(self._connections * 2 // 3, tenant_connections or self._connections // 3)
+        requests._hot_shares = Shares(self._hot_connections, (self._hot_connections + 1) // 2)
+        return requests
+
+    def in_background(self, timeouts: Timeouts = OF_BACKGROUND_WORK) -> Database:
+        """The same pool for work that nobody waits for: long limits, and no turns to wait for."""
+        background = copy(self)
+        background.timeouts = timeouts
+        background.shares = background._hot_shares = None
+        return background
 
     def session(self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False) -> AsyncSession:
         """A session of `scope`; read-only ones see a single snapshot and are refused every write by the database."""
         engine = self._snapshots if read_only else self.engine
-        return AsyncSession(engine, expire_on_commit=False, info={"scope": scope, "clock": clock or self.clock})
+        given = {"scope": scope, "clock": clock or self.clock, "timeouts": self.timeouts}
+        return AsyncSession(engine, expire_on_commit=False, info=given)
+
+    @asynccontextmanager
+    async def turn(self, tenant_id: str) -> AsyncIterator[None]:
+        """A tenant's turn at the pool, for the length of the block; background work has no need of one."""
+        if self.shares is None:
+            yield
+            return
+        async with self.shares.held(tenant_id):
+            yield
 
     @asynccontextmanager
     async def transaction(
         self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False
     ) -> AsyncIterator[AsyncSession]:
         """A session whose work is committed at the end, or undone by an exception."""
-        async with self.session(scope, clock=clock, read_only=read_only) as session, session.begin():
+        async with (
+            self.turn(scope.tenant_id),
+            self.session(scope, clock=clock, read_only=read_only) as session,
+            session.begin(),
+        ):
             yield session
 
     async def read_once(self, scope: Scope, statement: Prepared, *arguments: Any) -> list[TupleRow]:
-        """Rows of one prepared SELECT under `scope`, for a single round trip; see `reads`."""
-        return await self._reads.rows(scope, statement, *arguments)
+        """Rows of one prepared SELECT under `scope`, for a single round trip; see `reads`.
+
+        While the connections for that cannot be had, the statement runs like any other.
+        """
+        try:
+            if self._hot_shares is None:
+                return await self._reads.rows(scope, statement, *arguments)
+            async with self._hot_shares.held(scope.tenant_id):
+                return await self._reads.rows(scope, statement, *arguments)
+        except (NoHotConnection, psycopg.Error) as error:
+            if not (isinstance(error, NoHotConnection) or is_cut(error)):
+                raise
+            # a read that was cut can be made again
+            async with self.transaction(scope, read_only=True) as session:
+                raw = await (await session.connection()).get_raw_connection()
+                return await rows_in_transaction(raw.driver_connection, statement, *arguments)  # type: ignore[arg-type]
 
     async def check(self) -> None:
         """Refuse a server too old, or a role that row-level security would not confine. Raises UnsafeDatabase."""
@@ -103,6 +187,12 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _replace_if_cut(connection: DBAPIConnection, _record: ConnectionPoolEntry, _fairy: PoolProxiedConnection) -> None:
+    """Before a pooled connection is used: one that was cut while idle is replaced, and nobody notices."""
+    if was_cut(connection.driver_connection):
+        raise DisconnectionError("the connection was cut while it was idle")
+
+
 def scope_of(session: AsyncSession) -> Scope:
     """The scope a session was opened with."""
     scope: Scope = session.info["scope"]
@@ -120,7 +210,8 @@ def _confine(session: Session, transaction: SessionTransaction, connection: Conn
     if transaction.nested:
         return
     scope: Scope = session.info["scope"]
-    connection.exec_driver_sql(_SET_SCOPE, (scope.tenant_id, scope.environment_id))
+    timeouts: Timeouts = session.info["timeouts"]
+    connection.exec_driver_sql(_BEGIN, (scope.tenant_id, scope.environment_id, *timeouts.in_milliseconds()))
 
 
 @event.listens_for(Session, "before_flush")

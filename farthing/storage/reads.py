@@ -3,11 +3,14 @@
 An ordinary session costs a round trip each for BEGIN, the scope, the statement and COMMIT, and five times the CPU of
 the statement itself. Here the four travel together as one message; the statement is prepared once per connection, so
 it is not planned again. The scope is transaction-local as everywhere, and one statement is one snapshot.
+
+Where these connections cannot be had, `NoHotConnection` says so at once, and the caller takes an ordinary session.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +21,14 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from farthing.core.errors import ServiceUnavailable
+from farthing.storage.liveness import was_cut
 from farthing.storage.scope import Scope
 
-_LARGEST = 10
-_WAIT_SECONDS = 10
+HOT_READS = 10
+_WAIT_SECONDS = 1.0
+_OPEN_SECONDS = 2.0
+_TRY_AGAIN_SECONDS = 5.0
+_STATEMENT_SECONDS = 30
 _BEGIN = (
     "BEGIN READ ONLY; "
     "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true); "
@@ -49,57 +55,91 @@ class Prepared:
         return f"PREPARE {self.name}({', '.join(self.types)}) AS {self.sql}"
 
 
+class NoHotConnection(Exception):
+    """None of these connections can be had now; nothing was asked."""
+
+
 class HotReads:
     """A small pool of its own, opened at first use, of connections that remember what they have prepared."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, largest: int = HOT_READS) -> None:
         self._url = url
+        self._largest = largest
+        self._closed_until = float("-inf")
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._opening = asyncio.Lock()
         self._prepared: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 
     async def rows(self, scope: Scope, statement: Prepared, *arguments: Any) -> list[TupleRow]:
-        """The rows of `statement` as `scope` sees them."""
+        """The rows of `statement` as `scope` sees them. Raises NoHotConnection."""
         async with self._connection() as connection:
-            known = self._prepared.setdefault(connection, set())
-            if statement.name not in known:
-                await connection.execute(statement.prepare)
-                known.add(statement.name)
+            await self._prepare(connection, statement)
             cursor = psycopg.AsyncClientCursor(connection)
             await cursor.execute(statement.execute, (scope.tenant_id, scope.environment_id, *arguments))
             cursor.nextset()  # past BEGIN
             cursor.nextset()  # past the scope
             return await cursor.fetchall()
 
+    async def _prepare(self, connection: Connection, statement: Prepared) -> None:
+        known = self._prepared.setdefault(connection, set())
+        if statement.name not in known:
+            await connection.execute(statement.prepare)
+            known.add(statement.name)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        if self._pool is None:
-            await self._open()
-        assert self._pool is not None
+        pool = self._pool or await self._open()
         try:
-            connection = await self._pool.getconn()
+            connection = await pool.getconn()
         except PoolTimeout as error:
-            raise ServiceUnavailable("All database connections are in use; please try again") from error
+            raise NoHotConnection from error
         try:
+            if was_cut(connection):
+                await connection.close()
+                raise NoHotConnection
             yield connection
         finally:
             # an aborted transaction is rolled back, and a broken connection replaced, on its return
-            await self._pool.putconn(connection)
+            await pool.putconn(connection)
 
-    async def _open(self) -> None:
+    async def _open(self) -> AsyncConnectionPool[Connection]:
+        """The pool with its first connection; after a failure it is not tried again for some seconds."""
+        if time.monotonic() < self._closed_until:
+            raise NoHotConnection
         async with self._opening:
-            if self._pool is None:
-                pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-                    self._url,
-                    min_size=1,
-                    max_size=_LARGEST,
-                    timeout=_WAIT_SECONDS,
-                    kwargs={"autocommit": True, "application_name": "farthing"},
-                    open=False,
-                )
-                await pool.open()
-                self._pool = pool
+            if self._pool is not None:
+                return self._pool
+            if time.monotonic() < self._closed_until:  # whoever waited for one that failed
+                raise NoHotConnection
+            pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+                self._url,
+                min_size=1,
+                max_size=self._largest,
+                timeout=_WAIT_SECONDS,
+                kwargs={"autocommit": True, "application_name": "farthing"},
+                configure=_limit,
+                open=False,
+            )
+            try:
+                await pool.open(wait=True, timeout=_OPEN_SECONDS)
+            except PoolTimeout as error:
+                self._closed_until = time.monotonic() + _TRY_AGAIN_SECONDS
+                await pool.close()
+                raise NoHotConnection from error
+            self._pool = pool
+            return pool
 
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.close()
+
+
+async def _limit(connection: Connection) -> None:
+    await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+
+
+async def rows_in_transaction(connection: Connection, statement: Prepared, *arguments: Any) -> list[TupleRow]:
+    """The same rows in a transaction that has its scope already, without preparing anything."""
+    cursor = psycopg.AsyncRawCursor(connection)
+    await cursor.execute(statement.sql, arguments)
+    return await cursor.fetchall()

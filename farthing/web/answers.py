@@ -10,21 +10,18 @@ from urllib.parse import quote
 
 import jinja2
 import jwt
-import structlog
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
 from farthing.api.errors import answer as json_answer
-from farthing.api.errors import as_domain_error
+from farthing.api.errors import as_domain_error, log_failure
 from farthing.api.work import work_of
-from farthing.core.errors import FarthingError, TooManyRequests
+from farthing.core.errors import FarthingError
 from farthing.identity.keys import derived_key
 from farthing.web import assets, charts, wording
 from farthing.web.sessions import Sessions
 from farthing.web.visitors import VISITOR, SignInNeeded, Visitor, session_of
-
-log = structlog.get_logger(__name__)
 
 HttpRequest = Request[Any, Any, Any]
 
@@ -134,10 +131,10 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     request_id = ""
     if error.status >= 500:
         request_id = work_of(request).request_id
-        log.error("page.failed", code=error.code, path=request.url.path, exc_info=exception)
+        log_failure(error, exception, request.url.path)
     template = "portal/error.html" if request.url.path.startswith("/portal") else "error.html"
     page = render(request, template, status=error.status, error=error, request_id=request_id)
-    if isinstance(error, TooManyRequests):
+    if error.retry_after_seconds is not None:
         page.headers["retry-after"] = str(error.retry_after_seconds)
     return page
 

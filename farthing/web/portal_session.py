@@ -85,6 +85,7 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     connection.scope[SESSION] = visit  # type: ignore[literal-required]  # read by `visit_of`
     work = work_of(connection)
     work.begin(caller, read_only=read_only)
+    await work.admit()
     customer = await work.session.get(Customer, visit.customer_id)
     if customer is None or customer.status is not Status.PUBLISHED:
         raise Unauthorized(OUT_OF_DATE)

@@ -100,8 +100,9 @@ async def _clockwork(
 ) -> Clockwork:
     """The clock of an environment that the caller may enter. Raises NotFound, PermissionDenied."""
     work = work_of(request)
+    await work.admit()
     await environments.one(work.session, environment_id, state.authenticator.environments_of(caller))
-    return Clockwork(state.database, Scope(caller.tenant_id, environment_id, caller.user_id), gateways)
+    return Clockwork(state.database.in_background(), Scope(caller.tenant_id, environment_id, caller.user_id), gateways)
 
 
 async def _answer(clockwork: Clockwork) -> ClockResponse:

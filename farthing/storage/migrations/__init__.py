@@ -18,6 +18,8 @@ from sqlalchemy import create_engine, text
 from farthing.storage.postgres import dialect_url
 
 _LOCK = 0x46_61_72_74
+LOCK_TIMEOUT_SECONDS = 60
+"""How long a migration waits for a table: everybody else's statements on it queue behind it meanwhile."""
 
 
 def configuration(url: str) -> Config:
@@ -35,6 +37,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"))
             connection.commit()
             config.attributes["connection"] = connection
             try:

@@ -1,0 +1,124 @@
+"""Whether PostgreSQL grants the connections that a process wants; pools are made to fit, or the start is refused.
+
+A pool that is larger than what the server grants fails in the middle of the day, for whoever comes last. What is wanted
+is therefore compared with what can be had before anything starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import psycopg
+
+from farthing.storage.postgres import OVERFLOW, UnsafeDatabase
+from farthing.storage.reads import HOT_READS
+
+INGEST = 3
+LISTENER = 1
+PROBE = 1
+JOBS = 5
+"""Four that fetch and perform jobs, one that listens for new ones."""
+LEAST_POOL = 2
+LEAST_HOT_READS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The most connections a process opens, by what for."""
+
+    pool: int
+    overflow: int = OVERFLOW
+    hot_reads: int = HOT_READS
+    fixed: int = INGEST + LISTENER + PROBE
+    """What cannot be had in part: ingest, notices, the probe, and jobs where the process works on them."""
+
+    @property
+    def total(self) -> int:
+        return self.pool + self.overflow + self.hot_reads + self.fixed
+
+    @property
+    def least(self) -> int:
+        """With fewer the process cannot do its work."""
+        return LEAST_POOL + LEAST_HOT_READS + self.fixed
+
+
+def demand_of(pool_size: int, *, works: bool) -> Demand:
+    """What one process that serves wants; `works`: whether it works on jobs too."""
+    return Demand(pool_size, fixed=INGEST + LISTENER + PROBE + (JOBS if works else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the server grants this role, and how much of it others hold already."""
+
+    most: int
+    limited_by: str
+    in_use: int
+
+    @property
+    def free(self) -> int:
+        return max(0, self.most - self.in_use)
+
+
+_SERVER = """
+    SELECT current_setting('max_connections')::int
+             - current_setting('superuser_reserved_connections')::int
+             - coalesce(current_setting('reserved_connections', true)::int, 0),
+           role.rolconnlimit, base.datconnlimit,
+           count(activity.pid), count(activity.pid) FILTER (WHERE activity.usesysid = role.oid),
+           count(activity.pid) FILTER (WHERE activity.datid = base.oid)
+    FROM pg_roles AS role
+    JOIN pg_database AS base ON base.datname = current_database()
+    LEFT JOIN pg_stat_activity AS activity
+           ON activity.usesysid IS NOT NULL AND activity.datid IS NOT NULL AND activity.pid <> pg_backend_pid()
+    WHERE role.rolname = current_user
+    GROUP BY role.rolconnlimit, base.datconnlimit
+"""
+
+
+def granted(url: str) -> Grant:
+    """What can be had now: the tightest of the server's, the role's and the database's limit."""
+    try:
+        with psycopg.connect(url, connect_timeout=10, application_name="farthing") as connection:
+            row = connection.execute(_SERVER).fetchone()
+    except psycopg.OperationalError as error:
+        if "too many" in str(error) or "remaining connection slots" in str(error):
+            raise TooFewConnections(
+                "PostgreSQL has no free connection; raise max_connections, or stop what uses it"
+            ) from error
+        raise
+    assert row is not None
+    server, role, database, all_in_use, of_role, of_database = row
+    grants = [Grant(server, "max_connections less what is reserved", all_in_use)]
+    if role >= 0:
+        grants.append(Grant(role, "the role's CONNECTION LIMIT", of_role))
+    if database >= 0:
+        grants.append(Grant(database, "the database's CONNECTION LIMIT", of_database))
+    return min(grants, key=lambda grant: grant.free)
+
+
+class TooFewConnections(UnsafeDatabase):
+    """The server does not grant what the process needs at least; the message says what to set."""
+
+
+def fitted(demand: Demand, grant: Grant) -> Demand:
+    """The demand, made smaller where the server grants less. Raises TooFewConnections below the least."""
+    if demand.total <= grant.free:
+        return demand
+    if demand.least > grant.free:
+        raise TooFewConnections(shortage(demand, grant))
+    spare = grant.free - demand.least
+    pool = min(demand.pool - LEAST_POOL, -(-spare * 2 // 3))
+    hot_reads = min(demand.hot_reads - LEAST_HOT_READS, spare - pool)
+    overflow = min(demand.overflow, spare - pool - hot_reads)
+    return replace(demand, pool=LEAST_POOL + pool, hot_reads=LEAST_HOT_READS + hot_reads, overflow=overflow)
+
+
+def shortage(demand: Demand, grant: Grant) -> str:
+    """What is wanted, what is granted, and what to set."""
+    return (
+        f"PostgreSQL grants {grant.most} connections ({grant.limited_by}), of which {grant.in_use} are in use; "
+        f"this process wants {demand.total} and needs at least {demand.least}. "
+        f"Raise that limit by {demand.total - grant.free}, lower FARTHING_POOL_SIZE (now {demand.pool}), "
+        "or run fewer processes"
+    )

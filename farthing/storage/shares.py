@@ -1,0 +1,136 @@
+"""Whose turn it is at a pool of connections: each tenant has a share, and waits in a queue of its own.
+
+Without it one tenant that waits for a lock, or sends more than the database can do, would hold every connection. Slots
+stand in front of the pool, fewer than it has connections: a request that holds one may open a second connection, and
+what has no tenant yet (verifying a key) still finds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+from farthing.core.errors import ServiceUnavailable, TooManyRequests
+
+RETRY_AFTER_SECONDS = 2
+MOST_WAITING_PER_TENANT = 500
+WAIT_SECONDS = 10.0
+
+
+class Admission:
+    """Whether the request at hand holds a slot already; what it opens besides needs no second one."""
+
+    __slots__ = ("tenant_id",)
+
+    def __init__(self) -> None:
+        self.tenant_id: str | None = None
+
+
+OF_REQUEST: ContextVar[Admission | None] = ContextVar("admission", default=None)
+"""Set at the edge, for every request."""
+
+
+class Shares:
+    """At most `slots` at once, at most `per_tenant` of them one tenant's; free ones go to the tenants in turn."""
+
+    def __init__(
+        self,
+        slots: int,
+        per_tenant: int,
+        *,
+        most_waiting: int = MOST_WAITING_PER_TENANT,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self.slots = max(1, slots)
+        self.per_tenant = max(1, min(per_tenant, self.slots))
+        self._most_waiting = most_waiting
+        self._wait_seconds = wait_seconds
+        self._held: Counter[str] = Counter()
+        self._total = 0
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    async def acquire(self, tenant_id: str) -> None:
+        """Take a slot, waiting for it in the tenant's queue.
+
+        Raises TooManyRequests when that is full, ServiceUnavailable when no slot came in time.
+        """
+        if tenant_id not in self._queues and self._is_free_for(tenant_id):
+            self._take(tenant_id)
+            return
+        queue = self._queues.setdefault(tenant_id, deque())
+        if len(queue) >= self._most_waiting:
+            raise TooManyRequests("Too many requests of this tenant are waiting", RETRY_AFTER_SECONDS)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await turn
+        except BaseException as error:
+            self._leave(tenant_id, turn)
+            if isinstance(error, TimeoutError):
+                raise ServiceUnavailable(
+                    "Other requests of this tenant hold all database connections it may use; please try again",
+                    retry_after_seconds=RETRY_AFTER_SECONDS,
+                ) from error
+            raise
+
+    def release(self, tenant_id: str) -> None:
+        """Give a slot back; whoever is next gets it."""
+        self._total -= 1
+        self._held[tenant_id] -= 1
+        if not self._held[tenant_id]:
+            del self._held[tenant_id]
+        self._pass_on()
+
+    @asynccontextmanager
+    async def held(self, tenant_id: str) -> AsyncIterator[None]:
+        """A slot for the length of the block, unless the request at hand holds one."""
+        admission = OF_REQUEST.get()
+        if admission is not None and admission.tenant_id is not None:
+            yield
+            return
+        await self.acquire(tenant_id)
+        try:
+            yield
+        finally:
+            self.release(tenant_id)
+
+    def _is_free_for(self, tenant_id: str) -> bool:
+        return self._total < self.slots and self._held[tenant_id] < self.per_tenant
+
+    def _take(self, tenant_id: str) -> None:
+        self._total += 1
+        self._held[tenant_id] += 1
+
+    def _leave(self, tenant_id: str, turn: asyncio.Future[None]) -> None:
+        """Stop waiting; a slot that came at the same moment goes to the next."""
+        if turn.done() and not turn.cancelled():
+            self.release(tenant_id)
+            return
+        turn.cancel()
+        queue = self._queues.get(tenant_id)
+        if queue is not None:
+            if turn in queue:
+                queue.remove(turn)
+            if not queue:
+                del self._queues[tenant_id]
+
+    def _pass_on(self) -> None:
+        for tenant_id in list(self._queues):
+            if self._total >= self.slots:
+                return
+            queue = self._queues[tenant_id]
+            while queue and self._is_free_for(tenant_id):
+                turn = queue.popleft()
+                if turn.done():
+                    continue
+                self._take(tenant_id)
+                turn.set_result(None)
+                break
+            if queue:
+                self._queues.move_to_end(tenant_id)
+            else:
+                del self._queues[tenant_id]

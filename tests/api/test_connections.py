@@ -1,0 +1,292 @@
+"""What requests do to each other and what the database does to them: locks, cut connections, refusals in words."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from farthing.storage.postgres import Database
+from tests.account import Account
+from tests.conftest import running, settings_for
+
+MANY = 40
+
+
+@dataclass
+class Deployment:
+    """A server with few connections and short limits, on a database of its own."""
+
+    url: str
+    base_url: str
+    admin_url: str
+    account: Account
+    stranger: Account
+
+    @contextmanager
+    def superuser(self) -> Iterator[psycopg.Connection[Any]]:
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            yield connection
+
+    def cut(self, where: str = "true") -> int:
+        """End every connection of the application, or those that `where` says."""
+        with self.superuser() as connection:
+            done = connection.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                f"WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = 'farthing' AND {where}"
+            ).fetchone()
+        assert done is not None
+        return int(done[0])
+
+    async def until_waiting(self, how_many: int = 1) -> None:
+        """Until so many connections wait for a lock."""
+        waiting = 0
+        deadline = time.monotonic() + 20
+        with self.superuser() as connection:
+            while waiting < how_many:
+                row = connection.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND usename = 'farthing' AND wait_event_type IN ('Lock', 'Timeout')"
+                ).fetchone()
+                assert row is not None
+                waiting = row[0]
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIterator[Deployment]:
+    url = new_database()
+    database = Database(url, pool_size=4, overflow=2)
+    settings = settings_for(url, lock_timeout_seconds=0.4, statement_timeout_seconds=3)
+    try:
+        async with (
+            running(settings, database) as base_url,
+            Account(base_url, settings, database) as account,
+            Account(base_url, settings, database) as stranger,
+        ):
+            admin_url = f"postgresql://postgres@/{make_url(url).database}?host={sockets}"
+            yield Deployment(url, base_url, admin_url, account, stranger)
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def locked(deployment: Deployment, customer_id: str) -> AsyncIterator[None]:
+    """The customer's row is locked meanwhile, by somebody who does not let go."""
+    with psycopg.connect(deployment.admin_url) as holder:
+        holder.execute("SELECT 1 FROM customers WHERE id = %s FOR UPDATE", [customer_id])
+        yield
+
+
+async def customer(account: Account, external_id: str) -> str:
+    made = await account.post("/customers", {"external_id": external_id, "name": "C"})
+    return str(made["id"])
+
+
+def check_refusal(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """A refusal that says when to come back, and nothing of SQL or the driver."""
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code), answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+    for word in ("SELECT", "psycopg", "sqlalchemy", "customers", "server closed", "terminating"):
+        assert word not in answer.text
+    return body
+
+
+async def test_a_locked_row_is_a_conflict_after_the_lock_timeout(deployment: Deployment) -> None:
+    id = await customer(deployment.account, "locked")
+    async with locked(deployment, id):
+        began = time.monotonic()
+        answer = await deployment.account.http.put(f"/customers/{id}", json={"name": "D"})
+        check_refusal(answer, 409, "version_conflict")
+        assert 0.3 < time.monotonic() - began < 5
+    assert (await deployment.account.http.put(f"/customers/{id}", json={"name": "D"})).status_code == 200
+
+
+async def test_a_conflict_that_passes_is_not_kept_for_its_idempotency_key(deployment: Deployment) -> None:
+    key = {"idempotency-key": "after-the-lock"}
+    with psycopg.connect(deployment.admin_url) as holder:
+        holder.execute("LOCK TABLE customers IN SHARE MODE")
+        answer = await deployment.account.http.post(
+            "/customers", json={"external_id": "late", "name": "C"}, headers=key
+        )
+        check_refusal(answer, 409, "version_conflict")
+    again = await deployment.account.http.post("/customers", json={"external_id": "late", "name": "C"}, headers=key)
+    assert again.status_code == 201, again.text
+    assert "idempotent-replayed" not in again.headers
+
+
+async def test_one_locked_row_and_many_requests_leave_the_others_alone(deployment: Deployment) -> None:
+    id = await customer(deployment.account, "crowded")
+    other = await customer(deployment.stranger, "unbothered")
+    async with locked(deployment, id):
+        crowd = [
+            asyncio.create_task(deployment.account.http.put(f"/customers/{id}", json={"name": f"N{n}"}))
+            for n in range(MANY)
+        ]
+        await deployment.until_waiting(2)
+        slowest = 0.0
+        for n in range(20):
+            began = time.monotonic()
+            answer = await deployment.stranger.http.put(f"/customers/{other}", json={"name": f"N{n}"})
+            slowest = max(slowest, time.monotonic() - began)
+            assert answer.status_code == 200, answer.text
+            async with httpx.AsyncClient(base_url=deployment.base_url) as anonymous:
+                assert (await anonymous.get("/health/ready")).status_code == 200
+        assert slowest < 1, "another tenant waits for none of it"
+        answers = await asyncio.gather(*crowd)
+    kinds = Counter((answer.status_code, answer.json()["code"]) for answer in answers)
+    assert set(kinds) <= {(409, "version_conflict"), (503, "service_unavailable")}, kinds
+    assert all("retry-after" in answer.headers for answer in answers)
+    assert (await deployment.account.http.put(f"/customers/{id}", json={"name": "E"})).status_code == 200
+
+
+async def test_hot_reads_of_one_tenant_leave_connections_to_another(deployment: Deployment) -> None:
+    """Summaries that wait, here for a table that somebody holds, are bounded per tenant too."""
+    mine = await customer(deployment.account, "hot")
+    with psycopg.connect(deployment.admin_url) as holder:
+        holder.execute("LOCK TABLE invoices IN ACCESS EXCLUSIVE MODE")
+        crowd = [
+            asyncio.create_task(deployment.account.http.get(f"/customers/{mine}/invoices/summary")) for _ in range(MANY)
+        ]
+        await deployment.until_waiting(3)
+        answer = await deployment.stranger.http.get("/customers")
+        assert answer.status_code == 200
+        holder.rollback()
+        assert Counter(answer.status_code for answer in await asyncio.gather(*crowd)) == {200: MANY}
+
+
+async def test_a_statement_that_takes_too_long_is_ended(deployment: Deployment) -> None:
+    with slow_customers(deployment, seconds=30):
+        began = time.monotonic()
+        answer = await deployment.account.http.post("/customers", json={"external_id": "slow", "name": "C"})
+        check_refusal(answer, 503, "service_unavailable")
+        assert time.monotonic() - began < 15
+
+
+@contextmanager
+def slow_customers(deployment: Deployment, seconds: float, *, at_commit: bool = False) -> Iterator[None]:
+    """Storing a customer takes so long, in its statement or in its commit."""
+    kind, when = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED") if at_commit else ("TRIGGER", "")
+    with deployment.superuser() as admin:
+        admin.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$"
+        )
+        admin.execute(f"CREATE {kind} dawdle AFTER INSERT ON customers {when} FOR EACH ROW EXECUTE FUNCTION dawdle()")
+    try:
+        yield
+    finally:
+        with deployment.superuser() as admin:
+            admin.execute("DROP FUNCTION dawdle CASCADE")
+
+
+async def test_connections_cut_while_idle_are_replaced_and_nobody_notices(deployment: Deployment) -> None:
+    account = deployment.account
+    id = await customer(account, "idle")
+    paths = ["/customers", f"/customers/{id}/invoices/summary"]
+    await asyncio.gather(*(account.http.get(path) for path in paths * 8))
+    for _ in range(3):
+        assert deployment.cut() >= 2
+        answers = await asyncio.gather(*(account.http.get(path) for path in paths * 4))
+        made = await account.http.post("/customers", json={"external_id": f"i{time.monotonic_ns()}", "name": "C"})
+        assert Counter(answer.status_code for answer in [*answers, made]) == {200: 8, 201: 1}
+
+
+async def test_a_connection_cut_in_the_middle_is_503_and_undone(deployment: Deployment) -> None:
+    with slow_customers(deployment, seconds=2.5):
+        asked = asyncio.create_task(
+            deployment.account.http.post("/customers", json={"external_id": "cut", "name": "C"})
+        )
+        await deployment.until_waiting()
+        assert deployment.cut("wait_event = 'PgSleep'") == 1
+        check_refusal(await asked, 503, "service_unavailable")
+    assert (await deployment.account.http.get("/customers/external/cut")).status_code == 404
+    await customer(deployment.account, "cut")
+
+
+@pytest.mark.parametrize("key", [None, "the-same"])
+async def test_a_connection_cut_at_the_commit_says_that_the_outcome_is_unknown(
+    deployment: Deployment, key: str | None
+) -> None:
+    body = {"external_id": f"commit-{key}", "name": "C"}
+    headers = {"idempotency-key": key} if key else {}
+    with slow_customers(deployment, seconds=2.5, at_commit=True):
+        asked = asyncio.create_task(deployment.account.http.post("/customers", json=body, headers=headers))
+        await deployment.until_waiting()
+        assert deployment.cut("wait_event = 'PgSleep'") == 1
+        refused = check_refusal(await asked, 503, "service_unavailable")
+    assert refused["details"]["outcome"] == "unknown"
+    assert ("same Idempotency-Key" in refused["message"]) == (key is not None)
+    again = await deployment.account.http.post("/customers", json=body, headers=headers)
+    assert again.status_code == 201, again.text
+
+
+async def test_a_database_set_read_only_says_so_and_goes_on_reading(deployment: Deployment) -> None:
+    name = make_url(deployment.url).database
+    with deployment.superuser() as admin:
+        admin.execute(f"ALTER ROLE farthing IN DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        deployment.cut()
+        answer = await deployment.account.http.post("/customers", json={"external_id": "ro", "name": "C"})
+        assert "read-only" in check_refusal(answer, 503, "service_unavailable")["message"]
+        assert (await deployment.account.http.get("/customers")).status_code == 200
+    finally:
+        with deployment.superuser() as admin:
+            admin.execute(f"ALTER ROLE farthing IN DATABASE {name} RESET default_transaction_read_only")
+        deployment.cut()
+    await customer(deployment.account, "ro")
+
+
+async def test_events_that_wait_for_a_lock_do_not_stop_those_of_others(deployment: Deployment) -> None:
+    def event(id: str) -> dict[str, Any]:
+        return {"event_name": "call", "external_customer_id": "c", "event_id": id, "properties": {}}
+
+    with psycopg.connect(deployment.admin_url) as holder:
+        await deployment.account.post("/events", event("same"), expect=202)
+        holder.execute("SELECT 1 FROM events WHERE id = 'same' FOR UPDATE")
+        changed = [
+            asyncio.create_task(deployment.account.http.post("/events", json={**event("same"), "properties": {"n": n}}))
+            for n in range(5)
+        ]
+        await deployment.until_waiting()
+        began = time.monotonic()
+        assert (await deployment.stranger.http.post("/events", json=event("other"))).status_code == 202
+        assert time.monotonic() - began < 2
+        holder.rollback()
+        assert {answer.status_code for answer in await asyncio.gather(*changed)} == {202}
+
+
+async def test_a_violated_check_is_an_error_of_ours_and_a_number_too_large_is_not(deployment: Deployment) -> None:
+    with deployment.superuser() as admin:
+        admin.execute("ALTER TABLE customers ADD CONSTRAINT ck_no_such_name CHECK (name <> 'Forbidden')")
+    try:
+        answer = await deployment.account.http.post("/customers", json={"external_id": "ck", "name": "Forbidden"})
+    finally:
+        with deployment.superuser() as admin:
+            admin.execute("ALTER TABLE customers DROP CONSTRAINT ck_no_such_name")
+    assert (answer.status_code, answer.json()["code"]) == (500, "database_error")
+    assert "ck_no_such_name" not in answer.text
+    with deployment.superuser() as admin:
+        admin.execute(
+            "CREATE FUNCTION overflow() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM 10::numeric(1,0); RETURN NEW; END $$"
+        )
+        admin.execute("CREATE TRIGGER overflow BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION overflow()")
+    try:
+        answer = await deployment.account.http.post("/customers", json={"external_id": "of", "name": "C"})
+    finally:
+        with deployment.superuser() as admin:
+            admin.execute("DROP FUNCTION overflow CASCADE")
+    assert (answer.status_code, answer.json()["code"]) == (400, "validation_error")
+    assert "out of the range" in answer.json()["message"]
