@@ -10,6 +10,7 @@ import psycopg
 
 from farthing.backup import BackupFailed
 from farthing.backup.schema import Connection
+from farthing.server import engine
 from farthing.settings import Settings
 from farthing.storage.embedded import EmbeddedPostgres
 
@@ -33,7 +34,7 @@ def source(settings: Settings) -> Iterator[Connection]:
         connection = psycopg.connect(url, connect_timeout=10)
     except psycopg.OperationalError:
         # nobody serves this folder; should somebody just begin to, its lock says so
-        with server, connected(url) as connection:
+        with engine(settings), connected(url) as connection:
             yield connection
         return
     with connection:

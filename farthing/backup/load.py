@@ -22,9 +22,9 @@ from farthing.backup.files import checksum_of, decompressed
 from farthing.backup.manifest import Manifest, SequenceValue, TableCopy, read_manifest
 from farthing.backup.master_key import fingerprint, key_path, read_key, write_key
 from farthing.backup.schema import Connection, TableShape
+from farthing.server import engine
 from farthing.settings import Settings
 from farthing.storage import migrations
-from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.postgres import Database, dialect_url
 
 
@@ -58,7 +58,8 @@ def restore(
             "would be void. Give the right one; if it is lost, --other-key restores all the same"
         )
     _verify(folder, manifest, console)
-    with _target(settings) as url:
+    with engine(settings) as target:
+        url = target.url
         asyncio.run(_require_confined(url))
         if settings.embedded and settings.secret_key is None and not key_path(settings).exists():
             write_key(key_path(settings), master)
@@ -111,15 +112,6 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-@contextmanager
-def _target(settings: Settings) -> Iterator[str]:
-    if settings.database_url is not None:
-        yield settings.database_url
-        return
-    with EmbeddedPostgres(Path(settings.data_dir)) as server:
-        yield server.url()
-
-
 async def _require_confined(url: str) -> None:
     """The tables will belong to this role, so that it must be one that row-level security confines."""
     database = Database(url, pool_size=2)
@@ -135,9 +127,9 @@ async def _require_confined(url: str) -> None:
 
 def _load(url: str, folder: Path, manifest: Manifest, console: Console) -> None:
     """Make the tables of the backup's revision and fill them, in one transaction."""
-    engine = create_engine(dialect_url(url))
+    pool = create_engine(dialect_url(url))
     try:
-        with engine.connect() as connection, connection.begin():
+        with pool.connect() as connection, connection.begin():
             migrations.exclude_other_migrations(connection)
             raw: Connection = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's own
             if strangers := schema.relations(raw):
@@ -159,7 +151,7 @@ def _load(url: str, folder: Path, manifest: Manifest, console: Console) -> None:
             for sequence in manifest.sequences:
                 _set_sequence(raw, sequence)
     finally:
-        engine.dispose()
+        pool.dispose()
 
 
 def _require_same_tables(shapes: list[TableShape], manifest: Manifest) -> None:
