@@ -21,7 +21,7 @@ OPERATIONS = Path(__file__).parent.parent.parent / "docs/operations.md"
 def _follow(section: str, folder: Path, **variables: str) -> str:
     """Type the lines of a block that the tests run."""
     block = re.search(
-        rf"<!-- {section}: the tests run these lines -->\n```console\n(.*?)```", OPERATIONS.read_text(), re.S
+        rf"<!-- {section}: the tests run these lines -->\n```console\n(.*?)```", OPERATIONS.read_text(), re.DOTALL
     )
     assert block is not None
     script = "\n".join(re.findall(r"^\$ (.*)$", block[1], re.MULTILINE))
