@@ -59,7 +59,7 @@ def _add_row(connection: psycopg.Connection[Any], table: str, number: int) -> No
         elif kind.startswith("timestamp"):
             row[column] = AT
         else:
-            row[column] = label or BY_TYPE.get(kind, f"x{number}")
+            row[column] = label or BY_TYPE.get(kind, f"{number:02}")
         if column in row:
             row[column] = BY_COLUMN.get(f"{table}.{column}", BY_COLUMN.get(column, row[column]))
     statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
