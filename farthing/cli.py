@@ -1,4 +1,5 @@
-"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `jobs`, `demo`, `openapi`, `doctor`.
+"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `jobs`, `demo`, `openapi`, `doctor`,
+`backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
 """
@@ -11,6 +12,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import cyclopts
@@ -42,6 +44,7 @@ DataDir = Annotated[str | None, Parameter(help="Folder of the embedded PostgreSQ
 
 def main() -> None:
     """Run a command; what the operator can mend is said in one line and ends with status 2."""
+    from farthing.backup import BackupFailed
     from farthing.storage.embedded import EmbeddedFailed
     from farthing.storage.postgres import UnsafeDatabase
 
@@ -52,7 +55,7 @@ def main() -> None:
     except cyclopts.CycloptsError as error:
         errors.print(f"farthing: {str(error).strip()}")
         sys.exit(2)
-    except (BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
+    except (BackupFailed, BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
         errors.print(f"[red]farthing:[/red] {error}", markup=True)
         sys.exit(2)
     except ValidationFailed as error:
@@ -347,3 +350,36 @@ def doctor(*, data_dir: DataDir = None) -> None:
         return await examine(settings, database, console)
 
     _with_database(settings, task)
+
+
+@app.command
+def backup(
+    folder: Annotated[Path, Parameter(help="Where to write it; must not be there yet.")],
+    *,
+    key_file: Annotated[Path | None, Parameter(help="Also write the master key, to this file of its own.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a backup of the whole database, while the server goes on. The master key is not in it."""
+    from farthing.backup import report
+    from farthing.backup.export import back_up
+
+    settings = _settings(data_dir=data_dir)
+    manifest = back_up(settings, folder, errors, key_file)
+    report.print_backup(console, settings, folder, manifest, key_file)
+
+
+@app.command
+def restore(
+    folder: Annotated[Path, Parameter(help="The backup.")],
+    *,
+    key_file: Annotated[Path | None, Parameter(help="File of the master key that belongs to the backup.")] = None,
+    other_key: Annotated[bool, Parameter(help="Go on with another key than the backup's.", negative="")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Fill an empty database, or a new data folder, from a backup: all of it, or nothing."""
+    from farthing.backup import report
+    from farthing.backup.load import restore as restore_backup
+
+    settings = _settings(data_dir=data_dir)
+    restored = restore_backup(settings, folder, errors, key_file, other_key=other_key)
+    report.print_restored(console, settings, restored)

@@ -42,7 +42,8 @@ def engine(settings: Settings) -> Iterator[Engine]:
     if settings.database_url is not None:
         yield Engine(settings.database_url)
         return
-    with EmbeddedPostgres(Path(settings.data_dir)) as server:
+    archive = None if settings.wal_archive_dir is None else Path(settings.wal_archive_dir)
+    with EmbeddedPostgres(Path(settings.data_dir), wal_archive=archive) as server:
         yield Engine(server.url(), server)
 
 

@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_url: str | None = None
     """Any PostgreSQL 15+; without it an embedded one runs in the data folder."""
     data_dir: str = "farthing-data"
+    wal_archive_dir: str | None = None
+    """Where the embedded PostgreSQL copies its write-ahead log to, for recovery to a point in time."""
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     secret_key: str | None = None
@@ -151,6 +153,14 @@ def _cross_check(settings: Settings) -> None:
             raise BadSettings("FARTHING_DATABASE_URL must be a postgresql:// URL")
         if settings.secret_key is None:
             raise BadSettings("FARTHING_SECRET_KEY is required with FARTHING_DATABASE_URL: all processes must share it")
+    if settings.wal_archive_dir is not None:
+        if settings.database_url is not None:
+            raise BadSettings(
+                "FARTHING_WAL_ARCHIVE_DIR is for the embedded PostgreSQL; with FARTHING_DATABASE_URL, "
+                "set archive_command of that server"
+            )
+        if not settings.wal_archive_dir.isprintable():
+            raise BadSettings("FARTHING_WAL_ARCHIVE_DIR must be a path without control characters")
     if settings.secret_key is not None and len(settings.secret_key) < 16:
         raise BadSettings("FARTHING_SECRET_KEY must have at least 16 characters")
     if settings.bootstrap_api_key is not None and not settings.bootstrap_api_key.startswith("sk_"):

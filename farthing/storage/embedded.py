@@ -17,9 +17,11 @@ import ctypes
 import fcntl
 import hashlib
 import importlib.util
+import math
 import os
 import platform
 import pwd
+import shlex
 import signal
 import subprocess
 import sys
@@ -63,11 +65,16 @@ class EmbeddedFailed(RuntimeError):
 class EmbeddedPostgres:
     """The server of one data folder. `start` and `stop` from the main thread; usable as a context manager."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, wal_archive: Path | None = None
+    ) -> None:
+        """`wal_archive`: a folder that every finished piece of the write-ahead log is copied to."""
         self.folder = folder.resolve()
+        self._wal_archive = wal_archive.resolve() if wal_archive else None
         self._data = self.folder / "postgres"
         self._log = self.folder / "postgres.log"
-        self._settings = {**_settings_for_this_machine(), **(settings or {})}
+        archiving = _archiving_to(self._wal_archive) if self._wal_archive else {}
+        self._settings = {**_settings_for_this_machine(), **archiving, **(settings or {})}
         self._owner = _unprivileged_owner()
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -100,6 +107,9 @@ class EmbeddedPostgres:
             self._stop_leftover()
             for folder in (self._data, self.sockets):
                 self._private_folder(folder)
+            if self._wal_archive is not None:
+                self._wal_archive.parent.mkdir(parents=True, exist_ok=True)
+                self._private_folder(self._wal_archive)
             if not (self._data / "PG_VERSION").exists():
                 self._make_cluster()
             self._spawn()
@@ -249,17 +259,22 @@ class EmbeddedPostgres:
     def _spawn(self) -> None:
         self._launch()
         assert self._server is not None
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        # a recovery from an archive takes as long as there is log, and is read-only until it ends
+        recovers = (self._data / "recovery.signal").exists()
+        deadline = time.monotonic() + (math.inf if recovers else START_TIMEOUT_SECONDS)
         while True:
             try:
-                psycopg.connect(self.url("postgres", "postgres"), connect_timeout=5).close()
+                with psycopg.connect(self.url("postgres", "postgres"), connect_timeout=5) as connection:
+                    ready = connection.execute("SELECT NOT pg_is_in_recovery()").fetchone() == (True,)
             except psycopg.OperationalError:
                 if self._server.poll() is not None or time.monotonic() > deadline:
                     tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
                     raise EmbeddedFailed(f"PostgreSQL did not start; its log ends with:\n{tail}") from None
                 time.sleep(0.02)
             else:
-                return
+                if ready:
+                    return
+                time.sleep(0.1)
 
     def _ensure_database(self) -> None:
         """A role that owns its database and nothing else: no superuser, no way around row-level security."""
@@ -287,6 +302,18 @@ def _is_postgres(pid: int, data: Path) -> bool:
             ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
         ).stdout
     return "postgres" in command and str(data) in command
+
+
+def _archiving_to(folder: Path) -> dict[str, str]:
+    """Copy the write-ahead log to `folder` as it is finished, once a minute at least if anything was written.
+
+    A copy gets its name when it is on disk whole, and never takes another's place.
+    """
+    path = shlex.quote(str(folder)).replace("%", "%%")
+    copy = f'cp "%p" {path}/"%f".part && sync {path}/"%f".part && mv {path}/"%f".part {path}/"%f" && sync {path}'
+    same = f'cmp -s "%p" {path}/"%f"'
+    command = f'if test -e {path}/"%f"; then {same}; else {copy}; fi'
+    return {"archive_mode": "on", "archive_timeout": "60", "archive_command": command}
 
 
 def _settings_for_this_machine() -> dict[str, str]:

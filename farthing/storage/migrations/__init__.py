@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from farthing.storage.postgres import dialect_url
 
@@ -48,6 +48,25 @@ def upgrade(url: str, revision: str = "head") -> None:
                 connection.commit()
     finally:
         engine.dispose()
+
+
+def exclude_other_migrations(connection: Connection) -> None:
+    """Make every other process wait with its migrations until the transaction of `connection` ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def upgrade_within(connection: Connection, revision: str) -> None:
+    """Apply what is missing as a part of the transaction that `connection` is in, which alone commits or undoes it."""
+    assert connection.in_transaction()
+    config = configuration("postgresql://")  # the connection is all that is used
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def is_known(revision: str) -> bool:
+    """Whether this release has a migration of that revision."""
+    scripts = ScriptDirectory.from_config(configuration("postgresql://"))
+    return any(script.revision == revision for script in scripts.walk_revisions())
 
 
 def state(url: str) -> tuple[str | None, str | None]:
