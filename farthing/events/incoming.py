@@ -15,7 +15,7 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import BadField
 from farthing.events.contents import to_milliseconds
-from farthing.events.store import Arrival
+from farthing.events.store import Arrival, Sender
 from farthing.metering.canonical import json_number
 from farthing.metering.event import Event
 
@@ -83,21 +83,21 @@ Problem = dict[str, Any]
 """`{"index", "field", "message"}`: what is wrong with one event of a batch."""
 
 
-def arrival_of(given: IngestEventRequest, now: datetime) -> Arrival:
+def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender) -> Arrival:
     """One event that arrives at `now`. Raises ValidationFailed."""
     try:
-        return _arrival(given, now)
+        return Arrival(_event(given, now), now, sender)
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
 
-def arrivals_of(given: Sequence[IngestEventRequest], now: datetime) -> list[Arrival]:
+def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Sender) -> list[Arrival]:
     """Events that arrive together at `now`. Raises ValidationFailed naming every one that is wrong."""
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
     for index, one in enumerate(given):
         try:
-            arrivals.append(_arrival(one, now))
+            arrivals.append(Arrival(_event(one, now), now, sender))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -105,7 +105,7 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime) -> list[Arri
     return arrivals
 
 
-def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
+def _event(given: IngestEventRequest, now: datetime) -> Event:
     timestamp = now
     if given.timestamp is not None and given.timestamp != _NO_TIME:
         try:
@@ -114,7 +114,7 @@ def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
             raise BadField("timestamp", str(error)) from error
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
-    event = Event(
+    return Event(
         id=_short("event_id", given.event_id) if given.event_id else new_id(Kind.EVENT),
         event_name=_short("event_name", given.event_name.strip()),
         external_customer_id=_short("external_customer_id", given.external_customer_id),
@@ -123,7 +123,6 @@ def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
         source=given.source or "",
         customer_id=given.customer_id or "",
     )
-    return Arrival(event, now)
 
 
 def _short(field: str, text: str) -> str:
@@ -176,7 +175,7 @@ def _unreadable(body: bytes) -> list[Problem]:
     problems: list[Problem] = []
     for index, piece in enumerate(_pieces(body)):
         try:
-            _arrival(_read(_ONE, bytes(piece)), _NO_TIME)
+            _event(_read(_ONE, bytes(piece)), _NO_TIME)
         except ValidationFailed as error:
             field, reason = next(iter(error.details.items()))
             problems.append({"index": index, "field": field, "message": reason})

@@ -40,6 +40,10 @@ class MeterMemory:
     def __init__(self) -> None:
         self._known: OrderedDict[str, Meters] = OrderedDict()
 
+    def known(self, environment_id: str) -> Meters | None:
+        """The meters last read, of whatever version; None when they are not remembered."""
+        return self._known.get(environment_id)
+
     async def at(self, connection: psycopg.AsyncConnection[TupleRow], environment_id: str, version: int) -> Meters:
         """The meters of `version`, read in the connection's transaction unless they are remembered."""
         known = self._known.get(environment_id)

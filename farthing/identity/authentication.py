@@ -166,7 +166,7 @@ class HeaderAuthenticator:
             tenant, environment, owner.id, secret.id, secret.roles, person=secret.user_type == UserType.USER
         )
         if secret.type == SecretType.PUBLISHABLE_KEY and not self._publishable_full:
-            return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False)
+            return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False, is_publishable=True)
         return caller
 
     async def _by_token(self, header: str, headers: Mapping[bytes, bytes], needs_environment: bool) -> Caller:

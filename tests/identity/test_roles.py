@@ -77,7 +77,7 @@ def test_every_route_has_one_guard_or_is_public_by_name() -> None:
     wrong = [door for door in DOORS if door.guards != (0 if door.public else 1)]
     assert wrong == []
     assert {door.needs[0] for door in GUARDED if door.needs} <= set(ENTITIES)
-    assert {door.needs[1] for door in GUARDED if door.needs} <= {READ, WRITE}
+    assert {door.needs[1] for door in GUARDED if door.needs} <= {READ, WRITE, DELETE}
 
 
 # signing a portal token stores nothing, but hands out access: it demands write without writing
