@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farthing.api.idempotency import Replay
-from farthing.api.work import work_of
+from farthing.api.work import route_of, work_of
 from farthing.core import errors
 from farthing.core.wire import BadField
 
@@ -147,5 +147,5 @@ def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[An
     if error.status >= 500:
         request_id = work_of(request).request_id
         error.details.setdefault("request_id", request_id)
-        log.error("request.failed", code=error.code, path=request.url.path, exc_info=exception)
+        log.error("request.failed", code=error.code, route=route_of(request.scope), exc_info=exception)
     return Response(body_of(error), status_code=error.status, headers=headers, media_type="application/json")

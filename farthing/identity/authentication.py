@@ -97,7 +97,10 @@ class HeaderAuthenticator:
         self._remembered.clear()
 
     async def __call__(self, connection: Connection, *, needs_environment: bool) -> Caller:
-        headers = dict(connection.scope["headers"])
+        return await self.by_headers(dict(connection.scope["headers"]), needs_environment=needs_environment)
+
+    async def by_headers(self, headers: Mapping[bytes, bytes], *, needs_environment: bool) -> Caller:
+        """The caller whose credentials stand in the headers. Raises Unauthorized, PermissionDenied."""
         key = headers.get(self._header)
         if key is not None:
             caller = await self._by_key(key.decode("latin-1"), headers, needs_environment)
