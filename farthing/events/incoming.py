@@ -13,6 +13,7 @@ from farthing.api.errors import from_decoding
 from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.core.slices import collect
 from farthing.core.wire import BadField
 from farthing.events.contents import to_milliseconds
 from farthing.events.store import Arrival, Sender
@@ -22,6 +23,7 @@ from farthing.metering.event import Event
 MOST_IN_BULK = 1000
 LARGEST_EVENT_BYTES = 256 * 1024
 LONGEST_NAME = 255
+READ_AT_ONCE_BYTES = 1024 * 1024
 
 _NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _NUL = b"\\u0000"
@@ -54,20 +56,42 @@ class BulkIngestEventRequest(msgspec.Struct, kw_only=True):
 
     events: list[IngestEventRequest]
 
+    async def read(self, owner: str) -> Sequence[IngestEventRequest]:
+        """The events; `owner` is whose turn reading takes. Raises ValidationFailed."""
+        return self.events
+
     @classmethod
     def from_json(cls, body: bytes) -> BulkIngestEventRequest:
         """Read all events; when some cannot be read, say of each what is wrong. Raises ValidationFailed."""
+        if len(body) > READ_AT_ONCE_BYTES and (pieces := _pieces(body)):
+            if len(pieces) > MOST_IN_BULK:
+                raise ValidationFailed.of("events", _COUNT)
+            return LargeBatch(events=[], pieces=pieces)
         problems = _too_large(body) if len(body) > LARGEST_EVENT_BYTES else []
         try:
             read = _read(_BULK, body)
         except ValidationFailed as error:
-            found = problems + _unreadable(body)
+            found = _unreadable(body)
             raise (_refused(found) if found else error) from error
         if not 1 <= len(read.events) <= MOST_IN_BULK:
-            raise ValidationFailed.of("events", f"must have 1 to {MOST_IN_BULK} elements")
+            raise ValidationFailed.of("events", _COUNT)
         if problems:
             raise _refused(problems)
         return read
+
+
+class LargeBatch(BulkIngestEventRequest):
+    """A batch whose events are still to be read, one by one, so that other requests are served meanwhile."""
+
+    pieces: list[msgspec.Raw]
+
+    async def read(self, owner: str) -> Sequence[IngestEventRequest]:
+        """As above; names every event that cannot be read."""
+        found = await collect(map(_read_piece, range(len(self.pieces)), self.pieces), owner)
+        problems = [event for event in found if isinstance(event, dict)]
+        if problems:
+            raise _refused(problems)
+        return [event for event in found if isinstance(event, IngestEventRequest)]
 
 
 class _Pieces(msgspec.Struct):
@@ -77,6 +101,7 @@ class _Pieces(msgspec.Struct):
 _ONE = msgspec.json.Decoder(IngestEventRequest, float_hook=json_number)
 _BULK = msgspec.json.Decoder(BulkIngestEventRequest, float_hook=json_number)
 _RAW = msgspec.json.Decoder(_Pieces)
+_COUNT = f"must have 1 to {MOST_IN_BULK} elements"
 _TOO_LARGE = f"must be at most {LARGEST_EVENT_BYTES} bytes"
 
 Problem = dict[str, Any]
@@ -172,16 +197,24 @@ def _too_large(body: bytes) -> list[Problem]:
 
 def _unreadable(body: bytes) -> list[Problem]:
     """What is wrong with each element that cannot be read, or whose names break a rule."""
-    problems: list[Problem] = []
-    for index, piece in enumerate(_pieces(body)):
-        try:
-            _event(_read(_ONE, bytes(piece)), _NO_TIME)
-        except ValidationFailed as error:
-            field, reason = next(iter(error.details.items()))
-            problems.append({"index": index, "field": field, "message": reason})
-        except BadField as error:
-            problems.append({"index": index, "field": error.field, "message": error.reason})
-    return problems
+    found = (_read_piece(index, piece) for index, piece in enumerate(_pieces(body)))
+    return [event for event in found if isinstance(event, dict)]
+
+
+def _read_piece(index: int, piece: msgspec.Raw) -> IngestEventRequest | Problem:
+    """An element of a batch, or what is wrong with it."""
+    body = bytes(piece)
+    if len(body) > LARGEST_EVENT_BYTES:
+        return {"index": index, "field": "event", "message": _TOO_LARGE}
+    try:
+        event = _read(_ONE, body)
+        _event(event, _NO_TIME)
+    except ValidationFailed as error:
+        field, reason = next(iter(error.details.items()))
+        return {"index": index, "field": field, "message": reason}
+    except BadField as error:
+        return {"index": index, "field": error.field, "message": error.reason}
+    return event
 
 
 def _refused(problems: Sequence[Problem]) -> ValidationFailed:

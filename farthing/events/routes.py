@@ -60,7 +60,7 @@ class EventIngestion(Controller):
     async def bulk(self, data: BulkIngestEventRequest, request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Ingest up to 1000 events, all or none."""
         work = work_of(request)
-        arrivals = arrivals_of(data.events, work.clock.now(), _sender(request))
+        arrivals = arrivals_of(await data.read(work.scope.environment_id), work.clock.now(), _sender(request))
         await _ingest(request).accept(work.scope, arrivals)
         answer: dict[str, Any] = {"message": "Events accepted for processing"}
         # published clients read a map of texts, so the list is for those who ask

@@ -205,3 +205,15 @@ async def test_lists_of_requests_are_bounded(account: Account, path: str, body: 
 async def test_deep_nesting_is_refused(account: Account) -> None:
     answer = await account.http.post("/customers", content=b'{"metadata":' + b"[" * 100_000)
     assert answer.status_code == 400
+
+
+async def test_a_large_batch_names_every_event_that_is_wrong(account: Account) -> None:
+    good = {"event_name": "call", "external_customer_id": "c", "properties": {"text": "x" * 100_000}}
+    events = [{**good, "event_id": f"e{n}"} for n in range(20)]
+    events[3] = {**good, "event_name": 7}
+    events[11] = {**good, "properties": {"text": "x" * 300_000}}
+    events[15] = {**good, "external_customer_id": " "}
+    answer = await account.post("/events/bulk", {"events": events}, expect=400)
+    wrong = [(error["index"], error["field"]) for error in answer["details"]["errors"]]
+    assert wrong == [(3, "event_name"), (11, "event"), (15, "external_customer_id")]
+    await account.get("/events/e0", expect=404)
