@@ -15,6 +15,10 @@ from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 SLICE_SECONDS: Final = 0.002
+AT_ONCE_SECONDS: Final = 0.005
+"""What is worked off at once, on the loop: a usual batch of events, which a thread would only make dearer."""
+AT_ONCE_IN_TURN_SECONDS: Final = 0.0005
+"""The same while a computation of this owner is under way: a single event need not wait for it."""
 
 _THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="slices")
 
@@ -41,23 +45,22 @@ _TURNS: Final = _Turns()
 async def collect(steps: Iterator[Item], owner: str) -> list[Item]:
     """All items of `steps`, each of which must be cheap to make.
 
-    The first slice is worked off at once, which is all that usual work takes; the rest runs in a thread beside the
-    loop, slice by slice.
+    What takes a few milliseconds is worked off at once; the rest runs in a thread beside the loop, slice by slice.
     """
     items: list[Item] = []
     turn = _TURNS.of(owner)
-    if not turn.locked() and _work(steps, items):
+    if _work(steps, items, AT_ONCE_IN_TURN_SECONDS if turn.locked() else AT_ONCE_SECONDS):
         return items
     async with turn:
         loop = asyncio.get_running_loop()
-        while not await loop.run_in_executor(_THREAD, _work, steps, items):
+        while not await loop.run_in_executor(_THREAD, _work, steps, items, SLICE_SECONDS):
             pass
     return items
 
 
-def _work(steps: Iterator[Item], items: list[Item]) -> bool:
+def _work(steps: Iterator[Item], items: list[Item], seconds: float) -> bool:
     """Take items until the slice is over; whether `steps` has come to its end."""
-    end = time.perf_counter() + SLICE_SECONDS
+    end = time.perf_counter() + seconds
     for item in steps:
         items.append(item)
         if time.perf_counter() >= end:

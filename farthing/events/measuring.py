@@ -31,6 +31,9 @@ class Measurements:
     """The event names that have meters at all."""
 
 
+COST_AT_ONCE = 5_000
+"""What is measured without further ado, in units of `metering.expression.cost_of`: a usual batch, any usual event."""
+
 UNMEASURED = Measurements(-1, {}, frozenset())
 """What is known before the meters of an environment were read: a version that never stands."""
 
@@ -38,7 +41,9 @@ UNMEASURED = Measurements(-1, {}, frozenset())
 async def measure_events(environment_id: str, events: Sequence[Event], meters: Meters) -> Measurements:
     """Measure `events` by all meters of their names."""
     counts: dict[int, list[tuple[str, Measured]]] = {}
-    for found in await collect(_by_all_meters(events, meters.by_name), environment_id):
+    steps = _by_all_meters(events, meters.by_name)
+    cheap = len(events) * meters.dearest <= COST_AT_ONCE
+    for found in steps if cheap else await collect(steps, environment_id):
         if found is not None:
             place, meter_id, measured = found
             counts.setdefault(place, []).append((meter_id, measured))
