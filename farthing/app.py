@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import farthing
+from farthing.api.bodies import BodyReader, ReadTimes
 from farthing.api.body import JsonBody
 from farthing.api.edge import Edge
 from farthing.api.metrics import metrics_page
@@ -211,6 +212,7 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
         state=state,
         logging_config=None,
         openapi_config=documented,
+        request_max_body_size=None,  # bounded before it comes here: see `api.bodies`
     )
 
 
@@ -228,6 +230,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
     """The whole ASGI application on one database. It starts and stops `listener` with itself."""
     database = database.for_requests(settings.request_timeouts, settings.tenant_connections)
     notices = listener or Listener(database.url)
+    authenticator = HeaderAuthenticator(database, settings, notices)
     state = State(
         {
             "settings": settings,
@@ -237,7 +240,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             "queue": queue(database, settings),
             "invoice_effects": BillingEffects(),
             "ingest": Ingest(database.url),
-            "authenticator": HeaderAuthenticator(database, settings, notices),
+            "authenticator": authenticator,
             "web_sessions": Sessions(settings),
             "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
             "sign_in_limiter": Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
@@ -259,4 +262,9 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             await state.probe.close()
 
     app = _litestar(state, [lifespan])
-    return Edge(slashes_kept(app), database, settings.origins, access_log=settings.access_log)
+
+    async def identify(headers: Mapping[bytes, bytes]) -> str:
+        return (await authenticator.by_headers(headers, needs_environment=False)).tenant_id
+
+    bodies = BodyReader(identify, ReadTimes())
+    return Edge(slashes_kept(app), database, settings.origins, bodies, access_log=settings.access_log)

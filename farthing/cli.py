@@ -1,4 +1,4 @@
-"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `jobs`, `demo`, `openapi`, `doctor`,
+"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `jobs`, `demo`, `openapi`, `sbom`, `doctor`,
 `backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
@@ -334,6 +334,18 @@ def openapi() -> None:
 
     text: Any = msgspec.json.format(msgspec.json.encode(document(routes_only()), enc_hook=str), indent=2)
     sys.stdout.write(text.decode() + "\n")
+
+
+@app.command
+def sbom() -> None:
+    """Print a software bill of materials of what is installed, in the CycloneDX format (JSON)."""
+    from farthing.sbom import SbomUnavailable, software_bill
+
+    try:
+        sys.stdout.write(software_bill() + "\n")
+    except SbomUnavailable as error:
+        errors.print(f"farthing: {error}")
+        sys.exit(2)
 
 
 @app.command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -10,6 +11,14 @@ import msgspec
 import structlog
 
 from farthing.settings import Settings
+
+_CREDENTIAL = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+|\b[sp]k_[0-9A-Za-z]{16,}")
+"""A signed token, or an API key, wherever it stands in a text."""
+
+
+def without_credentials(_logger: Any, _method: str, line: Any) -> Any:
+    """The finished line without the credentials that an exception's text or a value may have brought into it."""
+    return _CREDENTIAL.sub("[credential]", line) if isinstance(line, str) else line
 
 
 def configure(settings: Settings) -> None:
@@ -28,6 +37,7 @@ def configure(settings: Settings) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if console else [structlog.processors.format_exc_info]),
             renderer,
+            without_credentials,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

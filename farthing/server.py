@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from farthing.app import create_app
@@ -26,6 +27,8 @@ from farthing.storage.postgres import Database
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 0.5
+HEADER_READ_MILLISECONDS = 10_000
+"""A connection whose headers have not come by then is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ async def serve(
         port=settings.port,
         interface=Interfaces.ASGI,
         backlog=2048,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_MILLISECONDS),
         log_enabled=False,
     )
     stop = _stop_on_signal()

@@ -16,9 +16,10 @@ import msgspec
 import structlog
 
 from farthing.api import idempotency, metrics
+from farthing.api.bodies import BodyReader, Kept
 from farthing.api.errors import as_domain_error, body_of, headers_of, log_failure
-from farthing.api.work import KEY, Work
-from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.api.work import KEY, UNMATCHED, Work, route_of
+from farthing.core.errors import FarthingError, RequestTimedOut, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.storage.postgres import Database
 from farthing.storage.shares import OF_REQUEST
@@ -26,13 +27,9 @@ from farthing.storage.shares import OF_REQUEST
 log = structlog.get_logger("farthing.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-EVENTS_PREFIX = "/v1/events"
-EVENTS_BODY_BYTES = 32 * 2**20
 SECRET_PATHS = ("/portal/", "/v1/invoices/documents/", "/v1/test/gateway/")
 """Paths that hold a token; the log shows their template."""
-BODY_BYTES = 4 * 2**20
-DRAINED_BYTES = 64 * 2**20
-"""How much of a body too large is read and dropped: a client that is still sending would not read the refusal."""
+LONGEST_LOGGED_PATH = 200
 ALLOWED_HEADERS = (
     b"*, Authorization, Content-Type, x-api-key, X-Environment-ID, X-Request-ID, X-Session-Token, Idempotency-Key"
 )
@@ -59,12 +56,14 @@ class Edge:
         app: Callable[..., Awaitable[None]],
         database: Database,
         origins: Sequence[str],
+        bodies: BodyReader,
         *,
         access_log: bool = True,
     ) -> None:
         self._app = app
         self._database = database
         self._origins = frozenset(origins)
+        self.bodies = bodies
         self._access_log = access_log
 
     async def __call__(self, scope: Json, receive: Receive, send: Send) -> None:
@@ -107,6 +106,7 @@ class _Exchange:
         given = self._headers.get(b"x-request-id", b"")
         self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_ulid()
         self._work = Work(edge._database, self.request_id)
+        self._kept = Kept()
 
     async def run(self) -> None:
         began = time.perf_counter()
@@ -123,6 +123,7 @@ class _Exchange:
             await self._fail(error)
         finally:
             # a client that hangs up must not leave a transaction open
+            self._edge.bodies.memory.let_go(self._kept)
             await asyncio.shield(self._close())
             self._record(time.perf_counter() - began)
 
@@ -138,28 +139,7 @@ class _Exchange:
         path = self._scope["path"]
         if "\x00" in path or b"%00" in self._scope.get("query_string", b""):
             raise ValidationFailed("Invalid request format", {"url": "must not contain NUL characters"})
-        limit = EVENTS_BODY_BYTES if path.startswith(EVENTS_PREFIX) else BODY_BYTES
-        declared = self._headers.get(b"content-length", b"0")
-        too_large = ValidationFailed("Request body is too large", {"body": f"must be at most {limit} bytes"})
-        refused = declared.isdigit() and int(declared) > limit
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":  # the client hung up: what came so far is not what it meant
-                raise ValidationFailed("Request body is incomplete")
-            piece = message.get("body", b"")
-            size += len(piece)
-            refused = refused or size > limit
-            if size > DRAINED_BYTES:
-                raise too_large
-            if not refused:
-                pieces.append(piece)
-            if not message.get("more_body", False):
-                break
-        if refused:
-            raise too_large
-        self._work.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._work.body = await self._edge.bodies.read(path, self._headers, self._receive, self._kept)
 
     async def _replay(self) -> Any:
         if self._unread:
@@ -225,22 +205,27 @@ class _Exchange:
         problem: FarthingError = as_domain_error(error)
         if problem.status >= 500:
             problem.details.setdefault("request_id", self.request_id)
-            log_failure(problem, error, self._scope["path"])
+            log_failure(problem, error, route_of(self._scope))
         if self._sent:
             raise error
         headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(problem).items()]
+        if isinstance(problem, RequestTimedOut) and self._scope.get("http_version", "1.1") == "1.1":
+            headers.append((b"connection", b"close"))  # the rest of the body may still come
         await self._reply(problem.status, msgspec.json.encode(body_of(problem)), headers)
 
     def _record(self, seconds: float) -> None:
-        template = self._scope.get("path_template") or "unmatched"
-        metrics.observe(self._scope["method"], str(template), self._status, seconds)
+        route = route_of(self._scope)
+        method = metrics.known_method(self._scope["method"])
+        metrics.observe(method, route, self._status, seconds)
         if self._edge._access_log:
             caller = self._work.caller
+            path: str = self._scope["path"]
+            matched = route != UNMATCHED and not path.startswith(SECRET_PATHS)
             log.info(
                 "request",
                 request_id=self.request_id,
-                method=self._scope["method"],
-                path=template if self._scope["path"].startswith(SECRET_PATHS) else self._scope["path"],
+                method=method,
+                path=path[:LONGEST_LOGGED_PATH] if matched else route,
                 status=self._status,
                 ms=round(seconds * 1000, 2),
                 tenant_id=caller.tenant_id if caller else None,

@@ -16,7 +16,7 @@ from litestar.exceptions import (
 )
 
 from farthing.api.idempotency import Replay
-from farthing.api.work import work_of
+from farthing.api.work import route_of, work_of
 from farthing.core import errors
 from farthing.core.wire import BadField
 from farthing.storage.failures import failure_of, is_read_only_violation, what_to_do
@@ -108,12 +108,12 @@ def headers_of(error: errors.FarthingError) -> dict[str, str]:
     return {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
 
 
-def log_failure(error: errors.FarthingError, exception: BaseException, path: str) -> None:
+def log_failure(error: errors.FarthingError, exception: BaseException, route: str) -> None:
     """Write down a failure of ours. What passes needs no stack: many come at once, and what to do is known."""
     if error.retry_after_seconds is None:
-        log.error("request.failed", code=error.code, path=path, action=what_to_do(exception), exc_info=exception)
+        log.error("request.failed", code=error.code, route=route, action=what_to_do(exception), exc_info=exception)
     else:
-        log.warning("request.failed", code=error.code, path=path, error=error.message, action=what_to_do(exception))
+        log.warning("request.failed", code=error.code, route=route, error=error.message, action=what_to_do(exception))
 
 
 def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[Any]:
@@ -133,5 +133,5 @@ def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[An
         work.claim = None  # what passes must not be given again to whoever repeats the request
     if error.status >= 500:
         error.details.setdefault("request_id", work.request_id)
-        log_failure(error, exception, request.url.path)
+        log_failure(error, exception, route_of(request.scope))
     return Response(body_of(error), status_code=error.status, headers=headers_of(error), media_type="application/json")

@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from farthing.api.work import work_of
-from farthing.core.caller import READ, WRITE, Caller
+from farthing.core.caller import READ, Caller
 from farthing.core.errors import PermissionDenied
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -30,7 +30,7 @@ async def _authenticate(connection: Connection, *, needs_environment: bool) -> C
 
 
 def needs(entity: str, action: str, *, environment: bool = True, admin_person: bool = False) -> Guard:
-    """Demand `action` ("read" or "write") on `entity`.
+    """Demand `action` ("read", "write", or "delete" of events) on `entity`.
 
     `environment=False` for routes that belong to a tenant; `admin_person` reserves the route for a person with
     `super_admin`. Order of refusals: tenant suspended (writes only), person, role.
@@ -38,7 +38,7 @@ def needs(entity: str, action: str, *, environment: bool = True, admin_person: b
 
     async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         caller = await _authenticate(connection, needs_environment=environment)
-        if action == WRITE and caller.tenant_suspended:
+        if action != READ and caller.tenant_suspended:
             raise PermissionDenied("tenant account is suspended")
         if admin_person:
             demand_admin_person(caller)
@@ -50,11 +50,13 @@ def needs(entity: str, action: str, *, environment: bool = True, admin_person: b
     return guard
 
 
-def any_caller(*, environment: bool = False, read_only: bool = True) -> Guard:
-    """Demand only that the caller is authenticated."""
+def any_caller(*, environment: bool = False, read_only: bool = True, senders: bool = False) -> Guard:
+    """Demand only that the caller is authenticated and, without `senders`, that he may read anything at all."""
 
     async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         caller = await _authenticate(connection, needs_environment=environment)
+        if caller.only_sends and not senders:
+            raise PermissionDenied("insufficient permissions")
         if not read_only and caller.tenant_suspended:
             raise PermissionDenied("tenant account is suspended")
         await _begin(connection, caller, read_only=read_only)

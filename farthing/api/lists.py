@@ -20,7 +20,7 @@ from farthing.storage.tables import Base
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 1000
-MOST_CONDITIONS = 50  # of up to 1000 values each: within the 65535 parameters that a statement may have
+MOST_CONDITIONS = 50
 MOST_SORTS = 20
 
 Item = TypeVar("Item")

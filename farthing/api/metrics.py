@@ -14,8 +14,16 @@ _SECONDS = Histogram(
 )
 
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def known_method(method: str) -> str:
+    """`method`, or "other": what a stranger makes up must not become a label, for labels are kept for ever."""
+    return method if method in _METHODS else "other"
+
+
 def observe(method: str, route: str, status: int, seconds: float) -> None:
-    """Count one answered request; `route` is the template, so that ids do not make labels."""
+    """Count one answered request; `method` is a known one and `route` the template, so that labels are few."""
     _REQUESTS.labels(method, route, str(status)).inc()
     _SECONDS.labels(method, route).observe(seconds)
 

@@ -29,12 +29,16 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.types import TypeEngine
 
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Moment, Request
 from farthing.storage.tables import Base
 
 LONGEST_ARRAY = 1000
+MOST_VALUES = 5_000
+"""How many values all conditions of one search may name together."""
+LONGEST_TEXT = 1_000
 
 Statement = TypeVar("Statement", bound=Select[Any])
 Column = InstrumentedAttribute[Any]
@@ -95,6 +99,8 @@ _OPERATORS: Mapping[str, frozenset[Operator]] = {
 
 def apply_conditions(statement: Statement, conditions: Sequence[Condition], columns: Mapping[str, Column]) -> Statement:
     """Narrow `statement` by every condition. Raises ValidationFailed naming what cannot be applied."""
+    if sum(len(condition.value.array or ()) for condition in conditions) > MOST_VALUES:
+        raise ValidationFailed.of("filters", f"must name at most {MOST_VALUES} values together")
     for condition in conditions:
         statement = statement.where(_clause(condition, _column(condition.field, columns)))
     return statement
@@ -109,17 +115,19 @@ def _column(field: str, columns: Mapping[str, Column]) -> Column:
 def _clause(condition: Condition, column: Column) -> Any:
     operator, kind = condition.operator, condition.data_type
     if operator == Operator.EQ and condition.value.boolean is not None:
-        return column == _fit(column, condition.value.boolean, condition.field)
+        return column == _fit(column.type, condition.value.boolean, condition.field)
     if operator not in _OPERATORS[kind]:
         raise ValidationFailed.of("operator", f"'{operator}' does not apply to data_type '{kind}'")
     value = getattr(condition.value, kind)
     if value is None:
         raise ValidationFailed.of("value", f"'{kind}' is required for data_type '{kind}'")
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise ValidationFailed.of("value", f"'string' must be at most {LONGEST_TEXT} characters long")
     if kind == "array":
         return _membership(column, operator, value, condition.field)
     if operator in {Operator.CONTAINS, Operator.NOT_CONTAINS}:
         return _substring(column, operator, value, condition.field)
-    return _comparison[operator](column, _fit(column, value, condition.field))
+    return _comparison[operator](column, _fit(column.type, value, condition.field))
 
 
 _comparison: Mapping[Operator, Callable[[Column, Any], Any]] = {
@@ -139,7 +147,8 @@ def _membership(column: Column, operator: Operator, values: list[str], field: st
     if not values:
         return false() if operator == Operator.IN else true()
     # one array, whatever it holds: a parameter for each of a thousand values costs far more than the search
-    fitted = bindparam(None, [_fit(column, value, field) for value in values], ARRAY(column.type))
+    kind = column.type  # looked up once: the attribute is found anew each time
+    fitted = bindparam(None, [_fit(kind, value, field) for value in values], ARRAY(kind))
     return column == any_(fitted) if operator == Operator.IN else or_(column != all_(fitted), column.is_(None))
 
 
@@ -150,9 +159,8 @@ def _substring(column: Column, operator: Operator, value: str, field: str) -> An
     return matches if operator == Operator.CONTAINS else or_(not_(matches), column.is_(None))
 
 
-def _fit(column: Column, value: Any, field: str) -> Any:
-    """`value` as the column's type, or a refusal: a comparison that PostgreSQL would reject never reaches it."""
-    kind = column.type
+def _fit(kind: TypeEngine[Any], value: Any, field: str) -> Any:
+    """`value` as a column's type, or a refusal: a comparison that PostgreSQL would reject never reaches it."""
     wanted = "text"
     if isinstance(kind, Enum):
         if isinstance(value, str) and value in kind.enums:

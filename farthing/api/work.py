@@ -5,6 +5,7 @@ The edge opens it and ends it; a guard says who calls and what for; the session 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,3 +143,13 @@ def work_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Work:
     """The unit of work of a request."""
     work: Work = connection.scope[KEY]  # type: ignore[literal-required]  # put there by the edge
     return work
+
+
+UNMATCHED = "unmatched"
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """The template of the route that a request met: what logs and metrics say instead of its path, which may hold ids
+    and tokens and whatever a stranger likes to send.
+    """
+    return str(scope.get("path_template") or UNMATCHED)

@@ -8,10 +8,11 @@ from datetime import datetime
 
 READ = "read"
 WRITE = "write"
+DELETE = "delete"
 ANY = "*"
 
 Permissions = Mapping[str, frozenset[str]]
-"""Entity name (or `*`) to actions (`read`, `write` or `*`)."""
+"""Entity name (or `*`) to actions (`read`, `write`, `delete` of events, or `*`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Caller:
     permissions: Permissions = field(default_factory=dict)
     is_person: bool = False
     """Anyone but a service account; some actions are reserved for people."""
+    is_publishable: bool = False
+    """A key that stands in a browser: it may send events, and knows nobody but itself."""
     is_operator: bool = False
     """A key of the deployment's own configuration: whoever runs Farthing, not a tenant's user."""
     tenant_suspended: bool = False
@@ -40,6 +43,16 @@ class Caller:
             for granted in (self.permissions.get(entity), self.permissions.get(ANY))
             if granted
         )
+
+    @property
+    def only_sends(self) -> bool:
+        """Whether this caller may read nothing at all: a publishable key, or one that ingests."""
+        return not any(granted & {READ, ANY} for granted in self.permissions.values())
+
+    @property
+    def sender(self) -> str:
+        """Whose the events are that this caller sends: the key's, or the service account's for all of its keys."""
+        return self.credential_id if self.is_publishable or self.is_person else self.user_id
 
     @property
     def is_super_admin(self) -> bool:

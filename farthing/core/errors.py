@@ -40,6 +40,18 @@ class ValidationFailed(FarthingError):
         return cls("Request validation failed", {field: reason})
 
 
+class RequestTimedOut(ValidationFailed):
+    """A request that did not arrive in time."""
+
+    status = 408
+
+
+class UnsupportedEncoding(ValidationFailed):
+    """A body in an encoding that is not taken."""
+
+    status = 415
+
+
 class InvalidOperation(FarthingError):
     """A legal request in the wrong state."""
 

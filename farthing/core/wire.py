@@ -29,6 +29,11 @@ Moment = Annotated[datetime, Meta(tz=True)]
 METADATA_KEYS = 50
 METADATA_KEY_LENGTH = 64
 METADATA_VALUE_LENGTH = 500
+MOST_ITEMS = 1_000
+"""The most entries of a list or a map in a request, unless the field has a bound of its own: whoever needs more asks
+more than once."""
+DEEPEST = 20
+"""How deep lists and maps of a request may nest."""
 STORED_INTEGER_DIGITS = 12
 """What a money column, numeric(20,8), has room for before the decimal point."""
 
@@ -55,7 +60,7 @@ class Request(msgspec.Struct, kw_only=True):
                 setattr(self, name, checked)
 
 
-def _checked(name: str, value: Any) -> Any:
+def _checked(name: str, value: Any, depth: int = 0) -> Any:
     try:
         if isinstance(value, Decimal):
             return money.checked(value)
@@ -66,15 +71,14 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, str):
         if "\x00" in value:
             raise BadField(name, "must not contain NUL characters")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _checked(name, key)
+    elif isinstance(value, (dict, list)):
+        if len(value) > MOST_ITEMS:
+            raise BadField(name, f"must have at most {MOST_ITEMS} entries")
+        if depth >= DEEPEST:
+            raise BadField(name, f"must not nest deeper than {DEEPEST} levels")
+        for item in (*value, *value.values()) if isinstance(value, dict) else value:
             if item is not None:
-                _checked(name, item)
-    elif isinstance(value, list):
-        for item in value:
-            if item is not None:
-                _checked(name, item)
+                _checked(name, item, depth + 1)
     return value
 
 

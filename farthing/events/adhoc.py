@@ -13,6 +13,7 @@ from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.events.measuring import measure_with
 from farthing.events.meters import live_meters
 from farthing.events.requests import GetUsageRequest, size_of
 from farthing.events.store import stored_event
@@ -20,7 +21,6 @@ from farthing.events.tables import MeterBackfill, StoredEvent
 from farthing.events.usage_statement import PROPERTY, MeasuredRows, UsageQuery
 from farthing.metering.filters import matches
 from farthing.metering.meter import Aggregation, AggregationType, Meter
-from farthing.metering.quantity import quantity_of
 from farthing.storage.postgres import scope_of
 
 MOST_EVENTS = 1_000_000
@@ -109,14 +109,13 @@ async def _measured(session: AsyncSession, query: UsageQuery) -> MeasuredRows:
                 "The query spans too many events to be measured at once: narrow it, or create a meter for it",
                 {"most_events": MOST_EVENTS},
             )
-        for row in rows:
-            event = stored_event(*row[:-1])
-            measured = quantity_of(query.meter, event) if matches(query.properties, event.properties) else None
-            if measured is not None:
-                timestamps.append(event.timestamp)
-                sequences.append(row.sequence)
-                quantities.append(measured.quantity)
-                keys.append(measured.key)
+        stored = ((row.sequence, stored_event(*row[:-1])) for row in rows)
+        asked_for = (found for found in stored if matches(query.properties, found[1].properties))
+        for sequence, event, measured in await measure_with(scope_of(session).environment_id, query.meter, asked_for):
+            timestamps.append(event.timestamp)
+            sequences.append(sequence)
+            quantities.append(measured.quantity)
+            keys.append(measured.key)
     return MeasuredRows(timestamps, sequences, quantities, keys)
 
 

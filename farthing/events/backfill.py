@@ -16,13 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.products import tables
 from farthing.core.enums import Status
 from farthing.events.arrival import first_sequence
+from farthing.events.measuring import measure_with
 from farthing.events.meters import meter_of
 from farthing.events.store import await_appends, stored_event
 from farthing.events.tables import MeterBackfill
-from farthing.metering.quantity import quantity_of
+from farthing.metering.meter import Meter
 from farthing.storage.postgres import scope_of
 
 BATCH = 5_000
+COST_OF_A_BATCH = 500_000
+"""Rows are held while a batch is measured: of a meter that costs much, fewer at a time."""
 
 _VISIT = text(
     "SELECT count(*), max(id) FROM "
@@ -71,21 +74,22 @@ async def backfill(session: AsyncSession, now: datetime) -> int:
         row.started_at = now
         return 1
     meter = await session.get_one(tables.Meter, row.id)
+    measuring = meter_of(meter)
+    batch = max(min(BATCH, COST_OF_A_BATCH // measuring.cost), 1)
     here = {"environment": environment_id, "reached": row.reached}
-    visited, last = (await session.execute(_VISIT, {**here, "batch": BATCH})).one()
+    visited, last = (await session.execute(_VISIT, {**here, "batch": batch})).one()
     if visited and meter.status == Status.PUBLISHED:
-        row.metered += await _add(session, row, meter, last)
+        row.metered += await _add(session, row, measuring, last)
     row.visited += visited
     row.reached = last or row.reached
-    if visited < BATCH or meter.status != Status.PUBLISHED:
+    if visited < batch or meter.status != Status.PUBLISHED:
         row.finished_at, row.finished_sequence = now, await first_sequence(session)
     return max(int(visited), 1)
 
 
-async def _add(session: AsyncSession, row: MeterBackfill, stored: tables.Meter, last: str) -> int:
+async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: str) -> int:
     """Measure the events after `row.reached` up to `last`; how many usage rows were missing."""
     environment_id = scope_of(session).environment_id
-    meter = meter_of(stored)
     held = await session.execute(
         _HOLD,
         {"environment": environment_id, "reached": row.reached, "last": last, "event_name": row.event_name},
@@ -96,16 +100,14 @@ async def _add(session: AsyncSession, row: MeterBackfill, stored: tables.Meter, 
     quantities: list[Decimal] = []
     keys: list[str] = []
     errors: list[str | None] = []
-    for *content, sequence in held.tuples():
-        event = stored_event(*content)
-        measured = quantity_of(meter, event)
-        if measured is not None:
-            customers.append(event.external_customer_id)
-            timestamps.append(event.timestamp)
-            sequences.append(sequence)
-            quantities.append(measured.quantity)
-            keys.append(measured.key)
-            errors.append(measured.quantity_error)
+    events = ((sequence, stored_event(*content)) for *content, sequence in held.tuples())
+    for sequence, event, measured in await measure_with(environment_id, meter, events):
+        customers.append(event.external_customer_id)
+        timestamps.append(event.timestamp)
+        sequences.append(sequence)
+        quantities.append(measured.quantity)
+        keys.append(measured.key)
+        errors.append(measured.quantity_error)
     if not sequences:
         return 0
     added = await session.execute(

@@ -13,15 +13,17 @@ from farthing.api.errors import from_decoding
 from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.core.slices import collect
 from farthing.core.wire import BadField
 from farthing.events.contents import to_milliseconds
-from farthing.events.store import Arrival
+from farthing.events.store import Arrival, Sender
 from farthing.metering.canonical import json_number
 from farthing.metering.event import Event
 
 MOST_IN_BULK = 1000
 LARGEST_EVENT_BYTES = 256 * 1024
 LONGEST_NAME = 255
+READ_AT_ONCE_BYTES = 1024 * 1024
 
 _NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _NUL = b"\\u0000"
@@ -54,20 +56,42 @@ class BulkIngestEventRequest(msgspec.Struct, kw_only=True):
 
     events: list[IngestEventRequest]
 
+    async def read(self, owner: str) -> Sequence[IngestEventRequest]:
+        """The events; `owner` is whose turn reading takes. Raises ValidationFailed."""
+        return self.events
+
     @classmethod
     def from_json(cls, body: bytes) -> BulkIngestEventRequest:
         """Read all events; when some cannot be read, say of each what is wrong. Raises ValidationFailed."""
+        if len(body) > READ_AT_ONCE_BYTES and (pieces := _pieces(body)):
+            if len(pieces) > MOST_IN_BULK:
+                raise ValidationFailed.of("events", _COUNT)
+            return LargeBatch(events=[], pieces=pieces)
         problems = _too_large(body) if len(body) > LARGEST_EVENT_BYTES else []
         try:
             read = _read(_BULK, body)
         except ValidationFailed as error:
-            found = problems + _unreadable(body)
+            found = _unreadable(body)
             raise (_refused(found) if found else error) from error
         if not 1 <= len(read.events) <= MOST_IN_BULK:
-            raise ValidationFailed.of("events", f"must have 1 to {MOST_IN_BULK} elements")
+            raise ValidationFailed.of("events", _COUNT)
         if problems:
             raise _refused(problems)
         return read
+
+
+class LargeBatch(BulkIngestEventRequest):
+    """A batch whose events are still to be read, one by one, so that other requests are served meanwhile."""
+
+    pieces: list[msgspec.Raw]
+
+    async def read(self, owner: str) -> Sequence[IngestEventRequest]:
+        """As above; names every event that cannot be read."""
+        found = await collect(map(_read_piece, range(len(self.pieces)), self.pieces), owner)
+        problems = [event for event in found if isinstance(event, dict)]
+        if problems:
+            raise _refused(problems)
+        return [event for event in found if isinstance(event, IngestEventRequest)]
 
 
 class _Pieces(msgspec.Struct):
@@ -77,27 +101,28 @@ class _Pieces(msgspec.Struct):
 _ONE = msgspec.json.Decoder(IngestEventRequest, float_hook=json_number)
 _BULK = msgspec.json.Decoder(BulkIngestEventRequest, float_hook=json_number)
 _RAW = msgspec.json.Decoder(_Pieces)
+_COUNT = f"must have 1 to {MOST_IN_BULK} elements"
 _TOO_LARGE = f"must be at most {LARGEST_EVENT_BYTES} bytes"
 
 Problem = dict[str, Any]
 """`{"index", "field", "message"}`: what is wrong with one event of a batch."""
 
 
-def arrival_of(given: IngestEventRequest, now: datetime) -> Arrival:
+def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender) -> Arrival:
     """One event that arrives at `now`. Raises ValidationFailed."""
     try:
-        return _arrival(given, now)
+        return Arrival(_event(given, now), now, sender)
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
 
-def arrivals_of(given: Sequence[IngestEventRequest], now: datetime) -> list[Arrival]:
+def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Sender) -> list[Arrival]:
     """Events that arrive together at `now`. Raises ValidationFailed naming every one that is wrong."""
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
     for index, one in enumerate(given):
         try:
-            arrivals.append(_arrival(one, now))
+            arrivals.append(Arrival(_event(one, now), now, sender))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -105,7 +130,7 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime) -> list[Arri
     return arrivals
 
 
-def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
+def _event(given: IngestEventRequest, now: datetime) -> Event:
     timestamp = now
     if given.timestamp is not None and given.timestamp != _NO_TIME:
         try:
@@ -114,7 +139,7 @@ def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
             raise BadField("timestamp", str(error)) from error
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
-    event = Event(
+    return Event(
         id=_short("event_id", given.event_id) if given.event_id else new_id(Kind.EVENT),
         event_name=_short("event_name", given.event_name.strip()),
         external_customer_id=_short("external_customer_id", given.external_customer_id),
@@ -123,7 +148,6 @@ def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
         source=given.source or "",
         customer_id=given.customer_id or "",
     )
-    return Arrival(event, now)
 
 
 def _short(field: str, text: str) -> str:
@@ -173,16 +197,24 @@ def _too_large(body: bytes) -> list[Problem]:
 
 def _unreadable(body: bytes) -> list[Problem]:
     """What is wrong with each element that cannot be read, or whose names break a rule."""
-    problems: list[Problem] = []
-    for index, piece in enumerate(_pieces(body)):
-        try:
-            _arrival(_read(_ONE, bytes(piece)), _NO_TIME)
-        except ValidationFailed as error:
-            field, reason = next(iter(error.details.items()))
-            problems.append({"index": index, "field": field, "message": reason})
-        except BadField as error:
-            problems.append({"index": index, "field": error.field, "message": error.reason})
-    return problems
+    found = (_read_piece(index, piece) for index, piece in enumerate(_pieces(body)))
+    return [event for event in found if isinstance(event, dict)]
+
+
+def _read_piece(index: int, piece: msgspec.Raw) -> IngestEventRequest | Problem:
+    """An element of a batch, or what is wrong with it."""
+    body = bytes(piece)
+    if len(body) > LARGEST_EVENT_BYTES:
+        return {"index": index, "field": "event", "message": _TOO_LARGE}
+    try:
+        event = _read(_ONE, body)
+        _event(event, _NO_TIME)
+    except ValidationFailed as error:
+        field, reason = next(iter(error.details.items()))
+        return {"index": index, "field": field, "message": reason}
+    except BadField as error:
+        return {"index": index, "field": error.field, "message": error.reason}
+    return event
 
 
 def _refused(problems: Sequence[Problem]) -> ValidationFailed:

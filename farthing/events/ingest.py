@@ -1,5 +1,7 @@
 """Group commit: requests that arrive together are stored in one transaction, and answered when it is on disk.
 
+A request is measured before it joins a queue, so that no writer waits for another environment's arithmetic.
+
 Each environment has a queue of its own and they take turns, so that a busy one cannot starve the others. Queues are
 bounded: beyond that a client is told to come back. While the database cannot be reached nothing is accepted.
 """
@@ -17,10 +19,25 @@ import structlog
 from prometheus_client import Counter
 from psycopg.rows import TupleRow
 
-from farthing.core.errors import DatabaseFailed, FarthingError, ServiceUnavailable, TooManyRequests, ValidationFailed
+from farthing.core.errors import (
+    AlreadyExists,
+    DatabaseFailed,
+    FarthingError,
+    ServiceUnavailable,
+    TooManyRequests,
+    ValidationFailed,
+)
 from farthing.events.arrival import settle_in
+from farthing.events.measuring import UNMEASURED, Measurements
 from farthing.events.meters import MeterMemory
-from farthing.events.store import Appended, Arrival, append
+from farthing.events.store import (
+    Appended,
+    Arrival,
+    EventsOfOthers,
+    MetersChanged,
+    append_measured,
+    measure_arrivals,
+)
 from farthing.storage.failures import UNREACHABLE, failure_of, is_cut, what_to_do
 from farthing.storage.scope import Scope
 
@@ -55,12 +72,13 @@ _REJECTED = Counter("events_rejected_total", "Events that no meter counts", ["re
 class _Waiting:
     """A request whose events are not stored yet."""
 
-    __slots__ = ("answer", "arrivals", "scope")
+    __slots__ = ("answer", "arrivals", "measured", "scope")
 
     def __init__(self, scope: Scope, arrivals: Sequence[Arrival], answer: asyncio.Future[None]) -> None:
         self.scope = scope
         self.arrivals = arrivals
         self.answer = answer
+        self.measured = UNMEASURED
 
     def resolve(self, error: Exception | None) -> None:
         if self.answer.done():
@@ -86,6 +104,7 @@ class Ingest:
         # whether requests come faster than one at a time, so that it pays to wait for more of them
         self._crowded = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._again: set[asyncio.Task[None]] = set()
         self._memory = MeterMemory()
 
     async def start(self) -> None:
@@ -108,12 +127,45 @@ class Ingest:
         here = self._waiting.get(environment, 0)
         if here + len(arrivals) > MOST_WAITING_PER_ENVIRONMENT or self._total + len(arrivals) > MOST_WAITING:
             raise TooManyRequests("Too many events are waiting to be stored", RETRY_AFTER_SECONDS)
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(environment, deque()).append(_Waiting(scope, arrivals, answer))
-        self._waiting[environment] = here + len(arrivals)
-        self._total += len(arrivals)
+        waiting = _Waiting(scope, arrivals, asyncio.get_running_loop().create_future())
+        self._count(environment, len(arrivals))
+        await self._enqueue(waiting)
+        await waiting.answer
+
+    async def _enqueue(self, waiting: _Waiting) -> None:
+        """Measure a request that is counted already, and let it wait for a writer."""
+        environment = waiting.scope.environment_id
+        try:
+            waiting.measured = await measure_arrivals(environment, waiting.arrivals, self._memory)
+        except BaseException:  # the client hung up
+            self._count(environment, -len(waiting.arrivals))
+            raise
+        if self._closing:  # while this was measured: the writers may have ended
+            self._count(environment, -len(waiting.arrivals))
+            raise ServiceUnavailable("The server is shutting down; nothing was accepted")
+        self._queues.setdefault(environment, deque()).append(waiting)
         self._arrived.set()
-        await answer
+
+    def measure_again(self, batch: Sequence[_Waiting]) -> None:
+        """Let requests come back to their queue, measured by the meters that stand now."""
+        for waiting in batch:
+            self._count(waiting.scope.environment_id, len(waiting.arrivals))
+            task = asyncio.create_task(self._come_back(waiting), name="measured again")
+            self._again.add(task)
+            task.add_done_callback(self._again.discard)
+
+    async def _come_back(self, waiting: _Waiting) -> None:
+        try:
+            await self._enqueue(waiting)
+        except ServiceUnavailable as error:
+            waiting.resolve(error)
+
+    def _count(self, environment: str, events: int) -> None:
+        """Add to what waits, or take away."""
+        self._total += events
+        self._waiting[environment] = self._waiting.get(environment, 0) + events
+        if not self._waiting[environment]:
+            del self._waiting[environment]
 
     async def next(self) -> list[_Waiting]:
         """Requests of the environment whose turn it is, up to a transaction's worth; empty when there is no more."""
@@ -128,17 +180,17 @@ class Ingest:
         self._writing[queue[0].scope.tenant_id] += 1
         taken: list[_Waiting] = []
         size = 0
+        version = queue[0].measured.version
         while queue and (not taken or size + len(queue[0].arrivals) <= MOST_PER_TRANSACTION):
+            if queue[0].measured.version != version:
+                break
             one = queue.popleft()
             taken.append(one)
             size += len(one.arrivals)
         self._crowded = len(taken) > 1
-        self._total -= size
-        self._waiting[environment] -= size
+        self._count(environment, -size)
         if queue:
             self._queues[environment] = queue
-        else:
-            del self._waiting[environment]
         return taken
 
     def done(self, batch: Sequence[_Waiting]) -> None:
@@ -183,22 +235,31 @@ class _Writer:
             await self._disconnect()
 
     async def _store(self, batch: Sequence[_Waiting]) -> None:
-        error = await self._stored(batch)
-        if isinstance(error, ValidationFailed) and len(batch) > 1:
-            # one request's content was refused: it must not take the others with it
-            for one in batch:
-                one.resolve(await self._stored([one]))
+        try:
+            error = await self._stored(batch)
+        except MetersChanged:
+            self._ingest.measure_again(batch)
             return
-        for one in batch:
-            one.resolve(error)
+        if isinstance(error, (ValidationFailed, AlreadyExists)) and len(batch) > 1:
+            # one request's content was refused: it must not take the others with it
+            for waiting in batch:
+                await self._store([waiting])
+            return
+        for waiting in batch:
+            waiting.resolve(error)
 
     async def _stored(self, batch: Sequence[_Waiting]) -> FarthingError | None:
-        """Store all of `batch`; why not, if not."""
+        """Store all of `batch`; why not, if not. Raises MetersChanged."""
+        measured = _together(batch)
         arrivals = [arrival for one in batch for arrival in one.arrivals]
         for last_try in (False, True):
             try:
                 connection = await self._connected()
-                _observe(await append(connection, batch[0].scope, arrivals, self._ingest.memory))
+                _observe(await append_measured(connection, batch[0].scope, arrivals, measured, self._ingest.memory))
+            except MetersChanged:
+                raise
+            except EventsOfOthers as error:
+                return _refused(arrivals, error)
             except psycopg.DataError as error:
                 log.warning("ingest.refused", error=str(error))
                 return ValidationFailed("A value is out of the range that can be stored")
@@ -247,6 +308,27 @@ def _not_accepted(error: psycopg.Error) -> FarthingError:
         f"No event was accepted: {failure.message[:1].lower()}{failure.message[1:]}",
         retry_after_seconds=failure.retry_after_seconds,
     )
+
+
+def _together(batch: Sequence[_Waiting]) -> Measurements:
+    """The measurements of all requests of a batch, which stand by one version, by the place among all arrivals."""
+    if len(batch) == 1:
+        return batch[0].measured
+    counts = {}
+    first = 0
+    for waiting in batch:
+        counts.update({first + place: found for place, found in waiting.measured.counts.items()})
+        first += len(waiting.arrivals)
+    return Measurements(batch[0].measured.version, counts, batch[0].measured.metered_names)
+
+
+def _refused(arrivals: Sequence[Arrival], error: EventsOfOthers) -> AlreadyExists:
+    errors = [
+        {"index": index, "field": "event_id", "message": f"'{arrival.event.id}' was sent by another credential"}
+        for index, arrival in enumerate(arrivals)
+        if arrival.event.id in error.ids
+    ]
+    return AlreadyExists("Events of other credentials cannot be replaced by this one", {"errors": errors})
 
 
 def _observe(done: Appended) -> None:

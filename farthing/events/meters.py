@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ class Meters:
 
     version: int
     by_name: Mapping[str, Sequence[Meter]]
+    dearest: int = dataclasses.field(init=False)
+    """What measuring one event costs at most, in units of `metering.expression.cost_of`."""
+
+    def __post_init__(self) -> None:
+        costs = (sum(meter.cost for meter in meters) for meters in self.by_name.values())
+        object.__setattr__(self, "dearest", max(costs, default=0))
 
 
 class MeterMemory:
@@ -39,6 +46,10 @@ class MeterMemory:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Meters] = OrderedDict()
+
+    def known(self, environment_id: str) -> Meters | None:
+        """The meters last read, of whatever version; None when they are not remembered."""
+        return self._known.get(environment_id)
 
     async def at(self, connection: psycopg.AsyncConnection[TupleRow], environment_id: str, version: int) -> Meters:
         """The meters of `version`, read in the connection's transaction unless they are remembered."""

@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.products import tables
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
-from farthing.events.meters import meter_of
+from farthing.events.measuring import measure_events
+from farthing.events.meters import Meters, meter_of
 from farthing.events.store import stored_event
 from farthing.events.tables import MeterBackfill, MeterUsage, StoredEvent
 from farthing.metering.meter import Meter
-from farthing.metering.quantity import quantity_of
 from farthing.storage.postgres import scope_of
 
 CHUNK = 5_000
@@ -100,14 +100,14 @@ async def _measured(session: AsyncSession, meters: dict[str, Meter], start: date
         .execution_options(yield_per=CHUNK)
     )
     totals: _Totals = {}
-    async for row in events:
-        event = stored_event(*row)
-        day = event.timestamp.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        for meter in by_name[event.event_name]:
-            measured = quantity_of(meter, event)
-            if measured is not None:
-                rows, total = totals.get((meter.id, day), (0, ZERO))
-                totals[meter.id, day] = rows + 1, EXACT.add(total, measured.quantity)
+    async for partition in events.partitions():
+        stored = [stored_event(*row) for row in partition]
+        measured = await measure_events(scope_of(session).environment_id, stored, Meters(0, by_name))
+        for place, counts in measured.counts.items():
+            day = stored[place].timestamp.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            for meter_id, counted in counts:
+                rows, total = totals.get((meter_id, day), (0, ZERO))
+                totals[meter_id, day] = rows + 1, EXACT.add(total, counted.quantity)
     return totals
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.errors import from_decoding
 from farthing.api.guards import needs
 from farthing.api.work import work_of
-from farthing.core.caller import Caller
+from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.wire import Moment
@@ -52,7 +52,7 @@ class EventIngestion(Controller):
         """Ingest one event. The answer comes when it is durable and counted."""
         # what other routes have injected is fetched by hand: injection costs as much as storing an event
         work = work_of(request)
-        arrival = arrival_of(data, work.clock.now())
+        arrival = arrival_of(data, work.clock.now(), _sender(request))
         await _ingest(request).accept(work.scope, [arrival])
         return {"message": "Event accepted for processing", "event_id": arrival.event.id}
 
@@ -60,7 +60,7 @@ class EventIngestion(Controller):
     async def bulk(self, data: BulkIngestEventRequest, request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Ingest up to 1000 events, all or none."""
         work = work_of(request)
-        arrivals = arrivals_of(data.events, work.clock.now())
+        arrivals = arrivals_of(await data.read(work.scope.environment_id), work.clock.now(), _sender(request))
         await _ingest(request).accept(work.scope, arrivals)
         answer: dict[str, Any] = {"message": "Events accepted for processing"}
         # published clients read a map of texts, so the list is for those who ask
@@ -68,7 +68,7 @@ class EventIngestion(Controller):
             answer["event_ids"] = [arrival.event.id for arrival in arrivals]
         return answer
 
-    @delete("/{id:str}", operation_id="deleteEvent", guards=[needs("event", "write")], status_code=204)
+    @delete("/{id:str}", operation_id="deleteEvent", guards=[needs("event", "delete")], status_code=204)
     async def remove(self, id: str, session: AsyncSession, caller: Caller) -> None:
         """Delete an event and all that it counts. Its id may be used again."""
         if not await store.remove(session, id, caller.environment_id):
@@ -193,6 +193,13 @@ def _converted(**given: Any) -> GetEventsRequest:
         return msgspec.convert({name: value for name, value in given.items() if value is not None}, GetEventsRequest)
     except msgspec.ValidationError as error:
         raise from_decoding(error) from error
+
+
+def _sender(request: Request[Any, Any, Any]) -> store.Sender:
+    """Who sends: whoever may not delete events may not replace those of others either."""
+    caller = work_of(request).caller
+    assert caller is not None, "the route has no guard"
+    return store.sender_named(caller.sender, corrects_all=caller.may(DELETE, "event"))
 
 
 def _ingest(request: Request[Any, Any, Any]) -> Ingest:

@@ -5,11 +5,15 @@ other appends, from before it reads the version of the meters until it has commi
 its meter was committed, first takes that lock alone. So every append has either committed before the backfill looks at
 the stored events, or reads a version that knows the meter.
 
+What events count is measured before the transaction begins, by the meters as they were known then; the version that
+the transaction reads must be the same, or everything is measured again.
+
 Appends that share ids wait for each other in one order, that of the ids, and so never for each other at once.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +28,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.events.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION, PLACE
 from farthing.events.contents import read, written
-from farthing.events.meters import MeterMemory, Meters
+from farthing.events.measuring import UNMEASURED, Measurements, measure_events
+from farthing.events.meters import MeterMemory
 from farthing.metering.event import Event, same_content
-from farthing.metering.quantity import Measured, quantity_of
+from farthing.metering.quantity import Measured
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
@@ -43,8 +48,8 @@ _RULES = """
             AND status = 'published')
 """
 
-_ARRIVALS = "%b::int[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[]"  # noqa: E501
-_COLUMNS = "timestamp, ingested_at, id, external_customer_id, event_name, customer_id, source, properties"
+_ARRIVALS = "%b::int[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[]"  # noqa: E501
+_COLUMNS = "timestamp, ingested_at, id, external_customer_id, event_name, customer_id, source, properties, sent_by"
 _MEASURED = "%b::int[], %b::text[], %b::numeric[], %b::text[], %b::text[]"
 _COUNT = """
     INSERT INTO meter_usage
@@ -65,7 +70,8 @@ _INSERT = f"""
     SELECT array_agg(place) FROM added
 """
 _LOCK_STORED = """
-    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence
+    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence,
+        sent_by
     FROM events WHERE environment_id = %s AND id = ANY(%s) ORDER BY id COLLATE "C" FOR UPDATE
 """
 _UNCOUNT = """
@@ -80,7 +86,8 @@ _REPLACE = f"""
     WITH replaced AS (
         UPDATE events AS e SET sequence = (SELECT {FIRST_SEQUENCE}) + a.place, timestamp = a.timestamp,
             ingested_at = a.ingested_at, external_customer_id = a.external_customer_id, event_name = a.event_name,
-            customer_id = a.customer_id, source = a.source, properties = a.properties::jsonb
+            customer_id = a.customer_id, source = a.source, properties = a.properties::jsonb,
+            sent_by = a.sent_by
         FROM unnest({_ARRIVALS}) AS a (place, {_COLUMNS})
         WHERE e.environment_id = %b AND e.id = a.id
         RETURNING a.place, e.sequence, e.timestamp, e.external_customer_id
@@ -111,11 +118,28 @@ _REMOVE_COUNTED = """
 """
 
 
+class Sender(msgspec.Struct, frozen=True):
+    """Who sent an event: `id` is None for the deployment itself. Who may not correct all corrects its own only."""
+
+    id: int | None
+    corrects_all: bool
+
+
+_DEPLOYMENT = Sender(None, corrects_all=True)
+
+
+def sender_named(name: str, *, corrects_all: bool) -> Sender:
+    """The sender with this name: events keep a number of eight bytes, which costs ingest next to nothing."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return Sender(int.from_bytes(digest, signed=True), corrects_all)
+
+
 class Arrival(msgspec.Struct, frozen=True):
-    """An event as it came in, and when."""
+    """An event as it came in, when, and from whom."""
 
     event: Event
     at: datetime
+    sender: Sender = _DEPLOYMENT
 
 
 @dataclass(slots=True)
@@ -132,6 +156,18 @@ class Appended:
     unmetered: Counter[str] = field(default_factory=Counter)
 
 
+class MetersChanged(Exception):
+    """The arrivals were measured by other meters than stand now; the memory knows those that do."""
+
+
+class EventsOfOthers(Exception):
+    """Events that their sender may not replace, because somebody else sent them."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__("events of others")
+        self.ids = frozenset(ids)
+
+
 class _Vanished(Exception):
     """A stored event was removed between the insert that met it and the lock."""
 
@@ -139,18 +175,43 @@ class _Vanished(Exception):
 async def append(
     connection: psycopg.AsyncConnection[TupleRow], scope: Scope, arrivals: Sequence[Arrival], memory: MeterMemory
 ) -> Appended:
+    """Measure arrivals and store them; again when the meters have changed meanwhile. Raises as `append_measured`."""
+    while True:
+        measured = await measure_arrivals(scope.environment_id, arrivals, memory)
+        try:
+            return await append_measured(connection, scope, arrivals, measured, memory)
+        except MetersChanged:
+            continue
+
+
+async def measure_arrivals(environment_id: str, arrivals: Sequence[Arrival], memory: MeterMemory) -> Measurements:
+    """What arrivals count for the meters that are remembered."""
+    meters = memory.known(environment_id)
+    if meters is None:
+        return UNMEASURED
+    return await measure_events(environment_id, [arrival.event for arrival in arrivals], meters)
+
+
+async def append_measured(
+    connection: psycopg.AsyncConnection[TupleRow],
+    scope: Scope,
+    arrivals: Sequence[Arrival],
+    measured: Measurements,
+    memory: MeterMemory,
+) -> Appended:
     """Store arrivals in the order of acceptance, in one transaction that this function begins and commits.
 
     Of several arrivals with one id the last counts. An id that is stored already is left alone if its content is the
-    same, and else replaced with all that it counted. Raises psycopg.Error; then nothing was stored, unless the
-    connection was lost during the commit, when nobody can tell; appending the same again is always right.
+    same, and else replaced with all that it counted. Raises MetersChanged, EventsOfOthers or psycopg.Error; then
+    nothing was stored, unless the connection was lost during the commit, when nobody can tell; appending the same
+    again is always right.
     """
     if len(arrivals) > MOST_IN_ONE_TRANSACTION:
         raise ValueError(f"an append takes at most {MOST_IN_ONE_TRANSACTION} events")
     for attempt in range(ATTEMPTS):
         try:
             async with connection.transaction():
-                return await _append(connection, scope, arrivals, memory)
+                return await _append(connection, scope, arrivals, measured, memory)
         except (_Vanished, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
             if attempt == ATTEMPTS - 1:
                 raise
@@ -177,18 +238,24 @@ async def await_appends(session: AsyncSession, environment_id: str) -> None:
 
 
 async def _append(
-    connection: psycopg.AsyncConnection[TupleRow], scope: Scope, arrivals: Sequence[Arrival], memory: MeterMemory
+    connection: psycopg.AsyncConnection[TupleRow],
+    scope: Scope,
+    arrivals: Sequence[Arrival],
+    measured: Measurements,
+    memory: MeterMemory,
 ) -> Appended:
     environment = scope.environment_id
     async with connection.pipeline():
         await connection.execute(_BEGIN, (scope.tenant_id, environment, environment))
         cursor = await connection.execute(_RULES, (environment, scope.tenant_id, environment))
         ((version, admitted),) = await cursor.fetchall()
-    meters = await memory.at(connection, environment, version or 0)
+    if (version or 0) != measured.version:
+        await memory.at(connection, environment, version or 0)
+        raise MetersChanged
     latest, rewritten = _last_of_each(_admitted(arrivals, admitted))
     if not latest:
         return Appended(refused=len(arrivals))
-    batch = _Batch(latest, meters)
+    batch = _Batch(latest, measured)
     cursor = await connection.execute(
         _INSERT, [environment, *batch.columns(), environment, *batch.measured()], prepare=True
     )
@@ -204,7 +271,7 @@ async def _append(
         kept = known | {place for place, _ in changed}
         done.unmetered = batch.unmetered(kept)
         if changed:
-            await _replace(connection, environment, _Batch(changed, meters))
+            await _replace(connection, environment, _Batch(changed, measured))
     else:
         done.unmetered = batch.unmetered(None)
     return done
@@ -231,24 +298,26 @@ def _last_of_each(arrivals: Sequence[Arrival]) -> tuple[list[_Placed], set[str]]
         if earlier is not None:
             if same_content(earlier[1].event, arrival.event):
                 continue
+            if not _may_replace(arrival.sender, earlier[1].sender.id):
+                raise EventsOfOthers([name])
             rewritten.add(name)
         found[name] = (place, arrival)
     return [found[name] for name in sorted(found)], rewritten
 
 
+def _may_replace(sender: Sender, earlier: int | None) -> bool:
+    return sender.corrects_all or (earlier is not None and earlier == sender.id)
+
+
 class _Batch:
     """Events of one statement as the arrays it takes, and what they count."""
 
-    def __init__(self, placed: Sequence[_Placed], meters: Meters) -> None:
+    def __init__(self, placed: Sequence[_Placed], measured: Measurements) -> None:
         self._placed = placed
-        self._meters = meters.by_name
-        self._counted: list[tuple[int, str, Measured]] = []
-        for place, arrival in placed:
-            event = arrival.event
-            for meter in self._meters.get(event.event_name, ()):
-                measured = quantity_of(meter, event)
-                if measured is not None:
-                    self._counted.append((place, meter.id, measured))
+        self._metered_names = measured.metered_names
+        self._counted: list[tuple[int, str, Measured]] = [
+            (place, meter_id, quantity) for place, _ in placed for meter_id, quantity in measured.counts.get(place, ())
+        ]
 
     def columns(self) -> list[Any]:
         events = [arrival.event for _, arrival in self._placed]
@@ -262,6 +331,7 @@ class _Batch:
             [event.customer_id for event in events],
             [event.source for event in events],
             [written(event.properties) for event in events],
+            [arrival.sender.id for _, arrival in self._placed],
         ]
 
     def measured(self) -> list[Any]:
@@ -278,7 +348,7 @@ class _Batch:
         """Events among `places` (None: all) that nothing counts, by reason."""
         counted = {place for place, _, _ in self._counted}
         return Counter(
-            "no_matching_meter" if arrival.event.event_name in self._meters else "no_meter_for_event_name"
+            "no_matching_meter" if arrival.event.event_name in self._metered_names else "no_meter_for_event_name"
             for place, arrival in self._placed
             if place not in counted and (places is None or place in places)
         )
@@ -287,7 +357,10 @@ class _Batch:
 async def _changed(
     connection: psycopg.AsyncConnection[TupleRow], environment: str, again: Iterable[_Placed], rewritten: set[str]
 ) -> list[_Placed]:
-    """Those whose stored version differs, which no longer counts when this returns. Their rows stay locked."""
+    """Those whose stored version differs, which no longer counts when this returns. Their rows stay locked.
+
+    Raises EventsOfOthers when a sender may not replace them.
+    """
     by_id = {arrival.event.id: (place, arrival) for place, arrival in again}
     cursor = await connection.execute(_LOCK_STORED, (environment, list(by_id)))
     stored = await cursor.fetchall()
@@ -296,14 +369,19 @@ async def _changed(
     changed: list[_Placed] = []
     gone: list[tuple[str, str, datetime, int]] = []
     withdrawn: list[tuple[str, datetime]] = []
-    for *content, sequence in stored:
+    foreign: list[str] = []
+    for *content, sequence, sent_by in stored:
         earlier = stored_event(*content)
         if earlier.id in rewritten or not same_content(earlier, by_id[earlier.id][1].event):
+            if not _may_replace(by_id[earlier.id][1].sender, sent_by):
+                foreign.append(earlier.id)
             changed.append(by_id[earlier.id])
             gone.append((earlier.event_name, earlier.external_customer_id, earlier.timestamp, sequence))
             now, stood = by_id[earlier.id][1].event, (earlier.external_customer_id, earlier.timestamp)
             if (now.external_customer_id, now.timestamp) != stood:
                 withdrawn.append(stood)
+    if foreign:
+        raise EventsOfOthers(foreign)
     if gone:
         await connection.execute(_UNCOUNT, [*map(list, zip(*gone, strict=True)), environment, environment])
     if withdrawn:

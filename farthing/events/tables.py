@@ -35,6 +35,8 @@ class StoredEvent(InEnvironment, Base):
     customer_id: Mapped[str] = mapped_column(Text, default="")
     source: Mapped[str] = mapped_column(Text, default="")
     properties: Mapped[dict[str, Any]]
+    sent_by: Mapped[int | None] = mapped_column(BigInteger)
+    """Whose credential sent it, as a number (see `store.sender_named`); null for what was sent before it was kept."""
 
     __table_args__ = (
         # an event is its id within an environment; backfills walk it

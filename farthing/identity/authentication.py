@@ -98,7 +98,10 @@ class HeaderAuthenticator:
         self._remembered.clear()
 
     async def __call__(self, connection: Connection, *, needs_environment: bool) -> Caller:
-        headers = dict(connection.scope["headers"])
+        return await self.by_headers(dict(connection.scope["headers"]), needs_environment=needs_environment)
+
+    async def by_headers(self, headers: Mapping[bytes, bytes], *, needs_environment: bool) -> Caller:
+        """The caller whose credentials stand in the headers. Raises Unauthorized, PermissionDenied."""
         key = headers.get(self._header)
         if key is not None:
             caller = await self._by_key(key.decode("latin-1"), headers, needs_environment)
@@ -167,7 +170,7 @@ class HeaderAuthenticator:
             tenant, environment, owner.id, secret.id, secret.roles, person=secret.user_type == UserType.USER
         )
         if secret.type == SecretType.PUBLISHABLE_KEY and not self._publishable_full:
-            return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False)
+            return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False, is_publishable=True)
         return caller
 
     async def _by_token(self, header: str, headers: Mapping[bytes, bytes], needs_environment: bool) -> Caller:

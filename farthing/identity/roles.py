@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from farthing.core.caller import ANY, READ, WRITE, Permissions
+from farthing.core.caller import ANY, DELETE, READ, WRITE, Permissions
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.identity.tables import UserType
 
@@ -50,7 +50,7 @@ ROLES: Mapping[str, Role] = {
             "all_writer",
             "Writer",
             "Reads and writes everything",
-            {ANY: frozenset({READ, WRITE})},
+            {ANY: frozenset({READ, WRITE}), "event": frozenset({READ, WRITE, DELETE})},
             frozenset({_PEOPLE}),
         ),
         Role("event_ingestor", "Event Ingestor", "Sends events", {"event": frozenset({WRITE})}, frozenset({_SERVICES})),

@@ -198,9 +198,13 @@ class Users(Controller):
     path = "/users"
     tags = ["Users"]
 
-    @get("/me", operation_id="getUserInfo", guards=[any_caller()])
+    @get("/me", operation_id="getUserInfo", guards=[any_caller(senders=True)])
     async def me(self, session: AsyncSession, caller: Caller) -> UserResponse:
-        """The user behind the key or token."""
+        """The user behind the key or token; of a key that may only send events, no more than whose events they are."""
+        if caller.only_sends:
+            return UserResponse(
+                id=caller.sender, name="", type=UserType.SERVICE_ACCOUNT, roles=list(caller.roles), metadata={}
+            )
         return await _with_tenant(session, UserResponse, await users.one(session, caller.user_id))
 
     @put("/me", operation_id="updateUser", guards=[WRITES_USERS])

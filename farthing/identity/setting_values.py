@@ -73,7 +73,7 @@ class InvoicePdfConfig(Configuration):
 
 
 class TenantConfig(Configuration):
-    """How many environments of each type and how many people a tenant may have; the operator's to change."""
+    """What a tenant may have: environments of each type, people, meters of one event name; the operator's to change."""
 
     key = "tenant_config"
     tenant_level = True
@@ -81,6 +81,7 @@ class TenantConfig(Configuration):
     production: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     development: Annotated[int, Meta(ge=0, lt=2**31)] = 2
     max_users: Annotated[int, Meta(ge=1, lt=2**31)] = 10
+    max_meters_per_event_name: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
 class CreateCustomer(Request, tag_field="action", tag="create_customer"):

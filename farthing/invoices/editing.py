@@ -16,6 +16,7 @@ from farthing.invoices.computation import compute, published_lines
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.lifecycle import refuse_reserved
 from farthing.invoices.one_off import check_subtotal, lines_of, redeemed_terms, synthetic_line
+from farthing.invoices.references import check_references
 from farthing.invoices.requests import (
     RESERVED_METADATA,
     AddLineItemRequest,
@@ -189,6 +190,7 @@ async def recompute(session: AsyncSession, invoice_id: str, asked: ComputeInvoic
 async def _replace_charges(session: AsyncSession, invoice: Invoice, asked: ComputeInvoiceRequest) -> None:
     if asked.line_items and asked.subtotal is not None:
         check_subtotal(asked.subtotal, asked.line_items, invoice.currency, invoice.invoice_type)
+    await check_references(session, asked.line_items, invoice.currency)
     lines = lines_of(asked.line_items)
     if not lines and asked.subtotal is not None:
         lines = [synthetic_line(asked.subtotal)]

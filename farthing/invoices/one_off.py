@@ -27,6 +27,7 @@ from farthing.invoices.effects import NOTHING_ABOVE, Effects
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.lifecycle import finalize, refuse_reserved, resettle
 from farthing.invoices.parts import Parts, parts_of
+from farthing.invoices.references import check_references
 from farthing.invoices.requests import (
     NEGATIVE,
     CreateInvoiceLineItemRequest,
@@ -65,6 +66,7 @@ async def create_whole(
     refuse_reserved(asked.metadata or {})
     check_subtotal(asked.subtotal, asked.line_items, asked.currency, asked.kind)
     payer = await held(session, asked.customer_id)
+    await check_references(session, asked.line_items, asked.currency)
     wanted = _row(asked)
     if asked.subscription_id:
         subscription = await find(session, Subscription, asked.subscription_id)

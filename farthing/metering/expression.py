@@ -35,6 +35,12 @@ ARITY: Final[Mapping[str, int]] = {
     "sqrt": 1,
     "log": 1,
 }
+MAX_COST = 1_000
+"""What evaluating an expression may cost, in units of one addition (half a microsecond); see `cost_of`."""
+
+_CALL_COSTS: Final[Mapping[str, int]] = {"pow": 400, "log": 100, "sqrt": 8}
+_WHOLE_POWER_COST = 8
+_LARGEST_WHOLE_POWER = 10_000
 _RESERVED = frozenset({"null", "in"})
 
 
@@ -135,6 +141,10 @@ class Expression:
     root: Number
     names: tuple[str, ...]
 
+    @property
+    def cost(self) -> int:
+        return cost_of(self.root)
+
 
 def parse(text: str) -> Expression:
     """Read an expression. Raises InvalidExpression, and nothing else, for any text that is not one."""
@@ -145,6 +155,46 @@ def parse(text: str) -> Expression:
     if not parser.names:
         raise InvalidExpression("no property is used", 1)
     return Expression(text, root, tuple(parser.names))
+
+
+def cost_of(node: Node) -> int:
+    """What evaluating `node` costs at most, whatever numbers an event holds; both branches of a choice count.
+
+    Everything costs 1 but `pow`, `log` and `sqrt`, whose cost their precision bounds. A `pow` to a whole number that
+    stands in the expression is a few multiplications.
+    """
+    own = 1
+    if isinstance(node, Call):
+        own = _CALL_COSTS.get(node.function, 1)
+        if node.function == "pow" and _is_whole(node.operands[1]):
+            own = _WHOLE_POWER_COST
+    return own + sum(cost_of(part) for part in _parts(node))
+
+
+def _is_whole(exponent: Number) -> bool:
+    if isinstance(exponent, Negated):
+        exponent = exponent.operand
+    return (
+        isinstance(exponent, Literal)
+        and exponent.value <= _LARGEST_WHOLE_POWER
+        and exponent.value == exponent.value.to_integral_value()
+    )
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    match node:
+        case Literal() | Name() | Constant():
+            return ()
+        case Negated(operand) | Not(operand):
+            return (operand,)
+        case Call(_, operands):
+            return operands
+        case Choice(condition, then, otherwise) | TruthChoice(condition, then, otherwise):
+            return (condition, then, otherwise)
+        case Arithmetic(_, left, right) | Comparison(_, left, right):
+            return (left, right)
+        case Agreement(_, left, right) | Logic(_, left, right):
+            return (left, right)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,3 +114,9 @@ class Meter:
         if not self.event_name.strip():
             raise ValidationFailed.of("event_name", "is required")
         object.__setattr__(self, "conditions", conditions(self.filters))
+
+    @property
+    def cost(self) -> int:
+        """What measuring one event costs at most, in units of `expression.cost_of`."""
+        formula = self.aggregation.formula
+        return 1 + len(self.filters) + (formula.expression.cost if formula is not None else 0)

@@ -16,7 +16,7 @@ from litestar.response import Redirect
 
 from farthing.api.errors import answer as json_answer
 from farthing.api.errors import as_domain_error, log_failure
-from farthing.api.work import work_of
+from farthing.api.work import route_of, work_of
 from farthing.core.errors import FarthingError
 from farthing.identity.keys import derived_key
 from farthing.web import assets, charts, wording
@@ -131,7 +131,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     request_id = ""
     if error.status >= 500:
         request_id = work_of(request).request_id
-        log_failure(error, exception, request.url.path)
+        log_failure(error, exception, route_of(request.scope))
     template = "portal/error.html" if request.url.path.startswith("/portal") else "error.html"
     page = render(request, template, status=error.status, error=error, request_id=request_id)
     if error.retry_after_seconds is not None:

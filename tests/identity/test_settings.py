@@ -63,7 +63,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "subscription_config": {"grace_period_days": 3, "auto_cancellation_enabled": False},
     "invoice_pdf_config": {"template_name": "invoice.typ", "group_by": []},
-    "tenant_config": {"production": 0, "development": 2, "max_users": 10},
+    "tenant_config": {"production": 0, "development": 2, "max_users": 10, "max_meters_per_event_name": 100},
     "customer_onboarding": {"workflow_type": "customer_onboarding", "actions": []},
     "wallet_balance_alert_config": {
         "alert_enabled": False,

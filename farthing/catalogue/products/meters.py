@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.lists import select_page
@@ -22,7 +22,10 @@ from farthing.catalogue.products.tables import Meter
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.identity import configuration
+from farthing.identity.setting_values import TenantConfig
 from farthing.metering import meter as metering
+from farthing.metering.expression import MAX_COST
 from farthing.metering.filters import Filter
 from farthing.storage.notices import notify
 from farthing.storage.postgres import scope_of
@@ -30,6 +33,9 @@ from farthing.storage.rows import locked
 
 TOPIC = "meters"
 """Notices: the meters of the environment that is the key have changed."""
+
+MOST_COST_PER_EVENT_NAME = 4 * MAX_COST
+"""What measuring one event with all meters of its name may cost; a batch of events costs that a thousand times."""
 
 SEARCHABLE = ("id", "name", "event_name", "aggregation_type", "reset_usage", "status", "created_at", "updated_at")
 
@@ -68,7 +74,7 @@ async def create(session: AsyncSession, request: CreateMeterRequest) -> Meter:
         filters=merged([], request.filters or ()),
         reset_usage=request.reset_usage,
     )
-    definition(meter)
+    await _weigh(session, meter)
     session.add(meter)
     await _changed(session)
     return meter
@@ -89,9 +95,39 @@ async def copy(session: AsyncSession, source: Meter) -> Meter:
         filters=merged(source.filters, ()),
         reset_usage=source.reset_usage,
     )
+    await _weigh(session, meter)
     session.add(meter)
     await _changed(session)
     return meter
+
+
+async def _weigh(session: AsyncSession, meter: Meter) -> None:
+    """Refuse a meter that costs too much, alone or with the others that measure the same events."""
+    formula = definition(meter).aggregation.formula
+    if formula is not None and formula.expression.cost > MAX_COST:
+        raise ValidationFailed.of(
+            "aggregation.expression",
+            f"costs {formula.expression.cost} and may cost {MAX_COST}: an operator costs 1, sqrt 8, log 100, pow 400, "
+            "and 8 to a whole number",
+        )
+    # one at a time, so that two cannot both be the last that is allowed
+    lock = f"meters/{scope_of(session).environment_id}/{meter.event_name}"
+    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))"), {"lock": lock})
+    others = (
+        await session.scalars(
+            select(Meter).where(Meter.event_name == meter.event_name, Meter.status == Status.PUBLISHED)
+        )
+    ).all()
+    most = (await configuration.read(session, TenantConfig)).max_meters_per_event_name
+    if len(others) >= most:
+        raise ValidationFailed.of("event_name", f"has {len(others)} meters, and may have at most {most}")
+    cost = sum(definition(other).cost for other in (*others, meter) if other.expression)
+    if cost > MOST_COST_PER_EVENT_NAME and formula is not None:
+        raise ValidationFailed.of(
+            "aggregation.expression",
+            f"the expressions of all meters of this event name would cost {cost} "
+            f"and may cost {MOST_COST_PER_EVENT_NAME}",
+        )
 
 
 def merged(stored: Iterable[dict[str, Any]], added: Iterable[MeterFilter]) -> list[dict[str, Any]]:

@@ -1,0 +1,68 @@
+"""Long computations in short slices beside the event loop, so that no request waits for another's arithmetic.
+
+Python runs one thread at a time, so a thread alone would not be enough: what keeps the loop alive is that a slice is
+short, and that the loop has its turn after every slice. Whoever computes much takes turns with himself alone: of each
+`owner` one computation is worked on at a time, and the slices of different owners alternate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+SLICE_SECONDS: Final = 0.002
+AT_ONCE_SECONDS: Final = 0.005
+"""What is worked off at once, on the loop: a usual batch of events, which a thread would only make dearer."""
+AT_ONCE_IN_TURN_SECONDS: Final = 0.0005
+"""The same while a computation of this owner is under way: a single event need not wait for it."""
+
+_THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="slices")
+
+Item = TypeVar("Item")
+
+
+class _Turns:
+    """One lock per owner, kept while somebody uses it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, owner: str) -> asyncio.Lock:
+        key = (id(asyncio.get_running_loop()), owner)
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
+
+
+_TURNS: Final = _Turns()
+
+
+async def collect(steps: Iterator[Item], owner: str) -> list[Item]:
+    """All items of `steps`, each of which must be cheap to make.
+
+    What takes a few milliseconds is worked off at once; the rest runs in a thread beside the loop, slice by slice.
+    """
+    items: list[Item] = []
+    turn = _TURNS.of(owner)
+    if _work(steps, items, AT_ONCE_IN_TURN_SECONDS if turn.locked() else AT_ONCE_SECONDS):
+        return items
+    async with turn:
+        loop = asyncio.get_running_loop()
+        while not await loop.run_in_executor(_THREAD, _work, steps, items, SLICE_SECONDS):
+            pass
+    return items
+
+
+def _work(steps: Iterator[Item], items: list[Item], seconds: float) -> bool:
+    """Take items until the slice is over; whether `steps` has come to its end."""
+    end = time.perf_counter() + seconds
+    for item in steps:
+        items.append(item)
+        if time.perf_counter() >= end:
+            return False
+    return True

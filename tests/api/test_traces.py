@@ -1,0 +1,70 @@
+"""What a stranger sends leaves no trace that grows, and no credential stands in a log."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from farthing.invoices import documents
+from farthing.logs import without_credentials
+from tests.account import Account
+
+LABELS = re.compile(r'(\w+)="([^"]*)"')
+
+
+async def labels(base_url: str) -> set[tuple[str, str]]:
+    async with httpx.AsyncClient() as http:
+        return set(LABELS.findall((await http.get(f"{base_url}/metrics")).text))
+
+
+async def test_made_up_methods_and_paths_make_no_labels(base_url: str) -> None:
+    before = await labels(base_url)
+    marks = [uuid.uuid4().hex.upper() for _ in range(20)]
+    async with httpx.AsyncClient() as http:
+        for mark in marks:
+            await http.request(f"X{mark}", f"{base_url}/v1/customers")
+            await http.get(f"{base_url}/{mark}/{mark}?{mark}={mark}", headers={"X-Request-ID": mark})
+            await http.post(f"{base_url}/v1/events", json={"event_name": mark}, headers={"x-api-key": mark})
+    after = await labels(base_url)
+    assert not [label for label in after if any(mark in label[1] for mark in marks)]
+    assert len(after - before) < 20
+    assert ("method", "other") in after
+
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ0eXAiOiJwb3J0YWwifQ.c2lnbmF0dXJlb2Zub2JvZHk"
+
+
+@pytest.mark.parametrize("path", ["/v1/invoices/documents/{token}", "/portal/{token}", "/portal/{token}/x/y/z"])
+async def test_no_token_stands_in_the_log_when_a_page_fails(
+    base_url: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def failing(token: str, *_: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(documents, "opened", failing)
+    monkeypatch.setattr("farthing.web.portal_session._claims", failing)
+    with capture_logs() as written:
+        async with httpx.AsyncClient() as http:
+            address = f"{base_url}{path.format(token=TOKEN)}?key={TOKEN}"
+            answer = await http.get(address, headers={"accept": "text/html"})
+    assert answer.status_code in {404, 500}
+    assert TOKEN not in str(written)
+    if answer.status_code == 500:
+        assert any(TOKEN not in str(line) and line.get("route") == path for line in written)
+
+
+def test_a_line_is_rid_of_the_credentials_that_an_exception_brought() -> None:
+    line = f'{{"exception":"KeyError: /portal/{TOKEN}?a=1, sk_{"7" * 26}"}}'
+    assert without_credentials(None, "", line) == '{"exception":"KeyError: /portal/[credential]?a=1, [credential]"}'
+
+
+async def test_a_request_is_logged_by_its_route(account: Account) -> None:
+    async with account.client() as http:
+        with capture_logs() as written:
+            assert (await http.get("/nothing-here")).status_code == 404
+    assert "nothing-here" not in str(written)
