@@ -10,20 +10,18 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Litestar, Request, Response, Router, get, post
+from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components
 from litestar.types import ControllerRouterHandler
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import farthing
 from farthing.api.body import JsonBody
 from farthing.api.edge import Edge
-from farthing.api.metrics import metrics_page
 from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
@@ -43,13 +41,15 @@ from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
 from farthing.events.ingest import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
+from farthing.health import Health, health, metrics_page, posted_health, ready
 from farthing.identity.api_keys import record_used
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.invoices.routes import Invoices, open_document
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.jobs.cloning import EnvironmentCloning
-from farthing.jobs.schedule import queue
+from farthing.jobs.schedule import duties
+from farthing.jobs.worker import WorkerState, queue_of
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
@@ -123,26 +123,6 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 """Everything under /v1."""
 
 SIGN_IN_PER_MINUTE = 10
-
-
-@get("/health", include_in_schema=False, sync_to_thread=False)
-def health() -> dict[str, str]:
-    """Liveness: the process answers."""
-    return {"status": "ok"}
-
-
-@post("/health", include_in_schema=False, sync_to_thread=False, status_code=200)
-def posted_health() -> dict[str, str]:
-    """The same, for probes that post."""
-    return {"status": "ok"}
-
-
-@get("/health/ready", include_in_schema=False)
-async def ready(state: State) -> dict[str, str]:
-    """Readiness: the database answers too."""
-    async with state.database.engine.connect() as connection:
-        await connection.execute(text("SELECT 1"))
-    return {"status": "ok"}
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
@@ -219,15 +199,24 @@ async def _record_used_keys(state: State) -> None:
             log.warning("used_keys.not_recorded", error=str(error))
 
 
-def create_app(settings: Settings, database: Database, listener: Listener | None = None) -> Edge:
-    """The whole ASGI application on one database. It starts and stops `listener` with itself."""
+def create_app(
+    settings: Settings, database: Database, listener: Listener | None = None, worker: WorkerState | None = None
+) -> Edge:
+    """The whole ASGI application on one database. It starts and stops `listener` with itself.
+
+    `worker` is the one of this process, if it has one.
+    """
     notices = listener or Listener(database.url)
+    known = duties(database, settings)
+    health_database = Database(database.url, pool_size=1)
     state = State(
         {
             "settings": settings,
             "database": database,
             "notices": notices,
-            "queue": queue(database, settings),
+            "queue": queue_of(database, known),
+            "duties": known,
+            "health": Health(health_database, known, worker, started_at=database.clock.now()),
             "invoice_effects": BillingEffects(),
             "ingest": Ingest(database.url),
             "authenticator": HeaderAuthenticator(database, settings, notices),
@@ -248,6 +237,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             recording.cancel()
             await state.ingest.stop()
             await notices.stop()
+            await health_database.close()
 
     app = _litestar(state, [lifespan])
     return Edge(slashes_kept(app), database, settings.origins, access_log=settings.access_log)

@@ -16,9 +16,10 @@ from granian.server.embed import Server
 
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
-from farthing.jobs.schedule import queue, work
+from farthing.jobs.schedule import duties
+from farthing.jobs.worker import WorkerState, keep_working
 from farthing.settings import Settings
-from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 
@@ -62,7 +63,12 @@ async def opened(settings: Settings, engine: Engine) -> AsyncIterator[Database]:
 async def _watch(embedded: EmbeddedPostgres) -> None:
     while True:
         await asyncio.sleep(WATCH_SECONDS)
-        if embedded.revive():
+        try:
+            revived = embedded.revive()
+        except (EmbeddedFailed, OSError):  # no memory or no file handles left, say: it is tried again
+            log.exception("engine.not_started", folder=str(embedded.folder))
+            continue
+        if revived:
             log.error("engine.died", folder=str(embedded.folder), action="started again")
 
 
@@ -76,7 +82,8 @@ async def serve(
     `started` is called once the server accepts requests.
     """
     first = await first_start(database, settings)
-    application = create_app(settings, database)
+    worker = WorkerState() if settings.worker else None
+    application = create_app(settings, database, worker=worker)
     server = Server(
         application,
         address=settings.host,
@@ -86,7 +93,7 @@ async def serve(
         log_enabled=False,
     )
     stop = _stop_on_signal()
-    working = asyncio.create_task(work(queue(database, settings)), name="worker") if settings.worker else None
+    working = _start_worker(settings, database, worker) if worker is not None else None
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
 
@@ -109,14 +116,15 @@ async def serve(
 
 
 async def work_until_stopped(settings: Settings, database: Database) -> None:
-    """Work on jobs until SIGINT or SIGTERM; a job in hand is finished first."""
+    """Work on jobs until SIGINT or SIGTERM; jobs in hand may end in order."""
     stop = _stop_on_signal()
-    working = asyncio.create_task(work(queue(database, settings)), name="worker")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if working.done():
-        working.result()
+    working = _start_worker(settings, database, WorkerState())
+    await stop.wait()
     await _end(working)
+
+
+def _start_worker(settings: Settings, database: Database, state: WorkerState) -> asyncio.Task[None]:
+    return asyncio.create_task(keep_working(database, duties(database, settings), state), name="worker")
 
 
 def _stop_on_signal() -> asyncio.Event:

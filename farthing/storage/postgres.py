@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import cache
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -39,12 +40,14 @@ class Database:
     def __init__(self, url: str, pool_size: int = 20, clock: Clock | None = None) -> None:
         self.url = url
         self.clock = clock or SystemClock()
+        self.application_name = f"farthing {token_hex(4)}"
+        """What the server shows beside each connection of this pool, and of no other."""
         self.engine: AsyncEngine = create_async_engine(
             dialect_url(url),
             pool_size=pool_size,
             max_overflow=10,
             pool_timeout=10,
-            connect_args={"application_name": "farthing", "connect_timeout": 10},
+            connect_args={"application_name": self.application_name, "connect_timeout": 10},
             json_serializer=_json,
             json_deserializer=msgspec.json.decode,
         )
