@@ -30,7 +30,7 @@ async def run_duty(
     except AlreadyRunning as error:
         errors.print(error.message)
         return 1
-    except Exception as error:  # the log has it whole
+    except Exception as error:  # noqa: BLE001 (logged where it was raised)
         errors.print(f"{name} failed: {reason_of(error)}")
         return 1
     console.print(f"{name}: {run.counts}")

@@ -236,7 +236,7 @@ class TestWorker:
         async with working(deployment, *stuck, broken, *fine):
             for each in fine:
                 await until(lambda each=each: runs(deployment, each.name))
-            (run,) = await until(lambda: runs(deployment, "broken"))
+            await until(lambda: runs(deployment, "broken"))
         assert (await runs(deployment, "stuck_0"))[0].error == "its process ended before it did"
 
     async def test_a_job_that_nobody_knows_or_can_read_keeps_no_other_waiting(self, deployment: Database) -> None:
