@@ -26,6 +26,8 @@ from farthing.storage.postgres import Database
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 0.5
+END_SECONDS = 30.0
+"""After this a task that was asked to end is asked again; jobs in hand have less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,9 @@ def _stop_on_signal() -> asyncio.Event:
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
+    while task is not None and not task.done():
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait({task}, timeout=END_SECONDS)
 
 
 def _answers(settings: Settings) -> bool:

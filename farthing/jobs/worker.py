@@ -115,6 +115,8 @@ async def keep_working(database: Database, known: Sequence[Duty], state: WorkerS
 
     A worker that ends for any other reason is an error: it is logged, and begun again after a pause.
     """
+    me = asyncio.current_task()
+    assert me is not None
     pause = FIRST_PAUSE
     while True:
         began = time.monotonic()
@@ -122,6 +124,8 @@ async def keep_working(database: Database, known: Sequence[Duty], state: WorkerS
             await _work(database, known, state)
         except Exception:  # the outer boundary of all jobs: whatever it was, the next worker is a new one
             log.exception("worker.ended")
+            if me.cancelling():  # failures on the way to the end hide that the end was asked for
+                raise asyncio.CancelledError from None
         finally:
             state.become(alive=False)
         pause = FIRST_PAUSE if time.monotonic() - began > STABLE_SECONDS else min(pause * 2, LONGEST_PAUSE)

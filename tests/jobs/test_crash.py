@@ -211,4 +211,4 @@ def test_workers_go_on_after_postgres_restarts_and_readiness_says_how_it_is(post
         until(lambda: "farthing_worker_up 1.0" in client.get("/metrics").text)
         for process in (serving, worker):
             process.send_signal(signal.SIGTERM)
-            assert process.wait(40) == 0
+            assert process.wait(90) == 0

@@ -282,6 +282,26 @@ class TestWorker:
                 patch.undo()
                 await until(lambda: runs(deployment, "fine"))
 
+    async def test_a_worker_that_fails_while_it_ends_does_not_begin_again(
+        self, deployment: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        began = asyncio.Event()
+
+        async def fails_at_its_end(*_: Any) -> None:
+            began.set()
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                raise OSError("the database is away")
+
+        monkeypatch.setattr(worker, "_worker", fails_at_its_end)
+        task = asyncio.create_task(keep_working(deployment, [], WorkerState()))
+        await began.wait()
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=10)
+        assert done
+        assert task.cancelled()
+
 
 async def _runs_if_there(database: Database) -> list[JobRun]:
     try:
