@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Litestar, Request, Response, Router, get, post
+from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
@@ -23,7 +23,6 @@ import farthing
 from farthing.api.bodies import BodyReader, ReadTimes
 from farthing.api.body import JsonBody
 from farthing.api.edge import Edge
-from farthing.api.metrics import metrics_page
 from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
 from farthing.api.segments import slashes_kept, slashes_restored
@@ -40,24 +39,24 @@ from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
-from farthing.core.errors import ServiceUnavailable
 from farthing.customers.routes import Customers
 from farthing.events.ingest import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
+from farthing.health import Health, health, metrics_page, posted_health, ready
 from farthing.identity.api_keys import record_used
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.invoices.routes import Invoices, open_document
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.jobs.cloning import EnvironmentCloning
-from farthing.jobs.schedule import queue
+from farthing.jobs.schedule import duties
+from farthing.jobs.worker import WorkerState, queue_of
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
-from farthing.storage.probe import Probe
 from farthing.subscriptions.cost_routes import CostAnalytics
 from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
 from farthing.subscriptions.sync_routes import AddonPriceSync, PlanPriceSync
@@ -125,28 +124,6 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 """Everything under /v1."""
 
 SIGN_IN_PER_MINUTE = 10
-READY_SECONDS = 2
-"""How long readiness waits for the database's answer."""
-
-
-@get("/health", include_in_schema=False, sync_to_thread=False)
-def health() -> dict[str, str]:
-    """Liveness: the process answers."""
-    return {"status": "ok"}
-
-
-@post("/health", include_in_schema=False, sync_to_thread=False, status_code=200)
-def posted_health() -> dict[str, str]:
-    """The same, for probes that post."""
-    return {"status": "ok"}
-
-
-@get("/health/ready", include_in_schema=False)
-async def ready(state: State) -> dict[str, str]:
-    """Readiness: the database answers too."""
-    if not await state.probe.answers_within(READY_SECONDS):
-        raise ServiceUnavailable("The database does not answer")
-    return {"status": "ok"}
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
@@ -226,8 +203,16 @@ async def _record_used_keys(state: State) -> None:
             log.warning("used_keys.not_recorded", error=str(error))
 
 
-def create_app(settings: Settings, database: Database, listener: Listener | None = None) -> Edge:
-    """The whole ASGI application on one database. It starts and stops `listener` with itself."""
+def create_app(
+    settings: Settings, database: Database, listener: Listener | None = None, worker: WorkerState | None = None
+) -> Edge:
+    """The whole ASGI application on one database. It starts and stops `listener` with itself.
+
+    `worker` is the one of this process, if it has one.
+    """
+    known = duties(database, settings)
+    health_database = Database(database.url, pool_size=1)
+    jobs_queue = queue_of(database, known)
     database = database.for_requests(settings.request_timeouts, settings.tenant_connections)
     notices = listener or Listener(database.url)
     authenticator = HeaderAuthenticator(database, settings, notices)
@@ -236,8 +221,9 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             "settings": settings,
             "database": database,
             "notices": notices,
-            "probe": Probe(database.url),
-            "queue": queue(database, settings),
+            "queue": jobs_queue,
+            "duties": known,
+            "health": Health(health_database, known, worker, started_at=database.clock.now()),
             "invoice_effects": BillingEffects(),
             "ingest": Ingest(database.url),
             "authenticator": authenticator,
@@ -251,7 +237,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await notices.start()
         await state.ingest.start()
-        await state.probe.answers_within(READY_SECONDS)  # takes its connection while there are some
+        await state.health.look()  # takes its connection while there are some
         recording = asyncio.create_task(_record_used_keys(state), name="used keys")
         try:
             yield
@@ -259,7 +245,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             recording.cancel()
             await state.ingest.stop()
             await notices.stop()
-            await state.probe.close()
+            await health_database.close()
 
     app = _litestar(state, [lifespan])
 

@@ -229,13 +229,21 @@ def keys_revoke(id: Annotated[str, Parameter(help="The key's id.")], *, data_dir
 
 
 @jobs.command(name="list")
-def jobs_list(*, data_dir: DataDir = None) -> None:
+def jobs_list(
+    *,
+    status: Annotated[bool, Parameter(help="Also when each last succeeded and runs next.", negative="")] = False,
+    data_dir: DataDir = None,
+) -> None:
     """List the duties and when they run (UTC)."""
+    from farthing.jobs.command import print_standings
     from farthing.jobs.schedule import duties
 
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
+        if status:
+            await print_standings(database, settings, console)
+            return
         for duty in duties(database, settings):
             console.print(f"{duty.name:32} {duty.cron}")
 
@@ -251,20 +259,13 @@ def jobs_run(
 ) -> None:
     """Run one duty now, in every environment, and print its counts."""
     from farthing.core.clock import SystemClock
-    from farthing.jobs.duties import perform
-    from farthing.jobs.schedule import duties
+    from farthing.jobs.command import run_duty
 
     moment = SystemClock().now() if at is None else _in_utc(at)
     settings = _settings(data_dir=data_dir)
 
     async def task(database: Database) -> int:
-        duty = next((duty for duty in duties(database, settings) if duty.name == name), None)
-        if duty is None:
-            errors.print(f"no duty '{name}'; see `farthing jobs list`")
-            return 2
-        run = await perform(database, duty, moment)
-        console.print(f"{name}: {run.counts}")
-        return 1 if run.counts.get("failed") else 0
+        return await run_duty(database, settings, name, moment, console, errors)
 
     _with_database(settings, task)
 

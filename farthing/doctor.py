@@ -25,13 +25,17 @@ from farthing.events.tables import StoredEvent
 from farthing.invoices.derivation import Difference, all_differences, total_differences
 from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
+from farthing.jobs.schedule import duties
+from farthing.jobs.standing import overdue, read_queue, read_standings
 from farthing.settings import Settings
 from farthing.storage.capacity import demand_of, granted, shortage
 from farthing.storage.migrations import state
 from farthing.storage.postgres import Database
-from farthing.storage.scope import Scope
+from farthing.storage.scope import SYSTEM, Scope
 
 PAGE = 500
+STALLED_SECONDS = 90.0
+"""After so long without a sign of life somebody should have taken a worker's jobs up."""
 SHOWN = 50
 
 
@@ -56,6 +60,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     console.print("engine          ok (PostgreSQL, row-level security holds for this role)")
     enough = _connections(settings, database, console)
     console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
+    not_well = await examine_duties(settings, database, console)
     keep = timedelta(days=settings.event_retention_days) if settings.event_retention_days else None
     findings = await audit(database, console, keep)
     console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
@@ -79,7 +84,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     if len(findings.differences) > SHOWN:
         console.print(f"  ... and {len(findings.differences) - SHOWN} more")
     console.print(f"differences     {len(findings.differences)}")
-    return 0 if enough and current == wanted and not findings.differences else 1
+    return 0 if enough and current == wanted and not findings.differences and not not_well else 1
 
 
 def _connections(settings: Settings, database: Database, console: Console) -> bool:
@@ -91,6 +96,34 @@ def _connections(settings: Settings, database: Database, console: Console) -> bo
         return True
     console.print(f"connections     TOO FEW: {shortage(demand, grant)}")
     return False
+
+
+async def examine_duties(settings: Settings, database: Database, console: Console) -> bool:
+    """Print which duties are overdue and which jobs are stalled or parked; whether something should be done.
+
+    In the embedded mode nothing runs beside the doctor, so what is due waits for the next start, and is no fault.
+    """
+    now = database.clock.now()
+    async with database.transaction(SYSTEM, read_only=True) as session:
+        standings = await read_standings(session, duties(database, settings), now)
+        queue = await read_queue(session, STALLED_SECONDS)
+    late = overdue(standings, now)
+    console.print(f"duties          {len(standings)} known, {len(late)} overdue")
+    for standing in late:
+        succeeded = (
+            f"last success {standing.succeeded_at:%Y-%m-%d %H:%M} UTC" if standing.succeeded_at else "no success"
+        )
+        reason = f", {standing.failures} failed since: {standing.error}" if standing.failures else ""
+        console.print(f"  {standing.name}: {succeeded}, scheduled {standing.cron}{reason}")
+    waits = "; taken up when Farthing serves" if settings.embedded else ""
+    console.print(f"jobs            {queue.stalled} stalled, {sum(queue.parked.values())} parked{waits}")
+    for task, count in queue.parked.items():
+        console.print(f"  {task}: {count} failed for good; the log says why")
+    if settings.embedded:
+        return False
+    if late and not queue.alive:
+        console.print("  no worker is alive: start `farthing worker`, or `farthing serve` with FARTHING_WORKER=true")
+    return bool(late or queue.stalled)
 
 
 async def audit(database: Database, console: Console | None = None, keep: timedelta | None = None) -> Findings:

@@ -17,10 +17,11 @@ from granian.server.embed import Server
 
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
-from farthing.jobs.schedule import queue, work
+from farthing.jobs.schedule import duties
+from farthing.jobs.worker import WorkerState, keep_working
 from farthing.settings import Settings
 from farthing.storage.capacity import Demand, fitted, granted, shortage
-from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 WATCH_SECONDS = 0.5
 HEADER_READ_MILLISECONDS = 10_000
 """A connection whose headers have not come by then is closed."""
+END_SECONDS = 30.0
+"""After this a task that was asked to end is asked again; jobs in hand have less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,12 @@ def _sized(settings: Settings, engine: Engine, demand: Demand | None) -> Databas
 async def _watch(embedded: EmbeddedPostgres) -> None:
     while True:
         await asyncio.sleep(WATCH_SECONDS)
-        if embedded.revive():
+        try:
+            revived = embedded.revive()
+        except (EmbeddedFailed, OSError):  # no memory or no file handles left, say: it is tried again
+            log.exception("engine.not_started", folder=str(embedded.folder))
+            continue
+        if revived:
             log.error("engine.died", folder=str(embedded.folder), action="started again")
 
 
@@ -96,7 +104,8 @@ async def serve(
     `started` is called once the server accepts requests.
     """
     first = await first_start(database, settings)
-    application = create_app(settings, database)
+    worker = WorkerState() if settings.worker else None
+    application = create_app(settings, database, worker=worker)
     server = Server(
         application,
         address=settings.host,
@@ -107,7 +116,7 @@ async def serve(
         log_enabled=False,
     )
     stop = _stop_on_signal()
-    working = asyncio.create_task(work(queue(database, settings)), name="worker") if settings.worker else None
+    working = _start_worker(settings, database, worker) if worker is not None else None
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
 
@@ -130,14 +139,15 @@ async def serve(
 
 
 async def work_until_stopped(settings: Settings, database: Database) -> None:
-    """Work on jobs until SIGINT or SIGTERM; a job in hand is finished first."""
+    """Work on jobs until SIGINT or SIGTERM; jobs in hand may end in order."""
     stop = _stop_on_signal()
-    working = asyncio.create_task(work(queue(database, settings)), name="worker")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if working.done():
-        working.result()
+    working = _start_worker(settings, database, WorkerState())
+    await stop.wait()
     await _end(working)
+
+
+def _start_worker(settings: Settings, database: Database, state: WorkerState) -> asyncio.Task[None]:
+    return asyncio.create_task(keep_working(database, duties(database, settings), state), name="worker")
 
 
 def _stop_on_signal() -> asyncio.Event:
@@ -149,9 +159,9 @@ def _stop_on_signal() -> asyncio.Event:
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
+    while task is not None and not task.done():
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait({task}, timeout=END_SECONDS)
 
 
 def _answers(settings: Settings) -> bool:

@@ -1,9 +1,8 @@
-"""Prometheus metrics of this process, and their page."""
+"""Prometheus metrics of the requests that this process answers."""
 
 from __future__ import annotations
 
-from litestar import Response, get
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import Counter, Histogram
 
 _REQUESTS = Counter("farthing_http_requests_total", "Requests answered", ["method", "route", "status"])
 _SECONDS = Histogram(
@@ -26,9 +25,3 @@ def observe(method: str, route: str, status: int, seconds: float) -> None:
     """Count one answered request; `method` is a known one and `route` the template, so that labels are few."""
     _REQUESTS.labels(method, route, str(status)).inc()
     _SECONDS.labels(method, route).observe(seconds)
-
-
-@get("/metrics", include_in_schema=False, sync_to_thread=False, media_type=CONTENT_TYPE_LATEST)
-def metrics_page() -> Response[bytes]:
-    """This process's metrics in Prometheus text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

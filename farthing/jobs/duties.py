@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.identity.tables import Environment, Tenant
+from farthing.jobs.exclusion import AlreadyRunning, exclusively
+from farthing.jobs.failures import reason_of
+from farthing.jobs.limits import within
 from farthing.jobs.tables import JobRun
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
@@ -25,14 +30,22 @@ Counts = Mapping[str, int]
 InEnvironment = Callable[[AsyncSession, datetime], Awaitable[int]]
 """Does one batch in one environment at a time; returns how many items it did, 0 when nothing is left."""
 
+LIMIT = timedelta(hours=1)
+BATCH_LIMIT = timedelta(minutes=10)
+"""How long a batch may take in one environment; one that hangs there must not keep the others waiting."""
+ENOUGH = LIMIT / 2
+"""When a duty with much to do leaves the rest to its next run."""
+_INTERRUPTED = "its process ended before it did"
+
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """A named piece of periodic work. `cron` is in UTC."""
+    """A named piece of periodic work. `cron` is in UTC; a run that reaches `limit` is stopped."""
 
     name: str
     cron: str
     run: Callable[[Database, datetime], Awaitable[Counts]]
+    limit: timedelta = LIMIT
 
 
 async def environments(database: Database) -> list[tuple[Scope, datetime | None]]:
@@ -47,20 +60,27 @@ async def environments(database: Database) -> list[tuple[Scope, datetime | None]
         return [(Scope(tenant, environment), frozen) for tenant, environment, frozen in rows]
 
 
-def everywhere(in_environment: InEnvironment) -> Callable[[Database, datetime], Awaitable[Counts]]:
+def everywhere(
+    in_environment: InEnvironment, *, batch_limit: timedelta = BATCH_LIMIT, enough: timedelta = ENOUGH
+) -> Callable[[Database, datetime], Awaitable[Counts]]:
     """A duty that does batches in each environment until none is left there, each batch its own transaction.
 
     An environment with a test clock lives at its own time. A failure is logged and counted, and the rest goes on.
+    After `enough` the rest is left to the next run, which begins with another environment.
     """
 
     async def run(database: Database, now: datetime) -> Counts:
         counts: Counter[str] = Counter()
-        for scope, frozen in await environments(database):
+        until = time.monotonic() + enough.total_seconds()
+        for scope, frozen in rotated(await environments(database), now):
             at = frozen or now
             try:
                 done = 1
-                while done:
-                    async with database.session(scope, clock=FixedClock(at)) as session:
+                while done and time.monotonic() < until:
+                    async with (
+                        asyncio.timeout(batch_limit.total_seconds()),
+                        database.session(scope, clock=FixedClock(at)) as session,
+                    ):
                         done = await in_environment(session, at)  # which may commit along the way
                         await session.commit()
                     counts["succeeded"] += done
@@ -72,18 +92,56 @@ def everywhere(in_environment: InEnvironment) -> Callable[[Database, datetime], 
     return run
 
 
-async def perform(database: Database, duty: Duty, now: datetime) -> JobRun:
-    """Run a duty once and write it down."""
-    run = JobRun(id=new_id(Kind.RUN), name=duty.name, scheduled_at=now, started_at=database.clock.now())
+def rotated(scopes: list[tuple[Scope, datetime | None]], now: datetime) -> list[tuple[Scope, datetime | None]]:
+    """The same, begun at another place each minute, so that nobody is always the last."""
+    first = int(now.timestamp() // 60) % len(scopes) if scopes else 0
+    return scopes[first:] + scopes[:first]
+
+
+async def perform(database: Database, duty: Duty, now: datetime, worker_id: int | None = None) -> JobRun:
+    """Run a duty once, beside nobody else who runs it, and keep in the journal what came of it.
+
+    Raises AlreadyRunning, TookTooLong, and whatever the duty raises.
+    """
+    run = JobRun(id=new_id(Kind.RUN), name=duty.name, scheduled_at=now)
     try:
-        run.counts = dict(await duty.run(database, now))
-    except Exception as error:
-        run.error = f"{type(error).__name__}: {error}"
+        run.counts = dict(await within(duty.limit, _work(database, duty, run, worker_id), f"duty {duty.name}"))
+    except AlreadyRunning:
         raise
-    finally:
-        run.finished_at = database.clock.now()
-        async with database.transaction(SYSTEM) as session:
-            session.add(run)
+    except BaseException as error:
+        run.error = _INTERRUPTED if isinstance(error, asyncio.CancelledError) else reason_of(error)
+        log.exception("duty.failed", name=duty.name, reason=run.error)
+        await _finish(database, run)
+        raise
+    await _finish(database, run)
     # a duty that found nothing to do is not news
     (log.info if any(run.counts.values()) else log.debug)("duty", name=duty.name, **run.counts)
     return run
+
+
+async def _work(database: Database, duty: Duty, run: JobRun, worker_id: int | None) -> Counts:
+    async with exclusively(database, duty.name, worker_id):
+        await _begin(database, run)
+        return await duty.run(database, run.scheduled_at)
+
+
+async def _begin(database: Database, run: JobRun) -> None:
+    run.started_at = database.clock.now()
+    async with database.transaction(SYSTEM) as session:
+        # whoever began one before does not run it any more: the lock is ours
+        await session.execute(
+            update(JobRun)
+            .where(JobRun.name == run.name, JobRun.finished_at.is_(None))
+            .values(finished_at=run.started_at, error=_INTERRUPTED)
+        )
+        session.add(JobRun(id=run.id, name=run.name, scheduled_at=run.scheduled_at, started_at=run.started_at))
+
+
+async def _finish(database: Database, run: JobRun) -> None:
+    run.finished_at = database.clock.now()
+    async with database.transaction(SYSTEM) as session:
+        await session.execute(
+            update(JobRun)
+            .where(JobRun.id == run.id)
+            .values(finished_at=run.finished_at, counts=run.counts or {}, error=run.error)
+        )

@@ -1,14 +1,14 @@
-"""The duties of this release, and the worker that performs them."""
+"""The duties of this release."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from procrastinate import App, PsycopgConnector
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
@@ -23,8 +23,8 @@ from farthing.events.backfill import backfill
 from farthing.events.reconcile import reconcile as reconcile_usage
 from farthing.events.retention import retention
 from farthing.invoices.overdue import notify_overdue
-from farthing.jobs import cloning
-from farthing.jobs.duties import Counts, Duty, environments, everywhere, perform
+from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
+from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
 from farthing.payments.gateways import Gateways
 from farthing.payments.reconciliation import reconcile
@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 JOB_RUNS_KEPT = timedelta(days=30)
 BATCH = 500
+ENVIRONMENT_LIMIT = timedelta(minutes=30)
+"""How long billing may take in one environment; one that hangs must not keep the others waiting."""
 
 Pass = Callable[[Run, Summary], Awaitable[None]]
 """One pass of billing over an environment."""
@@ -92,49 +94,38 @@ async def _bill_everywhere(
     A failure of a whole environment is logged and counted, and the rest goes on.
     """
     counts: Counter[str] = Counter()
-    for scope, frozen in await environments(database):
+    for scope, frozen in rotated(await environments(database), now):
         done = Summary()
-        try:
-            for one in passes:
-                await one(Run(database, scope, frozen or now, gateways.effects), done)
-        except Exception as error:  # one environment's trouble must not stop the others
-            done.failed[scope.environment_id] = f"{type(error).__name__}: {error}"
-            log.exception("duty.failed", environment_id=scope.environment_id)
         clock = database.clock if frozen is None else FixedClock(frozen)
-        done.failed.update(await collect_due(database, scope, gateways, clock))
+        try:
+            async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
+                for one in passes:
+                    await one(Run(database, scope, frozen or now, gateways.effects), done)
+        except Exception as error:  # one environment's trouble must not stop the others
+            done.failed[scope.environment_id] = reason_of(error)
+            log.exception("duty.failed", environment_id=scope.environment_id)
+        try:
+            async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
+                done.failed.update(await collect_due(database, scope, gateways, clock))
+        except Exception as error:
+            done.failed[scope.environment_id] = reason_of(error)
+            log.exception("duty.failed", environment_id=scope.environment_id)
         counts.update(done.counts())
     return counts
 
 
+_FORGET_JOBS = text(
+    """
+    DELETE FROM procrastinate_jobs AS job
+    WHERE status IN ('succeeded', 'failed', 'cancelled', 'aborted')
+      AND NOT EXISTS (SELECT 1 FROM procrastinate_events AS event WHERE event.job_id = job.id AND event.at >= :before)
+    """
+)
+
+
 async def _retention(database: Database, now: datetime) -> Counts:
     async with database.transaction(SYSTEM) as session:
-        await session.execute(delete(JobRun).where(JobRun.scheduled_at < now - JOB_RUNS_KEPT))
+        await session.execute(delete(JobRun).where(JobRun.started_at < now - JOB_RUNS_KEPT))
+        await session.execute(_FORGET_JOBS, {"before": now - JOB_RUNS_KEPT})
         await forget_old(session, now)
     return {"succeeded": 1}
-
-
-def queue(database: Database, settings: Settings) -> App:
-    """The job queue on the same PostgreSQL, with every duty as a periodic task of at most one run at a time."""
-    app = App(connector=PsycopgConnector(conninfo=database.url, min_size=1, max_size=4))
-    for duty in duties(database, settings):
-        _register(app, database, duty)
-
-    async def clone(**asked: str) -> None:
-        await cloning.perform(database, **asked)
-
-    app.task(name=cloning.TASK, retry=3)(clone)
-    return app
-
-
-def _register(app: App, database: Database, duty: Duty) -> None:
-    async def tick(timestamp: int) -> None:
-        await perform(database, duty, datetime.fromtimestamp(timestamp, UTC))
-
-    task = app.task(name=duty.name, queueing_lock=duty.name, lock=duty.name, pass_context=False)(tick)
-    app.periodic(cron=duty.cron, periodic_id=duty.name)(task)
-
-
-async def work(app: App) -> None:
-    """Perform jobs until cancelled; a job in hand is finished first."""
-    async with app.open_async():
-        await app.run_worker_async(concurrency=2, install_signal_handlers=False, delete_jobs="successful")

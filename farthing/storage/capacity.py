@@ -15,9 +15,9 @@ from farthing.storage.reads import HOT_READS
 
 INGEST = 3
 LISTENER = 1
-PROBE = 1
-JOBS = 5
-"""Four that fetch and perform jobs, one that listens for new ones."""
+HEALTH = 1
+JOBS = 8
+"""Six that fetch jobs, listen for new ones and look after stalled ones, and one for each of two runs at once."""
 LEAST_POOL = 2
 LEAST_HOT_READS = 1
 
@@ -29,8 +29,8 @@ class Demand:
     pool: int
     overflow: int = OVERFLOW
     hot_reads: int = HOT_READS
-    fixed: int = INGEST + LISTENER + PROBE
-    """What cannot be had in part: ingest, notices, the probe, and jobs where the process works on them."""
+    fixed: int = INGEST + LISTENER + HEALTH
+    """What cannot be had in part: ingest, notices, health, and jobs where the process works on them."""
 
     @property
     def total(self) -> int:
@@ -44,7 +44,7 @@ class Demand:
 
 def demand_of(pool_size: int, *, works: bool) -> Demand:
     """What one process that serves wants; `works`: whether it works on jobs too."""
-    return Demand(pool_size, fixed=INGEST + LISTENER + PROBE + (JOBS if works else 0))
+    return Demand(pool_size, fixed=INGEST + LISTENER + HEALTH + (JOBS if works else 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class Listener:
                             forget(key)
             except psycopg.Error as error:
                 log.warning("notices.interrupted", error=str(error))
+            except Exception:  # a subscriber's fault must not make this process deaf for ever
+                log.exception("notices.failed")
             finally:
                 self.connected.clear()
                 self._forget_everything()

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from datetime import datetime
 from functools import cache
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -74,13 +75,15 @@ class Database:
         self._hot_shares: Shares | None = None
         self._connections = pool_size + overflow
         self._hot_connections = hot_reads
+        self.application_name = f"farthing {token_hex(4)}"
+        """What the server shows beside each connection of this pool, and of no other."""
         self.engine: AsyncEngine = create_async_engine(
             dialect_url(url),
             pool_size=pool_size,
             max_overflow=overflow,
             pool_timeout=POOL_WAIT_SECONDS,
             hide_parameters=True,  # what customers are called, and password hashes, are nothing for a log
-            connect_args={"application_name": "farthing", "connect_timeout": 10},
+            connect_args={"application_name": self.application_name, "connect_timeout": 10},
             json_serializer=_json,
             json_deserializer=msgspec.json.decode,
         )

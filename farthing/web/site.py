@@ -11,6 +11,7 @@ from farthing.web.catalogue import Catalogue
 from farthing.web.clock import TestClock
 from farthing.web.configuration import SettingsPages
 from farthing.web.customers import Customers
+from farthing.web.duties import Duties
 from farthing.web.events import Events
 from farthing.web.invoices import Invoices
 from farthing.web.keys import Keys
@@ -30,6 +31,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Keys,
     SettingsPages,
     TestClock,
+    Duties,
     PortalLinks,
 )
 

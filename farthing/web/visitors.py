@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from sqlalchemy import select
 
 from farthing.api.work import work_of
 from farthing.core.caller import READ, WRITE, Caller
@@ -57,6 +58,8 @@ class Visitor:
     environments: Sequence[Environment]
     environment: Environment
     caller: Caller
+    runs_deployment: bool
+    """Whether the visitor belongs to the deployment's first tenant, which is who runs it."""
 
     def may(self, action: str, entity: str) -> bool:
         """Whether the page may offer this."""
@@ -123,6 +126,7 @@ async def _recognised(connection: Connection) -> Visitor:
         if sessions.stamp(user) != session.stamp:
             raise SignInNeeded(path)
         tenant = await rows.get_one(Tenant, user.tenant_id)
+        first_tenant_id = await rows.scalar(select(Tenant.id).order_by(Tenant.created_at, Tenant.id).limit(1))
         allowed = state.authenticator.environments_of(Caller(user.tenant_id, "", user.id, user.id))
         environments = (
             await rows.scalars(
@@ -153,6 +157,7 @@ async def _recognised(connection: Connection) -> Visitor:
         environments=environments,
         environment=environment,
         caller=caller,
+        runs_deployment=tenant.id == first_tenant_id,
     )
 
 

@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from farthing.doctor import examine
+from farthing.health import Health
 from farthing.server import Engine, opened
 from farthing.storage.capacity import Demand, Grant, TooFewConnections, demand_of, fitted, granted
 from farthing.storage.embedded import EmbeddedPostgres
-from farthing.storage.probe import Probe
+from farthing.storage.postgres import Database
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.test_server import _run
@@ -29,14 +30,14 @@ RESERVED = 3
     ("free", "expected"),
     [
         pytest.param(100, (20, 10, 10), id="enough for all"),
-        pytest.param(50, (20, 10, 10), id="exactly enough"),
-        pytest.param(30, (14, 0, 6), id="the overflow goes first, then both pools shrink"),
-        pytest.param(13, (2, 0, 1), id="the least"),
+        pytest.param(53, (20, 10, 10), id="exactly enough"),
+        pytest.param(33, (14, 0, 6), id="the overflow goes first, then both pools shrink"),
+        pytest.param(16, (2, 0, 1), id="the least"),
     ],
 )
 def test_pools_are_made_to_fit(free: int, expected: tuple[int, int, int]) -> None:
     demand = demand_of(20, works=True)
-    assert demand.total == 50
+    assert demand.total == 53
     sizes = fitted(demand, Grant(free + 5, "max_connections", in_use=5))
     assert (sizes.pool, sizes.overflow, sizes.hot_reads) == expected
     assert sizes.total <= free
@@ -46,7 +47,7 @@ def test_pools_are_made_to_fit(free: int, expected: tuple[int, int, int]) -> Non
 def test_below_the_least_the_start_is_refused_with_what_to_set() -> None:
     with pytest.raises(TooFewConnections) as refused:
         fitted(demand_of(20, works=True), Grant(20, "max_connections less what is reserved", in_use=8))
-    for part in ("grants 20", "8 are in use", "wants 50", "at least 13", "by 38", "FARTHING_POOL_SIZE"):
+    for part in ("grants 20", "8 are in use", "wants 53", "at least 16", "by 41", "FARTHING_POOL_SIZE"):
         assert part in str(refused.value)
 
 
@@ -134,17 +135,21 @@ def test_serving_is_refused_in_one_sentence_where_too_few_are_granted(
     assert "Traceback" not in refused.stderr
 
 
-async def test_the_probe_says_no_in_time_and_yes_when_the_server_is_back(small_server: EmbeddedPostgres) -> None:
-    probe = Probe(small_server.url(), remembered_seconds=0)
-    assert await probe.answers_within(5)
-    with psycopg.connect(small_server.url("postgres", "postgres"), autocommit=True) as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'farthing probe'"
+async def test_health_says_no_in_time_and_yes_when_the_server_is_back(small_server: EmbeddedPostgres) -> None:
+    database = Database(small_server.url(), pool_size=1)
+    health = Health(database, (), None, started_at=database.clock.now(), fresh_seconds=0)
+    assert (await health.report())[0]
+    with psycopg.connect(small_server.url("postgres", "postgres"), autocommit=True) as administrator:
+        administrator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+            [database.application_name],
         )
-    assert await probe.answers_within(5), "a connection cut while idle is replaced"
-    await probe.close()
-    nowhere = Probe("postgresql://farthing@/nothing?host=/nowhere")
-    assert not await nowhere.answers_within(1)
+    assert (await health.report())[0], "a connection cut while idle is replaced"
+    await database.close()
+    nowhere = Database("postgresql://farthing@/nothing?host=/nowhere", pool_size=1)
+    is_ready, body = await Health(nowhere, (), None, started_at=nowhere.clock.now()).report()
+    assert not is_ready
+    assert body["database"] == "unavailable"
 
 
 def test_a_demand_names_what_it_cannot_do_without() -> None:

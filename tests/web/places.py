@@ -43,6 +43,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("setting-invoices", "/settings/invoice_config"),
         Place("setting-portal", "/settings/customer_portal_config"),
         Place("clock", "/clock"),
+        Place("duties", "/duties"),
         Place("portal", f"/portal/{token}"),
         Place("portal-invoice", f"/portal/{token}/invoices/{unpaid['id']}"),
         Place("portal-expired", "/portal/not-a-token", status=401),

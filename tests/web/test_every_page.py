@@ -32,6 +32,7 @@ NAMES = (
     "setting-invoices",
     "setting-portal",
     "clock",
+    "duties",
     "portal",
     "portal-invoice",
     "portal-expired",

@@ -1,0 +1,145 @@
+"""Whether this process may be sent requests, and how the deployment's duties stand.
+
+A process is ready if the database answers it and, where it has a worker, if that works and no duty is overdue. The
+duties of a deployment are no reason to take a process without a worker out of service: it tells of them, and stays
+ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+from litestar import Response, get, post
+from litestar.datastructures import State
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+from farthing.jobs.duties import Duty
+from farthing.jobs.standing import DutyStanding, overdue, read_standings
+from farthing.jobs.worker import WorkerState
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 5.0
+"""How long the database may take to answer."""
+FRESH_SECONDS = 1.0
+"""Many probes at once are answered from one look."""
+WORKER_PATIENCE_SECONDS = 30.0
+"""A worker that starts, or starts again, is given this long."""
+
+_SUCCEEDED = Gauge("farthing_duty_last_success_timestamp_seconds", "When the duty last succeeded", ["duty"])
+_PERIOD = Gauge("farthing_duty_period_seconds", "How often the duty is to run", ["duty"])
+_LATE = Gauge("farthing_duty_late_seconds", "For how long a success of the duty is missing", ["duty"])
+_OVERDUE = Gauge("farthing_duty_overdue", "1 if a success of the duty is missing for longer than it may be", ["duty"])
+_FAILURES = Gauge("farthing_duty_failures", "Runs of the duty that failed since its last success", ["duty"])
+_DATABASE = Gauge("farthing_database_up", "1 if the database answered the last time it was asked")
+_WORKER = Gauge("farthing_worker_up", "1 if the worker of this process works; absent meaning, and 0, without one")
+_RESTARTS = Gauge("farthing_worker_restarts", "How often the worker of this process had to be begun again")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen at one moment. `standings` is None when the database did not answer."""
+
+    at: datetime
+    standings: list[DutyStanding] | None
+
+
+@dataclass(slots=True)
+class Health:
+    """The health of this process. `database` is for nothing else, so that busy requests do not hide an answer."""
+
+    database: Database
+    duties: Sequence[Duty]
+    worker: WorkerState | None
+    """None in a process that has no worker."""
+    started_at: datetime
+    fresh_seconds: float = FRESH_SECONDS
+    _look: Look | None = None
+    _looked: float = 0.0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def look(self) -> Look:
+        """How it is now, or was a moment ago."""
+        async with self._lock:
+            if self._look is None or time.monotonic() - self._looked > self.fresh_seconds:
+                self._look = Look(self.database.clock.now(), await self._read())
+                self._looked = time.monotonic()
+            return self._look
+
+    async def _read(self) -> list[DutyStanding] | None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS), self.database.transaction(SYSTEM, read_only=True) as session:
+                return await read_standings(session, self.duties, self.database.clock.now())
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("health.database_away", error=type(error).__name__)
+            return None
+
+    def worker_is_down(self) -> bool:
+        """Whether the worker that this process should have does not work."""
+        return self.worker is not None and self.worker.down_for() > WORKER_PATIENCE_SECONDS
+
+    async def report(self) -> tuple[bool, dict[str, Any]]:
+        """Whether this process is ready, and each part of why."""
+        look = await self.look()
+        body: dict[str, Any] = {"status": "ok", "database": "ok" if look.standings is not None else "unavailable"}
+        if self.worker is None:
+            body["worker"] = "none"
+        else:
+            body["worker"] = "down" if self.worker_is_down() else "ok" if self.worker.alive else "starting"
+        # a process that has just begun is given the time to do what was missed before it
+        late = overdue(look.standings or [], look.at, since=self.started_at)
+        body["duties"] = "unknown" if look.standings is None else "overdue" if late else "ok"
+        if late:
+            body["overdue"] = [standing.name for standing in late]
+        ready = look.standings is not None and not self.worker_is_down() and (self.worker is None or not late)
+        body["status"] = "ok" if ready else "unavailable"
+        return ready, body
+
+    async def measure(self) -> None:
+        """Bring the metrics to now."""
+        look = await self.look()
+        _DATABASE.set(look.standings is not None)
+        if self.worker is not None:
+            _WORKER.set(self.worker.alive)
+            _RESTARTS.set(self.worker.restarts)
+        for standing in look.standings or []:
+            _SUCCEEDED.labels(standing.name).set(standing.succeeded_at.timestamp() if standing.succeeded_at else 0)
+            _PERIOD.labels(standing.name).set(standing.period.total_seconds())
+            _LATE.labels(standing.name).set(standing.lateness(look.at).total_seconds())
+            _OVERDUE.labels(standing.name).set(standing.is_overdue(look.at))
+            _FAILURES.labels(standing.name).set(standing.failures)
+
+
+@get("/health", include_in_schema=False, sync_to_thread=False)
+def health() -> dict[str, str]:
+    """Liveness: the process answers."""
+    return {"status": "ok"}
+
+
+@post("/health", include_in_schema=False, sync_to_thread=False, status_code=200)
+def posted_health() -> dict[str, str]:
+    """The same, for probes that post."""
+    return {"status": "ok"}
+
+
+@get("/health/ready", include_in_schema=False)
+async def ready(state: State) -> Response[dict[str, Any]]:
+    """Readiness: whether requests may be sent here, and which part is not well."""
+    is_ready, body = await state.health.report()
+    return Response(body, status_code=200 if is_ready else 503)
+
+
+@get("/metrics", include_in_schema=False, media_type=CONTENT_TYPE_LATEST)
+async def metrics_page(state: State) -> Response[bytes]:
+    """This process's metrics, and the deployment's duties, in Prometheus text format."""
+    await state.health.measure()
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

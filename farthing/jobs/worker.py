@@ -1,0 +1,165 @@
+"""The queue's tasks, and the worker that performs them for as long as its process lives.
+
+Each duty has a place of its own, so that one that hangs keeps no other waiting; all other jobs share a few places of
+theirs, so that many of them keep no duty waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import psycopg
+import structlog
+from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
+from procrastinate.jobs import Job
+
+from farthing.jobs import cloning
+from farthing.jobs.duties import Duty, perform
+from farthing.jobs.exclusion import AlreadyRunning
+from farthing.jobs.ownership import OwnedJobs
+from farthing.jobs.recovery import MOST_ATTEMPTS, STALE_SECONDS, Recovery, wait_before
+from farthing.jobs.schedule import duties
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
+
+log = structlog.get_logger(__name__)
+
+DUTIES_QUEUE = "default"
+OTHER_JOBS_AT_ONCE = 2
+HEARTBEAT_SECONDS = 5.0
+ORDERLY_END_SECONDS = 20.0
+"""How long jobs in hand may go on when the process is asked to end."""
+POOL_WAIT_SECONDS = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+STABLE_SECONDS = 60.0
+
+
+class WorkerEnded(RuntimeError):
+    """A part of the worker that goes on for ever came to an end."""
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """How the worker of this process fares."""
+
+    alive: bool = False
+    changed_at: float = field(default_factory=time.monotonic)
+    restarts: int = 0
+
+    def become(self, *, alive: bool) -> None:
+        self.alive, self.changed_at = alive, time.monotonic()
+
+    def down_for(self) -> float:
+        """For how many seconds it has not worked; 0 while it works."""
+        return 0.0 if self.alive else time.monotonic() - self.changed_at
+
+
+class BackOff(BaseRetryStrategy):
+    """A job that fails is tried again after 10 s, 20 s, ... 6 h, ten times; then it is parked, and can be seen."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, asyncio.CancelledError):  # the process ends: any other may go on at once
+            return RetryDecision(retry_in={"seconds": 0})
+        if job.attempts + 1 >= MOST_ATTEMPTS:
+            log.error("job.parked", job=job.task_name, id=job.id, attempts=job.attempts + 1)
+            return None
+        return RetryDecision(retry_in={"seconds": int(wait_before(job.attempts + 1).total_seconds())})
+
+
+def queue(database: Database, settings: Settings) -> App:
+    """The job queue on the same PostgreSQL, with this release's duties as periodic tasks."""
+    return queue_of(database, duties(database, settings))
+
+
+def queue_of(database: Database, known: Sequence[Duty]) -> App:
+    """The job queue with these duties, each a periodic task that waits at most once and runs at most once."""
+    app = App(
+        connector=PsycopgConnector(
+            conninfo=database.url,
+            min_size=1,
+            max_size=4,
+            timeout=POOL_WAIT_SECONDS,
+            kwargs={"application_name": f"{database.application_name} queue"},
+        )
+    )
+    app.job_manager = OwnedJobs(app.connector)
+    for duty in known:
+        _register(app, database, duty)
+
+    async def clone(context: JobContext, /, **asked: str) -> None:
+        await cloning.perform(database, context.job.worker_id, cloning.CloneRequest(**asked))
+
+    app.task(name=cloning.TASK, queue=cloning.QUEUE, retry=BackOff(), pass_context=True)(clone)
+    return app
+
+
+def _register(app: App, database: Database, duty: Duty) -> None:
+    async def tick(context: JobContext, timestamp: int) -> None:
+        try:
+            await perform(database, duty, datetime.fromtimestamp(timestamp, UTC), context.job.worker_id)
+        except AlreadyRunning:  # by hand, say; what it leaves is for the next run
+            log.info("duty.already_running", name=duty.name)
+
+    task = app.task(name=duty.name, queue=DUTIES_QUEUE, queueing_lock=duty.name, lock=duty.name, pass_context=True)(
+        tick
+    )
+    app.periodic(cron=duty.cron, periodic_id=duty.name)(task)
+
+
+async def keep_working(database: Database, known: Sequence[Duty], state: WorkerState) -> None:
+    """Perform jobs until cancelled, whatever happens to the database; jobs in hand may end in order then.
+
+    A worker that ends for any other reason is an error: it is logged, and begun again after a pause.
+    """
+    me = asyncio.current_task()
+    assert me is not None
+    pause = FIRST_PAUSE
+    while True:
+        began = time.monotonic()
+        try:
+            await _work(database, known, state)
+        except Exception:  # the outer boundary of all jobs: whatever it was, the next worker is a new one
+            log.exception("worker.ended")
+            if me.cancelling():  # failures on the way to the end hide that the end was asked for
+                raise asyncio.CancelledError from None
+        finally:
+            state.become(alive=False)
+        pause = FIRST_PAUSE if time.monotonic() - began > STABLE_SECONDS else min(pause * 2, LONGEST_PAUSE)
+        state.restarts += 1
+        log.warning("worker.begins_again", seconds=pause)
+        await asyncio.sleep(pause)
+
+
+async def _work(database: Database, known: Sequence[Duty], state: WorkerState) -> None:
+    # the queue's pool would wait for a database that is away, and try less and less often
+    await (await psycopg.AsyncConnection.connect(database.url, connect_timeout=5)).close()
+    app = queue_of(database, known)
+    others = {task.queue for task in app.tasks.values() if not task.name.startswith("builtin:")} - {DUTIES_QUEUE}
+    async with app.open_async(), asyncio.TaskGroup() as group:
+        group.create_task(_for_ever(_worker(app, "duties", [DUTIES_QUEUE], len(known)), "duties"))
+        group.create_task(_for_ever(_worker(app, "jobs", sorted(others), OTHER_JOBS_AT_ONCE), "jobs"))
+        group.create_task(_for_ever(Recovery(app, database, known).keep_looking(), "recovery"))
+        state.become(alive=True)
+
+
+async def _for_ever(work: Awaitable[None], name: str) -> None:
+    await work
+    raise WorkerEnded(name)
+
+
+async def _worker(app: App, name: str, queues: Sequence[str], places: int) -> None:
+    await app.run_worker_async(
+        name=name,
+        queues=queues,
+        concurrency=places,
+        install_signal_handlers=False,
+        # the journal says what became of duties; other jobs that failed for good are kept to be seen
+        delete_jobs="always" if name == "duties" else "successful",
+        update_heartbeat_interval=HEARTBEAT_SECONDS,
+        stalled_worker_timeout=STALE_SECONDS,
+        shutdown_graceful_timeout=ORDERLY_END_SECONDS,
+    )

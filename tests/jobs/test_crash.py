@@ -1,0 +1,214 @@
+"""Workers as real processes that are killed or frozen in the middle of duties, and a PostgreSQL that restarts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.migrations import upgrade
+from farthing.storage.postgres import Database
+from tests.account import Account
+from tests.conftest import free_port, running, settings_for
+
+SECRET = "a master key for tests only"
+IN_HAND = ("subscription_billing", "meter_backfill", "environment_clone")
+BLOCKED = ("subscriptions", "meter_backfills", "plans")
+"""The table that each of them cannot do without."""
+
+
+@contextmanager
+def farthing(url: str, *command: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "farthing", *command],
+        env={
+            **clean,
+            "FARTHING_DATABASE_URL": url,
+            "FARTHING_SECRET_KEY": SECRET,
+            "FARTHING_LOG_LEVEL": "error",
+            **settings,
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait(30)
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+def rows(url: str, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT set_config('farthing.tenant_id', '*', false)")
+        return connection.execute(query, arguments).fetchall()
+
+
+def queue(url: str, task: str, queue_name: str, lock: str, arguments: str = '{"timestamp": 1}') -> None:
+    """As the queue's own schedule does, at a time of the test's choosing."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args) "
+            "VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (queue_name, task, lock, lock if queue_name == "default" else None, arguments),
+        )
+
+
+def in_hand(url: str) -> set[str]:
+    return {name for (name,) in rows(url, "SELECT task_name FROM procrastinate_jobs WHERE status = 'doing'")}
+
+
+def succeeded(url: str, name: str) -> int:
+    query = "SELECT count(*) FROM job_runs WHERE name = %s AND finished_at IS NOT NULL AND error IS NULL"
+    return int(rows(url, query, name)[0][0])
+
+
+def waiting_for_tables(url: str) -> set[str]:
+    query = (
+        "SELECT relation::regclass::text FROM pg_locks "
+        "WHERE NOT granted AND locktype = 'relation' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return {name for (name,) in rows(url, query)}
+
+
+@contextmanager
+def tables_locked(url: str) -> Iterator[None]:
+    """Whoever needs these tables waits, and so is certainly in the middle of what it does."""
+    with psycopg.connect(url) as connection:
+        for table in BLOCKED:
+            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def _account_with_a_clone_queued(url: str) -> None:
+    """A tenant with two environments, and a copy from one to the other that is to be made."""
+    database, settings = Database(url), settings_for(url, secret_key=SECRET)
+    async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+        target = await account.new_environment()
+        await account.post("/plans", {"name": "Pro", "lookup_key": "pro"})
+        path = f"/environments/{account.environment_id}/clone"
+        await account.post(path, {"target_environment_id": target}, expect=202)
+    await database.close()
+
+
+async def test_duties_killed_in_the_middle_are_taken_up_by_another_worker(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    await _account_with_a_clone_queued(url)
+    for name in IN_HAND[:2]:
+        queue(url, name, "default", name)
+    with tables_locked(url):
+        with farthing(url, "worker") as killed:
+            until(lambda: set(BLOCKED) <= waiting_for_tables(url))
+            assert set(IN_HAND) <= in_hand(url)
+            killed.kill()
+            killed.wait()
+        assert set(IN_HAND) <= in_hand(url), "the queue believes that they run"
+        before = {name: succeeded(url, name) for name in IN_HAND}
+    with farthing(url, "worker"):
+        killed_at = time.monotonic()
+        for name in IN_HAND:
+            until(lambda name=name: succeeded(url, name) > before[name])
+        assert time.monotonic() - killed_at < 60
+    cloned = "SELECT counts['plans_cloned'] FROM job_runs WHERE name = 'environment_clone'"
+    assert rows(url, cloned) == [(1,)]
+
+
+async def test_a_frozen_worker_loses_its_duty_and_does_not_go_on_when_it_wakes_up(
+    new_database: Callable[..., str],
+) -> None:
+    url = new_database()
+    await _account_with_a_clone_queued(url)
+    queue(url, "subscription_billing", "default", "subscription_billing")
+    with farthing(url, "worker") as frozen:
+        with tables_locked(url):
+            until(lambda: "subscriptions" in waiting_for_tables(url))
+            frozen.send_signal(signal.SIGSTOP)
+            (first,) = rows(url, "SELECT id FROM job_runs WHERE name = 'subscription_billing' AND finished_at IS NULL")
+            with psycopg.connect(url, autocommit=True) as connection:
+                # as if half a minute had passed
+                connection.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '40 seconds'")
+        with farthing(url, "worker"):
+            until(lambda: succeeded(url, "subscription_billing"))
+            frozen.send_signal(signal.SIGCONT)
+            reason = "SELECT error FROM job_runs WHERE id = %s AND finished_at IS NOT NULL"
+            ((error,),) = until(lambda: rows(url, reason, *first))
+            assert "taken from it" in error or "ended before" in error
+            # it is a worker again, with a number of its own
+            until(
+                lambda: (
+                    rows(
+                        url, "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '9 s'"
+                    )[0][0]
+                    >= 4
+                )
+            )
+            assert frozen.poll() is None
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL of its own, to be restarted."""
+    server = EmbeddedPostgres(tmp_path / "data", {"fsync": "off"})
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_workers_go_on_after_postgres_restarts_and_readiness_says_how_it_is(postgres: EmbeddedPostgres) -> None:
+    url, port = postgres.url(), free_port()
+    upgrade(url)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+
+    def readiness() -> tuple[int, dict[str, Any]]:
+        try:
+            answer = client.get("/health/ready")
+        except httpx.TransportError:
+            return 0, {}
+        return answer.status_code, answer.json()
+
+    def is_ready() -> bool:
+        status, body = readiness()
+        return status == 200 and body["worker"] == "ok"
+
+    with farthing(url, "serve", FARTHING_PORT=str(port)) as serving, farthing(url, "worker") as worker, client:
+        until(is_ready)
+        until(lambda: rows(url, "SELECT count(*) FROM procrastinate_workers")[0][0] == 4)
+        postgres.stop()
+        _, body = until(lambda: readiness() if readiness()[0] == 503 else None)
+        assert (body["status"], body["database"]) == ("unavailable", "unavailable")
+        postgres.start()
+        until(is_ready)
+        assert serving.poll() is None
+        assert worker.poll() is None
+        alive = "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '9 seconds'"
+        until(lambda: rows(url, alive)[0][0] == 4)
+        before = succeeded(url, "meter_backfill")
+        queue(url, "meter_backfill", "default", "meter_backfill")
+        until(lambda: succeeded(url, "meter_backfill") > before)
+        until(lambda: "farthing_worker_up 1.0" in client.get("/metrics").text)
+        for process in (serving, worker):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(90) == 0

@@ -1,0 +1,208 @@
+"""When a duty counts as overdue or missed, and what readiness makes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from farthing import logs
+from farthing.health import Health
+from farthing.jobs.duties import Counts, Duty, perform
+from farthing.jobs.recovery import is_missed
+from farthing.jobs.standing import DutyStanding, read_queue, read_standings
+from farthing.jobs.worker import WorkerState
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM
+from tests.account import Account
+
+NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+EVERY_TWO = DutyStanding(
+    name="billing",
+    cron="*/2 * * * *",
+    limit=timedelta(hours=1),
+    period=timedelta(minutes=2),
+    last_tick=NOON - timedelta(seconds=30),
+    next_run=NOON + timedelta(seconds=90),
+    due_since=None,
+    running=False,
+    waiting=False,
+    started_at=NOON - timedelta(minutes=2, seconds=30),
+    finished_at=NOON - timedelta(minutes=2, seconds=29),
+    error=None,
+    failed_items=0,
+    succeeded_at=NOON - timedelta(minutes=2, seconds=29),
+    failures=0,
+)
+DAILY = replace(EVERY_TWO, period=timedelta(days=1))
+
+
+def minutes(number: float) -> timedelta:
+    return timedelta(minutes=number)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_logs() -> None:
+    """Stacks with every value in them take seconds to write."""
+    logs.configure(Settings(log_format="json", log_level="error"))
+
+
+@pytest.mark.parametrize(
+    ("standing", "overdue"),
+    [
+        pytest.param(EVERY_TWO, False, id="a success is there"),
+        pytest.param(replace(EVERY_TWO, due_since=NOON - minutes(9)), False, id="nine minutes late"),
+        pytest.param(replace(EVERY_TWO, due_since=NOON - minutes(11)), True, id="eleven minutes late"),
+        pytest.param(replace(DAILY, due_since=NOON - minutes(59)), False, id="daily, an hour late"),
+        pytest.param(replace(DAILY, due_since=NOON - minutes(61)), True, id="daily, over an hour late"),
+        pytest.param(
+            replace(EVERY_TWO, due_since=NOON - minutes(30), running=True, started_at=NOON - minutes(29)),
+            False,
+            id="a long run has its time",
+        ),
+        pytest.param(
+            replace(EVERY_TWO, due_since=NOON - minutes(70), running=True, started_at=NOON - minutes(69)),
+            True,
+            id="a run beyond its limit has not",
+        ),
+    ],
+)
+def test_overdue(standing: DutyStanding, overdue: bool) -> None:
+    assert standing.is_overdue(NOON) is overdue
+
+
+def test_what_was_missed_before_the_start_counts_from_the_start() -> None:
+    week_late = replace(EVERY_TWO, due_since=NOON - timedelta(days=7))
+    assert not week_late.is_overdue(NOON, since=NOON - minutes(5))
+    assert week_late.is_overdue(NOON, since=NOON - minutes(11))
+    assert week_late.lateness(NOON) == timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("standing", "missed"),
+    [
+        pytest.param(EVERY_TWO, False, id="not due"),
+        pytest.param(replace(EVERY_TWO, due_since=NOON - timedelta(seconds=29)), False, id="the schedule comes first"),
+        pytest.param(replace(EVERY_TWO, due_since=NOON - minutes(2.5)), True, id="a tick went by"),
+        pytest.param(replace(EVERY_TWO, due_since=NOON - minutes(2.5), waiting=True), False, id="it waits already"),
+        pytest.param(replace(EVERY_TWO, due_since=NOON - minutes(2.5), running=True), False, id="it runs"),
+        pytest.param(replace(EVERY_TWO, due_since=NOON - minutes(1), started_at=None), True, id="it never ran"),
+        pytest.param(
+            replace(DAILY, due_since=NOON - minutes(5), last_tick=NOON - minutes(5), started_at=NOON - minutes(4),
+                    finished_at=NOON - timedelta(seconds=50), failures=1),
+            False,
+            id="it failed less than a minute ago",
+        ),
+        pytest.param(
+            replace(DAILY, due_since=NOON - minutes(5), last_tick=NOON - minutes(5), started_at=NOON - minutes(4),
+                    finished_at=NOON - minutes(1.1), failures=1),
+            True,
+            id="it failed a minute ago",
+        ),
+        pytest.param(
+            replace(DAILY, due_since=NOON - minutes(5), last_tick=NOON - minutes(5), started_at=NOON - minutes(4),
+                    finished_at=NOON - minutes(3), failures=3),
+            False,
+            id="the third failure waits four minutes",
+        ),
+    ],
+)  # fmt: skip
+def test_missed(standing: DutyStanding, missed: bool) -> None:
+    assert is_missed(standing, NOON) is missed
+
+
+@pytest.fixture
+async def deployment(new_database: Callable[..., str]) -> AsyncIterator[Database]:
+    database = Database(new_database(), pool_size=2)
+    yield database
+    await database.close()
+
+
+async def _made(database: Database, ago: timedelta) -> None:
+    """A deployment that began a while ago."""
+    async with database.transaction(SYSTEM) as session:
+        await session.execute(
+            text("INSERT INTO tenants (id, name, internal_status, billing_details, metadata, status, created_at, "
+                 "updated_at, created_by, updated_by) "
+                 "VALUES ('tenant_1', 'T', 'active', '{}', '{}', 'published', now() - :ago, now(), '', '')"),
+            {"ago": ago},
+        )  # fmt: skip
+
+
+async def _succeeds(database: Database, now: datetime) -> Counts:
+    return {"succeeded": 1, "failed": 2}
+
+
+async def _fails(database: Database, now: datetime) -> Counts:
+    raise ValueError("SELECT secret")
+
+
+async def test_standings_are_read_from_the_journal(deployment: Database) -> None:
+    await _made(deployment, minutes(30))
+    good, bad, new = (Duty(name, "*/2 * * * *", run) for name, run in (
+        ("good", _succeeds), ("bad", _fails), ("new", _succeeds)))  # fmt: skip
+    await perform(deployment, good, NOON)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="secret"):
+            await perform(deployment, bad, NOON)
+    now = datetime.now(UTC)
+    async with deployment.transaction(SYSTEM) as session:
+        first, second, third = await read_standings(session, [good, bad, new], now)
+        queue = await read_queue(session, 30)
+    assert (first.failures, first.failed_items, first.is_overdue(now)) == (0, 2, False)
+    assert first.succeeded_at is not None
+    assert (second.failures, second.succeeded_at, second.is_overdue(now)) == (2, None, True)
+    assert second.error == "an internal error (ValueError); the log says more"
+    assert (third.started_at, third.is_overdue(now)) == (None, True)
+    assert (queue.alive, queue.stalled, queue.parked) == (0, 0, {})
+
+
+class TestReadiness:
+    @pytest.mark.parametrize(
+        ("worker", "started", "ready", "said"),
+        [
+            pytest.param("up", 30, False, {"worker": "ok", "duties": "overdue"}, id="it should do what is overdue"),
+            pytest.param("up", 5, True, {"worker": "ok", "duties": "ok"}, id="it has just begun"),
+            pytest.param("none", 30, True, {"worker": "none", "duties": "overdue"}, id="another's fault"),
+            pytest.param("starting", 5, True, {"worker": "starting", "duties": "ok"}, id="its worker starts"),
+            pytest.param("down", 5, False, {"worker": "down", "duties": "ok"}, id="its worker is gone"),
+        ],
+    )
+    async def test_each_part(
+        self, deployment: Database, worker: str, started: int, ready: bool, said: dict[str, Any]
+    ) -> None:
+        await _made(deployment, minutes(60))
+        state = None
+        if worker != "none":
+            state = WorkerState(alive=worker == "up", changed_at=time.monotonic() - (60 if worker == "down" else 0))
+        duty = Duty("never", "*/2 * * * *", _succeeds)
+        health = Health(deployment, [duty], state, datetime.now(UTC) - minutes(started))
+        is_ready, body = await health.report()
+        assert is_ready is ready
+        assert body["status"] == ("ok" if ready else "unavailable")
+        assert {name: body[name] for name in said} == said
+        assert body.get("overdue", []) == (["never"] if said["duties"] == "overdue" else [])
+
+    async def test_a_database_that_is_away(self) -> None:
+        nowhere = Database("postgresql://farthing@/farthing?host=/nowhere", pool_size=1)
+        health = Health(nowhere, [], None, datetime.now(UTC))
+        is_ready, body = await health.report()
+        assert not is_ready
+        assert body == {"status": "unavailable", "database": "unavailable", "worker": "none", "duties": "unknown"}
+        await health.measure()
+        await nowhere.close()
+
+    async def test_it_is_served_and_so_are_the_metrics(self, account: Account) -> None:
+        async with httpx.AsyncClient(base_url=account.base_url) as client:
+            answer = await client.get("/health/ready")
+            assert (answer.status_code, answer.json()["database"]) == (200, "ok")
+            metrics = await client.get("/metrics")
+        assert "farthing_database_up 1.0" in metrics.text
+        assert 'farthing_duty_period_seconds{duty="subscription_billing"} 120.0' in metrics.text
