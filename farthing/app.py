@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import farthing
 from farthing.api.body import JsonBody
+from farthing.api.client_address import ClientAddresses
 from farthing.api.edge import Edge
 from farthing.api.metrics import metrics_page
 from farthing.api.openapi import document
@@ -43,9 +44,14 @@ from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
 from farthing.events.ingest import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
-from farthing.identity.api_keys import record_used
+from farthing.identity.api_keys import record_rehashed, record_used
 from farthing.identity.authentication import HeaderAuthenticator
+from farthing.identity.master_key import confirm
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
+from farthing.identity.sealing import SealedBox
+from farthing.identity.sign_in import second_factor
+from farthing.identity.sign_in.ports import ResetMail
+from farthing.identity.sign_in.sessions import record_seen
 from farthing.invoices.routes import Invoices, open_document
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.jobs.cloning import EnvironmentCloning
@@ -210,18 +216,27 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
 
 
 async def _record_used_keys(state: State) -> None:
-    """Write down once a minute, off every request's path, which API keys were used."""
+    """Write down once a minute, off every request's path, which API keys were used and which sessions seen."""
     while True:
         await asyncio.sleep(60)
         try:
             await record_used(state.database, state.authenticator.take_used())
+            await record_rehashed(state.database, state.authenticator.take_rehashed())
+            await record_seen(state.database, state.authenticator.seen_sessions.take())
         except (SQLAlchemyError, OSError) as error:
             log.warning("used_keys.not_recorded", error=str(error))
 
 
-def create_app(settings: Settings, database: Database, listener: Listener | None = None) -> Edge:
-    """The whole ASGI application on one database. It starts and stops `listener` with itself."""
+def create_app(
+    settings: Settings, database: Database, listener: Listener | None = None, reset_mail: ResetMail | None = None
+) -> Edge:
+    """The whole ASGI application on one database. It starts and stops `listener` with itself.
+
+    Without `reset_mail` nobody is mailed a link to set a password, and the pages say who can make one.
+    """
     notices = listener or Listener(database.url)
+    authenticator = HeaderAuthenticator(database, settings, notices)
+    addresses = ClientAddresses(settings.proxies(), settings.forwarded_header)
     state = State(
         {
             "settings": settings,
@@ -230,8 +245,12 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             "queue": queue(database, settings),
             "invoice_effects": BillingEffects(),
             "ingest": Ingest(database.url),
-            "authenticator": HeaderAuthenticator(database, settings, notices),
-            "web_sessions": Sessions(settings),
+            "authenticator": authenticator,
+            "master_keys": authenticator.keys,
+            "second_factor_box": SealedBox(authenticator.keys.current, second_factor.PURPOSE),
+            "reset_mail": reset_mail,
+            "client_addresses": addresses,
+            "web_sessions": Sessions(settings, authenticator.keys),
             "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
             "sign_in_limiter": Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
         }
@@ -239,6 +258,7 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await confirm(database, state.master_keys)
         await notices.start()
         await state.ingest.start()
         recording = asyncio.create_task(_record_used_keys(state), name="used keys")
@@ -250,4 +270,4 @@ def create_app(settings: Settings, database: Database, listener: Listener | None
             await notices.stop()
 
     app = _litestar(state, [lifespan])
-    return Edge(slashes_kept(app), database, settings.origins, access_log=settings.access_log)
+    return Edge(slashes_kept(app), database, settings.origins, addresses=addresses, access_log=settings.access_log)

@@ -14,8 +14,10 @@ import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from farthing import secret_file
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
+from farthing.identity.master_key import settle
 from farthing.jobs.schedule import queue, work
 from farthing.settings import Settings
 from farthing.storage.embedded import EmbeddedPostgres
@@ -41,13 +43,26 @@ def engine(settings: Settings) -> Iterator[Engine]:
     if settings.database_url is not None:
         yield Engine(settings.database_url)
         return
+    if settings.secret_key is None:
+        secret_file.ensure(Path(settings.data_dir))
     with EmbeddedPostgres(Path(settings.data_dir)) as server:
         yield Engine(server.url(), server)
 
 
 @asynccontextmanager
 async def opened(settings: Settings, engine: Engine) -> AsyncIterator[Database]:
-    """The database, migrated and checked to be safe; an embedded engine that dies meanwhile is started again."""
+    """The database, migrated, checked to be safe, and set up with the master key of these settings."""
+    async with unlocked(settings, engine) as database:
+        await settle(settings, database)
+        yield database
+
+
+@asynccontextmanager
+async def unlocked(settings: Settings, engine: Engine) -> AsyncIterator[Database]:
+    """The database, migrated and checked to be safe, whatever its master key: for commands that change that.
+
+    An embedded engine that dies meanwhile is started again.
+    """
     await asyncio.to_thread(upgrade, engine.url)
     database = Database(engine.url, settings.pool_size)
     watching = asyncio.create_task(_watch(engine.embedded), name="engine") if engine.embedded else None

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from farthing.api import idempotency, metrics
+from farthing.api.client_address import ClientAddresses
 from farthing.api.errors import as_domain_error, body_of
 from farthing.api.work import KEY, Work
 from farthing.core.errors import FarthingError, ValidationFailed
@@ -27,7 +28,7 @@ log = structlog.get_logger("farthing.http")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 EVENTS_PREFIX = "/v1/events"
 EVENTS_BODY_BYTES = 32 * 2**20
-SECRET_PATHS = ("/portal/", "/v1/invoices/documents/", "/v1/test/gateway/")
+SECRET_PATHS = ("/portal/", "/password/", "/v1/invoices/documents/", "/v1/test/gateway/")
 """Paths that hold a token; the log shows their template."""
 BODY_BYTES = 4 * 2**20
 DRAINED_BYTES = 64 * 2**20
@@ -59,12 +60,14 @@ class Edge:
         database: Database,
         origins: Sequence[str],
         *,
+        addresses: ClientAddresses,
         access_log: bool = True,
     ) -> None:
         self._app = app
         self._database = database
         self._origins = frozenset(origins)
         self._access_log = access_log
+        self._addresses = addresses
 
     async def __call__(self, scope: Json, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -232,5 +235,6 @@ class _Exchange:
                 path=template if self._scope["path"].startswith(SECRET_PATHS) else self._scope["path"],
                 status=self._status,
                 ms=round(seconds * 1000, 2),
+                address=self._edge._addresses.of(self._scope),
                 tenant_id=caller.tenant_id if caller else None,
             )
