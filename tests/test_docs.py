@@ -77,7 +77,7 @@ def test_every_command_exists(document: Path) -> None:
     for line in shell_lines(document.read_text()):
         for command, rest in re.findall(r"(?:^|[\s/])farthing ([a-z]+)(?: ([a-z]+))?", line):
             assert command in cli.app, line
-            if command in {"keys", "jobs"}:
+            if command in {"keys", "jobs", "users", "secret"}:
                 assert not rest or rest in cli.app[command], line
 
 
