@@ -41,13 +41,17 @@ async def new_user(account: Account, roles: Sequence[str], type: UserType = User
     return user
 
 
-async def token_of(account: Account, user_id: str) -> str:
-    """A token such as signing in gives."""
+async def opened_session(account: Account, user_id: str) -> tuple[User, str]:
+    """A user, and what proves a session that was just opened for them."""
     async with account.database.transaction(SYSTEM) as session:
         user = await session.get_one(User, user_id)
-        now = datetime.now(UTC)
-        opened = await open_session(session, user, SessionKind.API, TOKEN_LIFE, Origin(), now)
-    return Tokens(MasterKeys.of(account.settings)).issue(user, opened, now)
+        return user, await open_session(session, user, SessionKind.API, TOKEN_LIFE, Origin(), datetime.now(UTC))
+
+
+async def token_of(account: Account, user_id: str) -> str:
+    """A token such as signing in gives."""
+    user, opened = await opened_session(account, user_id)
+    return Tokens(MasterKeys.of(account.settings)).issue(user, opened, datetime.now(UTC))
 
 
 async def person(account: Account, roles: Sequence[str] = ("super_admin",)) -> httpx.AsyncClient:
