@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Master key of hashes, tokens and stored credentials; embedded, a random one is kept in the data folder."""
     secret_key_previous: str | None = None
     """The master key before a rotation, for as long as it is accepted."""
-    trusted_proxies: str = ""
+    trusted_proxies: str | None = None
     """Networks, separated by commas, whose `forwarded_header` is believed; nobody else's is."""
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     """The header in which the trusted proxies say whom they speak for."""
@@ -92,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """The networks of trusted proxies. Raises ValueError for a text that is no network."""
-        return [ip_network(text.strip()) for text in self.trusted_proxies.split(",") if text.strip()]
+        return [ip_network(text.strip()) for text in (self.trusted_proxies or "").split(",") if text.strip()]
 
     def master_key(self) -> str:
         """The secret everything else is derived from. Raises UnusableSecretKey."""
