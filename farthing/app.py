@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import farthing
 from farthing.api.bodies import BodyReader, ReadTimes
 from farthing.api.body import JsonBody
+from farthing.api.client_address import ClientAddresses
 from farthing.api.edge import Edge
 from farthing.api.openapi import document
 from farthing.api.ratelimit import Limiter
@@ -43,9 +44,14 @@ from farthing.customers.routes import Customers
 from farthing.events.ingest import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
 from farthing.health import Health, health, metrics_page, posted_health, ready
-from farthing.identity.api_keys import record_used
+from farthing.identity.api_keys import record_rehashed, record_used
 from farthing.identity.authentication import HeaderAuthenticator
+from farthing.identity.master_key import confirm
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
+from farthing.identity.sealing import SealedBox
+from farthing.identity.sign_in import second_factor
+from farthing.identity.sign_in.ports import ResetMail
+from farthing.identity.sign_in.sessions import record_seen
 from farthing.invoices.routes import Invoices, open_document
 from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.jobs.cloning import EnvironmentCloning
@@ -194,21 +200,28 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
 
 
 async def _record_used_keys(state: State) -> None:
-    """Write down once a minute, off every request's path, which API keys were used."""
+    """Write down once a minute, off every request's path, which API keys were used and which sessions seen."""
     while True:
         await asyncio.sleep(60)
         try:
             await record_used(state.database, state.authenticator.take_used())
+            await record_rehashed(state.database, state.authenticator.take_rehashed())
+            await record_seen(state.database, state.authenticator.seen_sessions.take())
         except (SQLAlchemyError, OSError) as error:
             log.warning("used_keys.not_recorded", error=str(error))
 
 
 def create_app(
-    settings: Settings, database: Database, listener: Listener | None = None, worker: WorkerState | None = None
+    settings: Settings,
+    database: Database,
+    listener: Listener | None = None,
+    worker: WorkerState | None = None,
+    reset_mail: ResetMail | None = None,
 ) -> Edge:
     """The whole ASGI application on one database. It starts and stops `listener` with itself.
 
-    `worker` is the one of this process, if it has one.
+    `worker` is the one of this process, if it has one. Without `reset_mail` nobody is mailed a link to set a password,
+    and the pages say who can make one.
     """
     known = duties(database, settings)
     health_database = Database(database.url, pool_size=1)
@@ -216,6 +229,7 @@ def create_app(
     database = database.for_requests(settings.request_timeouts, settings.tenant_connections)
     notices = listener or Listener(database.url)
     authenticator = HeaderAuthenticator(database, settings, notices)
+    addresses = ClientAddresses(settings.proxies(), settings.forwarded_header)
     state = State(
         {
             "settings": settings,
@@ -227,7 +241,11 @@ def create_app(
             "invoice_effects": BillingEffects(),
             "ingest": Ingest(database.url),
             "authenticator": authenticator,
-            "web_sessions": Sessions(settings),
+            "master_keys": authenticator.keys,
+            "second_factor_box": SealedBox(authenticator.keys.current, second_factor.PURPOSE),
+            "reset_mail": reset_mail,
+            "client_addresses": addresses,
+            "web_sessions": Sessions(settings, authenticator.keys),
             "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
             "sign_in_limiter": Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
         }
@@ -235,6 +253,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await confirm(database, state.master_keys)
         await notices.start()
         await state.ingest.start()
         await state.health.look()  # takes its connection while there are some
@@ -253,4 +272,6 @@ def create_app(
         return (await authenticator.by_headers(headers, needs_environment=False)).tenant_id
 
     bodies = BodyReader(identify, ReadTimes())
-    return Edge(slashes_kept(app), database, settings.origins, bodies, access_log=settings.access_log)
+    return Edge(
+        slashes_kept(app), database, settings.origins, bodies, addresses=addresses, access_log=settings.access_log
+    )

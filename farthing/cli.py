@@ -1,5 +1,5 @@
-"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `jobs`, `demo`, `openapi`, `sbom`, `doctor`,
-`backup`, `restore`.
+"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `jobs`, `demo`, `openapi`,
+`sbom`, `doctor`, `backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
 """
@@ -34,6 +34,8 @@ keys = cyclopts.App(name="keys", help="API keys of this deployment.")
 jobs = cyclopts.App(name="jobs", help="Periodic duties.")
 app.command(keys)
 app.command(jobs)
+app.command("farthing.cli_users:users", name="users")
+app.command("farthing.cli_secret:secret", name="secret")
 
 # a pipe has no width; tables of ids must not be cut to fit one
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
@@ -45,6 +47,7 @@ DataDir = Annotated[str | None, Parameter(help="Folder of the embedded PostgreSQ
 def main() -> None:
     """Run a command; what the operator can mend is said in one line and ends with status 2."""
     from farthing.backup import BackupFailed
+    from farthing.secret_file import UnusableSecretKey
     from farthing.storage.embedded import EmbeddedFailed
     from farthing.storage.postgres import UnsafeDatabase
 
@@ -55,7 +58,7 @@ def main() -> None:
     except cyclopts.CycloptsError as error:
         errors.print(f"farthing: {str(error).strip()}")
         sys.exit(2)
-    except (BackupFailed, BadSettings, EmbeddedFailed, UnsafeDatabase) as error:
+    except (BackupFailed, BadSettings, EmbeddedFailed, UnsafeDatabase, UnusableSecretKey) as error:
         errors.print(f"[red]farthing:[/red] {error}", markup=True)
         sys.exit(2)
     except ValidationFailed as error:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.proving import Proof, prove
 from farthing.core.enums import Status
+from farthing.doctor_files import describe_master_key, unsafe_files
 from farthing.events import reconcile
 from farthing.events.retention import cutoff
 from farthing.events.tables import StoredEvent
@@ -56,6 +57,11 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     current, wanted = state(database.url)
     where = f"embedded in {settings.data_dir}" if settings.embedded else "FARTHING_DATABASE_URL"
     console.print(f"configuration   ok ({where})")
+    files = unsafe_files(settings)
+    console.print(f"files           {f'{len(files)} at fault' if files else 'ok (nobody else can read them)'}")
+    for found in files:
+        console.print(f"  [red]{found.path}[/red] {found.fault}", markup=True)
+    console.print(f"master key      {await describe_master_key(settings, database)}")
     await database.check()
     console.print("engine          ok (PostgreSQL, row-level security holds for this role)")
     enough = _connections(settings, database, console)
@@ -84,7 +90,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     if len(findings.differences) > SHOWN:
         console.print(f"  ... and {len(findings.differences) - SHOWN} more")
     console.print(f"differences     {len(findings.differences)}")
-    return 0 if enough and current == wanted and not findings.differences and not not_well else 1
+    return 0 if enough and current == wanted and not findings.differences and not not_well and not files else 1
 
 
 def _connections(settings: Settings, database: Database, console: Console) -> bool:

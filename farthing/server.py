@@ -15,8 +15,10 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from farthing import secret_file
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
+from farthing.identity.master_key import settle
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import WorkerState, keep_working
 from farthing.settings import Settings
@@ -48,6 +50,8 @@ def engine(settings: Settings) -> Iterator[Engine]:
     if settings.database_url is not None:
         yield Engine(settings.database_url)
         return
+    if settings.secret_key is None:
+        secret_file.ensure(Path(settings.data_dir))
     archive = None if settings.wal_archive_dir is None else Path(settings.wal_archive_dir)
     with EmbeddedPostgres(Path(settings.data_dir), wal_archive=archive) as server:
         yield Engine(server.url(), server)
@@ -55,9 +59,20 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @asynccontextmanager
 async def opened(settings: Settings, engine: Engine, demand: Demand | None = None) -> AsyncIterator[Database]:
-    """The database, migrated and checked to be safe; an embedded engine that dies meanwhile is started again.
+    """The database, migrated, checked to be safe, and set up with the master key of these settings.
 
     `demand` is what a process that stays wants; its pools are made to fit. A command opens what it needs as it goes.
+    """
+    async with unlocked(settings, engine, demand) as database:
+        await settle(settings, database)
+        yield database
+
+
+@asynccontextmanager
+async def unlocked(settings: Settings, engine: Engine, demand: Demand | None = None) -> AsyncIterator[Database]:
+    """The database, migrated and checked to be safe, whatever its master key: for commands that change that.
+
+    An embedded engine that dies meanwhile is started again.
     """
     await asyncio.to_thread(upgrade, engine.url)
     database = await asyncio.to_thread(_sized, settings, engine, demand)

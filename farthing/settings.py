@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from farthing import secret_file
 from farthing.storage.timeouts import Timeouts
 
 PREFIX = "FARTHING_"
@@ -41,6 +41,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     secret_key: str | None = None
     """Master key of hashes, tokens and stored credentials; embedded, a random one is kept in the data folder."""
+    secret_key_previous: str | None = None
+    """The master key before a rotation, for as long as it is accepted."""
+    trusted_proxies: str | None = None
+    """Networks, separated by commas, whose `forwarded_header` is believed; nobody else's is."""
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    """The header in which the trusted proxies say whom they speak for."""
     bootstrap_api_key: Annotated[str, Meta(min_length=20, max_length=200)] | None = None
     api_key_header: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$")] = "x-api-key"
     cors_origins: str = "*"
@@ -107,18 +113,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Tenant to user to environments; who is not listed may enter all."""
         return msgspec.json.decode(self.environment_access or "{}", type=dict[str, dict[str, list[str]]])
 
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """The networks of trusted proxies. Raises ValueError for a text that is no network."""
+        return [ip_network(text.strip()) for text in (self.trusted_proxies or "").split(",") if text.strip()]
+
     def master_key(self) -> str:
-        """The secret everything else is derived from; made on first use in embedded mode."""
+        """The secret everything else is derived from. Raises UnusableSecretKey."""
+        return self.secret_key if self.secret_key is not None else secret_file.read(Path(self.data_dir))
+
+    def previous_master_key(self) -> str | None:
+        """The secret before the last rotation, if it is still at hand. Raises UnusableSecretKey."""
         if self.secret_key is not None:
-            return self.secret_key
-        path = Path(self.data_dir) / "secret.key"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(f".{os.getpid()}")
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_urlsafe(48))
-            draft.rename(path)
-        return path.read_text().strip()
+            return self.secret_key_previous
+        return secret_file.read_if_there(Path(self.data_dir) / secret_file.PREVIOUS)
 
 
 def load(environ: Mapping[str, str], **given: object) -> Settings:
@@ -161,8 +168,11 @@ def _cross_check(settings: Settings) -> None:
             )
         if not settings.wal_archive_dir.isprintable():
             raise BadSettings("FARTHING_WAL_ARCHIVE_DIR must be a path without control characters")
-    if settings.secret_key is not None and len(settings.secret_key) < 16:
-        raise BadSettings("FARTHING_SECRET_KEY must have at least 16 characters")
+    _check_master_keys(settings)
+    try:
+        settings.proxies()
+    except ValueError as error:
+        raise BadSettings(f"FARTHING_TRUSTED_PROXIES must be networks such as 10.0.0.0/8: {error}") from error
     if settings.bootstrap_api_key is not None and not settings.bootstrap_api_key.startswith("sk_"):
         raise BadSettings("FARTHING_BOOTSTRAP_API_KEY must start with sk_")
     for name, read in (("OPERATOR_KEYS", settings.operators), ("ENVIRONMENT_ACCESS", settings.environments_by_user)):
@@ -170,3 +180,11 @@ def _cross_check(settings: Settings) -> None:
             read()
         except msgspec.DecodeError as error:
             raise BadSettings(f"FARTHING_{name} is not the JSON it should be: {error}") from error
+
+
+def _check_master_keys(settings: Settings) -> None:
+    for name, key in (("SECRET_KEY", settings.secret_key), ("SECRET_KEY_PREVIOUS", settings.secret_key_previous)):
+        if key is not None and len(key.strip()) < secret_file.SHORTEST_CONFIGURED:
+            raise BadSettings(f"FARTHING_{name} must have at least {secret_file.SHORTEST_CONFIGURED} characters")
+    if settings.secret_key is None and settings.secret_key_previous is not None:
+        raise BadSettings("FARTHING_SECRET_KEY_PREVIOUS needs FARTHING_SECRET_KEY: it is the key before that one")

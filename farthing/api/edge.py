@@ -17,6 +17,7 @@ import structlog
 
 from farthing.api import idempotency, metrics
 from farthing.api.bodies import BodyReader, Kept
+from farthing.api.client_address import ClientAddresses
 from farthing.api.errors import as_domain_error, body_of, headers_of, log_failure
 from farthing.api.work import KEY, UNMATCHED, Work, route_of
 from farthing.core.errors import FarthingError, RequestTimedOut, ValidationFailed
@@ -27,7 +28,7 @@ from farthing.storage.shares import OF_REQUEST
 log = structlog.get_logger("farthing.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-SECRET_PATHS = ("/portal/", "/v1/invoices/documents/", "/v1/test/gateway/")
+SECRET_PATHS = ("/portal/", "/password/", "/v1/invoices/documents/", "/v1/test/gateway/")
 """Paths that hold a token; the log shows their template."""
 LONGEST_LOGGED_PATH = 200
 ALLOWED_HEADERS = (
@@ -58,6 +59,7 @@ class Edge:
         origins: Sequence[str],
         bodies: BodyReader,
         *,
+        addresses: ClientAddresses,
         access_log: bool = True,
     ) -> None:
         self._app = app
@@ -65,6 +67,7 @@ class Edge:
         self._origins = frozenset(origins)
         self.bodies = bodies
         self._access_log = access_log
+        self._addresses = addresses
 
     async def __call__(self, scope: Json, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -228,5 +231,6 @@ class _Exchange:
                 path=path[:LONGEST_LOGGED_PATH] if matched else route,
                 status=self._status,
                 ms=round(seconds * 1000, 2),
+                address=self._edge._addresses.of(self._scope),
                 tenant_id=caller.tenant_id if caller else None,
             )

@@ -22,13 +22,13 @@ from farthing.backup.manifest import FORMAT, Manifest, TableCopy, write_manifest
 from farthing.backup.master_key import (
     configured_key,
     enter_scope,
-    fingerprint,
     require_key_of_rows,
     require_room_for_key,
     write_key,
 )
 from farthing.backup.schema import Connection, TableShape, Visibility
 from farthing.core.clock import SystemClock
+from farthing.identity.master_key import fingerprint
 from farthing.settings import Settings
 
 _LOCK_WAIT = "30s"

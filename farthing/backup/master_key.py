@@ -7,17 +7,10 @@ from pathlib import Path
 from farthing.backup import BackupFailed
 from farthing.backup.files import sync_folder, write_file
 from farthing.backup.schema import Connection, TableShape
-from farthing.identity.keys import derived_key
+from farthing.identity.master_key import fingerprint
 from farthing.payments.credentials import Safe
 from farthing.settings import Settings
 from farthing.storage.scope import ANY_TENANT
-
-_FINGERPRINT_CHARACTERS = 32
-
-
-def fingerprint(master: str) -> str:
-    """Names a master key and says nothing of it."""
-    return derived_key(master, "fingerprint").hex()[:_FINGERPRINT_CHARACTERS]
 
 
 def key_path(settings: Settings) -> Path:

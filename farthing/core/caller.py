@@ -33,6 +33,8 @@ class Caller:
     is_operator: bool = False
     """A key of the deployment's own configuration: whoever runs Farthing, not a tenant's user."""
     tenant_suspended: bool = False
+    credential_expires_at: datetime | None = None
+    """When the API key that speaks expires; None for one that does not, and for a person who signed in."""
     frozen_time: datetime | None = None
     """The environment's test clock, when it stands still."""
 

@@ -18,6 +18,9 @@ class Kind(StrEnum):
     USER = "user"
     SECRET = "secret"  # noqa: S105 (a prefix)
     SETTING = "setting"
+    SIGN_IN_SESSION = "session"
+    PASSWORD_LINK = "pwlink"  # noqa: S105 (a prefix)
+    SECOND_FACTOR = "factor"
     CUSTOMER = "cust"
     CONNECTION = "conn"
     INTEGRATION_MAPPING = "eim"

@@ -6,7 +6,7 @@ Rule: docs/rules/identity.md#api-keys
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, or_, select, update
@@ -16,6 +16,7 @@ from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, PermissionDenied, ValidationFailed
 from farthing.identity import keys
+from farthing.identity.roles import covers, permissions_of
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.postgres import Database
 from farthing.storage.rows import locked, not_found
@@ -42,6 +43,7 @@ async def create(
         raise PermissionDenied(NOT_YOURS)
     if expires_at is not None and expires_at <= now:
         raise ValidationFailed.of("expires_at", "must be in the future")
+    _require_no_later(caller, expires_at)
     # locked, so that the roles copied are not changed, nor the owner archived, before the key exists
     owner = await locked(session, User, service_account_id or caller.user_id)
     if service_account_id is not None and owner.type != UserType.SERVICE_ACCOUNT:
@@ -56,7 +58,24 @@ async def create(
         name=name,
         type=type,
         expires_at=expires_at,
+        roles=_granted(caller, owner),
     )
+
+
+def _require_no_later(caller: Caller, expires_at: datetime | None) -> None:
+    """A key that expires makes none that outlives it. Raises ValidationFailed."""
+    limit = caller.credential_expires_at
+    if limit is not None and (expires_at is None or expires_at > limit):
+        raise ValidationFailed.of(
+            "expires_at", f"must not be later than {limit.isoformat()}, when the key that makes this one expires"
+        )
+
+
+def _granted(caller: Caller, owner: User) -> list[str]:
+    """The roles of a new key: the owner's, but of one's own no more than the credential in use has."""
+    if owner.id != caller.user_id or caller.is_operator:
+        return list(owner.roles)
+    return [role for role in owner.roles if covers(caller.permissions, permissions_of([role]))]
 
 
 def visible(caller: Caller) -> Select[Secret]:
@@ -90,6 +109,15 @@ async def delete(session: AsyncSession, caller: Caller, secret_id: str) -> None:
 
 def _is_admin_person(caller: Caller) -> bool:
     return caller.is_person and caller.is_super_admin
+
+
+async def record_rehashed(database: Database, hashes: Mapping[str, str]) -> None:
+    """Store hashes of keys, by id, under the master key in force. For a duty: a key's text is seen only in use."""
+    if not hashes:
+        return
+    async with database.transaction(SYSTEM) as session:
+        for secret_id, fresh in sorted(hashes.items()):
+            await session.execute(update(Secret).where(Secret.id == secret_id).values(hash=fresh))
 
 
 async def record_used(database: Database, ids: Iterable[str]) -> None:

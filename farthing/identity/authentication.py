@@ -22,8 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
-from farthing.identity.keys import TOPIC, KeyHasher, by_hash, derived_key, forgets
+from farthing.identity.keys import TOPIC, KeyHasher, by_hashes, derived_key, forgets
+from farthing.identity.master_key import MasterKeys, signed_claims
 from farthing.identity.roles import INGEST_ONLY, SUPER_ADMIN, permissions_of
+from farthing.identity.sign_in import sessions
+from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, InternalStatus, Secret, SecretType, Tenant, User, UserType
 from farthing.settings import OperatorKey, Settings
 from farthing.storage.notices import Listener
@@ -33,32 +36,39 @@ from farthing.storage.scope import SYSTEM
 REMEMBERED_SECONDS = 30
 MOST_REMEMBERED = 10_000
 TOKEN_LIFE = timedelta(days=30)
+PURPOSE = "user-tokens"
 _ALGORITHMS = ["HS256", "HS384", "HS512"]
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Tokens:
-    """User tokens: signed, of one kind, for 30 days."""
+    """User tokens: signed, of one kind, for 30 days or until their session is ended."""
 
-    def __init__(self, master: str) -> None:
-        self._key = derived_key(master, "user-tokens")
+    def __init__(self, keys: MasterKeys) -> None:
+        self._keys = keys
 
-    def issue(self, user: User, now: datetime) -> str:
+    def issue(self, user: User, session_token: str, now: datetime) -> str:
+        """A token of a session that was just opened for `user`."""
         claims = {
             "typ": "user",
             "user_id": user.id,
             "tenant_id": user.tenant_id,
+            "sid": session_token,
             "iat": now,
             "exp": now + TOKEN_LIFE,
         }
-        return jwt.encode(claims, self._key, algorithm="HS256")
+        return jwt.encode(claims, derived_key(self._keys.current, PURPOSE), algorithm="HS256")
 
-    def read(self, token: str) -> Mapping[str, Any]:
+    def read(self, token: str, now: datetime) -> Mapping[str, Any]:
         """The claims of a valid user token. Raises Unauthorized."""
         try:
-            claims: Mapping[str, Any] = jwt.decode(
-                token, self._key, algorithms=_ALGORITHMS, options={"require": ["exp"], "verify_iat": False}
+            claims: Mapping[str, Any] = signed_claims(
+                token,
+                self._keys.accepted(now),
+                PURPOSE,
+                algorithms=_ALGORITHMS,
+                options={"require": ["exp"], "verify_iat": False},
             )
         except jwt.PyJWTError as error:
             raise Unauthorized("Invalid token") from error
@@ -73,7 +83,7 @@ class HeaderAuthenticator:
     """Authenticates requests by API key, operator key or user token."""
 
     def __init__(self, database: Database, settings: Settings, listener: Listener | None = None) -> None:
-        master = settings.master_key()
+        self.keys = MasterKeys.of(settings)
         self._database = database
         self._header = settings.api_key_header.lower().encode()
         self._operators = settings.operators()
@@ -85,8 +95,10 @@ class HeaderAuthenticator:
         self._remembered: dict[str, tuple[Caller, float, datetime | None]] = {}
         self._forgotten = 0
         self._used: set[str] = set()
-        self.hasher = KeyHasher(master)
-        self.tokens = Tokens(master)
+        self._rehashed: dict[str, str] = {}
+        self.hasher = KeyHasher(self.keys.current)
+        self.tokens = Tokens(self.keys)
+        self.seen_sessions = sessions.SeenSessions()
         self._listener = listener
         forgets(self)
         if listener is not None:
@@ -135,7 +147,7 @@ class HeaderAuthenticator:
             return caller if expires_at is None or expires_at > now else None
         forgotten = self._forgotten
         async with self._database.transaction(SYSTEM) as session:
-            secret = await by_hash(session, digest)
+            secret = await by_hashes(session, [KeyHasher(master).hash(key) for master in self.keys.accepted(now)])
             found = await self._valid(session, secret, now) if secret is not None else None
         if found is None or secret is None:
             return None
@@ -145,6 +157,8 @@ class HeaderAuthenticator:
                 self._remembered.clear()
             self._remembered[digest] = (found, time.monotonic() + REMEMBERED_SECONDS, secret.expires_at)
         self._used.add(secret.id)
+        if secret.hash != digest:
+            self._rehashed[secret.id] = digest
         return found
 
     async def _by_operator_key(
@@ -169,6 +183,7 @@ class HeaderAuthenticator:
         caller = self._caller(
             tenant, environment, owner.id, secret.id, secret.roles, person=secret.user_type == UserType.USER
         )
+        caller = replace(caller, credential_expires_at=secret.expires_at)
         if secret.type == SecretType.PUBLISHABLE_KEY and not self._publishable_full:
             return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False, is_publishable=True)
         return caller
@@ -176,11 +191,17 @@ class HeaderAuthenticator:
     async def _by_token(self, header: str, headers: Mapping[bytes, bytes], needs_environment: bool) -> Caller:
         if not header.startswith("Bearer "):
             raise Unauthorized("Invalid authorization header format")
-        claims = self.tokens.read(header.removeprefix("Bearer "))
+        now = self._database.clock.now()
+        claims = self.tokens.read(header.removeprefix("Bearer "), now)
         async with self._database.transaction(SYSTEM) as session:
             user = await session.get(User, claims["user_id"])
             if user is None or user.status != Status.PUBLISHED or user.tenant_id != claims["tenant_id"]:
                 raise Unauthorized("Unauthorized")
+            # a token that was made before sessions could be ended names none
+            signed_in = await sessions.valid_session(session, str(claims.get("sid")), SessionKind.API, user, now)
+            if signed_in is None:
+                raise Unauthorized("Invalid token")
+            self.seen_sessions.add(signed_in.id)
             tenant = await session.get_one(Tenant, user.tenant_id)
             environment = await self._chosen(
                 session, user.tenant_id, headers, needed=needs_environment, bound_to=claims.get("environment_id")
@@ -239,3 +260,8 @@ class HeaderAuthenticator:
         """The ids of keys verified since the last call, for the minute's `last_used_at`."""
         used, self._used = list(self._used), set()
         return used
+
+    def take_rehashed(self) -> dict[str, str]:
+        """Keys verified by the master key before since the last call, with their hash under the one in force."""
+        rehashed, self._rehashed = self._rehashed, {}
+        return rehashed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 from weakref import WeakSet
@@ -90,8 +91,12 @@ async def create(
     type: SecretType = SecretType.PRIVATE_KEY,
     expires_at: datetime | None = None,
     key: str | None = None,
+    roles: Sequence[str] | None = None,
 ) -> tuple[Secret, str]:
-    """Store a key of `owner` for one environment; returns it with its text, which exists nowhere else."""
+    """Store a key of `owner` for one environment; returns it with its text, which exists nowhere else.
+
+    It gets the owner's roles, unless others are given.
+    """
     key = key or draw(type)
     secret = Secret(
         id=new_id(Kind.SECRET),
@@ -103,7 +108,7 @@ async def create(
         display_id=display_id(key),
         user_id=owner.id,
         user_type=owner.type,
-        roles=list(owner.roles),
+        roles=list(owner.roles if roles is None else roles),
         expires_at=expires_at,
     )
     session.add(secret)
@@ -111,6 +116,6 @@ async def create(
     return secret, key
 
 
-async def by_hash(session: AsyncSession, hash: str) -> Secret | None:
-    """The key with this hash, whatever its state."""
-    return (await session.execute(select(Secret).where(Secret.hash == hash))).scalar_one_or_none()
+async def by_hashes(session: AsyncSession, hashes: Sequence[str]) -> Secret | None:
+    """The key with one of these hashes of its text, whatever its state."""
+    return (await session.execute(select(Secret).where(Secret.hash.in_(hashes)))).scalar_one_or_none()

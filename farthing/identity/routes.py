@@ -16,7 +16,8 @@ from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.core.wire import Message
-from farthing.identity import api_keys, configuration, environments, passwords, roles, sign_in, tenants, users
+from farthing.identity import api_keys, configuration, environments, passwords, roles, tenants, users
+from farthing.identity.authentication import TOKEN_LIFE
 from farthing.identity.schemas import (
     AuthResponse,
     CreateAPIKeyRequest,
@@ -50,7 +51,11 @@ from farthing.identity.schemas import (
     UserResponse,
 )
 from farthing.identity.setting_values import Configuration, TenantConfig
+from farthing.identity.sign_in import email_and_password, second_factor, sessions
+from farthing.identity.sign_in.sessions import Origin
+from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, Secret, SecretType, Tenant, User, UserType
+from farthing.storage.scope import SYSTEM
 
 NEVER = "0001-01-01T00:00:00Z"
 
@@ -63,7 +68,13 @@ async def limit_by_address(request: AnyRequest) -> None:
 
     Rule: docs/rules/conventions.md#rate-limits
     """
-    request.app.state.sign_in_limiter.take(request.client.host if request.client else "")
+    request.app.state.sign_in_limiter.take(request.app.state.client_addresses.of(request.scope))
+
+
+def origin_of(request: AnyRequest) -> Origin:
+    """Where a request comes from, for the session it opens."""
+    address = request.app.state.client_addresses.of(request.scope)
+    return Origin(address, request.headers.get("user-agent", ""))
 
 
 class SignIn(Controller):
@@ -72,23 +83,30 @@ class SignIn(Controller):
     opt = {"public": True}
 
     @post("/signup", operation_id="signUp", status_code=200, before_request=limit_by_address)
-    async def sign_up(self, data: SignUpRequest, state: State) -> AuthResponse:
+    async def sign_up(self, request: AnyRequest, data: SignUpRequest, state: State) -> AuthResponse:
         """Make a tenant, its first user and a sandbox; answers that user's token."""
         if not state.settings.signup_enabled:
             raise PermissionDenied("Sign-up is switched off in this deployment")
-        user = await sign_in.sign_up(
+        user = await email_and_password.sign_up(
             state.database,
             email=data.email,
             password=data.password,
             tenant_name=data.tenant_name or state.settings.default_tenant_name,
             metadata=data.metadata,
         )
-        return _signed_in(state, user)
+        return await _signed_in(request, user)
 
     @post("/login", operation_id="login", status_code=200, before_request=limit_by_address)
-    async def login(self, data: LoginRequest, state: State) -> AuthResponse:
-        """A token for an email and a password."""
-        return _signed_in(state, await sign_in.sign_in(state.database, data.email, data.password))
+    async def login(self, request: AnyRequest, data: LoginRequest, state: State) -> AuthResponse:
+        """A token for an email and a password, and for a code where the person has a second factor."""
+        user = await email_and_password.sign_in(state.database, data.email, data.password)
+        async with state.database.transaction(SYSTEM, read_only=True) as session:
+            needs_code = await second_factor.is_required(session, user.id)
+        if needs_code:
+            if not data.code:
+                raise PermissionDenied("A code of the second factor is needed", {"code": "is required"})
+            await second_factor.check_code(state.database, state.second_factor_box, user.id, data.code)
+        return await _signed_in(request, user)
 
 
 def never_kept(request: AnyRequest) -> None:
@@ -96,8 +114,12 @@ def never_kept(request: AnyRequest) -> None:
     work_of(request).claim = None
 
 
-def _signed_in(state: State, user: User) -> AuthResponse:
-    token = state.authenticator.tokens.issue(user, state.database.clock.now())
+async def _signed_in(request: AnyRequest, user: User) -> AuthResponse:
+    state = request.app.state
+    now = state.database.clock.now()
+    async with state.database.transaction(SYSTEM) as session:
+        opened = await sessions.open_session(session, user, SessionKind.API, TOKEN_LIFE, origin_of(request), now)
+    token = state.authenticator.tokens.issue(user, opened, now)
     return AuthResponse(token=token, user_id=user.id, tenant_id=user.tenant_id)
 
 
@@ -224,6 +246,7 @@ class Users(Controller):
             account = await users.add_service_account(session, caller, name=data.name, roles=data.roles or [])
             return await _with_tenant(session, CreateUserResponse, account)
         demand_admin_person(caller)
+        users.require_lasting(caller)
         if not data.email:
             raise ValidationFailed.of("email", "is required")
         never_kept(request)

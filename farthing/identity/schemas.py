@@ -47,6 +47,8 @@ class SignUpRequest(Request):
 class LoginRequest(Request):
     email: str
     password: Password
+    code: Annotated[str, Meta(max_length=32)] | None = None
+    """Of the second factor, where the person has one."""
 
 
 class AuthResponse(Response):

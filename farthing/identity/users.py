@@ -47,6 +47,12 @@ def normal_email(email: str) -> str:
     return email
 
 
+def require_lasting(caller: Caller) -> None:
+    """Refuse to let a key that expires make a person, who would outlive it. Raises PermissionDenied."""
+    if caller.credential_expires_at is not None:
+        raise PermissionDenied("An API key that expires cannot invite people; sign in, or use one that does not")
+
+
 async def invite(
     session: AsyncSession, tenant_id: str, *, email: str, name: str, roles: Sequence[str] | None, password_hash: str
 ) -> User:

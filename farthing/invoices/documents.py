@@ -24,6 +24,7 @@ from farthing.core.money import EXACT, ZERO, plain
 from farthing.customers.tables import Customer
 from farthing.identity.configuration import read
 from farthing.identity.keys import derived_key
+from farthing.identity.master_key import signed_claims
 from farthing.identity.setting_values import InvoiceConfig
 from farthing.identity.tables import Tenant
 from farthing.invoices.computation import published_lines
@@ -203,13 +204,14 @@ def link(invoice: Invoice, base_url: str, master_key: str, now: datetime) -> str
     return f"{base_url}/v1/invoices/documents/{token}"
 
 
-def opened(token: str, master_key: str, now: datetime) -> Opened:
+def opened(token: str, master_keys: Sequence[str], now: datetime) -> Opened:
     """What a link's token opens. Raises PermissionDenied for one that is forged or out of date."""
     try:
         # time is the caller's to tell, hence no check of its own
-        claims = jwt.decode(
+        claims = signed_claims(
             token,
-            derived_key(master_key, _PURPOSE),
+            master_keys,
+            _PURPOSE,
             algorithms=[_ALGORITHM],
             options={"require": ["exp"], "verify_exp": False},
         )

@@ -175,7 +175,8 @@ class Invoices(Controller):
 @get("/invoices/documents/{token:str}", include_in_schema=False, opt={"public": True})
 async def open_document(token: str, request: Request[Any, Any, Any], state: State) -> Response[Any]:
     """A document by its link: public, for the link itself is the credential."""
-    allowed = documents.opened(token, state.settings.master_key(), state.database.clock.now())
+    now = state.database.clock.now()
+    allowed = documents.opened(token, state.master_keys.accepted(now), now)
     work = work_of(request)
     reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="")
     work.begin(reader, read_only=True)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from sqlalchemy import select
+from sqlalchemy import update as change
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -84,6 +86,30 @@ async def remove(session: AsyncSession, id: str) -> None:
     connection.status = Status.ARCHIVED
     connection.credentials = b""
     connection.credentials_key_id = ""
+
+
+async def reseal_credentials(session: AsyncSession, old: Safe, new: Safe) -> int:
+    """Seal under `new` what `old` sealed in the session's environment, with the rows locked; how many there were.
+
+    Nobody changed the connections, so that their times stay.
+    """
+    sealed = (Connection.id, Connection.environment_id, Connection.credentials)
+    rows = await session.execute(
+        select(*sealed).where(Connection.credentials_key_id == old.key_id).order_by(Connection.id).with_for_update()
+    )
+    count = 0
+    for connection_id, environment_id, credentials in rows.all():
+        owner = sealed_for(environment_id, connection_id)
+        again = new.seal(old.open(credentials, old.key_id, owner), owner)
+        values = {"credentials": again, "credentials_key_id": new.key_id}
+        await session.execute(change(Connection).where(Connection.id == connection_id).values(**values))
+        count += 1
+    return count
+
+
+async def forget_credentials(session: AsyncSession) -> None:
+    """Forget the secrets of the environment's connections, when the master key that sealed them is lost."""
+    await session.execute(change(Connection).values(credentials=b"", credentials_key_id=""))
 
 
 async def _live(session: AsyncSession, id: str) -> Connection:

@@ -101,7 +101,7 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Start the server, making the cluster, role and database first if they are not there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._private_data_folder()
         self._take_lock()
         try:
             self._stop_leftover()
@@ -149,7 +149,7 @@ class EmbeddedPostgres:
         return self._server.pid
 
     def _take_lock(self) -> None:
-        lock = (self.folder / "lock").open("a+")
+        lock = _opened_privately(self.folder / "lock")
         deadline = time.monotonic() + 5
         while True:
             try:
@@ -184,6 +184,14 @@ class EmbeddedPostgres:
             except ProcessLookupError:
                 return
         raise EmbeddedFailed(f"a PostgreSQL left over from an earlier run (process {pid}) does not stop")
+
+    def _private_data_folder(self) -> None:
+        """A folder that only its owner enters; one that holds other things too is somebody's, and stays as it is."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.folder.stat().st_uid != os.getuid() or any(not _is_ours(path) for path in self.folder.iterdir()):
+            return
+        # without the capability PostgreSQL's user could not pass a folder that only root may enter
+        self.folder.chmod(0o700 if self._owner is None or _may_pass_any_folder() else 0o711)
 
     def _private_folder(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -245,7 +253,7 @@ class EmbeddedPostgres:
         command = [str(_BINARIES / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
-        with self._log.open("ab") as log:
+        with _opened_privately(self._log) as log:
             self._server = subprocess.Popen(
                 command,
                 preexec_fn=self._run_as_owner(),  # noqa: PLW1509 (as above)
@@ -284,6 +292,27 @@ class EmbeddedPostgres:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 statement = sql.SQL("CREATE DATABASE {} OWNER {}")
                 connection.execute(statement.format(sql.Identifier(DATABASE), sql.Identifier(ROLE)))
+
+
+def _opened_privately(path: Path) -> IO[str]:
+    """A file to append to that only its owner reads, whoever made it before."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+")
+    os.fchmod(file.fileno(), 0o600)
+    return file
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name in {"postgres", "postgres.log", "run", "lock"} or path.name.lstrip(".").startswith("secret.key")
+
+
+def _may_pass_any_folder() -> bool:
+    """Whether this process has the capability that the server keeps; see `_run_as_owner`."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except FileNotFoundError:
+        return False
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) & (1 << _CAP_DAC_OVERRIDE))
 
 
 def _unprivileged_owner() -> pwd.struct_passwd | None:

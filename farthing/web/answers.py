@@ -19,6 +19,7 @@ from farthing.api.errors import as_domain_error, log_failure
 from farthing.api.work import route_of, work_of
 from farthing.core.errors import FarthingError
 from farthing.identity.keys import derived_key
+from farthing.identity.master_key import signed_claims
 from farthing.web import assets, charts, wording
 from farthing.web.sessions import Sessions
 from farthing.web.visitors import VISITOR, SignInNeeded, Visitor, session_of
@@ -94,7 +95,7 @@ def own_path(path: str | None) -> str:
 
 def _notice(request: HttpRequest, kind: str, words: str) -> Cookie:
     sessions: Sessions = request.app.state.web_sessions
-    key = derived_key(request.app.state.settings.master_key(), "web-notices")
+    key = derived_key(request.app.state.master_keys.current, "web-notices")
     text = jwt.encode({"kind": kind, "words": words[:500], "sid": _reader(request)}, key, "HS256")
     return sessions.plain_cookie(NOTICE, text, _NOTICE_SECONDS)
 
@@ -109,9 +110,10 @@ def _read_notice(request: HttpRequest) -> dict[str, str] | None:
     cookie = request.cookies.get(NOTICE)
     if not cookie:
         return None
-    key = derived_key(request.app.state.settings.master_key(), "web-notices")
+    state = request.app.state
     try:
-        claims = jwt.decode(cookie, key, algorithms=["HS256"])
+        masters = state.master_keys.accepted(state.database.clock.now())
+        claims = signed_claims(cookie, masters, "web-notices", algorithms=["HS256"])
     except jwt.PyJWTError:
         return None
     return claims if claims.get("sid") == _reader(request) else None

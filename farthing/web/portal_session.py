@@ -5,7 +5,7 @@ Rule: docs/rules/customers.md#portal
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
 from farthing.customers import portal
 from farthing.customers.tables import Customer
-from farthing.identity.keys import derived_key
+from farthing.identity.master_key import signed_claims
 from farthing.identity.tables import Environment, InternalStatus, Tenant
 from farthing.invoices.standing import InvoiceStatus
 from farthing.invoices.tables import Invoice
@@ -58,7 +58,8 @@ def visit_of(connection: Connection) -> PortalVisit:
 async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     """Begin the request as the customer of `token`. Raises Unauthorized; PermissionDenied in a suspended tenant."""
     state = connection.app.state
-    claims = _claims(token, state.settings.master_key(), state.database.clock.now())
+    now = state.database.clock.now()
+    claims = _claims(token, state.master_keys.accepted(now), now)
     async with state.database.transaction(SYSTEM, read_only=True) as rows:
         tenant = await rows.get(Tenant, claims["tenant_id"])
         environment = await rows.get(Environment, claims["environment_id"])
@@ -91,14 +92,15 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
         raise Unauthorized(OUT_OF_DATE)
 
 
-def _claims(token: str, master_key: str, now: datetime) -> dict[str, Any]:
+def _claims(token: str, master_keys: Sequence[str], now: datetime) -> dict[str, Any]:
     """What a valid token says. Raises Unauthorized."""
     if not token:
         raise Unauthorized("Session token required")
     try:
-        claims: dict[str, Any] = jwt.decode(
+        claims = signed_claims(
             token,
-            derived_key(master_key, portal.KEY_PURPOSE),
+            master_keys,
+            portal.KEY_PURPOSE,
             algorithms=[portal.ALGORITHM],
             options={"require": ["exp"], "verify_exp": False, "verify_iat": False},
         )

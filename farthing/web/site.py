@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
+from farthing.web.account import OwnAccount
 from farthing.web.answers import error_page
 from farthing.web.assets import asset, favicon
 from farthing.web.catalogue import Catalogue
@@ -16,12 +17,17 @@ from farthing.web.events import Events
 from farthing.web.invoices import Invoices
 from farthing.web.keys import Keys
 from farthing.web.overview import Overview
+from farthing.web.passwords import SettingPasswords
 from farthing.web.portal_pages import Portal, PortalLinks
 from farthing.web.sign_in import SigningIn
 from farthing.web.subscriptions import Subscriptions
+from farthing.web.team import Team
 
 DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SigningIn,
+    SettingPasswords,
+    OwnAccount,
+    Team,
     Overview,
     Customers,
     Invoices,

@@ -17,6 +17,8 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
 from farthing.identity.environments import visible
 from farthing.identity.roles import permissions_of
+from farthing.identity.sign_in.sessions import valid_session
+from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, EnvironmentType, InternalStatus, Tenant, User, UserType
 from farthing.storage.scope import SYSTEM
 from farthing.web.sessions import Session, Sessions
@@ -51,6 +53,8 @@ class Visitor:
     """A person in a browser, and what frames every page they see."""
 
     session: Session
+    session_id: str
+    """The row of the session."""
     form_token: str
     name: str
     email: str
@@ -100,7 +104,7 @@ def form_of(connection: Connection) -> dict[str, str]:
     if any("\x00" in text for pair in pairs for text in pair):
         raise StaleForm("The form could not be read")
     # spaces may be part of a password
-    return {name: text if name == "password" else text.strip() for name, text in pairs}
+    return {name: text if "password" in name else text.strip() for name, text in pairs}
 
 
 def demand_own_form(connection: Connection, session: Session) -> None:
@@ -108,7 +112,8 @@ def demand_own_form(connection: Connection, session: Session) -> None:
     sessions: Sessions = connection.app.state.web_sessions
     # browsers say who made a request; what says nothing is no browser, and needs the token like everyone
     foreign = connection.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
-    if foreign or not sessions.is_form_token(session, form_of(connection).get("form_token", "")):
+    now = connection.app.state.database.clock.now()
+    if foreign or not sessions.is_form_token(session, form_of(connection).get("form_token", ""), now):
         raise StaleForm("This form is out of date. Please go back, reload the page and try again.")
 
 
@@ -123,7 +128,9 @@ async def _recognised(connection: Connection) -> Visitor:
         user = await rows.get(User, session.user_id)
         if user is None or user.status != Status.PUBLISHED or user.type != UserType.USER:
             raise SignInNeeded(path)
-        if sessions.stamp(user) != session.stamp:
+        now = state.database.clock.now()
+        signed_in = await valid_session(rows, session.id, SessionKind.DASHBOARD, user, now)
+        if signed_in is None:
             raise SignInNeeded(path)
         tenant = await rows.get_one(Tenant, user.tenant_id)
         first_tenant_id = await rows.scalar(select(Tenant.id).order_by(Tenant.created_at, Tenant.id).limit(1))
@@ -148,8 +155,10 @@ async def _recognised(connection: Connection) -> Visitor:
         frozen_time=environment.frozen_time,
     )
     state.limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
+    state.authenticator.seen_sessions.add(signed_in.id)
     return Visitor(
         session=session,
+        session_id=signed_in.id,
         form_token=sessions.form_token(session),
         name=user.name or (user.email or ""),
         email=user.email or "",
@@ -178,6 +187,20 @@ def shows(entity: str) -> Guard:
 def changes(entity: str, *, admin: bool = False) -> Guard:
     """A form that writes `entity`: signed in, allowed, sent from our own page. `admin`: only a person in charge."""
     return _demands(entity, WRITE, admin=admin)
+
+
+def own_account(action: str) -> Guard:
+    """A page or form about the visitor's own account: signed in, and a form sent from our own page; no role needed."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        visitor = await _recognised(connection)
+        connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
+        if action == WRITE:
+            demand_own_form(connection, visitor.session)
+        work_of(connection).begin(visitor.caller, read_only=action == READ)
+
+    guard.needs = None  # type: ignore[attr-defined]  # read by the tests that walk every page
+    return guard
 
 
 def _demands(entity: str, action: str, *, admin: bool) -> Guard:

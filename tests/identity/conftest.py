@@ -10,7 +10,10 @@ import httpx
 import pytest
 
 from farthing.core.ids import Kind, new_id
-from farthing.identity.authentication import Tokens
+from farthing.identity.authentication import TOKEN_LIFE, Tokens
+from farthing.identity.master_key import MasterKeys
+from farthing.identity.sign_in.sessions import Origin, open_session
+from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import User, UserType
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
@@ -38,11 +41,17 @@ async def new_user(account: Account, roles: Sequence[str], type: UserType = User
     return user
 
 
-async def token_of(account: Account, user_id: str) -> str:
-    """A token such as signing in gives."""
+async def opened_session(account: Account, user_id: str) -> tuple[User, str]:
+    """A user, and what proves a session that was just opened for them."""
     async with account.database.transaction(SYSTEM) as session:
         user = await session.get_one(User, user_id)
-    return Tokens(account.settings.master_key()).issue(user, datetime.now(UTC))
+        return user, await open_session(session, user, SessionKind.API, TOKEN_LIFE, Origin(), datetime.now(UTC))
+
+
+async def token_of(account: Account, user_id: str) -> str:
+    """A token such as signing in gives."""
+    user, opened = await opened_session(account, user_id)
+    return Tokens(MasterKeys.of(account.settings)).issue(user, opened, datetime.now(UTC))
 
 
 async def person(account: Account, roles: Sequence[str] = ("super_admin",)) -> httpx.AsyncClient:

@@ -27,7 +27,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.conftest import running, settings_for
-from tests.identity.conftest import new_user, person, token_of
+from tests.identity.conftest import new_user, opened_session, person, token_of
 
 EXEMPT = ("/users/me", "/environments")
 NEEDING = ("/secrets/api/keys", "/settings/invoice_config", "/rbac/roles")
@@ -89,10 +89,12 @@ async def test_an_authorization_that_is_not_bearer_is_malformed(account: Account
     assert (answer.status_code, answer.json()["message"]) == (401, "Invalid authorization header format")
 
 
-def forged(account: Account, **given: Any) -> str:
+async def forged(account: Account, **given: Any) -> str:
     """A token signed with the right key, with these claims laid over good ones; None takes one away."""
+    _, opened = await opened_session(account, account.user_id)
     claims = {
         "typ": "user",
+        "sid": opened,
         "user_id": account.user_id,
         "tenant_id": account.tenant_id,
         "iat": datetime.now(UTC),
@@ -111,6 +113,8 @@ def forged(account: Account, **given: Any) -> str:
         pytest.param({"typ": None, "customer_id": "cust_1"}, 401, "Invalid token", id="an older one of a portal"),
         pytest.param({"typ": "portal"}, 401, "Invalid token", id="one of a portal"),
         pytest.param({"exp": datetime(2020, 1, 1, tzinfo=UTC)}, 401, "Invalid token", id="an expired one"),
+        pytest.param({"sid": None}, 401, "Invalid token", id="one of no session"),
+        pytest.param({"sid": "another"}, 401, "Invalid token", id="one of an unknown session"),
         pytest.param({"exp": None}, 401, "Invalid token", id="one without an end"),
         pytest.param({"tenant_id": None}, 401, "Invalid token claims", id="one without a tenant"),
         pytest.param({"user_id": None}, 401, "Invalid token claims", id="one without a user"),
@@ -120,13 +124,13 @@ def forged(account: Account, **given: Any) -> str:
     ],
 )
 async def test_tokens_are_read_with_care(account: Account, claims: Any, status: int, message: str | None) -> None:
-    answer = await asked(account, authorization=f"Bearer {forged(account, **claims)}")
+    answer = await asked(account, authorization=f"Bearer {await forged(account, **claims)}")
     assert answer.status_code == status
     assert answer.json().get("message") == message
 
 
 async def test_unsigned_and_wrongly_signed_tokens_are_refused(account: Account) -> None:
-    claims = jwt.decode(forged(account), options={"verify_signature": False})
+    claims = jwt.decode(await forged(account), options={"verify_signature": False})
     for token in (
         jwt.encode(claims, "", algorithm="none"),
         jwt.encode(claims, "another key of thirty-two bytes and more", algorithm="HS256"),
@@ -138,7 +142,7 @@ async def test_unsigned_and_wrongly_signed_tokens_are_refused(account: Account) 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 async def test_other_hmac_algorithms_are_accepted(account: Account) -> None:
-    claims = jwt.decode(forged(account), options={"verify_signature": False})
+    claims = jwt.decode(await forged(account), options={"verify_signature": False})
     key = derived_key(account.settings.master_key(), "user-tokens")
     answer = await asked(account, authorization=f"Bearer {jwt.encode(claims, key, algorithm='HS512')}")
     assert answer.status_code == 200
@@ -200,7 +204,7 @@ async def test_a_tenant_needs_no_environment_to_see_itself(account: Account) -> 
 
 async def test_a_token_may_carry_its_environment_which_then_wins(account: Account) -> None:
     other = await account.new_environment()
-    token = forged(account, environment_id=other)
+    token = await forged(account, environment_id=other)
     answer = await asked(
         account,
         "/settings/invoice_config",

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+from farthing.identity.sign_in.email_and_password import person_with_email
+from farthing.identity.sign_in.password_change import make_link
+from farthing.identity.users import invite
+from farthing.storage.scope import SYSTEM
 from tests.web.stage import Stage
 
 
@@ -14,6 +19,20 @@ class Place:
     name: str
     path: str
     status: int = 200
+
+
+async def _password_link(stage: Stage) -> str:
+    """Where a colleague sets a password."""
+    account = stage.account
+    email = f"{account.tenant_id}.colleague@example.com".lower()
+    async with account.database.transaction(SYSTEM) as session:
+        person = await person_with_email(session, email)
+        if person is None:
+            person = await invite(
+                session, account.tenant_id, email=email, name="Grace", roles=["all_reader"], password_hash=""
+            )
+        link = await make_link(session, person, "", timedelta(days=1), datetime.now(UTC))
+    return link.url
 
 
 async def places(stage: Stage) -> list[Place]:
@@ -42,6 +61,10 @@ async def places(stage: Stage) -> list[Place]:
         Place("settings", "/settings"),
         Place("setting-invoices", "/settings/invoice_config"),
         Place("setting-portal", "/settings/customer_portal_config"),
+        Place("team", "/team"),
+        Place("account", "/account"),
+        Place("forgotten", "/sign-in/forgotten"),
+        Place("set-password", await _password_link(stage)),
         Place("clock", "/clock"),
         Place("duties", "/duties"),
         Place("portal", f"/portal/{token}"),

@@ -19,6 +19,7 @@ from farthing.core.enums import Status
 from farthing.customers import portal
 from farthing.identity import passwords
 from farthing.identity.keys import derived_key
+from farthing.identity.master_key import MasterKeys
 from farthing.identity.tables import Tenant, User
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -268,11 +269,11 @@ async def test_a_form_token_of_another_session_of_the_same_person_is_refused(own
 async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outside: Visitor) -> None:
     master = own.account.settings.master_key()
     soon = datetime.now(UTC) + timedelta(hours=1)
-    good = {"typ": "web", "sid": "s", "sub": own.account.user_id, "stamp": "", "env": "", "exp": soon}
+    good = {"typ": "web", "sid": "s", "sub": own.account.user_id, "env": "", "exp": soon}
     key = derived_key(master, "web-sessions")
     forged = [
         jwt.encode(good, "some other key of thirty-two bytes!!", "HS256"),
-        jwt.encode(good, key, "HS256"),  # signed by us, but not with the person's stamp
+        jwt.encode(good, key, "HS256"),  # signed by us, but of no session
         jwt.encode({**good, "exp": datetime.now(UTC) - timedelta(seconds=1)}, key, "HS256"),
         jwt.encode({**good, "typ": "portal"}, key, "HS256"),
         jwt.encode(good, None, "none"),
@@ -283,7 +284,7 @@ async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outs
         user = await session.get_one(User, own.account.user_id)
     from farthing.identity.authentication import Tokens
 
-    forged.append(Tokens(master).issue(user, datetime.now(UTC)))
+    forged.append(Tokens(MasterKeys.of(own.account.settings)).issue(user, "s", datetime.now(UTC)))
     for cookie in forged:
         answer = await outside.http.get("/customers", headers={"cookie": f"farthing={cookie}"})
         assert answer.status_code == 303, cookie

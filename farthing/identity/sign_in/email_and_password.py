@@ -9,12 +9,14 @@ from collections.abc import Mapping
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, PermissionDenied
 from farthing.core.wire import checked_metadata
 from farthing.identity import passwords
 from farthing.identity.bootstrap import new_tenant
+from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.tables import User, UserType
 from farthing.identity.users import EMAIL_INDEX, normal_email
 from farthing.storage.postgres import Database
@@ -41,23 +43,26 @@ async def sign_up(
     return owner
 
 
-async def sign_in(database: Database, email: str, password: str) -> User:
-    """The person with this email and password.
+async def person_with_email(session: AsyncSession, email: str) -> User | None:
+    """The published person with this email, in whatever tenant."""
+    query = select(User).where(
+        User.email == email.strip().lower(), User.status == Status.PUBLISHED, User.type == UserType.USER
+    )
+    return (await session.scalars(query)).one_or_none()
+
+
+async def sign_in(database: Database, email: str, password: str, device: str = "") -> User:
+    """The person with this email and password; `device` is a browser that this account signed in with before.
 
     An unknown email, an archived person and a wrong password are refused alike, with the same words after the same
-    work. Raises PermissionDenied.
+    work. Raises PermissionDenied, TooManyRequests.
     """
+    key = account_key(email.strip().lower(), device)
+    await begin_attempt(database, key)
     async with database.transaction(SYSTEM, read_only=True) as session:
-        user = (
-            await session.execute(
-                select(User).where(
-                    User.email == email.strip().lower(),
-                    User.status == Status.PUBLISHED,
-                    User.type == UserType.USER,
-                )
-            )
-        ).scalar_one_or_none()
+        user = await person_with_email(session, email)
     # no connection is held while the hash is worked out
     if not await passwords.matches(password, user.password_hash if user else None) or user is None:
         raise PermissionDenied("Invalid email or password")
+    await forget_attempts(database, key)
     return user

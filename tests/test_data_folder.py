@@ -1,0 +1,76 @@
+"""The data folder as an operator knows it: nobody else reads it, and its key is changed, missed and replaced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from farthing.storage.embedded import EmbeddedPostgres
+
+
+def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
+    return subprocess.run(
+        [sys.executable, "-m", "farthing", *command],
+        env={**clean, "FARTHING_DATA_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def _open_to_others(folder: Path) -> set[str]:
+    found = (folder, *folder.iterdir())
+    return {path.name for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077}
+
+
+def test_a_life_of_the_key(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    listed = _run(folder, "keys", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert _open_to_others(folder) == set()
+    first = (folder / "secret.key").read_text()
+
+    rotated = _run(folder, "secret", "rotate", "--keep-days", "7")
+    assert rotated.returncode == 0, rotated.stderr
+    assert "the new master key is in force" in rotated.stdout
+    assert (folder / "secret.key").read_text() != first
+    assert (folder / "secret.key.previous").read_text() == first
+
+    (folder / "secret.key").chmod(0o644)
+    sick = _run(folder, "doctor")
+    assert sick.returncode == 1, sick.stdout
+    assert f"chmod 0600 {folder / 'secret.key'}" in sick.stdout
+    assert "the one before is accepted until" in sick.stdout
+
+    (folder / "secret.key").unlink()
+    refused = _run(folder, "doctor")
+    assert refused.returncode == 2
+    assert "is missing, but the folder holds a database" in refused.stderr
+    replaced = _run(folder, "secret", "replace", "--lost")
+    assert replaced.returncode == 0, replaced.stderr
+    healthy = _run(folder, "doctor")
+    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+    assert "files           ok" in healthy.stdout
+    assert _open_to_others(folder) == set()
+
+
+def test_what_an_earlier_release_left_open_is_closed_and_a_shared_folder_keeps_its_mode(tmp_path: Path) -> None:
+    own, shared = tmp_path / "own", tmp_path / "shared"
+    for folder in (own, shared):
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)
+        for name in ("postgres.log", "lock"):
+            (folder / name).touch(mode=0o644)
+            (folder / name).chmod(0o644)
+    (shared / "notes.txt").touch(mode=0o600)
+    with EmbeddedPostgres(own, {"shared_buffers": "16MB"}):
+        assert _open_to_others(own) == set()
+    with EmbeddedPostgres(shared, {"shared_buffers": "16MB"}):
+        assert _open_to_others(shared) == {"shared"}
+    shutil.rmtree(own / "postgres")
