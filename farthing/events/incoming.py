@@ -12,7 +12,7 @@ from msgspec import Meta
 from farthing.api.errors import from_decoding
 from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
-from farthing.core.ids import Kind, new_id
+from farthing.core.ids import Kind, new_id, stable_id
 from farthing.core.wire import BadField
 from farthing.events.contents import to_milliseconds
 from farthing.events.store import Arrival
@@ -83,21 +83,24 @@ Problem = dict[str, Any]
 """`{"index", "field", "message"}`: what is wrong with one event of a batch."""
 
 
-def arrival_of(given: IngestEventRequest, now: datetime) -> Arrival:
-    """One event that arrives at `now`. Raises ValidationFailed."""
+def arrival_of(given: IngestEventRequest, now: datetime, token: str | None) -> Arrival:
+    """One event that arrives at `now` with a request; `token` is the same in its repeats. Raises ValidationFailed."""
     try:
-        return _arrival(given, now)
+        return _arrival(given, now, token)
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
 
-def arrivals_of(given: Sequence[IngestEventRequest], now: datetime) -> list[Arrival]:
-    """Events that arrive together at `now`. Raises ValidationFailed naming every one that is wrong."""
+def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, token: str | None) -> list[Arrival]:
+    """Events that arrive together at `now` with a request; `token` is the same in its repeats.
+
+    Raises ValidationFailed naming every one that is wrong.
+    """
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
     for index, one in enumerate(given):
         try:
-            arrivals.append(_arrival(one, now))
+            arrivals.append(_arrival(one, now, token, index))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -105,7 +108,9 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime) -> list[Arri
     return arrivals
 
 
-def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
+def _arrival(given: IngestEventRequest, now: datetime, token: str | None, index: int = 0) -> Arrival:
+    """`index` is its place in a request that has a `token`: without an id it gets the same one in every repeat."""
+    fresh = new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
     timestamp = now
     if given.timestamp is not None and given.timestamp != _NO_TIME:
         try:
@@ -115,7 +120,7 @@ def _arrival(given: IngestEventRequest, now: datetime) -> Arrival:
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
     event = Event(
-        id=_short("event_id", given.event_id) if given.event_id else new_id(Kind.EVENT),
+        id=_short("event_id", given.event_id) if given.event_id else fresh,
         event_name=_short("event_name", given.event_name.strip()),
         external_customer_id=_short("external_customer_id", given.external_customer_id),
         timestamp=to_milliseconds(timestamp),
@@ -176,7 +181,7 @@ def _unreadable(body: bytes) -> list[Problem]:
     problems: list[Problem] = []
     for index, piece in enumerate(_pieces(body)):
         try:
-            _arrival(_read(_ONE, bytes(piece)), _NO_TIME)
+            _arrival(_read(_ONE, bytes(piece)), _NO_TIME, None)
         except ValidationFailed as error:
             field, reason = next(iter(error.details.items()))
             problems.append({"index": index, "field": field, "message": reason})
