@@ -24,3 +24,4 @@ def upgrade() -> None:
     # what succeeded before the upgrade did so more than a minute ago: nothing has to be filled in
     op.add_column("payments", sa.Column("success_recorded_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("payments", sa.Column("invoice_version", sa.Integer(), nullable=True))
+    op.add_column("subscriptions", sa.Column("request_token", sa.String(length=64), nullable=True))
