@@ -6,6 +6,7 @@ The repeat is answered as the undisturbed request would have been, and every tab
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import time
@@ -271,6 +272,13 @@ def alike(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, _UNLIKE.sub("*", answer.text)
 
 
+def first_difference(answer: httpx.Response, expected: httpx.Response) -> tuple[str, str]:
+    """Where two answers begin to differ, for the message of a failure."""
+    (_, given), (_, wanted) = alike(answer), alike(expected)
+    at = len(os.path.commonprefix([given, wanted]))
+    return given[max(at - 80, 0) : at + 80], wanted[max(at - 80, 0) : at + 80]
+
+
 def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {name: after[name] - before[name] for name in after if after[name] != before[name]}
 
@@ -296,7 +304,7 @@ async def test_a_repeat_after_a_kill_finishes_and_answers_the_same(
         await asyncio.wait_for(relay.killed.wait(), 10)
         answer = await deployment.repeat(request, key)
         where = f"killed after commit {number} of {commits}"
-        assert alike(answer) == alike(undisturbed), where
+        assert alike(answer) == alike(undisturbed), f"{where}: {first_difference(answer, undisturbed)}"
         assert grown(before, deployment.counts()) == books, where
         again = await deployment.send(request, key)
         assert (again.status_code, again.content) == (answer.status_code, answer.content), where
