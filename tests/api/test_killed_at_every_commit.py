@@ -6,7 +6,6 @@ The repeat is answered as the undisturbed request would have been, and every tab
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import time
@@ -276,7 +275,8 @@ def alike(answer: httpx.Response) -> tuple[int, str]:
 def first_difference(answer: httpx.Response, expected: httpx.Response) -> tuple[str, str]:
     """Where two answers begin to differ, for the message of a failure."""
     (_, given), (_, wanted) = alike(answer), alike(expected)
-    at = len(os.path.commonprefix([given, wanted]))
+    pairs = enumerate(zip(given, wanted, strict=False))
+    at = next((index for index, (left, right) in pairs if left != right), 0)
     return given[max(at - 80, 0) : at + 80], wanted[max(at - 80, 0) : at + 80]
 
 
