@@ -29,7 +29,7 @@ Request = tuple[str, Any]
 _NOT_BOOKS = {"idempotent_responses", "secrets", "alembic_version", "invoice_sequences"}
 _UNLIKE = re.compile(
     r"[0-9A-HJKMNP-TV-Z]{26}|\d{4}-\d\d-\d\dT[0-9:.]+Z|[a-z_]+-[0-9a-f]{16}|[0-9a-f]{32}|INV-[0-9A-Z-]+|\b\d{10}\b"
-    r"|(?<=sequence\":)\d+"
+    r"|(?<=sequence\":)\d+|127\.0\.0\.1:\d+"
 )
 
 
