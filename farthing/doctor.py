@@ -2,7 +2,8 @@
 
 Looks at the configuration, the engine and the schema, then derives every figure of every invoice of every environment
 again from its sources, rates and measures every line of the subscriptions' invoices again, looks for periods that are
-missing or billed twice, measures every event again, and names each figure that differs. Reads only.
+missing or billed twice and for what a crash could have left behind, measures every event again, and names each figure
+that differs. Reads only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.proving import Proof, prove
 from farthing.core.enums import Status
 from farthing.doctor_files import describe_master_key, unsafe_files
@@ -152,6 +154,8 @@ async def audit(database: Database, console: Console | None = None, keep: timede
                     if not page:
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
+                        real_now = database.clock.now()
+                        findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break
                     findings.differences += await all_differences(session, page)
                     now = clocks[scope] or database.clock.now()

@@ -189,6 +189,8 @@ class _Exchange:
             *self._edge.cors(self._headers.get(b"origin")),
             *_SECURITY,
         ]
+        if self._work.progress is not None and self._work.progress.point is not None:
+            extra.append((b"idempotent-replayed", b"true"))  # it went on where an earlier run was interrupted
         if b"content-security-policy" not in names:
             extra.append(_CSP)
         return [(name, value) for name, value in extra if name not in names]

@@ -1,7 +1,8 @@
 """The `Idempotency-Key` header: the first completed answer to a key is kept and given again for 24 hours.
 
 The key is claimed by an advisory lock that lives as long as the request, so a crash leaves nothing claimed; the
-answer is stored in the transaction that made the change, so either both last or neither. Answers of 5xx are not kept.
+answer is stored in the transaction that made the change, so either both last or neither. A request that commits in the
+middle stores there, without an answer, where a repeat goes on (`storage.midway`). Answers of 5xx are not kept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from sqlalchemy import Index, LargeBinary, PrimaryKeyConstraint, SmallInteger, String, delete, select, text
+from sqlalchemy import (
+    CheckConstraint,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    delete,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +30,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.api.work import Claim, Work
 from farthing.core.errors import AlreadyExists, ValidationFailed, VersionConflict
+from farthing.storage.midway import PROGRESS
 from farthing.storage.tables import Base, OfTenant
 
 HEADER = b"idempotency-key"
@@ -27,7 +39,10 @@ LONGEST = 255
 
 
 class StoredAnswer(OfTenant, Base):
-    """The first completed answer to one key of one environment (or of the tenant, where a route has none)."""
+    """What became of one key of one environment (or of the tenant, where a route has none).
+
+    The first completed answer, or, while there is none, where a repeat of the request goes on.
+    """
 
     __tablename__ = "idempotent_responses"
     label = "Idempotent response"
@@ -35,12 +50,17 @@ class StoredAnswer(OfTenant, Base):
     id: Mapped[str] = mapped_column(String(LONGEST))
     environment_id: Mapped[str] = mapped_column(String(50))
     fingerprint: Mapped[str] = mapped_column(String(64))
-    status_code: Mapped[int] = mapped_column(SmallInteger)
-    body: Mapped[bytes] = mapped_column(LargeBinary)
+    status_code: Mapped[int | None] = mapped_column(SmallInteger)
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    resume_point: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """JSON of what the request has committed so far; only read while there is no answer."""
     created_at: Mapped[datetime]
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "environment_id", "id"),
+        # an answer is whole, and a key without one says where to go on
+        CheckConstraint("(status_code IS NULL) = (body IS NULL)", name="answer_whole"),
+        CheckConstraint("status_code IS NOT NULL OR resume_point IS NOT NULL", name="answered_or_resumable"),
         # the sweep of answers that are no longer kept
         Index("ix_idempotent_responses_created_at", "created_at"),
     )
@@ -53,6 +73,23 @@ class Replay(Exception):
         super().__init__("replayed")
         self.status_code = status_code
         self.body = body
+
+
+class Progress:
+    """How far a request with a claimed key has come. `point` is what an earlier, interrupted run has left."""
+
+    def __init__(self, work: Work, point: bytes | None) -> None:
+        assert work.claim is not None
+        self._work = work
+        scope = work.scope
+        parts = (scope.tenant_id, scope.environment_id, work.claim.key, work.claim.fingerprint)
+        self.token = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        self.point = point
+
+    async def keep(self, session: AsyncSession, point: bytes) -> None:
+        """Write where a repeat goes on, in the session's transaction; a request whose answer is not kept keeps none."""
+        if self._work.claim is not None:
+            await _write(session, self._work, self._work.claim, {"resume_point": point})
 
 
 async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: Work) -> None:
@@ -81,6 +118,7 @@ async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: Work) -> N
         raise VersionConflict("A request with this idempotency key is still in progress")
     work.claim = Claim(key, fingerprint)
     work.claim_lock = lock
+    work.progress = Progress(work, None)
     stored = (
         await work.session.execute(
             select(StoredAnswer).where(
@@ -93,28 +131,38 @@ async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: Work) -> N
     ).scalar_one_or_none()
     if stored is None:
         return
-    work.claim = None
     if stored.fingerprint != fingerprint:
+        work.claim = None
         raise AlreadyExists(
             "This idempotency key was used with another request", {"idempotency_key": given.decode("latin-1")}
         )
-    raise Replay(stored.status_code, stored.body)
+    if stored.status_code is not None and stored.body is not None:
+        work.claim = None
+        raise Replay(stored.status_code, stored.body)
+    work.progress = Progress(work, stored.resume_point)
+    work.session.info[PROGRESS] = work.progress
 
 
 async def store(session: AsyncSession, work: Work, status_code: int, body: bytes) -> None:
     """Keep the answer of the claimed key, in `session`'s transaction."""
     assert work.claim is not None
+    await _write(session, work, work.claim, {"status_code": status_code, "body": body})
+
+
+async def _write(session: AsyncSession, work: Work, claimed: Claim, result: dict[str, Any]) -> None:
     scope = work.scope
     values = {
-        "fingerprint": work.claim.fingerprint,
-        "status_code": status_code,
-        "body": body,
+        "fingerprint": claimed.fingerprint,
+        "status_code": None,
+        "body": None,
+        "resume_point": None,
         "created_at": work.database.clock.now(),
+        **result,
     }
     statement = insert(StoredAnswer).values(
-        id=work.claim.key, tenant_id=scope.tenant_id, environment_id=scope.environment_id, **values
+        id=claimed.key, tenant_id=scope.tenant_id, environment_id=scope.environment_id, **values
     )
-    # only an answer past its 24 hours can be in the way: a live one was replayed
+    # in the way is an answer past its 24 hours, or the resume point of this very request: a live answer was replayed
     await session.execute(
         statement.on_conflict_do_update(index_elements=["tenant_id", "environment_id", "id"], set_=values)
     )

@@ -17,6 +17,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock, FixedClock
 from farthing.core.errors import ServiceUnavailable
 from farthing.storage.failures import is_cut
+from farthing.storage.midway import PROGRESS, RequestProgress
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.storage.shares import Admission
@@ -53,6 +54,8 @@ class Work:
         """The idempotency key this request holds and must answer for."""
         self.claim_lock: str | None = None
         self.admission = Admission()
+        self.progress: RequestProgress | None = None
+        """How far a request with an idempotency key has come; None without a key."""
         self._read_only = False
         self._session: AsyncSession | None = None
         self._pinned: AsyncConnection | None = None
@@ -89,11 +92,23 @@ class Work:
     def session(self) -> AsyncSession:
         """The request's session; its transaction begins with the first statement."""
         if self._session is None:
-            self._session = self.database.session(self.scope, clock=self.clock, read_only=self._read_only)
+            self._session = self.new_session(read_only=self._read_only)
             if self._pinned is not None:
                 self._session.bind = self._pinned
                 self._session.sync_session.bind = self._pinned.sync_connection
         return self._session
+
+    def new_session(self, *, read_only: bool = False) -> AsyncSession:
+        """Another session of the same request, for work that takes several transactions; its opener ends it."""
+        session = self.database.session(self.scope, clock=self.clock, read_only=read_only)
+        if self.progress is not None:
+            session.info[PROGRESS] = self.progress
+        return session
+
+    @property
+    def token(self) -> str | None:
+        """A text that a repeat of this request gets too, and no other request; None without an idempotency key."""
+        return None if self.progress is None else self.progress.token
 
     async def pin(self) -> AsyncConnection:
         """One connection for the whole request, however often it commits, for locks that outlive a transaction."""

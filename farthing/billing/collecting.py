@@ -16,12 +16,14 @@ from sqlalchemy import ColumnElement, Update, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
+from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.invoices import lifecycle
 from farthing.invoices.standing import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments.collection import charge_saved_method, collected_elsewhere
+from farthing.payments.collection import charge, collected_elsewhere, payment_by_saved_method
 from farthing.payments.gateways import Gateways
+from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find, locked
 from farthing.storage.scope import Scope
@@ -38,21 +40,34 @@ AGAIN = timedelta(hours=1)
 _PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
 
 
-async def collect(session: AsyncSession, gateways: Gateways, invoice_ids: Iterable[str], clock: Clock) -> None:
+async def collect(
+    session: AsyncSession,
+    gateways: Gateways,
+    invoice_ids: Iterable[str],
+    clock: Clock,
+    *,
+    goes_on: bool = False,
+) -> None:
     """Try to collect claims that wait for it and are charged automatically; a try that fails is no error.
 
-    Commits before and around each call of a provider. A subscription that waits for its opening becomes active when it
-    is paid; no other status is changed, least of all one that is over.
+    Commits before and around each call of a provider. `goes_on`: a request that was interrupted here takes its own
+    claims up again, also the one it had in hand; a charge in flight is asked about, not made a second time. A
+    subscription that waits for its opening becomes active when it is paid; no other status is changed, least of all one
+    that is over.
     """
     for invoice_id in invoice_ids:
-        if not await _take(session, invoice_id, clock.now()):
+        if not await _take(session, invoice_id, clock.now(), also_in_hand=goes_on):
             continue
-        invoice = await find(session, Invoice, invoice_id)
+        invoice = await session.get_one(Invoice, invoice_id, populate_existing=True)
         subscription = await find(session, Subscription, invoice.subscription_id or "")
         owed = invoice.payment_status not in _PAID and invoice.amount_remaining > 0
         automatic = subscription.collection_method is CollectionMethod.CHARGE_AUTOMATICALLY
         if owed and automatic and not await collected_elsewhere(session):
-            await charge_saved_method(session, gateways, invoice, clock)
+            payment = await payment_by_saved_method(session, gateways, invoice, clock)
+            if payment is not None:
+                # the payment says how far this has come: a repeat, or the next run, finds it
+                await commit_midway(session)
+                await charge(session, gateways, payment, clock)
         await session.execute(_unmarked(Invoice.id == invoice_id))
 
 
@@ -98,16 +113,17 @@ async def _due(database: Database, scope: Scope, clock: Clock) -> list[str]:
         return list(await session.scalars(waiting.order_by(Invoice.revisit_at, Invoice.id).limit(PAGE)))
 
 
-async def _take(session: AsyncSession, invoice_id: str, now: datetime) -> bool:
+async def _take(session: AsyncSession, invoice_id: str, now: datetime, *, also_in_hand: bool) -> bool:
     """Take a waiting claim from everybody else, for a while; False when it does not wait, or somebody has it."""
+    waits = Invoice.revisit_at.is_not(None) if also_in_hand else Invoice.revisit_at <= now
     taken = await session.scalar(
         update(Invoice)
-        .where(Invoice.id == invoice_id, _CLAIM, Invoice.revisit_at <= now)
+        .where(Invoice.id == invoice_id, _CLAIM, waits)
         .values(revisit_at=now + AGAIN)
         .returning(Invoice.id)
         .execution_options(synchronize_session=False)
     )
-    await session.commit()
+    await commit_midway(session)  # others see that it is in hand
     return taken is not None
 
 
@@ -126,9 +142,11 @@ async def demand_paid(
     """Undo a creation that must not stand without its payment. Raises InvalidOperation "payment failed" then.
 
     The provider had to be asked outside of the transaction that made it, so undoing is an act of its own: the invoice
-    is voided and the subscription deleted, with its children and all that was made with it.
+    is voided and the subscription deleted, with its children and all that was made with it. Undone before, it stays so.
     """
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await session.get_one(Subscription, subscription_id, with_for_update=True, populate_existing=True)
+    if subscription.status is Status.DELETED:
+        raise _unpaid(subscription_id)
     waits = subscription.subscription_status is SubscriptionStatus.INCOMPLETE
     if not waits or subscription.payment_behavior is not PaymentBehavior.ERROR_IF_INCOMPLETE:
         return
@@ -137,5 +155,9 @@ async def demand_paid(
         if invoice.invoice_status is not InvoiceStatus.VOIDED:
             await lifecycle.void(session, invoice, now, effects=gateways.effects)
     await undoing.undo(session, subscription)
-    await session.commit()
-    raise InvalidOperation("payment failed", {"subscription_id": subscription_id})
+    await commit_midway(session)  # it is undone, although the answer is an error
+    raise _unpaid(subscription_id)
+
+
+def _unpaid(subscription_id: str) -> InvalidOperation:
+    return InvalidOperation("payment failed", {"subscription_id": subscription_id})

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.flows import Performed, perform
 from farthing.core.errors import NotImplementedHere
 from farthing.invoices.effects import Effects
+from farthing.storage.midway import progress_of
 from farthing.subscriptions import creation
 from farthing.subscriptions.billable import Outcome
 from farthing.subscriptions.requests import CreateSubscriptionRequest
@@ -33,6 +34,8 @@ async def open_subscription(
     if asked.credit_grants and not belongings:
         raise NotImplementedHere("Credit grants are not available in this deployment")
     outcome = await creation.create(session, asked, now)
+    progress = progress_of(session)
+    outcome.subscription.request_token = None if progress is None else progress.token
     for give in belongings:
         await give(session, outcome.subscription, asked, now)
     return outcome, await perform(session, outcome, now, effects)

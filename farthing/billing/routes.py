@@ -9,9 +9,10 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.billing import answers, changing_plans, collecting, modifying, pauses, previews, usage_views
+from farthing.billing import answers, changing_plans, modifying, pauses, previews, usage_views
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.flows import perform
+from farthing.billing.in_two_steps import Opened, change_and_collect, open_and_collect
 from farthing.billing.late_views import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.opening import open_subscription
 from farthing.billing.plan_change_schemas import (
@@ -61,13 +62,6 @@ READ_INVOICE = [needs("invoice", "read")]
 WRITE_INVOICE = [needs("invoice", "write")]
 
 
-async def _collect(session: AsyncSession, gateways: Gateways, invoice_ids: Sequence[str], clock: Clock) -> None:
-    """Commit what was done, then try to collect what it led to."""
-    if invoice_ids:
-        await session.commit()
-        await collecting.collect(session, gateways, invoice_ids, clock)
-
-
 class SubscriptionLife(Controller):
     """How subscriptions begin, change and end."""
 
@@ -80,24 +74,24 @@ class SubscriptionLife(Controller):
         self, data: CreateSubscriptionRequest, session: AsyncSession, clock: Clock, gateways: Gateways
     ) -> SubscriptionResponse:
         """Create a subscription; its opening invoice is issued and collected as it says."""
-        outcome, performed = await open_subscription(session, data, clock.now(), gateways.effects)
-        subscription = outcome.subscription
-        await _collect(session, gateways, performed.to_collect, clock)
-        if performed.to_collect:
-            await collecting.demand_paid(session, gateways, subscription.id, performed.to_collect, clock.now())
-        latest = performed.issued[-1] if performed.issued else None
-        return await answers.with_invoice(session, subscription, latest, clock.now())
+
+        async def begin() -> Opened:
+            outcome, performed = await open_subscription(session, data, clock.now(), gateways.effects)
+            return Opened.of(outcome, performed)
+
+        return await open_and_collect(session, gateways, clock, begin, must_be_paid=True)
 
     @post("/{id:str}/activate", operation_id="activateSubscription", guards=WRITE, status_code=200)
     async def activate(
         self, id: str, data: ActivateDraftSubscriptionRequest, session: AsyncSession, clock: Clock, gateways: Gateways
     ) -> SubscriptionResponse:
         """Let a draft begin."""
-        outcome = await activation.activate(session, id, data.start_date, clock.now())
-        performed = await perform(session, outcome, clock.now(), gateways.effects)
-        await _collect(session, gateways, performed.to_collect, clock)
-        latest = performed.issued[-1] if performed.issued else None
-        return await answers.with_invoice(session, outcome.subscription, latest, clock.now())
+
+        async def begin() -> Opened:
+            outcome = await activation.activate(session, id, data.start_date, clock.now())
+            return Opened.of(outcome, await perform(session, outcome, clock.now(), gateways.effects))
+
+        return await open_and_collect(session, gateways, clock, begin, must_be_paid=False)
 
     @post("/{id:str}/cancel", operation_id="cancelSubscription", guards=WRITE, status_code=200)
     async def cancel(
@@ -109,12 +103,14 @@ class SubscriptionLife(Controller):
         gateways: Gateways,
     ) -> CancelSubscriptionResponse:
         """Cancel a subscription, now, at the end of its period, or on a date."""
-        done = await cancellation.cancel(session, id, data, clock.now())
-        performed = await perform(session, done.outcome, clock.now(), gateways.effects)
-        proration = performed.settlement.proration if performed.settlement is not None else Proration()
-        answer = answers.cancelled(done, proration, clock.now())
-        await _collect(session, gateways, performed.to_collect, clock)
-        return answer
+
+        async def change() -> tuple[CancelSubscriptionResponse, Sequence[str]]:
+            done = await cancellation.cancel(session, id, data, clock.now())
+            performed = await perform(session, done.outcome, clock.now(), gateways.effects)
+            proration = performed.settlement.proration if performed.settlement is not None else Proration()
+            return answers.cancelled(done, proration, clock.now()), performed.to_collect
+
+        return await change_and_collect(session, gateways, clock, change)
 
     @post("/{id:str}/cancel/preview", operation_id="previewSubscriptionCancellation", guards=READ, status_code=200)
     async def preview_cancel(
@@ -167,9 +163,12 @@ class SubscriptionLife(Controller):
         self, id: str, data: SubscriptionChangeRequest, session: AsyncSession, clock: Clock, gateways: Gateways
     ) -> SubscriptionChangeExecuteResponse:
         """Change the plan by a new subscription."""
-        answer, to_collect = await changing_plans.replace_plan(session, id, data, clock.now(), gateways.effects)
-        await _collect(session, gateways, to_collect, clock)
-        return answer
+        return await change_and_collect(
+            session,
+            gateways,
+            clock,
+            lambda: changing_plans.replace_plan(session, id, data, clock.now(), gateways.effects),
+        )
 
     @post("/{id:str}/change/preview", operation_id="previewSubscriptionChange", guards=READ, status_code=200)
     async def preview_change(
@@ -189,9 +188,12 @@ class SubscriptionLife(Controller):
         self, id: str, data: SubscriptionChangeV2Request, session: AsyncSession, clock: Clock, gateways: Gateways
     ) -> SubscriptionChangeV2Response | dict[str, Any]:
         """Change the plan of the subscription itself."""
-        answer, to_collect = await changing_plans.change_plan(session, id, data, clock.now(), gateways.effects)
-        await _collect(session, gateways, to_collect, clock)
-        return answer
+        return await change_and_collect(
+            session,
+            gateways,
+            clock,
+            lambda: changing_plans.change_plan(session, id, data, clock.now(), gateways.effects),
+        )
 
     @post("/{id:str}/change/v2/preview", operation_id="previewSubscriptionPlanChangeV2", guards=READ, status_code=200)
     async def preview_change_in_place(
@@ -216,9 +218,12 @@ class SubscriptionLife(Controller):
         self, id: str, data: ExecuteSubscriptionModifyRequest, session: AsyncSession, clock: Clock, gateways: Gateways
     ) -> SubscriptionModifyResponse:
         """Modify quantities, addons, the trial, the family, coupons or taxes of a subscription."""
-        answer, to_collect = await modifying.modify(session, id, data, clock.now(), gateways.effects)
-        await _collect(session, gateways, to_collect, clock)
-        return answer
+        return await change_and_collect(
+            session,
+            gateways,
+            clock,
+            lambda: modifying.modify(session, id, data, clock.now(), gateways.effects),
+        )
 
     @post("/{id:str}/modify/preview", operation_id="previewSubscriptionModify", guards=READ, status_code=200)
     async def preview_modify(
@@ -260,11 +265,13 @@ class SubscriptionParts(Controller):
         gateways: Gateways,
     ) -> SubscriptionLineItemResponse:
         """Add a line item."""
-        item, outcome = await revising.add(session, id, data, clock.now())
-        performed = await perform(session, outcome, clock.now(), gateways.effects)
-        answer = await item_answer(session, item)
-        await _collect(session, gateways, performed.to_collect, clock)
-        return answer
+
+        async def change() -> tuple[SubscriptionLineItemResponse, Sequence[str]]:
+            item, outcome = await revising.add(session, id, data, clock.now())
+            performed = await perform(session, outcome, clock.now(), gateways.effects)
+            return await item_answer(session, item), performed.to_collect
+
+        return await change_and_collect(session, gateways, clock, change, status_code=201)
 
     @post("/{id:str}/lineitems/preview", operation_id="previewSubscriptionLineItem", guards=READ, status_code=200)
     async def preview_item(
@@ -328,11 +335,13 @@ class SubscriptionParts(Controller):
         gateways: Gateways,
     ) -> SubscriptionLineItemResponse:
         """Change a line item, by a new version when its terms change."""
-        item, outcome = await revising.update(session, id, data, clock.now())
-        performed = await perform(session, outcome, clock.now(), gateways.effects)
-        answer = await item_answer(session, item)
-        await _collect(session, gateways, performed.to_collect, clock)
-        return answer
+
+        async def change() -> tuple[SubscriptionLineItemResponse, Sequence[str]]:
+            item, outcome = await revising.update(session, id, data, clock.now())
+            performed = await perform(session, outcome, clock.now(), gateways.effects)
+            return await item_answer(session, item), performed.to_collect
+
+        return await change_and_collect(session, gateways, clock, change)
 
     @delete("/lineitems/{id:str}", operation_id="deleteSubscriptionLineItem", guards=WRITE, status_code=200)
     async def end_item(
@@ -356,17 +365,20 @@ class SubscriptionParts(Controller):
         """Attach an addon."""
         if data.checkout is not None:
             raise NotImplementedHere("Addons that wait for a checkout are not available in this deployment")
-        association, outcome = await addons.add(session, data.subscription_id, data, clock.now())
-        performed = await perform(session, outcome, clock.now(), gateways.effects)
-        (shown_association,) = await association_answers(session, [association])
-        settlement = performed.settlement
-        invoice = settlement.invoice if settlement is not None else None
-        fields = {name: getattr(shown_association, name) for name in shown_association.__struct_fields__}
-        answer = AddAddonToSubscriptionResponse(
-            **fields, invoice=None if invoice is None else await shown(session, invoice)
-        )
-        await _collect(session, gateways, performed.to_collect, clock)
-        return answer
+
+        async def change() -> tuple[AddAddonToSubscriptionResponse, Sequence[str]]:
+            association, outcome = await addons.add(session, data.subscription_id, data, clock.now())
+            performed = await perform(session, outcome, clock.now(), gateways.effects)
+            (shown_association,) = await association_answers(session, [association])
+            settlement = performed.settlement
+            invoice = settlement.invoice if settlement is not None else None
+            fields = {name: getattr(shown_association, name) for name in shown_association.__struct_fields__}
+            answer = AddAddonToSubscriptionResponse(
+                **fields, invoice=None if invoice is None else await shown(session, invoice)
+            )
+            return answer, performed.to_collect
+
+        return await change_and_collect(session, gateways, clock, change)
 
     @delete("/addon", operation_id="removeSubscriptionAddon", guards=WRITE, status_code=200)
     async def remove_addon(
@@ -434,17 +446,22 @@ class PeriodInvoices(Controller):
     @post("/{id:str}/recalculate", operation_id="recalculateInvoice", guards=WRITE_INVOICE, status_code=202)
     async def recalculate(self, id: str, session: AsyncSession, clock: Clock, gateways: Gateways) -> WorkflowResult:
         """Void an invoice and bill its period afresh."""
-        _, new = await previews.recalculate(session, id, clock.now(), gateways.effects)
-        await _collect(session, gateways, [new.id], clock)
-        return WorkflowResult(message="invoice recalculated", workflow_id=f"recalculate-{id}", run_id=new.id)
+
+        async def change() -> tuple[WorkflowResult, Sequence[str]]:
+            _, new = await previews.recalculate(session, id, clock.now(), gateways.effects)
+            answer = WorkflowResult(message="invoice recalculated", workflow_id=f"recalculate-{id}", run_id=new.id)
+            return answer, [new.id]
+
+        return await change_and_collect(session, gateways, clock, change, status_code=202)
 
     @post("/{id:str}/recalculate-v2", operation_id="recalculateInvoiceV2", guards=WRITE_INVOICE, status_code=200)
     async def recalculate_in_place(
         self, id: str, session: AsyncSession, clock: Clock, gateways: Gateways, finalize: bool = True
     ) -> InvoiceResponse:
         """Compute a draft afresh and, unless told otherwise, finalize it."""
-        invoice = await previews.recompute(session, id, clock.now(), gateways.effects, finalize=finalize)
-        answer = await shown(session, invoice)
-        if finalize:
-            await _collect(session, gateways, [invoice.id], clock)
-        return answer
+
+        async def change() -> tuple[InvoiceResponse, Sequence[str]]:
+            invoice = await previews.recompute(session, id, clock.now(), gateways.effects, finalize=finalize)
+            return await shown(session, invoice), [invoice.id] if finalize else []
+
+        return await change_and_collect(session, gateways, clock, change)

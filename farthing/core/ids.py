@@ -5,6 +5,7 @@ The table of prefixes is the only one. Ids are opaque to clients, time-ordered f
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 
 from ulid import ULID
@@ -80,6 +81,15 @@ class Kind(StrEnum):
 def new_id(kind: Kind) -> str:
     """A fresh id such as `inv_01JF0Z...`; later ids sort after earlier ones to the millisecond."""
     return f"{kind.value}_{ULID()}"
+
+
+def stable_id(kind: Kind, *parts: str) -> str:
+    """The same id for the same parts, such as `event_7M3K...`; for what a repeated request must not make twice.
+
+    `parts` have to hold what nobody else can repeat. The id says nothing of time.
+    """
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return f"{kind.value}_{ULID(digest[:16])}"
 
 
 def new_ulid() -> str:

@@ -79,7 +79,7 @@ async def load_bill(ledger: Ledger, customer_id: str, customer: DemoCustomer, bi
         for number, (at, amount) in enumerate(bill.payments):
             clock.at = at
             paid = _paid(invoice.id, bill.currency, plain(amount), f"{key_of(customer, bill)}-{number}")
-            await processing.make(session, ledger.gateways, paid, clock)
+            await processing.record_payment(session, ledger.gateways, paid, clock)
         if bill.failed is not None:
             clock.at = bill.failed
             await lifecycle.payment_failed(session, await locked(session, Invoice, invoice.id), clock.now())

@@ -295,4 +295,6 @@ class Chronicle:
             "process_payment": True,
             "idempotency_key": f"{_KEY}{invoice.id}",
         }
-        await processing.make(self.session, self.gateways, msgspec.convert(body, CreatePaymentRequest), self.clock)
+        await processing.record_payment(
+            self.session, self.gateways, msgspec.convert(body, CreatePaymentRequest), self.clock
+        )

@@ -12,7 +12,7 @@ from msgspec import Meta
 from farthing.api.errors import from_decoding
 from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
-from farthing.core.ids import Kind, new_id
+from farthing.core.ids import Kind, new_id, stable_id
 from farthing.core.slices import collect
 from farthing.core.wire import BadField
 from farthing.events.contents import to_milliseconds
@@ -108,21 +108,24 @@ Problem = dict[str, Any]
 """`{"index", "field", "message"}`: what is wrong with one event of a batch."""
 
 
-def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender) -> Arrival:
-    """One event that arrives at `now`. Raises ValidationFailed."""
+def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None) -> Arrival:
+    """One event that arrives at `now` with a request; `token` is the same in its repeats. Raises ValidationFailed."""
     try:
-        return Arrival(_event(given, now), now, sender)
+        return Arrival(_event(given, now, token), now, sender)
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
 
-def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Sender) -> list[Arrival]:
-    """Events that arrive together at `now`. Raises ValidationFailed naming every one that is wrong."""
+def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Sender, token: str | None) -> list[Arrival]:
+    """Events that arrive together at `now` with a request; `token` is the same in its repeats.
+
+    Raises ValidationFailed naming every one that is wrong.
+    """
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
     for index, one in enumerate(given):
         try:
-            arrivals.append(Arrival(_event(one, now), now, sender))
+            arrivals.append(Arrival(_event(one, now, token, index), now, sender))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -130,7 +133,9 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Send
     return arrivals
 
 
-def _event(given: IngestEventRequest, now: datetime) -> Event:
+def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> Event:
+    """`index` is its place in a request that has a `token`: without an id it gets the same one in every repeat."""
+    fresh = new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
     timestamp = now
     if given.timestamp is not None and given.timestamp != _NO_TIME:
         try:
@@ -140,7 +145,7 @@ def _event(given: IngestEventRequest, now: datetime) -> Event:
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
     return Event(
-        id=_short("event_id", given.event_id) if given.event_id else new_id(Kind.EVENT),
+        id=_short("event_id", given.event_id) if given.event_id else fresh,
         event_name=_short("event_name", given.event_name.strip()),
         external_customer_id=_short("external_customer_id", given.external_customer_id),
         timestamp=to_milliseconds(timestamp),

@@ -52,7 +52,7 @@ class EventIngestion(Controller):
         """Ingest one event. The answer comes when it is durable and counted."""
         # what other routes have injected is fetched by hand: injection costs as much as storing an event
         work = work_of(request)
-        arrival = arrival_of(data, work.clock.now(), _sender(request))
+        arrival = arrival_of(data, work.clock.now(), _sender(request), work.token)
         await _ingest(request).accept(work.scope, [arrival])
         return {"message": "Event accepted for processing", "event_id": arrival.event.id}
 
@@ -60,7 +60,9 @@ class EventIngestion(Controller):
     async def bulk(self, data: BulkIngestEventRequest, request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Ingest up to 1000 events, all or none."""
         work = work_of(request)
-        arrivals = arrivals_of(await data.read(work.scope.environment_id), work.clock.now(), _sender(request))
+        arrivals = arrivals_of(
+            await data.read(work.scope.environment_id), work.clock.now(), _sender(request), work.token
+        )
         await _ingest(request).accept(work.scope, arrivals)
         answer: dict[str, Any] = {"message": "Events accepted for processing"}
         # published clients read a map of texts, so the list is for those who ask

@@ -216,6 +216,17 @@ async def receive(
     return invoice
 
 
+async def note_returned(session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
+    """Note on a locked, voided invoice that money which arrived after the voiding was sent back to where it came from.
+
+    Tells `invoice.update.payment`.
+    """
+    assert invoice.invoice_status is InvoiceStatus.VOIDED
+    funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
+    invoice.refunded_amount = min(EXACT.add(invoice.refunded_amount, amount), funded)
+    await resettle(session, invoice, now)
+
+
 async def finalize_to_collect(
     session: AsyncSession, invoice: Invoice, now: datetime, *, effects: Effects = NOTHING_ABOVE
 ) -> None:

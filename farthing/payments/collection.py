@@ -17,9 +17,10 @@ from farthing.invoices.tables import Invoice
 from farthing.payments import methods
 from farthing.payments.creation import create
 from farthing.payments.gateways import COLLECTORS, Gateways
-from farthing.payments.processing import process
+from farthing.payments.processing import NotStartable, PaymentPoint, carry_on
 from farthing.payments.schemas import CreatePaymentRequest
-from farthing.payments.tables import Connection, DestinationType, Gateway
+from farthing.payments.tables import Connection, DestinationType, Gateway, Payment
+from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.rows import find
 
 _PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
@@ -31,6 +32,10 @@ async def attempt(session: AsyncSession, gateways: Gateways, invoice_id: str, cl
     Raises InvalidOperation unless the invoice is finalized, or when a one-off owes nothing. A one-off is charged to
     the payer's saved method; a subscription's invoice is collected as its subscription says, by a floor above.
     """
+    interrupted = resume_point(session, PaymentPoint)
+    if interrupted is not None:
+        await charge(session, gateways, await find(session, Payment, interrupted.payment_id), clock)
+        return
     invoice = await find(session, Invoice, invoice_id)
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         return
@@ -47,13 +52,18 @@ async def attempt(session: AsyncSession, gateways: Gateways, invoice_id: str, cl
         )
     if await collected_elsewhere(session):
         return
-    await charge_saved_method(session, gateways, invoice, clock)
+    payment = await payment_by_saved_method(session, gateways, invoice, clock)
+    if payment is not None:
+        await commit_midway(session, PaymentPoint(payment.id))  # the provider is asked next
+        await charge(session, gateways, payment, clock)
 
 
-async def charge_saved_method(session: AsyncSession, gateways: Gateways, invoice: Invoice, clock: Clock) -> bool:
-    """Charge what remains to the payer's saved method, default first; False when there is none to charge.
+async def payment_by_saved_method(
+    session: AsyncSession, gateways: Gateways, invoice: Invoice, clock: Clock
+) -> Payment | None:
+    """A payment of what remains by the payer's saved method, default first, not committed; None without a method.
 
-    A refusal is stored as a failed payment and swallowed. The same attempt made twice at once is one payment.
+    The same attempt made twice at once, or again after an interruption, is one payment.
     """
     for gateway in await methods.connected_gateways(session):
         saved = await methods.saved_at(session, gateways, invoice.customer_id, gateway)
@@ -71,16 +81,19 @@ async def charge_saved_method(session: AsyncSession, gateways: Gateways, invoice
             process_payment=True,
             metadata={"payment_source": "saved_method"},
         )
-        payment, is_new = await create(session, asked, clock.now())
-        await session.commit()
-        if is_new:
-            try:
-                await process(session, gateways, payment.id, clock)
-            except InvalidOperation as refusal:
-                if "payment_id" not in refusal.details:
-                    raise
-        return True
-    return False
+        return (await create(session, asked, clock.now())).payment
+    return None
+
+
+async def charge(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> None:
+    """Carry an automatic payment out, or on. A refusal is stored as a failed payment, and no error."""
+    try:
+        await carry_on(session, gateways, payment, clock)
+    except NotStartable:
+        pass  # whoever made the same attempt at the same time has it in hand
+    except InvalidOperation as refusal:
+        if "payment_id" not in refusal.details:
+            raise
 
 
 async def collected_elsewhere(session: AsyncSession) -> bool:

@@ -23,6 +23,7 @@ from farthing.payments.integration_schemas import SyncRequest
 from farthing.payments.providers.interface import Account, Bill, Capability, Declined, Fatal, Provider, Retryable
 from farthing.payments.providers.registry import demand
 from farthing.payments.tables import Connection
+from farthing.storage.midway import commit_midway
 from farthing.storage.rows import find
 
 
@@ -67,7 +68,7 @@ async def _push(session: AsyncSession, provider: Provider, connection: Connectio
     kind, name = IntegrationEntityType.INVOICE, connection.provider_type.value
     if await mappings.image_of(session, kind, bill.invoice_id, name) is not None:
         return
-    await session.commit()
+    await commit_midway(session)  # a repeat finds the copies made so far; no connection waits for the provider
     image = await provider.push_invoice(bill, key=bill.invoice_id)
     if isinstance(image, (Declined, Retryable, Fatal)):
         raise methods.raise_refusal(image)

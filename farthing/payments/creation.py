@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
@@ -21,10 +22,11 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.payments.telling import tell_payment
-from farthing.storage.rows import find, insert_if_new
+from farthing.storage.postgres import real_clock_of
+from farthing.storage.rows import find, insert_if_new, lock_if_there
 
 REPEAT_WINDOW = timedelta(seconds=60)
-"""How long after its success an equal request is taken for a repeated one rather than a second instalment."""
+"""How long after its success, in real time, an equal request is taken for a repeat and not a second instalment."""
 
 UNCAPPED = frozenset({PaymentMethodType.OFFLINE})
 """Methods that record money that has moved already, and so may exceed what is owed."""
@@ -32,20 +34,33 @@ UNCAPPED = frozenset({PaymentMethodType.OFFLINE})
 _UNPAYABLE = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
 
 
-async def create(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> tuple[Payment, bool]:
-    """Store a payment, or find the one that the same request made before; the second value says which.
+@dataclass(frozen=True, slots=True)
+class CreatedPayment:
+    """A payment that a request made, or that an equal request made before. `invoice` is locked until the commit."""
 
-    Raises ValidationFailed for what cannot be paid so, NotFound for a customer or a wallet that is not there, and
-    AlreadyExists when the key given was used for another amount or destination.
+    payment: Payment
+    invoice: Invoice | None
+    is_new: bool
+
+
+async def create(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> CreatedPayment:
+    """Store a payment, or find the one that the same request made before.
+
+    Everything is looked up and checked with the invoice locked, so that of many requests at once each sees what those
+    before it have done. Raises ValidationFailed for what cannot be paid so, NotFound for a customer or a wallet that is
+    not there, and AlreadyExists when the key given was used for another amount or destination.
     Rule: docs/rules/invoices-and-payments.md#making-a-payment
     """
     _check_method(given)
+    invoice = None
+    if given.destination_type is DestinationType.INVOICE:
+        invoice = await lock_if_there(session, Invoice, given.destination_id)
     fingerprint = _fingerprint(given)
-    key = given.idempotency_key or await _derived_key(session, fingerprint, now)
+    key = given.idempotency_key or await _derived_key(session, fingerprint, invoice)
     known = await _by_key(session, key)
     if known is not None:
-        return _same(known, given, key), False
-    invoice = await _check_destination(session, given, now)
+        return CreatedPayment(_same(known, given, key), invoice, is_new=False)
+    await _check_destination(session, given, invoice, now)
     if given.payment_method_type is PaymentMethodType.CREDITS:
         raise NotFound(
             "No active POST_PAID wallet of the customer in this currency was found",
@@ -56,9 +71,9 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
         known = await _by_key(session, key)
         if known is None:
             raise VersionConflict("The same payment was changed at the same time; please try again", {"key": key})
-        return _same(known, given, key), False
+        return CreatedPayment(_same(known, given, key), invoice, is_new=False)
     await tell_payment(session, "payment.created", payment, invoice)
-    return payment, True
+    return CreatedPayment(payment, invoice, is_new=True)
 
 
 def _check_method(given: CreatePaymentRequest) -> None:
@@ -81,17 +96,17 @@ def _check_method(given: CreatePaymentRequest) -> None:
         raise ValidationFailed.of("amount", f"must have at most {places} decimals in {given.currency}")
 
 
-async def _check_destination(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> Invoice | None:
+async def _check_destination(
+    session: AsyncSession, given: CreatePaymentRequest, invoice: Invoice | None, now: datetime
+) -> None:
     if given.destination_type is DestinationType.CUSTOMER:
         await find(session, Customer, given.destination_id)
-        return None
-    invoice = await session.get(Invoice, given.destination_id)
-    if invoice is None or invoice.status == Status.DELETED:
+        return
+    if invoice is None:
         raise ValidationFailed.of("destination_id", "no such invoice")
-    if invoice.invoice_status in {InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED}:
-        raise ValidationFailed.of("destination_id", f"the invoice is {invoice.invoice_status} and takes no payment")
-    if invoice.payment_status in _UNPAYABLE:
-        raise ValidationFailed.of("destination_id", f"the invoice is {invoice.payment_status} and takes no payment")
+    refusal = why_not_payable(invoice)
+    if refusal is not None:
+        raise ValidationFailed.of("destination_id", refusal)
     if invoice.invoice_status is InvoiceStatus.DRAFT and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
         still_running = invoice.period_end is not None and invoice.period_end > now
         if invoice.last_computed_at is None or still_running:
@@ -100,7 +115,15 @@ async def _check_destination(session: AsyncSession, given: CreatePaymentRequest,
         raise ValidationFailed.of("currency", f"must be the invoice's, {invoice.currency}")
     if given.payment_method_type not in UNCAPPED:
         check_cap(given.amount, invoice.amount_remaining)
-    return invoice
+
+
+def why_not_payable(invoice: Invoice) -> str | None:
+    """Why a locked invoice takes no payment; None when it takes one. Rule: payments, "POST /payments"."""
+    if invoice.invoice_status in {InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED}:
+        return f"the invoice is {invoice.invoice_status} and takes no payment"
+    if invoice.payment_status in _UNPAYABLE:
+        return f"the invoice is {invoice.payment_status} and takes no payment"
+    return None
 
 
 def check_cap(amount: Decimal, available: Decimal) -> None:
@@ -152,16 +175,21 @@ def _fingerprint(given: CreatePaymentRequest) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-async def _derived_key(session: AsyncSession, fingerprint: str, now: datetime) -> str:
+async def _derived_key(session: AsyncSession, fingerprint: str, invoice: Invoice | None) -> str:
     """The key of a request that brings none: the same until the payment it made is over.
 
-    The ordinal counts earlier payments of the same fingerprint that failed, were voided, or succeeded more than a
-    minute ago, so that a network's retry finds the first payment and a real second instalment does not.
-    Rule: docs/rules/invoices-and-payments.md#automatic-key
+    The ordinal counts earlier payments of the same fingerprint that are over, so that a network's retry finds the first
+    payment and a real second instalment does not. A payment is over once it failed or was voided, a minute of real time
+    after its success, and as soon as its invoice was changed by anything else.
     """
+    recorded = Payment.success_recorded_at
+    changed: ColumnElement[bool] = false()
+    if invoice is not None:
+        changed = Payment.invoice_version.is_(None) | (Payment.invoice_version != invoice.version)
     over = or_(
         Payment.payment_status.in_((PaymentStatus.FAILED, PaymentStatus.VOIDED)),
-        Payment.payment_status.in_(SETTLING) & (Payment.succeeded_at < now - REPEAT_WINDOW),
+        Payment.payment_status.in_(SETTLING)
+        & (recorded.is_(None) | (recorded < real_clock_of(session).now() - REPEAT_WINDOW) | changed),
     )
     ordinal = await session.scalar(
         select(func.count()).where(Payment.fingerprint == fingerprint, Payment.derived_key, over)

@@ -23,6 +23,7 @@ from farthing.payments.gateways import Gateways, connection_to
 from farthing.payments.providers.interface import BadSignature, Provider, Report, ReportKind
 from farthing.payments.reconciliation import send_back
 from farthing.payments.tables import Payment, ProviderEvent
+from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 
@@ -108,10 +109,10 @@ async def _take(
     if payment is None:
         if report.kind in _ABOUT_MONEY:
             log.warning("webhook.unknown_payment", provider=provider_type, event_id=report.event_id)
-        await session.commit()
+        await commit_midway(session)
         return True
     payment = await _apply(session, gateways, payment.id, provider_type, report, clock)
-    await session.commit()
+    await commit_midway(session)  # the event has taken effect; what follows from it asks the provider
     if payment.return_due:
         await send_back(session, gateways, provider, payment, clock.now())
     return True

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, ServiceUnavailable, ValidationFailed
-from farthing.core.ids import new_ulid
 from farthing.customers.mappings import remember
 from farthing.customers.tables import Customer, IntegrationEntityType
 from farthing.payments import mappings
@@ -37,6 +36,7 @@ from farthing.payments.schemas import (
     SetupIntentRequest,
 )
 from farthing.payments.tables import Connection, Gateway, PaymentMethodType
+from farthing.storage.midway import commit_midway, request_token
 from farthing.storage.rows import find
 
 
@@ -58,7 +58,7 @@ async def account_at(
     if known is not None:
         return known
     customer = await find(session, Customer, customer_id)
-    await session.commit()  # no connection of ours waits for the provider
+    await commit_midway(session)  # nothing was written; no connection waits for the provider
     made = await provider.ensure_customer(Payer(customer.id, customer.name, customer.email), key=customer.id)
     if isinstance(made, (Declined, Retryable, Fatal)):
         raise raise_refusal(made)
@@ -70,7 +70,7 @@ async def account_at(
         made.provider_customer_id,
         {"linked_via": "payment"},
     )
-    await session.commit()
+    await commit_midway(session)  # the account exists there from now on; a repeat finds the mapping
     return made
 
 
@@ -99,7 +99,7 @@ async def begin_setup(
     account = await account_at(session, provider, connection, customer.id)
     if account is None:
         raise InvalidOperation(f"'{given.provider}' keeps no customers", {"provider": given.provider})
-    await session.commit()
+    await commit_midway(session)  # nothing was written; no connection waits for the provider
     made = await provider.register_method(
         account,
         Urls(given.success_url, given.cancel_url),
@@ -107,7 +107,7 @@ async def begin_setup(
         off_session=given.usage == "off_session",
         make_default=given.set_default,
         max_amount=None,
-        key=f"setup/{new_ulid()}",
+        key=f"setup/{request_token(session)}",  # a repeat of the request gets the same page
     )
     if isinstance(made, (Declined, Retryable, Fatal)):
         raise raise_refusal(made)
@@ -130,7 +130,7 @@ async def saved_at(
         answer.error = ProviderError(message=error.message)
         return answer
     account = await _mapped(session, connection, customer_id)
-    await session.commit()
+    await commit_midway(session)  # nothing was written; no connection waits for the provider
     found = await provider.list_methods(account) if account is not None else []
     if isinstance(found, (Declined, Retryable, Fatal)):
         answer.error = ProviderError(message=found.message)

@@ -21,10 +21,12 @@ from farthing.invoices import lifecycle
 from farthing.invoices.effects import Effects
 from farthing.invoices.standing import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, Settlement
+from farthing.payments.creation import why_not_payable
 from farthing.payments.providers.interface import Charge
 from farthing.payments.states import SETTLING, may_move
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
 from farthing.payments.telling import tell_payment
+from farthing.storage.postgres import real_clock_of
 from farthing.storage.rows import find, locked
 
 log = structlog.get_logger(__name__)
@@ -88,16 +90,26 @@ async def receive(
 ) -> None:
     """Let an invoice have the money of a payment that settles it.
 
-    What a gateway took although the invoice no longer wants it is marked to be sent back; money that moved elsewhere
-    is refused. Raises InvalidOperation.
+    The invoice is looked at again, now that it is locked. What a gateway took although the invoice no longer wants it
+    is marked to be sent back; money that moved elsewhere is refused. Raises InvalidOperation.
     """
+    payment.success_recorded_at = real_clock_of(session).now()
     if invoice is None:
         return
     await session.flush()
-    taken = payment.gateway_payment_id is not None
-    if not taken:
+    if payment.gateway_payment_id is None:
+        refusal = why_not_payable(invoice)
+        if refusal is not None:
+            raise InvalidOperation(refusal, {"invoice_id": invoice.id})
         await lifecycle.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
-        return
+    else:
+        await _receive_taken(session, effects, invoice, payment, now)
+    payment.invoice_version = invoice.version
+
+
+async def _receive_taken(
+    session: AsyncSession, effects: Effects, invoice: Invoice, payment: Payment, now: datetime
+) -> None:
     try:
         async with session.begin_nested():
             await lifecycle.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
@@ -147,6 +159,9 @@ async def failed(
     payment.payment_status = PaymentStatus.FAILED
     payment.failed_at = now
     payment.processing_since = None
+    if invoice is not None and invoice.revisit_at is not None and invoice.invoice_status is InvoiceStatus.FINALIZED:
+        # in the same transaction, so that whoever goes on after a crash does not try once more
+        invoice.revisit_at = None
     if invoice is not None and tried and invoice.invoice_status is InvoiceStatus.FINALIZED:
         await session.flush()
         await lifecycle.payment_failed(session, invoice, now)

@@ -1,15 +1,19 @@
 """Carrying a payment out: reserve under locks, ask the provider without any, store the outcome under locks again.
 
-A crash between the steps leaves a PROCESSING payment on disk, which `reconciliation` asks the provider about. All
-functions commit, because what they did must last even if the answer is an error.
+`record_payment` is the one entrance for whoever records a payment or asks for one: API, dashboard and portal. A payment
+that a provider has to be asked for is committed before: a crash between the steps leaves it PENDING or PROCESSING on
+disk, where a repeat of the request goes on, `collection` or `reconciliation`.
 Rule: docs/rules/invoices-and-payments.md#processing
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from typing import NoReturn
 
+import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,7 +25,7 @@ from farthing.invoices import lifecycle
 from farthing.invoices.standing import PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments import methods, outcomes
-from farthing.payments.creation import check_cap, create
+from farthing.payments.creation import CreatedPayment, check_cap, create, why_not_payable
 from farthing.payments.gateways import Gateways, connection_to
 from farthing.payments.providers.interface import (
     Account,
@@ -41,46 +45,79 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Connection, DestinationType, Payment, PaymentMethodType
 from farthing.payments.telling import tell_payment
+from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.rows import find
 
 _LINK, _OFFLINE = PaymentMethodType.PAYMENT_LINK, PaymentMethodType.OFFLINE
+_ASKING = frozenset(PaymentMethodType) - {_OFFLINE, PaymentMethodType.CREDITS}
+"""Methods for which a provider has to be asked."""
 
 
-async def make(session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock) -> Payment:
+class NotStartable(InvalidOperation):
+    """The payment does not wait to be processed: it is in hand, over, or deleted."""
+
+
+class PaymentPoint(msgspec.Struct):
+    """Where a repeated request goes on: with the payment it made, or began to process."""
+
+    payment_id: str
+
+
+async def record_payment(
+    session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock
+) -> CreatedPayment:
     """Create a payment and, if asked to, carry it out; a repeated request gets the first payment as it stands.
 
     Offline money is created and counted in one transaction, which the caller commits, so that a crash leaves all of it
-    or nothing. Raises as `creation.create` and `process` do.
+    or nothing. One that an interrupted request has left waiting is carried on with. Raises as `creation.create` and
+    `process` do.
     """
+    interrupted = resume_point(session, PaymentPoint)
+    if interrupted is not None:
+        payment = await find(session, Payment, interrupted.payment_id)
+        return CreatedPayment(await carry_on(session, gateways, payment, clock), None, is_new=True)
     if given.payment_method_type is _OFFLINE and given.process_payment:
-        return await _make_offline(session, gateways, given, clock)
-    payment, is_new = await create(session, given, clock.now())
-    if not (is_new and given.process_payment):
-        return payment
-    await demand_provider(session, gateways, payment)
-    await session.commit()
-    return await process(session, gateways, payment.id, clock)
+        return await _record_offline(session, gateways, given, clock)
+    created = await create(session, given, clock.now())
+    if not given.process_payment:
+        return created
+    if not created.is_new:
+        return await _repeated(session, gateways, created, clock)
+    await demand_provider(session, gateways, created.payment)
+    await commit_midway(session, PaymentPoint(created.payment.id))  # the provider is asked next
+    return replace(created, payment=await _carry_out(session, gateways, created.payment, clock))
 
 
-async def _make_offline(
+async def _record_offline(
     session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock
-) -> Payment:
-    payment, is_new = await create(session, given, clock.now())
-    if not is_new:
-        return payment
-    invoice = await outcomes.lock_destination(session, payment)  # nobody else can see the payment yet
+) -> CreatedPayment:
+    created = await create(session, given, clock.now())
+    if not created.is_new:
+        return created
     try:
-        await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
+        await outcomes.succeeded(session, gateways.effects, created.invoice, created.payment, clock.now())
     except FarthingError as error:
         # undone with all it did; what lasts is a payment that failed
         await session.rollback()
-        payment, is_new = await create(session, given, clock.now())
-        if not is_new:
-            return payment
-        payment_id = payment.id
-        await _fail(session, payment_id, error.message, clock)
-        raise _failure(payment_id, error.message, error.details) from error
-    return payment
+        created = await create(session, given, clock.now())
+        if not created.is_new:
+            return created
+        await _give_up(session, created.payment.id, error.message, clock, PaymentPoint(created.payment.id))
+    return created
+
+
+async def _repeated(session: AsyncSession, gateways: Gateways, created: CreatedPayment, clock: Clock) -> CreatedPayment:
+    """The payment of an equal request before, carried on with when that request never came to ask the provider."""
+    payment = created.payment
+    waits = payment.payment_status in OPEN and payment.payment_url is None and payment.payment_method_type in _ASKING
+    if not waits:
+        return created
+    await commit_midway(session, PaymentPoint(payment.id))  # the provider is asked next
+    try:
+        return replace(created, payment=await _carry_out(session, gateways, payment, clock))
+    except NotStartable:
+        # the first request is alive and has gone on with it
+        return replace(created, payment=await session.get_one(Payment, payment.id, populate_existing=True))
 
 
 async def process(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
@@ -90,9 +127,32 @@ async def process(session: AsyncSession, gateways: Gateways, payment_id: str, cl
     stored), NotImplementedHere for a provider this deployment cannot talk to.
     """
     payment = await find(session, Payment, payment_id)
-    _check_startable(payment)
+    if resume_point(session, PaymentPoint) is not None:
+        return await carry_on(session, gateways, payment, clock)
+    check_startable(payment)
     if payment.payment_method_type is _OFFLINE:
-        return await _record(session, gateways, payment_id, clock)
+        return await _count(session, gateways, payment_id, clock)
+    await demand_provider(session, gateways, payment)
+    await commit_midway(session, PaymentPoint(payment_id))  # nothing is written yet; the provider is asked next
+    return await _carry_out(session, gateways, payment, clock)
+
+
+async def carry_on(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    """Go on with a payment where whoever processed it was interrupted; one that is over stays as it is.
+
+    A provider may be asked a second time: the payment's id is the key of the charge, so that it charges once. Raises
+    InvalidOperation when the payment failed, now or before the interruption.
+    """
+    if payment.payment_status is PaymentStatus.FAILED:
+        raise _failure(payment.id, payment.error_message or "The payment failed")
+    if payment.payment_status is PaymentStatus.PROCESSING:
+        return await _charge_again(session, gateways, payment, clock)
+    if payment.payment_status in OPEN:
+        return await _carry_out(session, gateways, payment, clock)
+    return payment
+
+
+async def _carry_out(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
     if payment.payment_method_type is PaymentMethodType.CREDITS:
         raise NotFound("No active POST_PAID wallet of the customer in this currency was found")
     if payment.payment_method_type is _LINK:
@@ -100,14 +160,15 @@ async def process(session: AsyncSession, gateways: Gateways, payment_id: str, cl
     return await _charge(session, gateways, payment, clock)
 
 
-def _check_startable(payment: Payment) -> None:
+def check_startable(payment: Payment) -> None:
+    """Raises NotStartable, naming both states, unless the payment waits to be processed."""
     startable = {PaymentStatus.PENDING}
     if payment.payment_method_type not in {_OFFLINE, PaymentMethodType.CREDITS}:
         startable.add(PaymentStatus.INITIATED)
     if payment.status is not Status.PUBLISHED:
-        raise InvalidOperation("payment was deleted", {"payment_id": payment.id})
+        raise NotStartable("payment was deleted", {"payment_id": payment.id})
     if payment.payment_status not in startable:
-        raise InvalidOperation(
+        raise NotStartable(
             f"payment is {payment.payment_status} and cannot be processed",
             {
                 "payment_id": payment.id,
@@ -117,38 +178,58 @@ def _check_startable(payment: Payment) -> None:
         )
 
 
-async def _record(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
-    """Money that moved elsewhere counts at once."""
+async def _count(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
+    """Money that moved elsewhere counts at once, in the caller's transaction."""
     invoice, payment = await outcomes.lock(session, payment_id)
-    _check_startable(payment)
+    check_startable(payment)
     try:
         await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
     except FarthingError as error:
         await session.rollback()
-        await _fail(session, payment_id, error.message, clock)
-        raise _failure(payment_id, error.message, error.details) from error
-    await session.commit()
+        await _give_up(session, payment_id, error.message, clock, PaymentPoint(payment_id))
     return payment
 
 
 async def _charge(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    payment_id = payment.id
     provider, connection = await _provider(session, gateways, payment, Capability.SAVED_METHODS)
     if provider is None or connection is None:
-        return await _give_up(session, payment.id, "No payment provider is connected", clock)
+        await _give_up(session, payment_id, "No payment provider is connected", clock, tried=True)
     account, method_id = await _who_and_what(session, provider, connection, payment)
     if not method_id:
-        return await _give_up(session, payment.id, "The customer has no saved payment method", clock)
-    payment_id = payment.id
+        await _give_up(session, payment_id, "The customer has no saved payment method", clock, tried=True)
     try:
         reserved = await _reserve(session, gateways, payment_id, connection, method_id, clock)
+    except NotStartable:
+        raise
     except FarthingError as error:
         await session.rollback()
-        await _fail(session, payment_id, error.message, clock)
-        raise
+        await _give_up(session, payment_id, error.message, clock)
     if not reserved:
-        return await _give_up(session, payment_id, "The amount exceeds what remains on the invoice", clock, tried=False)
+        await _give_up(session, payment_id, "The amount exceeds what remains on the invoice", clock)
+    return await _ask(session, gateways, provider, account, payment, clock)
+
+
+async def _charge_again(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    """Ask for the outcome of a charge that may or may not have reached its provider, by sending it again."""
+    provider, connection = await _provider(session, gateways, payment, Capability.SAVED_METHODS)
+    if provider is None or connection is None:
+        return payment  # `reconciliation` names what cannot be asked for
+    account = await methods.account_at(session, provider, connection, await _payer(session, payment))
+    await commit_midway(session)  # nothing was written; no connection waits for the provider
+    return await _ask(session, gateways, provider, account, payment, clock)
+
+
+async def _ask(
+    session: AsyncSession,
+    gateways: Gateways,
+    provider: Provider,
+    account: Account | None,
+    payment: Payment,
+    clock: Clock,
+) -> Payment:
     result = await provider.charge_saved_method(
-        method_id, payment.amount, payment.currency, payment.id, account, key=payment.id
+        payment.payment_method_id, payment.amount, payment.currency, payment.id, account, key=payment.id
     )
     return await finish(session, gateways, payment.id, result, clock)
 
@@ -159,7 +240,7 @@ async def _who_and_what(
     """The payer's account at the provider, and the method to charge: the one given, or the default one saved."""
     customer_id = await _payer(session, payment)
     account = await methods.account_at(session, provider, connection, customer_id)
-    await session.commit()
+    await commit_midway(session)  # the account is mapped; no connection waits for the provider
     if payment.payment_method_id or account is None:
         return account, payment.payment_method_id
     saved = await provider.list_methods(account)
@@ -203,8 +284,11 @@ async def _reserve(
     """
     now = clock.now()
     invoice, payment = await outcomes.lock(session, payment_id)
-    _check_startable(payment)
+    check_startable(payment)
     if invoice is not None:
+        refusal = why_not_payable(invoice)
+        if refusal is not None:
+            raise InvalidOperation(refusal, {"invoice_id": invoice.id})
         await lifecycle.finalize_to_collect(session, invoice, now, effects=gateways.effects)
         if payment.amount > await _available(session, invoice):
             await session.rollback()
@@ -214,7 +298,7 @@ async def _reserve(
     payment.payment_gateway = connection.provider_type.value
     payment.payment_method_id = method_id
     await tell_payment(session, "payment.pending", payment, invoice)
-    await session.commit()
+    await commit_midway(session)  # before the charge: a crash must leave it to be asked about
     return True
 
 
@@ -242,9 +326,9 @@ async def finish(
     elif not isinstance(result, Retryable):
         code = result.code if isinstance(result, Declined) else ""
         await outcomes.failed(session, invoice, payment, result.message, now, code=code)
-    await session.commit()
+    await commit_midway(session)  # what the provider did lasts, also where the answer is an error
     if payment.payment_status is PaymentStatus.FAILED:
-        raise _failure(payment_id, payment.error_message or "The payment failed", {})
+        raise _failure(payment_id, payment.error_message or "The payment failed")
     return payment
 
 
@@ -271,12 +355,13 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         return payment
     provider, connection = await _provider(session, gateways, payment, Capability.LINKS)
     if provider is None or connection is None:
-        raise _failure(payment.id, f"'{payment.payment_gateway}' is not connected", {})
+        raise _failure(payment.id, f"'{payment.payment_gateway}' is not connected")
     account = await methods.account_at(session, provider, connection, await _payer(session, payment))
     invoice, payment = await outcomes.lock(session, payment.id)
+    check_startable(payment)
     if invoice is not None:
         check_cap(payment.amount, await _available(session, invoice))
-    await session.commit()
+    await commit_midway(session)  # nothing was written; no lock waits for the provider
     result = await provider.create_payment_link(
         payment.amount,
         payment.currency,
@@ -289,8 +374,8 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
     invoice, payment = await outcomes.lock(session, payment.id)
     if not isinstance(result, Link):
         payment.error_message = result.message
-        await session.commit()
-        raise _failure(payment.id, result.message, {})
+        await commit_midway(session)  # the reason lasts, although the answer is an error
+        raise _failure(payment.id, result.message)
     payment.gateway_tracking_id = payment.gateway_tracking_id or result.tracking_id
     payment.payment_url = result.url
     if payment.payment_status is PaymentStatus.INITIATED:
@@ -300,22 +385,26 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
     elif payment.payment_status not in OPEN:
         # it was voided or settled while the page was being made
         payment.withdrawal_due = True
-    await session.commit()
+    await commit_midway(session)  # the page exists from now on, whatever else fails
     return payment
 
 
-async def _give_up(session: AsyncSession, payment_id: str, reason: str, clock: Clock, *, tried: bool = True) -> Payment:
-    """Store the failure of a payment that could not be tried, and raise it."""
-    await _fail(session, payment_id, reason, clock, tried=tried)
-    raise _failure(payment_id, reason, {})
-
-
-async def _fail(session: AsyncSession, payment_id: str, reason: str, clock: Clock, *, tried: bool = False) -> None:
+async def _give_up(
+    session: AsyncSession,
+    payment_id: str,
+    reason: str,
+    clock: Clock,
+    point: PaymentPoint | None = None,
+    *,
+    tried: bool = False,
+) -> NoReturn:
+    """Store the failure of a payment that could not be carried out, and raise it. `tried`: the invoice shows it."""
     invoice, payment = await outcomes.lock(session, payment_id)
     if payment.payment_status in OPEN:
         await outcomes.failed(session, invoice, payment, reason, clock.now(), tried=tried)
-    await session.commit()
+    await commit_midway(session, point)  # the failure lasts, although the answer is an error
+    raise _failure(payment_id, reason)
 
 
-def _failure(payment_id: str, reason: str, details: dict[str, object]) -> InvalidOperation:
-    return InvalidOperation(f"payment failed: {reason}", {**details, "payment_id": payment_id, "reason": reason})
+def _failure(payment_id: str, reason: str) -> InvalidOperation:
+    return InvalidOperation(f"payment failed: {reason}", {"payment_id": payment_id, "reason": reason})

@@ -12,12 +12,14 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from farthing.core.errors import FarthingError
 from farthing.core.money import EXACT, ZERO
-from farthing.invoices.standing import PaymentStatus
+from farthing.invoices import lifecycle
+from farthing.invoices.standing import InvoiceStatus, PaymentStatus
 from farthing.payments import outcomes
 from farthing.payments.gateways import Gateways, connection_to
 from farthing.payments.providers.interface import Capability, ChargeState, Declined, Fatal, Provider, Retryable
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment
+from farthing.storage.midway import commit_midway
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +53,7 @@ async def _each(
         ids = (
             await session.scalars(select(Payment.id).where(which, Payment.id > last).order_by(Payment.id).limit(_PAGE))
         ).all()
-        await session.commit()
+        await commit_midway(session)
         for payment_id in ids:
             try:
                 await _one(session, gateways, payment_id, now, step)
@@ -68,7 +70,7 @@ async def _each(
 async def _one(session: AsyncSession, gateways: Gateways, payment_id: str, now: datetime, step: Step) -> None:
     payment = await session.get_one(Payment, payment_id, populate_existing=True)
     connection = await connection_to(session, payment.payment_gateway) if payment.payment_gateway else None
-    await session.commit()
+    await commit_midway(session)
     if connection is None:
         log.warning("payment.unreconciled", payment_id=payment_id, reason="its provider is no longer connected")
         return
@@ -91,34 +93,40 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
             await outcomes.failed(session, invoice, payment, found.reason or "The charge failed", now)
         else:
             outcomes.note_charge(payment, found)
-    await session.commit()
+    await commit_midway(session)
 
 
 async def send_back(
     session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime
 ) -> None:
     """Return what is left of a payment that its invoice no longer wanted."""
-    left = EXACT.subtract(payment.amount, payment.refunded_amount)
+    before = payment.refunded_amount
+    left = EXACT.subtract(payment.amount, before)
     charge_id = payment.gateway_payment_id
     if left <= ZERO or charge_id is None or payment.payment_status not in SETTLING:
         payment.return_due = False
-        await session.commit()
+        await commit_midway(session)
         return
     if Capability.REFUNDS not in provider.capabilities:
         log.warning("payment.not_returned", payment_id=payment.id, reason="its provider cannot refund")
         return
-    await session.commit()
+    await commit_midway(session)
     sent = await provider.refund(charge_id, left, key=f"{payment.id}/return")
     if isinstance(sent, Retryable):
         return
     invoice, payment = await outcomes.lock(session, payment.id)
+    if not payment.return_due:
+        await commit_midway(session)  # somebody else has sent it back meanwhile, by the same key
+        return
     payment.return_due = False
     if isinstance(sent, (Declined, Fatal)):
         payment.error_message = f"could not be returned: {sent.message}"
         log.error("payment.not_returned", payment_id=payment.id, reason=sent.message)
     else:
-        await outcomes.sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, sent.amount), now)
-    await session.commit()
+        await outcomes.sent_back(session, invoice, payment, EXACT.add(before, sent.amount), now)
+        if invoice is not None and invoice.invoice_status is InvoiceStatus.VOIDED:
+            await lifecycle.note_returned(session, invoice, sent.amount, now)
+    await commit_midway(session)
 
 
 async def _close_page(
@@ -130,4 +138,4 @@ async def _close_page(
             return
     _, payment = await outcomes.lock(session, payment.id)
     payment.withdrawal_due = False
-    await session.commit()
+    await commit_midway(session)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from litestar import Controller, Request, delete, get, post, put
+from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.datastructures import State
 from litestar.di import Provide
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -62,10 +62,11 @@ class Payments(Controller):
     @post("/", operation_id="createPayment", guards=[WRITE])
     async def create(
         self, data: CreatePaymentRequest, session: AsyncSession, gateways: Gateways, clock: Clock
-    ) -> PaymentResponse:
+    ) -> Response[PaymentResponse]:
         """Create a payment, and carry it out at once if asked to."""
-        payment = await processing.make(session, gateways, data, clock)
-        return await reading.show(session, payment)
+        created = await processing.record_payment(session, gateways, data, clock)
+        headers = {} if created.is_new else {"Idempotent-Replayed": "true"}
+        return Response(await reading.show(session, created.payment), headers=headers)
 
     @get("/", operation_id="listPayments", guards=[READ], opt={"query": PaymentQuery})
     async def browse(self, request: HttpRequest, session: AsyncSession) -> ListPaymentsResponse:

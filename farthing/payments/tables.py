@@ -103,6 +103,10 @@ class Payment(Scoped, Tracked, Base):
     processing_since: Mapped[datetime | None]
     """When its provider was last asked to charge; only these are asked about again."""
     succeeded_at: Mapped[datetime | None]
+    success_recorded_at: Mapped[datetime | None]
+    """When it was counted as paid, by real time also where a test clock stands still."""
+    invoice_version: Mapped[int | None]
+    """The version of its invoice right after it was counted: with any other, something else has changed it since."""
     failed_at: Mapped[datetime | None]
     refunded_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]

@@ -113,7 +113,12 @@ class Database:
     def session(self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False) -> AsyncSession:
         """A session of `scope`; read-only ones see a single snapshot and are refused every write by the database."""
         engine = self._snapshots if read_only else self.engine
-        given = {"scope": scope, "clock": clock or self.clock, "timeouts": self.timeouts}
+        given = {
+            "scope": scope,
+            "clock": clock or self.clock,
+            "real_clock": self.clock,
+            "timeouts": self.timeouts,
+        }
         return AsyncSession(engine, expire_on_commit=False, info=given)
 
     @asynccontextmanager
@@ -205,6 +210,12 @@ def scope_of(session: AsyncSession) -> Scope:
 def clock_of(session: AsyncSession) -> Clock:
     """The clock a session was opened with."""
     clock: Clock = session.info["clock"]
+    return clock
+
+
+def real_clock_of(session: AsyncSession) -> Clock:
+    """The clock that goes on while the session's own, a test clock, stands still."""
+    clock: Clock = session.info["real_clock"]
     return clock
 
 

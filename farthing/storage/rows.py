@@ -36,17 +36,26 @@ async def locked(session: AsyncSession, table: type[Row], id: str) -> Row:
     return await _one(session, table, id, lock=True)
 
 
+async def lock_if_there(session: AsyncSession, table: type[Row], id: str) -> Row | None:
+    """The same for a row that may not exist: None then."""
+    return await _row(session, table, id, lock=True)
+
+
 async def _one(session: AsyncSession, table: type[Row], id: str, *, lock: bool) -> Row:
+    row = await _row(session, table, id, lock=lock)
+    if row is None:
+        raise not_found(table, id)
+    return row
+
+
+async def _row(session: AsyncSession, table: type[Row], id: str, *, lock: bool) -> Row | None:
     query = select(table).where(table.id == id)
     columns = table.__table__.columns
     if "status" in columns:
         query = query.where(columns["status"] != Status.DELETED)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
-    row = (await session.execute(query)).scalar_one_or_none()
-    if row is None:
-        raise not_found(table, id)
-    return row
+    return (await session.execute(query)).scalar_one_or_none()
 
 
 def among(

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 from litestar import Controller, Request, post
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +24,7 @@ from farthing.core.clock import Clock
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_ulid
 from farthing.core.wire import Response
+from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.rows import find
 from farthing.subscriptions import addon_sync, price_sync
 from farthing.subscriptions.price_sync import SyncCounts
@@ -82,51 +84,68 @@ class AddonPriceSync(Controller):
         Refused with 409 while another run for the addon is at work.
         """
         work = work_of(request)
-        async with work.database.transaction(work.scope, clock=work.clock) as session:
+        async with work.new_session() as session:
             await find(session, Addon, id)
             target = await price_sync.target_sequence(session, id, PriceEntityType.ADDON)
 
-        async def page(session: AsyncSession, after: str) -> SyncCounts:
-            return await addon_sync.sync_page(session, id, target, after=after)
+        async def page(session: AsyncSession, run: SyncProgress) -> SyncCounts:
+            return await addon_sync.sync_page(session, id, run.target, after=run.after)
 
-        return await _run(work, id, "addon", page)
+        return await _run(work, id, "addon", SyncProgress(target, new_ulid()), page)
 
 
-Page = Callable[[AsyncSession, str], Awaitable[SyncCounts]]
-"""Synchronises the subscriptions after an id; in a transaction of its own."""
+class SyncProgress(msgspec.Struct):
+    """How far a run has come: the price it brings everybody up to, what it did, and the last subscription done."""
+
+    target: int
+    run_id: str
+    after: str = ""
+    subscriptions: int = 0
+    created: int = 0
+    ended: int = 0
+    is_done: bool = False
+
+    def add(self, counts: SyncCounts) -> None:
+        self.subscriptions += counts.subscriptions
+        self.created += counts.created
+        self.ended += counts.ended
+        self.is_done = counts.last_id is None
+        self.after = counts.last_id or self.after
+
+
+Page = Callable[[AsyncSession, SyncProgress], Awaitable[SyncCounts]]
+"""Synchronises the subscriptions that come next, in a session that is committed afterwards."""
 
 
 async def _plan(work: Work, plan_id: str, clock: Clock) -> PriceSyncResponse:
-    async with work.database.transaction(work.scope, clock=work.clock) as session:
+    async with work.new_session() as session:
         await find(session, Plan, plan_id)
         target = await price_sync.target_sequence(session, plan_id)
 
-    async def page(session: AsyncSession, after: str) -> SyncCounts:
-        return await price_sync.sync_page(session, plan_id, target, clock.now(), after=after)
+    async def page(session: AsyncSession, run: SyncProgress) -> SyncCounts:
+        return await price_sync.sync_page(session, plan_id, run.target, clock.now(), after=run.after)
 
-    return await _run(work, plan_id, "plan", page)
+    return await _run(work, plan_id, "plan", SyncProgress(target, new_ulid()), page)
 
 
-async def _run(work: Work, owner_id: str, owner: str, page: Page) -> PriceSyncResponse:
-    """Every page, one after another, while nobody else runs for the same owner. Raises AlreadyExists if somebody is."""
-    total, after = SyncCounts(), ""
+async def _run(work: Work, owner_id: str, owner: str, run: SyncProgress, page: Page) -> PriceSyncResponse:
+    """Every page, one after another, while nobody else runs for the same owner. Raises AlreadyExists if somebody is.
+
+    A repeat of a request that was interrupted goes on with its run.
+    """
     async with _alone(work, owner_id, owner):
-        while True:
-            async with work.database.transaction(work.scope, clock=work.clock) as session:
-                counts = await page(session, after)
-            total.subscriptions += counts.subscriptions
-            total.created += counts.created
-            total.ended += counts.ended
-            if counts.last_id is None:
-                break
-            after = counts.last_id
+        run = resume_point(work.session, SyncProgress) or run
+        while not run.is_done:
+            async with work.new_session() as session:
+                run.add(await page(session, run))
+                await commit_midway(session, run)  # a run over everybody would hold too much for too long
     return PriceSyncResponse(
         message=f"prices of the {owner} synchronised",
         workflow_id=f"{Kind.WORKFLOW}_PriceSync_{owner_id}",
-        run_id=new_ulid(),
-        subscriptions=total.subscriptions,
-        line_items_created=total.created,
-        line_items_ended=total.ended,
+        run_id=run.run_id,
+        subscriptions=run.subscriptions,
+        line_items_created=run.created,
+        line_items_ended=run.ended,
     )
 
 

@@ -120,6 +120,8 @@ class Subscription(Scoped, Tracked, Base):
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
     due_at: Mapped[datetime | None] = mapped_column(Computed(_DUE, persisted=True))
     """When the billing run must next look at it; None when it never must."""
+    request_token: Mapped[str | None] = mapped_column(String(64))
+    """The request that made it, when that had an idempotency key: the same for all repeats of the request."""
 
     __table_args__ = (
         # the billing run takes what is due in this order, skipping what others hold

@@ -29,7 +29,7 @@ from farthing.invoices.computation import published_lines
 from farthing.invoices.routes import effects_of
 from farthing.invoices.standing import UNPAID, InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, Settlement, TaxApplied
-from farthing.payments import creation, processing
+from farthing.payments import processing
 from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
@@ -239,10 +239,7 @@ class Invoices(Controller):
         try:
             invoice = await find(session, Invoice, invoice_id)
             asked = _payment(invoice, given.get("amount", ""), given.get("note", ""), given.get("once", ""))
-            payment, is_new = await creation.create(session, asked, clock.now())
-            if is_new:
-                await session.commit()
-                await processing.process(session, provide_gateways(state), payment.id, clock)
+            await processing.record_payment(session, provide_gateways(state), asked, clock)
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
         return done(request, f"/invoices/{invoice_id}", "The payment is recorded.")

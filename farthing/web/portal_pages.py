@@ -27,7 +27,7 @@ from farthing.invoices.computation import published_lines
 from farthing.invoices.standing import is_unpaid
 from farthing.invoices.summary import SummaryScope, summarise
 from farthing.invoices.tables import Invoice
-from farthing.payments import creation, methods, processing
+from farthing.payments import methods, processing
 from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import OPEN
@@ -35,6 +35,7 @@ from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentM
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery
 from farthing.payments.testing_provider.tables import SessionState, TestSession
+from farthing.storage.midway import commit_midway
 from farthing.storage.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web import usage
@@ -168,11 +169,9 @@ class Portal(Controller):
                 amount=invoice.amount_remaining,
                 currency=invoice.currency,
                 metadata={"payment_source": "portal"},
+                process_payment=True,
             )
-            payment, is_new = await creation.create(session, asked, clock.now())
-            if is_new or payment.payment_url is None:
-                await session.commit()
-                payment = await processing.process(session, provide_gateways(state), payment.id, clock)
+            payment = (await processing.record_payment(session, provide_gateways(state), asked, clock)).payment
             return _private(go(_page_of(payment, token) if _is_ours(payment) else here))
         except FarthingError as error:
             return _private(await refused(request, here, error))
@@ -202,7 +201,7 @@ class Portal(Controller):
         """Pay, or be declined."""
         invoice, _ = await _own_page(session, request, state, page_id)
         invoice_id = invoice.id
-        await session.commit()
+        await commit_midway(session)  # nothing was written; the provider's page has transactions of its own
         action = "succeed" if form_of(request).get("action") == "pay" else "fail"
         gateways = provide_gateways(state)
         try:

@@ -70,7 +70,7 @@ class Meter:
         )
         with self.running():
             async with self.database.transaction(self.account.scope) as session:
-                await processing.make(session, self.gateways, asked, self.database.clock)
+                await processing.record_payment(session, self.gateways, asked, self.database.clock)
 
 
 @pytest.fixture

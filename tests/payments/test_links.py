@@ -143,6 +143,8 @@ async def test_money_for_a_voided_invoice_is_recorded_and_sent_back(till: Till) 
         "payment.success",
         "payment.updated",
     ]
+    after = await till.desk.get(invoice)
+    assert (after["amount_paid"], after["refunded_amount"], after["payment_status"]) == ("100", "100", "REFUNDED")
 
 
 async def test_two_links_paid_are_an_overpayment_not_a_loss(till: Till) -> None:

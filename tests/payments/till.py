@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -67,6 +68,18 @@ class Till:
     async def read(self, payment: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = await self.account.get(f"/payments/{payment['id']}")
         return answer
+
+    async def grow_older(self, payment: dict[str, Any], seconds: int) -> None:
+        """Let a payment have succeeded that much earlier, in real time."""
+        from sqlalchemy import update
+
+        from farthing.payments.tables import Payment
+
+        earlier = Payment.success_recorded_at - timedelta(seconds=seconds)
+        async with self.account.transaction() as session:
+            await session.execute(
+                update(Payment).where(Payment.id == payment["id"]).values(success_recorded_at=earlier)
+            )
 
     async def standing(self, invoice: dict[str, Any]) -> tuple[str, str, str]:
         """(payment status, paid, remaining) of an invoice."""

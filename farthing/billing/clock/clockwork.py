@@ -80,23 +80,32 @@ class Clockwork:
     scope: Scope
     gateways: Gateways | None = None
 
-    async def move(self, frozen_time: datetime | None, told: OnTheWay = lambda move: None) -> ClockAdvance:
+    async def move(
+        self, frozen_time: datetime | None, told: OnTheWay = lambda move: None, *, move_id: str | None = None
+    ) -> ClockAdvance:
         """Let the clock stand at a time, and do all that is due until then; None lets it run again.
 
         Raises NotFound; ValidationFailed for a time before the clock's, unless nothing was sold yet;
         InvalidOperation in a production environment, while somebody else moves it, and when the work on the way fails:
         then the clock stands where that was, what was done stays done, and the same move made again goes on from there.
+        `move_id`: a move that exists under it already is gone on with, and is no second one.
         """
         async with self._alone():
-            move = await self._begun(frozen_time)
+            move = await self._known(move_id) or await self._begun(frozen_time, move_id or new_id(Kind.RUN))
             return move if move.finished_at is not None else await self._advanced(move, told)
 
-    async def move_within(self, seconds: float, frozen_time: datetime | None) -> None:
+    async def _known(self, move_id: str | None) -> ClockAdvance | None:
+        if move_id is None:
+            return None
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            return await session.get(ClockAdvance, move_id)
+
+    async def move_within(self, seconds: float, frozen_time: datetime | None, move_id: str | None = None) -> None:
         """The same, but wait for it no longer than that: a longer move goes on by itself, and `latest` says how far.
 
         Raises as `move` does, if it does so in time.
         """
-        task = asyncio.create_task(self.move(frozen_time), name=f"clock {self.scope.environment_id}")
+        task = asyncio.create_task(self.move(frozen_time, move_id=move_id), name=f"clock {self.scope.environment_id}")
         _moving.add(task)
         task.add_done_callback(_ended)
         await asyncio.wait({task}, timeout=seconds)
@@ -141,7 +150,7 @@ class Clockwork:
             {"target": target, "reached": reached},
         )
 
-    async def _begun(self, frozen_time: datetime | None) -> ClockAdvance:
+    async def _begun(self, frozen_time: datetime | None, move_id: str) -> ClockAdvance:
         async with self.database.transaction(SYSTEM) as session:
             environment = await locked(session, Environment, self.scope.environment_id)
             if environment.type is not EnvironmentType.DEVELOPMENT:
@@ -152,7 +161,7 @@ class Clockwork:
         now = started or self.database.clock.now()
         if frozen_time is None:
             await self._show(None)
-            return await self._written(started, now, finished=True)
+            return await self._written(move_id, started, now, finished=True)
         frozen_time = as_utc(frozen_time)
         if frozen_time.year > LATEST_YEAR:
             raise ValidationFailed.of("frozen_time", f"must not be after the year {LATEST_YEAR}")
@@ -160,16 +169,17 @@ class Clockwork:
             raise ValidationFailed.of("frozen_time", f"must not be before {instant(now)}: a clock does not go back")
         if frozen_time < now or (started is None and frozen_time == now):
             await self._show(frozen_time)
-            return await self._written(started, frozen_time, finished=True)
+            return await self._written(move_id, started, frozen_time, finished=True)
         if started is None:
             await self._show(now)
-        return await self._written(now, frozen_time, finished=False)
+        return await self._written(move_id, now, frozen_time, finished=False)
 
     async def _advanced(self, move: ClockAdvance, told: OnTheWay) -> ClockAdvance:
         """Stop wherever something is due, do it, go on; what was left undone where the clock stands comes first."""
-        at, target = move.started_from or move.target, move.target
-        done: Counter[str] = Counter()
-        failures: dict[str, str] = {}
+        at, target = move.reached or move.started_from or move.target, move.target
+        counted = {name: count for name, count in move.counts.items() if name not in {FAILURES, "failed"}}
+        done: Counter[str] = Counter(counted)
+        failures: dict[str, str] = dict(move.counts.get(FAILURES, {}))
         try:
             async for stop in self._stops(at, target):
                 if stop.at > at:
@@ -230,10 +240,12 @@ class Clockwork:
             )
             await keys.changed(session, self.scope.environment_id)
 
-    async def _written(self, started: datetime | None, target: datetime, *, finished: bool) -> ClockAdvance:
+    async def _written(
+        self, move_id: str, started: datetime | None, target: datetime, *, finished: bool
+    ) -> ClockAdvance:
         now = self.database.clock.now()
         move = ClockAdvance(
-            id=new_id(Kind.RUN),
+            id=move_id,
             started_from=started,
             target=target,
             reached=target if finished else started,

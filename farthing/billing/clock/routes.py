@@ -12,6 +12,7 @@ from farthing.api.work import work_of
 from farthing.billing.clock.clockwork import FAILURES, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
+from farthing.core.ids import Kind, stable_id
 from farthing.core.wire import Moment, Timestamp
 from farthing.core.wire import Request as Body
 from farthing.core.wire import Response as Answer
@@ -78,7 +79,9 @@ class Clocks(Controller):
         A move that takes longer than half a minute is answered with 202, and goes on.
         """
         clockwork = await _clockwork(environment_id, request, caller, state, gateways)
-        await clockwork.move_within(PATIENCE_SECONDS, data.frozen_time)
+        token = work_of(request).token
+        move_id = None if token is None else stable_id(Kind.RUN, token)  # a repeat goes on with the same move
+        await clockwork.move_within(PATIENCE_SECONDS, data.frozen_time, move_id)
         answer = await _answer(clockwork)
         pending = answer.progress is not None and not (answer.progress.finished or answer.progress.error)
         return Response(answer, status_code=202 if pending else 200)
