@@ -21,7 +21,7 @@ import psutil
 from sqlalchemy import event, text
 
 from benchmarks.harness import Report
-from farthing.billing.run import Run
+from farthing.billing.run.passes import Run
 from farthing.catalogue.plans import plans
 from farthing.catalogue.plans.schemas import CreatePlanRequest
 from farthing.catalogue.prices import lifecycle as prices
@@ -36,8 +36,8 @@ from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
-from farthing.subscriptions import creation
-from farthing.subscriptions.requests import CreateSubscriptionRequest
+from farthing.subscriptions.lifecycle import creation
+from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 
 SECTION = "Billing run"
 COUNTS = [int(one) for one in os.environ.get("BENCH_SUBSCRIPTIONS", "100,1000,10000").split(",")]

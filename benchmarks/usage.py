@@ -12,8 +12,8 @@ import psycopg
 
 from benchmarks.harness import Report, Service, median_ms, service
 from farthing.calendar.windows import WindowSize
-from farthing.events import usage_query
-from farthing.events.usage_statement import UsageQuery
+from farthing.events.usage import usage_query
+from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope

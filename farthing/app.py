@@ -20,16 +20,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import farthing
-from farthing.api.bodies import BodyReader, ReadTimes
 from farthing.api.body import JsonBody
-from farthing.api.client_address import ClientAddresses
-from farthing.api.edge import Edge
 from farthing.api.openapi import document
-from farthing.api.ratelimit import Limiter
-from farthing.api.segments import slashes_kept, slashes_restored
+from farthing.api.transport.bodies import BodyReader, ReadTimes
+from farthing.api.transport.client_address import ClientAddresses
+from farthing.api.transport.edge import Edge
+from farthing.api.transport.ratelimit import Limiter
+from farthing.api.transport.segments import slashes_kept, slashes_restored
 from farthing.api.work import work_of
 from farthing.billing.clock.routes import Clocks
-from farthing.billing.issuing import BillingEffects
+from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
@@ -41,35 +41,40 @@ from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.customers.routes import Customers
-from farthing.events.ingest import Ingest
+from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
 from farthing.health import Health, health, metrics_page, posted_health, ready
-from farthing.identity.api_keys import record_rehashed, record_used
-from farthing.identity.authentication import HeaderAuthenticator
-from farthing.identity.master_key import confirm
+from farthing.identity.credentials.api_keys import record_rehashed, record_used
+from farthing.identity.credentials.authentication import HeaderAuthenticator
+from farthing.identity.credentials.master_key import confirm
+from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
-from farthing.identity.sealing import SealedBox
 from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.ports import ResetMail
 from farthing.identity.sign_in.sessions import record_seen
+from farthing.invoices.receivables.routes import CustomerInvoiceSummaries
 from farthing.invoices.routes import Invoices, open_document
-from farthing.invoices.summary_routes import CustomerInvoiceSummaries
 from farthing.jobs.cloning import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import WorkerState, queue_of
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
+from farthing.reporting.cost_routes import CostAnalytics
+from farthing.reporting.usage_routes import CustomerUsage
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
-from farthing.subscriptions.cost_routes import CostAnalytics
-from farthing.subscriptions.routes import CustomerSubscriptions, ScheduleAliases, Subscriptions, SubscriptionSchedules
-from farthing.subscriptions.sync_routes import AddonPriceSync, PlanPriceSync
-from farthing.subscriptions.usage_routes import CustomerUsage
-from farthing.web.answers import answer
-from farthing.web.portal_routes import PortalDoors
-from farthing.web.sessions import Sessions
+from farthing.subscriptions.routes.price_sync import AddonPriceSync, PlanPriceSync
+from farthing.subscriptions.routes.subscriptions import (
+    CustomerSubscriptions,
+    ScheduleAliases,
+    Subscriptions,
+    SubscriptionSchedules,
+)
+from farthing.web.access.sessions import Sessions
+from farthing.web.portal.routes import PortalDoors
+from farthing.web.rendering.answers import answer
 from farthing.web.site import site
 
 log = structlog.get_logger(__name__)
@@ -195,7 +200,7 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
         state=state,
         logging_config=None,
         openapi_config=documented,
-        request_max_body_size=None,  # bounded before it comes here: see `api.bodies`
+        request_max_body_size=None,  # bounded before it comes here: see `api.transport.bodies`
     )
 
 

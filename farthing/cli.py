@@ -1,5 +1,5 @@
 """The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `jobs`, `demo`, `openapi`,
-`sbom`, `doctor`, `backup`, `restore`.
+`commands.sbom`, `doctor.examination`, `backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
 """
@@ -26,7 +26,7 @@ from farthing.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
     from farthing.identity.bootstrap import FirstStart
-    from farthing.storage.capacity import Demand
+    from farthing.storage.connections.capacity import Demand
     from farthing.storage.postgres import Database
 
 app = cyclopts.App(name="farthing", help="Usage-based billing, exact to the farthing.", version=farthing.__version__)
@@ -34,8 +34,8 @@ keys = cyclopts.App(name="keys", help="API keys of this deployment.")
 jobs = cyclopts.App(name="jobs", help="Periodic duties.")
 app.command(keys)
 app.command(jobs)
-app.command("farthing.cli_users:users", name="users")
-app.command("farthing.cli_secret:secret", name="secret")
+app.command("farthing.commands.users:users", name="users")
+app.command("farthing.commands.secret:secret", name="secret")
 
 # a pipe has no width; tables of ids must not be cut to fit one
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
@@ -122,7 +122,7 @@ def serve(
 ) -> None:
     """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
     from farthing import server
-    from farthing.storage.capacity import demand_of
+    from farthing.storage.connections.capacity import demand_of
 
     settings = _settings(data_dir=data_dir, host=host, port=port)
 
@@ -153,7 +153,7 @@ def _greet(settings: Settings, first: FirstStart | None) -> None:
 def worker(*, data_dir: DataDir = None) -> None:
     """Work on jobs and periodic duties only."""
     from farthing import server
-    from farthing.storage.capacity import demand_of
+    from farthing.storage.connections.capacity import demand_of
 
     settings = _settings(data_dir=data_dir)
 
@@ -186,7 +186,7 @@ def keys_create(
     data_dir: DataDir = None,
 ) -> None:
     """Make an API key of the deployment's owner and print it, once."""
-    from farthing.identity import operator
+    from farthing.identity.credentials import operator
 
     settings = _settings(data_dir=data_dir)
 
@@ -201,7 +201,7 @@ def keys_list(*, data_dir: DataDir = None) -> None:
     """List the keys of every tenant; only what may be shown of them."""
     from rich.table import Table
 
-    from farthing.identity import operator
+    from farthing.identity.credentials import operator
 
     settings = _settings(data_dir=data_dir)
 
@@ -217,7 +217,7 @@ def keys_list(*, data_dir: DataDir = None) -> None:
 @keys.command(name="revoke")
 def keys_revoke(id: Annotated[str, Parameter(help="The key's id.")], *, data_dir: DataDir = None) -> None:
     """Revoke a key, in every process, at once."""
-    from farthing.identity import operator
+    from farthing.identity.credentials import operator
 
     settings = _settings(data_dir=data_dir)
 
@@ -282,7 +282,7 @@ def bill(
     data_dir: DataDir = None,
 ) -> None:
     """Bill what is due: periods that ended, trials, cancellations, drafts to be computed and finalized."""
-    from farthing.billing.command import bill_environments
+    from farthing.billing.commands import bill_environments
 
     settings = _settings(data_dir=data_dir)
 
@@ -300,7 +300,7 @@ def clock(
     data_dir: DataDir = None,
 ) -> None:
     """Set an environment's test clock; all that is due on the way is done."""
-    from farthing.billing.command import set_clock
+    from farthing.billing.commands import set_clock
 
     settings = _settings(data_dir=data_dir)
 
@@ -343,7 +343,7 @@ def openapi() -> None:
 @app.command
 def sbom() -> None:
     """Print a software bill of materials of what is installed, in the CycloneDX format (JSON)."""
-    from farthing.sbom import SbomUnavailable, software_bill
+    from farthing.commands.sbom import SbomUnavailable, software_bill
 
     try:
         sys.stdout.write(software_bill() + "\n")
@@ -358,7 +358,7 @@ def doctor(*, data_dir: DataDir = None) -> None:
 
     The exit status is 0 only if nothing differs.
     """
-    from farthing.doctor import examine
+    from farthing.doctor.examination import examine
 
     settings = _settings(data_dir=data_dir)
 

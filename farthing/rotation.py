@@ -18,13 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing import secret_file
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.identity.master_key import MasterKeyRow, fingerprint, finish_key_files, lock_master_keys
-from farthing.identity.sealing import SealedBox
+from farthing.identity.credentials.master_key import MasterKeyRow, fingerprint, finish_key_files, lock_master_keys
+from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.tables import SecondFactor, SignInSession
 from farthing.identity.tables import Environment, Secret
-from farthing.payments.connections import forget_credentials, reseal_credentials
-from farthing.payments.credentials import Safe
+from farthing.payments.integrations.connections import forget_credentials, reseal_credentials
+from farthing.payments.integrations.credentials import Safe
 from farthing.secret_file import SHORTEST_GENERATED, UnusableSecretKey
 from farthing.settings import Settings
 from farthing.storage.postgres import Database

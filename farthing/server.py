@@ -18,11 +18,11 @@ from granian.server.embed import Server
 from farthing import secret_file
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
-from farthing.identity.master_key import settle
+from farthing.identity.credentials.master_key import settle
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import WorkerState, keep_working
 from farthing.settings import Settings
-from farthing.storage.capacity import Demand, fitted, granted, shortage
+from farthing.storage.connections.capacity import Demand, fitted, granted, shortage
 from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database

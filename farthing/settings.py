@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from farthing import secret_file
-from farthing.storage.timeouts import Timeouts
+from farthing.storage.connections.timeouts import Timeouts
 
 PREFIX = "FARTHING_"
 

@@ -14,8 +14,8 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.ids import Kind, new_id
-from farthing.identity import keys
 from farthing.identity.bootstrap import new_tenant
+from farthing.identity.credentials import keys
 from farthing.identity.tables import Environment, EnvironmentType, SecretType, User, UserType
 from farthing.settings import Settings
 from farthing.storage.postgres import Database

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from farthing.sbom import software_bill
+from farthing.commands.sbom import software_bill
 
 AUDIT = Path(__file__).parent.parent / ".ci" / "audit.py"
 LOCK = f"jinja2==3.1.6 --hash=sha256:{'0' * 64}\nidna==3.18 --hash=sha256:{'1' * 64}\n"

@@ -6,5 +6,5 @@ At the end of each phase it repeats what got no answer, runs `farthing doctor`, 
 database: what was acknowledged is there, once, with its content.
 
 Modules: `schedule` (which faults, by seed), `deployment` (the processes), `faults`, `client` and `load` (the traffic),
-`ledger`, `recovery` (when the service and its duties are back), `comparison`, `doctor`, `report`, `run`.
+`ledger`, `recovery` (when the service and its duties are back), `comparison`, `doctor.examination`, `report`, `run`.
 """

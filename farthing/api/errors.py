@@ -19,7 +19,7 @@ from farthing.api.idempotency import Replay
 from farthing.api.work import route_of, work_of
 from farthing.core import errors
 from farthing.core.wire import BadField
-from farthing.storage.failures import failure_of, is_read_only_violation, what_to_do
+from farthing.storage.connections.failures import failure_of, is_read_only_violation, what_to_do
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Litestar
 
 from farthing.api.errors import ErrorResponse
-from farthing.api.lists import query_fields
+from farthing.api.queries.lists import query_fields
 
 _ERRORS = {
     "400": "Invalid request",

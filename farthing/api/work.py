@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock, FixedClock
 from farthing.core.errors import ServiceUnavailable
-from farthing.storage.failures import is_cut
+from farthing.storage.connections.failures import is_cut
+from farthing.storage.connections.shares import Admission
 from farthing.storage.midway import PROGRESS, RequestProgress
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
-from farthing.storage.shares import Admission
 
 KEY = "farthing.work"
 OUTCOME_UNKNOWN = (

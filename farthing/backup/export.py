@@ -28,7 +28,7 @@ from farthing.backup.master_key import (
 )
 from farthing.backup.schema import Connection, TableShape, Visibility
 from farthing.core.clock import SystemClock
-from farthing.identity.master_key import fingerprint
+from farthing.identity.credentials.master_key import fingerprint
 from farthing.settings import Settings
 
 _LOCK_WAIT = "30s"

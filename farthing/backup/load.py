@@ -22,7 +22,7 @@ from farthing.backup.files import checksum_of, decompressed
 from farthing.backup.manifest import Manifest, SequenceValue, TableCopy, read_manifest
 from farthing.backup.master_key import key_path, read_key, write_key
 from farthing.backup.schema import Connection, TableShape
-from farthing.identity.master_key import fingerprint
+from farthing.identity.credentials.master_key import fingerprint
 from farthing.server import engine
 from farthing.settings import Settings
 from farthing.storage import migrations

@@ -7,8 +7,8 @@ from pathlib import Path
 from farthing.backup import BackupFailed
 from farthing.backup.files import sync_folder, write_file
 from farthing.backup.schema import Connection, TableShape
-from farthing.identity.master_key import fingerprint
-from farthing.payments.credentials import Safe
+from farthing.identity.credentials.master_key import fingerprint
+from farthing.payments.integrations.credentials import Safe
 from farthing.settings import Settings
 from farthing.storage.scope import ANY_TENANT
 

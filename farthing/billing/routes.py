@@ -9,19 +9,21 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.billing import answers, changing_plans, modifying, pauses, previews, usage_views
 from farthing.billing.calculation.proration import Proration
-from farthing.billing.flows import perform
-from farthing.billing.in_two_steps import Opened, change_and_collect, open_and_collect
-from farthing.billing.late_views import InvoiceUsageResponse, usage_of_invoice
-from farthing.billing.opening import open_subscription
-from farthing.billing.plan_change_schemas import (
+from farthing.billing.changes import modifications, pauses, plan_change
+from farthing.billing.changes.apply_outcome import perform
+from farthing.billing.changes.in_two_steps import Opened, change_and_collect, open_and_collect
+from farthing.billing.changes.opening import open_subscription
+from farthing.billing.changes.plan_change_schemas import (
     SubscriptionChangeExecuteResponse,
     SubscriptionChangePreviewResponse,
     SubscriptionChangeRequest,
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
+from farthing.billing.periods import previews
+from farthing.billing.reads import answers, usage_so_far
+from farthing.billing.reads.late_usage import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.schemas import (
     AddAddonRequest,
     AddAddonToSubscriptionResponse,
@@ -35,18 +37,20 @@ from farthing.billing.schemas import (
 from farthing.core.clock import Clock
 from farthing.core.errors import NotImplementedHere
 from farthing.core.wire import Message
-from farthing.invoices import editing
-from farthing.invoices.presentation import shown
+from farthing.invoices.lifecycle import edits
+from farthing.invoices.reads.presentation import shown
+from farthing.invoices.receivable import InvoiceType
 from farthing.invoices.requests import ComputeInvoiceRequest
 from farthing.invoices.schemas import InvoiceComputeResponse, InvoiceResponse
-from farthing.invoices.standing import InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
 from farthing.storage.rows import find
-from farthing.subscriptions import activation, addons, cancellation, pausing, revising
-from farthing.subscriptions.answers import association_answers, item_answer
-from farthing.subscriptions.requests import (
+from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.lifecycle import activation, cancellation, pausing
+from farthing.subscriptions.line_items import revise
+from farthing.subscriptions.reads.answers import association_answers, item_answer
+from farthing.subscriptions.schemas.requests import (
     ActivateDraftSubscriptionRequest,
     CreateSubscriptionLineItemRequest,
     CreateSubscriptionRequest,
@@ -54,7 +58,7 @@ from farthing.subscriptions.requests import (
     RemoveAddonRequest,
     UpdateSubscriptionLineItemRequest,
 )
-from farthing.subscriptions.schemas import SubscriptionLineItemResponse, SubscriptionResponse
+from farthing.subscriptions.schemas.responses import SubscriptionLineItemResponse, SubscriptionResponse
 
 READ = [needs("subscription", "read")]
 WRITE = [needs("subscription", "write")]
@@ -167,7 +171,7 @@ class SubscriptionLife(Controller):
             session,
             gateways,
             clock,
-            lambda: changing_plans.replace_plan(session, id, data, clock.now(), gateways.effects),
+            lambda: plan_change.replace_plan(session, id, data, clock.now(), gateways.effects),
         )
 
     @post("/{id:str}/change/preview", operation_id="previewSubscriptionChange", guards=READ, status_code=200)
@@ -181,7 +185,7 @@ class SubscriptionLife(Controller):
     ) -> SubscriptionChangePreviewResponse:
         """What a plan change by a new subscription would come to."""
         async with previews.rehearsal(request) as session:
-            return await changing_plans.preview_replacement(session, id, data, clock.now(), gateways.effects)
+            return await plan_change.preview_replacement(session, id, data, clock.now(), gateways.effects)
 
     @post("/{id:str}/change/v2/execute", operation_id="executeSubscriptionPlanChangeV2", guards=WRITE, status_code=200)
     async def change_in_place(
@@ -192,7 +196,7 @@ class SubscriptionLife(Controller):
             session,
             gateways,
             clock,
-            lambda: changing_plans.change_plan(session, id, data, clock.now(), gateways.effects),
+            lambda: plan_change.change_plan(session, id, data, clock.now(), gateways.effects),
         )
 
     @post("/{id:str}/change/v2/preview", operation_id="previewSubscriptionPlanChangeV2", guards=READ, status_code=200)
@@ -207,7 +211,7 @@ class SubscriptionLife(Controller):
         """What a plan change of the subscription itself would come to."""
         data.idempotency_key = None
         async with previews.rehearsal(request) as session:
-            answer, _ = await changing_plans.change_plan(session, id, data, clock.now(), gateways.effects)
+            answer, _ = await plan_change.change_plan(session, id, data, clock.now(), gateways.effects)
         assert isinstance(answer, SubscriptionChangeV2Response), "only a key has an answer from before"
         answer.schedule_id = None  # nothing waits: it was undone
         answers.as_preview(answer.changed_resources)
@@ -222,7 +226,7 @@ class SubscriptionLife(Controller):
             session,
             gateways,
             clock,
-            lambda: modifying.modify(session, id, data, clock.now(), gateways.effects),
+            lambda: modifications.modify(session, id, data, clock.now(), gateways.effects),
         )
 
     @post("/{id:str}/modify/preview", operation_id="previewSubscriptionModify", guards=READ, status_code=200)
@@ -236,16 +240,16 @@ class SubscriptionLife(Controller):
     ) -> SubscriptionModifyResponse:
         """What a modification would come to."""
         async with previews.rehearsal(request) as session:
-            answer, _ = await modifying.modify(session, id, data, clock.now(), gateways.effects)
+            answer, _ = await modifications.modify(session, id, data, clock.now(), gateways.effects)
             answers.as_preview(answer.changed_resources)
             return answer
 
     @post("/usage", operation_id="getSubscriptionUsage", guards=READ, status_code=200)
     async def usage(
-        self, data: usage_views.GetUsageBySubscriptionRequest, session: AsyncSession, clock: Clock
-    ) -> usage_views.GetUsageBySubscriptionResponse:
+        self, data: usage_so_far.GetUsageBySubscriptionRequest, session: AsyncSession, clock: Clock
+    ) -> usage_so_far.GetUsageBySubscriptionResponse:
         """What a subscription's usage costs."""
-        return await usage_views.usage_of(session, data, clock.now())
+        return await usage_so_far.usage_of(session, data, clock.now())
 
 
 class SubscriptionParts(Controller):
@@ -267,7 +271,7 @@ class SubscriptionParts(Controller):
         """Add a line item."""
 
         async def change() -> tuple[SubscriptionLineItemResponse, Sequence[str]]:
-            item, outcome = await revising.add(session, id, data, clock.now())
+            item, outcome = await revise.add(session, id, data, clock.now())
             performed = await perform(session, outcome, clock.now(), gateways.effects)
             return await item_answer(session, item), performed.to_collect
 
@@ -284,8 +288,8 @@ class SubscriptionParts(Controller):
     ) -> SubscriptionModifyResponse:
         """What adding a line item would come to."""
         async with previews.rehearsal(request) as session:
-            _, outcome = await revising.add(session, id, data, clock.now())
-            return await modifying.foretold(session, outcome, clock.now(), gateways.effects)
+            _, outcome = await revise.add(session, id, data, clock.now())
+            return await modifications.foretold(session, outcome, clock.now(), gateways.effects)
 
     @post(
         "/lineitems/{id:str}/preview",
@@ -303,8 +307,8 @@ class SubscriptionParts(Controller):
     ) -> SubscriptionModifyResponse:
         """What changing a line item would come to."""
         async with previews.rehearsal(request) as session:
-            _, outcome = await revising.update(session, id, data, clock.now())
-            return await modifying.foretold(session, outcome, clock.now(), gateways.effects)
+            _, outcome = await revise.update(session, id, data, clock.now())
+            return await modifications.foretold(session, outcome, clock.now(), gateways.effects)
 
     @post(
         "/lineitems/{id:str}/end/preview",
@@ -322,8 +326,8 @@ class SubscriptionParts(Controller):
     ) -> SubscriptionModifyResponse:
         """What ending a line item would come to."""
         async with previews.rehearsal(request) as session:
-            _, outcome = await revising.end(session, id, data or DeleteSubscriptionLineItemRequest(), clock.now())
-            return await modifying.foretold(session, outcome, clock.now(), gateways.effects)
+            _, outcome = await revise.end(session, id, data or DeleteSubscriptionLineItemRequest(), clock.now())
+            return await modifications.foretold(session, outcome, clock.now(), gateways.effects)
 
     @put("/lineitems/{id:str}", operation_id="updateSubscriptionLineItem", guards=WRITE)
     async def update_item(
@@ -337,7 +341,7 @@ class SubscriptionParts(Controller):
         """Change a line item, by a new version when its terms change."""
 
         async def change() -> tuple[SubscriptionLineItemResponse, Sequence[str]]:
-            item, outcome = await revising.update(session, id, data, clock.now())
+            item, outcome = await revise.update(session, id, data, clock.now())
             performed = await perform(session, outcome, clock.now(), gateways.effects)
             return await item_answer(session, item), performed.to_collect
 
@@ -354,7 +358,7 @@ class SubscriptionParts(Controller):
     ) -> SubscriptionLineItemResponse:
         """End a line item."""
         asked = data or DeleteSubscriptionLineItemRequest()
-        item, outcome = await revising.end(session, id, asked, clock.now())
+        item, outcome = await revise.end(session, id, asked, clock.now())
         await perform(session, outcome, clock.now(), gateways.effects)
         return await item_answer(session, item)
 
@@ -367,7 +371,7 @@ class SubscriptionParts(Controller):
             raise NotImplementedHere("Addons that wait for a checkout are not available in this deployment")
 
         async def change() -> tuple[AddAddonToSubscriptionResponse, Sequence[str]]:
-            association, outcome = await addons.add(session, data.subscription_id, data, clock.now())
+            association, outcome = await lifecycle.add(session, data.subscription_id, data, clock.now())
             performed = await perform(session, outcome, clock.now(), gateways.effects)
             (shown_association,) = await association_answers(session, [association])
             settlement = performed.settlement
@@ -385,7 +389,7 @@ class SubscriptionParts(Controller):
         self, data: RemoveAddonRequest, session: AsyncSession, clock: Clock, gateways: Gateways
     ) -> Message:
         """Detach an addon."""
-        _, outcome = await addons.remove(session, data, clock.now())
+        _, outcome = await lifecycle.remove(session, data, clock.now())
         await perform(session, outcome, clock.now(), gateways.effects)
         return Message(message="addon removed from subscription successfully")
 
@@ -437,7 +441,7 @@ class PeriodInvoices(Controller):
             computed, skipped = await previews.compute(session, id, clock.now())
         else:
             asked = data or ComputeInvoiceRequest()
-            computed, skipped = await editing.recompute(session, id, asked, clock.now()), False
+            computed, skipped = await edits.recompute(session, id, asked, clock.now()), False
         if not sync:
             done = WorkflowResult(message="invoice computed", workflow_id=f"compute-{id}", run_id=id)
             return Response(done, status_code=202)

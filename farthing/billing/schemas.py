@@ -8,21 +8,22 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from farthing.billing.plan_change_schemas import ChangedResources
+from farthing.billing.changes.plan_change_schemas import ChangedResources
 from farthing.catalogue.fields import Id, OptionalId
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
 from farthing.invoices.schemas import InvoiceResponse
-from farthing.subscriptions.requests import (
+from farthing.subscriptions.enums import CancellationType, SubscriptionStatus
+from farthing.subscriptions.schemas.requests import (
     AddAddonToSubscriptionRequest,
     RemoveAddonRequest,
     SubscriptionCouponInput,
     money,
     quantity,
 )
-from farthing.subscriptions.schemas import AddonAssociationResponse, SubscriptionPauseResponse, SubscriptionResponse
-from farthing.subscriptions.words import (
-    CancellationType,
-    SubscriptionStatus,
+from farthing.subscriptions.schemas.responses import (
+    AddonAssociationResponse,
+    SubscriptionPauseResponse,
+    SubscriptionResponse,
 )
 
 MOST_CHANGED = 100

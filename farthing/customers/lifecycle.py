@@ -25,8 +25,8 @@ from farthing.customers.schemas import (
     UpdateCustomerRequest,
 )
 from farthing.customers.tables import Customer, TaxTreatment
-from farthing.identity import configuration
-from farthing.identity.setting_values import CustomerOnboarding
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import CustomerOnboarding
 from farthing.storage.outbox import tell
 from farthing.storage.rows import locked, violated
 
@@ -183,7 +183,7 @@ def _person(given: CustomerContactPerson) -> dict[str, Any]:
 
 
 async def _demand_workflow(session: AsyncSession, name: str) -> None:
-    known = (await configuration.read(session, CustomerOnboarding)).custom_workflows
+    known = (await current.read(session, CustomerOnboarding)).custom_workflows
     if known is msgspec.UNSET or name not in known:
         raise ValidationFailed.of("onboarding_workflow_name", f"there is no custom workflow named '{name}'")
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import jwt
 
 from farthing.customers.tables import Customer
-from farthing.identity.keys import derived_key
+from farthing.identity.credentials.keys import derived_key
 
 KEY_PURPOSE = "portal-sessions"
 KIND = "portal"

@@ -9,9 +9,9 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page, read_query
 from farthing.core.clock import instant
 from farthing.customers import lifecycle, lookup, mappings, portal
 from farthing.customers.schemas import (

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Pagination
+from farthing.api.queries.lists import ListQuery, Pagination
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, Request, Response, Timestamp, checked_metadata, currency_code

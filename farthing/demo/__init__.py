@@ -26,9 +26,9 @@ from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.company import customers
 from farthing.demo.product import load_product
 from farthing.demo.usage import EVENTS
-from farthing.identity import keys
 from farthing.identity.bootstrap import OWNER_EMAIL, FirstStart
-from farthing.identity.passwords import hashed
+from farthing.identity.credentials import keys
+from farthing.identity.sign_in.passwords import hashed
 from farthing.identity.tables import Environment, Secret, User
 from farthing.settings import Settings
 from farthing.storage.postgres import Database

@@ -12,13 +12,13 @@ from farthing.customers.lifecycle import create as create_customer
 from farthing.customers.schemas import CreateCustomerRequest
 from farthing.customers.tables import Customer
 from farthing.demo.company import Bill, DemoCustomer
-from farthing.invoices import lifecycle, one_off
+from farthing.invoices.lifecycle import one_off, transitions
 from farthing.invoices.requests import CreateInvoiceRequest
 from farthing.invoices.tables import Invoice
-from farthing.payments import processing
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing import execution
+from farthing.payments.processing.voiding import PaymentEffects
 from farthing.payments.schemas import CreatePaymentRequest
-from farthing.payments.voiding import PaymentEffects
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.rows import locked
@@ -79,14 +79,14 @@ async def load_bill(ledger: Ledger, customer_id: str, customer: DemoCustomer, bi
         for number, (at, amount) in enumerate(bill.payments):
             clock.at = at
             paid = _paid(invoice.id, bill.currency, plain(amount), f"{key_of(customer, bill)}-{number}")
-            await processing.record_payment(session, ledger.gateways, paid, clock)
+            await execution.record_payment(session, ledger.gateways, paid, clock)
         if bill.failed is not None:
             clock.at = bill.failed
-            await lifecycle.payment_failed(session, await locked(session, Invoice, invoice.id), clock.now())
+            await transitions.payment_failed(session, await locked(session, Invoice, invoice.id), clock.now())
         if bill.voided is not None:
             clock.at = bill.voided
             row = await locked(session, Invoice, invoice.id)
-            await lifecycle.void(session, row, clock.now(), effects=ledger.effects)
+            await transitions.void(session, row, clock.now(), effects=ledger.effects)
     ledger.invoices += 1
     ledger.payments += len(bill.payments)
 

@@ -29,7 +29,7 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.money import plain, round_to
 from farthing.demo.books import Ledger, StoryClock
 from farthing.demo.company import CURRENCIES
-from farthing.events.backfill import backfill
+from farthing.events.upkeep.backfill import backfill
 
 STARTER, TEAM, SCALE, ENTERPRISE = "demo-starter", "demo-team", "demo-scale", "demo-enterprise"
 COMPLETION, REQUEST, ACTIVE, STORED = "completion", "api_request", "user_active", "storage_changed"

@@ -20,12 +20,12 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changing_plans import change_plan
-from farthing.billing.flows import perform
-from farthing.billing.issuing import BillingEffects
-from farthing.billing.opening import open_subscription
-from farthing.billing.plan_change_schemas import SubscriptionChangeV2Request
-from farthing.billing.run import Run
+from farthing.billing.changes.apply_outcome import perform
+from farthing.billing.changes.opening import open_subscription
+from farthing.billing.changes.plan_change import change_plan
+from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request
+from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.run.passes import Run
 from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.money import plain, round_to
@@ -33,15 +33,15 @@ from farthing.demo.books import Ledger, StoryClock
 from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, Offers, Story
 from farthing.demo.company import DemoCustomer, Habit
 from farthing.invoices.tables import Invoice
-from farthing.payments import processing
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.settings import Settings
 from farthing.storage.rows import find
-from farthing.subscriptions.cancellation import CancelSubscriptionRequest, cancel
-from farthing.subscriptions.requests import CreateSubscriptionRequest
+from farthing.subscriptions.enums import CancellationType, ProrationBehavior
+from farthing.subscriptions.lifecycle.cancellation import CancelSubscriptionRequest, cancel
+from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
-from farthing.subscriptions.words import CancellationType, ProrationBehavior
 
 AT_ONCE = 40
 """How many subscriptions are told of in one transaction: enough for the run to work in batches."""
@@ -295,6 +295,6 @@ class Chronicle:
             "process_payment": True,
             "idempotency_key": f"{_KEY}{invoice.id}",
         }
-        await processing.record_payment(
+        await execution.record_payment(
             self.session, self.gateways, msgspec.convert(body, CreatePaymentRequest), self.clock
         )

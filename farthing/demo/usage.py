@@ -17,9 +17,9 @@ import psycopg
 from farthing.demo.books import Ledger
 from farthing.demo.catalogue import ACTIVE, COMPLETION, ENTERPRISE, LARGE, REQUEST, SCALE, SMALL, STORED, Story
 from farthing.demo.subscriptions import UPGRADES, Deal
-from farthing.events.arrival import settle_in
-from farthing.events.meters import MeterMemory
-from farthing.events.store import Arrival, append
+from farthing.events.ingest.arrival import settle_in
+from farthing.events.ingest.meters import MeterMemory
+from farthing.events.ingest.store import Arrival, append
 from farthing.metering.event import Event
 
 EVENTS = 1_000_000

@@ -15,7 +15,7 @@ from farthing.calendar.windows import WindowSize, anchor_day
 from farthing.calendar.zones import zone
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, Moment, Request
-from farthing.events.usage_statement import CUSTOMER, PROPERTY, SOURCE
+from farthing.events.usage.usage_statement import CUSTOMER, PROPERTY, SOURCE
 from farthing.metering.filters import Conditions
 
 DEFAULT_SPAN = timedelta(days=7)

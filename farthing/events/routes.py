@@ -15,10 +15,11 @@ from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.wire import Moment
-from farthing.events import answers, inference_costs, listing, lookup, store
-from farthing.events.analytics import analytics
-from farthing.events.incoming import BulkIngestEventRequest, IngestEventRequest, arrival_of, arrivals_of
-from farthing.events.ingest import Ingest
+from farthing.events.analytics import debugger, inference_costs, listing
+from farthing.events.analytics.usage_cost import analytics
+from farthing.events.ingest import store
+from farthing.events.ingest.group_commit import Ingest
+from farthing.events.ingest.incoming import BulkIngestEventRequest, IngestEventRequest, arrival_of, arrivals_of
 from farthing.events.requests import (
     GetEventsRequest,
     GetHuggingFaceBillingDataRequest,
@@ -37,6 +38,7 @@ from farthing.events.schemas import (
     GetUsageAnalyticsResponse,
     GetUsageResponse,
 )
+from farthing.events.usage import answers
 
 TAGS = ["Events"]
 
@@ -136,12 +138,12 @@ class EventQueries(Controller):
         """One event, what it counts, and where it got stuck if it did."""
         if not id:
             raise ValidationFailed.of("id", "is required")
-        return await lookup.debugged(session, id)
+        return await debugger.debugged(session, id)
 
     @get("/{id:str}", operation_id="getEventById", guards=[READS])
     async def read(self, id: str, session: AsyncSession) -> GetEventByIDResponse:
         """The same, by path."""
-        return await lookup.debugged(session, id)
+        return await debugger.debugged(session, id)
 
     @post("/usage", operation_id="getUsageStatistics", guards=[READS], status_code=200)
     async def usage(self, data: GetUsageRequest, session: AsyncSession, clock: Clock) -> GetUsageResponse:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
-from farthing.identity import keys
+from farthing.identity.credentials import keys
 from farthing.identity.roles import SUPER_ADMIN
 from farthing.identity.tables import Environment, EnvironmentType, Tenant, User, UserType
 from farthing.settings import Settings

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.identity import configuration, keys
-from farthing.identity.setting_values import TenantConfig
+from farthing.identity.credentials import keys
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, EnvironmentType, Tenant
 from farthing.storage.rows import find, locked
 
@@ -28,7 +29,7 @@ async def create(session: AsyncSession, tenant_id: str, name: str, type: Environ
     """A new environment within the tenant's limit for its type. Raises ValidationFailed."""
     # the count stays true until the commit, because every other creation waits here
     await locked(session, Tenant, tenant_id)
-    limits = await configuration.read(session, TenantConfig)
+    limits = await current.read(session, TenantConfig)
     limit = limits.production if type == EnvironmentType.PRODUCTION else limits.development
     count = await session.scalar(
         select(func.count()).where(

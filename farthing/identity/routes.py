@@ -10,14 +10,15 @@ from msgspec import to_builtins
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import any_caller, demand_admin_person, needs
-from farthing.api.lists import ListQuery, page, read_query, select_page
+from farthing.api.queries.lists import ListQuery, page, read_query, select_page
 from farthing.api.work import work_of
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.core.wire import Message
-from farthing.identity import api_keys, configuration, environments, passwords, roles, tenants, users
-from farthing.identity.authentication import TOKEN_LIFE
+from farthing.identity import environments, roles, tenants, users
+from farthing.identity.credentials import api_keys
+from farthing.identity.credentials.authentication import TOKEN_LIFE
 from farthing.identity.schemas import (
     AuthResponse,
     CreateAPIKeyRequest,
@@ -50,8 +51,9 @@ from farthing.identity.schemas import (
     UserFilter,
     UserResponse,
 )
-from farthing.identity.setting_values import Configuration, TenantConfig
-from farthing.identity.sign_in import email_and_password, second_factor, sessions
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import Configuration, TenantConfig
+from farthing.identity.sign_in import email_and_password, passwords, second_factor, sessions
 from farthing.identity.sign_in.sessions import Origin
 from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, Secret, SecretType, Tenant, User, UserType
@@ -384,23 +386,23 @@ class SettingsByKey(Controller):
     @get("/{key:str}", operation_id="getSetting", guards=[needs("setting", "read")])
     async def one(self, key: str, session: AsyncSession, caller: Caller) -> SettingResponse:
         """The value in force: the defaults overlaid with what is stored."""
-        return _setting(await configuration.effective(session, configuration.kind_of(key)), caller)
+        return _setting(await current.effective(session, current.kind_of(key)), caller)
 
     @put("/{key:str}", operation_id="updateSetting", guards=[WRITES_SETTINGS])
     async def update(
         self, key: str, data: UpdateSettingRequest, session: AsyncSession, caller: Caller
     ) -> SettingResponse:
         """Lay the given fields over the value in force."""
-        kind = configuration.kind_of(key)
+        kind = current.kind_of(key)
         _demand_own(kind, caller)
-        return _setting(await configuration.write(session, kind, data.value), caller)
+        return _setting(await current.write(session, kind, data.value), caller)
 
     @delete("/{key:str}", operation_id="deleteSetting", guards=[WRITES_SETTINGS], status_code=200)
     async def delete(self, key: str, session: AsyncSession, caller: Caller) -> Message:
         """Forget what is stored; the defaults hold again."""
-        kind = configuration.kind_of(key)
+        kind = current.kind_of(key)
         _demand_own(kind, caller)
-        await configuration.delete(session, kind)
+        await current.delete(session, kind)
         return Message(message="Setting deleted successfully")
 
 
@@ -413,7 +415,7 @@ def _demand_own(kind: type[Configuration], caller: Caller) -> None:
         raise PermissionDenied(f"{kind.key} can only be changed by the operator of this deployment")
 
 
-def _setting(setting: configuration.Effective, caller: Caller) -> SettingResponse:
+def _setting(setting: current.Effective, caller: Caller) -> SettingResponse:
     if setting.row is not None:
         return SettingResponse.of(setting.row, value=setting.value)
     return SettingResponse(

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Pagination
+from farthing.api.queries.lists import ListQuery, Pagination
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.wire import Moment, Request, Response, Timestamp
-from farthing.identity import passwords
+from farthing.identity.sign_in import passwords
 from farthing.identity.tables import EnvironmentType, UserType
 
 Name = Annotated[str, Meta(max_length=255)]

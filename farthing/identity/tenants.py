@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.caller import Caller
 from farthing.core.errors import PermissionDenied
 from farthing.core.wire import checked_metadata
-from farthing.identity import keys
+from farthing.identity.credentials import keys
 from farthing.identity.tables import Tenant
 from farthing.storage.rows import find, locked
 

@@ -26,9 +26,10 @@ from farthing.core.errors import (
 )
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import checked_metadata
-from farthing.identity import configuration, keys
+from farthing.identity.credentials import keys
 from farthing.identity.roles import SUPER_ADMIN, checked_roles, covers, permissions_of
-from farthing.identity.setting_values import TenantConfig
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, Secret, Tenant, User, UserType
 from farthing.storage.rows import find, locked, not_found, violated
 
@@ -61,7 +62,7 @@ async def invite(
     granted = checked_roles([SUPER_ADMIN] if roles is None else roles, UserType.USER)
     # the count stays true until the commit, because every other invitation waits here
     await locked(session, Tenant, tenant_id)
-    limit = (await configuration.read(session, TenantConfig)).max_users
+    limit = (await current.read(session, TenantConfig)).max_users
     people = await session.scalar(
         select(func.count()).where(
             User.tenant_id == tenant_id, User.type == UserType.USER, User.status == Status.PUBLISHED

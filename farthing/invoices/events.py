@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.invoices.parts import Parts, parts_of_all
-from farthing.invoices.presentation import whole
+from farthing.invoices.reads.presentation import whole
 from farthing.invoices.tables import Invoice
 from farthing.storage import outbox
 

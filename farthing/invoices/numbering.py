@@ -17,8 +17,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 from farthing.calendar.due import NumberDate, number_date
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core.errors import AlreadyExists, InvalidOperation
-from farthing.identity.configuration import read
-from farthing.identity.setting_values import InvoiceConfig
+from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.current import read
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import violated

@@ -8,18 +8,21 @@ from litestar import Controller, Request, Response, get, post, put
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page, read_query
 from farthing.api.work import work_of
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Message
-from farthing.invoices import documents, editing, events, lifecycle, marking, one_off
-from farthing.invoices.effects import NOTHING_ABOVE, Effects
+from farthing.invoices import events
 from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
-from farthing.invoices.presentation import all_shown, shown, whole, with_subscriptions
+from farthing.invoices.hooks import NOTHING_ABOVE, Effects
+from farthing.invoices.lifecycle import edits, marking, one_off, transitions
+from farthing.invoices.reads import documents
+from farthing.invoices.reads.presentation import all_shown, shown, whole, with_subscriptions
+from farthing.invoices.reads.search import search
 from farthing.invoices.requests import (
     CreateInvoiceRequest,
     InvoiceFilter,
@@ -35,7 +38,6 @@ from farthing.invoices.schemas import (
     PresignedUrlResponse,
     WebhookTriggerResponse,
 )
-from farthing.invoices.search import search
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find, locked
 
@@ -95,13 +97,13 @@ class Invoices(Controller):
     @put("/{id:str}", operation_id="updateInvoice", guards=WRITE)
     async def update(self, id: str, data: UpdateInvoiceRequest, session: AsyncSession, clock: Clock) -> InvoiceResponse:
         """Update the document's address, due date or metadata of an invoice."""
-        return await shown(session, await editing.update(session, id, data, clock.now()))
+        return await shown(session, await edits.update(session, id, data, clock.now()))
 
     @post("/{id:str}/finalize", operation_id="finalizeInvoice", guards=WRITE, status_code=200)
     async def finalize(self, id: str, session: AsyncSession, clock: Clock, state: State) -> Message:
         """Finalize a draft."""
         invoice = await locked(session, Invoice, id)
-        await lifecycle.finalize(session, invoice, clock.now(), effects=effects_of(state))
+        await transitions.finalize(session, invoice, clock.now(), effects=effects_of(state))
         return Message(message="invoice finalized successfully")
 
     @post("/{id:str}/void", operation_id="voidInvoice", guards=WRITE, status_code=200)
@@ -111,7 +113,7 @@ class Invoices(Controller):
         """Void an invoice; what was paid on it goes back to the payer."""
         invoice = await locked(session, Invoice, id)
         metadata = data.metadata if data else None
-        await lifecycle.void(session, invoice, clock.now(), metadata=metadata, effects=effects_of(state))
+        await transitions.void(session, invoice, clock.now(), metadata=metadata, effects=effects_of(state))
         return Message(message="invoice voided successfully")
 
     @post("/{id:str}/modify/execute", operation_id="executeInvoiceModify", guards=WRITE, status_code=200)
@@ -120,7 +122,7 @@ class Invoices(Controller):
     ) -> InvoiceEditResponse:
         """Add, change or remove lines of a draft."""
         assert data.line_item_params is not None, "checked when the body was read"
-        invoice = await editing.modify_lines(session, id, data.line_item_params, clock.now())
+        invoice = await edits.modify_lines(session, id, data.line_item_params, clock.now())
         return InvoiceEditResponse(invoice=await shown(session, invoice))
 
     @put("/{id:str}/payment", operation_id="updateInvoicePaymentStatus", guards=WRITE)

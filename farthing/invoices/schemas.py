@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from farthing.api.lists import Page
+from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.taxes.schemas import TaxRateResponse
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
-from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.rating.discounts import CouponType
-from farthing.subscriptions.schemas import SubscriptionResponse
-from farthing.subscriptions.words import CommitmentType
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.rating.totals.discounts import CouponType
+from farthing.subscriptions.enums import CommitmentType
+from farthing.subscriptions.schemas.responses import SubscriptionResponse
 
 
 class SourceUsageItem(Response):

@@ -21,14 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.enums import PriceType
-from farthing.invoices.standing import (
-    COUNTED,
-    UNPAID,
-    BillingReason,
-    InvoiceStatus,
-    InvoiceType,
-    PaymentStatus,
-)
+from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.storage.tables import Base, Quantity, Scoped, Tracked, lower_case, words
 
 _ZERO = Decimal(0)

@@ -12,22 +12,22 @@ from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
-from farthing.billing.collecting import collect_due
-from farthing.billing.dunning import cancel_unpaid, tell_renewals
-from farthing.billing.issuing import BillingEffects
-from farthing.billing.recomputing import recompute_drafts
-from farthing.billing.run import Run, Summary
-from farthing.billing.thresholds import invoice_thresholds
+from farthing.billing.collection.collect import collect_due
+from farthing.billing.collection.dunning import cancel_unpaid, tell_renewals
+from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.run.passes import Run, Summary
+from farthing.billing.run.recompute import recompute_drafts
+from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.core.clock import FixedClock
-from farthing.events.backfill import backfill
-from farthing.events.reconcile import reconcile as reconcile_usage
-from farthing.events.retention import retention
-from farthing.invoices.overdue import notify_overdue
+from farthing.events.upkeep.backfill import backfill
+from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
+from farthing.events.upkeep.retention import retention
+from farthing.invoices.lifecycle.overdue import notify_overdue
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
-from farthing.payments.gateways import Gateways
-from farthing.payments.reconciliation import reconcile
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM

@@ -1,9 +1,9 @@
 """Payments: attempts to collect what an invoice asks for, and the doors to the systems that do the collecting.
 
-Owns payments and their attempts, connections to providers with their sealed credentials, mappings of our entities to
-a provider's, what providers report by webhook, saved payment methods, and a built-in provider to test with. Does not
-own what a payment does to an invoice (`invoices.lifecycle.receive` does), wallets, refunds by credit note, nor when a
-renewal is collected.
+Owns payments and their attempts, connections to providers with their sealed credentials, mappings of our entities to a
+provider's, what providers report by webhook, saved payment methods, and a built-in provider to test with. Does not own
+what a payment does to an invoice (`invoices.lifecycle.transitions.receive` does), wallets, refunds by credit note, nor
+when a renewal is collected.
 
 Words. A *payment* is one intent to move one amount; an *attempt* is one try at it. A *gateway* is the provider a
 payment goes through; a *connection* is an environment's account there. A *link* is a hosted page that takes a payment.

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query, select_page
+from farthing.api.queries.lists import page, read_query, select_page
 from farthing.api.work import work_of
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
@@ -18,8 +18,6 @@ from farthing.core.wire import Message
 from farthing.core.wire import Response as Body
 from farthing.customers.schemas import EntityIntegrationMappingResponse
 from farthing.customers.tables import IntegrationMapping
-from farthing.payments import connections, copying, inbound, mappings, synchronisable
-from farthing.payments.gateways import Gateways
 from farthing.payments.integration_schemas import (
     ConnectionQuery,
     ConnectionResponse,
@@ -35,6 +33,9 @@ from farthing.payments.integration_schemas import (
     SyncRequest,
     UpdateConnectionRequest,
 )
+from farthing.payments.integrations import connections, copying, mappings, synchronisable
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing import inbound
 from farthing.payments.routes import GATEWAYS
 from farthing.payments.tables import Connection, ProviderType
 from farthing.storage.rows import find

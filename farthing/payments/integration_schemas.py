@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Page
+from farthing.api.queries.lists import ListQuery, Page
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, Request, Response, Timestamp

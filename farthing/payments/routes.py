@@ -12,16 +12,17 @@ from litestar.di import Provide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import from_decoding
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page, read_query
 from farthing.api.work import work_of
 from farthing.core.clock import Clock
 from farthing.core.wire import Message
 from farthing.customers.tables import Customer
-from farthing.invoices.effects import NOTHING_ABOVE
-from farthing.payments import changes, collection, methods, processing, reading
-from farthing.payments.gateways import Gateways
+from farthing.invoices.hooks import NOTHING_ABOVE
+from farthing.payments import saved_methods
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing import changes, collection, execution, reading
 from farthing.payments.schemas import (
     CreatePaymentRequest,
     ListPaymentMethodsResponse,
@@ -64,7 +65,7 @@ class Payments(Controller):
         self, data: CreatePaymentRequest, session: AsyncSession, gateways: Gateways, clock: Clock
     ) -> Response[PaymentResponse]:
         """Create a payment, and carry it out at once if asked to."""
-        created = await processing.record_payment(session, gateways, data, clock)
+        created = await execution.record_payment(session, gateways, data, clock)
         headers = {} if created.is_new else {"Idempotent-Replayed": "true"}
         return Response(await reading.show(session, created.payment), headers=headers)
 
@@ -99,7 +100,7 @@ class Payments(Controller):
     @post("/{id:str}/process", operation_id="processPayment", guards=[WRITE], status_code=200)
     async def process(self, id: str, session: AsyncSession, gateways: Gateways, clock: Clock) -> PaymentResponse:
         """Carry a payment out."""
-        payment = await processing.process(session, gateways, id, clock)
+        payment = await execution.process(session, gateways, id, clock)
         return await reading.show(session, payment)
 
 
@@ -115,7 +116,7 @@ class SavedMethods(Controller):
         self, id: str, data: SetupIntentRequest, session: AsyncSession, gateways: Gateways, clock: Clock
     ) -> SetupIntentResponse:
         """Begin to save a payment method: a page to send the customer to."""
-        setup, customer_id = await methods.begin_setup(session, gateways, id, data)
+        setup, customer_id = await saved_methods.begin_setup(session, gateways, id, data)
         return SetupIntentResponse(
             setup_intent_id=setup.setup_id,
             checkout_session_id=setup.session_id,
@@ -124,8 +125,8 @@ class SavedMethods(Controller):
             status="requires_payment_method",
             usage=data.usage,
             customer_id=customer_id,
-            created_at=methods.unix(clock.now()),
-            expires_at=methods.unix(setup.expires_at),
+            created_at=saved_methods.unix(clock.now()),
+            expires_at=saved_methods.unix(setup.expires_at),
         )
 
     @get("/methods", operation_id="listSavedPaymentMethods", guards=[READ])
@@ -134,8 +135,8 @@ class SavedMethods(Controller):
     ) -> ListPaymentMethodsResponse:
         """List what a customer has on file at one provider, named in the query or, as older clients do, in a body."""
         customer = await find(session, Customer, id)
-        gateway = methods.gateway_named(provider or _provider_in(work_of(request).body))
-        found = await methods.saved_at(session, gateways, customer.id, gateway)
+        gateway = saved_methods.gateway_named(provider or _provider_in(work_of(request).body))
+        found = await saved_methods.saved_at(session, gateways, customer.id, gateway)
         return ListPaymentMethodsResponse(data=found.items, has_more=False, total_count=len(found.items))
 
 
@@ -166,11 +167,11 @@ class CustomerPaymentMethods(Controller):
         """List saved payment methods, by provider; one that fails says so and hides nothing of the others."""
         customer = await find(session, Customer, id)
         named = [name for name in (providers or "").split(",") if name]
-        wanted = [methods.gateway_named(name, "providers") for name in dict.fromkeys(named)]
+        wanted = [saved_methods.gateway_named(name, "providers") for name in dict.fromkeys(named)]
         if not wanted:
-            wanted = list(await methods.connected_gateways(session))
+            wanted = list(await saved_methods.connected_gateways(session))
         return SavedPaymentMethodsResponse(
-            providers=[await methods.saved_at(session, gateways, customer.id, gateway) for gateway in wanted]
+            providers=[await saved_methods.saved_at(session, gateways, customer.id, gateway) for gateway in wanted]
         )
 
 

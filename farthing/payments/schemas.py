@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Page
+from farthing.api.queries.lists import ListQuery, Page
 from farthing.core.enums import Status
 from farthing.core.wire import (
     BadField,
@@ -23,7 +23,7 @@ from farthing.core.wire import (
     currency_code,
     stored_amount,
 )
-from farthing.invoices.standing import PaymentStatus
+from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import DestinationType, Gateway, PaymentMethodType
 
 LONGEST_URL = 2048

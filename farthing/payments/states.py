@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from farthing.core.errors import InvalidOperation
-from farthing.invoices.standing import PaymentStatus
+from farthing.invoices.receivable import PaymentStatus
 
 _INITIATED, _PENDING, _PROCESSING = PaymentStatus.INITIATED, PaymentStatus.PENDING, PaymentStatus.PROCESSING
 _SUCCEEDED, _OVERPAID, _FAILED = PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.FAILED

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.invoices.standing import PaymentStatus
+from farthing.invoices.receivable import PaymentStatus
 from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
 
 

@@ -27,13 +27,13 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from farthing.core.clock import Clock, SystemClock
-from farthing.storage.failures import is_cut
-from farthing.storage.liveness import was_cut
+from farthing.storage.connections.failures import is_cut
+from farthing.storage.connections.liveness import was_cut
+from farthing.storage.connections.shares import Shares
+from farthing.storage.connections.timeouts import OF_BACKGROUND_WORK, Timeouts
 from farthing.storage.reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.scope import Scope
-from farthing.storage.shares import Shares
 from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
-from farthing.storage.timeouts import OF_BACKGROUND_WORK, Timeouts
 
 OLDEST_SERVER = 15
 _BEGIN = (

@@ -21,7 +21,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from farthing.storage.liveness import was_cut
+from farthing.storage.connections.liveness import was_cut
 from farthing.storage.scope import Scope
 
 HOT_READS = 10

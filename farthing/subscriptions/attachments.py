@@ -20,15 +20,15 @@ from farthing.catalogue.products.tables import FeatureType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import round_to
 from farthing.storage.rows import find, locked
-from farthing.subscriptions.requests import (
+from farthing.subscriptions.dates import recurrence
+from farthing.subscriptions.enums import ProrationBehavior
+from farthing.subscriptions.schemas.requests import (
     OverrideEntitlementRequest,
     SubscriptionCouponInput,
     SubscriptionPhaseCreateRequest,
     SubscriptionTerms,
 )
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPhase
-from farthing.subscriptions.terms import recurrence
-from farthing.subscriptions.words import ProrationBehavior
 
 
 def periods_after(subscription: Subscription, start: datetime) -> Callable[[int], datetime]:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from farthing.core.errors import InvalidOperation
+from farthing.subscriptions.enums import AddonStatus, PauseStatus, ScheduleStatus, SubscriptionStatus
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionPause, SubscriptionSchedule
-from farthing.subscriptions.words import AddonStatus, PauseStatus, ScheduleStatus, SubscriptionStatus
 
 _S = SubscriptionStatus
 

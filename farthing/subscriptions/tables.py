@@ -15,7 +15,7 @@ from farthing.calendar.due import PaymentTerms
 from farthing.catalogue.prices.tables import BillingCadence
 from farthing.core.enums import PriceType
 from farthing.storage.tables import Base, Quantity, Scoped, Tracked, lower_case, words
-from farthing.subscriptions.words import (
+from farthing.subscriptions.enums import (
     AddonCadence,
     AddonStatus,
     ChangeType,

@@ -5,23 +5,23 @@ from __future__ import annotations
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from farthing.web.account import OwnAccount
-from farthing.web.answers import error_page
-from farthing.web.assets import asset, favicon
-from farthing.web.catalogue import Catalogue
-from farthing.web.clock import TestClock
-from farthing.web.configuration import SettingsPages
-from farthing.web.customers import Customers
-from farthing.web.duties import Duties
-from farthing.web.events import Events
-from farthing.web.invoices import Invoices
-from farthing.web.keys import Keys
-from farthing.web.overview import Overview
-from farthing.web.passwords import SettingPasswords
-from farthing.web.portal_pages import Portal, PortalLinks
-from farthing.web.sign_in import SigningIn
-from farthing.web.subscriptions import Subscriptions
-from farthing.web.team import Team
+from farthing.web.administration.clock import TestClock
+from farthing.web.administration.configuration import SettingsPages
+from farthing.web.administration.duties import Duties
+from farthing.web.administration.keys import Keys
+from farthing.web.dashboard.catalogue import Catalogue
+from farthing.web.dashboard.customers import Customers
+from farthing.web.dashboard.events import Events
+from farthing.web.dashboard.invoices import Invoices
+from farthing.web.dashboard.overview import Overview
+from farthing.web.dashboard.subscriptions import Subscriptions
+from farthing.web.people.account import OwnAccount
+from farthing.web.people.passwords import SettingPasswords
+from farthing.web.people.sign_in import SigningIn
+from farthing.web.people.team import Team
+from farthing.web.portal.pages import Portal, PortalLinks
+from farthing.web.rendering.answers import error_page
+from farthing.web.rendering.assets import asset, favicon
 
 DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SigningIn,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from farthing.api import bodies
-from farthing.api.bodies import BodyReader, Kept, Memory, ReadTimes
+from farthing.api.transport import bodies
+from farthing.api.transport.bodies import BodyReader, Kept, Memory, ReadTimes
 from farthing.core.errors import FarthingError, RequestTimedOut, TooManyRequests, Unauthorized
 from tests.account import Account
 

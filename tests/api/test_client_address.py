@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farthing.api.client_address import ClientAddresses
+from farthing.api.transport.client_address import ClientAddresses
 from farthing.settings import BadSettings, load
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from farthing.api.ratelimit import Limiter
+from farthing.api.transport.ratelimit import Limiter
 from farthing.core.errors import TooManyRequests
 from farthing.storage.postgres import Database
 from tests.account import Account

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from farthing.invoices import documents
+from farthing.invoices.reads import documents
 from farthing.logs import without_credentials
 from tests.account import Account
 
@@ -47,7 +47,7 @@ async def test_no_token_stands_in_the_log_when_a_page_fails(
         raise RuntimeError("broken")
 
     monkeypatch.setattr(documents, "opened", failing)
-    monkeypatch.setattr("farthing.web.portal_session._claims", failing)
+    monkeypatch.setattr("farthing.web.portal.session._claims", failing)
     with capture_logs() as written:
         async with httpx.AsyncClient() as http:
             address = f"{base_url}{path.format(token=TOKEN)}?key={TOKEN}"

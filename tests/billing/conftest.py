@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import select
 
-from farthing.billing.proof.proving import prove
+from farthing.billing.proof.invoices import prove
 from farthing.invoices.tables import Invoice
 from tests.account import Account
 from tests.billing.office import Office

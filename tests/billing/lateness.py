@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import func, select
 
 from farthing.core.money import plain
-from farthing.events.arrival import watermark
-from farthing.events.backfill import backfill
+from farthing.events.ingest.arrival import watermark
 from farthing.events.tables import MeterBackfill, StoredEvent
+from farthing.events.upkeep.backfill import backfill
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office

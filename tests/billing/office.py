@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from farthing.billing.flows import perform
-from farthing.billing.run import Run, Summary
+from farthing.billing.changes.apply_outcome import perform
+from farthing.billing.run.passes import Run, Summary
 from farthing.core.money import plain
-from farthing.invoices.standing import InvoiceStatus
+from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.subscriptions import creation
-from farthing.subscriptions.requests import CreateSubscriptionRequest
+from farthing.subscriptions.lifecycle import creation
+from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
 from tests.subscriptions.shop import Shop, at, of_wire
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from farthing.billing.clock import clockwork
-from farthing.billing.clock.clockwork import Clockwork
-from farthing.billing.dunning import tell_renewals
-from farthing.billing.run import Run, Summary
+from farthing.billing.clock import advance
+from farthing.billing.clock.advance import Clockwork
+from farthing.billing.collection.dunning import tell_renewals
+from farthing.billing.run.passes import Run, Summary
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import instant
 from farthing.core.errors import InvalidOperation
@@ -106,7 +106,7 @@ async def test_a_move_that_fails_halfway_goes_on_when_it_is_made_again(
             raise RuntimeError("the disk is full")
         await tell_renewals(run, done)
 
-    monkeypatch.setattr(clockwork, "tell_renewals", out_of_order)
+    monkeypatch.setattr(advance, "tell_renewals", out_of_order)
     refused = await _move(office.account, "2026-06-01T06:00:00Z", expect=400)
     assert "The clock stopped at 2026-03-01T00:00:00Z on its way to 2026-06-01T06:00:00Z" in str(refused["message"])
     path = f"/environments/{office.account.environment_id}/clock"
@@ -125,7 +125,7 @@ async def test_a_move_that_fails_halfway_goes_on_when_it_is_made_again(
 _MOVER = """
 import asyncio, sys
 from datetime import datetime
-from farthing.billing.clock.clockwork import Clockwork
+from farthing.billing.clock.advance import Clockwork
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 
@@ -177,7 +177,7 @@ async def test_what_fails_on_the_way_is_named_and_the_rest_is_done(office: Offic
 
 
 async def test_a_jump_with_too_many_stops_takes_some_together(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clockwork, "MOST_STEPS", 20)
+    monkeypatch.setattr(advance, "MOST_STEPS", 20)
     subscription = await office.subscribed(await office.plan(fixed("50")))
     await _move(office.account, "2028-01-01T06:00:00Z")
     assert await office.totals(subscription) == ["50.00"] * 25

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from farthing.billing import collecting
-from farthing.billing.collecting import collect_due
-from farthing.billing.issuing import BillingEffects
+from farthing.billing.collection import collect
+from farthing.billing.collection.collect import collect_due
+from farthing.billing.periods.finalize import BillingEffects
 from farthing.core.clock import FixedClock
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
 from tests.billing.counter import Body, cancel, has_card, opened, percent, read
 from tests.billing.office import Office
 from tests.payments.till import DECLINED, OK
@@ -176,7 +176,7 @@ async def test_a_claim_that_a_crash_left_behind_is_collected_once_by_whoever_com
 
 
 async def test_more_claims_than_a_page_are_all_collected(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "PAGE", 2)
+    monkeypatch.setattr(collect, "PAGE", 2)
     plan = await office.plan(fixed("10"))
     made = []
     for _ in range(5):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from farthing.billing.dunning import cancel_unpaid, tell_renewals
-from farthing.billing.recomputing import recompute_drafts
-from farthing.billing.run import Run, Summary
+from farthing.billing.collection.dunning import cancel_unpaid, tell_renewals
+from farthing.billing.run.passes import Run, Summary
+from farthing.billing.run.recompute import recompute_drafts
 from farthing.storage.outbox import SystemEvent
 from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office

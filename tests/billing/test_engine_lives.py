@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from farthing.core.money import plain
-from farthing.invoices.standing import InvoiceStatus, InvoiceType
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from tests.account import Account
 from tests.billing.counter import do, modify, read

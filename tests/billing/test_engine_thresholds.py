@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from farthing.billing.run import Run, Summary
-from farthing.billing.thresholds import invoice_thresholds
+from farthing.billing.run.passes import Run, Summary
+from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office
 from tests.subscriptions.shop import at, fixed

@@ -21,8 +21,8 @@ from sqlalchemy import update
 from farthing.billing.calculation.charges import charges_of
 from farthing.calendar.billing import InvoiceCadence
 from farthing.core.money import round_to
+from farthing.subscriptions.enums import Occasion
 from farthing.subscriptions.tables import SubscriptionLineItem
-from farthing.subscriptions.words import Occasion
 from tests.billing.counter import (
     Body,
     cancel,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from farthing.billing.clock.clockwork import Clockwork
-from farthing.billing.issuing import BillingEffects
+from farthing.billing.clock.advance import Clockwork
+from farthing.billing.periods.finalize import BillingEffects
 from farthing.invoices.tables import Invoice
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.tables import Payment
 from farthing.settings import Settings
 from farthing.storage.outbox import SystemEvent

@@ -9,8 +9,8 @@ import pytest
 
 from farthing.catalogue.products.tables import Meter
 from farthing.customers.tables import Customer
-from farthing.invoices.derivation import all_differences
-from farthing.web.explanation import explain
+from farthing.invoices.figures.derivation import all_differences
+from farthing.web.dashboard.explanation import explain
 from tests.billing.lateness import SLAB, VOLUME, charging, late, send, settled, watched
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed

@@ -14,11 +14,11 @@ from sqlalchemy import select, text
 
 from benchmarks.billing_run import BILLED, FINALIZED, company
 from farthing.billing.proof.completeness import incomplete
-from farthing.billing.proof.proving import Proof, prove
-from farthing.billing.run import Run
-from farthing.doctor import audit, examine
-from farthing.invoices.derivation import all_differences
-from farthing.invoices.editing import modify_lines
+from farthing.billing.proof.invoices import Proof, prove
+from farthing.billing.run.passes import Run
+from farthing.doctor.examination import audit, examine
+from farthing.invoices.figures.derivation import all_differences
+from farthing.invoices.lifecycle.edits import modify_lines
 from farthing.invoices.requests import InvoiceModifyLineItemParams
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database

@@ -14,10 +14,10 @@ from farthing.billing.calculation.proration import Proration, Served, prorated
 from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.period import Period
 from farthing.core.money import decimals, plain
-from farthing.rating.price import RatedPrice, Tier, TierMode
-from farthing.subscriptions.billable import ItemAction, ItemChange
-from farthing.subscriptions.snapshot import LineItemSnapshot
-from farthing.subscriptions.words import ProrationBehavior
+from farthing.rating.pricing.price import RatedPrice, Tier, TierMode
+from farthing.subscriptions.enums import ProrationBehavior
+from farthing.subscriptions.outcome import ItemAction, ItemChange
+from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from tests.billing.values import at, item, span, subscription
 
 APRIL = span("2026-04-01", "2026-05-01")

@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.billing_run import BILLED, FINALIZED, company
-from farthing.billing.run import Run
-from farthing.invoices.derivation import all_differences, differences, total_differences
-from farthing.invoices.standing import InvoiceStatus
+from farthing.billing.run.passes import Run
+from farthing.invoices.figures.derivation import all_differences, differences, total_differences
+from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem, InvoiceTotal
 from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import Database
@@ -165,7 +165,7 @@ async def test_figures_are_what_their_sources_say(office: Office) -> None:
 _WORKER = """
 import asyncio, sys
 from datetime import datetime
-from farthing.billing.run import Run
+from farthing.billing.run.passes import Run
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 

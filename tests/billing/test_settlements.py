@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from farthing.billing.served import Move, Settled, balances
+from farthing.billing.changes.prepaid_fees import Move, Settled, balances
 from farthing.core.money import plain
 from tests.billing.counter import Body, cancel, coupon, credited, do, drop, open_items, opened, percent, read, seats
 from tests.billing.office import ARREAR, Office

@@ -10,9 +10,8 @@ from zoneinfo import ZoneInfo
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence, Recurrence
 from farthing.calendar.period import Period
 from farthing.core.enums import PriceType
-from farthing.rating.price import RatedPrice
-from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot, UsageCustomer
-from farthing.subscriptions.words import (
+from farthing.rating.pricing.price import RatedPrice
+from farthing.subscriptions.enums import (
     CollectionMethod,
     LineItemOwner,
     PaymentBehavior,
@@ -20,6 +19,7 @@ from farthing.subscriptions.words import (
     SubscriptionStatus,
     SubscriptionType,
 )
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, UsageCustomer
 
 
 def at(text: str) -> datetime:

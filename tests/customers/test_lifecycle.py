@@ -18,8 +18,8 @@ from farthing.customers.deletion import Obstacle
 from farthing.customers.lookup import held
 from farthing.customers.schemas import CreateCustomerRequest
 from farthing.customers.tables import Customer
-from farthing.identity import configuration
-from farthing.identity.setting_values import CustomerOnboarding
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import CustomerOnboarding
 from tests.account import Account
 from tests.customers.conftest import Told, new_customer
 
@@ -429,6 +429,6 @@ class TestOnboardingWorkflows:
     async def test_a_known_one_is_accepted(self, account: Account) -> None:
         async with account.transaction() as session:
             given = {"custom_workflows": msgspec.Raw(b'{"vip":[]}')}
-            await configuration.write(session, CustomerOnboarding, given)
+            await current.write(session, CustomerOnboarding, given)
         await new_customer(account, onboarding_workflow_name="vip")
         await new_customer(account, "other", onboarding_workflow_name="")

@@ -10,7 +10,7 @@ import pytest
 
 from farthing.customers.portal import ALGORITHM, KEY_PURPOSE, open_session
 from farthing.customers.tables import Customer
-from farthing.identity.keys import derived_key
+from farthing.identity.credentials.keys import derived_key
 from tests.account import Account
 from tests.customers.conftest import new_customer
 

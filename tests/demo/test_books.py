@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from farthing import demo
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.company import customers
-from farthing.invoices.derivation import all_differences
+from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
 from tests.account import Account

@@ -33,11 +33,11 @@ from farthing.demo.company import customers
 from farthing.demo.product import load_product
 from farthing.demo.subscriptions import Deal, deals
 from farthing.demo.usage import BATCH, batches, events, load_events
-from farthing.doctor import audit
+from farthing.doctor.examination import audit
 from farthing.events.tables import StoredEvent
 from farthing.identity.bootstrap import new_tenant
-from farthing.invoices.standing import InvoiceStatus
-from farthing.invoices.summary import summarise
+from farthing.invoices.receivable import InvoiceStatus
+from farthing.invoices.receivables.summary import summarise
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.metering.event import Event
 from farthing.payments.tables import Payment

@@ -12,8 +12,8 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from farthing.catalogue.products.tables import Meter as MeterRow
-from farthing.events.meters import MeterMemory
-from farthing.events.store import Appended, Arrival, append
+from farthing.events.ingest.meters import MeterMemory
+from farthing.events.ingest.store import Appended, Arrival, append
 from farthing.metering.event import Event
 from farthing.metering.meter import Meter
 from farthing.storage.postgres import Database

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_containing
-from farthing.events import usage_query
-from farthing.events.usage_statement import UsageQuery
+from farthing.events.usage import usage_query
+from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering import model
 from farthing.metering.event import Event
 from farthing.metering.filters import Filter, conditions

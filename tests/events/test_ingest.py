@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
-from farthing.events.incoming import LARGEST_EVENT_BYTES
-from farthing.events.ingest import Ingest
-from farthing.events.store import Arrival
+from farthing.events.ingest.group_commit import Ingest
+from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES
+from farthing.events.ingest.store import Arrival
 from farthing.metering.event import Event
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope

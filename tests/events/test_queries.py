@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.tables import Price
-from farthing.events import charges
-from farthing.events.charges import ChargedItem
-from farthing.rating.line_commitment import LineCommitment
+from farthing.events.analytics import unit_charges
+from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.rating.commitments.line_commitment import LineCommitment
 from tests.account import Account
 from tests.events.counter import at, new_meter, post, send, sent
 
@@ -76,7 +76,7 @@ def charging(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
                 items.append(ChargedItem(price=price, **terms))
         return items
 
-    monkeypatch.setattr(charges, "SOURCES", [source])
+    monkeypatch.setattr(unit_charges, "SOURCES", [source])
     return given
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from farthing.identity import keys
+from farthing.identity.credentials import keys
 from farthing.identity.tables import SecretType, User, UserType
 from farthing.storage.scope import SYSTEM
 from tests.account import Account

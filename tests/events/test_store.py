@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text, update
 
 from farthing.catalogue.products.tables import Meter as MeterRow
-from farthing.events import backfill, retention, usage_query
-from farthing.events.arrival import watermark
-from farthing.events.meters import MeterMemory
-from farthing.events.reconcile import differences
-from farthing.events.store import Arrival, append, remove
-from farthing.events.usage_statement import UsageQuery
+from farthing.events.ingest.arrival import watermark
+from farthing.events.ingest.meters import MeterMemory
+from farthing.events.ingest.store import Arrival, append, remove
+from farthing.events.upkeep import backfill, retention
+from farthing.events.upkeep.reconcile import differences
+from farthing.events.usage import usage_query
+from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.event import Event
 from farthing.metering.filters import Filter
 from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUsage

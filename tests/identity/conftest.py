@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from farthing.core.ids import Kind, new_id
-from farthing.identity.authentication import TOKEN_LIFE, Tokens
-from farthing.identity.master_key import MasterKeys
+from farthing.identity.credentials.authentication import TOKEN_LIFE, Tokens
+from farthing.identity.credentials.master_key import MasterKeys
 from farthing.identity.sign_in.sessions import Origin, open_session
 from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import User, UserType

@@ -15,9 +15,9 @@ from farthing.api.idempotency import StoredAnswer
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
-from farthing.identity import keys
-from farthing.identity.api_keys import record_used
-from farthing.identity.authentication import HeaderAuthenticator
+from farthing.identity.credentials import keys
+from farthing.identity.credentials.api_keys import record_used
+from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.scope import SYSTEM, Scope
 from tests.account import Account

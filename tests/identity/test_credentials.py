@@ -20,8 +20,8 @@ import pytest
 from sqlalchemy import update
 
 from farthing.core.enums import Status
-from farthing.identity import keys
-from farthing.identity.keys import derived_key
+from farthing.identity.credentials import keys
+from farthing.identity.credentials.keys import derived_key
 from farthing.identity.tables import InternalStatus, SecretType, Tenant, User, UserType
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM

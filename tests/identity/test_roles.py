@@ -16,7 +16,7 @@ from sqlalchemy import update
 
 from farthing.app import routes_only
 from farthing.core.caller import ANY, DELETE, READ, WRITE, Caller
-from farthing.identity import keys
+from farthing.identity.credentials import keys
 from farthing.identity.roles import ENTITIES, ROLES, covers, permissions_of
 from farthing.identity.tables import InternalStatus, SecretType, Tenant, UserType
 from farthing.storage.scope import SYSTEM

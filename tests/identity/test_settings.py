@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from farthing.identity import configuration
-from farthing.identity.setting_values import (
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import (
     CATALOGUE,
     AlertThreshold,
     BonusCreditsTopupConfig,
@@ -438,13 +438,13 @@ async def test_a_value_that_can_be_comes_back_as_given(account: Account, key: st
 
 async def test_other_domains_read_typed_values_of_their_environment(account: Account) -> None:
     async with account.transaction() as session:
-        assert await configuration.read(session, InvoiceConfig) == InvoiceConfig()
+        assert await current.read(session, InvoiceConfig) == InvoiceConfig()
     await account.put("/settings/invoice_config", {"value": {"prefix": "ACME", "due_date_days": 30}})
     await account.put("/settings/wallet_balance_alert_config", {"value": {"critical": {"threshold": "2.50"}}})
     async with account.transaction(read_only=True) as session:
-        invoice = await configuration.read(session, InvoiceConfig)
-        alert = await configuration.read(session, WalletBalanceAlertConfig)
-        limits = await configuration.read(session, TenantConfig)
+        invoice = await current.read(session, InvoiceConfig)
+        alert = await current.read(session, WalletBalanceAlertConfig)
+        limits = await current.read(session, TenantConfig)
     assert (invoice.prefix, invoice.due_date_days, invoice.separator) == ("ACME", 30, "-")
     assert alert.critical == AlertThreshold(threshold=Decimal("2.5"))
     assert limits.max_users == 10
@@ -453,7 +453,7 @@ async def test_other_domains_read_typed_values_of_their_environment(account: Acc
 @pytest.mark.parametrize("kind", list(CATALOGUE.values()), ids=list(CATALOGUE))
 def test_defaults_pass_their_own_checks(kind: type[Configuration]) -> None:
     value = kind()
-    assert msgspec.convert(configuration.on_the_wire(value), kind) == value
+    assert msgspec.convert(current.on_the_wire(value), kind) == value
 
 
 thresholds = st.none() | st.builds(

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, update
 
 from farthing.core.enums import Status
-from farthing.identity import passwords
+from farthing.identity.sign_in import passwords
 from farthing.identity.tables import Environment, Tenant, User
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM

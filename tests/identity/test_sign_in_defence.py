@@ -15,9 +15,8 @@ from sqlalchemy import select, update
 
 from farthing.core.clock import FixedClock
 from farthing.core.errors import NotFound, PermissionDenied, TooManyRequests
-from farthing.identity import passwords
-from farthing.identity.sealing import SealedBox
-from farthing.identity.sign_in import back_off, operator, second_factor
+from farthing.identity.credentials.sealing import SealedBox
+from farthing.identity.sign_in import back_off, operator, passwords, second_factor
 from farthing.identity.sign_in.email_and_password import sign_in
 from farthing.identity.sign_in.password_change import change_password, make_link, redeem_link
 from farthing.identity.sign_in.sessions import (

@@ -18,12 +18,12 @@ from farthing.catalogue.plans.tables import Plan
 from farthing.core.enums import PriceType, Status
 from farthing.core.ids import Kind, new_id, new_ulid
 from farthing.customers.tables import Customer
-from farthing.invoices.settlement import derive
-from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.figures.settlement import derive
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.rating.lines import net_amount
+from farthing.rating.totals.lines import net_amount
+from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription
-from farthing.subscriptions.words import SubscriptionStatus, SubscriptionType
 
 AS_OF = datetime(2024, 6, 15, 12, tzinfo=UTC)
 LATE = datetime(2024, 6, 14, tzinfo=UTC)

@@ -21,10 +21,12 @@ from farthing.core import currency
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import FarthingError
 from farthing.core.ids import Kind, new_id
-from farthing.invoices import editing, lifecycle, marking, one_off
-from farthing.invoices.computation import compute, published_lines
-from farthing.invoices.derivation import differences, total_differences
-from farthing.invoices.overdue import notify_overdue
+from farthing.invoices.figures.computation import compute, published_lines
+from farthing.invoices.figures.derivation import differences, total_differences
+from farthing.invoices.figures.settlement import settle
+from farthing.invoices.lifecycle import edits, marking, one_off, transitions
+from farthing.invoices.lifecycle.overdue import notify_overdue
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import (
     AddLineItemRequest,
     CreateInvoiceLineItemRequest,
@@ -33,8 +35,6 @@ from farthing.invoices.requests import (
     UpdateInvoiceRequest,
     UpdateLineItemRequest,
 )
-from farthing.invoices.settlement import settle
-from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice, InvoiceSequence
 from farthing.storage.rows import locked
 from tests.account import Account
@@ -128,7 +128,7 @@ class Books:
         self.ids.append(invoice.id)
 
     async def _modify(self, session: AsyncSession, invoice: Invoice, **params: Any) -> None:
-        await editing.modify_lines(session, invoice.id, InvoiceModifyLineItemParams(**params), self.now)
+        await edits.modify_lines(session, invoice.id, InvoiceModifyLineItemParams(**params), self.now)
 
     async def _add(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         line = AddLineItemRequest(display_name="more", amount=Decimal(7) * step.share, quantity=Decimal(1))
@@ -144,11 +144,11 @@ class Books:
             await self._modify(session, invoice, action="remove", line_item_ids=[line.id])
 
     async def _compute(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
-        await editing.update(session, invoice.id, UpdateInvoiceRequest(apply_discount=True), self.now)
+        await edits.update(session, invoice.id, UpdateInvoiceRequest(apply_discount=True), self.now)
 
     async def _finalize(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         purse = Purse(str(Decimal(20) * step.share))
-        await lifecycle.finalize(session, invoice, self.now, effects=purse)
+        await transitions.finalize(session, invoice, self.now, effects=purse)
         assert sum(purse.debited) == invoice.total_prepaid_credits_applied
 
     def _part(self, invoice: Invoice, whole: Decimal, share: Decimal) -> Decimal:
@@ -156,10 +156,10 @@ class Books:
 
     async def _pay(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         amount = self._part(invoice, invoice.amount_due, step.share)
-        await lifecycle.receive(session, invoice, new_id(Kind.PAYMENT), amount, self.now)
+        await transitions.receive(session, invoice, new_id(Kind.PAYMENT), amount, self.now)
 
     async def _fail(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
-        await lifecycle.payment_failed(session, invoice, self.now)
+        await transitions.payment_failed(session, invoice, self.now)
 
     async def _mark(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         status = (PaymentStatus.PENDING, PaymentStatus.SUCCEEDED, PaymentStatus.FAILED)[step.choice % 3]
@@ -179,7 +179,7 @@ class Books:
             await settle(session, invoice, self.now)
 
     async def _void(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
-        await lifecycle.void(session, invoice, self.now)
+        await transitions.void(session, invoice, self.now)
 
     async def _delegate(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         owners = (*self.customers, None)
@@ -187,7 +187,7 @@ class Books:
 
     async def _due(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         due = self.now + timedelta(hours=step.choice)
-        await editing.update(session, invoice.id, UpdateInvoiceRequest(due_date=due), self.now)
+        await edits.update(session, invoice.id, UpdateInvoiceRequest(due_date=due), self.now)
 
     async def _archive(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         if step.choice == 0:

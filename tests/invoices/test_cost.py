@@ -12,16 +12,16 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
-from farthing.invoices import one_off
-from farthing.invoices.derivation import all_differences, differences
-from farthing.invoices.presentation import shown, whole
+from farthing.invoices.figures.derivation import all_differences, differences
+from farthing.invoices.lifecycle import one_off
+from farthing.invoices.reads.presentation import shown, whole
 from farthing.invoices.requests import CreateInvoiceRequest
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
-from farthing.payments import processing
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing import execution
+from farthing.payments.processing.voiding import PaymentEffects
 from farthing.payments.schemas import CreatePaymentRequest
-from farthing.payments.voiding import PaymentEffects
 from farthing.storage.outbox import SystemEvent, tell
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find
@@ -70,7 +70,7 @@ class Meter:
         )
         with self.running():
             async with self.database.transaction(self.account.scope) as session:
-                await processing.record_payment(session, self.gateways, asked, self.database.clock)
+                await execution.record_payment(session, self.gateways, asked, self.database.clock)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from farthing.invoices import lifecycle
-from farthing.invoices.derivation import all_differences, total_differences
-from farthing.invoices.standing import InvoiceStatus
+from farthing.invoices.figures.derivation import all_differences, total_differences
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.outbox import SystemEvent
 from tests.account import Account
@@ -40,10 +40,10 @@ async def finalized(account: Account, ids: list[str], purse: Purse, *, at_once: 
         by_id = {one.id: one for one in await session.scalars(query)}
         drafts = [by_id[one] for one in ids]
         if at_once:
-            await lifecycle.finalize_all(session, drafts, NOW, effects=purse)
+            await transitions.finalize_all(session, drafts, NOW, effects=purse)
         else:
             for draft in drafts:
-                await lifecycle.finalize(session, draft, NOW, effects=purse)
+                await transitions.finalize(session, draft, NOW, effects=purse)
 
 
 def bare(value: Any) -> Any:

@@ -14,11 +14,11 @@ import pytest
 from farthing.core.clock import SystemClock
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
-from farthing.invoices import lifecycle
-from farthing.invoices.derivation import differences
-from farthing.invoices.effects import NothingAbove
-from farthing.invoices.settlement import settle
-from farthing.invoices.standing import BillingReason, InvoiceStatus, PaymentStatus
+from farthing.invoices.figures.derivation import differences
+from farthing.invoices.figures.settlement import settle
+from farthing.invoices.hooks import NothingAbove
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import locked
 from tests.account import Account
@@ -105,7 +105,7 @@ async def test_prepaid_credits(
     purse = Purse(wallet)
     async with account.transaction() as session:
         invoice = await locked(session, Invoice, draft["id"])
-        await lifecycle.finalize(session, invoice, NOW.now(), effects=purse)
+        await transitions.finalize(session, invoice, NOW.now(), effects=purse)
     made = await desk.get(draft)
     assert (made["total_prepaid_credits_applied"], made["total_tax"], made["total"]) == expected
     assert purse.debited == [Decimal(expected[0])]
@@ -121,7 +121,7 @@ async def test_a_credit_invoice_takes_no_credits(account: Account) -> None:
     draft = await desk.invoice([usage("50")], invoice_status="DRAFT", invoice_type="CREDIT")
     async with account.transaction() as session:
         invoice = await locked(session, Invoice, draft["id"])
-        await lifecycle.finalize(session, invoice, NOW.now(), effects=Purse("80"))
+        await transitions.finalize(session, invoice, NOW.now(), effects=Purse("80"))
     assert (await desk.get(draft))["total"] == "50"
 
 
@@ -131,7 +131,7 @@ async def test_the_service_can_complete_an_invoice_by_itself(account: Account) -
     async with account.transaction() as session:
         invoice = await locked(session, Invoice, draft["id"])
         invoice.meta = {"auto_completed": "true"}
-        await lifecycle.finalize(session, invoice, NOW.now())
+        await transitions.finalize(session, invoice, NOW.now())
     made = await desk.get(draft)
     assert (made["payment_status"], made["amount_paid"]) == ("SUCCEEDED", "50")
 
@@ -145,7 +145,7 @@ async def test_the_opening_invoice_of_a_trial(account: Account, settles: bool, s
     async with account.transaction() as session:
         invoice = await locked(session, Invoice, draft["id"])
         invoice.billing_reason, invoice.settles_at_zero = BillingReason.SUBSCRIPTION_TRIAL_START, settles
-        await lifecycle.finalize(session, invoice, NOW.now())
+        await transitions.finalize(session, invoice, NOW.now())
     made = await desk.get(draft)
     assert (made["total"], made["total_tax"], made["payment_status"]) == ("0", "0", status)
     marked = await account.put(f"/invoices/{draft['id']}/payment", {"payment_status": "SUCCEEDED"})
@@ -160,7 +160,7 @@ async def pay(account: Account, invoice: dict[str, Any], amount: str, payment_id
     async with account.transaction() as session:
         row = await locked(session, Invoice, invoice["id"])
         payment_id = payment_id or new_id(Kind.PAYMENT)
-        await lifecycle.receive(session, row, payment_id, Decimal(amount), NOW.now(), effects=purse)
+        await transitions.receive(session, row, payment_id, Decimal(amount), NOW.now(), effects=purse)
     return purse
 
 
@@ -228,7 +228,7 @@ async def test_a_failed_attempt_shows_until_money_comes(account: Account) -> Non
     desk = Desk(account)
     made = await desk.invoice([fixed("100")])
     async with account.transaction() as session:
-        await lifecycle.payment_failed(session, await locked(session, Invoice, made["id"]), NOW.now())
+        await transitions.payment_failed(session, await locked(session, Invoice, made["id"]), NOW.now())
     assert standing(await desk.get(made)) == ("0", "100", "FAILED")
     await pay(account, made, "30")
     assert standing(await desk.get(made)) == ("30", "70", "PENDING")
@@ -333,7 +333,7 @@ async def test_a_void_returns_what_was_paid_and_not_returned_yet(account: Accoun
     purse = Purse("50")
     async with account.transaction() as session:
         row = await locked(session, Invoice, draft["id"])
-        await lifecycle.finalize(session, row, NOW.now(), effects=purse)
+        await transitions.finalize(session, row, NOW.now(), effects=purse)
     await pay(account, draft, "100")
     async with account.transaction() as session:
         row = await locked(session, Invoice, draft["id"])
@@ -342,7 +342,7 @@ async def test_a_void_returns_what_was_paid_and_not_returned_yet(account: Accoun
         assert row.payment_status is PaymentStatus.PARTIALLY_REFUNDED
     async with account.transaction() as session:
         row = await locked(session, Invoice, draft["id"])
-        await lifecycle.void(session, row, NOW.now(), effects=purse)
+        await transitions.void(session, row, NOW.now(), effects=purse)
     assert purse.returned == [Decimal(120)]
     voided = await desk.get(draft)
     assert (voided["refunded_amount"], voided["payment_status"]) == ("150", "REFUNDED")
@@ -396,7 +396,7 @@ async def test_what_floors_above_refuse_is_not_voided(account: Account) -> None:
     async with account.transaction() as session:
         row = await locked(session, Invoice, made["id"])
         with pytest.raises(InvalidOperation):
-            await lifecycle.void(session, row, NOW.now(), effects=Busy())
+            await transitions.void(session, row, NOW.now(), effects=Busy())
         await session.rollback()
     assert await desk.get(made) == made
 
@@ -429,6 +429,6 @@ async def test_nothing_changes_a_voided_invoice(
 
 
 def test_the_table_of_states() -> None:
-    assert lifecycle.TRANSITIONS[InvoiceStatus.VOIDED] == frozenset()
-    assert lifecycle.TRANSITIONS[InvoiceStatus.FINALIZED] == {InvoiceStatus.VOIDED}
-    assert set(lifecycle.TRANSITIONS) == set(InvoiceStatus)
+    assert transitions.TRANSITIONS[InvoiceStatus.VOIDED] == frozenset()
+    assert transitions.TRANSITIONS[InvoiceStatus.FINALIZED] == {InvoiceStatus.VOIDED}
+    assert set(transitions.TRANSITIONS) == set(InvoiceStatus)

@@ -16,7 +16,7 @@ from pypdf import PdfReader
 from sqlalchemy import event, update
 
 from farthing.core.enums import Status
-from farthing.invoices.standing import InvoiceStatus
+from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
 from tests.account import Account

@@ -17,8 +17,8 @@ from farthing.core.enums import Status
 from farthing.core.money import plain
 from farthing.customers.tables import Customer
 from farthing.identity.tables import SecretType, UserType
-from farthing.invoices.standing import InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.subscriptions.words import SubscriptionStatus
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.subscriptions.enums import SubscriptionStatus
 from tests.account import Account
 from tests.invoices.books import AS_OF, Bill, Books, Live, fixed, usage
 
@@ -395,7 +395,7 @@ async def test_the_published_client_reads_it(account: Account) -> None:
 
 
 async def test_the_number_of_statements_does_not_grow(account: Account) -> None:
-    from farthing.invoices.summary import summarise
+    from farthing.invoices.receivables.summary import summarise
 
     books = Books()
     async with account.transaction() as session:

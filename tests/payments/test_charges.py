@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import update
 
-from farthing.invoices.standing import PaymentStatus
+from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import Payment
 from tests.payments.till import ASKS, DECLINED, OK, POOR, SLOW, TIMEOUT, Till
 

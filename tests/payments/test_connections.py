@@ -9,7 +9,7 @@ from sqlalchemy import text, update
 
 from farthing.core.errors import ServiceUnavailable
 from farthing.identity.tables import Environment, EnvironmentType
-from farthing.payments.credentials import Safe
+from farthing.payments.integrations.credentials import Safe
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.payments.till import Till

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import psycopg
 
-from farthing.payments.gateways import Gateways
-from farthing.payments.reconciliation import reconcile
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.postgres import Database

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from farthing.invoices.standing import PaymentStatus
+from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.states import SETTLING
 from tests.payments.till import DECLINED, OK, SLOW, TIMEOUT, Till
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from farthing.core.clock import SystemClock
-from farthing.payments.gateways import sealed_for
+from farthing.payments.integrations.gateways import sealed_for
 from farthing.payments.tables import Connection, ProviderEvent
 from farthing.payments.testing_provider import signing
 from tests.payments.till import Till

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.core.errors import InvalidOperation
-from farthing.invoices.standing import PaymentStatus
+from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.states import MOVES, OWN_MOVES, SETTLING, check_move, may_move
 from tests.payments.till import Till
 

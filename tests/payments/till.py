@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 
 from farthing.core.clock import SystemClock
-from farthing.payments.gateways import Gateways
-from farthing.payments.reconciliation import reconcile
-from farthing.payments.voiding import PaymentEffects
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.processing.reconciliation import reconcile
+from farthing.payments.processing.voiding import PaymentEffects
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from farthing.core import currency
 from farthing.core.money import decimals
-from farthing.rating.balance import balance, usage_share
-from farthing.rating.lines import net_amount
+from farthing.rating.totals.balance import balance, usage_share
+from farthing.rating.totals.lines import net_amount
 
 D = Decimal
 

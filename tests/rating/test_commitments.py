@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.core.money import exact_sum, round_to
-from farthing.rating.commitment import UsageCharge, cumulative_commitment, split_commitment
-from farthing.rating.line_commitment import CommitmentCharge, LineCommitment, item_commitment, total_charge
-from farthing.rating.price import RatedPrice, Tier, TierMode
-from farthing.rating.windows import TimeOfDayBucket, WindowTerms, WindowUsage, charge_windows
+from farthing.rating.commitments.line_commitment import CommitmentCharge, LineCommitment, item_commitment, total_charge
+from farthing.rating.commitments.subscription_commitment import UsageCharge, cumulative_commitment, split_commitment
+from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms, WindowUsage, charge_windows
+from farthing.rating.pricing.price import RatedPrice, Tier, TierMode
 
 D = Decimal
 

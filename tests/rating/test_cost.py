@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from farthing.core import currency
 from farthing.core.money import exact_sum, round_to
-from farthing.rating.cost import explain, explain_values, price_quantity, price_values
-from farthing.rating.price import BillingModel, PackageRounding, RatedPrice, Tier, TierMode
+from farthing.rating.pricing.cost import explain, explain_values, price_quantity, price_values
+from farthing.rating.pricing.price import BillingModel, PackageRounding, RatedPrice, Tier, TierMode
 
 D = Decimal
 SLAB, VOLUME = TierMode.SLAB, TierMode.VOLUME

@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 
 from farthing.core.enums import PriceType
 from farthing.core.money import round_to
-from farthing.rating.allowance import ResetWindow, billable_buckets, billable_quantity, covered_quantity, grant_overage
-from farthing.rating.cost import price_quantity, price_values
-from farthing.rating.price import RatedPrice, Tier, TierMode
-from farthing.rating.quantity import below_minimum, default_quantity
-from farthing.rating.units import in_units, tiers_to_currency, to_currency
+from farthing.rating.commitments.allowance import (
+    ResetWindow,
+    billable_buckets,
+    billable_quantity,
+    covered_quantity,
+    grant_overage,
+)
+from farthing.rating.pricing.cost import price_quantity, price_values
+from farthing.rating.pricing.price import RatedPrice, Tier, TierMode
+from farthing.rating.pricing.quantity import below_minimum, default_quantity
+from farthing.rating.pricing.units import in_units, tiers_to_currency, to_currency
 
 D = Decimal
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from farthing.core import currency
 from farthing.core.enums import PriceType
 from farthing.core.money import decimals, exact_sum, floor_to, round_to
-from farthing.rating.discounts import Coupon, CouponType, discount_on, distributed
-from farthing.rating.lines import ChargeLine
-from farthing.rating.taxes import TaxRate, TaxRateType
-from farthing.rating.totals import InvoiceTotals, invoice_totals
+from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
+from farthing.rating.totals.discounts import Coupon, CouponType, discount_on, distributed
+from farthing.rating.totals.lines import ChargeLine
+from farthing.rating.totals.taxes import TaxRate, TaxRateType
 
 D = Decimal
 

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from farthing.doctor import examine
+from farthing.doctor.examination import examine
 from farthing.health import Health
 from farthing.server import Engine, opened
-from farthing.storage.capacity import Demand, Grant, TooFewConnections, demand_of, fitted, granted
+from farthing.storage.connections.capacity import Demand, Grant, TooFewConnections, demand_of, fitted, granted
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.postgres import Database
 from tests.account import Account

@@ -11,8 +11,8 @@ _SESSION_OWNERS = {
     # they open the session that they commit
     "api/idempotency.py",
     "api/work.py",
-    "billing/collecting.py",
-    "billing/run.py",
+    "billing/collection/collect.py",
+    "billing/run/passes.py",
     "jobs/duties.py",
     "storage/midway.py",
     "storage/migrations/__init__.py",

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
-from farthing.storage.shares import OF_REQUEST, Admission, Shares
+from farthing.storage.connections.shares import OF_REQUEST, Admission, Shares
 
 
 async def _settle() -> None:

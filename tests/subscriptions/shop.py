@@ -11,9 +11,9 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import FixedClock
-from farthing.subscriptions import creation
-from farthing.subscriptions.billable import Outcome
-from farthing.subscriptions.requests import CreateSubscriptionRequest
+from farthing.subscriptions.lifecycle import creation
+from farthing.subscriptions.outcome import Outcome
+from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from tests.account import Account
 
 

@@ -9,10 +9,11 @@ import pytest
 from farthing.core.errors import InvalidOperation
 from farthing.customers import lookup
 from farthing.storage.rows import locked
-from farthing.subscriptions import activation, hierarchy, rolling, undoing
+from farthing.subscriptions import roll_forward
 from farthing.subscriptions.attachments import add_coupon, remove_coupon
+from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.lifecycle import activation, discard, hierarchy
 from farthing.subscriptions.tables import Subscription
-from farthing.subscriptions.words import Occasion
 from tests.subscriptions.shop import Shop, at, fixed
 
 
@@ -45,11 +46,11 @@ class TestDrafts:
 
     async def test_one_that_nobody_paid_for_is_archived_with_its_items(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")), subscription_status="draft")
-        await shop.do(undoing.abandon, made.subscription.id)
+        await shop.do(discard.abandon, made.subscription.id)
         assert (await shop.account.post("/subscriptions/search", {}, expect=200))["items"] == []
         assert (await shop.account.post("/subscriptions/lineitems/search", {}, expect=200))["items"] == []
         with pytest.raises(InvalidOperation):
-            await shop.do(undoing.abandon, (await shop.subscribe(await shop.plan(fixed("1")))).subscription.id)
+            await shop.do(discard.abandon, (await shop.subscribe(await shop.plan(fixed("1")))).subscription.id)
 
     async def test_only_drafts(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")))
@@ -140,12 +141,12 @@ class TestThreshold:
     async def test_the_period_is_cut_and_remembers_where_it_began(self, shop: Shop) -> None:
         plan = await shop.plan(shop.usage(await shop.feature(), "0.01"))
         made = await shop.subscribe(plan, auto_invoice_threshold="10")
-        assert await shop.do(rolling.with_threshold, 10) == [made.subscription.id]
+        assert await shop.do(roll_forward.with_threshold, 10) == [made.subscription.id]
         await shop.on("2026-04-11")
 
         async def cut(session: Any) -> Any:
             row = await locked(session, Subscription, made.subscription.id)
-            return await rolling.cut(session, row, shop.now)
+            return await roll_forward.cut(session, row, shop.now)
 
         billable = await shop.do(cut)
         assert (billable.period.start, billable.period.end) == (at("2026-04-01"), at("2026-04-11"))
@@ -157,9 +158,9 @@ class TestThreshold:
         await shop.on("2026-05-01")
 
         async def roll(session: Any) -> Any:
-            row = await rolling.take(session, made.subscription.id, shop.now)
+            row = await roll_forward.take(session, made.subscription.id, shop.now)
             assert row is not None
-            return (await rolling.advance(session, row, shop.now)).billables
+            return (await roll_forward.advance(session, row, shop.now)).billables
 
         (closing,) = await shop.do(roll)
         assert (closing.period.start, closing.full_start) == (at("2026-04-11"), at("2026-04-01"))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from farthing.api.lists import ListQuery
+from farthing.api.queries.lists import ListQuery
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.subscriptions import cancellation, schedules
-from farthing.subscriptions.cancellation import Cancellation, CancelSubscriptionRequest
-from farthing.subscriptions.words import Occasion
+from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.lifecycle import cancellation, schedules
+from farthing.subscriptions.lifecycle.cancellation import Cancellation, CancelSubscriptionRequest
 from tests.subscriptions.shop import Shop, at, fixed, of_wire
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farthing.subscriptions import charged
-from farthing.subscriptions.costing import Margin
+from farthing.reporting.costing import Margin
+from farthing.subscriptions.reads import usage_sources
 from tests.account import Account
 from tests.subscriptions.shop import Shop, fixed
 from tests.subscriptions.test_charged import APRIL, TIERS, used
@@ -123,7 +123,7 @@ class TestAnswer:
 
 class TestWhoseUsage:
     async def test_of_everybody_all_portions_are_added(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(charged, "AT_ONCE", 2)
+        monkeypatch.setattr(usage_sources, "AT_ONCE", 2)
         feature = await shop.feature()
         plan = await shop.plan(shop.usage(feature, "5"))
         for number in range(5):

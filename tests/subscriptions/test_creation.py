@@ -8,8 +8,8 @@ import pytest
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import BadField
-from farthing.subscriptions.loading import load_one
-from farthing.subscriptions.words import Occasion
+from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.snapshot.loading import load_one
 from tests.subscriptions.shop import Shop, at, fixed
 
 

@@ -10,11 +10,13 @@ from sqlalchemy import event, text
 
 from farthing.customers.tables import Customer
 from farthing.storage.tables import Base
-from farthing.subscriptions import cancellation, live, rolling
-from farthing.subscriptions.cancellation import CancelSubscriptionRequest
-from farthing.subscriptions.loading import load
+from farthing.subscriptions import roll_forward
+from farthing.subscriptions.enums import CancellationType
+from farthing.subscriptions.lifecycle import cancellation
+from farthing.subscriptions.lifecycle.cancellation import CancelSubscriptionRequest
+from farthing.subscriptions.reads import live
+from farthing.subscriptions.snapshot.loading import load
 from farthing.subscriptions.tables import Subscription
-from farthing.subscriptions.words import CancellationType
 from tests.account import Account
 from tests.subscriptions.shop import Shop, at, fixed
 
@@ -230,13 +232,15 @@ class TestMany:
 
         async def run() -> list[str]:
             billed = []
-            for _, id in await shop.do(rolling.due, shop.now, 100):
+            for _, id in await shop.do(roll_forward.due, shop.now, 100):
 
                 async def one(session: Any, id: str = id) -> list[str]:
-                    row = await rolling.take(session, id, shop.now)
+                    row = await roll_forward.take(session, id, shop.now)
                     if row is None:
                         return []
-                    return [each.subscription_id for each in (await rolling.advance(session, row, shop.now)).billables]
+                    return [
+                        each.subscription_id for each in (await roll_forward.advance(session, row, shop.now)).billables
+                    ]
 
                 billed += await shop.do(one)
             return billed
@@ -249,7 +253,7 @@ class TestMany:
         made = {(await shop.subscribe(plan)).subscription.id for _ in range(3)}
         await shop.on("2026-05-01")
         found, after = [], None
-        while page := await shop.do(rolling.due, shop.now, 1, after):
+        while page := await shop.do(roll_forward.due, shop.now, 1, after):
             found += page
             after = page[-1]
         assert {id for _, id in found} == made

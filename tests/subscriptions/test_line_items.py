@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 
 from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
-from farthing.subscriptions import addons, revising
-from farthing.subscriptions.billable import ItemAction, Outcome
-from farthing.subscriptions.loading import load_one
-from farthing.subscriptions.requests import (
+from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.line_items import revise
+from farthing.subscriptions.line_items.revise import QuantityWanted
+from farthing.subscriptions.outcome import ItemAction, Outcome
+from farthing.subscriptions.schemas.requests import (
     AddAddonToSubscriptionRequest,
     CreateSubscriptionLineItemRequest,
     DeleteSubscriptionLineItemRequest,
     RemoveAddonRequest,
     UpdateSubscriptionLineItemRequest,
 )
-from farthing.subscriptions.revising import QuantityWanted
+from farthing.subscriptions.snapshot.loading import load_one
 from tests.subscriptions.shop import Shop, at, fixed, of_wire
 
 
@@ -40,7 +41,7 @@ class TestQuantity:
         item = await item_of(shop, made)
         await shop.on("2026-04-11")
         wanted = [QuantityWanted(item["id"], Decimal(10))]
-        done = await shop.do(revising.change_quantities, made.subscription.id, wanted, shop.now)
+        done = await shop.do(revise.change_quantities, made.subscription.id, wanted, shop.now)
         assert await spans(shop, made, "quantity", "start_date", "end_date") == [
             ("5", "2026-04-01T00:00:00Z", "2026-04-11T00:00:00Z"), ("10", "2026-04-11T00:00:00Z", None),
         ]  # fmt: skip
@@ -52,7 +53,7 @@ class TestQuantity:
         made = await shop.subscribe(await shop.plan(fixed("10")))
         item = await item_of(shop, made)
         wanted = [QuantityWanted(item["id"], Decimal(1))]
-        done = await shop.do(revising.change_quantities, made.subscription.id, wanted, shop.now)
+        done = await shop.do(revise.change_quantities, made.subscription.id, wanted, shop.now)
         assert done.changes == ()
         assert (await shop.read(made))["version"] == 1
 
@@ -61,8 +62,8 @@ class TestQuantity:
         item = await item_of(shop, made)
         wanted = [QuantityWanted(item["id"], Decimal(3), at("2026-04-20"))]
         snapshot = await shop.do(load_one, made.subscription.id)
-        planned = revising.planned_quantities(snapshot, wanted, shop.now)
-        done = await shop.do(revising.change_quantities, made.subscription.id, wanted, shop.now)
+        planned = revise.planned_quantities(snapshot, wanted, shop.now)
+        done = await shop.do(revise.change_quantities, made.subscription.id, wanted, shop.now)
         assert [(one.key, one.at, one.before) for one in planned] == [
             (one.key, one.at, one.before) for one in done.changes
         ]
@@ -79,7 +80,7 @@ class TestQuantity:
         item = await item_of(shop, made)
         wanted = [QuantityWanted(item["id"], Decimal(quantity), at(moment))]
         with pytest.raises(ValidationFailed):
-            await shop.do(revising.change_quantities, made.subscription.id, wanted, shop.now)
+            await shop.do(revise.change_quantities, made.subscription.id, wanted, shop.now)
 
     async def test_two_changes_at_once_follow_one_another(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")))
@@ -88,7 +89,7 @@ class TestQuantity:
         outcomes = await asyncio.gather(
             *(
                 shop.do(
-                    revising.change_quantities, made.subscription.id, [QuantityWanted(item["id"], Decimal(n))], shop.now
+                    revise.change_quantities, made.subscription.id, [QuantityWanted(item["id"], Decimal(n))], shop.now
                 )
                 for n in (2, 3, 4)
             ),
@@ -107,7 +108,7 @@ class TestTerms:
         item = await item_of(shop, made)
         await shop.on("2026-04-11")
         request = of_wire(UpdateSubscriptionLineItemRequest, {"amount": "130"})
-        await shop.do(revising.update, item["id"], request, shop.now)
+        await shop.do(revise.update, item["id"], request, shop.now)
         read = await shop.read(made)
         assert [(one["price"]["amount"], one["end_date"]) for one in read["line_items"]] == [
             ("100", "2026-04-11T00:00:00Z"),
@@ -119,7 +120,7 @@ class TestTerms:
         made = await shop.subscribe(await shop.plan(fixed("100")))
         item = await item_of(shop, made)
         request = of_wire(UpdateSubscriptionLineItemRequest, {"metadata": {"team": "a"}})
-        await shop.do(revising.update, item["id"], request, shop.now)
+        await shop.do(revise.update, item["id"], request, shop.now)
         changed = await item_of(shop, made)
         assert (changed["id"], changed["metadata"]) == (item["id"], {"team": "a"})
 
@@ -128,7 +129,7 @@ class TestTerms:
         item = await item_of(shop, made)
         request = of_wire(UpdateSubscriptionLineItemRequest, {"amount": "1", "effective_from": "2026-03-15T00:00:00Z"})
         with pytest.raises(ValidationFailed):
-            await shop.do(revising.update, item["id"], request, shop.now)
+            await shop.do(revise.update, item["id"], request, shop.now)
 
     async def test_a_moment_without_a_change_is_refused(self) -> None:
         with pytest.raises(ValueError, match="only allowed"):
@@ -143,7 +144,7 @@ class TestAddingAndEnding:
         request = of_wire(
             CreateSubscriptionLineItemRequest, {"price": price, "proration_behavior": "create_prorations"}
         )
-        item, done = await shop.do(revising.add, made.subscription.id, request, shop.now)
+        item, done = await shop.do(revise.add, made.subscription.id, request, shop.now)
         assert (item.start_date, item.entity_type) == (at("2026-04-11"), "subscription")
         (change,) = done.changes
         assert (change.action, change.at, done.proration) == (ItemAction.ADD, at("2026-04-11"), "create_prorations")
@@ -153,10 +154,10 @@ class TestAddingAndEnding:
         price = {**fixed("20", billing_period="ONETIME")}
         del price["currency"]
         request = of_wire(CreateSubscriptionLineItemRequest, {"price": price})
-        item, _ = await shop.do(revising.add, made.subscription.id, request, shop.now)
+        item, _ = await shop.do(revise.add, made.subscription.id, request, shop.now)
         assert (item.end_date - item.start_date).total_seconds() == 1
         with pytest.raises(InvalidOperation):
-            await shop.do(revising.end, item.id, DeleteSubscriptionLineItemRequest(), shop.now)
+            await shop.do(revise.end, item.id, DeleteSubscriptionLineItemRequest(), shop.now)
 
     async def test_an_end_can_only_move_earlier(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("100")))
@@ -164,7 +165,7 @@ class TestAddingAndEnding:
 
         async def end(moment: str) -> Outcome:
             request = of_wire(DeleteSubscriptionLineItemRequest, {"effective_from": f"{moment}T00:00:00Z"})
-            _, done = await shop.do(revising.end, item["id"], request, shop.now)
+            _, done = await shop.do(revise.end, item["id"], request, shop.now)
             assert isinstance(done, Outcome)
             return done
 
@@ -178,26 +179,26 @@ class TestAddingAndEnding:
         addon = await shop.addon(fixed("3"))
         await shop.on("2026-04-11")
         association, done = await shop.do(
-            addons.add, made.subscription.id, AddAddonToSubscriptionRequest(addon_id=addon["id"]), shop.now
+            lifecycle.add, made.subscription.id, AddAddonToSubscriptionRequest(addon_id=addon["id"]), shop.now
         )
         assert [one.action for one in done.changes] == [ItemAction.ADD]
         refused = await shop.account.http.delete(f"/addons/{addon['id']}")
         assert refused.status_code == 400
-        _, gone = await shop.do(addons.remove, RemoveAddonRequest(addon_association_id=association.id), shop.now)
+        _, gone = await shop.do(lifecycle.remove, RemoveAddonRequest(addon_association_id=association.id), shop.now)
         assert gone.at == at("2026-05-01")
         assert [one.action for one in gone.changes] == [ItemAction.REMOVE]
         with pytest.raises(InvalidOperation):
-            await shop.do(addons.remove, RemoveAddonRequest(addon_association_id=association.id), shop.now)
+            await shop.do(lifecycle.remove, RemoveAddonRequest(addon_association_id=association.id), shop.now)
 
     async def test_one_that_awaits_its_payment_charges_nothing(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("100")))
         addon = await shop.addon(fixed("3"))
         request = AddAddonToSubscriptionRequest(addon_id=addon["id"])
-        association, _ = await shop.do(addons.add, made.subscription.id, request, shop.now, awaiting_payment=True)
+        association, _ = await shop.do(lifecycle.add, made.subscription.id, request, shop.now, awaiting_payment=True)
         assert len((await shop.read(made))["line_items"]) == 1
         with pytest.raises(Exception, match="waits for its payment"):
-            await shop.do(addons.add, made.subscription.id, request, shop.now, awaiting_payment=True)
-        await shop.do(addons.settle_pending, association.id, paid=True, now=shop.now)
+            await shop.do(lifecycle.add, made.subscription.id, request, shop.now, awaiting_payment=True)
+        await shop.do(lifecycle.settle_pending, association.id, paid=True, now=shop.now)
         assert len((await shop.read(made))["line_items"]) == 2
 
     async def test_two_reset_periods_of_one_feature_do_not_go_together(self, shop: Shop) -> None:
@@ -214,5 +215,5 @@ class TestAddingAndEnding:
         made = await shop.subscribe(plan)
         with pytest.raises(ValidationFailed):
             await shop.do(
-                addons.add, made.subscription.id, AddAddonToSubscriptionRequest(addon_id=addon["id"]), shop.now
+                lifecycle.add, made.subscription.id, AddAddonToSubscriptionRequest(addon_id=addon["id"]), shop.now
             )

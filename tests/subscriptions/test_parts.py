@@ -115,11 +115,11 @@ async def test_changes_of_line_items_that_are_refused(
     subscription = await made(shop, end_date="2026-12-01T00:00:00Z")
     await shop.on("2026-05-05")
     async with shop.transaction() as session:
-        from farthing.subscriptions import rolling
+        from farthing.subscriptions import roll_forward
 
-        row = await rolling.take(session, subscription["id"], shop.now)
+        row = await roll_forward.take(session, subscription["id"], shop.now)
         assert row is not None
-        await rolling.advance(session, row, shop.now)
+        await roll_forward.advance(session, row, shop.now)
     (item,) = subscription["line_items"]
     path = f"/subscriptions/lineitems/{item['id']}"
     refused = await asked(shop, method, path, body, status)

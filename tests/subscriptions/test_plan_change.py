@@ -8,11 +8,12 @@ import pytest
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.core.errors import InvalidOperation
-from farthing.subscriptions import changing, price_sync, replacing
-from farthing.subscriptions.billable import ItemAction
-from farthing.subscriptions.changing import AddonPolicy
-from farthing.subscriptions.replacing import Target
-from farthing.subscriptions.words import Occasion, ProrationBehavior
+from farthing.subscriptions.enums import Occasion, ProrationBehavior
+from farthing.subscriptions.line_items import price_sync
+from farthing.subscriptions.outcome import ItemAction
+from farthing.subscriptions.plan_change import by_replacement, in_place
+from farthing.subscriptions.plan_change.by_replacement import Target
+from farthing.subscriptions.plan_change.in_place import AddonPolicy
 from tests.subscriptions.shop import Shop, at, fixed
 
 PRORATED = ProrationBehavior.CREATE_PRORATIONS
@@ -26,7 +27,7 @@ class TestInPlace:
         made = await shop.subscribe(small)
         await shop.on("2026-04-11")
         planned, done = await shop.do(
-            changing.change_plan, made.subscription.id, large["id"], PRORATED, shop.now, shop.now
+            in_place.change_plan, made.subscription.id, large["id"], PRORATED, shop.now, shop.now
         )
         assert planned.change_type == "upgrade"
         settled = [change for change in done.changes if not change.carried]
@@ -44,9 +45,9 @@ class TestInPlace:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small)
         arguments = (made.subscription.id, large["id"], PRORATED, shop.now)
-        _, planned = await shop.do(changing.planned_for, *arguments)
+        _, planned = await shop.do(in_place.planned_for, *arguments)
         assert (await shop.read(made))["plan_id"] == small["id"]
-        done, _ = await shop.do(changing.change_plan, *arguments, shop.now)
+        done, _ = await shop.do(in_place.change_plan, *arguments, shop.now)
         assert (planned.change_type, planned.closing) == (done.change_type, done.closing)
         assert [one.price_id for one in planned.opening] == [one.price_id for one in done.opening]
 
@@ -56,7 +57,7 @@ class TestInPlace:
         made = await shop.subscribe(small, addons=[{"addon_id": addon["id"]}])
         await shop.on("2026-04-11")
         planned, _ = await shop.do(
-            changing.change_plan,
+            in_place.change_plan,
             made.subscription.id,
             large["id"],
             ProrationBehavior.NONE,
@@ -70,7 +71,7 @@ class TestInPlace:
     async def test_a_trial_moves_no_money(self, shop: Shop) -> None:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small, trial_period_days=14)
-        _, done = await shop.do(changing.change_plan, made.subscription.id, large["id"], PRORATED, shop.now, shop.now)
+        _, done = await shop.do(in_place.change_plan, made.subscription.id, large["id"], PRORATED, shop.now, shop.now)
         assert done.proration == "none"
 
     @pytest.mark.parametrize(
@@ -85,16 +86,16 @@ class TestInPlace:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small, **more)
         with pytest.raises(InvalidOperation):
-            await shop.do(changing.change_plan, made.subscription.id, large["id"], PRORATED, shop.now, shop.now)
+            await shop.do(in_place.change_plan, made.subscription.id, large["id"], PRORATED, shop.now, shop.now)
 
     async def test_one_change_waits_at_a_time_unless_superseded(self, shop: Shop) -> None:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small)
         arguments = (made.subscription.id, large["id"], {"version": 2, "target_plan_id": large["id"]}, shop.now)
-        _, first, _ = await shop.do(changing.schedule_change, *arguments)
+        _, first, _ = await shop.do(in_place.schedule_change, *arguments)
         with pytest.raises(InvalidOperation):
-            await shop.do(changing.schedule_change, *arguments)
-        _, _, superseded = await shop.do(changing.schedule_change, *arguments, supersede=True)
+            await shop.do(in_place.schedule_change, *arguments)
+        _, _, superseded = await shop.do(in_place.schedule_change, *arguments, supersede=True)
         assert superseded == [first]
 
 
@@ -111,7 +112,7 @@ class TestReplacement:
         )
         await shop.on("2026-04-11")
         target = Target(large["id"], BillingPeriod.MONTHLY, proration=PRORATED)
-        done = await shop.do(replacing.replace_plan, made.subscription.id, target, shop.now)
+        done = await shop.do(by_replacement.replace_plan, made.subscription.id, target, shop.now)
         assert done.change_type == "upgrade"
         assert (await shop.read(made))["subscription_status"] == "cancelled"
         assert len(done.former.changes) == 2
@@ -129,7 +130,7 @@ class TestReplacement:
         made = await shop.subscribe(small, inheritance={"external_customer_ids_to_inherit_subscription": ["child"]})
         await shop.on("2026-04-11")
         done = await shop.do(
-            replacing.replace_plan, made.subscription.id, Target(large["id"], BillingPeriod.MONTHLY), shop.now
+            by_replacement.replace_plan, made.subscription.id, Target(large["id"], BillingPeriod.MONTHLY), shop.now
         )
         (child,) = (await shop.account.get("/customers/external/child/subscriptions"))["items"]
         assert child["parent_subscription_id"] == done.new.subscription.id

@@ -9,9 +9,10 @@ from flexprice.models import ModelsTemporalWorkflowResult
 from sqlalchemy import text
 
 from farthing.catalogue.prices.tables import PriceEntityType
-from farthing.subscriptions import addon_sync, addons, price_sync
-from farthing.subscriptions.price_sync import SyncCounts
-from farthing.subscriptions.requests import AddAddonToSubscriptionRequest
+from farthing.subscriptions.addons import addon_sync, lifecycle
+from farthing.subscriptions.line_items import price_sync
+from farthing.subscriptions.line_items.price_sync import SyncCounts
+from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
 from tests.account import Account
 from tests.subscriptions.shop import Shop, fixed, of_wire
 
@@ -34,7 +35,7 @@ async def lines(shop: Shop, subscription_id: str) -> list[tuple[str, str, str | 
 async def attach(shop: Shop, subscription_id: str, addon_id: str, **more: Any) -> str:
     """Attach an addon now; the attachment's id."""
     request = of_wire(AddAddonToSubscriptionRequest, {"addon_id": addon_id, **more})
-    association, _ = await shop.do(addons.add, subscription_id, request, shop.now)
+    association, _ = await shop.do(lifecycle.add, subscription_id, request, shop.now)
     return str(association.id)
 
 

@@ -6,22 +6,26 @@ from typing import Any
 
 import pytest
 
-from farthing.subscriptions import activation, changing, pausing, rolling
-from farthing.subscriptions.billable import Billable
-from farthing.subscriptions.cancellation import CancelSubscriptionRequest, cancel
-from farthing.subscriptions.pausing import PauseSubscriptionRequest, ResumeSubscriptionRequest
-from farthing.subscriptions.words import Occasion
+from farthing.subscriptions import roll_forward
+from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.lifecycle import activation, pausing
+from farthing.subscriptions.lifecycle.cancellation import CancelSubscriptionRequest, cancel
+from farthing.subscriptions.lifecycle.pausing import PauseSubscriptionRequest, ResumeSubscriptionRequest
+from farthing.subscriptions.outcome import Billable
+from farthing.subscriptions.plan_change import in_place
 from tests.subscriptions.shop import Shop, at, fixed, of_wire
 
 
 async def run(shop: Shop) -> list[Billable]:
     """One run of the job: everything that is due, brought to now; what is to be billed, in order."""
     found: list[Billable] = []
-    for _, id in await shop.do(rolling.due, shop.now, 100):
+    for _, id in await shop.do(roll_forward.due, shop.now, 100):
 
         async def one(session: Any, id: str = id) -> list[Billable]:
-            subscription = await rolling.take(session, id, shop.now)
-            return [] if subscription is None else (await rolling.advance(session, subscription, shop.now)).billables
+            subscription = await roll_forward.take(session, id, shop.now)
+            return (
+                [] if subscription is None else (await roll_forward.advance(session, subscription, shop.now)).billables
+            )
 
         found += await shop.do(one)
     return found
@@ -220,7 +224,7 @@ class TestScheduledPlanChange:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small)
         configuration = {"version": 2, "target_plan_id": large["id"]}
-        await shop.do(changing.schedule_change, made.subscription.id, large["id"], configuration, shop.now)
+        await shop.do(in_place.schedule_change, made.subscription.id, large["id"], configuration, shop.now)
         await shop.on("2026-05-01")
         await run(shop)
         read = await shop.read(made)
@@ -237,7 +241,7 @@ class TestScheduledPlanChange:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small)
         configuration = {"version": 2, "target_plan_id": large["id"]}
-        await shop.do(changing.schedule_change, made.subscription.id, large["id"], configuration, shop.now)
+        await shop.do(in_place.schedule_change, made.subscription.id, large["id"], configuration, shop.now)
         price = large["prices"][0]["id"]
         await shop.account.http.request("DELETE", f"/prices/{price}", json={})
         await shop.on("2026-05-01")

@@ -16,15 +16,8 @@ from farthing.catalogue.entitlements.tables import EntitlementOwner, UsageResetP
 from farthing.catalogue.products.tables import FeatureType
 from farthing.core.enums import PriceType
 from farthing.core.errors import InvalidOperation
-from farthing.rating.price import RatedPrice
-from farthing.subscriptions.billable import closing
-from farthing.subscriptions.changing import planned_change
-from farthing.subscriptions.entitled import Entitled, by_meter, effective
-from farthing.subscriptions.revising import QuantityWanted, planned_quantities
-from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot, longer, mixes_periods
-from farthing.subscriptions.states import TRANSITIONS, move
-from farthing.subscriptions.tables import Subscription
-from farthing.subscriptions.words import (
+from farthing.rating.pricing.price import RatedPrice
+from farthing.subscriptions.enums import (
     CollectionMethod,
     LineItemOwner,
     PaymentBehavior,
@@ -32,6 +25,13 @@ from farthing.subscriptions.words import (
     SubscriptionStatus,
     SubscriptionType,
 )
+from farthing.subscriptions.line_items.revise import QuantityWanted, planned_quantities
+from farthing.subscriptions.outcome import closing
+from farthing.subscriptions.plan_change.in_place import planned_change
+from farthing.subscriptions.snapshot.entitlements import Entitled, by_meter, effective
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, longer, mixes_periods
+from farthing.subscriptions.states import TRANSITIONS, move
+from farthing.subscriptions.tables import Subscription
 from tests.subscriptions.shop import at
 
 APRIL = Period(at("2026-04-01"), at("2026-05-01"))

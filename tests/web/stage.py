@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import update
 
-from farthing.identity import passwords
+from farthing.identity.sign_in import passwords
 from farthing.identity.tables import User
 from farthing.storage.scope import SYSTEM
 from tests.account import Account

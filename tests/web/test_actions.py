@@ -10,8 +10,8 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from pypdf import PdfReader
 
-from farthing.identity import setting_values as configuration
-from farthing.web import clock as clock_page
+from farthing.identity.settings import catalogue as configuration
+from farthing.web.administration import clock as clock_page
 from tests.invoices.desk import Desk, fixed, usage
 from tests.subscriptions.shop import Shop
 from tests.subscriptions.shop import fixed as fixed_price

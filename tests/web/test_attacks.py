@@ -17,9 +17,9 @@ from farthing import app
 from farthing.app import routes_only
 from farthing.core.enums import Status
 from farthing.customers import portal
-from farthing.identity import passwords
-from farthing.identity.keys import derived_key
-from farthing.identity.master_key import MasterKeys
+from farthing.identity.credentials.keys import derived_key
+from farthing.identity.credentials.master_key import MasterKeys
+from farthing.identity.sign_in import passwords
 from farthing.identity.tables import Tenant, User
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -282,7 +282,7 @@ async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outs
     ]
     async with own.account.database.transaction(SYSTEM) as session:
         user = await session.get_one(User, own.account.user_id)
-    from farthing.identity.authentication import Tokens
+    from farthing.identity.credentials.authentication import Tokens
 
     forged.append(Tokens(MasterKeys.of(own.account.settings)).issue(user, "s", datetime.now(UTC)))
     for cookie in forged:

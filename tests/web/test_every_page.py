@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from playwright.async_api import Page
 
-from farthing.web.answers import POLICY
+from farthing.web.rendering.answers import POLICY
 from tests.web.places import Place
 
 NAMES = (

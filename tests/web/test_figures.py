@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from playwright.async_api import Page, expect
 
-from farthing.web.wording import money
+from farthing.web.rendering.wording import money
 from tests.web.stage import Stage
 
 

@@ -30,9 +30,9 @@ from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, plain, round_to
 from farthing.metering.meter import Meter
-from farthing.rating.cost import explain
-from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
-from farthing.subscriptions.words import CommitmentType, Occasion
+from farthing.rating.pricing.cost import explain
+from farthing.subscriptions.enums import CommitmentType, Occasion
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)

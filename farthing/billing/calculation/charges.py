@@ -19,8 +19,8 @@ from farthing.calendar.billing import (
 )
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import item_period_for
-from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
-from farthing.subscriptions.words import Occasion, ProrationBehavior
+from farthing.subscriptions.enums import Occasion, ProrationBehavior
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 OPENINGS = frozenset({Occasion.CREATE, Occasion.UPDATE, Occasion.TRIAL_START, Occasion.TRIAL_END})
 """Invoices made when a period begins; all others are made when one ends."""

@@ -1,8 +1,7 @@
 """A subscription's commitment over the usage lines of one invoice. Pure.
 
-The arithmetic is `rating.commitment`; here is which of the two applies to a period, and which lines it makes.
-Rule: docs/rules/commitments.md#subscription-level
-Rule: docs/rules/commitments.md#cumulative
+The arithmetic is `rating.commitments.subscription_commitment`; here is which of the two applies to a period, and which
+lines it makes. Rule: docs/rules/commitments.md#subscription-level Rule: docs/rules/commitments.md#cumulative
 """
 
 from __future__ import annotations
@@ -16,9 +15,14 @@ from farthing.calendar.billing import MONTHS, BillingPeriod, Recurrence
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import closes_window, commitment_window
 from farthing.core.money import EXACT, ZERO, plain
-from farthing.rating.commitment import CommittedLine, UsageCharge, cumulative_commitment, split_commitment
-from farthing.rating.price import BillingModel
-from farthing.subscriptions.snapshot import SubscriptionCommitment, SubscriptionSnapshot
+from farthing.rating.commitments.subscription_commitment import (
+    CommittedLine,
+    UsageCharge,
+    cumulative_commitment,
+    split_commitment,
+)
+from farthing.rating.pricing.price import BillingModel
+from farthing.subscriptions.snapshot.values import SubscriptionCommitment, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 from farthing.core.enums import PriceType
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.rating.breakdown import Breakdown
-from farthing.subscriptions.snapshot import LineItemSnapshot
+from farthing.rating.pricing.breakdown import Breakdown
+from farthing.subscriptions.snapshot.values import LineItemSnapshot
 
 
 class LineKind(StrEnum):

@@ -16,9 +16,9 @@ from farthing.calendar.billing import periods_from
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
-from farthing.rating.cost import price_quantity
-from farthing.subscriptions.billable import ItemAction, ItemChange
-from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
+from farthing.rating.pricing.cost import price_quantity
+from farthing.subscriptions.outcome import ItemAction, ItemChange
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)

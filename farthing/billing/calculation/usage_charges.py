@@ -25,17 +25,23 @@ from farthing.calendar.zones import UTC
 from farthing.catalogue.entitlements.tables import GrantDurationUnit, GrantMeasure
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
-from farthing.events.usage_statement import Stretch
+from farthing.events.usage.usage_statement import Stretch
 from farthing.metering.meter import AggregationType, Meter
 from farthing.metering.model import BucketValue, Usage
 from farthing.metering.quantity import FRACTION_DIGITS
-from farthing.rating.allowance import ResetWindow, billable_buckets, billable_quantity, covered_quantity, over
-from farthing.rating.breakdown import Breakdown
-from farthing.rating.cost import explain, explain_values
-from farthing.rating.line_commitment import CommitmentCharge, item_commitment, total_charge
-from farthing.rating.windows import WindowTerms, WindowUsage, charge_windows
-from farthing.subscriptions.entitled import FeatureEntitlement
-from farthing.subscriptions.snapshot import LineItemSnapshot, SubscriptionSnapshot
+from farthing.rating.commitments.allowance import (
+    ResetWindow,
+    billable_buckets,
+    billable_quantity,
+    covered_quantity,
+    over,
+)
+from farthing.rating.commitments.line_commitment import CommitmentCharge, item_commitment, total_charge
+from farthing.rating.commitments.windows import WindowTerms, WindowUsage, charge_windows
+from farthing.rating.pricing.breakdown import Breakdown
+from farthing.rating.pricing.cost import explain, explain_values
+from farthing.subscriptions.snapshot.entitlements import FeatureEntitlement
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 ADDS_UP = frozenset(
     {

@@ -9,7 +9,7 @@ from litestar.datastructures import State
 
 from farthing.api.guards import needs
 from farthing.api.work import work_of
-from farthing.billing.clock.clockwork import FAILURES, Clockwork
+from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
 from farthing.core.ids import Kind, stable_id
@@ -17,7 +17,7 @@ from farthing.core.wire import Moment, Timestamp
 from farthing.core.wire import Request as Body
 from farthing.core.wire import Response as Answer
 from farthing.identity import environments
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
 from farthing.storage.scope import Scope
 

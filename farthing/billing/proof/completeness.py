@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
-from farthing.invoices.derivation import Difference
+from farthing.invoices.figures.derivation import Difference
 from farthing.storage.postgres import scope_of
 
 MOST = 1_000

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import plain
-from farthing.invoices.derivation import Difference
+from farthing.invoices.figures.derivation import Difference
 
 PATIENCE = timedelta(hours=1)
 """How long a payment may wait for its process, and money for its return, before it is named."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from litestar import Controller, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page
 from farthing.catalogue.costs import sheets
 from farthing.catalogue.costs.schemas import (
     CostsheetFilter,

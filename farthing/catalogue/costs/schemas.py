@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from msgspec import field
 
-from farthing.api.lists import ListQuery, Page
-from farthing.api.search import Condition, SortBy
+from farthing.api.queries.lists import ListQuery, Page
+from farthing.api.queries.search import Condition, SortBy
 from farthing.catalogue.fields import Ids, Line, Name, Text
 from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.core.enums import Status

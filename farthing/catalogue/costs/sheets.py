@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue.costs.schemas import CostsheetFilter, CreateCostsheetRequest, UpdateCostsheetRequest
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.fields import demand_published

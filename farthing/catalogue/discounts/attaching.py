@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.redeeming import coupons_by_id, redeem, refused
 from farthing.catalogue.discounts.schemas import CouponAssociationFilter

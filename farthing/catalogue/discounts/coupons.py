@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue.discounts.schemas import CouponFilter, CreateCouponRequest, UpdateCouponRequest, stored_code
 from farthing.catalogue.discounts.tables import Coupon
 from farthing.catalogue.fields import demand_published

@@ -18,7 +18,7 @@ from farthing.catalogue.discounts.tables import Coupon
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
-from farthing.rating import discounts as rating
+from farthing.rating.totals import discounts as rating
 from farthing.storage.rows import not_found
 
 

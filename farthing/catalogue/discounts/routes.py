@@ -8,9 +8,9 @@ from typing import Any
 from litestar import Controller, Request, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page, read_query
 from farthing.catalogue.discounts import attaching, coupons
 from farthing.catalogue.discounts.redeeming import coupons_by_id
 from farthing.catalogue.discounts.schemas import (

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Pagination
+from farthing.api.queries.lists import ListQuery, Pagination
 from farthing.catalogue.discounts.tables import Coupon, CouponCadence
 from farthing.catalogue.fields import Ids, Name
 from farthing.catalogue.precision import kept_whole
@@ -23,7 +23,7 @@ from farthing.core.wire import (
     checked_metadata,
     currency_code,
 )
-from farthing.rating.discounts import CouponType
+from farthing.rating.totals.discounts import CouponType
 
 LONGEST_CODE = 100
 LONGEST_RULES = 16_000

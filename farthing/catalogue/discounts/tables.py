@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.rating.discounts import CouponType
+from farthing.rating.totals.discounts import CouponType
 from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
 
 

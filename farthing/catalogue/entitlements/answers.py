@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import by_id
+from farthing.api.queries.lists import by_id
 from farthing.catalogue.entitlements.schemas import EntitlementResponse
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse

@@ -25,7 +25,7 @@ from farthing.catalogue.products.tables import Meter
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.metering.meter import AggregationType
-from farthing.rating.price import BillingModel
+from farthing.rating.pricing.price import BillingModel
 from farthing.storage.postgres import clock_of
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.entitlements import grants
 from farthing.catalogue.entitlements.schemas import CreateEntitlementRequest, EntitlementQuery, UpdateEntitlementRequest

@@ -7,9 +7,9 @@ from typing import Any
 from litestar import Controller, Request, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import LARGEST_LIMIT, page, read_query
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import LARGEST_LIMIT, page, read_query
 from farthing.catalogue.entitlements import lifecycle
 from farthing.catalogue.entitlements.answers import EXPANDABLE, entitlement_answers
 from farthing.catalogue.entitlements.schemas import (

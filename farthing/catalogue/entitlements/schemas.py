@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Page
+from farthing.api.queries.lists import ListQuery, Page
 from farthing.catalogue.entitlements.tables import (
     AggregationMode,
     EntitlementOwner,

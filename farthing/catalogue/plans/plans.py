@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import demand_published
 from farthing.catalogue.plans.schemas import CreatePlanRequest, PlanQuery, UpdatePlanRequest

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Page
+from farthing.api.queries.lists import ListQuery, Page
 from farthing.catalogue.entitlements import schemas as entitling
 from farthing.catalogue.fields import Ids, Line, Name, Text
 from farthing.catalogue.prices import schemas as pricing

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import by_id
+from farthing.api.queries.lists import by_id
 from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.schemas import PriceResponse, PriceTier, PriceUnitResponse, TransformQuantity

@@ -12,7 +12,7 @@ from sqlalchemy import or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue.prices import references
 from farthing.catalogue.prices.references import References
 from farthing.catalogue.prices.schemas import CreatePriceRequest, PriceQuery

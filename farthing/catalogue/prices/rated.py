@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from farthing.catalogue.prices.tables import Price
 from farthing.core.money import ZERO
-from farthing.rating.price import BillingModel, PackageRounding, RatedPrice, Tier, TierMode
+from farthing.rating.pricing.price import BillingModel, PackageRounding, RatedPrice, Tier, TierMode
 
 
 def rated(price: Price) -> RatedPrice:

@@ -7,9 +7,9 @@ from typing import Any
 from litestar import Controller, Request, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page, read_query
 from farthing.catalogue.prices import lifecycle, units, versions
 from farthing.catalogue.prices.answers import EXPANDABLE, WHOLE, price_answer, price_answers
 from farthing.catalogue.prices.schemas import (

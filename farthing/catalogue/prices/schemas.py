@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Page
+from farthing.api.queries.lists import ListQuery, Page
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
 from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, quoted
 from farthing.catalogue.plans import schemas as offers
@@ -26,7 +26,7 @@ from farthing.core.wire import (
     currency_code,
 )
 from farthing.customers import fields as customer_fields
-from farthing.rating.price import BillingModel, TierMode
+from farthing.rating.pricing.price import BillingModel, TierMode
 
 MOST_TIERS = 1000
 MOST_IN_BULK = 100

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
 from farthing.core.enums import PriceType
-from farthing.rating.price import BillingModel, TierMode
+from farthing.rating.pricing.price import BillingModel, TierMode
 from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
 
 QUOTED = Numeric(25, 15)

@@ -21,8 +21,8 @@ from farthing.catalogue.prices.schemas import (
 from farthing.catalogue.prices.tables import Price, PriceUnit, PriceUnitType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, plain
-from farthing.rating.price import BillingModel, Tier, TierMode, ordered
-from farthing.rating.units import to_currency
+from farthing.rating.pricing.price import BillingModel, Tier, TierMode, ordered
+from farthing.rating.pricing.units import to_currency
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import demand_published
 from farthing.catalogue.prices.schemas import CreatePriceUnitRequest, PriceUnitQuery, UpdatePriceUnitRequest

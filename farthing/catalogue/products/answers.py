@@ -8,7 +8,7 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import by_id
+from farthing.api.queries.lists import by_id
 from farthing.catalogue.products.schemas import (
     AlertCondition,
     AlertThreshold,

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue.fields import demand_published
 from farthing.catalogue.products.schemas import CreateGroupRequest, GroupQuery
 from farthing.catalogue.products.tables import Feature, Group, GroupEntityType

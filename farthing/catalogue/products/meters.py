@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import demand_published
 from farthing.catalogue.products.schemas import (
@@ -22,8 +22,8 @@ from farthing.catalogue.products.tables import Meter
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.identity import configuration
-from farthing.identity.setting_values import TenantConfig
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import TenantConfig
 from farthing.metering import meter as metering
 from farthing.metering.expression import MAX_COST
 from farthing.metering.filters import Filter
@@ -118,7 +118,7 @@ async def _weigh(session: AsyncSession, meter: Meter) -> None:
             select(Meter).where(Meter.event_name == meter.event_name, Meter.status == Status.PUBLISHED)
         )
     ).all()
-    most = (await configuration.read(session, TenantConfig)).max_meters_per_event_name
+    most = (await current.read(session, TenantConfig)).max_meters_per_event_name
     if len(others) >= most:
         raise ValidationFailed.of("event_name", f"has {len(others)} meters, and may have at most {most}")
     cost = sum(definition(other).cost for other in (*others, meter) if other.expression)

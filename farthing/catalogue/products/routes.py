@@ -7,9 +7,9 @@ from typing import Any
 from litestar import Controller, Request, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.expand import expansions
 from farthing.api.guards import needs
-from farthing.api.lists import page, read_query
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page, read_query
 from farthing.catalogue.products import features, groups, meters
 from farthing.catalogue.products.answers import feature_answers, group_answer, meter_answer
 from farthing.catalogue.products.schemas import (

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from farthing.api.lists import ListQuery, Page
+from farthing.api.queries.lists import ListQuery, Page
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.fields import Ids, Line, Name, OptionalId, Text, Unit, quoted
 from farthing.catalogue.products.tables import FeatureType, GroupEntityType

@@ -1,7 +1,7 @@
 """Taxes: rates, and to whom each applies.
 
 Owns tax rates and their associations with the tenant, a customer, a subscription or an invoice. Does not own the
-arithmetic (`rating.taxes`) nor the record of what was charged (`invoices`). Invariants:
+arithmetic (`rating.totals.taxes`) nor the record of what was charged (`invoices`). Invariants:
 
 - figure and type of a rate never change, and nothing of a rate that is associated or was charged;
 - a code is unique among published rates; archiving a rate frees it and waits for its associations to go;

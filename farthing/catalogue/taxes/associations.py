@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue.fields import demand_published
 from farthing.catalogue.owners import held
 from farthing.catalogue.taxes.choosing import live_associations, rates_by_code

@@ -16,7 +16,7 @@ from farthing.calendar.period import Period
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRate, TaxRateStatus
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
-from farthing.rating import taxes as rating
+from farthing.rating.totals import taxes as rating
 from farthing.storage.rows import among, not_found
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.lists import select_page
+from farthing.api.queries.lists import select_page
 from farthing.catalogue.fields import demand_published
 from farthing.catalogue.taxes.schemas import CreateTaxRateRequest, TaxRateFilter, UpdateTaxRateRequest
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxRate, TaxRateStatus

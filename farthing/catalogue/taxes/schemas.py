@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from farthing.api.lists import ListQuery, Pagination
+from farthing.api.queries.lists import ListQuery, Pagination
 from farthing.catalogue.fields import Ids, Line, Name
 from farthing.catalogue.precision import kept_whole
 from farthing.catalogue.taxes.tables import TaxEntityType, TaxRateScope, TaxRateStatus
@@ -23,7 +23,7 @@ from farthing.core.wire import (
     checked_metadata,
     currency_code,
 )
-from farthing.rating.taxes import TaxRateType
+from farthing.rating.totals.taxes import TaxRateType
 
 Priority = Annotated[int, Meta(ge=0, lt=2**31)]
 Description = Annotated[str, Meta(max_length=1000)]

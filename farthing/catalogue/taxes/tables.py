@@ -9,7 +9,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.rating.taxes import TaxRateType
+from farthing.rating.totals.taxes import TaxRateType
 from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
 
 

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, PermissionDenied
 from farthing.core.wire import checked_metadata
-from farthing.identity import passwords
 from farthing.identity.bootstrap import new_tenant
+from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.tables import User, UserType
 from farthing.identity.users import EMAIL_INDEX, normal_email

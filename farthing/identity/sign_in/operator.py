@@ -7,8 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
-from farthing.identity import passwords
-from farthing.identity.sign_in import second_factor
+from farthing.identity.sign_in import passwords, second_factor
 from farthing.identity.sign_in.back_off import account_key, forget_attempts
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import (

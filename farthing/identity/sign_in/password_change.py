@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.identity import keys, passwords
+from farthing.identity.credentials import keys
+from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.ports import ResetMail

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, PermissionDenied, ServiceUnavailable
 from farthing.core.ids import Kind, new_id
-from farthing.identity.sealing import SealedBox
+from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.sign_in.tables import SecondFactor
 from farthing.identity.tables import User

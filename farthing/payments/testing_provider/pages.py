@@ -15,9 +15,9 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.core.money import EXACT
-from farthing.payments import inbound
-from farthing.payments.connections import WEBHOOK_SECRET
-from farthing.payments.gateways import Gateways, sealed_for
+from farthing.payments.integrations.connections import WEBHOOK_SECRET
+from farthing.payments.integrations.gateways import Gateways, sealed_for
+from farthing.payments.processing import inbound
 from farthing.payments.providers.interface import ChargeState
 from farthing.payments.providers.registry import is_test
 from farthing.payments.tables import Connection

@@ -9,7 +9,7 @@ from litestar import Controller, get, post
 
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import DecimalText, Request, Response, Timestamp
-from farthing.payments.gateways import Gateways
+from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
 from farthing.payments.testing_provider import pages
 from farthing.payments.testing_provider.pages import Delivered, Delivery

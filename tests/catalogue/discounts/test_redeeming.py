@@ -13,7 +13,7 @@ from farthing.calendar.period import Period
 from farthing.catalogue.discounts.attaching import Attachment, attach, attached_during
 from farthing.catalogue.discounts.redeeming import coupons_for, discount_of, redeemable_coupons
 from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
-from farthing.rating import discounts as rating
+from farthing.rating.totals import discounts as rating
 from tests.account import Account
 
 NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)

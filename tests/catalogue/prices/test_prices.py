@@ -13,7 +13,7 @@ from farthing.catalogue.prices import references
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.money import plain
-from farthing.rating.cost import price_quantity
+from farthing.rating.pricing.cost import price_quantity
 from tests.account import Account
 from tests.catalogue.prices.asking import TIERS_A, new_meter, new_plan, new_unit, price, quoted, usage
 

@@ -13,8 +13,8 @@ from farthing.catalogue.prices.schemas import CreatePriceTier
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.prices.terms import Rate, Terms, settled, terms_of
 from farthing.core.money import EXACT
-from farthing.rating.cost import price_quantity
-from farthing.rating.price import BillingModel, TierMode
+from farthing.rating.pricing.cost import price_quantity
+from farthing.rating.pricing.price import BillingModel, TierMode
 
 amounts = st.decimals(min_value=0, max_value=10**9, places=15)
 quantities = st.decimals(min_value=0, max_value=10**6, places=6)

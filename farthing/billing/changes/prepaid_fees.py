@@ -1,0 +1,238 @@
+"""What stands behind a fee when it changes in mid-period: what was invoiced for it, and what was taken from that.
+
+Money moves on when a line item is succeeded by another: what was paid for five seats pays, as a credit, for a part of
+the ten that follow, and is worth as much when those go. So the settlements of a service window are followed in order.
+Rule: docs/rules/proration.md#what-stands-behind-a-fee
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.proration import Served, fee_of, service_window
+from farthing.billing.tables import ProrationSettlement
+from farthing.calendar.period import Period
+from farthing.core.enums import Status
+from farthing.core.money import EXACT, ZERO, exact_sum
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.storage.rows import among
+from farthing.subscriptions.enums import SubscriptionType
+from farthing.subscriptions.outcome import ItemAction, ItemChange
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One item's part in a settlement: `credit` taken from `before`, `charge` owed for `after`, and what of the credit
+    was `given` back to the payer instead."""
+
+    before: str | None
+    after: str | None
+    credit: Decimal
+    charge: Decimal
+    given: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One settlement: its moves, and what was invoiced for its net and still stands."""
+
+    moves: tuple[Move, ...]
+    invoiced: Decimal = ZERO
+
+
+@dataclass(slots=True)
+class Balance:
+    """What came in for an item and what was taken out again."""
+
+    received: Decimal = ZERO
+    taken: Decimal = ZERO
+
+    @property
+    def left(self) -> Decimal:
+        return EXACT.subtract(self.received, self.taken)
+
+
+def balances(invoiced: Mapping[str, Decimal], settled: Iterable[Settled]) -> dict[str, Balance]:
+    """What stands behind each item after `settled`, in order, given what was `invoiced` for it beside them. Pure.
+
+    Only what stands behind an item can be moved on or given back; what was credited beyond that, as a change of
+    quantity may, is worth nothing afterwards. The sum of all that is left is what was invoiced less what was given.
+    """
+    found: dict[str, Balance] = defaultdict(Balance)
+    for item_id, amount in invoiced.items():
+        found[item_id].received = amount
+    for one in settled:
+        pool = one.invoiced
+        for move in one.moves:
+            if move.before is not None:
+                taken = min(move.credit, max(found[move.before].left, ZERO))
+                found[move.before].taken = EXACT.add(found[move.before].taken, taken)
+                pool = EXACT.add(pool, taken)
+            pool = EXACT.subtract(pool, move.given)
+        for move in one.moves:
+            if move.after is not None:
+                put = max(min(move.charge, pool), ZERO)
+                found[move.after].received = EXACT.add(found[move.after].received, put)
+                pool = EXACT.subtract(pool, put)
+    return found
+
+
+async def served(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
+) -> dict[str, Served]:
+    """What is known of the fees that change, by the id of the item before, or of the one after if there is none."""
+    windows: dict[str, Period] = {}
+    moments: dict[str, datetime] = {}
+    for change in changes:
+        item = fee_of(change.before) or fee_of(change.after)
+        window = None if item is None else service_window(snapshot, item, change)
+        if item is not None and window is not None:
+            windows[item.id], moments[item.id] = window, change.at
+    if not windows:
+        return {}
+    lines = await _lines(session, snapshot, moments)
+    settled, of_settlements = await _settlements(session, snapshot, max(moments.values()), lines)
+    finalized = [line for line in lines if not line.is_draft]
+    invoiced: dict[str, list[Decimal]] = defaultdict(list)
+    for line in finalized:
+        if line.invoice_id not in of_settlements:
+            invoiced[line.item_id].append(line.net)
+    found = balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
+    waits = await _draft_waits(session, snapshot)
+    known = {}
+    for item_id, window in windows.items():
+        family = _predecessors(snapshot, item_id)
+        drafted = any(line.is_draft and line.item_id in family for line in lines)
+        billed = any(line.item_id in family for line in finalized)
+        balance = found.get(item_id, Balance())
+        known[item_id] = Served(
+            balance.received,
+            balance.taken,
+            only_drafted=not billed and (drafted or (waits and window.start >= snapshot.full_period.start)),
+        )
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it."""
+
+    item_id: str
+    invoice_id: str
+    is_draft: bool
+    net: Decimal
+
+
+async def _lines(session: AsyncSession, snapshot: SubscriptionSnapshot, moments: Mapping[str, datetime]) -> list[_Line]:
+    """The lines of the subscription's fees, on drafts and claims, whose service window holds the moment of change."""
+    latest = max(moments.values())
+    fees = [item.id for item in snapshot.items if fee_of(item) is not None]
+    line = InvoiceLineItem
+    rows = await session.execute(
+        select(line, Invoice.invoice_status, Invoice.invoice_type)
+        .join(Invoice, Invoice.id == line.invoice_id)
+        .where(
+            among(line.subscription_line_item_id, fees),
+            line.status == Status.PUBLISHED,
+            Invoice.status == Status.PUBLISHED,
+            Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)),
+        )
+        .order_by(line.id)
+    )
+    found = []
+    for row, status, kind in rows:
+        item_id, at = row.subscription_line_item_id or "", moments.get(row.subscription_line_item_id or "", latest)
+        assert row.period_start is not None
+        assert row.period_end is not None
+        if row.period_start <= at < row.period_end:
+            off = EXACT.add(row.line_item_discount, row.invoice_level_discount)
+            # a settlement's own lines say what credits paid of them too, but there the settlement tells it
+            credit = ZERO if kind is InvoiceType.ONE_OFF else Decimal(row.meta.get("proration_credit", "0"))
+            net = EXACT.add(EXACT.subtract(row.amount, off), credit)
+            found.append(_Line(item_id, row.invoice_id, status is InvoiceStatus.DRAFT, net))
+    return found
+
+
+async def _settlements(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, at: datetime, lines: Sequence[_Line]
+) -> tuple[list[Settled], set[str]]:
+    """The settlements of the windows that hold `at`, oldest first, and their invoices."""
+    entry = ProrationSettlement
+    rows = (
+        await session.scalars(
+            select(entry)
+            .where(
+                among(entry.subscription_line_item_id, [item.id for item in snapshot.items]),
+                entry.status == Status.PUBLISHED,
+                entry.window_start <= at,
+                entry.window_end > at,
+            )
+            .order_by(entry.created_at, entry.id)
+        )
+    ).all()
+    successors = {(item.replaces_id, item.start): item.id for item in snapshot.items if item.replaces_id is not None}
+    groups: dict[str, list[Move]] = defaultdict(list)
+    invoices: dict[str, str] = {}
+    for row in rows:
+        added = row.action == ItemAction.ADD.value
+        after = (
+            row.subscription_line_item_id
+            if added
+            else successors.get((row.subscription_line_item_id, row.effective_at))
+        )
+        before = None if added else row.subscription_line_item_id
+        groups[row.settlement_key].append(Move(before, after, row.credit, row.charge, row.credited_to_payer))
+        if row.invoice_id is not None:
+            invoices[row.settlement_key] = row.invoice_id
+    standing: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for line in lines:
+        if not line.is_draft:
+            standing[line.invoice_id] = EXACT.add(standing[line.invoice_id], line.net)
+    settled = [
+        Settled(tuple(moves), standing[invoices[key]] if key in invoices else ZERO) for key, moves in groups.items()
+    ]
+    return settled, set(invoices.values())
+
+
+async def _draft_waits(session: AsyncSession, snapshot: SubscriptionSnapshot) -> bool:
+    """Whether the invoice that charges the open period's fees in advance is still a draft: begun, perhaps not computed
+    yet, and to be computed again before it is a claim."""
+    billed_with = snapshot.id
+    if snapshot.type is SubscriptionType.GROUPED_INVOICING and snapshot.parent_id is not None:
+        billed_with = snapshot.parent_id
+    start = snapshot.full_period.start
+    return bool(
+        await session.scalar(
+            select(
+                exists().where(
+                    Invoice.subscription_id == billed_with,
+                    Invoice.status == Status.PUBLISHED,
+                    Invoice.invoice_status == InvoiceStatus.DRAFT,
+                    Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+                    Invoice.derived_key,
+                    Invoice.is_manually_edited.is_(False),
+                    (Invoice.period_end == start) | (Invoice.period_start == start),
+                )
+            )
+        )
+    )
+
+
+def _predecessors(snapshot: SubscriptionSnapshot, item_id: str) -> set[str]:
+    """The item and all that it succeeds."""
+    found: set[str] = set()
+    current: str | None = item_id
+    while current is not None and current not in found:
+        found.add(current)
+        item = snapshot.item(current)
+        current = None if item is None else item.replaces_id
+    return found

@@ -1,0 +1,226 @@
+"""Settling changes in mid-period: what was paid is looked up, the difference invoiced or given back, once.
+
+The amounts are `proration.prorated`'s, for previews and executions alike.
+Rule: docs/rules/proration.md#settlement
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.draft import LineKind, explained
+from farthing.billing.calculation.proration import Proration, SettledChange, prorated
+from farthing.billing.changes.prepaid_fees import served
+from farthing.billing.credit_sink import NO_PURSE, Purse, Refund
+from farthing.billing.tables import ProrationSettlement
+from farthing.calendar.period import Period
+from farthing.catalogue.taxes.choosing import auto_apply_associations
+from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.core.clock import instant
+from farthing.core.enums import PriceType
+from farthing.core.errors import AlreadyExists
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import EXACT, ZERO, plain
+from farthing.invoices.figures.computation import compute
+from farthing.invoices.figures.settlement import settle
+from farthing.invoices.figures.terms import TaxTerm, stored
+from farthing.invoices.hooks import Effects
+from farthing.invoices.lifecycle import drafts, transitions
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.rating.pricing.cost import explain
+from farthing.storage.rows import violated
+from farthing.subscriptions.outcome import ItemChange
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a settlement came to: an invoice of the net when it was positive, `refunded` when it was negative."""
+
+    proration: Proration
+    invoice: Invoice | None = None
+    refunded: Decimal = ZERO
+    wallet_transaction_id: str | None = None
+
+
+async def proration_of(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
+) -> Proration:
+    """What changes are worth, given what was invoiced and credited. Writes nothing.
+
+    `snapshot` is the subscription in whose open period the changes fall.
+    """
+    return prorated(snapshot, changes, await served(session, snapshot, changes))
+
+
+async def settle_changes(
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    changes: Sequence[ItemChange],
+    now: datetime,
+    effects: Effects,
+    purse: Purse = NO_PURSE,
+    *,
+    reason: str = "proration",
+    key: str | None = None,
+) -> Settlement:
+    """Settle changes that have just been made to a locked subscription: one invoice, or one refund, or nothing.
+
+    Raises AlreadyExists when the same changes were settled before.
+    """
+    proration = await proration_of(session, snapshot, changes)
+    if not proration.changes:
+        return Settlement(proration)
+    key = key or settlement_key(snapshot.id, changes)
+    invoice, refunded, transaction_id = None, ZERO, None
+    if proration.net > 0:
+        invoice = await _invoiced(session, snapshot, proration, key, now, effects)
+    elif proration.net < 0:
+        refunded = proration.net.copy_negate()
+        transaction_id = await give_back(session, snapshot, proration, refunded, key, reason, purse)
+    await record(session, snapshot, proration, key, invoice, refunded, transaction_id)
+    return Settlement(proration, invoice, refunded, transaction_id)
+
+
+def settlement_key(subscription_id: str, changes: Sequence[ItemChange]) -> str:
+    """Names a settlement by what was changed and when, so that a repeated request settles once."""
+    parts = sorted(f"{change.key}@{instant(change.at)}" for change in changes)
+    return f"proration-{hashlib.sha256('|'.join([subscription_id, *parts]).encode()).hexdigest()[:48]}"
+
+
+async def give_back(
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    proration: Proration,
+    amount: Decimal,
+    key: str,
+    reason: str,
+    purse: Purse,
+) -> str | None:
+    """Let the payer have `amount` of the credits of a proration."""
+    fees = tuple(one.change.before.id for one in proration.changes if one.credit > 0 and one.change.before is not None)
+    return await purse.give(
+        session, Refund(snapshot.payer_id, snapshot.currency, amount, key, snapshot.id, fees, reason)
+    )
+
+
+async def record(
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    proration: Proration,
+    key: str,
+    invoice: Invoice | None,
+    refunded: Decimal,
+    transaction_id: str | None = None,
+) -> None:
+    """Write down what was credited and charged per line item. Raises AlreadyExists for a key that was settled."""
+    left = refunded
+    rows = []
+    for one in proration.changes:
+        item = one.change.before or one.change.after
+        assert item is not None
+        given = min(left, one.credit)
+        left = EXACT.subtract(left, given)
+        rows.append(
+            ProrationSettlement(
+                id=new_id(Kind.SUBSCRIPTION_CHANGE),
+                subscription_id=snapshot.id,
+                subscription_line_item_id=item.id,
+                customer_id=snapshot.payer_id,
+                action=one.change.action.value,
+                settlement_key=key,
+                effective_at=one.change.at,
+                window_start=one.window.start,
+                window_end=one.window.end,
+                currency=snapshot.currency,
+                credit=one.credit,
+                charge=one.charge,
+                credited_to_payer=given,
+                invoice_id=invoice.id if invoice is not None else None,
+                wallet_transaction_id=transaction_id,
+            )
+        )
+    try:
+        async with session.begin_nested():
+            session.add_all(rows)
+    except IntegrityError as error:
+        if violated(error) != "uq_proration_settlements_key":
+            raise
+        raise AlreadyExists("This change was settled before", {"settlement_key": key}) from error
+
+
+async def _invoiced(
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    proration: Proration,
+    key: str,
+    now: datetime,
+    effects: Effects,
+) -> Invoice:
+    start = min(one.change.at for one in proration.changes)
+    end = max(one.window.end for one in proration.changes)
+    wanted = Invoice(
+        id=new_id(Kind.INVOICE),
+        customer_id=snapshot.payer_id,
+        subscription_id=snapshot.id,
+        subscription_customer_id=snapshot.customer_id if snapshot.customer_id != snapshot.payer_id else None,
+        currency=snapshot.currency,
+        invoice_type=InvoiceType.ONE_OFF,
+        invoice_status=InvoiceStatus.DRAFT,
+        billing_reason=BillingReason.SUBSCRIPTION_UPDATE,
+        billing_period=snapshot.recurrence.period.value,
+        idempotency_key=key,
+        period_start=start,
+        period_end=end,
+        due_date=now,
+        meta={},
+    )
+    invoice = await drafts.begin(session, wanted)
+    if invoice is not wanted:
+        raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
+    drafts.add_lines(session, invoice, [_line(one, amount) for one, amount in proration.charged()])
+    taxes = await auto_apply_associations(
+        session, TaxEntityType.SUBSCRIPTION, snapshot.id, snapshot.currency, Period(start, end)
+    )
+    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association.id) for tax in taxes])
+    await compute(session, invoice, now)
+    await settle(session, invoice, now)
+    await transitions.finalize(session, invoice, now, effects=effects)
+    return invoice
+
+
+def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
+    """The charge of one item for the rest of its window."""
+    item = one.change.after
+    assert item is not None, "only what starts is charged"
+    metadata = {"description": f"{item.display_name or item.plan_display_name} from {instant(one.change.at)}"}
+    if amount != one.charge:
+        metadata["proration_credit"] = plain(EXACT.subtract(one.charge, amount))
+    return InvoiceLineItem(
+        subscription_id=item.subscription_id,
+        subscription_line_item_id=item.id,
+        entity_id=item.entity_id,
+        entity_type=item.entity_type.value,
+        plan_display_name=item.plan_display_name,
+        display_name=item.display_name or item.plan_display_name,
+        price_id=item.price_id,
+        price_type=PriceType.FIXED,
+        amount=amount,
+        quantity=item.quantity,
+        period_start=one.change.at,
+        period_end=one.window.end,
+        rating={
+            "kind": LineKind.FIXED.value,
+            "gross": plain(one.charge),
+            **explained(explain(item.price, item.quantity), one.coefficient),
+        },
+        meta=metadata,
+    )

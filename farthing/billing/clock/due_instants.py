@@ -1,0 +1,148 @@
+"""Where a test clock has to stop: the instants at which a duty of billing would find something new to do.
+
+Each is worked out from the rows, never from where the clock was put, so that a year in one jump, month by month or day
+by day stops for the same things at the same instants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, ScalarSelect, TextClause, exists, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from farthing.billing.collection.dunning import NOTICE, renews
+from farthing.billing.run.recompute import recomputable
+from farthing.core.enums import Status
+from farthing.identity.settings.catalogue import DraftInvoiceRecomputeConfig, InvoiceConfig, SubscriptionConfig
+from farthing.identity.settings.current import read
+from farthing.invoices.receivable import UNPAID, InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.tables import Invoice
+from farthing.payments.processing.reconciliation import PATIENCE
+from farthing.payments.tables import Payment
+from farthing.subscriptions.enums import SubscriptionStatus
+from farthing.subscriptions.tables import Subscription
+
+
+class Work(StrEnum):
+    """What may be due."""
+
+    ROLL = "roll"
+    COMPUTE = "compute"
+    FINALIZE = "finalize"
+    THRESHOLD = "threshold"
+    RECOMPUTE = "recompute"
+    GRACE = "grace"
+    NOTICE = "notice"
+    OVERDUE = "overdue"
+    PAYMENT = "payment"
+    REVISIT = "revisit"
+
+
+RECOMPUTED_AT = time(2, tzinfo=UTC)
+"""When the duty that computes drafts again runs, every day."""
+_AFTER = timedelta(microseconds=1)
+_LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
+_DRAFTS = (
+    Invoice.status == Status.PUBLISHED,
+    Invoice.invoice_status == InvoiceStatus.DRAFT,
+    Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long after what an environment's duties act, as its settings say."""
+
+    compute: timedelta
+    finalize: timedelta
+    grace: timedelta | None
+    """None where nobody is cancelled for not paying."""
+    recompute: bool
+
+    @classmethod
+    async def read(cls, session: AsyncSession) -> Waits:
+        invoices, unpaid = await read(session, InvoiceConfig), await read(session, SubscriptionConfig)
+        return cls(
+            timedelta(seconds=invoices.compute_delay_seconds),
+            timedelta(seconds=invoices.finalization_delay_seconds),
+            timedelta(days=unpaid.grace_period_days) if unpaid.auto_cancellation_enabled else None,
+            (await read(session, DraftInvoiceRecomputeConfig)).enabled,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An instant, and what falls due at it."""
+
+    at: datetime
+    due: frozenset[Work]
+
+
+async def next_stop(session: AsyncSession, after: datetime, waits: Waits) -> Stop | None:
+    """The first instant after `after` at which something falls due; None when nothing ever does, as things stand.
+
+    Thresholds of usage are not among them: those have to be searched for, see `thresholds.crossing`.
+    """
+    found = await _firsts(session, after, waits)
+    if waits.recompute and await session.scalar(select(exists().where(*recomputable()))):
+        found[Work.RECOMPUTE] = next_recompute(after)
+    at = min(found.values(), default=None)
+    return None if at is None else Stop(at, frozenset(work for work, moment in found.items() if moment == at))
+
+
+async def left_over(session: AsyncSession, at: datetime, waits: Waits) -> Stop:
+    """What has been due by `at` and was not done."""
+    found = await _firsts(session, _LONG_AGO, waits)
+    return Stop(at, frozenset(work for work, moment in found.items() if moment <= at))
+
+
+async def _firsts(session: AsyncSession, after: datetime, waits: Waits) -> dict[Work, datetime]:
+    """When each kind of work falls due first after `after`, in one statement."""
+    unpaid, invoice = text(UNPAID), Invoice
+    wanted = [
+        _Wanted(Work.ROLL, Subscription.due_at),
+        _Wanted(Work.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
+        _Wanted(Work.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
+        _Wanted(Work.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
+        _Wanted(Work.REVISIT, invoice.revisit_at, _AFTER),
+        _Wanted(Work.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
+        _Wanted(Work.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
+    ]
+    if waits.grace is not None:
+        wanted.append(_Wanted(Work.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
+    row = (await session.execute(select(*[one.first(after) for one in wanted]))).one()
+    return {one.work: at + one.shift for one, at in zip(wanted, row, strict=True) if at is not None}
+
+
+_PROCESSING = (Payment.payment_status == PaymentStatus.PROCESSING,)
+_OF_ACTIVE = exists().where(
+    Subscription.id == Invoice.subscription_id, Subscription.subscription_status == SubscriptionStatus.ACTIVE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The work that falls due `shift` after `column`, of the rows that meet `where`."""
+
+    work: Work
+    column: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]
+    shift: timedelta = timedelta(0)
+    where: tuple[ColumnElement[bool] | TextClause, ...] = ()
+
+    def first(self, after: datetime) -> ScalarSelect[datetime | None]:
+        return select(func.min(self.column)).where(self.column > after - self.shift, *self.where).scalar_subquery()
+
+
+def is_recompute(moment: datetime) -> bool:
+    """Whether the duty that computes drafts again runs at this instant."""
+    return moment.astimezone(UTC).timetz() == RECOMPUTED_AT
+
+
+def next_recompute(after: datetime) -> datetime:
+    """The next two o'clock (UTC) after `after`."""
+    today = datetime.combine(after.astimezone(UTC).date(), RECOMPUTED_AT)
+    return today if today > after else today + timedelta(days=1)

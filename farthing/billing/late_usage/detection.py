@@ -1,0 +1,351 @@
+"""Late usage: what has changed in periods whose invoice is final already, and what of it the next invoice charges.
+
+A line's late usage is the meter's value over its window now, less what was invoiced of it; so it is right for every
+aggregation, for corrections and for deletions. Its price is what the whole costs now, less what was charged, so that
+allowances and tiers count once.
+Rule: docs/rules/late-usage.md#what-is-late
+Rule: docs/rules/late-usage.md#what-is-charged
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.charges import MeteredCharge
+from farthing.billing.calculation.draft import DraftLine, LineKind, explained
+from farthing.billing.calculation.usage_charges import Answers, RatedUsage, UsagePlan, UsageRange, plan, rate
+from farthing.calendar.period import Period
+from farthing.catalogue.prices.rated import rated
+from farthing.catalogue.prices.tables import Price
+from farthing.catalogue.products import tables as products
+from farthing.core import currency
+from farthing.core.money import EXACT, ZERO, plain
+from farthing.events.ingest.meters import meter_of
+from farthing.events.tables import MeterBackfill
+from farthing.invoices.receivable import BillingReason, InvoiceStatus
+from farthing.metering.meter import Meter
+from farthing.storage.postgres import scope_of
+from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
+
+REACH = timedelta(days=35)
+"""How long before the end of an invoice's period another may have ended for its late usage to be charged."""
+
+FINISHED = (InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED)
+"""Invoices that no computation will change any more; one that came to nothing is as final as a claim."""
+CHARGING = (InvoiceStatus.DRAFT, *FINISHED)
+REASONS = (BillingReason.SUBSCRIPTION_CYCLE, BillingReason.PRORATION)
+"""Invoices of whole periods, and of those that a cancellation ended. What threshold invoices charged is part of the
+line of their period."""
+
+
+class NotCharged(StrEnum):
+    """Why late usage is reported and never charged."""
+
+    COMMITMENT = "commitment"
+    EDITED = "edited_by_hand"
+    NO_WATERMARK = "no_watermark"
+    METER_WIDENED = "meter_widened"
+    NEGATIVE = "negative"
+
+
+@dataclass(frozen=True, slots=True)
+class Invoiced:
+    """A usage line of a finished invoice.
+
+    `amount`, `quantity` (billable) and `usage` (raw) are what all invoices that count charge so far for its item and
+    window: the line itself, threshold invoices of the period, and earlier late lines. `billed` is the subscription
+    that was invoiced, `subscription_id` the one that used: the same, or a child of it.
+    """
+
+    id: str
+    billed: str
+    subscription_id: str
+    item_id: str
+    price_id: str
+    display_name: str
+    window: Period
+    invoice_period: Period
+    watermark: int | None
+    committed: bool
+    edited: bool
+    amount: Decimal
+    quantity: Decimal
+    usage: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A line that can be measured again, at the price and in the period that it was charged for."""
+
+    line: Invoiced
+    member: SubscriptionSnapshot
+    plan: UsagePlan
+    kept: NotCharged | None
+
+    def ranges(self) -> Iterable[UsageRange]:
+        """Every question that `late` needs answered."""
+        return self.plan.ranges()
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """What a line's usage comes to now. `usage` and `amount` are what has not been charged; below 0 when corrections
+    and deletions took more away than came. `amount` None where a commitment decides what usage costs."""
+
+    current: Decimal
+    usage: Decimal
+    amount: Decimal | None
+    not_charged: NotCharged | None
+    rated: RatedUsage
+
+
+async def finished_before(session: AsyncSession, ends: Mapping[str, datetime]) -> list[str]:
+    """The finished invoices of these subscriptions whose period ended before `ends`, and at most `REACH` before."""
+    rows = await session.scalars(
+        _FINISHED_BEFORE,
+        {
+            "environment": scope_of(session).environment_id,
+            "subscriptions": list(ends),
+            "since": [end - REACH for end in ends.values()],
+            "before": list(ends.values()),
+            "finished": [status.value for status in FINISHED],
+            "reasons": [reason.value for reason in REASONS],
+        },
+    )
+    return list(rows)
+
+
+# each step through its index, whatever the planner believes of tables that are being filled (OFFSET 0 keeps its hands
+# off); the word 'published' is a constant, so that partial indexes serve
+_FINISHED_BEFORE = text(
+    """
+    SELECT invoice.id
+    FROM unnest(CAST(:subscriptions AS text[]), CAST(:since AS timestamptz[]), CAST(:before AS timestamptz[]))
+        AS asked (subscription_id, since, before)
+    CROSS JOIN LATERAL (
+        SELECT id FROM invoices
+        WHERE environment_id = :environment AND subscription_id = asked.subscription_id AND status = 'published'
+            AND invoice_type = 'SUBSCRIPTION' AND invoice_status = ANY (:finished) AND billing_reason = ANY (:reasons)
+            AND period_end >= asked.since AND period_end < asked.before
+        OFFSET 0
+    ) AS invoice
+    """
+)
+_LINES = text(
+    """
+    SELECT line.id, invoice.subscription_id AS billed, line.subscription_id, line.subscription_line_item_id AS item_id,
+        line.price_id, coalesce(line.display_name, '') AS display_name, line.period_start, line.period_end,
+        invoice.period_start AS invoice_start, invoice.period_end AS invoice_end, invoice.usage_watermark AS watermark,
+        coalesce(jsonb_typeof(line.commitment_info) = 'object', false) OR so_far.overage AS committed,
+        line.parent_line_item_id IS NOT NULL AS edited,
+        so_far.amount, so_far.quantity, so_far.usage
+    FROM unnest(CAST(:invoices AS text[])) AS asked (id)
+    CROSS JOIN LATERAL (
+        SELECT id, subscription_id, period_start, period_end, usage_watermark FROM invoices
+        WHERE id = asked.id AND invoice_status = ANY (:finished) OFFSET 0
+    ) AS invoice
+    CROSS JOIN LATERAL (
+        SELECT * FROM invoice_line_items
+        WHERE environment_id = :environment AND invoice_id = invoice.id AND status = 'published'
+            AND rating ->> 'kind' = :usage AND subscription_line_item_id IS NOT NULL
+        OFFSET 0
+    ) AS line
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(amount) FILTER (WHERE kind <> :overage), 0) AS amount,
+            coalesce(sum(quantity) FILTER (WHERE kind <> :overage), 0) AS quantity,
+            coalesce(sum(raw_usage) FILTER (WHERE kind <> :overage), 0) AS usage,
+            coalesce(bool_or(kind = :overage), false) AS overage
+        FROM (
+            SELECT invoice_id, amount, quantity, raw_usage, rating ->> 'kind' AS kind FROM invoice_line_items AS other
+            WHERE other.environment_id = :environment AND other.status = 'published'
+                AND other.subscription_line_item_id = line.subscription_line_item_id
+                AND other.period_start = line.period_start AND other.invoice_id <> ALL (:own)
+            OFFSET 0
+        ) AS charged
+        CROSS JOIN LATERAL (
+            SELECT FROM invoices
+            WHERE id = charged.invoice_id AND status = 'published' AND invoice_type = 'SUBSCRIPTION'
+                AND invoice_status = ANY (:charging)
+            OFFSET 0
+        ) AS charging
+        WHERE kind IN (:usage, :late_usage, :overage)
+    ) AS so_far
+    ORDER BY invoice.period_end, invoice.id, line.position, line.id
+    """
+)
+
+
+async def watched(session: AsyncSession, invoice_ids: Sequence[str], own: Collection[str] = ()) -> list[Watched]:
+    """The usage lines of these invoices, as far as they are finished, in the order of their periods.
+
+    What the `own` invoices charge does not count: they are being computed. A line whose item is gone is left out.
+    Statements: one for the lines and, where there are any, those of `loading.load`, meters, their backfills, and
+    prices of items that have another one by now.
+    """
+    if not invoice_ids:
+        return []
+    rows = await session.execute(
+        _LINES,
+        {
+            "environment": scope_of(session).environment_id,
+            "invoices": list(invoice_ids),
+            "own": list(own),
+            "finished": [status.value for status in FINISHED],
+            "charging": [status.value for status in CHARGING],
+            "usage": LineKind.USAGE.value,
+            "late_usage": LineKind.LATE_USAGE.value,
+            "overage": LineKind.OVERAGE.value,
+        },
+    )
+    lines = [
+        Invoiced(
+            id=row.id,
+            billed=row.billed,
+            subscription_id=row.subscription_id,
+            item_id=row.item_id,
+            price_id=row.price_id,
+            display_name=row.display_name,
+            window=Period(row.period_start, row.period_end),
+            invoice_period=Period(row.invoice_start, row.invoice_end),
+            watermark=row.watermark,
+            committed=row.committed,
+            edited=row.edited,
+            amount=row.amount,
+            quantity=row.quantity,
+            usage=row.usage,
+        )
+        for row in rows
+        if row.period_start < row.period_end
+    ]
+    return await _planned(session, lines) if lines else []
+
+
+async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[Watched]:
+    since = min(line.window.start for line in lines)
+    loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
+    members = {member.id: member for one in loaded for member in (one, *one.grouped)}
+    found = [
+        (line, member, item)
+        for line in lines
+        if (member := members.get(line.subscription_id)) is not None
+        and (item := member.item(line.item_id)) is not None
+        and item.meter_id is not None
+    ]
+    items = await _at_their_prices(session, found)
+    meters = await _meters(session, {item.meter_id or "" for _, _, item in found})
+    periods = _logical_periods(lines)
+    result = []
+    for (line, member, _), item in zip(found, items, strict=True):
+        meter, settled = meters[item.meter_id or ""]
+        period = periods[line.billed, line.invoice_period, line.subscription_id]
+        charge = MeteredCharge(item, line.window, period)
+        entitlement = member.allowances(period).get(meter.id)
+        measured = plan(member, charge, meter, entitlement)
+        result.append(Watched(line, member, measured, _never_charged(line, member, item, settled)))
+    return result
+
+
+def _logical_periods(lines: Sequence[Invoiced]) -> dict[tuple[str, Period, str], Period]:
+    """The period that allowances ran over: the invoice's, or a longer one that threshold invoices had cut, whose
+    usage lines begin where it does."""
+    starts: dict[tuple[str, Period, str], datetime] = {}
+    for line in lines:
+        key = line.billed, line.invoice_period, line.subscription_id
+        starts[key] = min(starts.get(key, line.invoice_period.start), line.window.start)
+    return {key: Period(start, key[1].end) for key, start in starts.items()}
+
+
+async def _at_their_prices(
+    session: AsyncSession, found: Sequence[tuple[Invoiced, SubscriptionSnapshot, LineItemSnapshot]]
+) -> list[LineItemSnapshot]:
+    """The items as they were charged; a change of plan may have pointed them to another price since."""
+    changed = {line.price_id for line, _, item in found if line.price_id != item.price_id}
+    prices: dict[str, Price] = {}
+    if changed:
+        prices = {price.id: price for price in await session.scalars(select(Price).where(Price.id.in_(changed)))}
+    return [
+        replace(item, price_id=line.price_id, price=rated(prices[line.price_id])) if line.price_id in prices else item
+        for line, _, item in found
+    ]
+
+
+async def _meters(session: AsyncSession, ids: Collection[str]) -> dict[str, tuple[Meter, MeterBackfill | None]]:
+    """Meters, with what is known of how they came to stored events."""
+    meters = await session.scalars(select(products.Meter).where(products.Meter.id.in_(ids)))
+    backfills = await session.scalars(
+        select(MeterBackfill).where(MeterBackfill.id.in_(ids)).execution_options(populate_existing=True)
+    )
+    by_id = {one.id: one for one in backfills}
+    return {row.id: (meter_of(row), by_id.get(row.id)) for row in meters}
+
+
+def _never_charged(
+    line: Invoiced, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
+) -> NotCharged | None:
+    if line.committed or item.commitment is not None or item.buckets or member.commitment is not None:
+        return NotCharged.COMMITMENT
+    if line.edited:
+        return NotCharged.EDITED
+    if line.watermark is None:
+        return NotCharged.NO_WATERMARK
+    return NotCharged.METER_WIDENED if widened_since(backfill, line.watermark) else None
+
+
+def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:
+    """Whether a meter has come to count stored events since usage was read up to `watermark`, or is about to."""
+    if backfill is None:
+        return False
+    sequence = backfill.finished_sequence  # None for what finished before there were watermarks
+    return backfill.finished_at is None or (sequence is not None and sequence > watermark)
+
+
+def late(one: Watched, answers: Answers, now: datetime) -> Late:
+    """What has changed on a line. Pure."""
+    line = one.line
+    again = rate(one.plan, answers, currency.digits(one.member.currency), now)
+    usage = EXACT.subtract(again.raw, line.usage)
+    if one.kept is NotCharged.COMMITMENT:
+        return Late(again.raw, usage, None, one.kept, again)
+    # the same usage costs what it was invoiced for, whatever has become of allowances since
+    amount = ZERO if usage == 0 else EXACT.subtract(again.amount, line.amount)
+    negative = NotCharged.NEGATIVE if usage < 0 or amount < 0 else None
+    return Late(again.raw, usage, amount, one.kept or negative, again)
+
+
+def late_line(one: Watched, answers: Answers, now: datetime) -> DraftLine | None:
+    """The line that charges what came late; None when there is nothing to charge. Pure."""
+    line, item, found = one.line, one.plan.charge.item, late(one, answers, now)
+    if found.not_charged is not None or found.amount is None or found.amount == 0:
+        return None
+    quantity = max(EXACT.subtract(found.rated.billable, line.quantity), ZERO)
+    metadata = {"late_usage": "true", "late_for_line": line.id}
+    if line.subscription_id != line.billed:
+        metadata["child_customer_id"] = one.member.customer_id
+    return DraftLine(
+        kind=LineKind.LATE_USAGE,
+        subscription_id=line.subscription_id,
+        item=item,
+        display_name=f"{line.display_name} (Late Usage)",
+        plan_id=item.entity_id,
+        plan_name=item.plan_display_name,
+        start=line.window.start,
+        end=line.window.end,
+        amount=found.amount,
+        quantity=quantity,
+        raw_usage=found.usage,
+        covered=max(EXACT.subtract(found.usage, quantity), ZERO),
+        rating={
+            **explained(found.rated.breakdown),
+            "current_usage": plain(found.current),
+            "charged_before": plain(line.amount),
+        },
+        metadata=metadata,
+    )

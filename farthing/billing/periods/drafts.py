@@ -1,0 +1,362 @@
+"""Writing what was billed: drafts begun once per period, computed as often as need be, hundreds in a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from msgspec.structs import replace as with_fields
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.bill import bill
+from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
+from farthing.billing.periods.inputs import Asked, Gathered, gather
+from farthing.calendar.due import due_date
+from farthing.calendar.period import Period
+from farthing.calendar.zones import zone_or_abbreviation
+from farthing.core import currency
+from farthing.core.clock import instant
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO, allocate, exact_sum, plain
+from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.current import read
+from farthing.invoices import events
+from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.figures.computation import calculate, reductions, write_figures
+from farthing.invoices.figures.settlement import derive
+from farthing.invoices.figures.terms import CouponTerm, stored
+from farthing.invoices.lifecycle import drafts, transitions
+from farthing.invoices.parts import Parts, lines_of, payers_of
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.rating.totals.discounts import CouponType
+from farthing.storage.bulk import insert_all, is_new, update_all
+from farthing.storage.postgres import scope_of
+from farthing.storage.rows import among, set_changed
+from farthing.subscriptions.enums import CollectionMethod, Occasion
+from farthing.subscriptions.tables import Subscription
+
+SCALED = "proration_behavior"
+CREDIT = "opening_credit"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A draft to begin for a subscription whose row is locked."""
+
+    subscription: Subscription
+    occasion: Occasion
+    period: Period
+    scale_arrears: bool = False
+    opening_credit: Decimal = ZERO
+
+
+async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice]:
+    """The drafts, each begun now or found as somebody began it before; those finalized already are left out.
+
+    One statement writes them all; only when one is in the way are they begun one by one.
+    """
+    if not wanted:
+        return []
+    config = await read(session, InvoiceConfig)
+    rows = [new_row(session, one, config) for one in wanted]
+    try:
+        async with session.begin_nested():
+            session.add_all(rows)
+    except IntegrityError:
+        pass
+    else:
+        return rows
+    begun = []
+    for one, row in zip(wanted, rows, strict=True):
+        fresh = _copy(row)
+        try:
+            invoice = await drafts.begin(session, fresh)
+        except AlreadyExists:
+            one.subscription.invoices_begun -= 1
+            continue
+        if invoice is not fresh:
+            one.subscription.invoices_begun -= 1
+        begun.append(invoice)
+    return begun
+
+
+def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Invoice:
+    """An empty draft, not in the session yet; takes the subscription's next sequence number."""
+    subscription, period = wanted.subscription, wanted.period
+    payer = subscription.invoicing_customer_id or subscription.customer_id
+    subscription.invoices_begun += 1
+    meta = {}
+    if wanted.scale_arrears:
+        meta[SCALED] = "create_prorations"
+    if wanted.opening_credit > 0:
+        meta[CREDIT] = plain(wanted.opening_credit)
+    only_sent = subscription.collection_method is CollectionMethod.SEND_INVOICE
+    return Invoice(
+        id=new_id(Kind.INVOICE),
+        customer_id=payer,
+        subscription_id=subscription.id,
+        subscription_customer_id=subscription.customer_id if subscription.customer_id != payer else None,
+        currency=subscription.currency,
+        invoice_type=InvoiceType.SUBSCRIPTION,
+        invoice_status=InvoiceStatus.DRAFT,
+        billing_reason=BillingReason(wanted.occasion.value),
+        billing_period=subscription.billing_period.value,
+        billing_sequence=subscription.invoices_begun,
+        period_start=period.start,
+        period_end=period.end,
+        idempotency_key=invoice_key(session, subscription, wanted.occasion, period),
+        derived_key=True,
+        due_date=due_date(
+            period.end, subscription.payment_terms, config.due_date_days, zone_or_abbreviation(config.timezone)
+        ),
+        settles_at_zero=not (wanted.occasion is Occasion.TRIAL_START and only_sent),
+        meta=meta,
+        # said here, because figures are worked out before the row is written
+        payment_status=PaymentStatus.PENDING,
+        adjustment_amount=ZERO,
+        amount_paid=ZERO,
+        refunded_amount=ZERO,
+        is_manually_edited=False,
+        latest_attempt_failed=False,
+        version=1,
+    )
+
+
+def _copy(row: Invoice) -> Invoice:
+    columns = [column.key for column in Invoice.__mapper__.column_attrs if column.key != "owner_id"]
+    return Invoice(**{name: row.__dict__[name] for name in columns if name in row.__dict__})
+
+
+def invoice_key(session: AsyncSession, subscription: Subscription, occasion: Occasion, period: Period) -> str:
+    """What makes the invoice of a period the same one however often it is asked for.
+
+    Rule: docs/rules/billing.md#one-invoice-per-period
+    """
+    scope = scope_of(session)
+    parts = (
+        scope.tenant_id,
+        scope.environment_id,
+        subscription.customer_id,
+        subscription.id,
+        occasion.value,
+        instant(period.start),
+        instant(period.end),
+    )
+    return f"subscription_invoice-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:48]}"
+
+
+def asked_of(invoice: Invoice) -> Asked:
+    """How a stored draft is calculated."""
+    assert invoice.subscription_id is not None
+    assert invoice.period_start is not None
+    assert invoice.period_end is not None
+    assert invoice.billing_reason is not None
+    return Asked(
+        invoice.subscription_id,
+        Occasion(invoice.billing_reason.value),
+        Period(invoice.period_start, invoice.period_end),
+        invoice.id,
+        scale_arrears=invoice.meta.get(SCALED) == "create_prorations",
+        opening_credit=Decimal(invoice.meta.get(CREDIT, "0")),
+    )
+
+
+async def compute_all(
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    now: datetime,
+    *,
+    stay: bool = True,
+    told: bool = True,
+    flush: bool = True,
+) -> dict[str, Parts]:
+    """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
+
+    Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
+    charge. One that comes to nothing is skipped, unless it opens a trial. Unless nothing is to be `told`, those that
+    `stay` drafts are told of when first computed, and everyone is when computed again. Without `flush` all that
+    changed waits in the session, for a caller that goes on to change the same rows.
+    """
+    parts: dict[str, Parts] = {}
+    for layer in _layers(invoices):
+        gathered = await gather(session, [asked_of(invoice) for invoice in layer], now)
+        parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
+    return parts
+
+
+def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
+    """The first invoice of each subscription, then the second of each, and so on."""
+    layers: list[list[Invoice]] = []
+    depth: dict[str, int] = defaultdict(int)
+    for invoice in sorted(invoices, key=lambda one: (one.period_end, one.id)):
+        if invoice.is_manually_edited:
+            continue
+        level = depth[invoice.subscription_id or ""]
+        depth[invoice.subscription_id or ""] += 1
+        if level == len(layers):
+            layers.append([])
+        layers[level].append(invoice)
+    return layers
+
+
+async def write(
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    gathered: Sequence[Gathered],
+    now: datetime,
+    *,
+    stay: bool = True,
+    told: bool = True,
+    flush: bool = True,
+) -> dict[str, Parts]:
+    """Calculate invoices of different subscriptions and put the lines and figures on them."""
+    again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
+    had = await lines_of(session, again)
+    reduced = [one.id for one in invoices if one.last_computed_at is not None and (one.coupon_terms or one.tax_terms)]
+    if reduced:
+        await session.execute(delete(CouponApplication).where(among(CouponApplication.invoice_id, reduced)))
+        await session.execute(delete(TaxApplied).where(among(TaxApplied.entity_id, reduced)))
+    payers = await payers_of(session, invoices)
+    # usage may still come for what comes to nothing, as for any draft
+    corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
+    parts: dict[str, Parts] = {}
+    drafted: list[Invoice] = []
+    updated: list[Invoice] = []
+    with session.no_autoflush:
+        for invoice, one in zip(invoices, gathered, strict=True):
+            draft = bill(one.work, one.known)
+            lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
+            first = invoice.last_computed_at is None
+            put_terms(invoice, one, draft)
+            totals = calculate(invoice, lines)
+            write_figures(invoice, lines, totals, now)
+            invoice.usage_watermark = one.watermark
+            derive(invoice, invoice.amount_paid, now)
+            if not first:
+                invoice.version += 1
+            taken = reductions(invoice, totals, now)
+            parts[invoice.id] = Parts(
+                payers.get(invoice.customer_id),
+                lines,
+                [row for row in taken if isinstance(row, CouponApplication)],
+                [row for row in taken if isinstance(row, TaxApplied)],
+                computed=True,
+            )
+            nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
+            if first and nothing and corrections and invoice.billing_reason is BillingReason.SUBSCRIPTION_CYCLE:
+                invoice.revisit_at = now + corrections
+            elif not nothing or (invoice.revisit_at is not None and invoice.revisit_at < now):
+                invoice.revisit_at = None
+            status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
+            if invoice.invoice_status is not status:
+                transitions.move(invoice, status)
+            if not nothing:
+                (drafted if first else updated).append(invoice)
+    await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
+    await insert_all(session, [line for one in parts.values() for line in one.lines if is_new(line)])
+    await insert_all(session, [row for one in parts.values() for row in one.coupon_applications])
+    await insert_all(session, [row for one in parts.values() for row in one.taxes])
+    if flush:
+        await update_all(session, invoices)
+        await session.flush()
+    if told:
+        for invoice in updated:
+            await events.tell(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
+        for invoice in drafted if stay else ():
+            await events.tell(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
+    return parts
+
+
+def put_terms(invoice: Invoice, gathered: Gathered, draft: InvoiceDraft) -> None:
+    """The coupons and tax rates of an invoice, as they stand now."""
+    digits = currency.digits(invoice.currency)
+    coupons = list(gathered.coupons)
+    for subscription_id, terms in gathered.child_coupons.items():
+        ours = [line for line in draft.lines if line.subscription_id == subscription_id and line.item is not None]
+        coupons += [placed for term in terms for placed in _on_lines(term, ours, digits)]
+    invoice.coupon_terms = stored(coupons)
+    invoice.tax_terms = stored(gathered.taxes)
+
+
+def _on_lines(term: CouponTerm, lines: Sequence[DraftLine], digits: int) -> list[CouponTerm]:
+    """A coupon of a grouped child as coupons of its lines: a percentage of each, or an amount spread over them."""
+    amounts: dict[str, Decimal] = {}
+    for line in lines:
+        assert line.item is not None
+        amounts[line.item.id] = exact_sum([amounts.get(line.item.id, ZERO), line.amount])
+    if term.type is CouponType.PERCENTAGE:
+        return [with_fields(term, target=item_id) for item_id in amounts]
+    off = min(Decimal(term.off), exact_sum(list(amounts.values())))
+    shares = allocate(off, list(amounts.values()), digits) if off > 0 else []
+    return [
+        with_fields(term, target=item_id, off=plain(share))
+        for item_id, share in zip(amounts, shares, strict=False)
+        if share > 0
+    ]
+
+
+def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceLineItem]) -> list[InvoiceLineItem]:
+    """The rows of a draft's lines. A charge that was on the invoice keeps its row; what is charged no more is
+    archived."""
+    kept: dict[tuple[str, str, str, datetime | None], InvoiceLineItem] = {}
+    for row in before:
+        kept[
+            row.subscription_id or "",
+            row.subscription_line_item_id or "",
+            (row.rating or {}).get("kind", ""),
+            row.period_start,
+        ] = row
+    lines = []
+    for position, line in enumerate(draft.lines):
+        same = (*line.key, line.start)
+        if same in kept:
+            row = kept.pop(same)
+        else:
+            row = InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), invoice_id=invoice.id, status=Status.PUBLISHED)
+        _fill(row, invoice, line, position)
+        lines.append(row)
+    for row in kept.values():
+        row.status = Status.ARCHIVED
+    return lines
+
+
+def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int) -> None:
+    item = line.item
+    rating: dict[str, Any] = {"kind": line.kind.value, **line.rating}
+    if line.base is not None:
+        rating["base"] = plain(line.base)
+    set_changed(
+        row,
+        customer_id=invoice.customer_id,
+        subscription_id=line.subscription_id,
+        subscription_line_item_id=None if item is None else item.id,
+        entity_id=line.plan_id,
+        entity_type="plan" if item is None else item.entity_type.value,
+        plan_display_name=line.plan_name,
+        display_name=line.display_name,
+        price_id=None if item is None else item.price_id,
+        price_type=line.price_type,
+        meter_id=None if item is None else item.meter_id,
+        meter_display_name=None if item is None else item.meter_display_name or None,
+        currency=invoice.currency,
+        amount=line.amount,
+        quantity=line.quantity,
+        raw_usage=line.raw_usage,
+        adjusted_entitlement_quantity=line.covered,
+        period_start=line.start,
+        period_end=line.end,
+        commitment_info=None if line.commitment_info is None else dict(line.commitment_info),
+        rating=rating,
+        meta=dict(line.metadata),
+        position=position,
+    )

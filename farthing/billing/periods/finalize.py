@@ -1,0 +1,94 @@
+"""From a draft to a claim: finalizing what is due, and what follows when an activating invoice is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.periods.drafts import Wanted, begin, compute_all
+from farthing.invoices.hooks import Effects
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.parts import Parts
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice
+from farthing.payments.processing.voiding import PaymentEffects
+from farthing.payments.saved_methods import connected_gateways
+from farthing.subscriptions.enums import PaymentBehavior, SubscriptionStatus
+from farthing.subscriptions.lifecycle import activation
+from farthing.subscriptions.tables import Subscription
+
+ACTIVATING = frozenset(
+    {
+        BillingReason.SUBSCRIPTION_CREATE,
+        BillingReason.SUBSCRIPTION_UPDATE,
+        BillingReason.SUBSCRIPTION_TRIAL_END,
+    }
+)
+"""Invoices that make an incomplete subscription active once they are paid.
+
+Rule: docs/rules/subscriptions.md#states
+"""
+
+
+_COLLECTS = "billing.collects"
+
+
+class BillingEffects(PaymentEffects):
+    """What billing does inside an invoice's transaction: a claim waits to be collected, so that no crash leaves it
+    behind, and a paid opening activates its subscription."""
+
+    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+        owed = invoice.subscription_id is not None and invoice.amount_remaining > 0
+        invoice.revisit_at = now if owed and await self._collects(session) else None
+
+    async def _collects(self, session: AsyncSession) -> bool:
+        """Whether any provider is connected that could be asked; found out once a session."""
+        if _COLLECTS not in session.info:
+            with session.no_autoflush:
+                session.info[_COLLECTS] = bool(await connected_gateways(session))
+        return bool(session.info[_COLLECTS])
+
+    async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
+        await super().paid(session, invoice)
+        if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
+            assert invoice.subscription_id is not None
+            await activation.paid_for(session, invoice.subscription_id, paid=True)
+
+
+async def issue(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects) -> Invoice:
+    """Finalize a computed draft that is locked or new, as `issue_all` does many."""
+    await issue_all(session, [invoice], now, effects, {})
+    return invoice
+
+
+async def issue_all(
+    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, effects: Effects, known: Mapping[str, Parts]
+) -> None:
+    """Finalize computed drafts that are locked or new; `known` parts, by invoice, are not read again. One that came to
+    nothing is skipped, and counts as paid."""
+    for invoice in invoices:
+        skipped = invoice.invoice_status is InvoiceStatus.SKIPPED
+        if skipped and invoice.billing_reason in ACTIVATING and invoice.subscription_id is not None:
+            await activation.paid_for(session, invoice.subscription_id, paid=True)
+    await transitions.finalize_all(session, invoices, now, effects=effects, known=known)
+
+
+async def issue_at_once(
+    session: AsyncSession, wanted: Sequence[Wanted], now: datetime, effects: Effects
+) -> list[Invoice]:
+    """Begin, compute and finalize invoices in one go, as openings and final invoices are."""
+    invoices = await begin(session, wanted)
+    drafts = [one for one in invoices if one.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
+    parts = await compute_all(session, drafts, now, stay=False)
+    await issue_all(session, drafts, now, effects, parts)
+    return invoices
+
+
+def waits_for_payment(subscription: Subscription) -> bool:
+    """Whether the subscription becomes active only when its opening invoice is paid."""
+    return (
+        subscription.subscription_status is SubscriptionStatus.INCOMPLETE
+        and subscription.payment_behavior is not PaymentBehavior.DEFAULT_ACTIVE
+    )

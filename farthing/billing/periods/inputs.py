@@ -1,0 +1,376 @@
+"""What must be known to bill hundreds of subscriptions: the same number of statements for many as for one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+
+from msgspec.structs import replace as with_fields
+from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.bill import Known, Work, questions
+from farthing.billing.calculation.charges import InvoicedWindow, Terms
+from farthing.billing.calculation.draft import DraftLine, LineKind
+from farthing.billing.calculation.progressive import Charged
+from farthing.billing.calculation.usage_charges import Measured, UsageRange
+from farthing.billing.late_usage import detection
+from farthing.billing.late_usage.detection import Watched
+from farthing.billing.periods import history
+from farthing.billing.periods.history import COUNTING, Cut
+from farthing.calendar.period import Period
+from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_during
+from farthing.catalogue.discounts.tables import CouponCadence
+from farthing.catalogue.products import tables as products
+from farthing.catalogue.taxes.choosing import auto_apply_associations_of
+from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.core.enums import Status
+from farthing.core.money import ZERO
+from farthing.events.ingest.arrival import watermark
+from farthing.events.ingest.meters import meter_of
+from farthing.events.usage.usage_query import buckets_of, usage_of
+from farthing.events.usage.usage_statement import UsageQuery
+from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.current import read
+from farthing.invoices.figures.terms import CouponTerm, TaxTerm
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem
+from farthing.metering.meter import Meter
+from farthing.metering.model import Usage
+from farthing.storage.postgres import scope_of
+from farthing.storage.rows import among, not_found
+from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.line_items.lineage import later_versions
+from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+from farthing.subscriptions.tables import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An invoice to be calculated. `invoice_id` is its own, whose lines are no obstacle; None for a preview.
+
+    `snapshot` stands in for what is stored, as a preview of a change needs.
+    """
+
+    subscription_id: str
+    occasion: Occasion
+    period: Period
+    invoice_id: str | None = None
+    scale_arrears: bool = False
+    opening_credit: Decimal = ZERO
+    repeats: bool = False
+    snapshot: SubscriptionSnapshot | None = None
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Everything one invoice is calculated from."""
+
+    work: Work
+    known: Known
+    coupons: list[CouponTerm] = field(default_factory=list)
+    child_coupons: dict[str, list[CouponTerm]] = field(default_factory=dict)
+    """Coupons of grouped children, which discount the child's own lines only; by subscription."""
+    taxes: list[TaxTerm] = field(default_factory=list)
+    watermark: int | None = None
+    """Up to where in the order of acceptance all events were there to be read; None where none were asked for."""
+
+
+@dataclass(slots=True)
+class _Invoiced:
+    """What other invoices charge of a subscription already: its charges, and apart from them what they charge as late
+    usage, by the start of its window."""
+
+    windows: list[InvoicedWindow] = field(default_factory=list)
+    late: list[tuple[datetime, tuple[str, str, str], Charged]] = field(default_factory=list)
+
+
+async def gather(session: AsyncSession, asked: Sequence[Asked], now: datetime) -> list[Gathered]:
+    """What is needed to calculate invoices of different subscriptions, in the order asked for.
+
+    Statements: those of `loading.load`, then meters, invoiced lines, threshold lines and commitments' priors where
+    there are any, coupons, taxes, the watermark, and one for usage per kind of meter; and those of `late_usage` where
+    late usage is charged. Raises NotFound for an unknown subscription.
+    """
+    ids = [one.subscription_id for one in asked]
+    assert len(set(ids)) == len(ids), "one invoice of a subscription at a time: each counts what is on the one before"
+    if not asked:
+        return []
+    works = await _works(session, asked)
+    own = {one.invoice_id for one in asked if one.invoice_id is not None}
+    cuts = await history.cuts(session, works, own)
+    if cuts:
+        works = await _whole(session, asked, works, cuts)
+    meters = await _meters(session, works)
+    invoiced = await _invoiced(session, works, own)
+    priors = await history.priors(session, works, own)
+    found = []
+    for work in works:
+        cut, prior = cuts.get(work.snapshot.id), priors.get(work.snapshot.id, {})
+        charged = {} if cut is None or work.repeats else cut.charged
+        windows = invoiced[work.snapshot.id].windows
+        found.append(Gathered(work, Known(now, meters, invoiced=windows, charged=charged, prior=prior)))
+    for one in found:
+        _charged_as_late(one, invoiced[one.work.snapshot.id])
+    await _usage(session, found, await _late(session, asked))
+    await _coupons(session, asked, found)
+    await _taxes(session, found)
+    return found
+
+
+async def _works(session: AsyncSession, asked: Sequence[Asked]) -> list[Work]:
+    stored = [one.subscription_id for one in asked if one.snapshot is None]
+    since = min(one.period.start for one in asked)
+    loaded = {one.id: one for one in await loading.load(session, stored, since=since)} if stored else {}
+    works = []
+    for one in asked:
+        snapshot = one.snapshot or loaded.get(one.subscription_id)
+        if snapshot is None:
+            raise not_found(Subscription, one.subscription_id)
+        works.append(
+            Work(
+                snapshot,
+                one.occasion,
+                one.period,
+                Terms(scale_arrears=one.scale_arrears),
+                repeats=one.repeats,
+                opening_credit=one.opening_credit,
+            )
+        )
+    return works
+
+
+async def _whole(
+    session: AsyncSession, asked: Sequence[Asked], works: Sequence[Work], cuts: Mapping[str, Cut]
+) -> list[Work]:
+    """The works with the whole of each period that was cut, and with the line items that ended before the cut."""
+    stored = [one.subscription_id for one in asked if one.snapshot is None and one.subscription_id in cuts]
+    since = min(cut.since for cut in cuts.values())
+    loaded = {one.id: one for one in await loading.load(session, stored, since=since)} if stored else {}
+    return [
+        replace(
+            work,
+            snapshot=loaded.get(work.snapshot.id, work.snapshot),
+            terms=replace(work.terms, since=cuts[work.snapshot.id].since),
+        )
+        if work.snapshot.id in cuts
+        else work
+        for work in works
+    ]
+
+
+def _members(works: Iterable[Work]) -> Iterable[SubscriptionSnapshot]:
+    return (member for work in works for member in work.members)
+
+
+async def _meters(session: AsyncSession, works: Sequence[Work]) -> Mapping[str, Meter]:
+    ids = {item.meter_id for member in _members(works) for item in member.items if item.meter_id is not None}
+    if not ids:
+        return {}
+    rows = await session.scalars(select(products.Meter).where(among(products.Meter.id, ids)))
+    return {row.id: meter_of(row) for row in rows}
+
+
+async def _invoiced(session: AsyncSession, works: Sequence[Work], own: Collection[str]) -> dict[str, _Invoiced]:
+    """What other invoices charge already, by the subscription whose invoice is being calculated."""
+    found: dict[str, _Invoiced] = defaultdict(_Invoiced)
+    owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
+    if not owner:
+        return found
+    # item by item through the index, and each line's invoice by its key: while a run fills the tables, estimates of
+    # how many rows many items have are too far off to leave the choice open (OFFSET 0 closes it)
+    items = func.unnest(cast(list(owner), ARRAY(String))).table_valued("id").render_derived(name="items")
+    line = (
+        select(
+            InvoiceLineItem.invoice_id,
+            InvoiceLineItem.subscription_id,
+            InvoiceLineItem.period_start,
+            InvoiceLineItem.period_end,
+            InvoiceLineItem.amount,
+            InvoiceLineItem.quantity,
+            InvoiceLineItem.raw_usage,
+            InvoiceLineItem.rating["kind"].astext.label("kind"),
+        )
+        .where(
+            InvoiceLineItem.environment_id == scope_of(session).environment_id,
+            InvoiceLineItem.subscription_line_item_id == items.c.id,
+            InvoiceLineItem.status == literal_column("'published'"),  # a constant, so that the partial index serves
+            InvoiceLineItem.period_end >= min(work.logical.start for work in works),
+            InvoiceLineItem.invoice_id != all_(cast(list(own), ARRAY(String))),
+        )
+        .offset(0)
+        .lateral("line")
+    )
+    counting = (
+        select(Invoice.id)
+        .where(
+            Invoice.id == line.c.invoice_id,
+            Invoice.status == Status.PUBLISHED,
+            Invoice.invoice_status.in_(COUNTING),
+            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+            # one cuts its period, the other charges nothing: a trial that ends early is paid for from then on
+            Invoice.billing_reason.not_in(
+                (BillingReason.AUTO_INVOICE_THRESHOLD, BillingReason.SUBSCRIPTION_TRIAL_START)
+            ),
+        )
+        .offset(0)
+        .lateral("counting")
+    )
+    what = (line.c[name] for name in ("subscription_id", "period_start", "period_end", "kind"))
+    figures = (line.c[name] for name in ("amount", "quantity", "raw_usage"))
+    rows = await session.execute(
+        select(items.c.id, *what, *figures).select_from(items).join(line, true()).join(counting, true())
+    )
+    for item_id, subscription_id, start, end, kind, amount, quantity, raw in rows:
+        assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
+        if kind == LineKind.LATE_USAGE.value:
+            key = (subscription_id, item_id, LineKind.USAGE.value)
+            found[owner[item_id]].late.append((start, key, Charged(amount, quantity, raw or ZERO)))
+        else:
+            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end))
+    return found
+
+
+def _charged_as_late(one: Gathered, invoiced: _Invoiced) -> None:
+    """A period that is billed afresh does not charge again what later invoices have charged of it."""
+    if one.work.repeats:
+        return
+    charged = dict(one.known.charged)
+    for start, key, late in invoiced.late:
+        if one.work.logical.contains(start):
+            charged[key] = charged[key].plus(late) if key in charged else late
+    if charged:
+        one.known = replace(one.known, charged=charged)
+
+
+async def _late(session: AsyncSession, asked: Sequence[Asked]) -> list[Watched]:
+    """What finished invoices of the subscriptions have to be measured again for: nothing, unless late usage is
+    charged on the next invoice and this is one of a whole period."""
+    ends = {one.subscription_id: one.period.end for one in asked if one.occasion is Occasion.CYCLE}
+    if not ends or (await read(session, InvoiceConfig)).late_usage_policy != "next_invoice":
+        return []
+    past = await detection.finished_before(session, ends)
+    return await detection.watched(session, past, [one.invoice_id for one in asked if one.invoice_id is not None])
+
+
+async def _usage(session: AsyncSession, found: Sequence[Gathered], watched: Sequence[Watched]) -> None:
+    """Measure everything that was used, and list what of it came late."""
+    asked: dict[UsageRange, None] = {}
+    mark = None
+    for one in found:
+        own = dict.fromkeys(questions(one.work, one.known))
+        if own and mark is None:
+            mark = await watermark(session)  # before any usage is read, so that all up to it is in it
+        one.watermark = mark if own else None
+        asked |= own
+    for line in watched:
+        asked |= dict.fromkeys(line.ranges())
+    if not asked:
+        return
+    meters = {meter.id: meter for one in found for meter in one.known.meters.values()}
+    meters |= {line.plan.meter.id: line.plan.meter for line in watched}
+    answers = await measured(session, list(asked), meters)
+    late: dict[str, list[DraftLine]] = defaultdict(list)
+    for line in watched:
+        made = detection.late_line(line, answers, found[0].known.now)
+        if made is not None:
+            late[line.line.billed].append(made)
+    for one in found:
+        one.known = replace(one.known, answers=answers, late=late[one.work.snapshot.id])
+
+
+async def measured(
+    session: AsyncSession, ranges: Sequence[UsageRange], meters: Mapping[str, Meter]
+) -> dict[UsageRange, Measured]:
+    """The answer to each question; one statement per kind of meter, however many there are."""
+    bucketed = [one for one in ranges if meters[one.meter_id].aggregation.bucket_size is not None]
+    plain = [one for one in ranges if meters[one.meter_id].aggregation.bucket_size is None]
+    answers: dict[UsageRange, Measured] = {}
+    if plain:
+        values = await usage_of(session, [_query(one, meters) for one in plain])
+        answers = {one: Measured(value) for one, value in zip(plain, values, strict=True)}
+    if bucketed:
+        cuts = await buckets_of(session, [_query(one, meters) for one in bucketed])
+        for one, buckets in zip(bucketed, cuts, strict=True):
+            answers[one] = Measured(Usage(ZERO, sum(bucket.event_count for bucket in buckets)), tuple(buckets))
+    return answers
+
+
+def _query(one: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
+    return UsageQuery(
+        meters[one.meter_id],
+        one.start,
+        one.end,
+        one.customers,
+        zone=one.zone,
+        month_day=one.month_day,
+        more=one.more,
+        level_since=one.level_since,
+    )
+
+
+async def _coupons(session: AsyncSession, asked: Sequence[Asked], found: Sequence[Gathered]) -> None:
+    periods = {member.id: one.work.period for one in found for member in one.work.members}
+    attached = await attached_during(session, periods)
+    once = [
+        coupon.association.id
+        for coupons in attached.values()
+        for coupon in coupons
+        if coupon.coupon.cadence is CouponCadence.ONCE
+    ]
+    used = await _used_elsewhere(session, asked, once) if once else set()
+    targets = [one.association.subscription_line_item_id for coupons in attached.values() for one in coupons]
+    items = {target for target in targets if target is not None}
+    later = await later_versions(session, items) if items else {}
+    for one in found:
+        for member in one.work.members:
+            terms = [
+                _term(coupon, member, later) for coupon in attached[member.id] if coupon.association.id not in used
+            ]
+            on_lines = [term for term in terms if term.target is not None]
+            # coupons of single lines come first, whoever's they are; those of a child stay with its own lines
+            one.coupons = on_lines + one.coupons
+            whole = [term for term in terms if term.target is None]
+            if member is one.work.snapshot:
+                one.coupons += whole
+            elif whole:
+                one.child_coupons[member.id] = whole
+
+
+def _term(attached: AttachedCoupon, member: SubscriptionSnapshot, later: Mapping[str, Sequence[str]]) -> CouponTerm:
+    """A coupon of a line item discounts the versions that have replaced it too, those of a preview among them."""
+    target = attached.association.subscription_line_item_id
+    term = CouponTerm.of(attached.coupon, target, attached.association.id)
+    if target is None:
+        return term
+    stored = later.get(target, ())
+    previewed = (item.id for item in member.items if item.replaces_id in {target, *stored} and item.id not in stored)
+    return with_fields(term, also=(*stored, *previewed))
+
+
+async def _used_elsewhere(session: AsyncSession, asked: Sequence[Asked], association_ids: Sequence[str]) -> set[str]:
+    """Associations that have discounted another invoice that is not void."""
+    own = {one.invoice_id for one in asked if one.invoice_id is not None}
+    rows = await session.scalars(
+        select(CouponApplication.coupon_association_id)
+        .join(Invoice, Invoice.id == CouponApplication.invoice_id)
+        .where(
+            among(CouponApplication.coupon_association_id, association_ids),
+            CouponApplication.status == Status.PUBLISHED,
+            Invoice.status == Status.PUBLISHED,
+            Invoice.invoice_status != InvoiceStatus.VOIDED,
+            Invoice.id.not_in(own),
+        )
+    )
+    return {id for id in rows if id is not None}  # noqa: A001 (a row's id)
+
+
+async def _taxes(session: AsyncSession, found: Sequence[Gathered]) -> None:
+    entities = {one.work.snapshot.id: (one.work.snapshot.currency, one.work.period) for one in found}
+    chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, dict(entities))
+    for one in found:
+        one.taxes = [TaxTerm.of(tax.rate, tax.association.id) for tax in chosen[one.work.snapshot.id]]

@@ -1,0 +1,170 @@
+"""Invoices that are not kept: previews, and second computations of those that are.
+
+A preview is the real thing, undone: it runs in a transaction that is always rolled back, so that it cannot differ from
+what the execution will do.
+Rule: docs/rules/billing.md#previews-and-recalculation
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from litestar import Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.work import work_of
+from farthing.billing.periods.drafts import Wanted, asked_of, begin, compute_all, new_row, write
+from farthing.billing.periods.finalize import issue
+from farthing.billing.periods.inputs import Asked, gather
+from farthing.billing.schemas import GetPreviewInvoiceRequest
+from farthing.calendar.billing import next_billing_date
+from farthing.calendar.period import Period
+from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.current import read
+from farthing.invoices.hooks import Effects
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.reads.presentation import shown
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType
+from farthing.invoices.schemas import InvoiceResponse
+from farthing.invoices.tables import Invoice
+from farthing.storage.rows import find, locked
+from farthing.subscriptions.dates import open_period, recurrence
+from farthing.subscriptions.enums import Occasion, SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.tables import Subscription
+
+COMPUTABLE = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
+
+
+@asynccontextmanager
+async def rehearsal(request: Request[Any, Any, Any]) -> AsyncIterator[AsyncSession]:
+    """A session of the caller's in which everything can be done and nothing stays done."""
+    work = work_of(request)
+    await work.admit()
+    async with work.database.session(work.scope, clock=work.clock) as session:
+        try:
+            yield session
+        finally:
+            await session.rollback()
+
+
+async def preview(
+    session: AsyncSession, asked: GetPreviewInvoiceRequest, now: datetime, *, exclude_invoiced: bool = False
+) -> InvoiceResponse:
+    """What the invoice of a period would be, in a session that will be rolled back. Raises NotFound, ValidationFailed.
+
+    By default of the open period, or of the first paid one while the subscription is in its trial.
+    """
+    subscription = await find(session, Subscription, asked.subscription_id)
+    occasion, period = _next_invoice(subscription)
+    if asked.period_start is not None or asked.period_end is not None:
+        start, end = asked.period_start or period.start, asked.period_end or period.end
+        if end <= start:
+            raise ValidationFailed.of("period_end", "must be after period_start")
+        occasion, period = Occasion.CYCLE, Period(start, end)
+    config = await read(session, InvoiceConfig)
+    invoice = new_row(session, Wanted(subscription, occasion, period), config)
+    invoice.idempotency_key, invoice.derived_key, invoice.billing_sequence = None, False, None
+    session.add(invoice)
+    await session.flush()
+    wanted = Asked(subscription.id, occasion, period, invoice.id, repeats=not exclude_invoiced)
+    await write(session, [invoice], await gather(session, [wanted], now), now, told=False)
+    if invoice.invoice_status is InvoiceStatus.SKIPPED:
+        transitions.move(invoice, InvoiceStatus.DRAFT)
+    answer = await shown(session, invoice)
+    if asked.hide_zero_charges_line_items:
+        answer.line_items = [line for line in answer.line_items or () if line.amount != "0"]
+    return answer
+
+
+def _next_invoice(subscription: Subscription) -> tuple[Occasion, Period]:
+    if subscription.subscription_status is SubscriptionStatus.TRIALING and subscription.trial_end is not None:
+        start = subscription.trial_end
+        return Occasion.TRIAL_END, Period(start, next_billing_date(start, recurrence(subscription)))
+    return Occasion.CYCLE, open_period(subscription)
+
+
+async def compute(session: AsyncSession, invoice_id: str, now: datetime) -> tuple[Invoice, bool]:
+    """Compute a subscription's draft again; True when its subscription has no invoices of its own.
+
+    Raises InvalidOperation unless it is a draft, or was skipped, and nobody edited it by hand.
+    """
+    invoice = await _held(session, invoice_id)
+    if invoice.invoice_status not in COMPUTABLE:
+        raise InvalidOperation(
+            "only a draft can be computed", {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value}
+        )
+    subscription = await find(session, Subscription, invoice.subscription_id or "")
+    if subscription.subscription_type in {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}:
+        return invoice, True
+    _demand_unedited(invoice)
+    await compute_all(session, [invoice], now)
+    return invoice, False
+
+
+async def recompute(
+    session: AsyncSession, invoice_id: str, now: datetime, effects: Effects, *, finalize: bool
+) -> Invoice:
+    """Compute a subscription's draft in place, and make it a claim if asked for. Raises InvalidOperation."""
+    invoice = await _held(session, invoice_id)
+    if invoice.invoice_status is not InvoiceStatus.DRAFT:
+        raise InvalidOperation(
+            "only a draft can be recalculated in place",
+            {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value},
+        )
+    _demand_unedited(invoice)
+    await compute_all(session, [invoice], now)
+    return await issue(session, invoice, now, effects) if finalize else invoice
+
+
+async def recalculate(
+    session: AsyncSession, invoice_id: str, now: datetime, effects: Effects
+) -> tuple[Invoice, Invoice]:
+    """Void an invoice and bill its period afresh; the old and the new one, linked.
+
+    The new one has the old one's reason. If it comes to nothing it is skipped, and linked all the same. Raises
+    InvalidOperation when it was recalculated before or cannot be voided.
+    """
+    old = await _held(session, invoice_id)
+    if old.recalculated_invoice_id is not None:
+        raise InvalidOperation(
+            "the invoice was recalculated before",
+            {"invoice_id": old.id, "recalculated_invoice_id": old.recalculated_invoice_id},
+        )
+    subscription = await find(session, Subscription, old.subscription_id or "")
+    if old.invoice_status is not InvoiceStatus.VOIDED:
+        await transitions.void(session, old, now, effects=effects)
+    asked = asked_of(old)
+    wanted = Wanted(
+        subscription,
+        asked.occasion,
+        asked.period,
+        scale_arrears=asked.scale_arrears,
+        opening_credit=asked.opening_credit,
+    )
+    begun = await begin(session, [wanted])
+    if not begun:
+        raise InvalidOperation("the period has another finalized invoice already", {"invoice_id": old.id})
+    (new,) = begun
+    old.recalculated_invoice_id = new.id
+    await compute_all(session, [new], now, stay=False)
+    await issue(session, new, now, effects)
+    return old, new
+
+
+async def _held(session: AsyncSession, invoice_id: str) -> Invoice:
+    """A subscription's invoice under its lock, after the subscription's. Raises NotFound, InvalidOperation."""
+    found = await find(session, Invoice, invoice_id)
+    billed = found.invoice_type is InvoiceType.SUBSCRIPTION and found.subscription_id is not None
+    if not billed or found.period_start is None or found.period_end is None or found.billing_reason is None:
+        raise InvalidOperation("only an invoice of a subscription's period can be", {"invoice_id": found.id})
+    await locked(session, Subscription, found.subscription_id or "")
+    return await locked(session, Invoice, invoice_id)
+
+
+def _demand_unedited(invoice: Invoice) -> None:
+    if invoice.is_manually_edited:
+        raise InvalidOperation("a draft that was edited by hand is not computed again", {"invoice_id": invoice.id})

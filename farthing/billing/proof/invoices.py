@@ -1,0 +1,342 @@
+"""Proof of subscription invoices: every line worked out again from its record, every usage line measured again.
+
+A page of invoices takes a handful of statements, however many lines it has. Reads only. What a line must come to is
+`reckoning`; whether no period is missing or billed twice is `completeness`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
+from farthing.billing.late_usage.detection import FINISHED, REASONS, Watched, watched, widened_since
+from farthing.billing.periods.inputs import measured
+from farthing.billing.proof import lines as reckoning
+from farthing.calendar.windows import WindowSize
+from farthing.catalogue.prices.rated import rated
+from farthing.catalogue.prices.tables import Price
+from farthing.catalogue.products import tables as products
+from farthing.core import currency
+from farthing.core.enums import Status
+from farthing.core.money import plain
+from farthing.customers.lifecycle import FORMER_IDS
+from farthing.customers.tables import Customer
+from farthing.events.tables import MeterBackfill
+from farthing.events.usage.usage_statement import Stretch
+from farthing.invoices.figures.derivation import Difference
+from farthing.invoices.parts import lines_of
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.metering.meter import AggregationType, ResetUsage
+from farthing.metering.model import BEGINNING
+from farthing.storage.postgres import scope_of
+from farthing.storage.rows import among
+from farthing.subscriptions.enums import SubscriptionType
+from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+from farthing.subscriptions.tables import Subscription
+
+
+@dataclass(slots=True)
+class Proof:
+    """What was proved, and what was found. `late`: usage lines whose meter says something else by now because events
+    came after the invoice; `unmeasured`: those that cannot be measured as they were, because their events are past
+    retention, their meter was widened, or their customer has another external id since."""
+
+    invoices: int = 0
+    lines: int = 0
+    late: int = 0
+    unmeasured: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    def add(self, other: Proof) -> None:
+        """Count what another page came to."""
+        self.invoices += other.invoices
+        self.lines += other.lines
+        self.late += other.late
+        self.unmeasured += other.unmeasured
+        self.differences += other.differences
+
+
+async def prove(session: AsyncSession, invoices: Sequence[Invoice], kept_since: datetime | None = None) -> Proof:
+    """Prove the subscription invoices among `invoices`; void ones and what billing never computed prove nothing.
+
+    `kept_since`: events before it may have been forgotten (None: none ever were).
+    """
+    ours = {
+        one.id: one
+        for one in invoices
+        if one.subscription_id is not None
+        and one.status is Status.PUBLISHED
+        and one.invoice_status is not InvoiceStatus.VOIDED
+        and one.last_computed_at is not None
+    }
+    if not ours:
+        return Proof()
+    lines = await lines_of(session, list(ours))
+    sources = await _sources(session, [line for some in lines.values() for line in some])
+    proof = Proof(len(ours), sum(len(lines[one]) for one in ours))
+    for invoice in ours.values():
+        proof.differences += reckoning.faults(invoice, lines[invoice.id], sources)
+    again = [
+        one.id
+        for one in ours.values()
+        if one.invoice_type is InvoiceType.SUBSCRIPTION
+        and one.invoice_status in FINISHED
+        and one.billing_reason in REASONS
+    ]
+    by_id = {line.id: (ours[one], line) for one in again for line in lines[one]}
+    await _measure(session, proof, await watched(session, again), by_id, kept_since)
+    return proof
+
+
+async def _sources(session: AsyncSession, lines: Sequence[InvoiceLineItem]) -> reckoning.Sources:
+    prices = {line.price_id for line in lines if line.price_id is not None}
+    subscriptions = {line.subscription_id for line in lines if line.subscription_id is not None}
+    meters = {line.meter_id for line in lines if line.meter_id is not None}
+    found = await session.scalars(select(Price).where(among(Price.id, prices)))
+    loaded = await loading.load(session, sorted(subscriptions))
+    cut = await session.scalars(
+        select(Invoice.subscription_id)
+        .where(
+            among(Invoice.subscription_id, subscriptions),
+            Invoice.billing_reason == BillingReason.AUTO_INVOICE_THRESHOLD,
+            Invoice.status == Status.PUBLISHED,
+        )
+        .distinct()
+    )
+    bucketed = await session.scalars(
+        select(products.Meter.id).where(among(products.Meter.id, meters), products.Meter.bucket_size.is_not(None))
+    )
+    return reckoning.Sources(
+        prices={price.id: rated(price) for price in found},
+        members={member.id: member for one in loaded for member in (*one.grouped, one)},
+        cut=frozenset(one for one in cut if one is not None),
+        bucketed=frozenset(bucketed),
+    )
+
+
+# measuring again
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A usage line, and what to ask to measure it as it was measured then."""
+
+    line: InvoiceLineItem
+    invoice: Invoice
+    watched: Watched
+    plan: UsagePlan
+    joined_then: bool
+    """Whether a child came to its parent at the instant of the computation, as a clock that stands still allows."""
+
+
+async def _measure(
+    session: AsyncSession,
+    proof: Proof,
+    found: Sequence[Watched],
+    lines: Mapping[str, tuple[Invoice, InvoiceLineItem]],
+    kept_since: datetime | None,
+) -> None:
+    """Ask the usage query builder once more for every usage line, and tell differences from what came late."""
+    joined = await _joined(session, found)
+    asked: list[_Again] = []
+    for watch in found:
+        invoice, line = lines[watch.line.id]
+        if watch.line.edited or line.raw_usage is None:
+            continue
+        if _forgotten(watch, kept_since) or _moved_buckets(watch):
+            proof.unmeasured += 1
+            continue
+        came = joined.get(watch.member.id, {}).values()
+        plan_then = _as_it_was(watch, invoice, joined)
+        asked.append(_Again(line, invoice, watch, plan_then, invoice.last_computed_at in came))
+    ranges = list({question: None for one in asked for question in one.plan.raw})
+    answers = await measured(session, ranges, {one.plan.meter.id: one.plan.meter for one in asked}) if ranges else {}
+    changed = [(one, difference) for one in asked if (difference := _difference(one, answers)) is not None]
+    if not changed:
+        return
+    differing = [one for one, _ in changed]
+    unknowable = await _unknowable(session, differing)
+    late = await _arrived(session, [one for one in differing if one.line.id not in unknowable])
+    for one, difference in changed:
+        if one.line.id in unknowable:
+            proof.unmeasured += 1
+        elif one.line.id in late:
+            proof.late += 1
+        else:
+            proof.differences.append(difference)
+
+
+def _difference(one: _Again, answers: Answers) -> Difference | None:
+    line = one.line
+    live = value_of(one.plan.meter, one.plan.raw, answers)
+    if live != one.watched.line.usage and not _shrunk_before_the_end(one, live):
+        return Difference(line.id, "usage measured again", plain(one.watched.line.usage), plain(live))
+    whole = line.raw_usage == live and "already_invoiced" not in line.meta
+    if one.plan.meter.aggregation.bucket_size is None or not whole or line.adjusted_entitlement_quantity != 0:
+        return None
+    if _is_cut(one):
+        return None
+    # each bucket at its price, and each window under its commitment
+    assert one.invoice.last_computed_at is not None
+    worked = rate(one.plan, answers, currency.digits(line.currency), one.invoice.last_computed_at)
+    if worked.amount == line.amount:
+        return None
+    return Difference(line.id, "buckets priced again", plain(line.amount), plain(worked.amount))
+
+
+def _shrunk_before_the_end(one: _Again, live: Decimal) -> bool:
+    """Threshold invoices had charged more than the whole period came to in the end; a line charges no less than 0."""
+    return "already_invoiced" in one.line.meta and one.line.raw_usage == 0 and live <= one.watched.line.usage
+
+
+def _is_cut(one: _Again) -> bool:
+    """Whether something beside the line itself decides what it charges."""
+    item = one.plan.charge.item
+    lasting = item.commitment is not None and item.commitment.duration is not None
+    return lasting or one.watched.member.commitment is not None
+
+
+def _lives_on(plan: UsagePlan) -> bool:
+    """Whether a level is the sum of all its changes ever; retention spares those."""
+    meter = plan.meter
+    return meter.aggregation.type is AggregationType.WEIGHTED_SUM and meter.reset_usage is ResetUsage.NEVER
+
+
+def _forgotten(one: Watched, kept_since: datetime | None) -> bool:
+    return kept_since is not None and one.line.window.start < kept_since and not _lives_on(one.plan)
+
+
+def _moved_buckets(one: Watched) -> bool:
+    """Months are cut at the anchor's day, which a pause may have moved since."""
+    return one.plan.meter.aggregation.bucket_size is WindowSize.MONTH and bool(one.member.pauses)
+
+
+_Joined = Mapping[str, Mapping[tuple[str, datetime], datetime]]
+"""When each child of a parent came to inherit it, by customer and start."""
+
+
+async def _joined(session: AsyncSession, found: Sequence[Watched]) -> _Joined:
+    parents = {one.member.id for one in found if len(one.member.usage_customers) > 1}
+    joined: dict[str, dict[tuple[str, datetime], datetime]] = {}
+    if parents:
+        rows = await session.execute(
+            select(
+                Subscription.parent_subscription_id,
+                Subscription.customer_id,
+                Subscription.start_date,
+                Subscription.created_at,
+            ).where(
+                among(Subscription.parent_subscription_id, parents),
+                Subscription.subscription_type == SubscriptionType.INHERITED,
+            )
+        )
+        for parent_id, customer_id, start, created in rows:
+            joined.setdefault(parent_id or "", {})[customer_id, start] = created
+    return joined
+
+
+def _as_it_was(one: Watched, invoice: Invoice, joined: _Joined) -> UsagePlan:
+    """The plan with those customers only who belonged to the subscription when the invoice was computed."""
+    as_of = invoice.last_computed_at
+    assert as_of is not None
+    owner, *others = one.member.usage_customers
+    known = joined.get(one.member.id, {})
+    there = [child for child in others if known.get((child.customer_id, child.start), as_of) <= as_of]
+    member: SubscriptionSnapshot = replace(one.member, usage_customers=(owner, *there))
+    return plan(member, one.plan.charge, one.plan.meter, None)
+
+
+async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[str]:
+    """Of lines that measure otherwise now: those whose meter was widened, or whose customers were renamed, since."""
+    meters = {one.plan.meter.id for one in changed}
+    customers = {customer for one in changed for customer in _customers(one)}
+    backfills = {
+        row.id: row for row in await session.scalars(select(MeterBackfill).where(among(MeterBackfill.id, meters)))
+    }
+    renamed = set(
+        await session.scalars(
+            select(Customer.external_id).where(
+                among(Customer.external_id, customers), Customer.meta.has_key(FORMER_IDS)
+            )
+        )
+    )
+    return {
+        one.line.id
+        for one in changed
+        if one.joined_then or renamed & _customers(one) or _was_widened(one, backfills.get(one.plan.meter.id))
+    }
+
+
+def _was_widened(one: _Again, backfill: MeterBackfill | None) -> bool:
+    mark = one.invoice.usage_watermark
+    return mark is not None and widened_since(backfill, mark)
+
+
+def _stretches(one: _Again) -> Iterator[tuple[str, datetime, datetime]]:
+    """Whose events count on the line, and from when to when."""
+    for question in one.plan.raw:
+        pieces = (Stretch(question.customers, question.start, question.end), *question.more)
+        for piece in pieces:
+            since = BEGINNING if _lives_on(one.plan) else question.level_since or piece.start
+            for customer in piece.customers:
+                yield customer, since, piece.end
+
+
+def _customers(one: _Again) -> set[str]:
+    return {customer for customer, _, _ in _stretches(one)}
+
+
+# events of a customer, whatever their name: what no longer counts came late just as what counts now
+_ARRIVED = text(
+    """
+    SELECT DISTINCT asked.line
+    FROM unnest(CAST(:lines AS text[]), CAST(:customers AS text[]), CAST(:since AS timestamptz[]),
+                CAST(:until AS timestamptz[]), CAST(:marks AS bigint[]))
+        AS asked (line, customer, since, until, mark)
+    CROSS JOIN LATERAL (
+        SELECT FROM events
+        WHERE environment_id = :environment AND external_customer_id = asked.customer
+            AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
+        UNION ALL
+        SELECT FROM events_withdrawn
+        WHERE environment_id = :environment AND external_customer_id = asked.customer
+            AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
+        LIMIT 1
+    ) AS came
+    """
+)
+
+
+async def _arrived(session: AsyncSession, changed: Sequence[_Again]) -> set[str]:
+    """The lines for which an event came, or was withdrawn, after their invoice had read usage; without a watermark
+    nobody can tell."""
+    late = {one.line.id for one in changed if one.invoice.usage_watermark is None}
+    asked = [
+        (one.line.id, customer, since, until, one.invoice.usage_watermark)
+        for one in changed
+        if one.invoice.usage_watermark is not None
+        for customer, since, until in _stretches(one)
+    ]
+    if asked:
+        ids, customers, since, until, marks = zip(*asked, strict=True)
+        rows = await session.scalars(
+            _ARRIVED,
+            {
+                "environment": scope_of(session).environment_id,
+                "lines": list(ids),
+                "customers": list(customers),
+                "since": list(since),
+                "until": list(until),
+                "marks": list(marks),
+            },
+        )
+        late |= set(rows)
+    return late

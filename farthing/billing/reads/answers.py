@@ -1,0 +1,255 @@
+"""Answers of the doors of billing, made of what the flows came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.proration import Proration
+from farthing.billing.changes.apply_outcome import Performed
+from farthing.billing.changes.plan_change_schemas import (
+    BillingCycleInfo,
+    ChangedInvoice,
+    ChangedLineItem,
+    ChangedLineItemAction,
+    ChangedResources,
+    ChangedSubscription,
+    InvoiceLineItemPreview,
+    InvoicePreview,
+    PlanSummary,
+    ProrationDetails,
+    SubscriptionSummary,
+)
+from farthing.billing.changes.replacement import Replaced
+from farthing.billing.schemas import CancelSubscriptionResponse, ProrationDetail
+from farthing.calendar.period import Period
+from farthing.catalogue.plans.tables import Plan
+from farthing.core.clock import instant
+from farthing.core.money import EXACT, ZERO, plain
+from farthing.core.wire import as_wire
+from farthing.invoices.reads.presentation import all_shown, shown
+from farthing.invoices.schemas import InvoiceResponse
+from farthing.invoices.tables import Invoice
+from farthing.storage.rows import find
+from farthing.subscriptions.enums import CancellationType
+from farthing.subscriptions.lifecycle.cancellation import Cancellation
+from farthing.subscriptions.outcome import ItemChange, Outcome
+from farthing.subscriptions.reads.answers import subscription_answer
+from farthing.subscriptions.schemas.responses import SubscriptionResponse
+from farthing.subscriptions.snapshot.values import LineItemSnapshot
+from farthing.subscriptions.tables import Subscription
+
+CREATED = "(preview-created)"
+ENDED = "(preview-ended)"
+PREVIEWED = "preview"
+
+
+async def with_invoice(
+    session: AsyncSession, subscription: Subscription, invoice: Invoice | None, now: datetime
+) -> SubscriptionResponse:
+    """A subscription with the invoice that an operation made."""
+    given: dict[str, Any] = {}
+    if invoice is not None:
+        await session.refresh(invoice)
+        given["latest_invoice"] = msgspec.to_builtins(await shown(session, invoice))
+    await session.refresh(subscription)
+    return await subscription_answer(session, subscription, now, **given)
+
+
+def cancelled(done: Cancellation, proration: Proration, now: datetime) -> CancelSubscriptionResponse:
+    """What a cancellation came to, with the credit for each fee that was paid and not had."""
+    details = [
+        ProrationDetail(
+            line_item_id=item.id,
+            price_id=item.price_id,
+            plan_name=item.plan_display_name,
+            original_amount=plain(one.listed),
+            credit_amount=plain(one.credit),
+            charge_amount=plain(one.charge),
+            proration_days=_days(one.window.end - one.change.at),
+            description=f"Unused time from {instant(one.change.at)}",
+        )
+        for one in proration.changes
+        if (item := one.change.before) is not None
+    ]
+    status = done.outcome.subscription.subscription_status
+    when = {
+        CancellationType.IMMEDIATE: "Subscription cancelled",
+        CancellationType.END_OF_PERIOD: "Subscription will be cancelled at the end of the period",
+        CancellationType.SCHEDULED_DATE: "Subscription will be cancelled on the date",
+    }
+    return CancelSubscriptionResponse(
+        subscription_id=done.outcome.subscription.id,
+        cancellation_type=done.type,
+        effective_date=instant(done.at),
+        status=status,
+        reason=done.reason,
+        proration_details=details,
+        total_credit_amount=plain(proration.credit),
+        message=when[done.type],
+        processed_at=instant(now),
+    )
+
+
+def _days(span: timedelta) -> int:
+    """Days begun."""
+    return max(-(-span // timedelta(days=1)), 0)
+
+
+def changed_items(changes: Sequence[ItemChange]) -> list[ChangedLineItem]:
+    """The line items that were ended, made and re-pointed."""
+    told = []
+    for change in changes:
+        if change.carried and change.after is not None:
+            told.append(_item(change.after, ChangedLineItemAction.UPDATED, change.after.end))
+            continue
+        if change.before is not None:
+            told.append(_item(change.before, ChangedLineItemAction.ENDED, change.at))
+        if change.after is not None:
+            told.append(_item(change.after, ChangedLineItemAction.CREATED, change.after.end))
+    return told
+
+
+def _item(item: LineItemSnapshot, action: ChangedLineItemAction, end: datetime | None) -> ChangedLineItem:
+    return ChangedLineItem(
+        id=item.id,
+        price_id=item.price_id,
+        quantity=plain(item.quantity),
+        start_date=instant(item.start),
+        end_date=None if end is None else instant(end),
+        change_action=action,
+    )
+
+
+async def changed_invoices(session: AsyncSession, performed: Performed) -> list[ChangedInvoice]:
+    """Where the money went."""
+    made = list(performed.issued)
+    settlement = performed.settlement
+    if settlement is not None and settlement.invoice is not None:
+        made.append(settlement.invoice)
+    for invoice in made:
+        await session.refresh(invoice)
+    answers = [
+        ChangedInvoice(id=one.id, action="created", status="issued", invoice=one)
+        for one in await all_shown(session, made)
+    ]
+    if settlement is not None and settlement.refunded > 0:
+        answers.append(
+            ChangedInvoice(
+                id=settlement.wallet_transaction_id or "",
+                action="wallet_credit",
+                status="issued",
+                amount=plain(settlement.refunded),
+            )
+        )
+    return answers
+
+
+async def resources(
+    session: AsyncSession, outcome: Outcome, performed: Performed, touched: Sequence[Subscription] = ()
+) -> ChangedResources:
+    """All that a change touched."""
+    return ChangedResources(
+        line_items=changed_items(outcome.changes),
+        invoices=await changed_invoices(session, performed),
+        subscriptions=[changed_subscription(one) for one in touched],
+    )
+
+
+def changed_subscription(row: Subscription, *, made: bool = False) -> ChangedSubscription:
+    """A subscription that a change made or touched."""
+    return ChangedSubscription(
+        id=row.id,
+        action="created" if made else "updated",
+        status=row.subscription_status,
+        current_period_end=instant(row.current_period_end),
+        trial_end=None if row.trial_end is None else instant(row.trial_end),
+    )
+
+
+def as_preview(found: ChangedResources) -> ChangedResources:
+    """The same, said of what was undone again: nothing has an id to be looked up by."""
+    for item in found.line_items:
+        if item.change_action is ChangedLineItemAction.CREATED:
+            item.id = CREATED
+        elif item.change_action is ChangedLineItemAction.ENDED:
+            item.id = ENDED
+    for invoice in found.invoices:
+        invoice.status = PREVIEWED
+        invoice.id = CREATED
+        if invoice.invoice is not None:
+            invoice.invoice.invoice_number = None
+            invoice.invoice.id = CREATED
+    for subscription in found.subscriptions:
+        if subscription.action == "created":
+            subscription.id = CREATED
+    return found
+
+
+async def plan_summary(session: AsyncSession, plan_id: str) -> PlanSummary:
+    """A plan in short."""
+    plan = await find(session, Plan, plan_id)
+    return PlanSummary(id=plan.id, name=plan.name, description=plan.description or "", lookup_key=plan.lookup_key or "")
+
+
+def summary(row: Subscription) -> SubscriptionSummary:
+    """A subscription in short."""
+    return SubscriptionSummary.of(
+        row,
+        status=row.subscription_status,
+        archived_at=as_wire(row.cancelled_at) if row.cancelled_at is not None else None,
+    )
+
+
+def billing_cycle(row: Subscription) -> BillingCycleInfo:
+    """When a subscription bills."""
+    return BillingCycleInfo.of(
+        row, period_start=as_wire(row.current_period_start), period_end=as_wire(row.current_period_end)
+    )
+
+
+def details(replaced: Replaced, period: Period, at: datetime, code: str) -> ProrationDetails:
+    """What a replacement credited, and what the new opening charges beside it."""
+    credit = replaced.proration.credit
+    taken = EXACT.subtract(credit, replaced.refunded)
+    charge = ZERO if replaced.opening is None else EXACT.add(replaced.opening.subtotal, taken)
+    return ProrationDetails(
+        credit_amount=plain(credit),
+        credit_description="Unused time of the current plan",
+        charge_amount=plain(charge),
+        charge_description="First period of the new plan",
+        net_amount=plain(EXACT.subtract(charge, credit)),
+        proration_date=instant(at),
+        current_period_start=instant(period.start),
+        current_period_end=instant(period.end),
+        days_used=_days(at - period.start),
+        days_remaining=max((period.end - at) // timedelta(days=1), 0),
+        currency=code,
+    )
+
+
+def invoice_preview(shown_invoice: InvoiceResponse) -> InvoicePreview:
+    """An invoice in short."""
+    lines = shown_invoice.line_items or []
+    return InvoicePreview(
+        subtotal=shown_invoice.subtotal,
+        tax_amount=shown_invoice.total_tax,
+        total=shown_invoice.total,
+        currency=shown_invoice.currency,
+        due_date=shown_invoice.due_date,
+        line_items=[
+            InvoiceLineItemPreview(
+                description=line.display_name or "",
+                amount=line.amount,
+                quantity=line.quantity,
+                is_proration="proration_credit" in line.metadata,
+                period_start=line.period_start,
+                period_end=line.period_end,
+            )
+            for line in lines
+        ],
+    )

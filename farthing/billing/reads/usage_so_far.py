@@ -1,0 +1,142 @@
+"""What a subscription's usage costs so far.
+
+The same calculation as on invoices; nothing is written. Figures are decimals up to the edge, where the wire wants
+numbers.
+Rule: docs/rules/billing.md#usage-so-far
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.bill import bill
+from farthing.billing.calculation.draft import DraftLine, LineKind
+from farthing.billing.periods.inputs import Asked, gather
+from farthing.calendar.period import Period
+from farthing.catalogue.fields import Id
+from farthing.catalogue.prices.answers import price_answers
+from farthing.catalogue.prices.display import display, symbol
+from farthing.catalogue.prices.schemas import PriceResponse
+from farthing.catalogue.prices.tables import Price
+from farthing.core.clock import instant
+from farthing.core.errors import ValidationFailed
+from farthing.core.money import ZERO, exact_sum
+from farthing.core.wire import Moment, Request, Response, Timestamp
+from farthing.storage.rows import find
+from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.tables import Subscription
+
+
+class GetUsageBySubscriptionRequest(Request):
+    """Which usage to price; that of the open period by default."""
+
+    subscription_id: Id
+    start_time: Moment | None = None
+    end_time: Moment | None = None
+    lifetime_usage: bool = False
+
+
+class SubscriptionUsageByMetersResponse(Response):
+    """One usage charge; figures are numbers."""
+
+    subscription_line_item_id: str
+    amount: float
+    currency: str
+    display_amount: str
+    quantity: float
+    filter_values: dict[str, list[str]]
+    meter_id: str
+    meter_display_name: str
+    is_overage: bool
+    price: PriceResponse | None = None
+    overage_factor: float | None = None
+
+
+class GetUsageBySubscriptionResponse(Response):
+    """What usage costs; figures are numbers, and those of a commitment are left out without one."""
+
+    amount: float
+    currency: str
+    display_amount: str
+    start_time: Timestamp
+    end_time: Timestamp
+    charges: list[SubscriptionUsageByMetersResponse]
+    has_overage: bool
+    commitment_amount: float | None = None
+    overage_factor: float | None = None
+    commitment_utilized: float | None = None
+    overage_amount: float | None = None
+
+
+async def priced_usage(
+    session: AsyncSession,
+    subscription_id: str,
+    period: Period,
+    now: datetime,
+) -> list[DraftLine]:
+    """The usage lines of a period as an invoice would have them, nothing trued up. Raises NotFound."""
+    asked = Asked(subscription_id, Occasion.THRESHOLD, period, repeats=True)
+    (found,) = await gather(session, [asked], now)
+    return list(bill(found.work, found.known).lines)
+
+
+async def usage_of(
+    session: AsyncSession, asked: GetUsageBySubscriptionRequest, now: datetime
+) -> GetUsageBySubscriptionResponse:
+    """Price the usage of a subscription. Raises NotFound, ValidationFailed."""
+    subscription = await find(session, Subscription, asked.subscription_id)
+    start = asked.start_time or (subscription.start_date if asked.lifetime_usage else subscription.full_period_start)
+    end = asked.end_time or (now if asked.lifetime_usage else subscription.current_period_end)
+    if end <= start:
+        raise ValidationFailed.of("end_time", "must be after start_time")
+    lines = await priced_usage(session, subscription.id, Period(start, end), now)
+    wanted = {line.item.price_id for line in lines if line.item is not None}
+    rows = (await session.scalars(select(Price).where(Price.id.in_(wanted)))).all()
+    prices = {one.id: one for one in await price_answers(session, rows, frozenset())}
+    snapshot = await loading.load_one(session, subscription.id)
+    code = subscription.currency
+    over = [line for line in lines if line.kind is LineKind.OVERAGE]
+    total = exact_sum([line.amount for line in lines])
+    within = exact_sum([line.amount for line in lines if line.kind is LineKind.USAGE])
+    answer = GetUsageBySubscriptionResponse(
+        amount=float(total),
+        currency=code,
+        display_amount=display(total, symbol(code)),
+        start_time=instant(start),
+        end_time=instant(end),
+        charges=[_charge(line, code, prices) for line in lines],
+        has_overage=bool(over),
+    )
+    if snapshot.commitment is not None:
+        answer.commitment_amount = float(snapshot.commitment.amount)
+        answer.overage_factor = float(snapshot.commitment.overage_factor)
+        answer.commitment_utilized = _number(within)
+        answer.overage_amount = _number(exact_sum([line.amount for line in over]))
+    return answer
+
+
+def _number(amount: Decimal) -> float | None:
+    return None if amount == ZERO else float(amount)
+
+
+def _charge(line: DraftLine, code: str, prices: dict[str, PriceResponse]) -> SubscriptionUsageByMetersResponse:
+    item = line.item
+    overage = line.kind is LineKind.OVERAGE
+    return SubscriptionUsageByMetersResponse(
+        subscription_line_item_id="" if item is None else item.id,
+        amount=float(line.amount),
+        currency=code,
+        display_amount=display(line.amount, symbol(code)),
+        quantity=float(line.quantity),
+        filter_values={},
+        meter_id="" if item is None else item.meter_id or "",
+        meter_display_name="" if item is None else item.meter_display_name,
+        price=None if item is None else prices.get(item.price_id),
+        is_overage=overage,
+        overage_factor=float(line.metadata["overage_factor"]) if overage else None,
+    )

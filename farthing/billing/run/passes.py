@@ -1,0 +1,349 @@
+"""The run: every due subscription moves on, every period that ended gets its invoice, drafts become claims.
+
+Three passes over one environment, each in batches of a few hundred rows per transaction. What a batch did is complete
+or undone: killed at any point, the next run finds what is left, because what is due is read from the rows themselves.
+
+1. `roll`: due subscriptions are locked (others' are skipped), brought to now, and every completed period gets a draft
+   in the same transaction. Where the delay for late usage has passed, it is computed there and then.
+2. `compute`: drafts whose delay has passed since.
+3. `finalize`: computed drafts whose time to be corrected is over; computed once more, then made claims.
+
+Rule: docs/rules/billing.md#the-run
+Rule: docs/rules/billing.md#automatic-finalization
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.changes.replacement import replace_due
+from farthing.billing.periods.drafts import Wanted, begin, compute_all, new_row
+from farthing.billing.periods.finalize import BillingEffects, issue_all, issue_at_once
+from farthing.core.clock import FixedClock
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError
+from farthing.core.money import EXACT, ZERO
+from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.current import read
+from farthing.invoices.hooks import Effects
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice
+from farthing.storage.bulk import insert_all, is_new, update_all
+from farthing.storage.postgres import Database
+from farthing.storage.rows import among
+from farthing.storage.scope import Scope
+from farthing.subscriptions import roll_forward
+from farthing.subscriptions.tables import Subscription
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+AT_ONCE = 2
+"""Batches under way at a time. More would only wait for one another's numbers."""
+
+Progress = Callable[[str, int], None]
+"""Told the name of a pass and how many rows of it were just dealt with."""
+
+
+Some = Callable[[AsyncSession, Sequence[str]], Awaitable["Summary"]]
+"""What is done to the subscriptions of a batch in one transaction."""
+
+
+@dataclass
+class Summary:
+    """What a run did. `failed` says why, by subscription or invoice id; `amounts` is what was drafted, by currency."""
+
+    rolled: int = 0
+    drafted: int = 0
+    computed: int = 0
+    skipped: int = 0
+    finalized: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+    claims: list[str] = field(default_factory=list)
+    """Invoices that became claims."""
+
+    def counts(self) -> dict[str, int]:
+        """The same in numbers, for the journal of duties."""
+        return {
+            "succeeded": self.rolled,
+            "drafted": self.drafted,
+            "computed": self.computed,
+            "skipped": self.skipped,
+            "finalized": self.finalized,
+            "failed": len(self.failed),
+        }
+
+    def count(self, invoice: Invoice) -> None:
+        """Count what an invoice came to."""
+        if invoice.invoice_status is InvoiceStatus.SKIPPED:
+            self.skipped += 1
+            return
+        if invoice.invoice_status is InvoiceStatus.FINALIZED:
+            self.finalized += 1
+            self.claims.append(invoice.id)
+        self.amounts[invoice.currency] = EXACT.add(self.amounts.get(invoice.currency, ZERO), invoice.total)
+
+    def add(self, other: Summary) -> None:
+        """Count what a batch did, once it is committed."""
+        self.rolled += other.rolled
+        self.drafted += other.drafted
+        self.computed += other.computed
+        self.skipped += other.skipped
+        self.finalized += other.finalized
+        self.claims += other.claims
+        for code, amount in other.amounts.items():
+            self.amounts[code] = EXACT.add(self.amounts.get(code, ZERO), amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run in one environment, as of `now`. `dry`: everything is worked out and undone again."""
+
+    database: Database
+    scope: Scope
+    now: datetime
+    effects: Effects = field(default_factory=BillingEffects)
+    batch: int = BATCH
+    dry: bool = False
+    progress: Progress = lambda name, count: None
+
+    async def all(self) -> Summary:
+        """The three passes."""
+        done = Summary()
+        await self.roll(done)
+        await self.compute(done)
+        await self.finalize(done)
+        return done
+
+    async def roll(self, done: Summary) -> None:
+        """Bring due subscriptions to now; one that fails is not tried again in this run.
+
+        What was brought one step on, out of its trial say, may be due again: passes follow until one moves nothing.
+        """
+        moved = -1
+        while moved < done.rolled:
+            moved = done.rolled
+            await self._roll_pass(done)
+            if self.dry:
+                return  # what was undone is due again, for ever
+
+    async def _roll_pass(self, done: Summary) -> None:
+        await self._deal(self._due(done), self._roll_some, "subscriptions", done)
+
+    async def _due(self, done: Summary) -> AsyncIterator[Sequence[str]]:
+        after: tuple[datetime, str] | None = None
+        while True:
+            async with self.database.transaction(self.scope, clock=FixedClock(self.now), read_only=True) as session:
+                due = await roll_forward.due(session, self.now, self.batch, after)
+            if not due:
+                return
+            after = due[-1]
+            ids = [subscription_id for _, subscription_id in due if subscription_id not in done.failed]
+            if ids:
+                yield ids
+
+    async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
+        did = Summary()
+        # one lock statement for all; in order of id, as everybody locks
+        taken = await session.scalars(
+            select(Subscription)
+            .where(among(Subscription.id, ids), Subscription.due_at <= self.now)
+            .order_by(Subscription.id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        config = await read(session, InvoiceConfig)
+        waiting = await roll_forward.waiting(session, ids)
+        later: list[Wanted] = []
+        subscriptions = taken.all()
+        for subscription in subscriptions:
+            idle = subscription.id not in waiting
+            advance = await roll_forward.advance(session, subscription, self.now, nothing_waits=idle)
+            did.rolled += 1
+            at_once = [one for one in advance.billables if one.at_once]
+            later += [Wanted(subscription, one.occasion, one.period) for one in advance.billables if not one.at_once]
+            for one in at_once:
+                wanted = [Wanted(subscription, one.occasion, one.period)]
+                for invoice in await issue_at_once(session, wanted, self.now, self.effects):
+                    did.drafted += 1
+                    did.count(invoice)
+            if advance.replacement is not None:
+                await replace_due(session, subscription, advance.replacement, self.now, self.effects)
+        # many at once are written as they will be, in one statement; if one of them is in the way of another's, all
+        # is undone, and each is begun by itself
+        drafts = [new_row(session, one, config) for one in later] if len(ids) > 1 else await begin(session, later)
+        did.drafted += len(drafts)
+        await update_all(session, subscriptions)
+        ripe = [one for one in drafts if one.last_computed_at is None and _is_ripe(one, config, self.now)]
+        riping = {one.id for one in ripe}
+        await insert_all(session, [one for one in drafts if is_new(one) and one.id not in riping])
+        await compute_all(session, ripe, self.now)
+        did.computed += len(ripe)
+        for invoice in ripe:
+            did.count(invoice)
+        return did
+
+    async def compute(self, done: Summary) -> None:
+        """Compute the drafts whose period ended long enough ago for late usage to have come."""
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            config = await read(session, InvoiceConfig)
+        before = self.now - timedelta(seconds=config.compute_delay_seconds)
+        drafts = self._waiting(_DRAFT, Invoice.last_computed_at.is_(None), Invoice.period_end <= before)
+        await self._deal(drafts, self._compute_some, "drafts", done)
+
+    async def _compute_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
+        did = Summary()
+        config = await read(session, InvoiceConfig)
+        drafts = [one for one in await self._held(session, ids, _DRAFT) if one.last_computed_at is None]
+        ripe = [one for one in drafts if _is_ripe(one, config, self.now)]
+        await compute_all(session, ripe, self.now)
+        did.computed += len(ripe)
+        for invoice in ripe:
+            did.count(invoice)
+        return did
+
+    async def finalize(self, done: Summary) -> None:
+        """Make claims of the drafts that nobody shall correct any more."""
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            config = await read(session, InvoiceConfig)
+        await self._deal(self._waiting(_final(config, self.now)), self._finalize_some, "invoices", done)
+
+    async def _finalize_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
+        did = Summary()
+        config = await read(session, InvoiceConfig)
+        drafts = await self._held(session, ids, _final(config, self.now))
+        # at once means at once: there was no time in which anything could have changed
+        stale = [one for one in drafts if one.last_computed_at is None or one.last_computed_at < self.now]
+        # what becomes a claim is told of as that
+        parts = await compute_all(session, stale, self.now, told=False, flush=False)
+        await issue_all(session, drafts, self.now, self.effects, parts)
+        for invoice in drafts:
+            if invoice.invoice_status is InvoiceStatus.FINALIZED:
+                did.finalized += 1
+                did.claims.append(invoice.id)
+        return did
+
+    async def _held(self, session: AsyncSession, ids: Sequence[str], *where: ColumnElement[bool]) -> list[Invoice]:
+        """The drafts of these subscriptions, locked after their subscriptions, which nobody else holds.
+
+        A subscription's drafts stay together: later periods count what earlier ones charge.
+        """
+        free = (
+            await session.scalars(
+                select(Subscription.id)
+                .where(among(Subscription.id, ids))
+                .order_by(Subscription.id)
+                .with_for_update(skip_locked=True)
+            )
+        ).all()
+        drafts = await session.scalars(
+            select(Invoice)
+            .where(among(Invoice.subscription_id, free), *_OF_BILLING, *where)
+            .order_by(Invoice.period_end, Invoice.id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return list(drafts.all())
+
+    async def _waiting(self, *where: ColumnElement[bool]) -> AsyncIterator[Sequence[str]]:
+        """The subscriptions that have such drafts, batch by batch."""
+        after = ""
+        while True:
+            async with self.database.transaction(self.scope, read_only=True) as session:
+                waiting = await session.scalars(_waiting(where, after, self.batch))
+                ids = [one for one in waiting if one is not None]
+            if not ids:
+                return
+            after = ids[-1]
+            yield ids
+
+    async def _deal(self, batches: AsyncIterator[Sequence[str]], some: Some, name: str, done: Summary) -> None:
+        """Deal with each batch as it is found: while the database writes one, the next is worked out."""
+        free = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            async for ids in batches:
+                await free.acquire()
+                task = group.create_task(self.each(ids, some, name, done))
+                task.add_done_callback(lambda _: free.release())
+
+    async def each(self, ids: Sequence[str], some: Some, name: str, done: Summary) -> None:
+        """All of a batch in one transaction; if that fails, one by one, so that only what fails stays behind."""
+        try:
+            done.add(await self._in_transaction(ids, some))
+        except Exception as error:  # a bad row must not stop the others; alone it will be named below
+            if len(ids) > 1:
+                for one in ids:
+                    await self.each([one], some, name, done)
+                return
+            done.failed[ids[0]] = f"{type(error).__name__}: {error}"
+            if not isinstance(error, FarthingError):
+                log.exception("billing.failed", subscription_id=ids[0])
+            else:
+                log.warning("billing.failed", subscription_id=ids[0], reason=error.message)
+        self.progress(name, len(ids))
+
+    async def _in_transaction(self, ids: Sequence[str], some: Some) -> Summary:
+        async with self.database.session(self.scope, clock=FixedClock(self.now)) as session:
+            # plans for the values at hand: those for any value are chosen by statistics, which a run outdates
+            await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+            did = await some(session, ids)
+            if self.dry:
+                await session.rollback()
+            else:
+                await session.commit()
+        return did
+
+    async def due_count(self) -> int:
+        """How many subscriptions are due now."""
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            query = select(func.count()).select_from(Subscription).where(Subscription.due_at <= self.now)
+            return int((await session.execute(query)).scalar_one())
+
+
+_DRAFT = Invoice.invoice_status == InvoiceStatus.DRAFT
+_OF_BILLING = (
+    Invoice.status == Status.PUBLISHED,
+    Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+    Invoice.derived_key,
+)
+
+
+def _waiting(where: Sequence[ColumnElement[bool]], after: str, limit: int) -> Select[str | None]:
+    return (
+        select(Invoice.subscription_id)
+        .where(*_OF_BILLING, *where, Invoice.subscription_id > after)
+        .distinct()
+        .order_by(Invoice.subscription_id)
+        .limit(limit)
+    )
+
+
+def _is_ripe(invoice: Invoice, config: InvoiceConfig, now: datetime) -> bool:
+    assert invoice.period_end is not None
+    return invoice.period_end + timedelta(seconds=config.compute_delay_seconds) <= now
+
+
+def _final(config: InvoiceConfig, now: datetime) -> ColumnElement[bool]:
+    """Which drafts are due to be finalized, and what came to nothing and is due for a last look.
+
+    Rule: docs/rules/billing.md#automatic-finalization
+    """
+    delay = timedelta(seconds=config.finalization_delay_seconds)
+    computed = Invoice.last_computed_at
+    return or_(
+        and_(
+            _DRAFT,
+            computed < now - delay if delay else computed <= now,
+            or_(Invoice.billing_reason != BillingReason.SUBSCRIPTION_CYCLE, computed >= Invoice.period_end),
+        ),
+        and_(Invoice.invoice_status == InvoiceStatus.SKIPPED, Invoice.revisit_at < now),
+    )

@@ -1,0 +1,1 @@
+"""The doctor: is the deployment sound, and do the books add up? Reads only."""

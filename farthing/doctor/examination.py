@@ -1,0 +1,211 @@
+"""The doctor: is the deployment sound, and do the books add up?
+
+Looks at the configuration, the engine and the schema, then derives every figure of every invoice of every environment
+again from its sources, rates and measures every line of the subscriptions' invoices again, looks for periods that are
+missing or billed twice and for what a crash could have left behind, measures every event again, and names each figure
+that differs. Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.interrupted import left_behind
+from farthing.billing.proof.invoices import Proof, prove
+from farthing.core.enums import Status
+from farthing.doctor.files import describe_master_key, unsafe_files
+from farthing.events.tables import StoredEvent
+from farthing.events.upkeep import reconcile
+from farthing.events.upkeep.retention import cutoff
+from farthing.invoices.figures.derivation import Difference, all_differences, total_differences
+from farthing.invoices.tables import Invoice
+from farthing.jobs.duties import environments
+from farthing.jobs.schedule import duties
+from farthing.jobs.standing import overdue, read_queue, read_standings
+from farthing.settings import Settings
+from farthing.storage.connections.capacity import demand_of, granted, shortage
+from farthing.storage.migrations import state
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM, Scope
+
+PAGE = 500
+STALLED_SECONDS = 90.0
+"""After so long without a sign of life somebody should have taken a worker's jobs up."""
+SHOWN = 50
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was looked at and what was found wrong."""
+
+    invoices: int = 0
+    days_of_events: int = 0
+    environments: int = 0
+    charges: Proof = field(default_factory=Proof)
+    """The lines of subscriptions' invoices; its differences are among those here."""
+    differences: list[Difference] = field(default_factory=list)
+
+
+async def examine(settings: Settings, database: Database, console: Console) -> int:
+    """Print what was found; 0 if all is well, 1 otherwise."""
+    current, wanted = state(database.url)
+    where = f"embedded in {settings.data_dir}" if settings.embedded else "FARTHING_DATABASE_URL"
+    console.print(f"configuration   ok ({where})")
+    files = unsafe_files(settings)
+    console.print(f"files           {f'{len(files)} at fault' if files else 'ok (nobody else can read them)'}")
+    for found in files:
+        console.print(f"  [red]{found.path}[/red] {found.fault}", markup=True)
+    console.print(f"master key      {await describe_master_key(settings, database)}")
+    await database.check()
+    console.print("engine          ok (PostgreSQL, row-level security holds for this role)")
+    enough = _connections(settings, database, console)
+    console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
+    not_well = await examine_duties(settings, database, console)
+    keep = timedelta(days=settings.event_retention_days) if settings.event_retention_days else None
+    findings = await audit(database, console, keep)
+    console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
+    charges = findings.charges
+    billed = f"{charges.lines:,} lines of {charges.invoices:,} subscription invoices"
+    console.print(f"charges         {billed}, rated and measured again")
+    if charges.late:
+        console.print(f"late usage      {charges.late:,} lines: events came after their invoice")
+    if charges.unmeasured:
+        console.print(
+            f"not measured    {charges.unmeasured:,} lines: events past retention, "
+            "or a meter or customer that changed since"
+        )
+    console.print(f"usage           {findings.days_of_events} days of events, measured again")
+    for difference in findings.differences[:SHOWN]:
+        console.print(
+            f"  [red]{difference.where}[/red] {difference.figure}: "
+            f"stored {difference.stored}, derived {difference.derived}",
+            markup=True,
+        )
+    if len(findings.differences) > SHOWN:
+        console.print(f"  ... and {len(findings.differences) - SHOWN} more")
+    console.print(f"differences     {len(findings.differences)}")
+    return 0 if enough and current == wanted and not findings.differences and not not_well and not files else 1
+
+
+def _connections(settings: Settings, database: Database, console: Console) -> bool:
+    """Whether the server grants what a process of these settings wants, were it alone."""
+    demand = demand_of(settings.pool_size, works=settings.worker)
+    grant = replace(granted(database.url), in_use=0)
+    if demand.total <= grant.most:
+        console.print(f"connections     ok (a process wants {demand.total}, PostgreSQL grants {grant.most})")
+        return True
+    console.print(f"connections     TOO FEW: {shortage(demand, grant)}")
+    return False
+
+
+async def examine_duties(settings: Settings, database: Database, console: Console) -> bool:
+    """Print which duties are overdue and which jobs are stalled or parked; whether something should be done.
+
+    In the embedded mode nothing runs beside the doctor, so what is due waits for the next start, and is no fault.
+    """
+    now = database.clock.now()
+    async with database.transaction(SYSTEM, read_only=True) as session:
+        standings = await read_standings(session, duties(database, settings), now)
+        queue = await read_queue(session, STALLED_SECONDS)
+    late = overdue(standings, now)
+    console.print(f"duties          {len(standings)} known, {len(late)} overdue")
+    for standing in late:
+        succeeded = (
+            f"last success {standing.succeeded_at:%Y-%m-%d %H:%M} UTC" if standing.succeeded_at else "no success"
+        )
+        reason = f", {standing.failures} failed since: {standing.error}" if standing.failures else ""
+        console.print(f"  {standing.name}: {succeeded}, scheduled {standing.cron}{reason}")
+    waits = "; taken up when Farthing serves" if settings.embedded else ""
+    console.print(f"jobs            {queue.stalled} stalled, {sum(queue.parked.values())} parked{waits}")
+    for task, count in queue.parked.items():
+        console.print(f"  {task}: {count} failed for good; the log says why")
+    if settings.embedded:
+        return False
+    if late and not queue.alive:
+        console.print("  no worker is alive: start `farthing worker`, or `farthing serve` with FARTHING_WORKER=true")
+    return bool(late or queue.stalled)
+
+
+async def audit(database: Database, console: Console | None = None, keep: timedelta | None = None) -> Findings:
+    """Derive every figure of every invoice of every environment again, and measure every event again.
+
+    `keep`: how long events are kept; None is for ever.
+    """
+    findings = Findings()
+    clocks = dict(await environments(database))
+    scopes = list(clocks)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
+        task = progress.add_task("invoices", total=await _count(database, scopes))
+        for scope in scopes:
+            findings.environments += 1
+            last = ""
+            while True:
+                async with database.transaction(scope, read_only=True) as session:
+                    page = await _page(session, last)
+                    if not page:
+                        findings.differences += await total_differences(session)
+                        findings.differences += await incomplete(session)
+                        real_now = database.clock.now()
+                        findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
+                        break
+                    findings.differences += await all_differences(session, page)
+                    now = clocks[scope] or database.clock.now()
+                    kept_since = None if keep is None else await cutoff(session, now, keep)
+                    charges = await prove(session, page, kept_since)
+                    findings.charges.add(charges)
+                    findings.differences += charges.differences
+                last = page[-1].id
+                findings.invoices += len(page)
+                progress.advance(task, len(page))
+        measuring = progress.add_task("days of events", total=None)
+        for scope in scopes:
+            async for found in _measured_again(database, scope):
+                findings.days_of_events += 1
+                findings.differences += found
+                progress.advance(measuring)
+    return findings
+
+
+async def _measured_again(database: Database, scope: Scope) -> AsyncIterator[list[Difference]]:
+    """Day by day (UTC), where stored usage is not what the stored events measure."""
+    async with database.transaction(scope, read_only=True) as session:
+        first = await session.scalar(select(func.min(StoredEvent.timestamp)))
+        last = await session.scalar(select(func.max(StoredEvent.timestamp)))
+    if first is None or last is None:
+        return
+    day = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    while day <= last:
+        async with database.transaction(scope, read_only=True) as session:
+            found = await reconcile.differences(session, day, day + reconcile.DAY)
+        yield [
+            Difference(
+                one.meter_id,
+                f"usage on {one.day:%Y-%m-%d}",
+                f"{one.stored_rows} rows, {one.stored_sum}",
+                f"{one.measured_rows} rows, {one.measured_sum}",
+            )
+            for one in found
+        ]
+        day += reconcile.DAY
+
+
+async def _count(database: Database, scopes: list[Scope]) -> int:
+    total = 0
+    for scope in scopes:
+        async with database.transaction(scope, read_only=True) as session:
+            total += await session.scalar(select(func.count()).select_from(Invoice)) or 0
+    return total
+
+
+async def _page(session: AsyncSession, after: str) -> list[Invoice]:
+    query = select(Invoice).where(Invoice.id > after, Invoice.status != Status.DELETED).order_by(Invoice.id).limit(PAGE)
+    return list(await session.scalars(query))

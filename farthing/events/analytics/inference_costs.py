@@ -1,0 +1,72 @@
+"""What single events cost, each priced alone: the answer that inference providers poll for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+from sqlalchemy import and_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.prices.rated import rated
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.events.analytics.unit_charges import ChargedItem, charged_items
+from farthing.events.schemas import EventCostInfo, GetHuggingFaceBillingDataResponse
+from farthing.events.tables import MeterUsage, StoredEvent
+from farthing.rating.pricing.cost import price_quantity
+from farthing.storage.postgres import scope_of
+
+NANO = Decimal(10**9)
+_EVENTS = StoredEvent.__table__
+_USAGE = MeterUsage.__table__
+
+
+async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFaceBillingDataResponse:
+    """The cost of each event at the price in force when it happened, in input order; 0 for what nobody charges."""
+    environment_id = scope_of(session).environment_id
+    events = (
+        await session.execute(
+            select(_EVENTS.c.id, _EVENTS.c.external_customer_id, _EVENTS.c.timestamp, _EVENTS.c.sequence).where(
+                _EVENTS.c.environment_id == environment_id, _EVENTS.c.id.in_(event_ids)
+            )
+        )
+    ).all()
+    found: dict[str, Decimal] = {}
+    if events:
+        first, last = min(one.timestamp for one in events), max(one.timestamp for one in events)
+        customers = {one.external_customer_id for one in events}
+        items: dict[str, list[ChargedItem]] = defaultdict(list)
+        for item in await charged_items(session, customers, first, last + timedelta(milliseconds=1)):
+            items[item.meter_id].append(item)
+        quantities = await session.execute(
+            select(_EVENTS.c.id, _USAGE.c.meter_id, _USAGE.c.quantity)
+            .join(
+                _USAGE,
+                and_(
+                    _USAGE.c.environment_id == _EVENTS.c.environment_id,
+                    _USAGE.c.external_customer_id == _EVENTS.c.external_customer_id,
+                    _USAGE.c.timestamp == _EVENTS.c.timestamp,
+                    _USAGE.c.sequence == _EVENTS.c.sequence,
+                ),
+            )
+            .where(
+                _EVENTS.c.environment_id == environment_id,
+                _EVENTS.c.id.in_(event_ids),
+                _USAGE.c.meter_id.in_(sorted(items)),
+            )
+        )
+        by_id = {one.id: one for one in events}
+        for event_id, meter_id, quantity in quantities.tuples():
+            event = by_id[event_id]
+            for item in items[meter_id]:
+                if event.external_customer_id in item.customers and item.covers(event.timestamp):
+                    cost = price_quantity(rated(item.price), quantity)
+                    found[event_id] = exact_sum([found.get(event_id, ZERO), cost])
+    return GetHuggingFaceBillingDataResponse(
+        requests=[
+            EventCostInfo(requestId=one, costNanoUsd=plain(EXACT.multiply(found.get(one, ZERO), NANO)))
+            for one in event_ids
+        ]
+    )

@@ -1,0 +1,227 @@
+"""Events as clients send them: everything that can be wrong with one is found here, before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from farthing.api.errors import from_decoding
+from farthing.core.clock import as_utc
+from farthing.core.errors import ValidationFailed
+from farthing.core.ids import Kind, new_id, stable_id
+from farthing.core.slices import collect
+from farthing.core.wire import BadField
+from farthing.events.ingest.contents import to_milliseconds
+from farthing.events.ingest.store import Arrival, Sender
+from farthing.metering.canonical import json_number
+from farthing.metering.event import Event
+
+MOST_IN_BULK = 1000
+LARGEST_EVENT_BYTES = 256 * 1024
+LONGEST_NAME = 255
+READ_AT_ONCE_BYTES = 1024 * 1024
+
+_NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_NUL = b"\\u0000"
+_UNREADABLE = (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+
+class IngestEventRequest(msgspec.Struct, kw_only=True):
+    """One event. `event_id` is its idempotency key; `timestamp` defaults to the time of arrival."""
+
+    event_name: str
+    external_customer_id: str
+    event_id: str | None = None
+    customer_id: str | None = None
+    timestamp: Annotated[datetime, Meta(tz=True)] | None = None
+    source: str | None = None
+    properties: dict[str, Any] | None = None
+
+    @classmethod
+    def from_json(cls, body: bytes) -> IngestEventRequest:
+        """Read one event with exact numbers. Raises ValidationFailed."""
+        if len(body) > LARGEST_EVENT_BYTES:
+            raise ValidationFailed.of("event", _TOO_LARGE)
+        return _read(_ONE, body)
+
+
+class BulkIngestEventRequest(msgspec.Struct, kw_only=True):
+    """1 to 1000 events, accepted together or not at all."""
+
+    events: list[IngestEventRequest]
+
+    async def read(self, owner: str) -> Sequence[IngestEventRequest]:
+        """The events; `owner` is whose turn reading takes. Raises ValidationFailed."""
+        return self.events
+
+    @classmethod
+    def from_json(cls, body: bytes) -> BulkIngestEventRequest:
+        """Read all events; when some cannot be read, say of each what is wrong. Raises ValidationFailed."""
+        if len(body) > READ_AT_ONCE_BYTES and (pieces := _pieces(body)):
+            if len(pieces) > MOST_IN_BULK:
+                raise ValidationFailed.of("events", _COUNT)
+            return LargeBatch(events=[], pieces=pieces)
+        problems = _too_large(body) if len(body) > LARGEST_EVENT_BYTES else []
+        try:
+            read = _read(_BULK, body)
+        except ValidationFailed as error:
+            found = _unreadable(body)
+            raise (_refused(found) if found else error) from error
+        if not 1 <= len(read.events) <= MOST_IN_BULK:
+            raise ValidationFailed.of("events", _COUNT)
+        if problems:
+            raise _refused(problems)
+        return read
+
+
+class LargeBatch(BulkIngestEventRequest):
+    """A batch whose events are still to be read, one by one, so that other requests are served meanwhile."""
+
+    pieces: list[msgspec.Raw]
+
+    async def read(self, owner: str) -> Sequence[IngestEventRequest]:
+        """As above; names every event that cannot be read."""
+        found = await collect(map(_read_piece, range(len(self.pieces)), self.pieces), owner)
+        problems = [event for event in found if isinstance(event, dict)]
+        if problems:
+            raise _refused(problems)
+        return [event for event in found if isinstance(event, IngestEventRequest)]
+
+
+class _Pieces(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+_ONE = msgspec.json.Decoder(IngestEventRequest, float_hook=json_number)
+_BULK = msgspec.json.Decoder(BulkIngestEventRequest, float_hook=json_number)
+_RAW = msgspec.json.Decoder(_Pieces)
+_COUNT = f"must have 1 to {MOST_IN_BULK} elements"
+_TOO_LARGE = f"must be at most {LARGEST_EVENT_BYTES} bytes"
+
+Problem = dict[str, Any]
+"""`{"index", "field", "message"}`: what is wrong with one event of a batch."""
+
+
+def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None) -> Arrival:
+    """One event that arrives at `now` with a request; `token` is the same in its repeats. Raises ValidationFailed."""
+    try:
+        return Arrival(_event(given, now, token), now, sender)
+    except BadField as error:
+        raise ValidationFailed.of(error.field, error.reason) from error
+
+
+def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Sender, token: str | None) -> list[Arrival]:
+    """Events that arrive together at `now` with a request; `token` is the same in its repeats.
+
+    Raises ValidationFailed naming every one that is wrong.
+    """
+    arrivals: list[Arrival] = []
+    problems: list[Problem] = []
+    for index, one in enumerate(given):
+        try:
+            arrivals.append(Arrival(_event(one, now, token, index), now, sender))
+        except BadField as error:
+            problems.append({"index": index, "field": error.field, "message": error.reason})
+    if problems:
+        raise _refused(problems)
+    return arrivals
+
+
+def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> Event:
+    """`index` is its place in a request that has a `token`: without an id it gets the same one in every repeat."""
+    fresh = new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
+    timestamp = now
+    if given.timestamp is not None and given.timestamp != _NO_TIME:
+        try:
+            timestamp = as_utc(given.timestamp)
+        except ValueError as error:
+            raise BadField("timestamp", str(error)) from error
+    if not given.external_customer_id.strip():
+        raise BadField("external_customer_id", "must not be empty")
+    return Event(
+        id=_short("event_id", given.event_id) if given.event_id else fresh,
+        event_name=_short("event_name", given.event_name.strip()),
+        external_customer_id=_short("external_customer_id", given.external_customer_id),
+        timestamp=to_milliseconds(timestamp),
+        properties=given.properties or {},
+        source=given.source or "",
+        customer_id=given.customer_id or "",
+    )
+
+
+def _short(field: str, text: str) -> str:
+    if not text:
+        raise BadField(field, "must not be empty")
+    if len(text) > LONGEST_NAME:
+        raise BadField(field, f"must be at most {LONGEST_NAME} characters long")
+    return text
+
+
+def _read(decoder: msgspec.json.Decoder[Struct], body: bytes) -> Struct:
+    try:
+        read = decoder.decode(body)
+    except _UNREADABLE as error:
+        raise from_decoding(error) from error
+    except ValueError as error:  # a number that no store could keep
+        raise ValidationFailed.of("properties", str(error)) from error
+    # the escape may itself be escaped, so what was read decides
+    if _NUL in body and _holds_nul(msgspec.to_builtins(read)):
+        raise ValidationFailed("Invalid request format", {"body": "must not contain NUL characters"})
+    return read
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(_holds_nul(item) for item in value)
+
+
+def _pieces(body: bytes) -> list[msgspec.Raw]:
+    """The elements of a batch, unread; none when the body is no batch at all."""
+    try:
+        return _RAW.decode(body).events
+    except _UNREADABLE:
+        return []
+
+
+def _too_large(body: bytes) -> list[Problem]:
+    return [
+        {"index": index, "field": "event", "message": _TOO_LARGE}
+        for index, piece in enumerate(_pieces(body))
+        if len(bytes(piece)) > LARGEST_EVENT_BYTES
+    ]
+
+
+def _unreadable(body: bytes) -> list[Problem]:
+    """What is wrong with each element that cannot be read, or whose names break a rule."""
+    found = (_read_piece(index, piece) for index, piece in enumerate(_pieces(body)))
+    return [event for event in found if isinstance(event, dict)]
+
+
+def _read_piece(index: int, piece: msgspec.Raw) -> IngestEventRequest | Problem:
+    """An element of a batch, or what is wrong with it."""
+    body = bytes(piece)
+    if len(body) > LARGEST_EVENT_BYTES:
+        return {"index": index, "field": "event", "message": _TOO_LARGE}
+    try:
+        event = _read(_ONE, body)
+        _event(event, _NO_TIME)
+    except ValidationFailed as error:
+        field, reason = next(iter(error.details.items()))
+        return {"index": index, "field": field, "message": reason}
+    except BadField as error:
+        return {"index": index, "field": error.field, "message": error.reason}
+    return event
+
+
+def _refused(problems: Sequence[Problem]) -> ValidationFailed:
+    errors = sorted(problems, key=lambda problem: int(problem["index"]))
+    return ValidationFailed("Request validation failed", {"errors": errors})

@@ -1,0 +1,414 @@
+"""Appending to the store, exactly once: the transaction in which an event and what it counts come, change and go.
+
+How a new meter and an event in flight cannot miss each other: an append holds a lock of its environment, shared with
+other appends, from before it reads the version of the meters until it has committed. A backfill, which begins after
+its meter was committed, first takes that lock alone. So every append has either committed before the backfill looks at
+the stored events, or reads a version that knows the meter.
+
+What events count is measured before the transaction begins, by the meters as they were known then; the version that
+the transaction reads must be the same, or everything is measured again.
+
+Appends that share ids wait for each other in one order, that of the ids, and so never for each other at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg.rows import TupleRow
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION, PLACE
+from farthing.events.ingest.contents import read, written
+from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events
+from farthing.events.ingest.meters import MeterMemory
+from farthing.metering.event import Event, same_content
+from farthing.metering.quantity import Measured
+from farthing.storage.scope import Scope
+
+ATTEMPTS = 5
+
+_LOCK_SPACE = 7007
+_LOCK = f"{_LOCK_SPACE}, hashtext(%s)"
+_BEGIN = (
+    "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true), "
+    f"pg_advisory_xact_lock_shared({_LOCK})"
+)
+_RULES = """
+    SELECT (SELECT version FROM meter_versions WHERE environment_id = %s),
+        (SELECT value FROM settings WHERE tenant_id = %s AND environment_id = %s AND key = 'event_ingestion_filter'
+            AND status = 'published')
+"""
+
+_ARRIVALS = "%b::int[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[]"  # noqa: E501
+_COLUMNS = "timestamp, ingested_at, id, external_customer_id, event_name, customer_id, source, properties, sent_by"
+_MEASURED = "%b::int[], %b::text[], %b::numeric[], %b::text[], %b::text[]"
+_COUNT = """
+    INSERT INTO meter_usage
+        (sequence, timestamp, meter_id, external_customer_id, quantity, key, quantity_error, environment_id)
+    SELECT e.sequence, e.timestamp, m.meter_id, e.external_customer_id, m.quantity, m.key, m.error, {environment}
+"""
+_INSERT = f"""
+    WITH added AS (
+        INSERT INTO events (sequence, environment_id, {_COLUMNS})
+        SELECT (SELECT {FIRST_SEQUENCE}) + place, %b, {_COLUMNS.replace("properties", "properties::jsonb")}
+        FROM unnest({_ARRIVALS}) AS a (place, {_COLUMNS})
+        ON CONFLICT (environment_id, id) DO NOTHING
+        RETURNING {PLACE} AS place, sequence, timestamp, external_customer_id
+    ), counted AS (
+        {_COUNT.format(environment="%b")}
+        FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
+    )
+    SELECT array_agg(place) FROM added
+"""
+_LOCK_STORED = """
+    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence,
+        sent_by
+    FROM events WHERE environment_id = %s AND id = ANY(%s) ORDER BY id COLLATE "C" FOR UPDATE
+"""
+_UNCOUNT = """
+    DELETE FROM meter_usage AS u
+    USING unnest(%b::text[], %b::text[], %b::timestamptz[], %b::bigint[]) AS o (name, customer, timestamp, sequence),
+        meters AS m
+    WHERE m.environment_id = %b AND m.event_name = o.name
+        AND u.environment_id = %b AND u.meter_id = m.id AND u.external_customer_id = o.customer
+        AND u.timestamp = o.timestamp AND u.sequence = o.sequence
+"""
+_REPLACE = f"""
+    WITH replaced AS (
+        UPDATE events AS e SET sequence = (SELECT {FIRST_SEQUENCE}) + a.place, timestamp = a.timestamp,
+            ingested_at = a.ingested_at, external_customer_id = a.external_customer_id, event_name = a.event_name,
+            customer_id = a.customer_id, source = a.source, properties = a.properties::jsonb,
+            sent_by = a.sent_by
+        FROM unnest({_ARRIVALS}) AS a (place, {_COLUMNS})
+        WHERE e.environment_id = %b AND e.id = a.id
+        RETURNING a.place, e.sequence, e.timestamp, e.external_customer_id
+    )
+    {_COUNT.format(environment="%b")}
+    FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN replaced AS e USING (place)
+"""
+_WITHDRAW = f"""
+    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
+    SELECT %b, o.customer, o.timestamp, (SELECT {FIRST_SEQUENCE})
+    FROM unnest(%b::text[], %b::timestamptz[]) AS o (customer, timestamp)
+"""
+_REMOVE = f"""
+    WITH removed AS (
+        DELETE FROM events WHERE environment_id = :environment AND id = :id
+        RETURNING environment_id, external_customer_id, timestamp
+    )
+    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
+    SELECT environment_id, external_customer_id, timestamp, (SELECT {FIRST_SEQUENCE})
+    FROM removed
+"""
+_REMOVE_COUNTED = """
+    DELETE FROM meter_usage AS u USING events AS e, meters AS m
+    WHERE e.environment_id = :environment AND e.id = :id
+        AND m.environment_id = e.environment_id AND m.event_name = e.event_name
+        AND u.environment_id = e.environment_id AND u.meter_id = m.id
+        AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp AND u.sequence = e.sequence
+"""
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """Who sent an event: `id` is None for the deployment itself. Who may not correct all corrects its own only."""
+
+    id: int | None
+    corrects_all: bool
+
+
+_DEPLOYMENT = Sender(None, corrects_all=True)
+
+
+def sender_named(name: str, *, corrects_all: bool) -> Sender:
+    """The sender with this name: events keep a number of eight bytes, which costs ingest next to nothing."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return Sender(int.from_bytes(digest, signed=True), corrects_all)
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """An event as it came in, when, and from whom."""
+
+    event: Event
+    at: datetime
+    sender: Sender = _DEPLOYMENT
+
+
+@dataclass(slots=True)
+class Appended:
+    """What an append did, in events. `unmetered` counts added and replaced ones that no meter counts, by reason.
+
+    `refused` ones belong to customers whom the environment's ingestion filter leaves out; they are not stored.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    unmetered: Counter[str] = field(default_factory=Counter)
+
+
+class MetersChanged(Exception):
+    """The arrivals were measured by other meters than stand now; the memory knows those that do."""
+
+
+class EventsOfOthers(Exception):
+    """Events that their sender may not replace, because somebody else sent them."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__("events of others")
+        self.ids = frozenset(ids)
+
+
+class _Vanished(Exception):
+    """A stored event was removed between the insert that met it and the lock."""
+
+
+async def append(
+    connection: psycopg.AsyncConnection[TupleRow], scope: Scope, arrivals: Sequence[Arrival], memory: MeterMemory
+) -> Appended:
+    """Measure arrivals and store them; again when the meters have changed meanwhile. Raises as `append_measured`."""
+    while True:
+        measured = await measure_arrivals(scope.environment_id, arrivals, memory)
+        try:
+            return await append_measured(connection, scope, arrivals, measured, memory)
+        except MetersChanged:
+            continue
+
+
+async def measure_arrivals(environment_id: str, arrivals: Sequence[Arrival], memory: MeterMemory) -> Measurements:
+    """What arrivals count for the meters that are remembered."""
+    meters = memory.known(environment_id)
+    if meters is None:
+        return UNMEASURED
+    return await measure_events(environment_id, [arrival.event for arrival in arrivals], meters)
+
+
+async def append_measured(
+    connection: psycopg.AsyncConnection[TupleRow],
+    scope: Scope,
+    arrivals: Sequence[Arrival],
+    measured: Measurements,
+    memory: MeterMemory,
+) -> Appended:
+    """Store arrivals in the order of acceptance, in one transaction that this function begins and commits.
+
+    Of several arrivals with one id the last counts. An id that is stored already is left alone if its content is the
+    same, and else replaced with all that it counted. Raises MetersChanged, EventsOfOthers or psycopg.Error; then
+    nothing was stored, unless the connection was lost during the commit, when nobody can tell; appending the same
+    again is always right.
+    """
+    if len(arrivals) > MOST_IN_ONE_TRANSACTION:
+        raise ValueError(f"an append takes at most {MOST_IN_ONE_TRANSACTION} events")
+    for attempt in range(ATTEMPTS):
+        try:
+            async with connection.transaction():
+                return await _append(connection, scope, arrivals, measured, memory)
+        except (_Vanished, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def remove(session: AsyncSession, id: str, environment_id: str) -> bool:
+    """Delete an event and all that it counts; whether there was one. The id may be used again."""
+    found = {"environment": environment_id, "id": id}
+    lock = text("SELECT 1 FROM events WHERE environment_id = :environment AND id = :id FOR UPDATE")
+    if (await session.execute(lock, found)).scalar_one_or_none() is None:
+        return False
+    # a statement of its own, so that it sees what was counted while the lock was waited for
+    await session.execute(text(_REMOVE_COUNTED), found)
+    await session.execute(text(_REMOVE), found)
+    return True
+
+
+async def await_appends(session: AsyncSession, environment_id: str) -> None:
+    """Return when every append that began before this call has ended; later ones wait for this transaction."""
+    await session.execute(
+        text(f"SELECT pg_advisory_xact_lock({_LOCK_SPACE}, hashtext(:environment))"), {"environment": environment_id}
+    )
+
+
+async def _append(
+    connection: psycopg.AsyncConnection[TupleRow],
+    scope: Scope,
+    arrivals: Sequence[Arrival],
+    measured: Measurements,
+    memory: MeterMemory,
+) -> Appended:
+    environment = scope.environment_id
+    async with connection.pipeline():
+        await connection.execute(_BEGIN, (scope.tenant_id, environment, environment))
+        cursor = await connection.execute(_RULES, (environment, scope.tenant_id, environment))
+        ((version, admitted),) = await cursor.fetchall()
+    if (version or 0) != measured.version:
+        await memory.at(connection, environment, version or 0)
+        raise MetersChanged
+    latest, rewritten = _last_of_each(_admitted(arrivals, admitted))
+    if not latest:
+        return Appended(refused=len(arrivals))
+    batch = _Batch(latest, measured)
+    cursor = await connection.execute(
+        _INSERT, [environment, *batch.columns(), environment, *batch.measured()], prepare=True
+    )
+    row = await cursor.fetchone()
+    added: Sequence[int] = (row and row[0]) or ()
+    done = Appended(added=len(added), refused=len({one.event.id for one in arrivals}) - len(latest))
+    if len(added) < len(latest):
+        known = set(added)
+        again = [one for one in latest if one[0] not in known]
+        changed = await _changed(connection, environment, again, rewritten)
+        done.replaced = len(changed)
+        done.unchanged = len(again) - len(changed)
+        kept = known | {place for place, _ in changed}
+        done.unmetered = batch.unmetered(kept)
+        if changed:
+            await _replace(connection, environment, _Batch(changed, measured))
+    else:
+        done.unmetered = batch.unmetered(None)
+    return done
+
+
+_Placed = tuple[int, Arrival]
+
+
+def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> Sequence[Arrival]:
+    """Those the environment takes: all, unless its ingestion filter is on and names the customers it wants."""
+    if not rule or not rule.get("enabled"):
+        return arrivals
+    wanted = frozenset(rule.get("allowed_external_customer_ids") or ())
+    return [one for one in arrivals if one.event.external_customer_id in wanted]
+
+
+def _last_of_each(arrivals: Sequence[Arrival]) -> tuple[list[_Placed], set[str]]:
+    """The last version of each id with its place, in the order of ids; and the ids that came with several contents."""
+    found: dict[str, _Placed] = {}
+    rewritten: set[str] = set()
+    for place, arrival in enumerate(arrivals):
+        name = arrival.event.id
+        earlier = found.get(name)
+        if earlier is not None:
+            if same_content(earlier[1].event, arrival.event):
+                continue
+            if not _may_replace(arrival.sender, earlier[1].sender.id):
+                raise EventsOfOthers([name])
+            rewritten.add(name)
+        found[name] = (place, arrival)
+    return [found[name] for name in sorted(found)], rewritten
+
+
+def _may_replace(sender: Sender, earlier: int | None) -> bool:
+    return sender.corrects_all or (earlier is not None and earlier == sender.id)
+
+
+class _Batch:
+    """Events of one statement as the arrays it takes, and what they count."""
+
+    def __init__(self, placed: Sequence[_Placed], measured: Measurements) -> None:
+        self._placed = placed
+        self._metered_names = measured.metered_names
+        self._counted: list[tuple[int, str, Measured]] = [
+            (place, meter_id, quantity) for place, _ in placed for meter_id, quantity in measured.counts.get(place, ())
+        ]
+
+    def columns(self) -> list[Any]:
+        events = [arrival.event for _, arrival in self._placed]
+        return [
+            [place for place, _ in self._placed],
+            [event.timestamp for event in events],
+            [arrival.at for _, arrival in self._placed],
+            [event.id for event in events],
+            [event.external_customer_id for event in events],
+            [event.event_name for event in events],
+            [event.customer_id for event in events],
+            [event.source for event in events],
+            [written(event.properties) for event in events],
+            [arrival.sender.id for _, arrival in self._placed],
+        ]
+
+    def measured(self) -> list[Any]:
+        counted = self._counted
+        return [
+            [place for place, _, _ in counted],
+            [meter_id for _, meter_id, _ in counted],
+            [one.quantity for _, _, one in counted],
+            [one.key for _, _, one in counted],
+            [one.quantity_error for _, _, one in counted],
+        ]
+
+    def unmetered(self, places: set[int] | None) -> Counter[str]:
+        """Events among `places` (None: all) that nothing counts, by reason."""
+        counted = {place for place, _, _ in self._counted}
+        return Counter(
+            "no_matching_meter" if arrival.event.event_name in self._metered_names else "no_meter_for_event_name"
+            for place, arrival in self._placed
+            if place not in counted and (places is None or place in places)
+        )
+
+
+async def _changed(
+    connection: psycopg.AsyncConnection[TupleRow], environment: str, again: Iterable[_Placed], rewritten: set[str]
+) -> list[_Placed]:
+    """Those whose stored version differs, which no longer counts when this returns. Their rows stay locked.
+
+    Raises EventsOfOthers when a sender may not replace them.
+    """
+    by_id = {arrival.event.id: (place, arrival) for place, arrival in again}
+    cursor = await connection.execute(_LOCK_STORED, (environment, list(by_id)))
+    stored = await cursor.fetchall()
+    if len(stored) < len(by_id):
+        raise _Vanished
+    changed: list[_Placed] = []
+    gone: list[tuple[str, str, datetime, int]] = []
+    withdrawn: list[tuple[str, datetime]] = []
+    foreign: list[str] = []
+    for *content, sequence, sent_by in stored:
+        earlier = stored_event(*content)
+        if earlier.id in rewritten or not same_content(earlier, by_id[earlier.id][1].event):
+            if not _may_replace(by_id[earlier.id][1].sender, sent_by):
+                foreign.append(earlier.id)
+            changed.append(by_id[earlier.id])
+            gone.append((earlier.event_name, earlier.external_customer_id, earlier.timestamp, sequence))
+            now, stood = by_id[earlier.id][1].event, (earlier.external_customer_id, earlier.timestamp)
+            if (now.external_customer_id, now.timestamp) != stood:
+                withdrawn.append(stood)
+    if foreign:
+        raise EventsOfOthers(foreign)
+    if gone:
+        await connection.execute(_UNCOUNT, [*map(list, zip(*gone, strict=True)), environment, environment])
+    if withdrawn:
+        await connection.execute(_WITHDRAW, [environment, *map(list, zip(*withdrawn, strict=True))])
+    return changed
+
+
+async def _replace(connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch) -> None:
+    await connection.execute(_REPLACE, [*batch.columns(), environment, environment, *batch.measured()])
+
+
+def stored_event(
+    id: str,
+    event_name: str,
+    external_customer_id: str,
+    timestamp: datetime,
+    properties: str,
+    source: str,
+    customer_id: str,
+) -> Event:
+    """An event from the columns of its row, in this order, properties as text."""
+    return Event(
+        id=id,
+        event_name=event_name,
+        external_customer_id=external_customer_id,
+        timestamp=timestamp,
+        properties=read(properties),
+        source=source,
+        customer_id=customer_id,
+    )

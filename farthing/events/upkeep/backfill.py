@@ -1,0 +1,126 @@
+"""Bringing stored events to a meter that came after them, in bounded batches, resumable and repeatable.
+
+A batch visits events in the order of their ids, measures those of the meter's name and adds what is missing. It holds
+the visited events, so that a correction cannot slip in between measuring and storing. An event that is sent or replaced
+meanwhile is measured by its append, which knows the meter: see `store`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.products import tables
+from farthing.core.enums import Status
+from farthing.events.ingest.arrival import first_sequence
+from farthing.events.ingest.measuring import measure_with
+from farthing.events.ingest.meters import meter_of
+from farthing.events.ingest.store import await_appends, stored_event
+from farthing.events.tables import MeterBackfill
+from farthing.metering.meter import Meter
+from farthing.storage.postgres import scope_of
+
+BATCH = 5_000
+COST_OF_A_BATCH = 500_000
+"""Rows are held while a batch is measured: of a meter that costs much, fewer at a time."""
+
+_VISIT = text(
+    "SELECT count(*), max(id) FROM "
+    "(SELECT id FROM events WHERE environment_id = :environment AND id > :reached ORDER BY id LIMIT :batch) AS visited"
+)
+_HOLD = text(
+    """
+    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence
+    FROM events
+    WHERE environment_id = :environment AND id > :reached AND id <= :last AND event_name = :event_name
+    ORDER BY id COLLATE "C" FOR SHARE
+    """
+)
+_ADD = text(
+    """
+    INSERT INTO meter_usage
+        (environment_id, meter_id, external_customer_id, timestamp, sequence, quantity, key, quantity_error)
+    SELECT :environment, :meter_id, * FROM unnest(
+        CAST(:customers AS text[]), CAST(:timestamps AS timestamptz[]), CAST(:sequences AS bigint[]),
+        CAST(:quantities AS numeric[]), CAST(:keys AS text[]), CAST(:errors AS text[]))
+    ON CONFLICT (environment_id, meter_id, external_customer_id, timestamp, sequence) DO NOTHING
+    RETURNING 1
+    """
+)
+
+
+async def backfill(session: AsyncSession, now: datetime) -> int:
+    """Do one batch of one unfinished backfill; how many events were visited, at least 1 unless none is left to do.
+
+    The duty: call it, each time in a transaction of its own, until it answers 0. Two at once take different meters.
+    """
+    row = (
+        await session.scalars(
+            select(MeterBackfill)
+            .where(MeterBackfill.finished_at.is_(None))
+            .order_by(MeterBackfill.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+    ).one_or_none()
+    if row is None:
+        return 0
+    environment_id = scope_of(session).environment_id
+    if row.started_at is None:
+        await await_appends(session, environment_id)
+        row.started_at = now
+        return 1
+    meter = await session.get_one(tables.Meter, row.id)
+    measuring = meter_of(meter)
+    batch = max(min(BATCH, COST_OF_A_BATCH // measuring.cost), 1)
+    here = {"environment": environment_id, "reached": row.reached}
+    visited, last = (await session.execute(_VISIT, {**here, "batch": batch})).one()
+    if visited and meter.status == Status.PUBLISHED:
+        row.metered += await _add(session, row, measuring, last)
+    row.visited += visited
+    row.reached = last or row.reached
+    if visited < batch or meter.status != Status.PUBLISHED:
+        row.finished_at, row.finished_sequence = now, await first_sequence(session)
+    return max(int(visited), 1)
+
+
+async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: str) -> int:
+    """Measure the events after `row.reached` up to `last`; how many usage rows were missing."""
+    environment_id = scope_of(session).environment_id
+    held = await session.execute(
+        _HOLD,
+        {"environment": environment_id, "reached": row.reached, "last": last, "event_name": row.event_name},
+    )
+    customers: list[str] = []
+    timestamps: list[datetime] = []
+    sequences: list[int] = []
+    quantities: list[Decimal] = []
+    keys: list[str] = []
+    errors: list[str | None] = []
+    events = ((sequence, stored_event(*content)) for *content, sequence in held.tuples())
+    for sequence, event, measured in await measure_with(environment_id, meter, events):
+        customers.append(event.external_customer_id)
+        timestamps.append(event.timestamp)
+        sequences.append(sequence)
+        quantities.append(measured.quantity)
+        keys.append(measured.key)
+        errors.append(measured.quantity_error)
+    if not sequences:
+        return 0
+    added = await session.execute(
+        _ADD,
+        {
+            "environment": environment_id,
+            "meter_id": meter.id,
+            "customers": customers,
+            "timestamps": timestamps,
+            "sequences": sequences,
+            "quantities": quantities,
+            "keys": keys,
+            "errors": errors,
+        },
+    )
+    return len(added.all())

@@ -1,0 +1,173 @@
+"""Answering usage queries: ad-hoc, by meter, and how many events there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.period import Period
+from farthing.catalogue.products import tables
+from farthing.core.clock import instant
+from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.money import plain
+from farthing.customers.tables import Customer
+from farthing.events.ingest.meters import meter_of
+from farthing.events.requests import (
+    GetUsageByMeterRequest,
+    GetUsageRequest,
+    SeriesSize,
+    conditions_of,
+    size_of,
+)
+from farthing.events.schemas import (
+    EventMonitoringPoint,
+    EventMonitoringResponse,
+    GetUsageResponse,
+    UsageResult,
+)
+from farthing.events.tables import MeterBackfill, StoredEvent
+from farthing.events.usage import adhoc, usage_query
+from farthing.events.usage.cuts import Windows, cut
+from farthing.events.usage.usage_statement import UsageQuery
+from farthing.metering.model import BucketValue, Point
+from farthing.storage.postgres import scope_of
+from farthing.storage.rows import find
+
+MONITORED_BY_DEFAULT = timedelta(hours=24)
+
+
+async def by_event_name(session: AsyncSession, request: GetUsageRequest, now: datetime) -> GetUsageResponse:
+    """An ad-hoc aggregation.
+
+    Rule: docs/rules/metering.md#ad-hoc-aggregation
+    """
+    start, end = request.span(now)
+    meter = adhoc.meter_asked_for(request)
+    size = size_of(request.window_size)
+    query = UsageQuery(
+        meter,
+        start,
+        end,
+        await _customers(session, request.external_customer_id, request.customer_id),
+        properties=conditions_of("filters", request.filters),
+        zone=request.zone,
+        month_day=request.month_day,
+    )
+    query, measured = await adhoc.answered_by(session, query)
+    query = adhoc.narrowed(query, measured)
+    answer = GetUsageResponse(event_name=meter.event_name, type=meter.aggregation.type)
+    if query.buckets:
+        answer.results = _results((await usage_query.buckets_of(session, [query], measured))[0])
+        answer.value = _number((await usage_query.usage(session, query, measured)).value)
+    elif size is not None:
+        answer.results = _results(await usage_query.series(session, query, size, measured))
+    else:
+        answer.value = _number((await usage_query.usage(session, query, measured)).value)
+    return answer
+
+
+async def by_meter(session: AsyncSession, request: GetUsageByMeterRequest, now: datetime) -> GetUsageResponse:
+    """The usage of a meter: the value and, if asked for or bucketed, the series. Raises NotFound.
+
+    The value of a meter that never resets is that of all events before the end.
+    Rule: docs/rules/metering.md#usage-by-meter
+    """
+    start, end = request.span(now)
+    size = size_of(request.window_size)
+    meter = meter_of(await find(session, tables.Meter, request.meter_id))
+    query = UsageQuery(
+        meter,
+        start,
+        end,
+        await _customers(session, request.external_customer_id, request.customer_id),
+        properties=conditions_of("filters", request.filters),
+        zone=request.zone,
+        month_day=request.month_day,
+    )
+    answer = GetUsageResponse(event_name=meter.event_name, type=meter.aggregation.type)
+    answer.value = _number((await usage_query.since_beginning(session, query)).value)
+    if size is not None:
+        answer.results = _results(await usage_query.series(session, query, size))
+    elif query.buckets:
+        answer.results = _results((await usage_query.buckets_of(session, [query]))[0])
+    return answer
+
+
+async def monitoring(
+    session: AsyncSession, start: datetime | None, end: datetime | None, asked: SeriesSize | None, now: datetime
+) -> EventMonitoringResponse:
+    """How many live events have their time in `[start, end)`, and how many running backfills still have to visit."""
+    if (start is None) != (end is None):
+        raise ValidationFailed.of("start_time" if start is None else "end_time", "is required with the other")
+    since, until = (start, end) if start and end else (now - MONITORED_BY_DEFAULT, now)
+    if until < since:
+        raise ValidationFailed("end time must be after start time", {"end_time": "must not be before start_time"})
+    size = size_of(asked)
+    events = StoredEvent.__table__
+    within = (
+        events.c.environment_id == scope_of(session).environment_id,
+        events.c.timestamp >= since,
+        events.c.timestamp < until,
+    )
+    answer = EventMonitoringResponse(
+        total_count=(await session.execute(select(func.count()).select_from(events).where(*within))).scalar_one(),
+        consumption_lag=0,
+        post_processing_lag=await _left_to_visit(session),
+    )
+    if size is not None and answer.total_count:
+        first, last = (
+            await session.execute(select(func.min(events.c.timestamp), func.max(events.c.timestamp)).where(*within))
+        ).one()
+        how = cut(Windows(size), Period(first, last + timedelta(milliseconds=1)))
+        window = how.name_of(events.c.timestamp).label("window")
+        inner = select(window).where(*within).subquery()
+        counted = select(inner.c.window, func.count()).group_by(inner.c.window).order_by(inner.c.window)
+        answer.points = [
+            EventMonitoringPoint(timestamp=instant(how.start_of(name)), event_count=count)
+            for name, count in (await session.execute(counted)).tuples()
+        ]
+    return answer
+
+
+async def _left_to_visit(session: AsyncSession) -> int:
+    events = StoredEvent.__table__
+    environment_id = scope_of(session).environment_id
+    running = await session.scalars(select(MeterBackfill.reached).where(MeterBackfill.finished_at.is_(None)))
+    left = 0
+    for reached in running:
+        beyond = select(func.count()).where(events.c.environment_id == environment_id, events.c.id > reached)
+        left += (await session.execute(beyond)).scalar_one()
+    return left
+
+
+async def _customers(
+    session: AsyncSession, external_customer_id: str | None, customer_id: str | None
+) -> frozenset[str] | None:
+    """Whose events are asked for; None for everybody's. Raises NotFound for an unknown customer id."""
+    if external_customer_id:
+        return frozenset({external_customer_id})
+    if not customer_id:
+        return None
+    customer = await session.get(Customer, customer_id)
+    if customer is None:
+        raise NotFound(f"Customer with ID {customer_id} was not found", {"customer_id": customer_id})
+    return frozenset({customer.external_id})
+
+
+def _results(values: Sequence[Point | BucketValue]) -> list[UsageResult] | None:
+    return [UsageResult(window_size=instant(one.start), value=_exactly(one.value)) for one in values] or None
+
+
+def _number(value: Decimal) -> Any:
+    """A value as a JSON number with all its digits; None, which is left out, for zero."""
+    return _exactly(value) if value else None
+
+
+def _exactly(value: Decimal) -> Any:
+    return msgspec.Raw(plain(value).encode())

@@ -1,0 +1,305 @@
+"""Usage, as everybody asks for it: one value, a value per group, a series, or the values of a meter's buckets.
+
+Every endpoint and every invoice goes through these functions. What they must answer is said by `metering.model`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.period import Period
+from farthing.calendar.windows import WindowSize, window_containing
+from farthing.core.money import ZERO, exact_sum, round_to
+from farthing.events.usage.cuts import Windows, cut
+from farthing.events.usage.usage_statement import MeasuredRows, Shape, UsageQuery, bounds, statement
+from farthing.metering.meter import AggregationType, ResetUsage
+from farthing.metering.model import BEGINNING, BucketValue, Point, Usage
+from farthing.metering.quantity import FRACTION_DIGITS
+from farthing.storage.postgres import scope_of
+
+LONG_RANGE = timedelta(days=400)
+"""Beyond it, windows are cut for the time that has events only."""
+
+Group = tuple[str | None, ...]
+"""One value per dimension of `group_by`; None where an event has no such property."""
+
+NOTHING = Usage(ZERO, 0)
+
+
+async def usage_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], measured: MeasuredRows | None = None
+) -> list[Usage]:
+    """The value of each query over its range, in their order: the form for invoice runs.
+
+    Queries of one aggregation and one narrowing are one statement, however many.
+    """
+    asked = list(enumerate(queries))
+    found = await _folded(session, [(number, query) for number, query in asked if not query.buckets], measured)
+    bucketed = await _bucket_rows(session, [(number, query) for number, query in asked if query.buckets], measured)
+    return [
+        _sum_of(bucketed.get((number, ()), ())) if query.buckets else found.get((number, ()), NOTHING)
+        for number, query in asked
+    ]
+
+
+async def buckets_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], measured: MeasuredRows | None = None
+) -> list[list[BucketValue]]:
+    """The bucket values of each query of a bucketed meter, by time, then group; empty buckets are left out."""
+    found = await _bucket_rows(session, list(enumerate(queries)), measured)
+    return [found.get((number, ()), []) for number in range(len(queries))]
+
+
+async def usage(session: AsyncSession, query: UsageQuery, measured: MeasuredRows | None = None) -> Usage:
+    """The value of one query over its range."""
+    return (await usage_of(session, [query], measured))[0]
+
+
+async def since_beginning(session: AsyncSession, query: UsageQuery) -> Usage:
+    """What a meter query answers as its value: with reset NEVER, one aggregation over all events before `end`.
+
+    Charges never use this.
+    Rule: docs/rules/metering.md#reset-of-usage
+    """
+    meter = query.meter
+    carries = meter.reset_usage is ResetUsage.NEVER and meter.aggregation.type is not AggregationType.WEIGHTED_SUM
+    return await usage(session, dataclasses.replace(query, start=BEGINNING) if carries else query)
+
+
+async def grouped_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> list[dict[Group, Usage]]:
+    """For each query the value of each group of its `group_by` that has events or a level, over the whole range."""
+    asked = list(enumerate(queries))
+    found = await _folded(session, [(number, query) for number, query in asked if not query.buckets])
+    bucketed = await _bucket_rows(session, [(number, query) for number, query in asked if query.buckets])
+    answers: list[dict[Group, Usage]] = [{} for _ in queries]
+    for (number, group), one in found.items():
+        answers[number][group] = one
+    for (number, group), values in bucketed.items():
+        answers[number][group] = _sum_of(values)
+    return answers
+
+
+async def grouped_buckets_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], measured: MeasuredRows | None = None
+) -> list[dict[Group, list[BucketValue]]]:
+    """For each query the bucket values of each group of `group_by` that has events, by time, then the meter's group."""
+    answers: list[dict[Group, list[BucketValue]]] = [{} for _ in queries]
+    for (number, group), values in (await _bucket_rows(session, list(enumerate(queries)), measured)).items():
+        answers[number][group] = values
+    return answers
+
+
+async def series_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], size: WindowSize, measured: MeasuredRows | None = None
+) -> list[dict[Group, list[Point]]]:
+    """For each query the points of each group that has events; windows without events are left out.
+
+    A point is named by its window's own start even when the range begins later. Points of a bucketed meter are rolled
+    up from the buckets that start in the window: added for SUM, the largest for MAX.
+    """
+    asked = list(enumerate(queries))
+    plain = [(number, query) for number, query in asked if not query.buckets]
+    answers: list[dict[Group, list[Point]]] = [{} for _ in queries]
+    levels = await _levels(session, plain)
+    found: dict[tuple[int, Group], list[_Row]] = defaultdict(list)
+    for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda one: one.window):
+        found[row.number, row.group].append(row)
+    for (number, group), rows in found.items():
+        query = queries[number]
+        answers[number][group] = _points(query, rows, levels.get((number, group), ZERO), query.windows(size))
+    bucketed = [(number, query) for number, query in asked if query.buckets]
+    for (number, group), values in (await _bucket_rows(session, bucketed, measured)).items():
+        answers[number][group] = rolled_up(queries[number], values, queries[number].windows(size))
+    return answers
+
+
+async def series(
+    session: AsyncSession, query: UsageQuery, size: WindowSize, measured: MeasuredRows | None = None
+) -> list[Point]:
+    """The points of one query that is not grouped."""
+    return (await series_of(session, [query], size, measured))[0].get((), [])
+
+
+def rolled_up(query: UsageQuery, values: Iterable[BucketValue], how: Windows) -> list[Point]:
+    """Points made of buckets; a bucket's groups are added first."""
+    starts: dict[datetime, datetime] = {}
+    windows: dict[datetime, dict[datetime, list[BucketValue]]] = {}
+    for one in values:
+        if one.start not in starts:
+            starts[one.start] = window_containing(one.start, how.size, how.zone, how.month_day).start
+        windows.setdefault(starts[one.start], {}).setdefault(one.start, []).append(one)
+    points: list[Point] = []
+    for start, cut_values in windows.items():
+        totals = [exact_sum([one.value for one in groups]) for groups in cut_values.values()]
+        value = max(totals) if query.meter.aggregation.type is AggregationType.MAX else exact_sum(totals)
+        points.append(Point(start, value, sum(one.event_count for groups in cut_values.values() for one in groups)))
+    return points
+
+
+@dataclass(slots=True)
+class _Row:
+    number: int
+    group: Group
+    window: datetime
+    key: str
+    events: int
+    measures: Sequence[Any]
+    query: UsageQuery
+
+
+_Asked = Sequence[tuple[int, UsageQuery]]
+_NO_WINDOW = BEGINNING
+
+
+async def _rows(
+    session: AsyncSession,
+    asked: _Asked,
+    size: WindowSize | None = None,
+    *,
+    by_bucket: bool = False,
+    measured: MeasuredRows | None = None,
+) -> list[_Row]:
+    """What the statements answer: one statement per shape among the questions.
+
+    Rows are cut into windows of `size`, or into each meter's own buckets.
+    """
+    by_shape: dict[Shape, list[tuple[int, UsageQuery]]] = defaultdict(list)
+    for number, query in asked:
+        if query.start < query.end and query.customers != frozenset() and query.sources != frozenset():
+            windows = query.buckets if by_bucket else query.windows(size) if size else None
+            by_shape[_shape(query, windows, keyed=by_bucket)].append((number, query))
+    found: list[_Row] = []
+    environment_id = scope_of(session).environment_id
+    for shape, some in by_shape.items():
+        how = None
+        if shape.windows is not None:
+            span = await _span(session, environment_id, shape, some, measured)
+            if span is None:
+                continue
+            how = cut(shape.windows, span)
+        queries = dict(some)
+        result = await session.execute(statement(environment_id, shape, some, how, measured))
+        for number, *columns in result.tuples():
+            values = iter(columns)
+            group = tuple(next(values) for _ in shape.group_by)
+            window = _NO_WINDOW if how is None else how.start_of(next(values))
+            key = next(values) if by_bucket else ""
+            found.append(_Row(number, group, window, key, next(values), list(values), queries[number]))
+    return found
+
+
+async def _bucket_rows(
+    session: AsyncSession, asked: _Asked, measured: MeasuredRows | None = None
+) -> dict[tuple[int, Group], list[BucketValue]]:
+    found: dict[tuple[int, Group], list[BucketValue]] = defaultdict(list)
+    for row in await _rows(session, asked, by_bucket=True, measured=measured):
+        value = max(Decimal(row.measures[0]), ZERO)
+        found[row.number, row.group].append(BucketValue(row.window, row.key, value, row.events))
+    for values in found.values():
+        values.sort(key=lambda one: (one.start, one.group))
+    return dict(found)
+
+
+def _shape(query: UsageQuery, windows: Windows | None, *, keyed: bool) -> Shape:
+    return Shape(
+        query.meter.aggregation.type,
+        query.customers is None,
+        query.sources,
+        query.properties,
+        query.group_by,
+        windows,
+        keyed,
+    )
+
+
+async def _span(
+    session: AsyncSession, environment_id: str, shape: Shape, asked: _Asked, measured: MeasuredRows | None
+) -> Period | None:
+    """A span that holds every row of the questions; None when there is none. Long ranges are narrowed to it."""
+    start, end = min(query.start for _, query in asked), max(query.end for _, query in asked)
+    if end - start <= LONG_RANGE:
+        return Period(start, end)
+    first: datetime | None
+    last: datetime | None
+    if measured is not None:
+        first, last = min(measured.timestamps, default=None), max(measured.timestamps, default=None)
+    else:
+        first, last = (await session.execute(bounds(environment_id, shape, asked))).tuples().one()
+    if first is None or last is None:
+        return None
+    return Period(max(start, first), min(end, last + timedelta(milliseconds=1)))
+
+
+async def _folded(
+    session: AsyncSession, asked: _Asked, measured: MeasuredRows | None = None
+) -> Mapping[tuple[int, Group], Usage]:
+    """The value of each question and group."""
+    levels = await _levels(session, asked)
+    found: dict[tuple[int, Group], Usage] = {}
+    for row in await _rows(session, asked, measured=measured):
+        level = levels.pop((row.number, row.group), ZERO)
+        found[row.number, row.group] = Usage(_value(row, row.query.start, row.query.end, level), row.events)
+    queries = dict(asked)
+    for (number, group), level in levels.items():
+        # a level that nothing changed: it stands all through the range
+        found[number, group] = Usage(level if queries[number].start < queries[number].end else ZERO, 0)
+    return found
+
+
+async def _levels(session: AsyncSession, asked: _Asked) -> dict[tuple[int, Group], Decimal]:
+    """The level at which each WEIGHTED_SUM begins: the sum of earlier changes, at least 0; all of them with reset
+    NEVER, else those since the query says."""
+    earlier = []
+    for number, query in asked:
+        since = BEGINNING if query.meter.reset_usage is ResetUsage.NEVER else query.level_since
+        if query.meter.aggregation.type is AggregationType.WEIGHTED_SUM and since is not None:
+            earlier.append((number, dataclasses.replace(query, start=since, end=query.start)))
+    return {(row.number, row.group): max(row.measures[0], ZERO) for row in await _rows(session, earlier)}
+
+
+def _value(row: _Row, start: datetime, end: datetime, level: Decimal) -> Decimal:
+    """One value of one row, at least 0; `start` and `end` matter to WEIGHTED_SUM, which begins from `level`."""
+    match row.query.meter.aggregation.type:
+        case AggregationType.COUNT:
+            return Decimal(row.events)
+        case AggregationType.AVG:
+            return max(round_to(Fraction(row.measures[0]) / row.events, FRACTION_DIGITS), ZERO)
+        case AggregationType.WEIGHTED_SUM:
+            total, moment = Fraction(row.measures[0]), Fraction(row.measures[1])
+            whole = _microseconds(end) - _microseconds(start)
+            held = Fraction(level) + (total * _microseconds(end) - moment) / whole
+            return max(round_to(held, FRACTION_DIGITS), ZERO)
+        case _:
+            return max(Decimal(row.measures[0]), ZERO)
+
+
+def _points(query: UsageQuery, rows: Sequence[_Row], level: Decimal, how: Windows) -> list[Point]:
+    points: list[Point] = []
+    for row in rows:
+        window = window_containing(row.window, how.size, how.zone, how.month_day)
+        value = _value(row, max(window.start, query.start), min(window.end, query.end), level)
+        if query.meter.aggregation.type is AggregationType.WEIGHTED_SUM:
+            level = exact_sum([level, row.measures[0]])
+        points.append(Point(row.window, value, row.events))
+    return points
+
+
+def _sum_of(values: Sequence[BucketValue]) -> Usage:
+    return Usage(exact_sum([one.value for one in values]), sum(one.event_count for one in values))
+
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

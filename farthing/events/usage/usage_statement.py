@@ -1,0 +1,335 @@
+"""The one builder of usage queries: from what is asked to a SELECT.
+
+A statement answers any number of questions of one shape. Each pair of a question and one of its customers is an index
+range scan of its own, aggregated at once; the outer SELECT adds a question's customers together. Rows come from the
+covering index of `meter_usage` alone, unless something about the event itself is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Numeric,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    distinct,
+    extract,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, array
+
+from farthing.calendar.windows import WindowSize
+from farthing.calendar.zones import UTC
+from farthing.events.tables import MeterUsage, StoredEvent
+from farthing.events.usage.cuts import INSTANT, Cut, Windows
+from farthing.metering.filters import Conditions
+from farthing.metering.meter import AggregationType, Meter
+
+SOURCE = "source"
+CUSTOMER = "external_customer_id"
+PROPERTY = "properties."
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """More of whose usage and when: customers' external ids, `[start, end)`."""
+
+    customers: frozenset[str]
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """What is asked of one meter's rows: whose, when (`[start, end)`, possibly empty), and what narrows or splits it.
+
+    `customers` are external ids; None means the whole environment, and none at all means nothing. `group_by` names
+    `source`, `external_customer_id` or `properties.<name>`. Windows and buckets have their edges on the wall of `zone`;
+    months begin on `month_day` (1 to 31, clamped). `more` stretches, apart from the first and from one another, count
+    with it as one; not for WEIGHTED_SUM. A level that is not carried over for ever begins at 0, or with what has
+    changed it between `level_since` and `start`.
+    """
+
+    meter: Meter
+    start: datetime
+    end: datetime
+    customers: frozenset[str] | None
+    sources: frozenset[str] | None = None
+    properties: Conditions = ()
+    group_by: tuple[str, ...] = ()
+    zone: ZoneInfo = UTC
+    month_day: int = 1
+    more: tuple[Stretch, ...] = ()
+    level_since: datetime | None = None
+
+    def windows(self, size: WindowSize) -> Windows:
+        """Windows of `size` on this query's wall."""
+        return Windows(size, self.zone, self.month_day)
+
+    @property
+    def buckets(self) -> Windows | None:
+        """The buckets of a meter that has them."""
+        size = self.meter.aggregation.bucket_size
+        return None if size is None else self.windows(size)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRows:
+    """Rows that no table holds: quantities of an ad-hoc meter, measured from stored events when it was asked."""
+
+    timestamps: Sequence[datetime]
+    sequences: Sequence[int]
+    quantities: Sequence[Decimal]
+    keys: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the questions of one statement share."""
+
+    how: AggregationType
+    everyone: bool
+    sources: frozenset[str] | None
+    properties: Conditions
+    group_by: tuple[str, ...]
+    windows: Windows | None
+    keyed: bool
+    """Whether a row's key separates values, as in the buckets of a meter."""
+
+
+_USAGE = MeterUsage.__table__
+_EVENTS = StoredEvent.__table__
+
+
+def statement(
+    environment_id: str,
+    shape: Shape,
+    asked: Sequence[tuple[int, UsageQuery]],
+    cut: Cut | None = None,
+    measured: MeasuredRows | None = None,
+) -> Select[Any]:
+    """Rows `(number of the question, *group, [window], [key], event count, *measures)`, for all questions `asked`.
+
+    Window and key are there if the shape has them. Measures, by type: none for COUNT; the sum for SUM, AVG and
+    SUM_WITH_MULTIPLIER; the largest for MAX; the last for LATEST; the number of keys for COUNT_UNIQUE; for
+    WEIGHTED_SUM the sum, and the sum of each change times its microseconds since 1970. A question or group without
+    events has no row.
+    """
+    pairs = _pairs(asked, shape)
+    rows: FromClause = _USAGE if measured is None else _arrays(measured)
+    joined = rows
+    within = [rows.c.timestamp >= pairs.c.since, rows.c.timestamp < pairs.c.until]
+    if measured is None:
+        within += [rows.c.environment_id == environment_id, rows.c.meter_id == pairs.c.meter_id]
+        if not shape.everyone:
+            within.append(rows.c.external_customer_id == pairs.c.customer)
+        if shape.sources is not None or shape.properties or any(one != CUSTOMER for one in shape.group_by):
+            joined = rows.join(_EVENTS, _same_event(environment_id, rows, pairs, everyone=shape.everyone))
+    if shape.sources is not None:
+        within.append(_EVENTS.c.source.in_(sorted(shape.sources)))
+    for key, values in shape.properties:
+        within.append(canonical(_EVENTS.c.properties, key).in_(sorted(values)))
+    groups = [_dimension(rows, one).label(f"group_{n}") for n, one in enumerate(shape.group_by)]
+    if cut is not None:
+        groups.append(cut.name_of(rows.c.timestamp).label("cut"))
+    if shape.keyed:
+        groups.append(rows.c.key.label("bucket_key"))
+    unique = [rows.c.key] if shape.how is AggregationType.COUNT_UNIQUE else []
+    measures: list[ColumnElement[Any]]
+    if shape.how is AggregationType.LATEST and not groups and joined is _USAGE and not shape.everyone:
+        measures = [_last_by_index(environment_id, pairs).label("last")]
+    else:
+        measures = _measures(shape.how, rows)
+    per_customer = (
+        select(*groups, *unique, func.count().label("events"), *measures)
+        .select_from(joined)
+        .where(and_(*within))
+        # by the names of the result's columns: an expression repeated would have parameters of its own
+        .group_by(*(literal_column(group.name) for group in groups), *unique)
+        .lateral("per_customer")
+    )
+    outer = [per_customer.c[group.name] for group in groups]
+    return (
+        select(pairs.c.number, *outer, cast(func.sum(per_customer.c.events), BIGINT), *_folds(shape.how, per_customer))
+        .select_from(pairs.join(per_customer, true()))
+        .where(per_customer.c.events > 0)
+        .group_by(pairs.c.number, *outer)
+    )
+
+
+def _measures(how: AggregationType, rows: FromClause) -> list[ColumnElement[Any]]:
+    """What is kept of one customer's rows."""
+    quantity: ColumnElement[Any] = rows.c.quantity
+    match how:
+        case AggregationType.COUNT | AggregationType.COUNT_UNIQUE:
+            return []
+        case AggregationType.SUM | AggregationType.SUM_WITH_MULTIPLIER | AggregationType.AVG:
+            return [func.sum(quantity).label("total")]
+        case AggregationType.MAX:
+            return [func.max(quantity).label("largest")]
+        case AggregationType.LATEST:
+            return [func.max(_ordered(rows)).label("last")]
+        case AggregationType.WEIGHTED_SUM:
+            return [
+                func.sum(quantity).label("total"),
+                func.sum(quantity * _microseconds(rows.c.timestamp)).label("moment"),
+            ]
+
+
+def _ordered(rows: FromClause) -> ColumnElement[Any]:
+    """A row as an array whose order is that of time, then of acceptance; the quantity comes last."""
+    last = array([_microseconds(rows.c.timestamp), cast(rows.c.sequence, Numeric), rows.c.quantity])
+    return cast(last, ARRAY(Numeric))
+
+
+def _last_by_index(environment_id: str, pairs: FromClause) -> ColumnElement[Any]:
+    """One customer's last row: the end of an index range, where no other row need be compared."""
+    rows = _USAGE.alias("latest")
+    within = [
+        rows.c.environment_id == environment_id,
+        rows.c.meter_id == pairs.c.meter_id,
+        rows.c.timestamp >= pairs.c.since,
+        rows.c.timestamp < pairs.c.until,
+        rows.c.external_customer_id == pairs.c.customer,
+    ]
+    last = select(_ordered(rows)).where(*within).order_by(rows.c.timestamp.desc(), rows.c.sequence.desc()).limit(1)
+    return last.correlate(pairs).scalar_subquery()
+
+
+def _folds(how: AggregationType, per_customer: FromClause) -> list[ColumnElement[Any]]:
+    """How customers are added together."""
+    match how:
+        case AggregationType.COUNT:
+            return []
+        case AggregationType.COUNT_UNIQUE:
+            return [func.count(distinct(per_customer.c.key))]
+        case AggregationType.SUM | AggregationType.SUM_WITH_MULTIPLIER | AggregationType.AVG:
+            return [func.sum(per_customer.c.total)]
+        case AggregationType.MAX:
+            return [func.max(per_customer.c.largest)]
+        case AggregationType.LATEST:
+            return [func.max(per_customer.c.last, type_=ARRAY(Numeric))[3]]
+        case AggregationType.WEIGHTED_SUM:
+            return [func.sum(per_customer.c.total), func.sum(per_customer.c.moment)]
+
+
+def _microseconds(timestamp: ColumnElement[datetime]) -> ColumnElement[Decimal]:
+    """Exact microseconds since 1970: `extract` gives a numeric."""
+    return cast(extract("epoch", timestamp), Numeric) * 1_000_000
+
+
+def bounds(environment_id: str, shape: Shape, asked: Sequence[tuple[int, UsageQuery]]) -> Select[Any]:
+    """The first and last timestamp of each question's rows, whatever else narrows them."""
+    pairs = _pairs(asked, shape)
+    within = [
+        _USAGE.c.environment_id == environment_id,
+        _USAGE.c.meter_id == pairs.c.meter_id,
+        _USAGE.c.timestamp >= pairs.c.since,
+        _USAGE.c.timestamp < pairs.c.until,
+    ]
+    if not shape.everyone:
+        within.append(_USAGE.c.external_customer_id == pairs.c.customer)
+    inner = (
+        select(func.min(_USAGE.c.timestamp).label("first"), func.max(_USAGE.c.timestamp).label("last"))
+        .where(and_(*within))
+        .lateral("bound")
+    )
+    return select(func.min(inner.c.first), func.max(inner.c.last)).select_from(pairs.join(inner, true()))
+
+
+def canonical(properties: ColumnElement[Any], key: str) -> ColumnElement[str]:
+    """SQL for the canonical text of a property; NULL where there is none. The twin of `canonical_text`."""
+    value = properties.op("->", return_type=properties.type)(literal(key, Text))
+    written = properties.op("->>", return_type=Text())(literal(key, Text))
+    kind = func.jsonb_typeof(value)
+    return case(
+        (kind.in_(["string", "boolean"]), written),
+        (kind == "number", cast(func.trim_scale(cast(written, Numeric)), Text)),
+        else_=None,
+    )
+
+
+def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape) -> FromClause:
+    """A table of questions, each once for each of its customers."""
+    numbers: list[int] = []
+    meters: list[str] = []
+    customers: list[str | None] = []
+    since: list[datetime] = []
+    until: list[datetime] = []
+    for number, query in asked:
+        for some, start, end in _stretches(query):
+            for customer in [None] if shape.everyone else sorted(some or ()):
+                numbers.append(number)
+                meters.append(query.meter.id)
+                customers.append(customer)
+                since.append(start)
+                until.append(end)
+    return (
+        func.unnest(
+            cast(numbers, ARRAY(Integer)),
+            cast(meters, ARRAY(Text)),
+            cast(customers, ARRAY(Text)),
+            cast(since, ARRAY(INSTANT)),
+            cast(until, ARRAY(INSTANT)),
+        )
+        .table_valued("number", "meter_id", "customer", "since", "until", name="asked")
+        .render_derived()
+    )
+
+
+def _stretches(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
+    yield query.customers, query.start, query.end
+    for one in query.more:
+        yield one.customers, one.start, one.end
+
+
+def _arrays(measured: MeasuredRows) -> FromClause:
+    return (
+        func.unnest(
+            cast(list(measured.timestamps), ARRAY(INSTANT)),
+            cast(list(measured.sequences), ARRAY(BIGINT)),
+            cast(list(measured.quantities), ARRAY(Numeric)),
+            cast(list(measured.keys), ARRAY(Text)),
+        )
+        .table_valued("timestamp", "sequence", "quantity", "key", name="measured")
+        .render_derived()
+    )
+
+
+def _same_event(environment_id: str, rows: FromClause, pairs: FromClause, *, everyone: bool) -> ColumnElement[bool]:
+    same = [
+        _EVENTS.c.environment_id == environment_id,
+        _EVENTS.c.external_customer_id == rows.c.external_customer_id,
+        _EVENTS.c.timestamp == rows.c.timestamp,
+        _EVENTS.c.sequence == rows.c.sequence,
+        # said again of the other side, so that both can be range scans
+        _EVENTS.c.timestamp >= pairs.c.since,
+        _EVENTS.c.timestamp < pairs.c.until,
+    ]
+    if not everyone:
+        same.append(_EVENTS.c.external_customer_id == pairs.c.customer)
+    return and_(*same)
+
+
+def _dimension(rows: FromClause, name: str) -> ColumnElement[Any]:
+    if name == CUSTOMER:
+        return rows.c.external_customer_id
+    if name == SOURCE:
+        return _EVENTS.c.source
+    return canonical(_EVENTS.c.properties, name.removeprefix(PROPERTY))

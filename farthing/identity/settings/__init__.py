@@ -1,0 +1,3 @@
+"""Settings of an environment: the catalogue of keys with defaults and checks (`catalogue`), and those in force
+(`current`).
+"""

@@ -1,0 +1,334 @@
+"""The settings catalogue: for each key its fields, their defaults and their checks.
+
+The only list of keys, fields and defaults. Every struct can be made from nothing, and then holds the defaults; a
+value is checked whole, after it was merged, so a legal partial update never fails for a field it does not mention.
+Rule: docs/rules/identity.md#settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import UNSET, Meta, UnsetType, field
+
+from farthing.calendar.zones import zone_or_abbreviation
+from farthing.core.wire import BadField, Moment, Request, currency_code
+from farthing.identity.settings.portal_sections import SECTIONS, Section, Theme
+
+Text = Annotated[str, Meta(min_length=1, max_length=255)]
+Seconds = Annotated[int, Meta(ge=0, le=366 * 24 * 3600)]
+Days = Annotated[int, Meta(ge=0, le=36500)]
+ExpiryUnit = Literal["DAY", "WEEK", "MONTH", "YEAR"]
+
+
+class Configuration(Request):
+    """The value of one key: of an environment, or of the whole tenant when `tenant_level`."""
+
+    key: ClassVar[str]
+    tenant_level: ClassVar[bool] = False
+
+
+class InvoiceConfig(Configuration):
+    """How invoices are numbered, when they fall due, and when they are computed and finalized."""
+
+    key = "invoice_config"
+
+    prefix: Annotated[str, Meta(min_length=1, max_length=50)] = "INV"
+    format: Literal["YYYYMM", "YYYYMMDD", "YYMMDD", "YY", "YYYY"] = "YYYYMM"
+    start_sequence: Annotated[int, Meta(ge=1, lt=2**31)] = 1
+    timezone: Text = "UTC"
+    separator: Annotated[str, Meta(max_length=10)] = "-"
+    suffix_length: Annotated[int, Meta(ge=1, le=10)] = 5
+    due_date_days: Days = 1
+    auto_complete_purchased_credit_transaction: bool = False
+    finalization_delay_seconds: Seconds = 7200
+    compute_delay_seconds: Seconds = 900
+    """Wait after a period's end for late usage, before the renewal draft is computed."""
+    late_usage_policy: Literal["report", "next_invoice", "ignore"] = "report"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        zone_or_abbreviation(self.timezone)
+
+
+class SubscriptionConfig(Configuration):
+    """What happens to a subscription whose invoices stay unpaid."""
+
+    key = "subscription_config"
+
+    grace_period_days: Annotated[int, Meta(ge=1, le=36500)] = 3
+    auto_cancellation_enabled: bool = False
+
+
+class InvoicePdfConfig(Configuration):
+    """Which template an invoice is printed with and what its lines are grouped by."""
+
+    key = "invoice_pdf_config"
+
+    template_name: Literal["invoice.typ"] = "invoice.typ"
+    group_by: list[Text] = field(default_factory=list)
+
+
+class TenantConfig(Configuration):
+    """What a tenant may have: environments of each type, people, meters of one event name; the operator's to change."""
+
+    key = "tenant_config"
+    tenant_level = True
+
+    production: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    development: Annotated[int, Meta(ge=0, lt=2**31)] = 2
+    max_users: Annotated[int, Meta(ge=1, lt=2**31)] = 10
+    max_meters_per_event_name: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class CreateCustomer(Request, tag_field="action", tag="create_customer"):
+    """Make the customer that an event names."""
+
+    default_user_id: str | None = None
+
+
+class CreateWallet(Request, tag_field="action", tag="create_wallet"):
+    """Give the new customer a wallet."""
+
+    currency: str
+    conversion_rate: Decimal = Decimal(1)
+    wallet_type: Literal["PRE_PAID", "POST_PAID"] | None = None
+    initial_credits_to_load: Decimal | None = None
+    initial_credits_expiration_duration: Annotated[int, Meta(ge=1)] | None = None
+    initial_credits_expiration_duration_unit: ExpiryUnit | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.currency = currency_code("currency", self.currency)
+        if self.conversion_rate <= 0:
+            raise BadField("conversion_rate", "must be positive")
+        if self.initial_credits_to_load is not None and self.initial_credits_to_load < 0:
+            raise BadField("initial_credits_to_load", "must not be negative")
+        duration, unit = self.initial_credits_expiration_duration, self.initial_credits_expiration_duration_unit
+        if (duration is None) != (unit is None):
+            raise BadField("initial_credits_expiration_duration_unit", "goes with a duration, and a duration with it")
+
+
+class CreateSubscription(Request, tag_field="action", tag="create_subscription"):
+    """Subscribe the new customer to a plan."""
+
+    plan_id: Text
+    billing_cycle: Literal["anniversary", "calendar"] | None = None
+    start_date: Moment | None = None
+
+
+class CreateFeatureAndPrice(Request, tag_field="action", tag="create_feature_and_price"):
+    """Make a feature for an event nobody has described yet, and price it in a plan."""
+
+    plan_id: Text
+    feature_type: Literal["metered", "boolean", "static", "config"] | None = None
+    price_start_date_time: Moment | None = None
+
+
+class RolloutToSubscriptions(Request, tag_field="action", tag="rollout_to_subscriptions"):
+    """Bring a plan's new prices to the subscriptions that have the plan."""
+
+    plan_id: Text
+
+
+Action = CreateCustomer | CreateWallet | CreateSubscription | CreateFeatureAndPrice | RolloutToSubscriptions
+Actions = Annotated[list[Action], Meta(max_length=50)]
+
+
+class CustomerOnboarding(Configuration):
+    """What is done when an event names a customer nobody knows."""
+
+    key = "customer_onboarding"
+
+    workflow_type: Text = "customer_onboarding"
+    actions: Actions = field(default_factory=list)
+    custom_workflows: dict[str, Actions] | UnsetType = UNSET
+
+
+class PrepareProcessedEventsConfig(Configuration):
+    """What is done when an event has a name nobody knows."""
+
+    key = "prepare_processed_events_config"
+
+    workflow_type: Text = "prepare_processed_events"
+    actions: Actions = field(default_factory=list)
+
+
+class AlertThreshold(Request):
+    """A balance, and the side of it that raises the alert."""
+
+    threshold: Decimal = Decimal(0)
+    condition: Literal["above", "below"] = "below"
+
+
+class WalletBalanceAlertConfig(Configuration):
+    """When a wallet's balance raises an alert."""
+
+    key = "wallet_balance_alert_config"
+
+    alert_enabled: bool = False
+    critical: AlertThreshold | None = field(default_factory=AlertThreshold)
+    warning: AlertThreshold | None = None
+    info: AlertThreshold | None = None
+    notify_all_levels: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # from the level reached last to the one reached first
+        levels = [
+            (name, level)
+            for name, level in (("critical", self.critical), ("warning", self.warning), ("info", self.info))
+            if level is not None
+        ]
+        if self.alert_enabled and not levels:
+            raise BadField("alert_enabled", "needs at least one threshold")
+        if self.warning is not None and self.critical is None:
+            raise BadField("warning", "needs critical")
+        for (graver_name, graver), (name, milder) in pairwise(levels):
+            if graver.condition != milder.condition:
+                raise BadField(name, f"must have the condition of {graver_name}, '{graver.condition}'")
+            below = graver.condition == "below"
+            if milder.threshold < graver.threshold if below else milder.threshold > graver.threshold:
+                raise BadField(name, f"must not be {'lower' if below else 'higher'} than {graver_name}")
+
+
+class AnalyticsRule(Request):
+    """One custom figure over one target."""
+
+    id: Literal["revenue-per-minute"]
+    target_type: Literal["feature", "meter", "event_name"]
+    target_id: Text
+
+
+class CustomAnalyticsConfig(Configuration):
+    """Custom figures shown with usage analytics."""
+
+    key = "custom_analytics_config"
+
+    rules: Annotated[list[AnalyticsRule], Meta(max_length=100)] = field(default_factory=list)
+
+
+class CustomerPortalConfig(Configuration):
+    """What the customer portal shows, and in which colours."""
+
+    key = "customer_portal_config"
+
+    version: Text = "1.0"
+    theme: Theme = field(default_factory=Theme)
+    sections: Annotated[list[Section], Meta(max_length=50)] = field(default_factory=lambda: list(SECTIONS))
+
+
+class EventIngestionFilter(Configuration):
+    """An allow-list of customers whose events are taken."""
+
+    key = "event_ingestion_filter"
+
+    enabled: bool = False
+    allowed_external_customer_ids: list[Text] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.enabled and not self.allowed_external_customer_ids:
+            raise BadField("allowed_external_customer_ids", "must not be empty when the filter is enabled")
+
+
+class Bonus(Request):
+    """Credits on top: an amount, or a percentage of what is bought."""
+
+    type: Literal["flat", "percentage"]
+    value: Decimal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.value < 0:
+            raise BadField("value", "must not be negative")
+
+
+class BonusSlab(Request):
+    """The bonus for top-ups from `threshold` credits on."""
+
+    threshold: Decimal
+    bonus: Bonus
+    operator: Literal["gte"] = "gte"
+    expiration_duration: Annotated[int, Meta(ge=1)] | None = None
+    expiration_duration_unit: ExpiryUnit | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold < 0:
+            raise BadField("threshold", "must not be negative")
+        if (self.expiration_duration is None) != (self.expiration_duration_unit is None):
+            raise BadField("expiration_duration_unit", "goes with expiration_duration, and that with it")
+
+
+class BonusCreditsTopupConfig(Configuration):
+    """Bonus credits by the size of a top-up, largest first."""
+
+    key = "bonus_credits_topup_config"
+
+    enabled: bool = False
+    slabs: Annotated[list[BonusSlab], Meta(max_length=100)] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.enabled and not self.slabs:
+            raise BadField("slabs", "must not be empty when bonuses are enabled")
+        if any(lower.threshold >= higher.threshold for higher, lower in pairwise(self.slabs)):
+            raise BadField("slabs", "must have strictly descending thresholds")
+
+
+class MandateLimit(Request):
+    """The largest amount one kind of mandate may collect."""
+
+    max_amount: Decimal
+    currency: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_amount < 0:
+            raise BadField("max_amount", "must not be negative")
+        if self.currency is not None:
+            currency_code("currency", self.currency)
+
+
+class PaymentMandateLimits(Configuration):
+    """Limits of payment mandates by method."""
+
+    key = "payment_mandate_limits"
+
+    mandate_limits: dict[str, MandateLimit] = field(
+        default_factory=lambda: {"UPI": MandateLimit(max_amount=Decimal(100000), currency="INR")}
+    )
+
+
+class DraftInvoiceRecomputeConfig(Configuration):
+    """Whether drafts are computed again as usage arrives."""
+
+    key = "draft_invoice_recompute_config"
+
+    enabled: bool = False
+
+
+CATALOGUE: Mapping[str, type[Configuration]] = {
+    configuration.key: configuration
+    for configuration in (
+        InvoiceConfig,
+        SubscriptionConfig,
+        InvoicePdfConfig,
+        TenantConfig,
+        CustomerOnboarding,
+        WalletBalanceAlertConfig,
+        PrepareProcessedEventsConfig,
+        CustomAnalyticsConfig,
+        CustomerPortalConfig,
+        EventIngestionFilter,
+        BonusCreditsTopupConfig,
+        PaymentMandateLimits,
+        DraftInvoiceRecomputeConfig,
+    )
+}
+SAML = "saml_config"
+"""A key that exists only where single sign-on does, and this deployment has none."""

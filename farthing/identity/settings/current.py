@@ -1,0 +1,148 @@
+"""Settings as they stand: the defaults of the catalogue, overlaid with what is stored.
+
+Other domains ask `await read(session, InvoiceConfig)` and get a typed value of the session's environment (or tenant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar, cast
+
+import msgspec
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.enums import Status
+from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.core.wire import as_wire
+from farthing.identity.settings.catalogue import CATALOGUE, SAML, Configuration
+from farthing.identity.tables import Environment, Setting, Tenant
+from farthing.storage.postgres import scope_of
+from farthing.storage.rows import locked
+
+Value = TypeVar("Value", bound=Configuration)
+_KNOWN = "configuration.known"
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The value in force for one key, and the row behind it, if any was ever stored."""
+
+    kind: type[Configuration]
+    value: dict[str, Any]
+    """Ready for the wire: decimals as text."""
+    row: Setting | None
+
+
+def kind_of(key: str) -> type[Configuration]:
+    """The catalogue's entry for `key`. Raises ValidationFailed, or NotFound for a feature this deployment lacks."""
+    if key == SAML:
+        raise NotFound("Single sign-on is not enabled in this deployment", {"key": key})
+    if key not in CATALOGUE:
+        raise ValidationFailed(
+            "Request validation failed", {"key": f"'{key}' is not a setting", "allowed": list(CATALOGUE)}
+        )
+    return CATALOGUE[key]
+
+
+async def read(session: AsyncSession, kind: type[Value]) -> Value:
+    """The value in force for the session's environment, or for its tenant where the key is the tenant's."""
+    known = _known(session)
+    value = known.get(kind)
+    if value is None:
+        row = await session.scalar(_stored(session, kind))
+        value = known[kind] = kind() if row is None else msgspec.convert(_overlaid(kind, row), kind)
+    return cast("Value", value)
+
+
+def _known(session: AsyncSession) -> dict[type[Configuration], Configuration]:
+    """What the session's transaction has read so far: it works by one configuration, unless it changes it itself."""
+    transaction = session.sync_session.get_transaction()
+    of, known = session.info.get(_KNOWN, (None, {}))
+    if of is not transaction or of is None:
+        known = {}
+        session.info[_KNOWN] = (transaction, known)
+    found: dict[type[Configuration], Configuration] = known
+    return found
+
+
+async def effective(session: AsyncSession, kind: type[Configuration]) -> Effective:
+    """As `read`, with the row behind it."""
+    row = await session.scalar(_stored(session, kind))
+    return Effective(kind, on_the_wire(kind() if row is None else msgspec.convert(_overlaid(kind, row), kind)), row)
+
+
+async def write(session: AsyncSession, kind: type[Configuration], given: Mapping[str, msgspec.Raw]) -> Effective:
+    """Lay the given top-level fields over the value in force, check the whole, and store it.
+
+    Fields the catalogue does not know are dropped. Raises ValidationFailed (or what decodes into one).
+    """
+    await _lock(session, kind)
+    row = await session.scalar(_stored(session, kind))
+    merged = {**_overlaid(kind, row), **given}
+    value = on_the_wire(msgspec.json.decode(msgspec.json.encode(merged), type=kind))
+    if row is None:
+        row = Setting(id=new_id(Kind.SETTING), environment_id=_place(session, kind), key=kind.key, value=value)
+        session.add(row)
+    else:
+        row.value = value
+    await session.flush()
+    _known(session).clear()
+    return Effective(kind, value, row)
+
+
+async def delete(session: AsyncSession, kind: type[Configuration]) -> None:
+    """Archive what is stored; the defaults hold again. Raises NotFound if nothing is stored."""
+    await _lock(session, kind)
+    row = await session.scalar(_stored(session, kind))
+    if row is None:
+        raise NotFound(f"Setting with key {kind.key} was not found", {"key": kind.key})
+    row.status = Status.ARCHIVED
+    await session.flush()
+    _known(session).clear()
+
+
+async def _lock(session: AsyncSession, kind: type[Configuration]) -> None:
+    """One change of settings at a time, so that merging loses nothing; also before a first row exists."""
+    scope = scope_of(session)
+    if kind.tenant_level:
+        await locked(session, Tenant, scope.tenant_id)
+    else:
+        await locked(session, Environment, scope.environment_id)
+
+
+def _place(session: AsyncSession, kind: type[Configuration]) -> str:
+    scope = scope_of(session)
+    assert kind.tenant_level or scope.environment_id, f"{kind.key} belongs to an environment"
+    return "" if kind.tenant_level else scope.environment_id
+
+
+def _stored(session: AsyncSession, kind: type[Configuration]) -> Select[Setting]:
+    return select(Setting).where(
+        Setting.tenant_id == scope_of(session).tenant_id,
+        Setting.environment_id == _place(session, kind),
+        Setting.key == kind.key,
+        Setting.status == Status.PUBLISHED,
+    )
+
+
+def _overlaid(kind: type[Configuration], row: Setting | None) -> dict[str, Any]:
+    return {**on_the_wire(kind()), **(row.value if row is not None else {})}
+
+
+def on_the_wire(value: Configuration) -> dict[str, Any]:
+    """A value as plain JSON: decimals as text, empty fields inside a field left out."""
+    plain: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(Decimal, datetime))
+    return {name: _plain(item) for name, item in plain.items()}
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, dict):
+        return {name: _plain(part) for name, part in item.items() if part is not None}
+    if isinstance(item, list):
+        return [_plain(part) for part in item]
+    return as_wire(item)

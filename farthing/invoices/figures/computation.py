@@ -1,0 +1,177 @@
+"""From an invoice's lines and terms to its figures, on the rows.
+
+The arithmetic is `rating.invoice_totals`; here its outcome is written to the lines, and coupon applications and taxes
+are replaced by what it says, so that nothing of an earlier computation survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core import currency
+from farthing.core.enums import PriceType
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO, exact_sum
+from farthing.invoices.figures.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
+from farthing.invoices.parts import Parts, lines_of
+from farthing.invoices.receivable import BillingReason
+from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
+from farthing.rating.totals.lines import ChargeLine
+from farthing.storage.postgres import put
+from farthing.storage.rows import set_changed
+
+
+async def published_lines(session: AsyncSession, invoice_id: str) -> list[InvoiceLineItem]:
+    """The lines that count, in the order they stand on the invoice."""
+    await session.flush()
+    return (await lines_of(session, [invoice_id]))[invoice_id]
+
+
+def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value: Decimal = ZERO) -> InvoiceTotals:
+    """The figures of an invoice with these lines; nothing is written. A trial's opening invoice carries no tax."""
+    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START
+    return invoice_totals(
+        [
+            ChargeLine(line.id, line.amount, line.price_type, line.subscription_line_item_id, line.price_id)
+            for line in lines
+        ],
+        currency.digits(invoice.currency),
+        coupons=[term.rated for term in coupons_on(invoice.coupon_terms)],
+        tax_rates=[term.rated for term in taxes_on(invoice.tax_terms)] if taxed else (),
+        prepaid_value=prepaid_value,
+    )
+
+
+async def compute(
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    prepaid_value: Decimal = ZERO,
+    parts: Parts | None = None,
+) -> InvoiceTotals:
+    """Write the figures of a locked draft to it, its lines, its coupon applications and its taxes.
+
+    `prepaid_value` is above 0 only at finalization. Known `parts` are not read again, and are brought up to date.
+    Call `settle` afterwards: due and remaining follow from the total.
+    """
+    lines = await published_lines(session, invoice.id) if parts is None else parts.lines
+    await _clear(session, invoice, parts)
+    totals = calculate(invoice, lines, prepaid_value)
+    write_figures(invoice, lines, totals, now)
+    taken = reductions(invoice, totals, now)
+    put(session, taken)
+    if parts is not None:
+        parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplication)]
+        parts.taxes = [row for row in taken if isinstance(row, TaxApplied)]
+    return totals
+
+
+async def _clear(session: AsyncSession, invoice: Invoice, parts: Parts | None) -> None:
+    """Delete what an earlier computation took off and added, if there may be any."""
+    coupons = parts is None or _stored(session, parts.coupon_applications)
+    taxes = parts is None or _stored(session, parts.taxes)
+    if coupons:
+        await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id == invoice.id))
+    if taxes:
+        await session.execute(delete(TaxApplied).where(TaxApplied.entity_id == invoice.id))
+
+
+def _stored(session: AsyncSession, rows: Sequence[CouponApplication | TaxApplied]) -> bool:
+    """Whether any of `rows` was written; those that were not are withdrawn."""
+    waiting = [row for row in rows if row in session.new]
+    for row in waiting:
+        session.expunge(row)
+    return len(waiting) < len(rows)
+
+
+def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: InvoiceTotals, now: datetime) -> None:
+    """Put what `calculate` made of these lines on them and on their invoice."""
+    for line, worked in zip(lines, totals.lines, strict=True):
+        set_changed(
+            line,
+            amount=worked.amount,
+            line_item_discount=worked.line_item_discount,
+            invoice_level_discount=worked.invoice_level_discount,
+            prepaid_credits_applied=worked.prepaid_credits_applied,
+        )
+    invoice.subtotal = totals.subtotal
+    invoice.total_discount = totals.total_discount
+    invoice.total_prepaid_credits_applied = totals.total_prepaid_credits_applied
+    invoice.total_tax = totals.total_tax
+    invoice.total = totals.total
+    nets = net_sums(totals)
+    invoice.net_total, invoice.net_usage = nets.total, nets.usage
+    invoice.last_computed_at = now
+
+
+@dataclass(frozen=True, slots=True)
+class NetSums:
+    """What the lines still stand for after discounts and credits: all of them, and the usage among them."""
+
+    total: Decimal
+    usage: Decimal
+
+
+def net_sums(totals: InvoiceTotals) -> NetSums:
+    """Sum the nets of a computation's lines."""
+    return NetSums(
+        total=exact_sum([line.net for line in totals.lines]),
+        usage=exact_sum([line.net for line in totals.lines if line.price_type is PriceType.USAGE]),
+    )
+
+
+def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[CouponApplication | TaxApplied]:
+    """The rows that say which coupons and tax rates made the figures."""
+    rows: list[CouponApplication | TaxApplied] = []
+    coupon_terms = {_key(term): term for term in coupons_on(invoice.coupon_terms)}
+    for position, applied in enumerate(totals.coupon_applications):
+        term = coupon_terms[applied.coupon.id, applied.coupon.target]
+        rows.append(
+            CouponApplication(
+                id=new_id(Kind.COUPON_APPLICATION),
+                invoice_id=invoice.id,
+                invoice_line_item_id=applied.line_id,
+                subscription_id=invoice.subscription_id,
+                coupon_id=term.coupon_id,
+                coupon_association_id=term.coupon_association_id,
+                applied_at=now,
+                currency=invoice.currency,
+                discount_type=term.type.value,
+                discount_percentage=applied.coupon.off if term.type == "percentage" else None,
+                original_price=applied.original_price,
+                discounted_amount=applied.discounted_amount,
+                final_price=applied.final_price,
+                coupon_snapshot=term.snapshot(),
+                position=position,
+            )
+        )
+    tax_terms: dict[str, TaxTerm] = {term.tax_rate_id: term for term in taxes_on(invoice.tax_terms)}
+    for position, tax in enumerate(totals.taxes):
+        rate = tax_terms[tax.rate.id]
+        rows.append(
+            TaxApplied(
+                id=new_id(Kind.TAX_APPLIED),
+                entity_id=invoice.id,
+                tax_rate_id=rate.tax_rate_id,
+                tax_association_id=rate.tax_association_id,
+                taxable_amount=tax.taxable_amount,
+                tax_amount=tax.tax_amount,
+                currency=invoice.currency,
+                applied_at=now,
+                rate_snapshot=rate.snapshot(),
+                position=position,
+            )
+        )
+    return rows
+
+
+def _key(term: CouponTerm) -> tuple[str, str | None]:
+    return term.coupon_id, term.target

@@ -1,0 +1,109 @@
+"""The coupons and tax rates of an invoice, as they stood when it took them.
+
+Kept on the invoice itself, so that a computation, an edit and a proof years later need nothing that may have changed
+since: the catalogue is asked once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from farthing.catalogue.discounts.redeeming import discount_of
+from farthing.catalogue.discounts.tables import Coupon
+from farthing.catalogue.taxes.choosing import tax_of
+from farthing.catalogue.taxes.tables import TaxRate
+from farthing.core.money import plain
+from farthing.rating.totals import discounts, taxes
+
+
+class CouponTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One coupon on an invoice. `off` is an amount or a percentage, `target` and `also` as in
+    `rating.totals.discounts`.
+    """
+
+    coupon_id: str
+    type: discounts.CouponType
+    off: str
+    target: str | None = None
+    also: tuple[str, ...] = ()
+    coupon_association_id: str | None = None
+    name: str = ""
+    coupon_code: str | None = None
+    cadence: str = ""
+
+    @classmethod
+    def of(cls, coupon: Coupon, target: str | None = None, association_id: str | None = None) -> CouponTerm:
+        """The term a coupon of the catalogue makes."""
+        return cls(
+            coupon_id=coupon.id,
+            type=coupon.type,
+            off=plain(discount_of(coupon).off),
+            target=target,
+            coupon_association_id=association_id,
+            name=coupon.name,
+            coupon_code=coupon.coupon_code,
+            cadence=coupon.cadence.value,
+        )
+
+    @property
+    def rated(self) -> discounts.Coupon:
+        return discounts.Coupon(self.coupon_id, self.type, Decimal(self.off), self.target, self.also)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The coupon as responses and documents show it."""
+        figure = "percentage_off" if self.type is discounts.CouponType.PERCENTAGE else "amount_off"
+        shown = {"id": self.coupon_id, "name": self.name, "type": self.type.value, figure: self.off}
+        if self.coupon_code:
+            shown["coupon_code"] = self.coupon_code
+        return {**shown, "cadence": self.cadence} if self.cadence else shown
+
+
+class TaxTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tax rate on an invoice. `value` is a percentage or an amount."""
+
+    tax_rate_id: str
+    type: taxes.TaxRateType
+    value: str
+    tax_association_id: str | None = None
+    name: str = ""
+    code: str = ""
+
+    @classmethod
+    def of(cls, rate: TaxRate, association_id: str | None = None) -> TaxTerm:
+        """The term a rate of the catalogue makes."""
+        return cls(
+            tax_rate_id=rate.id,
+            type=rate.tax_rate_type,
+            value=plain(tax_of(rate).value),
+            tax_association_id=association_id,
+            name=rate.name,
+            code=rate.code,
+        )
+
+    @property
+    def rated(self) -> taxes.TaxRate:
+        return taxes.TaxRate(self.tax_rate_id, self.type, Decimal(self.value))
+
+    def snapshot(self) -> dict[str, Any]:
+        """The rate as documents show it."""
+        return {"name": self.name, "code": self.code, "type": self.type.value, "value": self.value}
+
+
+def stored(terms: Sequence[CouponTerm] | Sequence[TaxTerm]) -> list[Any]:
+    """Terms as an invoice's column keeps them."""
+    made: list[Any] = msgspec.to_builtins(list(terms))
+    return made
+
+
+def coupons_on(column: Sequence[Any]) -> list[CouponTerm]:
+    """The coupons an invoice's column keeps, in the order they apply."""
+    return msgspec.convert(column, list[CouponTerm])
+
+
+def taxes_on(column: Sequence[Any]) -> list[TaxTerm]:
+    """The tax rates an invoice's column keeps."""
+    return msgspec.convert(column, list[TaxTerm])

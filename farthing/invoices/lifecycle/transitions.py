@@ -1,0 +1,270 @@
+"""The life of an invoice: draft, finalized, voided, and money that arrives meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.core.money import EXACT, ZERO
+from farthing.core.wire import checked_metadata
+from farthing.invoices import events, numbering
+from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.figures.computation import compute
+from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
+from farthing.invoices.hooks import NOTHING_ABOVE, Effects
+from farthing.invoices.parts import Parts, parts_of, parts_of_all
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.requests import RESERVED_METADATA
+from farthing.invoices.tables import Invoice, SettlementKind
+from farthing.storage.bulk import update_all
+
+TRANSITIONS = MappingProxyType(
+    {
+        InvoiceStatus.DRAFT: frozenset({InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED}),
+        InvoiceStatus.SKIPPED: frozenset({InvoiceStatus.DRAFT, InvoiceStatus.VOIDED}),
+        InvoiceStatus.FINALIZED: frozenset({InvoiceStatus.VOIDED}),
+        InvoiceStatus.VOIDED: frozenset(),
+    }
+)
+"""Where an invoice may go.
+
+Rule: docs/rules/invoices-and-payments.md#lifecycle
+"""
+
+VOIDABLE = frozenset(
+    {
+        PaymentStatus.PENDING,
+        PaymentStatus.FAILED,
+        PaymentStatus.SUCCEEDED,
+        PaymentStatus.PARTIALLY_REFUNDED,
+        PaymentStatus.OVERPAID,
+    }
+)
+
+FULLY_PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID})
+
+
+def move(invoice: Invoice, to: InvoiceStatus) -> None:
+    """Change the state. Raises InvalidOperation naming both states."""
+    if to not in TRANSITIONS[invoice.invoice_status]:
+        raise InvalidOperation(
+            f"invoice status is not allowed: cannot go from {invoice.invoice_status} to {to}",
+            {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value, "requested": to.value},
+        )
+    invoice.invoice_status = to
+
+
+async def finalize(
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    effects: Effects = NOTHING_ABOVE,
+    number: str | None = None,
+    parts: Parts | None = None,
+) -> Invoice:
+    """Make a locked draft a claim: last computation with prepaid credits, its standing, its number.
+
+    `number` is the caller's own and takes no sequence value; known `parts` are not read again. A skipped invoice stays
+    as it is. Raises ValidationFailed unless it is a draft, InvalidOperation for a subscription's draft that was never
+    computed, AlreadyExists for a number in use.
+    """
+    if invoice.invoice_status is InvoiceStatus.SKIPPED:
+        return invoice
+    _check_computed_draft(invoice)
+    parts = parts or await parts_of(session, invoice)
+    await _claim(session, invoice, now, effects, parts)
+    # whoever finalizes next waits for the sequence, so everything that takes time comes before it
+    await session.flush()
+    told = events.body(invoice, parts)
+    if number is None:
+        await numbering.number(session, invoice, now)
+    else:
+        await numbering.number_as_given(session, invoice, number)
+    await events.tell_body(session, InvoiceEvent.FINALIZED, {**told, "invoice_number": invoice.invoice_number})
+    return invoice
+
+
+async def finalize_all(
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    now: datetime,
+    *,
+    effects: Effects = NOTHING_ABOVE,
+    known: Mapping[str, Parts] = MappingProxyType({}),
+) -> None:
+    """The same for many locked drafts, numbered in their order: what is read and written is so for all at once.
+
+    `known` parts, by invoice, are not read again. Raises what `finalize` does.
+    """
+    drafts = [one for one in invoices if one.invoice_status is not InvoiceStatus.SKIPPED]
+    for invoice in drafts:
+        _check_computed_draft(invoice)
+    unknown = [one for one in drafts if one.id not in known]
+    parts = dict(known)
+    if unknown:
+        parts |= {one.id: part for one, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
+    with session.no_autoflush:  # settlements are written as they are recorded
+        paid = await settled_amounts(session, [one.id for one in drafts])
+    for invoice in drafts:
+        parts[invoice.id].paid = paid.get(invoice.id, ZERO)
+        await _claim(session, invoice, now, effects, parts[invoice.id])
+    # by one statement, so that the totals of payers are locked in one order, whoever else finalizes
+    await update_all(session, drafts)
+    await session.flush()
+    told = [events.body(invoice, parts[invoice.id]) for invoice in drafts]
+    await numbering.number_all(session, drafts, now)
+    for invoice, body in zip(drafts, told, strict=True):
+        await events.tell_body(session, InvoiceEvent.FINALIZED, {**body, "invoice_number": invoice.invoice_number})
+
+
+def _check_computed_draft(invoice: Invoice) -> None:
+    if invoice.invoice_status is not InvoiceStatus.DRAFT:
+        details = {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value}
+        raise ValidationFailed("invoice is not in draft status", details)
+    if invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.last_computed_at is None:
+        raise InvalidOperation("the invoice must be computed before it is finalized", {"invoice_id": invoice.id})
+
+
+async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects, parts: Parts) -> None:
+    """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""
+    takes_credits = invoice.invoice_type is not InvoiceType.CREDIT
+    prepaid = await effects.prepaid_value(session, invoice) if takes_credits else ZERO
+    if prepaid > 0 or not parts.computed:
+        totals = await compute(session, invoice, now, prepaid_value=prepaid, parts=parts)
+        if totals.total_prepaid_credits_applied > 0:
+            await effects.debit_prepaid(session, invoice, totals.total_prepaid_credits_applied)
+
+    move(invoice, InvoiceStatus.FINALIZED)
+    invoice.finalized_at = now
+    # The totals of the payer are locked by this write and the sequence by the next, always in this order; nobody sees
+    # the id that stands in for the number.
+    invoice.invoice_number = invoice.id
+    if invoice.meta.get("auto_completed") == "true":
+        parts.paid = await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
+    await settle(session, invoice, now, paid=parts.paid)
+    await effects.claimed(session, invoice, now)
+    if invoice.payment_status in FULLY_PAID:
+        await effects.paid(session, invoice)
+
+
+async def void(
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    effects: Effects = NOTHING_ABOVE,
+) -> Invoice:
+    """Cancel a locked invoice and give back what was paid on it and not returned yet.
+
+    `metadata` is merged. Raises InvalidOperation when it is voided already, when its payment status forbids, or when
+    it sold credits that are in a wallet already.
+    """
+    if invoice.payment_status not in VOIDABLE:
+        details = {"invoice_id": invoice.id, "payment_status": invoice.payment_status.value}
+        raise InvalidOperation("invoice payment status is not allowed for voiding", details)
+    move(invoice, InvoiceStatus.VOIDED)
+    bought_credits = "wallet_transaction_id" in invoice.meta
+    if bought_credits and (invoice.amount_paid > 0 or invoice.payment_status is PaymentStatus.SUCCEEDED):
+        raise InvalidOperation("the credits this invoice sold are in the wallet already", {"invoice_id": invoice.id})
+    if metadata:
+        refuse_reserved(metadata)
+        invoice.meta = checked_metadata({**invoice.meta, **metadata})
+    await effects.voiding(session, invoice)
+    funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
+    refund = max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
+    invoice.voided_at = now
+    if refund > 0:
+        invoice.refunded_amount = EXACT.add(invoice.refunded_amount, refund)
+        await effects.give_back(session, invoice, refund)
+    await settle(session, invoice, now)
+    await events.tell(session, InvoiceEvent.VOIDED, invoice)
+    return invoice
+
+
+def refuse_reserved(metadata: Mapping[str, str], stored: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raise ValidationFailed where `metadata` sets a key that only the service writes to another value."""
+    for key in sorted(RESERVED_METADATA & metadata.keys()):
+        if metadata[key] != stored.get(key):
+            raise ValidationFailed.of(f"metadata.{key}", "is reserved and cannot be set")
+
+
+async def receive(
+    session: AsyncSession,
+    invoice: Invoice,
+    payment_id: str,
+    amount: Decimal,
+    now: datetime,
+    *,
+    effects: Effects = NOTHING_ABOVE,
+) -> Invoice:
+    """Count a payment that succeeded on a locked invoice; a draft is finalized first.
+
+    The same payment counts once. A voided invoice takes the money too, so that the books show it; returning it is the
+    caller's next step. Raises InvalidOperation for a skipped invoice. Tells `invoice.update.payment`.
+    """
+    await finalize_to_collect(session, invoice, now, effects=effects)
+    paid = await record_settlement(session, invoice, SettlementKind.PAYMENT, amount, payment_id)
+    invoice.latest_attempt_failed = False
+    await resettle(session, invoice, now, effects=effects, paid=paid)
+    return invoice
+
+
+async def note_returned(session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
+    """Note on a locked, voided invoice that money which arrived after the voiding was sent back to where it came from.
+
+    Tells `invoice.update.payment`.
+    """
+    assert invoice.invoice_status is InvoiceStatus.VOIDED
+    funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
+    invoice.refunded_amount = min(EXACT.add(invoice.refunded_amount, amount), funded)
+    await resettle(session, invoice, now)
+
+
+async def finalize_to_collect(
+    session: AsyncSession, invoice: Invoice, now: datetime, *, effects: Effects = NOTHING_ABOVE
+) -> None:
+    """Finalize a locked draft because money arrives for it; others stay as they are.
+
+    Raises InvalidOperation for a skipped invoice, and for a subscription's draft whose charges are not known yet.
+    """
+    if invoice.invoice_status is InvoiceStatus.SKIPPED:
+        raise InvalidOperation("a skipped invoice cannot be paid", {"invoice_id": invoice.id})
+    if invoice.invoice_status is not InvoiceStatus.DRAFT:
+        return
+    still_running = invoice.period_end is not None and invoice.period_end > now
+    if invoice.invoice_type is InvoiceType.SUBSCRIPTION and (invoice.last_computed_at is None or still_running):
+        raise InvalidOperation("the invoice's period has not been billed yet", {"invoice_id": invoice.id})
+    await finalize(session, invoice, now, effects=effects)
+
+
+async def payment_failed(session: AsyncSession, invoice: Invoice, now: datetime) -> Invoice:
+    """Note that the latest attempt to collect a locked invoice failed. Tells `invoice.update.payment`."""
+    invoice.latest_attempt_failed = True
+    await resettle(session, invoice, now)
+    return invoice
+
+
+async def resettle(
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    effects: Effects = NOTHING_ABOVE,
+    paid: Decimal | None = None,
+) -> None:
+    """Settle a locked invoice, tell `invoice.update.payment`, and let the floors above know if it is now paid.
+
+    `paid` is the sum of its settlements, if the caller knows it.
+    """
+    before = invoice.payment_status
+    await settle(session, invoice, now, paid=paid)
+    if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
+        await effects.paid(session, invoice)
+    await events.tell(session, InvoiceEvent.PAYMENT, invoice)

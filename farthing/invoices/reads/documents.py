@@ -1,0 +1,222 @@
+"""The document of an invoice: its rows as the values a page is set from, and links that open it for a while.
+
+The PDF is a pure function of those values, so nothing is stored: whoever asks gets the invoice as it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import jwt
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.zones import wall, zone_or_abbreviation
+from farthing.core.errors import PermissionDenied
+from farthing.core.money import EXACT, ZERO, plain
+from farthing.customers.tables import Customer
+from farthing.identity.credentials.keys import derived_key
+from farthing.identity.credentials.master_key import signed_claims
+from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.current import read
+from farthing.identity.tables import Tenant
+from farthing.invoices.figures.computation import published_lines
+from farthing.invoices.pdf.document import Days, Discount, Group, InvoiceDocument, Line, Party, Payment, Tax, Totals
+from farthing.invoices.pdf.render import render
+from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, Settlement, TaxApplied
+from farthing.storage.rows import find
+
+LINK_LIFE = timedelta(minutes=15)
+_PURPOSE = "invoice-documents"
+_ALGORITHM = "HS256"
+_ADDRESS = ("address_line1", "address_line2", "address_city", "address_state", "address_postal_code")
+
+
+async def pdf(session: AsyncSession, invoice: Invoice) -> bytes:
+    """The invoice as a PDF, as it stands now."""
+    return await asyncio.to_thread(render, await document(session, invoice))
+
+
+async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
+    """Everything that stands on the invoice's pages; days are those of the numbering's time zone."""
+    zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
+    seller = await find(session, Tenant, invoice.tenant_id)
+    customer = await session.get_one(Customer, invoice.customer_id)
+    lines = await published_lines(session, invoice.id)
+    names = {line.id: _name(line) for line in lines}
+    coupons = await session.scalars(
+        select(CouponApplication).where(CouponApplication.invoice_id == invoice.id).order_by(CouponApplication.position)
+    )
+    taxes = await session.scalars(
+        select(TaxApplied).where(TaxApplied.entity_id == invoice.id).order_by(TaxApplied.position)
+    )
+    settlements = await session.scalars(
+        select(Settlement)
+        .where(Settlement.invoice_id == invoice.id, Settlement.amount > 0)
+        .order_by(Settlement.created_at, Settlement.id)
+    )
+    issued = invoice.issue_date or invoice.finalized_at
+    return InvoiceDocument(
+        seller=_seller(seller),
+        customer=_payer(customer),
+        currency=invoice.currency,
+        status=invoice.invoice_status.value,
+        payment_status=invoice.payment_status.value,
+        number=invoice.invoice_number or "",
+        issued=wall(issued, zone).date() if issued else None,
+        due_on=wall(invoice.due_date, zone).date() if invoice.due_date else None,
+        days=_days(invoice.period_start, invoice.period_end, zone),
+        billing_period=invoice.billing_period or "",
+        description=invoice.description,
+        groups=tuple(_groups(lines, zone)),
+        discounts=tuple(_discount(row, names) for row in coupons),
+        taxes=tuple(_tax(row) for row in taxes),
+        payments=tuple(Payment(day=wall(row.created_at, zone).date(), amount=row.amount) for row in settlements),
+        totals=_totals(invoice),
+        notes=invoice.meta.get("notes", ""),
+        vat=invoice.meta.get("vat", ""),
+    )
+
+
+def _totals(invoice: Invoice) -> Totals:
+    return Totals(
+        subtotal=invoice.subtotal,
+        discount=invoice.total_discount,
+        prepaid_credits=invoice.total_prepaid_credits_applied,
+        tax=invoice.total_tax,
+        total=invoice.total,
+        adjustment=invoice.adjustment_amount,
+        paid=invoice.amount_paid,
+        due=invoice.amount_remaining,
+        overpaid=max(EXACT.subtract(invoice.amount_paid, invoice.amount_due), ZERO),
+        refunded=invoice.refunded_amount,
+    )
+
+
+def _seller(tenant: Tenant) -> Party:
+    details: Mapping[str, Any] = tenant.billing_details
+    address: Mapping[str, str] = details.get("address") or {}
+    country = address.get("address_country") or ""
+    return Party(
+        name=tenant.name,
+        address=(*_address(address), *([country] if country else ())),
+        country=country if len(country) == 2 else "",
+        email=details.get("email") or "",
+        help_email=details.get("help_email") or "",
+        phone=details.get("phone") or "",
+    )
+
+
+def _payer(customer: Customer) -> Party:
+    address = {name: getattr(customer, name) for name in _ADDRESS}
+    country = customer.address_country
+    return Party(
+        name=customer.name or f"Customer {customer.id}",
+        address=(*_address(address), *([country] if country else ())),
+        country=country,
+        email=customer.email,
+    )
+
+
+def _address(parts: Mapping[str, str]) -> Iterable[str]:
+    return (parts[name] for name in _ADDRESS if parts.get(name))
+
+
+def _days(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Days | None:
+    return Days.of(start, end, zone) if start and end else None
+
+
+def _groups(lines: Sequence[InvoiceLineItem], zone: ZoneInfo) -> Iterable[Group]:
+    """Neighbouring lines of one plan under its name; lines of no plan without a head."""
+    for plan, members in groupby(lines, key=lambda line: line.plan_display_name or ""):
+        yield Group(title=plan, lines=tuple(_line(line, zone) for line in members))
+
+
+def _line(line: InvoiceLineItem, zone: ZoneInfo) -> Line:
+    return Line(
+        name=_name(line),
+        description=line.meta.get("description", ""),
+        amount=line.amount,
+        quantity=line.quantity,
+        days=_days(line.period_start, line.period_end, zone),
+    )
+
+
+def _name(line: InvoiceLineItem) -> str:
+    return line.display_name or line.meter_display_name or line.plan_display_name or "Charge"
+
+
+def _discount(row: CouponApplication, names: Mapping[str, str]) -> Discount:
+    snapshot = row.coupon_snapshot
+    if row.discount_percentage is not None:
+        value = f"{plain(row.discount_percentage)}%"
+    else:
+        value = f"{row.currency.upper()} {plain(Decimal(snapshot.get('amount_off', '0')))} off"
+    return Discount(
+        name=snapshot.get("name") or row.coupon_id,
+        amount=row.discounted_amount,
+        kind=row.discount_type,
+        value=value,
+        line=names.get(row.invoice_line_item_id or "", ""),
+    )
+
+
+def _tax(row: TaxApplied) -> Tax:
+    snapshot = row.rate_snapshot
+    percentage = snapshot.get("type") == "percentage"
+    value = snapshot.get("value", "")
+    return Tax(
+        name=snapshot.get("name") or row.tax_rate_id,
+        code=snapshot.get("code", ""),
+        kind=snapshot.get("type", ""),
+        rate=f"{value}%" if percentage else f"{row.currency.upper()} {value}",
+        taxable=row.taxable_amount,
+        amount=row.tax_amount,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Which invoice a link opens."""
+
+    tenant_id: str
+    environment_id: str
+    invoice_id: str
+
+
+def link(invoice: Invoice, base_url: str, master_key: str, now: datetime) -> str:
+    """An address under which the document opens without credentials for 15 minutes. `now` is real time."""
+    claims = {
+        "typ": _PURPOSE,
+        "tenant_id": invoice.tenant_id,
+        "environment_id": invoice.environment_id,
+        "invoice_id": invoice.id,
+        "exp": int((now + LINK_LIFE).timestamp()),
+    }
+    token = jwt.encode(claims, derived_key(master_key, _PURPOSE), _ALGORITHM)
+    return f"{base_url}/v1/invoices/documents/{token}"
+
+
+def opened(token: str, master_keys: Sequence[str], now: datetime) -> Opened:
+    """What a link's token opens. Raises PermissionDenied for one that is forged or out of date."""
+    try:
+        # time is the caller's to tell, hence no check of its own
+        claims = signed_claims(
+            token,
+            master_keys,
+            _PURPOSE,
+            algorithms=[_ALGORITHM],
+            options={"require": ["exp"], "verify_exp": False},
+        )
+    except jwt.InvalidTokenError as error:
+        raise PermissionDenied("This link is not valid") from error
+    if claims.get("typ") != _PURPOSE or claims["exp"] <= now.timestamp():
+        raise PermissionDenied("This link is not valid any more")
+    return Opened(claims["tenant_id"], claims["environment_id"], claims["invoice_id"])

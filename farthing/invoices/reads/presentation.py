@@ -1,0 +1,90 @@
+"""Invoices as they are shown: each row with its lines, discounts, taxes and payer, one query per relation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.taxes.schemas import TaxRateResponse
+from farthing.catalogue.taxes.tables import TaxRate
+from farthing.core.money import EXACT, plain
+from farthing.core.wire import as_wire
+from farthing.customers.schemas import CustomerResponse
+from farthing.invoices.parts import Parts, parts_of_all
+from farthing.invoices.receivable import PaymentStatus
+from farthing.invoices.schemas import (
+    CouponApplicationResponse,
+    InvoiceLineItemResponse,
+    InvoiceResponse,
+    TaxAppliedResponse,
+)
+from farthing.invoices.tables import Invoice, TaxApplied
+from farthing.subscriptions.reads.answers import Wanted, subscription_answers
+from farthing.subscriptions.schemas.responses import SubscriptionResponse
+from farthing.subscriptions.tables import Subscription
+
+_NO_RATES: Mapping[str, TaxRateResponse] = MappingProxyType({})
+
+
+async def shown(session: AsyncSession, invoice: Invoice) -> InvoiceResponse:
+    """One whole invoice."""
+    return (await all_shown(session, [invoice]))[0]
+
+
+async def all_shown(
+    session: AsyncSession, invoices: Sequence[Invoice], *, with_lines: bool = True, with_tax_rates: bool = False
+) -> list[InvoiceResponse]:
+    """Invoices in the order given; as many queries for a page as for one.
+
+    `with_tax_rates` adds to each tax its rate as the catalogue has it now.
+    """
+    parts = await parts_of_all(session, invoices, with_lines=with_lines)
+    rates = await _rates_of(session, [tax for part in parts for tax in part.taxes]) if with_tax_rates else {}
+    return [
+        whole(invoice, part, with_lines=with_lines, rates=rates) for invoice, part in zip(invoices, parts, strict=True)
+    ]
+
+
+async def with_subscriptions(
+    session: AsyncSession, answers: Sequence[InvoiceResponse], wanted: Wanted, now: datetime
+) -> None:
+    """Add to each invoice its subscription, with what is `wanted` of that; one query for all, and one per relation."""
+    ids = {answer.subscription_id for answer in answers if answer.subscription_id}
+    if not ids:
+        return
+    rows = (await session.scalars(select(Subscription).where(Subscription.id.in_(ids)))).all()
+    found: dict[str | None, SubscriptionResponse] = {
+        one.id: one for one in await subscription_answers(session, rows, wanted, now)
+    }
+    for answer in answers:
+        answer.subscription = found.get(answer.subscription_id)
+
+
+def whole(
+    invoice: Invoice, parts: Parts, *, with_lines: bool = True, rates: Mapping[str, TaxRateResponse] = _NO_RATES
+) -> InvoiceResponse:
+    """An invoice with its parts, as they stand in memory; `rates` are those of the catalogue, by id."""
+    overpaid = None
+    if invoice.payment_status is PaymentStatus.OVERPAID:
+        overpaid = plain(EXACT.subtract(invoice.amount_paid, invoice.amount_due))
+    return InvoiceResponse.of(
+        invoice,
+        overpaid_amount=overpaid,
+        issue_date=as_wire(invoice.issue_date or invoice.created_at),
+        description=invoice.description or None,
+        line_items=[InvoiceLineItemResponse.of(line) for line in parts.lines] if with_lines else None,
+        coupon_applications=[CouponApplicationResponse.of(row) for row in parts.coupon_applications],
+        taxes=[TaxAppliedResponse.of(row, tax_rate=rates.get(row.tax_rate_id)) for row in parts.taxes],
+        customer=None if parts.payer is None else CustomerResponse.of(parts.payer),
+    )
+
+
+async def _rates_of(session: AsyncSession, taxes: Sequence[TaxApplied]) -> dict[str, TaxRateResponse]:
+    if not taxes:
+        return {}
+    found = await session.scalars(select(TaxRate).where(TaxRate.id.in_({row.tax_rate_id for row in taxes})))
+    return {rate.id: TaxRateResponse.of(rate) for rate in found}

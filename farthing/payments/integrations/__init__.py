@@ -1,0 +1,5 @@
+"""Accounts at other systems: connections with sealed credentials, the providers behind them, mappings and copies of
+our entities.
+
+Invariant: a credential is never stored or logged in clear.
+"""

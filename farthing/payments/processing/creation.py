@@ -1,0 +1,213 @@
+"""Making a payment: what it may pay, and which key makes a repeated request the same one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import ColumnElement, false, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core import currency
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed, VersionConflict
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import decimals, plain
+from farthing.customers.tables import Customer
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.tables import Invoice
+from farthing.payments.events import tell_payment
+from farthing.payments.schemas import CreatePaymentRequest
+from farthing.payments.states import SETTLING
+from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
+from farthing.storage.postgres import real_clock_of
+from farthing.storage.rows import find, insert_if_new, lock_if_there
+
+REPEAT_WINDOW = timedelta(seconds=60)
+"""How long after its success, in real time, an equal request is taken for a repeat and not a second instalment."""
+
+UNCAPPED = frozenset({PaymentMethodType.OFFLINE})
+"""Methods that record money that has moved already, and so may exceed what is owed."""
+
+_UNPAYABLE = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedPayment:
+    """A payment that a request made, or that an equal request made before. `invoice` is locked until the commit."""
+
+    payment: Payment
+    invoice: Invoice | None
+    is_new: bool
+
+
+async def create(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> CreatedPayment:
+    """Store a payment, or find the one that the same request made before.
+
+    Everything is looked up and checked with the invoice locked, so that of many requests at once each sees what those
+    before it have done. Raises ValidationFailed for what cannot be paid so, NotFound for a customer or a wallet that is
+    not there, and AlreadyExists when the key given was used for another amount or destination.
+    Rule: docs/rules/invoices-and-payments.md#making-a-payment
+    """
+    _check_method(given)
+    invoice = None
+    if given.destination_type is DestinationType.INVOICE:
+        invoice = await lock_if_there(session, Invoice, given.destination_id)
+    fingerprint = _fingerprint(given)
+    key = given.idempotency_key or await _derived_key(session, fingerprint, invoice)
+    known = await _by_key(session, key)
+    if known is not None:
+        return CreatedPayment(_same(known, given, key), invoice, is_new=False)
+    await _check_destination(session, given, invoice, now)
+    if given.payment_method_type is PaymentMethodType.CREDITS:
+        raise NotFound(
+            "No active POST_PAID wallet of the customer in this currency was found",
+            {"wallet_id": given.payment_method_id or "", "currency": given.currency},
+        )
+    payment = _payment(given, key, fingerprint)
+    if not await insert_if_new(session, payment):
+        known = await _by_key(session, key)
+        if known is None:
+            raise VersionConflict("The same payment was changed at the same time; please try again", {"key": key})
+        return CreatedPayment(_same(known, given, key), invoice, is_new=False)
+    await tell_payment(session, "payment.created", payment, invoice)
+    return CreatedPayment(payment, invoice, is_new=True)
+
+
+def _check_method(given: CreatePaymentRequest) -> None:
+    method, method_id = given.payment_method_type, given.payment_method_id or ""
+    if method is PaymentMethodType.OFFLINE and method_id:
+        raise ValidationFailed.of("payment_method_id", "must be empty for OFFLINE payments")
+    if method in {PaymentMethodType.ACH, PaymentMethodType.UPI} and not method_id:
+        raise ValidationFailed.of("payment_method_id", f"is required for {method} payments")
+    if method is PaymentMethodType.PAYMENT_LINK and given.payment_gateway is None:
+        raise ValidationFailed.of("payment_gateway", "is required for PAYMENT_LINK payments")
+    asks_tax_id = (
+        given.gateway_options is not None
+        and given.gateway_options.stripe is not None
+        and given.gateway_options.stripe.tax_id_collection_enabled is not None
+    )
+    if asks_tax_id and not (method is PaymentMethodType.PAYMENT_LINK and given.payment_gateway is Gateway.STRIPE):
+        raise ValidationFailed.of("gateway_options.stripe", "applies to payment links of stripe only")
+    places = currency.digits(given.currency)
+    if decimals(given.amount) > places:
+        raise ValidationFailed.of("amount", f"must have at most {places} decimals in {given.currency}")
+
+
+async def _check_destination(
+    session: AsyncSession, given: CreatePaymentRequest, invoice: Invoice | None, now: datetime
+) -> None:
+    if given.destination_type is DestinationType.CUSTOMER:
+        await find(session, Customer, given.destination_id)
+        return
+    if invoice is None:
+        raise ValidationFailed.of("destination_id", "no such invoice")
+    refusal = why_not_payable(invoice)
+    if refusal is not None:
+        raise ValidationFailed.of("destination_id", refusal)
+    if invoice.invoice_status is InvoiceStatus.DRAFT and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
+        still_running = invoice.period_end is not None and invoice.period_end > now
+        if invoice.last_computed_at is None or still_running:
+            raise ValidationFailed.of("destination_id", "the invoice's period has not been billed yet")
+    if invoice.currency != given.currency:
+        raise ValidationFailed.of("currency", f"must be the invoice's, {invoice.currency}")
+    if given.payment_method_type not in UNCAPPED:
+        check_cap(given.amount, invoice.amount_remaining)
+
+
+def why_not_payable(invoice: Invoice) -> str | None:
+    """Why a locked invoice takes no payment; None when it takes one. Rule: payments, "POST /payments"."""
+    if invoice.invoice_status in {InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED}:
+        return f"the invoice is {invoice.invoice_status} and takes no payment"
+    if invoice.payment_status in _UNPAYABLE:
+        return f"the invoice is {invoice.payment_status} and takes no payment"
+    return None
+
+
+def check_cap(amount: Decimal, available: Decimal) -> None:
+    """Refuse to charge more than an invoice still asks for. Raises ValidationFailed."""
+    if amount > available:
+        raise ValidationFailed.of("amount", f"must be at most what remains on the invoice, {plain(available)}")
+
+
+def _payment(given: CreatePaymentRequest, key: str, fingerprint: str) -> Payment:
+    method = given.payment_method_type
+    waits = method is PaymentMethodType.PAYMENT_LINK or (
+        method is not PaymentMethodType.OFFLINE and not given.process_payment
+    )
+    stripe = given.gateway_options.stripe if given.gateway_options else None
+    options = {"tax_id_collection_enabled": "true"} if stripe and stripe.tax_id_collection_enabled else {}
+    return Payment(
+        id=new_id(Kind.PAYMENT),
+        idempotency_key=key,
+        fingerprint=fingerprint,
+        derived_key=given.idempotency_key is None or given.idempotency_key == "",
+        destination_type=given.destination_type,
+        destination_id=given.destination_id,
+        payment_method_type=method,
+        payment_method_id="" if method is PaymentMethodType.PAYMENT_LINK else given.payment_method_id or "",
+        amount=given.amount,
+        asked_amount=given.amount,
+        currency=given.currency,
+        payment_status=PaymentStatus.INITIATED if waits else PaymentStatus.PENDING,
+        track_attempts=method is not PaymentMethodType.OFFLINE,
+        payment_gateway=None if method is PaymentMethodType.OFFLINE else given.payment_gateway,
+        gateway_metadata=options,
+        success_url=given.success_url,
+        cancel_url=given.cancel_url,
+        save_card_and_make_default=bool(given.save_card_and_make_default),
+        meta=dict(given.metadata or {}),
+    )
+
+
+def _fingerprint(given: CreatePaymentRequest) -> str:
+    parts = (
+        given.destination_type.value,
+        given.destination_id,
+        plain(given.amount),
+        given.currency,
+        given.payment_method_type.value,
+        given.payment_method_id or "",
+        given.payment_gateway.value if given.payment_gateway else "",
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+async def _derived_key(session: AsyncSession, fingerprint: str, invoice: Invoice | None) -> str:
+    """The key of a request that brings none: the same until the payment it made is over.
+
+    The ordinal counts earlier payments of the same fingerprint that are over, so that a network's retry finds the first
+    payment and a real second instalment does not. A payment is over once it failed or was voided, a minute of real time
+    after its success, and as soon as its invoice was changed by anything else.
+    """
+    recorded = Payment.success_recorded_at
+    changed: ColumnElement[bool] = false()
+    if invoice is not None:
+        changed = Payment.invoice_version.is_(None) | (Payment.invoice_version != invoice.version)
+    over = or_(
+        Payment.payment_status.in_((PaymentStatus.FAILED, PaymentStatus.VOIDED)),
+        Payment.payment_status.in_(SETTLING)
+        & (recorded.is_(None) | (recorded < real_clock_of(session).now() - REPEAT_WINDOW) | changed),
+    )
+    ordinal = await session.scalar(
+        select(func.count()).where(Payment.fingerprint == fingerprint, Payment.derived_key, over)
+    )
+    digest = hashlib.sha256(f"payment:fingerprint={fingerprint}:ordinal={ordinal}".encode()).hexdigest()
+    return f"payment-{digest[:16]}"
+
+
+async def _by_key(session: AsyncSession, key: str) -> Payment | None:
+    query = select(Payment).where(Payment.idempotency_key == key, Payment.status == Status.PUBLISHED)
+    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+def _same(known: Payment, given: CreatePaymentRequest, key: str) -> Payment:
+    asked = (given.destination_type, given.destination_id, given.amount, given.currency)
+    if (known.destination_type, known.destination_id, known.asked_amount, known.currency) != asked:
+        raise AlreadyExists(
+            "This idempotency key was used for a payment of another amount or destination",
+            {"idempotency_key": key, "payment_id": known.id},
+        )
+    return known

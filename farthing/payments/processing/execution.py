@@ -1,0 +1,411 @@
+"""Carrying a payment out: reserve under locks, ask the provider without any, store the outcome under locks again.
+
+`record_payment` is the one entrance for whoever records a payment or asks for one: API, dashboard and portal. A payment
+that a provider has to be asked for is committed before: a crash between the steps leaves it PENDING or PROCESSING on
+disk, where a repeat of the request goes on, `collection` or `reconciliation`.
+Rule: docs/rules/invoices-and-payments.md#processing
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import NoReturn
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.clock import Clock
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError, InvalidOperation, NotFound
+from farthing.core.money import EXACT, ZERO
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.receivable import PaymentStatus
+from farthing.invoices.tables import Invoice
+from farthing.payments import saved_methods
+from farthing.payments.events import tell_payment
+from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.processing import outcomes
+from farthing.payments.processing.creation import CreatedPayment, check_cap, create, why_not_payable
+from farthing.payments.providers.interface import (
+    Account,
+    Capability,
+    Charge,
+    ChargeState,
+    Declined,
+    Fatal,
+    Link,
+    Provider,
+    Refusal,
+    Retryable,
+    Urls,
+)
+from farthing.payments.providers.registry import demand
+from farthing.payments.schemas import CreatePaymentRequest
+from farthing.payments.states import OPEN
+from farthing.payments.tables import Connection, DestinationType, Payment, PaymentMethodType
+from farthing.storage.midway import commit_midway, resume_point
+from farthing.storage.rows import find
+
+_LINK, _OFFLINE = PaymentMethodType.PAYMENT_LINK, PaymentMethodType.OFFLINE
+_ASKING = frozenset(PaymentMethodType) - {_OFFLINE, PaymentMethodType.CREDITS}
+"""Methods for which a provider has to be asked."""
+
+
+class NotStartable(InvalidOperation):
+    """The payment does not wait to be processed: it is in hand, over, or deleted."""
+
+
+class PaymentPoint(msgspec.Struct):
+    """Where a repeated request goes on: with the payment it made, or began to process."""
+
+    payment_id: str
+
+
+async def record_payment(
+    session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock
+) -> CreatedPayment:
+    """Create a payment and, if asked to, carry it out; a repeated request gets the first payment as it stands.
+
+    Offline money is created and counted in one transaction, which the caller commits, so that a crash leaves all of it
+    or nothing. One that an interrupted request has left waiting is carried on with. Raises as `creation.create` and
+    `process` do.
+    """
+    interrupted = resume_point(session, PaymentPoint)
+    if interrupted is not None:
+        payment = await find(session, Payment, interrupted.payment_id)
+        return CreatedPayment(await carry_on(session, gateways, payment, clock), None, is_new=True)
+    if given.payment_method_type is _OFFLINE and given.process_payment:
+        return await _record_offline(session, gateways, given, clock)
+    created = await create(session, given, clock.now())
+    if not given.process_payment:
+        return created
+    if not created.is_new:
+        return await _repeated(session, gateways, created, clock)
+    await demand_provider(session, gateways, created.payment)
+    await commit_midway(session, PaymentPoint(created.payment.id))  # the provider is asked next
+    return replace(created, payment=await _carry_out(session, gateways, created.payment, clock))
+
+
+async def _record_offline(
+    session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock
+) -> CreatedPayment:
+    created = await create(session, given, clock.now())
+    if not created.is_new:
+        return created
+    try:
+        await outcomes.succeeded(session, gateways.effects, created.invoice, created.payment, clock.now())
+    except FarthingError as error:
+        # undone with all it did; what lasts is a payment that failed
+        await session.rollback()
+        created = await create(session, given, clock.now())
+        if not created.is_new:
+            return created
+        await _give_up(session, created.payment.id, error.message, clock, PaymentPoint(created.payment.id))
+    return created
+
+
+async def _repeated(session: AsyncSession, gateways: Gateways, created: CreatedPayment, clock: Clock) -> CreatedPayment:
+    """The payment of an equal request before, carried on with when that request never came to ask the provider."""
+    payment = created.payment
+    waits = payment.payment_status in OPEN and payment.payment_url is None and payment.payment_method_type in _ASKING
+    if not waits:
+        return created
+    await commit_midway(session, PaymentPoint(payment.id))  # the provider is asked next
+    try:
+        return replace(created, payment=await _carry_out(session, gateways, payment, clock))
+    except NotStartable:
+        # the first request is alive and has gone on with it
+        return replace(created, payment=await session.get_one(Payment, payment.id, populate_existing=True))
+
+
+async def process(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
+    """Carry a stored payment out and commit what came of it.
+
+    Raises InvalidOperation when its state forbids or when it failed (with `details.payment_id`; the failure is
+    stored), NotImplementedHere for a provider this deployment cannot talk to.
+    """
+    payment = await find(session, Payment, payment_id)
+    if resume_point(session, PaymentPoint) is not None:
+        return await carry_on(session, gateways, payment, clock)
+    check_startable(payment)
+    if payment.payment_method_type is _OFFLINE:
+        return await _count(session, gateways, payment_id, clock)
+    await demand_provider(session, gateways, payment)
+    await commit_midway(session, PaymentPoint(payment_id))  # nothing is written yet; the provider is asked next
+    return await _carry_out(session, gateways, payment, clock)
+
+
+async def carry_on(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    """Go on with a payment where whoever processed it was interrupted; one that is over stays as it is.
+
+    A provider may be asked a second time: the payment's id is the key of the charge, so that it charges once. Raises
+    InvalidOperation when the payment failed, now or before the interruption.
+    """
+    if payment.payment_status is PaymentStatus.FAILED:
+        raise _failure(payment.id, payment.error_message or "The payment failed")
+    if payment.payment_status is PaymentStatus.PROCESSING:
+        return await _charge_again(session, gateways, payment, clock)
+    if payment.payment_status in OPEN:
+        return await _carry_out(session, gateways, payment, clock)
+    return payment
+
+
+async def _carry_out(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    if payment.payment_method_type is PaymentMethodType.CREDITS:
+        raise NotFound("No active POST_PAID wallet of the customer in this currency was found")
+    if payment.payment_method_type is _LINK:
+        return await _open_link(session, gateways, payment, clock)
+    return await _charge(session, gateways, payment, clock)
+
+
+def check_startable(payment: Payment) -> None:
+    """Raises NotStartable, naming both states, unless the payment waits to be processed."""
+    startable = {PaymentStatus.PENDING}
+    if payment.payment_method_type not in {_OFFLINE, PaymentMethodType.CREDITS}:
+        startable.add(PaymentStatus.INITIATED)
+    if payment.status is not Status.PUBLISHED:
+        raise NotStartable("payment was deleted", {"payment_id": payment.id})
+    if payment.payment_status not in startable:
+        raise NotStartable(
+            f"payment is {payment.payment_status} and cannot be processed",
+            {
+                "payment_id": payment.id,
+                "current_status": payment.payment_status.value,
+                "allowed_statuses": sorted(startable),
+            },
+        )
+
+
+async def _count(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
+    """Money that moved elsewhere counts at once, in the caller's transaction."""
+    invoice, payment = await outcomes.lock(session, payment_id)
+    check_startable(payment)
+    try:
+        await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
+    except FarthingError as error:
+        await session.rollback()
+        await _give_up(session, payment_id, error.message, clock, PaymentPoint(payment_id))
+    return payment
+
+
+async def _charge(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    payment_id = payment.id
+    provider, connection = await _provider(session, gateways, payment, Capability.SAVED_METHODS)
+    if provider is None or connection is None:
+        await _give_up(session, payment_id, "No payment provider is connected", clock, tried=True)
+    account, method_id = await _who_and_what(session, provider, connection, payment)
+    if not method_id:
+        await _give_up(session, payment_id, "The customer has no saved payment method", clock, tried=True)
+    try:
+        reserved = await _reserve(session, gateways, payment_id, connection, method_id, clock)
+    except NotStartable:
+        raise
+    except FarthingError as error:
+        await session.rollback()
+        await _give_up(session, payment_id, error.message, clock)
+    if not reserved:
+        await _give_up(session, payment_id, "The amount exceeds what remains on the invoice", clock)
+    return await _ask(session, gateways, provider, account, payment, clock)
+
+
+async def _charge_again(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    """Ask for the outcome of a charge that may or may not have reached its provider, by sending it again."""
+    provider, connection = await _provider(session, gateways, payment, Capability.SAVED_METHODS)
+    if provider is None or connection is None:
+        return payment  # `reconciliation` names what cannot be asked for
+    account = await saved_methods.account_at(session, provider, connection, await _payer(session, payment))
+    await commit_midway(session)  # nothing was written; no connection waits for the provider
+    return await _ask(session, gateways, provider, account, payment, clock)
+
+
+async def _ask(
+    session: AsyncSession,
+    gateways: Gateways,
+    provider: Provider,
+    account: Account | None,
+    payment: Payment,
+    clock: Clock,
+) -> Payment:
+    result = await provider.charge_saved_method(
+        payment.payment_method_id, payment.amount, payment.currency, payment.id, account, key=payment.id
+    )
+    return await finish(session, gateways, payment.id, result, clock)
+
+
+async def _who_and_what(
+    session: AsyncSession, provider: Provider, connection: Connection, payment: Payment
+) -> tuple[Account | None, str]:
+    """The payer's account at the provider, and the method to charge: the one given, or the default one saved."""
+    customer_id = await _payer(session, payment)
+    account = await saved_methods.account_at(session, provider, connection, customer_id)
+    await commit_midway(session)  # the account is mapped; no connection waits for the provider
+    if payment.payment_method_id or account is None:
+        return account, payment.payment_method_id
+    saved = await provider.list_methods(account)
+    if isinstance(saved, (Declined, Retryable, Fatal)):
+        return account, ""
+    chargeable = [method for method in saved if method.active and method.chargeable]
+    return account, chargeable[0].id if chargeable else ""
+
+
+async def _payer(session: AsyncSession, payment: Payment) -> str:
+    if payment.destination_type is DestinationType.CUSTOMER:
+        return payment.destination_id
+    return (await find(session, Invoice, payment.destination_id)).customer_id
+
+
+async def _provider(
+    session: AsyncSession, gateways: Gateways, payment: Payment, capability: Capability
+) -> tuple[Provider | None, Connection | None]:
+    connection = await connection_to(session, payment.payment_gateway)
+    if connection is None:
+        return None, None
+    provider = gateways.behind(connection)
+    demand(provider, capability, connection.provider_type)
+    return provider, connection
+
+
+async def demand_provider(session: AsyncSession, gateways: Gateways, payment: Payment) -> None:
+    """Raises NotImplementedHere, before anything is stored, when processing would need an adapter that is missing."""
+    if payment.payment_method_type in {_OFFLINE, PaymentMethodType.CREDITS}:
+        return
+    capability = Capability.LINKS if payment.payment_method_type is _LINK else Capability.SAVED_METHODS
+    await _provider(session, gateways, payment, capability)
+
+
+async def _reserve(
+    session: AsyncSession, gateways: Gateways, payment_id: str, connection: Connection, method_id: str, clock: Clock
+) -> bool:
+    """Mark a payment PROCESSING on disk; False when its invoice no longer asks for that much.
+
+    A draft is finalized first, so that credits and tax cannot lower what is owed after the charge.
+    """
+    now = clock.now()
+    invoice, payment = await outcomes.lock(session, payment_id)
+    check_startable(payment)
+    if invoice is not None:
+        refusal = why_not_payable(invoice)
+        if refusal is not None:
+            raise InvalidOperation(refusal, {"invoice_id": invoice.id})
+        await transitions.finalize_to_collect(session, invoice, now, effects=gateways.effects)
+        if payment.amount > await _available(session, invoice):
+            await session.rollback()
+            return False
+    payment.payment_status = PaymentStatus.PROCESSING
+    payment.processing_since = now
+    payment.payment_gateway = connection.provider_type.value
+    payment.payment_method_id = method_id
+    await tell_payment(session, "payment.pending", payment, invoice)
+    await commit_midway(session)  # before the charge: a crash must leave it to be asked about
+    return True
+
+
+async def _available(session: AsyncSession, invoice: Invoice) -> Decimal:
+    """What remains on a locked invoice beyond what other payments in flight may take."""
+    reserved = await session.scalar(
+        select(func.coalesce(func.sum(Payment.amount), 0)).where(
+            Payment.destination_id == invoice.id, Payment.payment_status == PaymentStatus.PROCESSING
+        )
+    )
+    return EXACT.subtract(invoice.amount_remaining, reserved or ZERO)
+
+
+async def finish(
+    session: AsyncSession, gateways: Gateways, payment_id: str, result: Charge | Refusal, clock: Clock
+) -> Payment:
+    """Store what the provider answered to a charge, and commit. Raises InvalidOperation when it failed.
+
+    `Retryable` leaves the payment PROCESSING: nobody knows yet, and `reconciliation` asks again.
+    """
+    now = clock.now()
+    invoice, payment = await outcomes.lock(session, payment_id)
+    if isinstance(result, Charge):
+        await _apply(session, gateways, invoice, payment, result, now)
+    elif not isinstance(result, Retryable):
+        code = result.code if isinstance(result, Declined) else ""
+        await outcomes.failed(session, invoice, payment, result.message, now, code=code)
+    await commit_midway(session)  # what the provider did lasts, also where the answer is an error
+    if payment.payment_status is PaymentStatus.FAILED:
+        raise _failure(payment_id, payment.error_message or "The payment failed")
+    return payment
+
+
+async def _apply(
+    session: AsyncSession,
+    gateways: Gateways,
+    invoice: Invoice | None,
+    payment: Payment,
+    charge: Charge,
+    now: datetime,
+) -> None:
+    if charge.state is ChargeState.SUCCEEDED:
+        await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
+    elif charge.state is ChargeState.FAILED:
+        outcomes.note_charge(payment, charge)
+        await outcomes.failed(session, invoice, payment, charge.reason or "The charge failed", now)
+    else:
+        outcomes.note_charge(payment, charge)
+
+
+async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    """Make the hosted page of a link payment; a second call finds the same page."""
+    if payment.payment_status is PaymentStatus.PENDING:
+        return payment
+    provider, connection = await _provider(session, gateways, payment, Capability.LINKS)
+    if provider is None or connection is None:
+        raise _failure(payment.id, f"'{payment.payment_gateway}' is not connected")
+    account = await saved_methods.account_at(session, provider, connection, await _payer(session, payment))
+    invoice, payment = await outcomes.lock(session, payment.id)
+    check_startable(payment)
+    if invoice is not None:
+        check_cap(payment.amount, await _available(session, invoice))
+    await commit_midway(session)  # nothing was written; no lock waits for the provider
+    result = await provider.create_payment_link(
+        payment.amount,
+        payment.currency,
+        payment.id,
+        account,
+        Urls(payment.success_url, payment.cancel_url),
+        save_method=payment.save_card_and_make_default,
+        key=payment.id,
+    )
+    invoice, payment = await outcomes.lock(session, payment.id)
+    if not isinstance(result, Link):
+        payment.error_message = result.message
+        await commit_midway(session)  # the reason lasts, although the answer is an error
+        raise _failure(payment.id, result.message)
+    payment.gateway_tracking_id = payment.gateway_tracking_id or result.tracking_id
+    payment.payment_url = result.url
+    if payment.payment_status is PaymentStatus.INITIATED:
+        payment.payment_status = PaymentStatus.PENDING
+        payment.error_message = None
+        await tell_payment(session, "payment.pending", payment, invoice)
+    elif payment.payment_status not in OPEN:
+        # it was voided or settled while the page was being made
+        payment.withdrawal_due = True
+    await commit_midway(session)  # the page exists from now on, whatever else fails
+    return payment
+
+
+async def _give_up(
+    session: AsyncSession,
+    payment_id: str,
+    reason: str,
+    clock: Clock,
+    point: PaymentPoint | None = None,
+    *,
+    tried: bool = False,
+) -> NoReturn:
+    """Store the failure of a payment that could not be carried out, and raise it. `tried`: the invoice shows it."""
+    invoice, payment = await outcomes.lock(session, payment_id)
+    if payment.payment_status in OPEN:
+        await outcomes.failed(session, invoice, payment, reason, clock.now(), tried=tried)
+    await commit_midway(session, point)  # the failure lasts, although the answer is an error
+    raise _failure(payment_id, reason)
+
+
+def _failure(payment_id: str, reason: str) -> InvalidOperation:
+    return InvalidOperation(f"payment failed: {reason}", {"payment_id": payment_id, "reason": reason})

@@ -1,0 +1,164 @@
+"""What providers report by webhook, and what follows from it.
+
+Rule: docs/rules/integrations.md#inbound-webhooks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.clock import Clock, FixedClock
+from farthing.core.enums import Status
+from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.identity.tables import Environment
+from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.processing import outcomes
+from farthing.payments.processing.reconciliation import send_back
+from farthing.payments.providers.interface import BadSignature, Provider, Report, ReportKind
+from farthing.payments.tables import Payment, ProviderEvent
+from farthing.storage.midway import commit_midway
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM, Scope
+
+log = structlog.get_logger(__name__)
+
+_ABOUT_MONEY = {
+    ReportKind.PAYMENT_SUCCEEDED,
+    ReportKind.PAYMENT_FAILED,
+    ReportKind.LINK_EXPIRED,
+    ReportKind.REFUND_UPDATED,
+}
+
+
+async def receive(
+    gateways: Gateways, provider_type: str, scope: Scope, headers: Mapping[str, str], body: bytes
+) -> list[str]:
+    """Take a provider's webhook; the ids of the events that were news.
+
+    The signature over the raw body is proven before anything else is believed; header names are in lower case. Raises
+    NotFound without a connection, ValidationFailed for a bad signature or a body that cannot be read.
+    """
+    database = gateways.database
+    clock = await _clock(database, scope)
+    async with database.transaction(scope, read_only=True) as session:
+        connection = await connection_to(session, provider_type)
+    if connection is None or connection.tenant_id != scope.tenant_id:
+        raise NotFound("No such webhook", {"provider": provider_type})
+    provider = gateways.behind(connection)
+    try:
+        # providers sign by real time, whatever an environment's test clock says
+        reports = provider.verify_webhook(headers, body, database.clock.now())
+    except BadSignature as error:
+        raise ValidationFailed("Invalid webhook signature", {"signature": str(error)}) from error
+    except (ValueError, msgspec.DecodeError) as error:
+        raise ValidationFailed("Invalid webhook", {"body": "cannot be read"}) from error
+    news = []
+    for report in reports:
+        async with database.session(scope, clock=clock) as session:
+            if await _take(session, gateways, provider, provider_type, report, body, clock):
+                news.append(report.event_id)
+    return news
+
+
+async def _clock(database: Database, scope: Scope) -> Clock:
+    """The environment's clock. Raises NotFound for an environment that is not the tenant's."""
+    async with database.transaction(SYSTEM, read_only=True) as session:
+        environment = await session.get(Environment, scope.environment_id)
+    if environment is None or environment.tenant_id != scope.tenant_id:
+        raise NotFound("No such webhook")
+    return FixedClock(environment.frozen_time) if environment.frozen_time else database.clock
+
+
+async def _take(
+    session: AsyncSession,
+    gateways: Gateways,
+    provider: Provider,
+    provider_type: str,
+    report: Report,
+    body: bytes,
+    clock: Clock,
+) -> bool:
+    """Let one event take effect, in the transaction that stores it; False if it did before."""
+    payment = await _about(session, provider_type, report) if report.kind in _ABOUT_MONEY else None
+    stored = await session.scalar(
+        insert(ProviderEvent)
+        .values(
+            id=new_id(Kind.INCOMING_WEBHOOK),
+            tenant_id=session.info["scope"].tenant_id,
+            environment_id=session.info["scope"].environment_id,
+            provider=provider_type,
+            event_id=report.event_id,
+            kind=report.kind.value,
+            payment_id=payment.id if payment else None,
+            body=body.decode("utf-8", "replace").replace("\x00", ""),
+            received_at=clock.now(),
+        )
+        .on_conflict_do_nothing(index_elements=["environment_id", "provider", "event_id"])
+        .returning(ProviderEvent.id)
+    )
+    if stored is None:
+        await session.rollback()
+        return False
+    if payment is None:
+        if report.kind in _ABOUT_MONEY:
+            log.warning("webhook.unknown_payment", provider=provider_type, event_id=report.event_id)
+        await commit_midway(session)
+        return True
+    payment = await _apply(session, gateways, payment.id, provider_type, report, clock)
+    await commit_midway(session)  # the event has taken effect; what follows from it asks the provider
+    if payment.return_due:
+        await send_back(session, gateways, provider, payment, clock.now())
+    return True
+
+
+async def _about(session: AsyncSession, provider_type: str, report: Report) -> Payment | None:
+    """The payment a report is about: by our id, which the provider was given along, else by the provider's own."""
+    charge_id = report.charge.gateway_payment_id if report.charge else None
+    for column, value in (
+        (Payment.id, report.payment_id),
+        (Payment.gateway_payment_id, charge_id),
+        (Payment.gateway_tracking_id, report.tracking_id),
+    ):
+        if value is None:
+            continue
+        found = (
+            await session.scalars(
+                select(Payment)
+                .where(column == value, Payment.payment_gateway == provider_type, Payment.status != Status.DELETED)
+                .limit(1)
+            )
+        ).first()
+        if found is not None:
+            return found
+    return None
+
+
+async def _apply(
+    session: AsyncSession, gateways: Gateways, payment_id: str, provider_type: str, report: Report, clock: Clock
+) -> Payment:
+    now, charge = clock.now(), report.charge
+    invoice, payment = await outcomes.lock(session, payment_id)
+    if charge is not None and charge.currency != payment.currency:
+        log.error("webhook.other_currency", provider=provider_type, payment_id=payment_id, currency=charge.currency)
+        payment.error_message = f"the provider reports {charge.currency} instead of {payment.currency}"
+        return payment
+    if report.kind is ReportKind.PAYMENT_FAILED:
+        if charge is not None and report.final:
+            outcomes.note_charge(payment, charge)
+        reason = report.reason or "The payment failed"
+        await outcomes.failed(session, invoice, payment, reason, now, final=report.final)
+    elif report.kind is ReportKind.LINK_EXPIRED:
+        await outcomes.failed(session, invoice, payment, "The payment link expired", now, tried=False)
+    elif charge is not None:
+        # a refund may be heard of before the capture it returns
+        await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
+        if charge.refunded > 0:
+            await outcomes.sent_back(session, invoice, payment, charge.refunded, now)
+    return payment

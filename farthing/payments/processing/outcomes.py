@@ -1,0 +1,210 @@
+"""What becomes of a payment: the only code that moves one to a final state, settles its invoice and tells of it.
+
+Every function works on rows that `lock` has locked, invoice first and payment second, and leaves the commit to its
+caller, so that an outcome is one transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import structlog
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import plain
+from farthing.invoices.hooks import Effects
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.tables import Invoice, Settlement
+from farthing.payments.events import tell_payment
+from farthing.payments.processing.creation import why_not_payable
+from farthing.payments.providers.interface import Charge
+from farthing.payments.states import SETTLING, may_move
+from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
+from farthing.storage.postgres import real_clock_of
+from farthing.storage.rows import find, locked
+
+log = structlog.get_logger(__name__)
+
+
+async def lock(session: AsyncSession, payment_id: str) -> tuple[Invoice | None, Payment]:
+    """Lock a payment and, before it, the invoice it pays. Raises NotFound.
+
+    A payment never changes its destination, so that what the session remembers of it is good for finding the invoice.
+    """
+    payment = await session.get(Payment, payment_id) or await find(session, Payment, payment_id)
+    invoice = await lock_destination(session, payment)
+    return invoice, await locked(session, Payment, payment_id)
+
+
+async def lock_destination(session: AsyncSession, payment: Payment) -> Invoice | None:
+    """Lock the invoice a payment pays, if it pays one. Raises NotFound."""
+    if payment.destination_type is not DestinationType.INVOICE:
+        return None
+    return await locked(session, Invoice, payment.destination_id)
+
+
+async def succeeded(
+    session: AsyncSession,
+    effects: Effects,
+    invoice: Invoice | None,
+    payment: Payment,
+    now: datetime,
+    charge: Charge | None = None,
+) -> None:
+    """The money is there. Reported again, it changes nothing.
+
+    What the provider captured is what counts, whatever was asked for. On an invoice that was voided meanwhile the
+    money is recorded and marked to be sent back.
+    """
+    if charge is not None:
+        note_charge(payment, charge)
+    if payment.payment_status in SETTLING:
+        return
+    if not may_move(payment.payment_status, PaymentStatus.SUCCEEDED, by_system=True):
+        raise AssertionError(f"a payment cannot succeed from {payment.payment_status}")
+    if charge is not None and charge.amount != payment.amount:
+        payment.gateway_metadata = {**payment.gateway_metadata, "requested_amount": plain(payment.amount)}
+        payment.amount = charge.amount
+    if payment.status is Status.ARCHIVED:
+        # it was deleted while its provider still could, and did, take the money
+        payment.status = Status.PUBLISHED
+        payment.idempotency_key = payment.id
+    payment.payment_status = PaymentStatus.SUCCEEDED
+    payment.succeeded_at = now
+    payment.failed_at = payment.voided_at = None
+    payment.error_message = None
+    payment.processing_since = None
+    await _attempt(session, payment, PaymentStatus.SUCCEEDED, None)
+    await receive(session, effects, invoice, payment, now)
+    await tell_payment(session, "payment.success", payment, invoice)
+
+
+async def receive(
+    session: AsyncSession, effects: Effects, invoice: Invoice | None, payment: Payment, now: datetime
+) -> None:
+    """Let an invoice have the money of a payment that settles it.
+
+    The invoice is looked at again, now that it is locked. What a gateway took although the invoice no longer wants it
+    is marked to be sent back; money that moved elsewhere is refused. Raises InvalidOperation.
+    """
+    payment.success_recorded_at = real_clock_of(session).now()
+    if invoice is None:
+        return
+    await session.flush()
+    if payment.gateway_payment_id is None:
+        refusal = why_not_payable(invoice)
+        if refusal is not None:
+            raise InvalidOperation(refusal, {"invoice_id": invoice.id})
+        await transitions.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
+    else:
+        await _receive_taken(session, effects, invoice, payment, now)
+    payment.invoice_version = invoice.version
+
+
+async def _receive_taken(
+    session: AsyncSession, effects: Effects, invoice: Invoice, payment: Payment, now: datetime
+) -> None:
+    try:
+        async with session.begin_nested():
+            await transitions.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
+    except InvalidOperation as error:
+        await session.refresh(invoice)
+        log.warning("payment.unwanted", payment_id=payment.id, invoice_id=invoice.id, reason=error.message)
+        payment.return_due = True
+    if invoice.invoice_status is InvoiceStatus.VOIDED:
+        payment.return_due = True
+
+
+async def take_back(
+    session: AsyncSession, effects: Effects, invoice: Invoice | None, payment: Payment, now: datetime
+) -> None:
+    """Undo `receive`: the payment turned out not to be one."""
+    if invoice is None:
+        return
+    await session.flush()
+    await session.execute(
+        delete(Settlement).where(Settlement.invoice_id == invoice.id, Settlement.payment_id == payment.id)
+    )
+    await transitions.resettle(session, invoice, now, effects=effects)
+
+
+async def failed(
+    session: AsyncSession,
+    invoice: Invoice | None,
+    payment: Payment,
+    reason: str,
+    now: datetime,
+    *,
+    tried: bool = True,
+    final: bool = True,
+    code: str = "",
+) -> None:
+    """The money is not there. `tried` tells a refusal to pay, which the invoice shows, from a payment never tried.
+
+    A failure that is not `final` is one attempt on a page that may still be paid. After a success it changes nothing.
+    """
+    if not may_move(payment.payment_status, PaymentStatus.FAILED) or payment.payment_status is PaymentStatus.FAILED:
+        return
+    payment.error_message = reason
+    if tried:
+        await _attempt(session, payment, PaymentStatus.FAILED, reason, code)
+    if not final:
+        return
+    payment.payment_status = PaymentStatus.FAILED
+    payment.failed_at = now
+    payment.processing_since = None
+    if invoice is not None and invoice.revisit_at is not None and invoice.invoice_status is InvoiceStatus.FINALIZED:
+        # in the same transaction, so that whoever goes on after a crash does not try once more
+        invoice.revisit_at = None
+    if invoice is not None and tried and invoice.invoice_status is InvoiceStatus.FINALIZED:
+        await session.flush()
+        await transitions.payment_failed(session, invoice, now)
+    await tell_payment(session, "payment.failed", payment, invoice)
+
+
+async def sent_back(
+    session: AsyncSession, invoice: Invoice | None, payment: Payment, in_all: Decimal, now: datetime
+) -> None:
+    """The provider has sent `in_all` of a payment back, everything before included. The invoice does not change."""
+    if payment.payment_status not in SETTLING or in_all <= payment.refunded_amount:
+        return
+    payment.refunded_amount = in_all
+    whole = in_all >= payment.amount
+    payment.payment_status = PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
+    payment.refunded_at = now
+    await tell_payment(session, "payment.updated", payment, invoice)
+
+
+def note_charge(payment: Payment, charge: Charge) -> None:
+    """Remember what the provider calls a payment, and what a client needs to go on with it."""
+    payment.gateway_payment_id = payment.gateway_payment_id or charge.gateway_payment_id
+    payment.gateway_tracking_id = payment.gateway_tracking_id or charge.tracking_id
+    if charge.details:
+        payment.gateway_metadata = {**payment.gateway_metadata, **charge.details}
+
+
+async def _attempt(
+    session: AsyncSession, payment: Payment, status: PaymentStatus, reason: str | None, code: str = ""
+) -> None:
+    """Number the next attempt; the payment's lock keeps the numbers apart."""
+    if not payment.track_attempts or payment.payment_method_type is PaymentMethodType.OFFLINE:
+        return
+    last = await session.scalar(
+        select(func.coalesce(func.max(PaymentAttempt.attempt_number), 0)).where(PaymentAttempt.payment_id == payment.id)
+    )
+    session.add(
+        PaymentAttempt(
+            id=new_id(Kind.PAYMENT_ATTEMPT),
+            payment_id=payment.id,
+            attempt_number=(last or 0) + 1,
+            payment_status=status,
+            error_message=reason,
+            meta={"code": code} if code else {},
+        )
+    )

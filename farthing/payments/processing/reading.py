@@ -1,0 +1,87 @@
+"""Payments as they are shown: with their attempts and the number of the invoice they pay."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.queries.lists import select_page
+from farthing.invoices.tables import Invoice
+from farthing.payments.schemas import PaymentAttemptResponse, PaymentQuery, PaymentResponse
+from farthing.payments.tables import DestinationType, Payment, PaymentAttempt
+
+SEARCHABLE = (
+    "id",
+    "destination_type",
+    "destination_id",
+    "payment_method_type",
+    "payment_status",
+    "payment_gateway",
+    "currency",
+    "amount",
+    "gateway_payment_id",
+    "gateway_tracking_id",
+    "created_at",
+    "updated_at",
+    "succeeded_at",
+    "failed_at",
+)
+
+_EXACT = (
+    "destination_type",
+    "destination_id",
+    "payment_method_type",
+    "payment_status",
+    "payment_gateway",
+    "currency",
+    "gateway_payment_id",
+    "gateway_tracking_id",
+)
+
+
+async def browse(session: AsyncSession, query: PaymentQuery) -> tuple[list[PaymentResponse], int]:
+    """One page of payments and the count of all that match."""
+    statement = select(Payment)
+    if query.payment_ids is not None:
+        statement = statement.where(Payment.id.in_(query.payment_ids))
+    for name in _EXACT:
+        wanted = getattr(query, name)
+        if wanted is not None:
+            statement = statement.where(getattr(Payment, name) == wanted)
+    rows, total = await select_page(session, Payment, query, SEARCHABLE, statement)
+    return await shown(session, rows), total
+
+
+async def shown(session: AsyncSession, payments: Sequence[Payment]) -> list[PaymentResponse]:
+    """Payments with what belongs to them, in two further queries however many there are."""
+    await session.flush()
+    attempts: dict[str, list[PaymentAttemptResponse]] = defaultdict(list)
+    tracked = [payment.id for payment in payments if payment.track_attempts]
+    if tracked:
+        for attempt in await session.scalars(
+            select(PaymentAttempt)
+            .where(PaymentAttempt.payment_id.in_(tracked))
+            .order_by(PaymentAttempt.payment_id, PaymentAttempt.attempt_number)
+        ):
+            attempts[attempt.payment_id].append(PaymentAttemptResponse.of(attempt))
+    paid = {p.destination_id for p in payments if p.destination_type is DestinationType.INVOICE}
+    numbers = dict(
+        (await session.execute(select(Invoice.id, Invoice.invoice_number).where(Invoice.id.in_(paid)))).tuples().all()
+    )
+    return [
+        PaymentResponse.of(
+            payment,
+            attempts=attempts.get(payment.id),
+            invoice_number=numbers.get(payment.destination_id),
+            gateway_metadata=payment.gateway_metadata or None,
+        )
+        for payment in payments
+    ]
+
+
+async def show(session: AsyncSession, payment: Payment) -> PaymentResponse:
+    """One payment with what belongs to it."""
+    return (await shown(session, [payment]))[0]

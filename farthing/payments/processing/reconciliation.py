@@ -1,0 +1,141 @@
+"""The payment reconciliation duty: payments whose outcome nobody told us, and money or pages to take back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import ColumnElement
+
+from farthing.core.errors import FarthingError
+from farthing.core.money import EXACT, ZERO
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.processing import outcomes
+from farthing.payments.providers.interface import Capability, ChargeState, Declined, Fatal, Provider, Retryable
+from farthing.payments.states import SETTLING
+from farthing.payments.tables import Payment
+from farthing.storage.midway import commit_midway
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = timedelta(minutes=15)
+"""How long a payment may be PROCESSING before its provider is asked."""
+
+_PAGE = 100
+
+
+async def reconcile(session: AsyncSession, gateways: Gateways, now: datetime) -> int:
+    """Settle or fail every payment of the environment that has been PROCESSING for more than 15 minutes, send back
+    money that nobody owed, close pages that were withdrawn. Returns how many payments were looked at.
+
+    Each payment is a transaction of its own, and what a provider cannot answer now is asked again next time. May be
+    run by several processes at once: every step is idempotent at the provider and checks the state under lock here.
+    """
+    stuck = (Payment.payment_status == PaymentStatus.PROCESSING) & (Payment.processing_since < now - PATIENCE)
+    seen = await _each(session, gateways, stuck, now, _ask)
+    seen += await _each(session, gateways, Payment.return_due.is_(True), now, send_back)
+    return seen + await _each(session, gateways, Payment.withdrawal_due.is_(True), now, _close_page)
+
+
+Step = Callable[[AsyncSession, Gateways, Provider, Payment, datetime], Awaitable[None]]
+
+
+async def _each(
+    session: AsyncSession, gateways: Gateways, which: ColumnElement[bool], now: datetime, step: Step
+) -> int:
+    last, seen = "", 0
+    while True:
+        ids = (
+            await session.scalars(select(Payment.id).where(which, Payment.id > last).order_by(Payment.id).limit(_PAGE))
+        ).all()
+        await commit_midway(session)
+        for payment_id in ids:
+            try:
+                await _one(session, gateways, payment_id, now, step)
+            except FarthingError as error:
+                # one payment that cannot be brought to an end must not keep the others from theirs
+                await session.rollback()
+                log.warning("payment.unreconciled", payment_id=payment_id, reason=error.message)
+        seen += len(ids)
+        if len(ids) < _PAGE:
+            return seen
+        last = ids[-1]
+
+
+async def _one(session: AsyncSession, gateways: Gateways, payment_id: str, now: datetime, step: Step) -> None:
+    payment = await session.get_one(Payment, payment_id, populate_existing=True)
+    connection = await connection_to(session, payment.payment_gateway) if payment.payment_gateway else None
+    await commit_midway(session)
+    if connection is None:
+        log.warning("payment.unreconciled", payment_id=payment_id, reason="its provider is no longer connected")
+        return
+    await step(session, gateways, gateways.behind(connection), payment, now)
+
+
+async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime) -> None:
+    found = await provider.get_payment(payment.id, payment.gateway_payment_id)
+    if isinstance(found, (Declined, Retryable, Fatal)):
+        log.warning("payment.unreconciled", payment_id=payment.id, reason=found.message)
+        return
+    invoice, payment = await outcomes.lock(session, payment.id)
+    if payment.payment_status is PaymentStatus.PROCESSING:
+        if found is None:
+            await outcomes.failed(session, invoice, payment, "The provider never received the charge", now)
+        elif found.state is ChargeState.SUCCEEDED:
+            await outcomes.succeeded(session, gateways.effects, invoice, payment, now, found)
+        elif found.state is ChargeState.FAILED:
+            outcomes.note_charge(payment, found)
+            await outcomes.failed(session, invoice, payment, found.reason or "The charge failed", now)
+        else:
+            outcomes.note_charge(payment, found)
+    await commit_midway(session)
+
+
+async def send_back(
+    session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime
+) -> None:
+    """Return what is left of a payment that its invoice no longer wanted."""
+    before = payment.refunded_amount
+    left = EXACT.subtract(payment.amount, before)
+    charge_id = payment.gateway_payment_id
+    if left <= ZERO or charge_id is None or payment.payment_status not in SETTLING:
+        payment.return_due = False
+        await commit_midway(session)
+        return
+    if Capability.REFUNDS not in provider.capabilities:
+        log.warning("payment.not_returned", payment_id=payment.id, reason="its provider cannot refund")
+        return
+    await commit_midway(session)
+    sent = await provider.refund(charge_id, left, key=f"{payment.id}/return")
+    if isinstance(sent, Retryable):
+        return
+    invoice, payment = await outcomes.lock(session, payment.id)
+    if not payment.return_due:
+        await commit_midway(session)  # somebody else has sent it back meanwhile, by the same key
+        return
+    payment.return_due = False
+    if isinstance(sent, (Declined, Fatal)):
+        payment.error_message = f"could not be returned: {sent.message}"
+        log.error("payment.not_returned", payment_id=payment.id, reason=sent.message)
+    else:
+        await outcomes.sent_back(session, invoice, payment, EXACT.add(before, sent.amount), now)
+        if invoice is not None and invoice.invoice_status is InvoiceStatus.VOIDED:
+            await transitions.note_returned(session, invoice, sent.amount, now)
+    await commit_midway(session)
+
+
+async def _close_page(
+    session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime
+) -> None:
+    if payment.gateway_tracking_id is not None:
+        closed = await provider.cancel_link(payment.gateway_tracking_id, key=f"{payment.id}/cancel")
+        if isinstance(closed, Retryable):
+            return
+    _, payment = await outcomes.lock(session, payment.id)
+    payment.withdrawal_due = False
+    await commit_midway(session)

@@ -1,0 +1,50 @@
+"""What happens to an invoice's payments when it is voided."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.errors import InvalidOperation
+from farthing.invoices.hooks import NothingAbove
+from farthing.invoices.receivable import PaymentStatus
+from farthing.invoices.tables import Invoice
+from farthing.payments.events import tell_payment
+from farthing.payments.states import OPEN
+from farthing.payments.tables import Payment
+from farthing.storage.postgres import clock_of
+
+_UNSETTLED = (*OPEN, PaymentStatus.PROCESSING)
+
+
+async def withdraw_open(session: AsyncSession, invoice: Invoice) -> None:
+    """Void what is open on a locked invoice. Raises InvalidOperation while a provider may be taking the money.
+
+    Hosted pages are closed afterwards, outside the transaction, by `reconciliation`; what is paid on one before that
+    is recorded and sent back.
+    """
+    now = clock_of(session).now()
+    payments = await session.scalars(
+        select(Payment)
+        .where(Payment.destination_id == invoice.id, Payment.payment_status.in_(_UNSETTLED))
+        .order_by(Payment.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    for payment in payments.all():
+        if payment.payment_status is PaymentStatus.PROCESSING:
+            raise InvalidOperation(
+                "a payment of the invoice is being processed; wait for its outcome",
+                {"invoice_id": invoice.id, "payment_id": payment.id},
+            )
+        payment.payment_status = PaymentStatus.VOIDED
+        payment.voided_at = now
+        payment.withdrawal_due = payment.payment_url is not None
+        await tell_payment(session, "payment.updated", payment, invoice)
+
+
+class PaymentEffects(NothingAbove):
+    """What payments do inside an invoice's transaction."""
+
+    async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
+        await withdraw_open(session, invoice)

@@ -1,0 +1,100 @@
+"""The money of an invoice, from charges to total: the one calculation behind previews, drafts and final invoices.
+
+Rule: docs/rules/invoices-and-payments.md#totals
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from farthing.core.money import EXACT, ZERO, exact_sum, round_to
+from farthing.rating.totals.discounts import (
+    Coupon,
+    CouponApplication,
+    distributed,
+    invoice_applications,
+    line_applications,
+)
+from farthing.rating.totals.lines import ChargeLine, LineTotals
+from farthing.rating.totals.prepaid import applied_credits
+from farthing.rating.totals.taxes import TaxApplied, TaxRate, applied_taxes
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceTotals:
+    """An invoice's figures, each rounded to the currency; `lines` in the order they were given.
+
+    `total` = max(0, `subtotal` - `total_discount` - `total_prepaid_credits_applied` + `total_tax`).
+    """
+
+    lines: tuple[LineTotals, ...]
+    coupon_applications: tuple[CouponApplication, ...]
+    taxes: tuple[TaxApplied, ...]
+    subtotal: Decimal
+    total_discount: Decimal
+    total_prepaid_credits_applied: Decimal
+    taxable_amount: Decimal
+    total_tax: Decimal
+    total: Decimal
+
+
+def invoice_totals(
+    lines: Sequence[ChargeLine],
+    digits: int,
+    *,
+    coupons: Sequence[Coupon] = (),
+    tax_rates: Sequence[TaxRate] = (),
+    prepaid_value: Decimal = ZERO,
+) -> InvoiceTotals:
+    """Discount, credit and tax charges in a currency of `digits` decimals.
+
+    `lines` in stable order (creation, id), with distinct ids; that order breaks ties in single lines. `coupons` in
+    the order they apply. `prepaid_value` is the usable value of the prepaid wallet: 0 for drafts, previews, and
+    whatever else credits do not pay. Raises ValueError for negative figures and repeated line ids.
+    """
+    if len({line.id for line in lines}) != len(lines):
+        raise ValueError("two lines of an invoice have the same id")
+    charges = [replace(line, amount=round_to(line.amount, digits)) for line in lines]
+    subtotal = exact_sum([line.amount for line in charges])
+
+    by_line = line_applications(charges, coupons, digits)
+    discounts = _by_line(by_line)
+    worked = [
+        LineTotals(line.id, line.amount, line.price_type, line_item_discount=exact_sum(discounts.get(line.id, [])))
+        for line in charges
+    ]
+    nets = [line.net for line in worked]
+    by_invoice = invoice_applications(exact_sum(nets), coupons, digits)
+    shares = distributed(exact_sum([applied.discounted_amount for applied in by_invoice]), nets, digits)
+    worked = [replace(line, invoice_level_discount=share) for line, share in zip(worked, shares, strict=True)]
+
+    credits_taken = applied_credits(worked, prepaid_value, digits)
+    worked = [replace(line, prepaid_credits_applied=taken) for line, taken in zip(worked, credits_taken, strict=True)]
+
+    total_discount = exact_sum([line.discount for line in worked])
+    total_credits = exact_sum(credits_taken)
+    taxable = max(EXACT.subtract(subtotal, total_discount), ZERO)
+    taxes = applied_taxes(taxable, tax_rates, digits)
+    total_tax = exact_sum([tax.tax_amount for tax in taxes])
+    before_tax = EXACT.subtract(EXACT.subtract(subtotal, total_discount), total_credits)
+    return InvoiceTotals(
+        lines=tuple(worked),
+        coupon_applications=(*by_line, *by_invoice),
+        taxes=tuple(taxes),
+        subtotal=subtotal,
+        total_discount=total_discount,
+        total_prepaid_credits_applied=total_credits,
+        taxable_amount=taxable,
+        total_tax=total_tax,
+        total=max(EXACT.add(before_tax, total_tax), ZERO),
+    )
+
+
+def _by_line(applications: Sequence[CouponApplication]) -> dict[str, list[Decimal]]:
+    amounts: dict[str, list[Decimal]] = {}
+    for applied in applications:
+        if applied.line_id is not None:
+            amounts.setdefault(applied.line_id, []).append(applied.discounted_amount)
+    return amounts

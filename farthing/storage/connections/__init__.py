@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL: how many there are, whose turn it is, how long they wait, and what a failure means."""

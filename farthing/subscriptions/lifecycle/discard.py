@@ -1,0 +1,70 @@
+"""Taking back subscriptions that never came to be: drafts that nobody paid for, and creations whose payment failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sqlalchemy import func, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.discounts.tables import Coupon, CouponAssociation
+from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType
+from farthing.core.enums import Status
+from farthing.storage.rows import locked
+from farthing.subscriptions.enums import SubscriptionStatus
+from farthing.subscriptions.events import changed
+from farthing.subscriptions.lifecycle import hierarchy
+from farthing.subscriptions.states import require
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
+
+
+async def abandon(session: AsyncSession, subscription_id: str) -> Subscription:
+    """Archive a draft that nobody paid for, with all that belongs to it.
+
+    Raises InvalidOperation for anything but a draft.
+    """
+    subscription = await locked(session, Subscription, subscription_id)
+    require(subscription, SubscriptionStatus.DRAFT, to="abandon")
+    await _take_back(session, subscription, Status.ARCHIVED)
+    return subscription
+
+
+async def undo(session: AsyncSession, subscription: Subscription) -> None:
+    """Delete a locked subscription that must not stand, with all that was made with it."""
+    await _take_back(session, subscription, Status.DELETED)
+
+
+async def _take_back(session: AsyncSession, subscription: Subscription, status: Status) -> None:
+    """Children, line items, addons, entitlements and taxes go; coupons can be redeemed again.
+
+    Children that waited with it were made with it: nobody else's subscription can join one that is not live.
+    """
+    gone = [subscription, *await hierarchy.children_of(session, subscription.id)]
+    ids = [one.id for one in gone]
+    redeemed = await session.scalars(
+        update(CouponAssociation)
+        .where(CouponAssociation.subscription_id.in_(ids), CouponAssociation.status == Status.PUBLISHED)
+        .values(status=status)
+        .returning(CouponAssociation.coupon_id)
+    )
+    for coupon_id, count in sorted(Counter(redeemed.all()).items()):
+        less = func.greatest(Coupon.total_redemptions - count, 0)
+        await session.execute(update(Coupon).where(Coupon.id == coupon_id).values(total_redemptions=less))
+    for table in (SubscriptionLineItem, AddonAssociation):
+        await session.execute(
+            update(table).where(table.subscription_id.in_(ids), table.status == Status.PUBLISHED).values(status=status)
+        )
+    await session.execute(
+        update(Entitlement)
+        .where(Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION, Entitlement.entity_id.in_(ids))
+        .values(status=status)
+    )
+    await session.execute(
+        update(TaxAssociation)
+        .where(TaxAssociation.entity_type == TaxEntityType.SUBSCRIPTION, TaxAssociation.entity_id.in_(ids))
+        .values(status=status)
+    )
+    for one in gone:
+        one.status = status
+        await changed(session, one)

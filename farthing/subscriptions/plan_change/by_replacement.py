@@ -1,0 +1,222 @@
+"""Changing the plan by replacement (v1): the old subscription ends, a new one begins.
+
+Rule: docs/rules/subscriptions.md#by-replacement
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.billing import BillingCycle, BillingPeriod
+from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.core.enums import Status
+from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.customers import lookup
+from farthing.customers.tables import Customer
+from farthing.storage.rows import find, locked
+from farthing.subscriptions.enums import (
+    ChangeType,
+    Occasion,
+    ProrationBehavior,
+    ScheduleType,
+    SubscriptionStatus,
+    SubscriptionType,
+)
+from farthing.subscriptions.events import changed, tell_of
+from farthing.subscriptions.lifecycle import cancellation, creation, hierarchy, schedules
+from farthing.subscriptions.line_items.add import mixes_periods
+from farthing.subscriptions.outcome import Billable, Outcome
+from farthing.subscriptions.plan_change import carry_over
+from farthing.subscriptions.plan_change.in_place import compared
+from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest, SubscriptionInheritanceConfig
+from farthing.subscriptions.snapshot.loading import load_one
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+from farthing.subscriptions.states import require
+from farthing.subscriptions.tables import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the new subscription shall be."""
+
+    plan_id: str
+    billing_period: BillingPeriod
+    billing_period_count: int = 1
+    billing_cycle: BillingCycle = BillingCycle.ANNIVERSARY
+    proration: ProrationBehavior = ProrationBehavior.NONE
+    metadata: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a replacing plan change came to.
+
+    `former.changes` are the unused advance fees of the old subscription: their credit reduces the fixed lines of the
+    new one's opening invoice in order, and what is left goes to the wallet. `former.billables` bill what the old one
+    owes; `new.billables` open the new one, because of an update.
+    """
+
+    change_type: ChangeType
+    before: SubscriptionSnapshot
+    """The old one, before it was ended."""
+    former: Outcome
+    new: Outcome
+    called_off: datetime | None = None
+    """When the old one was to be cancelled, which went with it."""
+
+
+async def compare(session: AsyncSession, subscription: Subscription, target_plan_id: str) -> ChangeType:
+    """Whether the target plan is dearer, by the sums of the two plans' unit amounts in the currency."""
+    rows = await session.scalars(
+        select(Price).where(
+            Price.entity_type == PriceEntityType.PLAN,
+            Price.entity_id.in_([subscription.plan_id, target_plan_id]),
+            Price.currency == subscription.currency,
+            Price.status == Status.PUBLISHED,
+            Price.end_date.is_(None),
+        )
+    )
+    prices = list(rows)
+    return compared(
+        [price for price in prices if price.entity_id == subscription.plan_id],
+        [price for price in prices if price.entity_id == target_plan_id],
+    )
+
+
+async def demand_replaceable(session: AsyncSession, subscription: Subscription, target: Target) -> None:
+    """Refuse a change whose preconditions fail. Raises InvalidOperation."""
+    require(subscription, SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, to="change the plan of")
+    if subscription.plan_id == target.plan_id:
+        raise InvalidOperation("The subscription is on this plan already", {"plan_id": target.plan_id})
+    if subscription.active_pause_id is not None:
+        raise InvalidOperation("The subscription is to be paused", {"subscription_id": subscription.id})
+    if subscription.subscription_type in {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}:
+        raise InvalidOperation(
+            f"Cannot change the plan of a {subscription.subscription_type.value} subscription",
+            {"subscription_id": subscription.id},
+        )
+    if target.proration is ProrationBehavior.CREATE_PRORATIONS and await mixes_periods(session, subscription):
+        raise InvalidOperation(
+            "Proration is not possible with mixed billing periods", {"subscription_id": subscription.id}
+        )
+
+
+async def replace_plan(
+    session: AsyncSession, subscription_id: str, target: Target, now: datetime, *, at: datetime | None = None
+) -> Replacement:
+    """End a subscription at `at`, by default now, and begin one on the target plan that carries over all the rest.
+
+    Raises NotFound, InvalidOperation, ValidationFailed.
+    """
+    at = at or now
+    found = await find(session, Subscription, subscription_id)
+    await lookup.held(session, found.customer_id)
+    subscription = await locked(session, Subscription, subscription_id)
+    await demand_replaceable(session, subscription, target)
+    change_type = await compare(session, subscription, target.plan_id)
+    called_off = subscription.cancel_at
+    await schedules.call_off(session, subscription, now)
+    if at < subscription.current_period_start:
+        raise ValidationFailed.of("proration_date", "must not be before the current period: what is invoiced stays")
+    before = await load_one(session, subscription.id)
+    body = await _continued(session, subscription, target, at)
+    had = await carry_over.belongings(session, subscription, at)
+    children = await hierarchy.children_of(session, subscription.id)
+    former_type = subscription.subscription_type
+    if children:
+        # the children outlive the old parent: its cancellation must not reach them
+        subscription.subscription_type = SubscriptionType.STANDALONE
+        await session.flush()
+    former = await cancellation.cancel_now(
+        session,
+        subscription,
+        at,
+        now,
+        reason="plan change",
+        proration=target.proration,
+        bill=subscription.subscription_status is not SubscriptionStatus.TRIALING,
+    )
+    made = await creation.create(session, body, now, carried=True)
+    fresh = made.subscription
+    await carry_over.carry(session, had, subscription, fresh, at, now)
+    for child in children:
+        child.parent_subscription_id = fresh.id
+        await changed(session, child)
+    if children:
+        fresh.subscription_type = former_type
+        await hierarchy.mirror(session, fresh)
+    await tell_of(session, fresh, "plan_changed")
+    opening = tuple(
+        Billable(one.subscription_id, Occasion.UPDATE, one.period, one.at_once, one.activating)
+        for one in made.billables
+    )
+    return Replacement(change_type, before, former, Outcome(fresh, opening, at=at), called_off)
+
+
+async def _continued(
+    session: AsyncSession, subscription: Subscription, target: Target, at: datetime
+) -> CreateSubscriptionRequest:
+    """A request for the new subscription with everything of the old one that is not its plan."""
+    payer = None
+    if subscription.invoicing_customer_id is not None:
+        payer = (await find(session, Customer, subscription.invoicing_customer_id)).external_id
+    metadata = {name: value for name, value in subscription.meta.items() if name not in schedules.OF_CANCELLATION}
+    return CreateSubscriptionRequest(
+        plan_id=target.plan_id,
+        customer_id=subscription.customer_id,
+        currency=subscription.currency,
+        billing_period=target.billing_period,
+        billing_period_count=target.billing_period_count,
+        billing_cycle=target.billing_cycle,
+        lookup_key=subscription.lookup_key,
+        metadata={**metadata, **(target.metadata or {})},
+        start_date=at,
+        end_date=subscription.end_date,
+        trial_period_days=0,
+        payment_behavior=subscription.payment_behavior,
+        collection_method=subscription.collection_method.value,
+        gateway_payment_method_id=subscription.gateway_payment_method_id,
+        payment_terms=subscription.payment_terms,
+        proration_behavior=subscription.proration_behavior,
+        commitment_amount=subscription.commitment_amount,
+        commitment_duration=subscription.commitment_duration,
+        overage_factor=subscription.overage_factor,
+        enable_true_up=subscription.enable_true_up,
+        auto_invoice_threshold=subscription.auto_invoice_threshold,
+        tax_rate_overrides=[],  # it is taxed as before, and not as its customer is by now
+        inheritance=SubscriptionInheritanceConfig(invoicing_customer_external_id=payer) if payer else None,
+    )
+
+
+async def schedule_replacement(
+    session: AsyncSession, subscription_id: str, target: Target, configuration: Mapping[str, Any]
+) -> tuple[Subscription, str]:
+    """Let the replacement happen at the end of the open period; the subscription and the schedule's id."""
+    subscription = await locked(session, Subscription, subscription_id)
+    await demand_replaceable(session, subscription, target)
+    require(subscription, SubscriptionStatus.ACTIVE, to="schedule a plan change of")
+    if subscription.cancel_at is not None:
+        raise InvalidOperation("The subscription is to be cancelled", {"subscription_id": subscription.id})
+    schedule = await schedules.plan(
+        session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, configuration
+    )
+    await changed(session, subscription)
+    return subscription, schedule.id
+
+
+def target_of(configuration: Mapping[str, Any]) -> Target:
+    """What a stored, scheduled replacement shall come to."""
+    return Target(
+        plan_id=str(configuration["target_plan_id"]),
+        billing_period=BillingPeriod(configuration["billing_period"]),
+        billing_period_count=int(configuration.get("billing_period_count") or 1),
+        billing_cycle=BillingCycle(configuration.get("billing_cycle") or BillingCycle.ANNIVERSARY),
+        proration=ProrationBehavior(configuration.get("proration_behavior") or ProrationBehavior.NONE),
+        metadata=configuration.get("change_metadata"),
+    )

@@ -1,0 +1,402 @@
+"""Loading snapshots: nine statements, however many subscriptions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.period import Period
+from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.plans.tables import Plan
+from farthing.catalogue.prices.rated import rated
+from farthing.catalogue.prices.tables import Price
+from farthing.catalogue.products.tables import Feature
+from farthing.core.enums import Status
+from farthing.customers.tables import Customer
+from farthing.rating.commitments.line_commitment import LineCommitment
+from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
+from farthing.rating.pricing.price import RatedPrice
+from farthing.storage.rows import among, not_found
+from farthing.subscriptions.dates import open_period, recurrence
+from farthing.subscriptions.enums import (
+    AddonStatus,
+    CommitmentType,
+    LineItemOwner,
+    PauseStatus,
+    SubscriptionStatus,
+    SubscriptionType,
+)
+from farthing.subscriptions.snapshot.entitlements import Entitled, GrantTerms
+from farthing.subscriptions.snapshot.values import (
+    AddonWindow,
+    ItemCommitment,
+    LineItemSnapshot,
+    SubscriptionCommitment,
+    SubscriptionSnapshot,
+    UsageCustomer,
+)
+from farthing.subscriptions.tables import (
+    AddonAssociation,
+    Subscription,
+    SubscriptionLineItem,
+    SubscriptionPause,
+)
+
+_HAPPENED = (PauseStatus.ACTIVE, PauseStatus.COMPLETED)
+
+
+async def load_one(session: AsyncSession, id: str) -> SubscriptionSnapshot:
+    """The snapshot of one subscription. Raises NotFound."""
+    found = await load(session, [id])
+    if not found:
+        raise not_found(Subscription, id)
+    return found[0]
+
+
+async def load(
+    session: AsyncSession, ids: Sequence[str], *, since: datetime | None = None
+) -> list[SubscriptionSnapshot]:
+    """Snapshots of the subscriptions with these ids, in the order of the ids; unknown and deleted ones are left out.
+
+    Line items that ended at or before `since` are left out too; None loads them all. Children of parents are loaded
+    along. Statements: subscriptions, line items with prices, prices of buckets, addons, entitlements, pauses, plans
+    and customers.
+    """
+    # what this transaction has changed must be seen, whatever the session's autoflush says
+    await session.flush()
+    rows = (
+        await session.scalars(
+            select(Subscription)
+            .where(
+                or_(among(Subscription.id, ids), among(Subscription.parent_subscription_id, ids)),
+                Subscription.status == Status.PUBLISHED,
+            )
+            .order_by(Subscription.id)
+        )
+    ).all()
+    by_id = {row.id: row for row in rows}
+    children: dict[str, list[Subscription]] = defaultdict(list)
+    for row in rows:
+        if row.parent_subscription_id in by_id and row.subscription_type in _CHILDREN:
+            children[row.parent_subscription_id or ""].append(row)
+    parts = await _parts(session, list(by_id.values()), since)
+    payers = await _payers_of_families(session, by_id)
+    return [_whole(by_id[wanted], children, parts, payers) for wanted in dict.fromkeys(ids) if wanted in by_id]
+
+
+async def _payers_of_families(session: AsyncSession, rows: Mapping[str, Subscription]) -> dict[str, str]:
+    """Who pays for the parents of grouped children, by the parent's id; asked for only when a child is loaded alone."""
+    parents = {
+        row.parent_subscription_id or ""
+        for row in rows.values()
+        if row.subscription_type is SubscriptionType.GROUPED_INVOICING
+    }
+    payers = {id: rows[id].invoicing_customer_id or rows[id].customer_id for id in parents if id in rows}  # noqa: A001
+    absent = sorted(parents - payers.keys())
+    if absent:
+        found = await session.execute(select(Subscription.id, Subscription.payer_id).where(Subscription.id.in_(absent)))
+        payers |= dict(found.tuples().all())
+    return payers
+
+
+_CHILDREN = {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}
+
+
+class _Parts:
+    """What belongs to the subscriptions, by subscription id; and who is called what."""
+
+    items: dict[str, list[LineItemSnapshot]]
+    addons: dict[str, list[AddonWindow]]
+    entitled: dict[str, list[Entitled]]
+    pauses: dict[str, list[tuple[datetime, datetime | None]]]
+    plans: dict[str, str]
+    customers: dict[str, str]
+
+
+async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: datetime | None) -> _Parts:
+    ids = [row.id for row in rows]
+    parts = _Parts()
+    parts.items = await _items(session, ids, since)
+    parts.addons = await _addons(session, ids)
+    parts.entitled = await _entitled(session, rows, parts.addons)
+    parts.pauses = defaultdict(list)
+    for pause in await session.scalars(
+        select(SubscriptionPause)
+        .where(
+            among(SubscriptionPause.subscription_id, ids),
+            SubscriptionPause.pause_status.in_(_HAPPENED),
+            SubscriptionPause.status == Status.PUBLISHED,
+        )
+        .order_by(SubscriptionPause.pause_start)
+    ):
+        parts.pauses[pause.subscription_id].append((pause.pause_start, pause.resumed_at))
+    plans = await session.execute(select(Plan.id, Plan.name).where(among(Plan.id, {row.plan_id for row in rows})))
+    parts.plans = dict(plans.tuples().all())
+    customers = await session.execute(
+        select(Customer.id, Customer.external_id).where(among(Customer.id, {row.customer_id for row in rows}))
+    )
+    parts.customers = dict(customers.tuples().all())
+    return parts
+
+
+async def _items(
+    session: AsyncSession, ids: Sequence[str], since: datetime | None
+) -> dict[str, list[LineItemSnapshot]]:
+    item = SubscriptionLineItem
+    query = (
+        select(item)
+        .where(among(item.subscription_id, ids), item.status == Status.PUBLISHED)
+        .order_by(item.subscription_id, item.start_date, item.id)
+    )
+    if since is not None:
+        query = query.where(or_(item.end_date.is_(None), item.end_date > since))
+    rows = (await session.scalars(query)).all()
+    wanted = {row.price_id for row in rows}
+    wanted |= {bucket["price_id"] for row in rows for bucket in row.commitment_time_buckets or ()}
+    prices = {price.id: price for price in await session.scalars(select(Price).where(among(Price.id, wanted)))}
+    money = {price.id: rated(price) for price in prices.values()}
+    found: dict[str, list[LineItemSnapshot]] = defaultdict(list)
+    for row in rows:
+        price = prices[row.price_id]
+        found[row.subscription_id].append(item_snapshot(row, price, prices, money[price.id]))
+    return found
+
+
+def item_snapshot(
+    row: SubscriptionLineItem, price: Price, prices: dict[str, Price], money: RatedPrice | None = None
+) -> LineItemSnapshot:
+    """One line item and its price as a value; `prices` holds those of its time-of-day buckets.
+
+    `money` is what the price charges, if the caller knows it.
+    """
+    money = money or rated(price)
+    return LineItemSnapshot(
+        id=row.id,
+        subscription_id=row.subscription_id,
+        customer_id=row.customer_id,
+        entity_type=LineItemOwner(row.entity_type),
+        entity_id=row.entity_id,
+        plan_display_name=row.plan_display_name,
+        display_name=row.display_name,
+        price_id=row.price_id,
+        price=money,
+        price_type=row.price_type,
+        min_quantity=price.min_quantity,
+        group_id=price.group_id,
+        meter_id=row.meter_id,
+        meter_display_name=row.meter_display_name,
+        quantity=row.quantity,
+        currency=row.currency,
+        billing_period=row.billing_period,
+        billing_period_count=row.billing_period_count,
+        cadence=row.invoice_cadence,
+        start=row.start_date,
+        end=row.end_date,
+        phase_id=row.subscription_phase_id,
+        addon_association_id=row.addon_association_id,
+        replaces_id=row.replaces_id,
+        counted_from=row.counted_from,
+        commitment=_commitment(row, price),
+        buckets=tuple(_bucket(bucket, prices[bucket["price_id"]]) for bucket in row.commitment_time_buckets or ()),
+        metadata=dict(row.meta),
+    )
+
+
+def _commitment(row: SubscriptionLineItem, price: Price) -> ItemCommitment | None:
+    factor = row.commitment_overage_factor or Decimal(1)
+    if row.commitment_type is CommitmentType.AMOUNT:
+        assert row.commitment_amount is not None, "the database promises an amount"
+        terms = LineCommitment(row.commitment_amount, factor, row.commitment_true_up_enabled)
+    elif row.commitment_type is CommitmentType.QUANTITY:
+        assert row.commitment_quantity is not None, "the database promises a quantity"
+        terms = LineCommitment.of_quantity(
+            rated(price), row.commitment_quantity, factor, true_up=row.commitment_true_up_enabled
+        )
+    else:
+        return None
+    quantity = row.commitment_quantity if row.commitment_type is CommitmentType.QUANTITY else None
+    return ItemCommitment(terms, row.commitment_windowed, row.commitment_duration, quantity)
+
+
+def _bucket(stored: dict[str, Any], price: Price) -> TimeOfDayBucket:
+    money, value = rated(price), Decimal(stored["commitment_value"])
+    factor, true_up = Decimal(stored.get("overage_factor") or 1), bool(stored.get("true_up_enabled"))
+    if stored["commitment_type"] == CommitmentType.QUANTITY:
+        terms = LineCommitment.of_quantity(money, value, factor, true_up=true_up)
+    else:
+        terms = LineCommitment(value, factor, true_up)
+    start, end = stored["start"], stored["end"]
+    return TimeOfDayBucket(
+        stored["id"],
+        start["hour"] * 60 + start["minute"],
+        end["hour"] * 60 + end["minute"],
+        WindowTerms(money, terms),
+    )
+
+
+async def _addons(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[AddonWindow]]:
+    found: dict[str, list[AddonWindow]] = defaultdict(list)
+    rows = await session.scalars(
+        select(AddonAssociation)
+        .where(among(AddonAssociation.subscription_id, ids), AddonAssociation.status == Status.PUBLISHED)
+        .order_by(AddonAssociation.start_date, AddonAssociation.id)
+    )
+    for row in rows:
+        found[row.subscription_id].append(
+            AddonWindow(row.id, row.addon_id, row.addon_status, row.start_date, row.end_date)
+        )
+    return found
+
+
+async def _entitled(
+    session: AsyncSession, rows: Iterable[Subscription], addons: dict[str, list[AddonWindow]]
+) -> dict[str, list[Entitled]]:
+    """The entitlements of each subscription's plan, its addons (once for each time attached) and its own."""
+    table = Entitlement
+    plans = {row.plan_id for row in rows}
+    attached = {addon.addon_id for windows in addons.values() for addon in windows}
+    owned = [(EntitlementOwner.PLAN, plans), (EntitlementOwner.SUBSCRIPTION, {row.id for row in rows})]
+    if attached:
+        owned.append((EntitlementOwner.ADDON, attached))
+    pairs = await session.execute(
+        select(table, Feature.meter_id)
+        .join(Feature, Feature.id == table.feature_id)
+        .where(
+            table.status == Status.PUBLISHED,
+            or_(*(and_(table.entity_type == owner, among(table.entity_id, ids)) for owner, ids in owned)),
+        )
+        .order_by(table.id)
+    )
+    by_owner: dict[tuple[EntitlementOwner, str], list[tuple[Entitlement, str | None]]] = defaultdict(list)
+    for row, meter_id in pairs:
+        by_owner[row.entity_type, row.entity_id].append((row, meter_id))
+    found: dict[str, list[Entitled]] = {}
+    for subscription in rows:
+        own = [
+            *by_owner[EntitlementOwner.PLAN, subscription.plan_id],
+            *by_owner[EntitlementOwner.SUBSCRIPTION, subscription.id],
+        ]
+        found[subscription.id] = [entitled(row, meter_id) for row, meter_id in own]
+        for addon in addons.get(subscription.id, ()):
+            if addon.status is not AddonStatus.PENDING:
+                found[subscription.id] += [
+                    entitled(row, meter_id, addon) for row, meter_id in by_owner[EntitlementOwner.ADDON, addon.addon_id]
+                ]
+    return found
+
+
+def entitled(row: Entitlement, meter_id: str | None, addon: AddonWindow | None = None) -> Entitled:
+    """One entitlement row as a value; an addon's holds while the addon is attached."""
+    grant = None
+    if (
+        row.grant_measure is not None
+        and row.grant_quota is not None
+        and row.grant_duration_unit is not None
+        and row.grant_allocation_behavior is not None
+    ):
+        grant = GrantTerms(
+            row.grant_measure,
+            row.grant_quota,
+            row.grant_duration_unit,
+            row.grant_duration_value,
+            row.grant_allocation_behavior,
+        )
+    return Entitled(
+        id=row.id,
+        status=row.status,
+        entity_type=row.entity_type,
+        entity_id=row.entity_id,
+        feature_id=row.feature_id,
+        feature_type=row.feature_type,
+        meter_id=meter_id,
+        is_enabled=row.is_enabled,
+        usage_limit=row.usage_limit,
+        usage_reset_period=row.usage_reset_period,
+        is_soft_limit=row.is_soft_limit,
+        static_value=row.static_value,
+        config_value=row.config_value,
+        aggregation_mode=row.aggregation_mode,
+        grant=grant,
+        parent_entitlement_id=row.parent_entitlement_id,
+        association_id=None if addon is None else addon.association_id,
+        start_date=row.start_date if addon is None else addon.start,
+        end_date=row.end_date if addon is None else addon.end,
+    )
+
+
+def _whole(
+    row: Subscription, children: Mapping[str, list[Subscription]], parts: _Parts, payers: Mapping[str, str]
+) -> SubscriptionSnapshot:
+    below = children.get(row.id, ())
+    inherited = [child for child in below if child.subscription_type is SubscriptionType.INHERITED]
+    grouped = [child for child in below if child.subscription_type is SubscriptionType.GROUPED_INVOICING]
+    trial = None
+    if row.trial_start is not None and row.trial_end is not None:
+        trial = Period(row.trial_start, row.trial_end)
+    commitment = None
+    if row.commitment_amount:
+        commitment = SubscriptionCommitment(
+            row.commitment_amount, row.overage_factor, row.commitment_duration, row.enable_true_up
+        )
+    return SubscriptionSnapshot(
+        id=row.id,
+        customer_id=row.customer_id,
+        payer_id=_payer(row, payers),
+        invoicing_customer_id=row.invoicing_customer_id,
+        parent_id=row.parent_subscription_id,
+        plan_id=row.plan_id,
+        plan_name=parts.plans.get(row.plan_id, ""),
+        status=SubscriptionStatus(row.subscription_status),
+        type=SubscriptionType(row.subscription_type),
+        currency=row.currency,
+        recurrence=recurrence(row),
+        cycle=row.billing_cycle,
+        start=row.start_date,
+        end=row.end_date,
+        current=open_period(row),
+        full_period_start=row.full_period_start,
+        trial=trial,
+        cancel_at=row.cancel_at,
+        cancel_at_period_end=row.cancel_at_period_end,
+        cancelled_at=row.cancelled_at,
+        commitment=commitment,
+        threshold=row.auto_invoice_threshold,
+        proration=row.proration_behavior,
+        payment_behavior=row.payment_behavior,
+        collection_method=row.collection_method,
+        payment_method_id=row.gateway_payment_method_id,
+        payment_terms=row.payment_terms,
+        invoices_begun=row.invoices_begun,
+        version=row.version,
+        metadata=dict(row.meta),
+        items=tuple(parts.items.get(row.id, ())),
+        addons=tuple(parts.addons.get(row.id, ())),
+        entitled=tuple(parts.entitled.get(row.id, ())),
+        usage_customers=tuple(
+            UsageCustomer(one.customer_id, parts.customers.get(one.customer_id, ""), one.start_date, one.end_date)
+            for one in (row, *inherited)
+        ),
+        pauses=_uncharged(row, parts),
+        grouped=tuple(_whole(child, {}, parts, payers) for child in grouped),
+    )
+
+
+def _uncharged(row: Subscription, parts: _Parts) -> tuple[tuple[datetime, datetime | None], ...]:
+    """The stretches whose usage is free: pauses; and a grouped child's trial, which the family's periods may hold."""
+    pauses = parts.pauses.get(row.id, [])
+    if row.subscription_type is SubscriptionType.GROUPED_INVOICING and row.trial_start and row.trial_end:
+        pauses = sorted([*pauses, (row.trial_start, row.trial_end)], key=lambda one: one[0])
+    return tuple(pauses)
+
+
+def _payer(row: Subscription, payers: Mapping[str, str]) -> str:
+    """Who pays: for a grouped child, whoever pays for its family."""
+    if row.subscription_type is SubscriptionType.GROUPED_INVOICING:
+        return payers[row.parent_subscription_id or ""]
+    return row.invoicing_customer_id or row.customer_id

@@ -1,0 +1,273 @@
+"""Subscriptions as billing sees them: frozen values, loaded for hundreds at once in a fixed number of statements.
+
+A snapshot is everything about a subscription that the pure billing calculation needs but what was used and what was
+invoiced before. It holds no ORM rows. Reading one takes no lock: whoever bills from it locks the subscription first,
+or compares `version` afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from farthing.calendar.billing import MONTHS, BillingCycle, BillingPeriod, InvoiceCadence, Recurrence
+from farthing.calendar.due import PaymentTerms
+from farthing.calendar.period import Period
+from farthing.core.enums import PriceType
+from farthing.rating.commitments.line_commitment import LineCommitment
+from farthing.rating.commitments.windows import TimeOfDayBucket
+from farthing.rating.pricing.price import RatedPrice
+from farthing.subscriptions.enums import (
+    AddonStatus,
+    CollectionMethod,
+    LineItemOwner,
+    PaymentBehavior,
+    ProrationBehavior,
+    SubscriptionStatus,
+    SubscriptionType,
+)
+from farthing.subscriptions.snapshot.entitlements import Entitled, FeatureEntitlement, by_meter
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCommitment:
+    """A usage item's commitment. `buckets` give some windows of a `windowed` one other terms.
+
+    `duration` is set when it runs over more than one billing period. `quantity` is what was committed to when that was
+    no amount; the amount of `terms` is then what the price charges for it.
+    """
+
+    terms: LineCommitment
+    windowed: bool = False
+    duration: BillingPeriod | None = None
+    quantity: Decimal | None = None
+
+    @property
+    def promise(self) -> tuple[object, ...]:
+        """What was agreed, whatever the price: two versions of an item with the same promise share it."""
+        amount = self.terms.amount if self.quantity is None else None
+        terms = (amount, self.quantity, self.terms.overage_factor, self.terms.true_up)
+        return (*terms, self.windowed, self.duration)
+
+
+@dataclass(frozen=True, slots=True)
+class LineItemSnapshot:
+    """One version of a line item: charged at `price` for `[start, end)`; `end` None is open.
+
+    `quantity` is 0 for usage. `billing_period` ONETIME is charged once, at `start`.
+    """
+
+    id: str
+    subscription_id: str
+    customer_id: str
+    entity_type: LineItemOwner
+    entity_id: str
+    plan_display_name: str
+    display_name: str
+    price_id: str
+    price: RatedPrice
+    price_type: PriceType
+    min_quantity: Decimal | None
+    group_id: str | None
+    meter_id: str | None
+    meter_display_name: str
+    quantity: Decimal
+    currency: str
+    billing_period: BillingPeriod
+    billing_period_count: int
+    cadence: InvoiceCadence
+    start: datetime
+    end: datetime | None
+    phase_id: str | None = None
+    addon_association_id: str | None = None
+    replaces_id: str | None = None
+    counted_from: datetime | None = None
+    commitment: ItemCommitment | None = None
+    buckets: tuple[TimeOfDayBucket, ...] = ()
+    metadata: Mapping[str, str] | None = None
+
+    @property
+    def is_usage(self) -> bool:
+        return self.price_type is PriceType.USAGE
+
+    @property
+    def is_onetime(self) -> bool:
+        return self.billing_period is BillingPeriod.ONETIME
+
+    @property
+    def is_advance(self) -> bool:
+        """Whether it is charged before its period; usage never is."""
+        return not self.is_usage and (self.is_onetime or self.cadence is InvoiceCadence.ADVANCE)
+
+    def window(self, period: Period) -> Period | None:
+        """The part of `period` in which it is charged; None when there is none.
+
+        Rule: docs/rules/calendar.md#effective-window
+        """
+        return period.clip(self.start, self.end)
+
+    def succeeded(self, id: str, at: datetime, **changed: Any) -> LineItemSnapshot:
+        """The next version of the item, from `at` on; periods of its own go on as they were."""
+        counted_from = self.counted_from or self.start
+        return replace(self, id=id, start=at, replaces_id=self.id, counted_from=counted_from, **changed)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionCommitment:
+    """Usage worth `amount` is committed to per `duration` (None: per billing period)."""
+
+    amount: Decimal
+    overage_factor: Decimal
+    duration: BillingPeriod | None
+    true_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddonWindow:
+    """An addon attached for `[start, end)`."""
+
+    association_id: str
+    addon_id: str
+    status: AddonStatus
+    start: datetime
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageCustomer:
+    """Somebody whose usage counts: in `[start, end)` of their subscription; None is open."""
+
+    customer_id: str
+    external_id: str
+    start: datetime
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSnapshot:
+    """One subscription at one moment.
+
+    `items` are in order of start, then id, those of all versions that the load asked for. `usage_customers` are the
+    owner and, for a parent, the customers of its inherited children. `grouped` are the children whose lines belong on
+    this one's invoices. `pauses` are the stretches whose usage is not charged; an open pause ends with None.
+    """
+
+    id: str
+    customer_id: str
+    payer_id: str
+    invoicing_customer_id: str | None
+    parent_id: str | None
+    plan_id: str
+    plan_name: str
+    status: SubscriptionStatus
+    type: SubscriptionType
+    currency: str
+    recurrence: Recurrence
+    cycle: BillingCycle
+    start: datetime
+    end: datetime | None
+    current: Period
+    full_period_start: datetime
+    trial: Period | None
+    cancel_at: datetime | None
+    cancel_at_period_end: bool
+    cancelled_at: datetime | None
+    commitment: SubscriptionCommitment | None
+    threshold: Decimal | None
+    proration: ProrationBehavior
+    payment_behavior: PaymentBehavior
+    collection_method: CollectionMethod
+    payment_method_id: str
+    payment_terms: PaymentTerms | None
+    invoices_begun: int
+    version: int
+    metadata: Mapping[str, str]
+    items: tuple[LineItemSnapshot, ...]
+    addons: tuple[AddonWindow, ...]
+    entitled: tuple[Entitled, ...]
+    usage_customers: tuple[UsageCustomer, ...]
+    pauses: tuple[tuple[datetime, datetime | None], ...]
+    grouped: tuple[SubscriptionSnapshot, ...] = ()
+
+    @property
+    def full_period(self) -> Period:
+        """The open period as if no threshold invoice had cut it: allowances, tiers and commitments run over it."""
+        return Period(self.full_period_start, self.current.end)
+
+    @property
+    def first_paid_at(self) -> datetime:
+        """Where the first period that is charged begins: the start, or the trial's end. Only a period that begins
+        here is ever a stub."""
+        return self.start if self.trial is None else self.trial.end
+
+    @property
+    def first_recurrence(self) -> Recurrence:
+        """The rhythm before pauses moved an anniversary's anchor."""
+        if self.cycle is not BillingCycle.ANNIVERSARY:
+            return self.recurrence
+        paused = sum((back - paused for paused, back in self.pauses if back is not None), timedelta(0))
+        return replace(self.recurrence, anchor=self.recurrence.anchor - paused) if paused else self.recurrence
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it ends, as far as is known: its end date or a cancellation to come, whichever is first."""
+        return min((at for at in (self.cancel_at, self.end) if at is not None), default=None)
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether it has invoices of its own; children appear on their parent's, or not at all."""
+        return self.type not in {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}
+
+    def allowances(self, period: Period) -> dict[str, FeatureEntitlement]:
+        """What is included in `period`, by meter id. The period is the invoice's, never the moment of computing."""
+        return by_meter(self.entitled, period)
+
+    def item(self, id: str) -> LineItemSnapshot | None:
+        """The line item with this id."""
+        return next((item for item in self.items if item.id == id), None)
+
+    def own_recurrence(self, item: LineItemSnapshot) -> Recurrence:
+        """The rhythm of an item that is billed in longer periods than the subscription. Its first period begins at the
+        anchor: where the item's first version began, or the trial that it began in ended."""
+        first = max(item.counted_from or item.start, self.first_paid_at)
+        return Recurrence(item.billing_period, first, self.recurrence.zone, item.billing_period_count)
+
+    def is_succeeded(self, item: LineItemSnapshot) -> bool:
+        """Whether a later version goes on where the item ends."""
+        return any(other.replaces_id == item.id for other in self.items)
+
+    def has_longer_period(self, item: LineItemSnapshot) -> bool:
+        """Whether the item is billed in periods of its own, longer than the subscription's."""
+        return longer(item.billing_period, item.billing_period_count, self.recurrence)
+
+
+def longer(period: BillingPeriod, count: int, than: Recurrence) -> bool:
+    """Whether `count` periods are longer than the rhythm; both must be counted in months, else they are not."""
+    if period not in MONTHS or than.period not in MONTHS:
+        return False
+    return MONTHS[period] * count > MONTHS[than.period] * than.count
+
+
+def mixes_periods(items: Iterable[LineItemSnapshot], recurrence: Recurrence) -> bool:
+    """Whether recurring items bill in different periods.
+
+    Rule: docs/rules/proration.md#mixed-billing-periods
+    """
+    return any(
+        (item.billing_period, item.billing_period_count) != (recurrence.period, recurrence.count)
+        for item in items
+        if not item.is_onetime
+    )
+
+
+def customer_ids(snapshots: Sequence[SubscriptionSnapshot]) -> set[str]:
+    """Everybody whose usage these subscriptions and their grouped children charge."""
+    return {
+        customer.customer_id
+        for snapshot in snapshots
+        for one in (snapshot, *snapshot.grouped)
+        for customer in one.usage_customers
+    }

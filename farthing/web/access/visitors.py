@@ -1,0 +1,219 @@
+"""From a browser's cookie to the person behind it, and what a page demands of that person."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from sqlalchemy import select
+
+from farthing.api.work import work_of
+from farthing.core.caller import READ, WRITE, Caller
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError, PermissionDenied
+from farthing.identity.environments import visible
+from farthing.identity.roles import permissions_of
+from farthing.identity.sign_in.sessions import valid_session
+from farthing.identity.sign_in.tables import SessionKind
+from farthing.identity.tables import Environment, EnvironmentType, InternalStatus, Tenant, User, UserType
+from farthing.storage.scope import SYSTEM
+from farthing.web.access.sessions import Session, Sessions
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+
+VISITOR = "farthing.visitor"
+MOST_FIELDS = 200
+MOST_FORM_BYTES = 64 * 1024
+
+
+class SignInNeeded(PermissionDenied):
+    """Nobody is signed in; `next_path` is where to go afterwards."""
+
+    status = 401
+
+    def __init__(self, next_path: str) -> None:
+        super().__init__("Please sign in")
+        self.next_path = next_path
+
+
+class StaleForm(FarthingError):
+    """A form that was not made for this session."""
+
+    code = "permission_denied"
+    status = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A person in a browser, and what frames every page they see."""
+
+    session: Session
+    session_id: str
+    """The row of the session."""
+    form_token: str
+    name: str
+    email: str
+    tenant_name: str
+    environments: Sequence[Environment]
+    environment: Environment
+    caller: Caller
+    runs_deployment: bool
+    """Whether the visitor belongs to the deployment's first tenant, which is who runs it."""
+
+    def may(self, action: str, entity: str) -> bool:
+        """Whether the page may offer this."""
+        if action == WRITE and self.caller.tenant_suspended:
+            return False
+        return self.caller.may(action, entity)
+
+    @property
+    def leads(self) -> bool:
+        """Whether what is reserved for a person in charge is open."""
+        return self.caller.is_super_admin and not self.caller.tenant_suspended
+
+
+def visitor_of(connection: Connection) -> Visitor:
+    """The person a guard admitted."""
+    visitor: Visitor = connection.scope[VISITOR]  # type: ignore[literal-required]  # put there by the guard
+    return visitor
+
+
+def session_of(connection: Connection) -> Session:
+    """The browser's session, or a new one of nobody."""
+    sessions: Sessions = connection.app.state.web_sessions
+    now = connection.app.state.database.clock.now()
+    return sessions.read(connection.cookies.get(sessions.cookie_name), now) or sessions.anonymous(now)
+
+
+def form_of(connection: Connection) -> dict[str, str]:
+    """The fields of a posted form, trimmed, the last of each name; empty without one. Raises StaleForm."""
+    if connection.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+        return {}
+    body = work_of(connection).body
+    if len(body) > MOST_FORM_BYTES:
+        raise StaleForm("The form is too large")
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+    except ValueError as error:
+        raise StaleForm("The form could not be read") from error
+    if any("\x00" in text for pair in pairs for text in pair):
+        raise StaleForm("The form could not be read")
+    # spaces may be part of a password
+    return {name: text if "password" in name else text.strip() for name, text in pairs}
+
+
+def demand_own_form(connection: Connection, session: Session) -> None:
+    """Refuse a form that another site made, or that was made for another session. Raises StaleForm."""
+    sessions: Sessions = connection.app.state.web_sessions
+    # browsers say who made a request; what says nothing is no browser, and needs the token like everyone
+    foreign = connection.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
+    now = connection.app.state.database.clock.now()
+    if foreign or not sessions.is_form_token(session, form_of(connection).get("form_token", ""), now):
+        raise StaleForm("This form is out of date. Please go back, reload the page and try again.")
+
+
+async def _recognised(connection: Connection) -> Visitor:
+    state = connection.app.state
+    sessions: Sessions = state.web_sessions
+    session = session_of(connection)
+    path = connection.url.path + (f"?{connection.url.query}" if connection.url.query else "")
+    if not session.signed_in:
+        raise SignInNeeded(path)
+    async with state.database.transaction(SYSTEM, read_only=True) as rows:
+        user = await rows.get(User, session.user_id)
+        if user is None or user.status != Status.PUBLISHED or user.type != UserType.USER:
+            raise SignInNeeded(path)
+        now = state.database.clock.now()
+        signed_in = await valid_session(rows, session.id, SessionKind.DASHBOARD, user, now)
+        if signed_in is None:
+            raise SignInNeeded(path)
+        tenant = await rows.get_one(Tenant, user.tenant_id)
+        first_tenant_id = await rows.scalar(select(Tenant.id).order_by(Tenant.created_at, Tenant.id).limit(1))
+        allowed = state.authenticator.environments_of(Caller(user.tenant_id, "", user.id, user.id))
+        environments = (
+            await rows.scalars(
+                visible(user.tenant_id, allowed)
+                .where(Environment.status == Status.PUBLISHED)
+                .order_by(Environment.created_at, Environment.id)
+            )
+        ).all()
+    environment = _chosen(environments, session.environment_id)
+    caller = Caller(
+        tenant_id=tenant.id,
+        environment_id=environment.id,
+        user_id=user.id,
+        credential_id=user.id,
+        roles=tuple(user.roles),
+        permissions=permissions_of(user.roles),
+        is_person=True,
+        tenant_suspended=tenant.internal_status == InternalStatus.SUSPENDED,
+        frozen_time=environment.frozen_time,
+    )
+    state.limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
+    state.authenticator.seen_sessions.add(signed_in.id)
+    return Visitor(
+        session=session,
+        session_id=signed_in.id,
+        form_token=sessions.form_token(session),
+        name=user.name or (user.email or ""),
+        email=user.email or "",
+        tenant_name=tenant.name,
+        environments=environments,
+        environment=environment,
+        caller=caller,
+        runs_deployment=tenant.id == first_tenant_id,
+    )
+
+
+def _chosen(environments: Sequence[Environment], wanted: str) -> Environment:
+    """The environment last looked at, else production, else the oldest. Raises PermissionDenied without any."""
+    if not environments:
+        raise PermissionDenied("There is no environment that you may enter")
+    by_id = {environment.id: environment for environment in environments}
+    production = [one for one in environments if one.type is EnvironmentType.PRODUCTION]
+    return by_id.get(wanted) or (production or list(environments))[0]
+
+
+def shows(entity: str) -> Guard:
+    """A page that needs to read `entity`: signed in, allowed, and then one read-only snapshot."""
+    return _demands(entity, READ, admin=False)
+
+
+def changes(entity: str, *, admin: bool = False) -> Guard:
+    """A form that writes `entity`: signed in, allowed, sent from our own page. `admin`: only a person in charge."""
+    return _demands(entity, WRITE, admin=admin)
+
+
+def own_account(action: str) -> Guard:
+    """A page or form about the visitor's own account: signed in, and a form sent from our own page; no role needed."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        visitor = await _recognised(connection)
+        connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
+        if action == WRITE:
+            demand_own_form(connection, visitor.session)
+        work_of(connection).begin(visitor.caller, read_only=action == READ)
+
+    guard.needs = None  # type: ignore[attr-defined]  # read by the tests that walk every page
+    return guard
+
+
+def _demands(entity: str, action: str, *, admin: bool) -> Guard:
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        visitor = await _recognised(connection)
+        connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
+        if action == WRITE:
+            demand_own_form(connection, visitor.session)
+            if visitor.caller.tenant_suspended:
+                raise PermissionDenied("This account is suspended: it can be read, not changed")
+        if not visitor.caller.may(action, entity) or (admin and not visitor.leads):
+            raise PermissionDenied("Your role does not allow this")
+        work_of(connection).begin(visitor.caller, read_only=action == READ)
+
+    guard.needs = (entity, action)  # type: ignore[attr-defined]  # read by the tests that walk every page
+    return guard

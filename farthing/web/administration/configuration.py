@@ -1,0 +1,131 @@
+"""Settings: what each is, its value in force, and a form to change it, made from the catalogue of settings itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, get, post
+from msgspec import inspect
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.errors import as_domain_error
+from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import CATALOGUE, Configuration, TenantConfig
+from farthing.identity.settings.current import Effective
+from farthing.web.access.visitors import changes, form_of, shows
+from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.rendering.wording import readable
+
+READ_ONLY = frozenset({TenantConfig.key})
+"""Otherwise a tenant would lift its own limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a setting as a form shows it; `kind` is text, number, yes-no, choice or json."""
+
+    name: str
+    kind: str
+    value: Any
+    choices: tuple[str, ...] = ()
+
+
+def _kind(described: inspect.Type) -> tuple[str, tuple[str, ...]]:
+    match described:
+        case inspect.BoolType():
+            return "yes-no", ()
+        case inspect.IntType():
+            return "number", ()
+        case inspect.StrType():
+            return "text", ()
+        case inspect.LiteralType(values=values):
+            return "choice", tuple(str(value) for value in values)
+        case inspect.Metadata(type=inner):
+            return _kind(inner)
+        case _:
+            return "json", ()
+
+
+def fields_of(effective: Effective) -> list[Field]:
+    """The fields of a setting with their values in force."""
+    described = inspect.type_info(effective.kind)
+    assert isinstance(described, inspect.StructType), "settings are structs"
+    found = []
+    for one in described.fields:
+        kind, choices = _kind(one.type)
+        value = effective.value.get(one.encode_name)
+        if kind == "json":
+            value = readable(value) if one.encode_name in effective.value else ""
+        found.append(Field(one.encode_name, kind, value, choices))
+    return found
+
+
+def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.Raw]:
+    """What a sent form says, as JSON per field. Raises ValidationFailed."""
+    said: dict[str, msgspec.Raw] = {}
+    for one in fields_of(effective):
+        text = given.get(one.name, "")
+        if one.kind == "yes-no":
+            said[one.name] = msgspec.Raw(b"true" if text == "yes" else b"false")
+        elif one.kind == "json" and not text:
+            continue  # what was never set stays so
+        elif one.kind in {"number", "json"}:
+            try:
+                msgspec.json.decode(text.encode())
+            except (msgspec.DecodeError, RecursionError) as error:
+                what = "must be a whole number" if one.kind == "number" else f"is not valid JSON: {error}"
+                raise ValidationFailed.of(one.name, what) from error
+            said[one.name] = msgspec.Raw(text.encode())
+        elif one.name in given:
+            said[one.name] = msgspec.Raw(msgspec.json.encode(text))
+    return said
+
+
+class SettingsPages(Controller):
+    """Settings of the environment."""
+
+    path = "/settings"
+    include_in_schema = False
+
+    @get("/", guards=[shows("setting")])
+    async def all(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Every setting there is, and whether it was changed."""
+        found = [await current.effective(session, kind) for kind in CATALOGUE.values()]
+        return render(request, "settings.html", settings=[(one, _about(one.kind)) for one in found])
+
+    @get("/{key:str}", guards=[shows("setting")])
+    async def one(self, key: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """One setting."""
+        effective = await current.effective(session, current.kind_of(key))
+        return render(
+            request,
+            "setting.html",
+            setting=effective,
+            about=_about(effective.kind),
+            fields=fields_of(effective),
+            read_only=key in READ_ONLY,
+        )
+
+    @post("/{key:str}", guards=[changes("setting", admin=True)])
+    async def write(self, key: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Change one setting, or let its defaults apply again."""
+        given = form_of(request)
+        try:
+            kind = current.kind_of(key)
+            if key in READ_ONLY:
+                raise PermissionDenied("These limits are the operator's to change")
+            if given.get("action") == "reset":
+                await current.delete(session, kind)
+                return done(request, f"/settings/{key}", "The defaults apply again.")
+            await current.write(session, kind, value_of(await current.effective(session, kind), given))
+        except (FarthingError, msgspec.ValidationError) as error:
+            return await refused(request, f"/settings/{key}", as_domain_error(error))
+        return done(request, f"/settings/{key}", "Saved.")
+
+
+def _about(kind: type[Configuration]) -> str:
+    """What a setting is for, in its own words."""
+    return (kind.__doc__ or "").split("\n\n")[0]

@@ -1,0 +1,1 @@
+"""Pages for those who bill. Each calls the functions that the API calls, under the same permissions."""

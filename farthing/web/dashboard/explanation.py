@@ -1,0 +1,80 @@
+"""Where a line's number came from, told again from its sources: the price, the quantity, and the events behind it.
+
+Nothing here decides an amount. What is stored on the line is shown; beside it stands what the price and the events
+say today, so that a reader can see that they agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.prices.rated import rated
+from farthing.catalogue.prices.tables import Price
+from farthing.catalogue.products.tables import Meter
+from farthing.core import currency
+from farthing.core.money import EXACT, ZERO, exact_sum, round_to
+from farthing.customers.tables import Customer
+from farthing.events.ingest.meters import meter_of
+from farthing.events.usage.usage_query import usage
+from farthing.events.usage.usage_statement import UsageQuery
+from farthing.invoices.tables import InvoiceLineItem
+from farthing.metering.model import Usage
+from farthing.rating.pricing.breakdown import Breakdown
+from farthing.rating.pricing.cost import explain as parts_of
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What a line is made of.
+
+    `breakdown` prices the line's quantity at the price; `plain` says whether that alone is the line's amount, as it
+    is unless commitments, minimums, buckets or proration had a say. `usage_now` is what the events say today.
+    """
+
+    breakdown: Breakdown | None
+    plain: bool
+    net: Decimal
+    reductions: Decimal
+    usage_now: Usage | None
+    usage_agrees: bool
+    details: tuple[tuple[str, Any], ...]
+    """Whatever else the calculation noted on the line."""
+
+
+async def explain(
+    session: AsyncSession, line: InvoiceLineItem, price: Price | None, meter: Meter | None, owner: Customer | None
+) -> Story:
+    """The story of one line."""
+    breakdown = parts_of(rated(price), line.quantity) if price is not None and line.quantity > 0 else None
+    reductions = exact_sum([line.line_item_discount, line.invoice_level_discount, line.prepaid_credits_applied])
+    used = await _usage(session, line, meter, owner)
+    metered = line.raw_usage if line.raw_usage is not None else line.quantity
+    if line.rating is not None and "current_usage" in line.rating:
+        metered = Decimal(line.rating["current_usage"])  # a late line charges a part of what its window holds
+    return Story(
+        breakdown=breakdown,
+        plain=breakdown is not None and round_to(breakdown.amount, currency.digits(line.currency)) == line.amount,
+        net=max(EXACT.subtract(line.amount, reductions), ZERO),
+        reductions=reductions,
+        usage_now=used,
+        usage_agrees=used is not None and used.value == metered,
+        details=tuple((line.rating or {}).items()) + tuple((line.commitment_info or {}).items()),
+    )
+
+
+async def _usage(
+    session: AsyncSession, line: InvoiceLineItem, meter: Meter | None, owner: Customer | None
+) -> Usage | None:
+    if meter is None or owner is None or line.period_start is None or line.period_end is None:
+        return None
+    query = UsageQuery(
+        meter=meter_of(meter),
+        start=line.period_start,
+        end=line.period_end,
+        customers=frozenset({owner.external_id}),
+    )
+    return await usage(session, query)

@@ -1,0 +1,97 @@
+"""Usage by feature over the last days, as pages show it: one query per meter, by day in the given time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.windows import WindowSize
+from farthing.calendar.zones import edge_of, wall
+from farthing.catalogue.products.tables import Feature, Meter
+from farthing.core.enums import Status
+from farthing.core.money import ZERO
+from farthing.events.ingest.meters import meter_of
+from farthing.events.usage.usage_query import series_of, usage_of
+from farthing.events.usage.usage_statement import UsageQuery
+from farthing.invoices.pdf.figures import grouped
+from farthing.web.rendering.charts import Bar
+
+DAYS = 30
+MOST_FEATURES = 12
+_UTC = ZoneInfo("UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureUsage:
+    """What was used of one feature: the value over the whole time, and the value of each day."""
+
+    feature: Feature
+    meter: Meter
+    total: Decimal
+    events: int
+    start: datetime
+    end: datetime
+    days: tuple[tuple[datetime, Decimal], ...]
+
+    @property
+    def unit(self) -> str:
+        """What it is counted in; "" when nobody said."""
+        one, many = self.feature.unit_singular, self.feature.unit_plural
+        return one if self.total == 1 else many or one
+
+    @property
+    def bars(self) -> list[Bar]:
+        """A bar per day."""
+        return [
+            Bar(f"{day:%-d %b}", value, f"{day:%-d %B}: {grouped(value)} {self.unit}".rstrip())
+            for day, value in self.days
+        ]
+
+
+async def by_feature(
+    session: AsyncSession, external_ids: Sequence[str] | None, now: datetime, zone: ZoneInfo = _UTC, *, days: int = DAYS
+) -> list[FeatureUsage]:
+    """Usage in the last `days` days, today included, of features with any; None means all customers."""
+    today = wall(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    walls = [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
+    starts = [edge_of(one, zone) for one in walls]
+    end = edge_of(today + timedelta(days=1), zone)
+    return await between(session, external_ids, starts, end, zone)
+
+
+async def between(
+    session: AsyncSession,
+    external_ids: Sequence[str] | None,
+    starts: Sequence[datetime],
+    end: datetime,
+    zone: ZoneInfo,
+) -> list[FeatureUsage]:
+    """Usage from the first of `starts` until `end`, cut at each of them, which are midnights of `zone`."""
+    rows = await session.execute(
+        select(Feature, Meter)
+        .join(Meter, Meter.id == Feature.meter_id)
+        .where(Feature.status == Status.PUBLISHED)
+        .order_by(Feature.name, Feature.id)
+        .limit(MOST_FEATURES)
+    )
+    measured = [(feature, meter) for feature, meter in rows.tuples()]
+    customers = None if external_ids is None else frozenset(external_ids)
+    queries = [
+        UsageQuery(meter=meter_of(meter), start=starts[0], end=end, customers=customers, zone=zone)
+        for _, meter in measured
+    ]
+    totals = await usage_of(session, queries)
+    points = await series_of(session, queries, WindowSize.DAY)
+    found: list[FeatureUsage] = []
+    for (feature, meter), total, by_group in zip(measured, totals, points, strict=True):
+        if total.event_count or total.value:
+            by_day = {point.start: point.value for point in by_group.get((), [])}
+            days = tuple((wall(start, zone), by_day.get(start, ZERO)) for start in starts)
+            found.append(FeatureUsage(feature, meter, total.value, total.event_count, starts[0], end, days))
+    return found

@@ -1,0 +1,1 @@
+"""Pages about people: signing in, passwords and second factors, one's own account, and the team."""

@@ -1,0 +1,66 @@
+"""A forgotten password: asking for a link, and setting a password with one."""
+
+from __future__ import annotations
+
+import structlog
+from litestar import Controller, Response, get, post
+from litestar.background_tasks import BackgroundTask
+from litestar.datastructures import State
+from sqlalchemy.exc import SQLAlchemyError
+
+from farthing.core.errors import FarthingError, NotFound
+from farthing.identity.routes import limit_by_address
+from farthing.identity.sign_in.password_change import linked_person, mail_link, redeem_link
+from farthing.storage.scope import SYSTEM
+from farthing.web.access.visitors import demand_own_form, form_of, session_of
+from farthing.web.people.sign_in import public_form
+from farthing.web.rendering.answers import HttpRequest, done
+
+log = structlog.get_logger(__name__)
+
+
+class SettingPasswords(Controller):
+    """Pages for whoever cannot sign in."""
+
+    include_in_schema = False
+
+    @get("/sign-in/forgotten")
+    async def forgotten(self, request: HttpRequest, state: State) -> Response[str]:
+        """How to get a link: by mail where there is mail, else from an administrator or the operator."""
+        return public_form(request, "forgotten.html", by_mail=state.reset_mail is not None, sent=False)
+
+    @post("/sign-in/forgotten", before_request=limit_by_address, status_code=200)
+    async def send(self, request: HttpRequest, state: State) -> Response[str]:
+        """Mail a link; the answer, and the time it takes, are the same whether or not anybody has the email."""
+        demand_own_form(request, session_of(request))
+        if state.reset_mail is None:
+            raise NotFound("This deployment sends no mail")
+        page = public_form(request, "forgotten.html", by_mail=True, sent=True)
+        page.background = BackgroundTask(_mail, state, form_of(request).get("email", ""))
+        return page
+
+    @get("/password/{token:str}")
+    async def form(self, token: str, request: HttpRequest, state: State) -> Response[str]:
+        """The form for a new password. Opening it uses nothing up: mail programs open links too."""
+        async with state.database.transaction(SYSTEM, read_only=True) as rows:
+            user = await linked_person(rows, token, state.database.clock.now())
+        return public_form(request, "set_password.html", email=user.email or "")
+
+    @post("/password/{token:str}", before_request=limit_by_address)
+    async def set(self, token: str, request: HttpRequest, state: State) -> Response[str]:
+        """Set the password; every session ends, and the link with them."""
+        demand_own_form(request, session_of(request))
+        try:
+            await redeem_link(state.database, token, form_of(request).get("password", ""))
+        except NotFound:
+            raise
+        except FarthingError as error:
+            return public_form(request, "set_password.html", error=error, email="")
+        return done(request, "/sign-in", "The password is set. Sign in with it.")
+
+
+async def _mail(state: State, email: str) -> None:
+    try:
+        await mail_link(state.database, state.reset_mail, email, state.settings.base_url)
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("reset_mail.failed", error=str(error))

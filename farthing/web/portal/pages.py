@@ -1,0 +1,287 @@
+"""The customer portal: what one customer owes, used and was invoiced, and a way to pay.
+
+Rule: docs/rules/customers.md#portal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from litestar import Controller, Response, get, post
+from litestar.datastructures import State
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.work import work_of
+from farthing.calendar.zones import zone
+from farthing.core.clock import Clock
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError, InvalidOperation
+from farthing.customers import portal
+from farthing.customers.lookup import by_external_id
+from farthing.customers.tables import Customer
+from farthing.invoices.figures.computation import published_lines
+from farthing.invoices.reads import documents
+from farthing.invoices.receivable import is_unpaid
+from farthing.invoices.receivables.summary import SummaryScope, summarise
+from farthing.invoices.tables import Invoice
+from farthing.payments import saved_methods
+from farthing.payments.processing import execution
+from farthing.payments.routes import provide_gateways
+from farthing.payments.schemas import CreatePaymentRequest
+from farthing.payments.states import OPEN
+from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
+from farthing.payments.testing_provider import pages as test_pages
+from farthing.payments.testing_provider.pages import Delivery
+from farthing.payments.testing_provider.tables import SessionState, TestSession
+from farthing.storage.midway import commit_midway
+from farthing.storage.rows import find
+from farthing.subscriptions.tables import Subscription
+from farthing.web.access.visitors import changes, form_of
+from farthing.web.dashboard import usage
+from farthing.web.dashboard.customers import summary_split
+from farthing.web.dashboard.invoices import pdf_of, zone_of
+from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
+from farthing.web.rendering.answers import HttpRequest, go, refused, render
+from farthing.web.rendering.listing import listing
+
+TEST_PAGE = "/v1/test/gateway/sessions/"
+"""Where the built-in provider answers; a person is sent to our page of the same session instead."""
+
+
+class Portal(Controller):
+    """The pages of one customer; the address is the credential."""
+
+    path = "/portal"
+    include_in_schema = False
+
+    @get("/")
+    async def entrance(self, request: HttpRequest) -> Response[str]:
+        """Links that carry the session in their query lead on to its page."""
+        token = request.query_params.get("token", "")
+        if not token or "/" in token:
+            return render(request, "portal/error.html", status=401, error=_ASK, request_id="")
+        return _private(go(f"/portal/{token}"))
+
+    @get("/{token:str}", guards=[in_path()])
+    async def home(self, token: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+        """What the customer owes, what is overdue, what was used this period, and the invoices."""
+        now, visit, work = clock.now(), visit_of(request), work_of(request)
+        customer = await customer_of(session, visit)
+        summary = await summarise(work.database, work.scope, customer.id, now, SummaryScope.BILLED)
+        at = listing(request, ("created",), "created")
+        invoices = await _invoices(session, customer, at.offset, at.per_page + 1)
+        at.total = at.offset + len(invoices)
+        local = zone(customer.timezone)
+        subscriptions = (
+            await session.scalars(
+                select(Subscription)
+                .where(
+                    or_(Subscription.customer_id == customer.id, Subscription.payer_id == customer.id),
+                    Subscription.status == Status.PUBLISHED,
+                    Subscription.subscription_status.in_(("active", "trialing", "paused")),
+                )
+                .order_by(Subscription.created_at.desc())
+                .limit(20)
+            )
+        ).all()
+        start = min((one.current_period_start for one in subscriptions if one.customer_id == customer.id), default=None)
+        features = await _used(session, customer, start, now, local)
+        return _private(
+            render(
+                request,
+                "portal/home.html",
+                token=token,
+                visit=visit,
+                customer=customer,
+                zone=await zone_of(session),  # as on the document
+                now=now,
+                summary=summary,
+                summary_split=summary_split,
+                invoices=invoices[: at.per_page],
+                listing=at,
+                period_start=start,
+                features=features,
+                subscriptions=subscriptions,
+            )
+        )
+
+    @get("/{token:str}/invoices/{invoice_id:str}", guards=[in_path()])
+    async def invoice(
+        self, token: str, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
+    ) -> Response[str]:
+        """One invoice, and the way to pay it."""
+        visit = visit_of(request)
+        invoice = await payable_invoice(session, visit, invoice_id)
+        customer = await customer_of(session, visit)
+        payments = (
+            await session.scalars(
+                select(Payment)
+                .where(Payment.destination_id == invoice.id, Payment.status == Status.PUBLISHED)
+                .order_by(Payment.created_at)
+            )
+        ).all()
+        waiting = [
+            one
+            for one in payments
+            if one.payment_url and one.payment_status in OPEN and one.amount <= invoice.amount_remaining
+        ]
+        return _private(
+            render(
+                request,
+                "portal/invoice.html",
+                token=token,
+                visit=visit,
+                customer=customer,
+                zone=await zone_of(session),  # as on the document
+                now=clock.now(),
+                invoice=invoice,
+                lines=await published_lines(session, invoice.id),
+                payments=[one for one in payments if one.payment_status not in OPEN],
+                can_pay=is_unpaid(invoice) and bool(await saved_methods.connected_gateways(session)),
+                pay_url=_page_of(waiting[-1], token) if waiting and is_unpaid(invoice) else "",
+            )
+        )
+
+    @get("/{token:str}/invoices/{invoice_id:str}/pdf", guards=[in_path()])
+    async def pdf(self, invoice_id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
+        """The invoice as a PDF."""
+        invoice = await payable_invoice(session, visit_of(request), invoice_id)
+        return pdf_of(invoice, await documents.pdf(session, invoice))
+
+    @post("/{token:str}/invoices/{invoice_id:str}/pay", guards=[in_path(read_only=False)])
+    async def pay(
+        self, token: str, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, state: State
+    ) -> Response[str]:
+        """Ask the connected provider for a page to pay on; the invoice then leads there."""
+        here = f"/portal/{token}/invoices/{invoice_id}"
+        try:
+            invoice = await payable_invoice(session, visit_of(request), invoice_id)
+            connected = await saved_methods.connected_gateways(session)
+            if not connected:
+                raise InvalidOperation("Nobody can be paid through here at the moment")
+            asked = CreatePaymentRequest(
+                destination_type=DestinationType.INVOICE,
+                destination_id=invoice.id,
+                payment_method_type=PaymentMethodType.PAYMENT_LINK,
+                payment_gateway=Gateway(connected[0]),
+                amount=invoice.amount_remaining,
+                currency=invoice.currency,
+                metadata={"payment_source": "portal"},
+                process_payment=True,
+            )
+            payment = (await execution.record_payment(session, provide_gateways(state), asked, clock)).payment
+            return _private(go(_page_of(payment, token) if _is_ours(payment) else here))
+        except FarthingError as error:
+            return _private(await refused(request, here, error))
+
+    @get("/{token:str}/test-payment/{page_id:str}", guards=[in_path()])
+    async def test_page(
+        self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, state: State
+    ) -> Response[str]:
+        """The built-in provider's page, as a person sees it."""
+        invoice, page = await _own_page(session, request, state, page_id)
+        return _private(
+            render(
+                request,
+                "portal/test_payment.html",
+                token=token,
+                visit=visit_of(request),
+                invoice=invoice,
+                page=page,
+                is_open=page.state is SessionState.OPEN,
+            )
+        )
+
+    @post("/{token:str}/test-payment/{page_id:str}", guards=[in_path(read_only=False)])
+    async def act_on_test_page(
+        self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, state: State
+    ) -> Response[str]:
+        """Pay, or be declined."""
+        invoice, _ = await _own_page(session, request, state, page_id)
+        invoice_id = invoice.id
+        await commit_midway(session)  # nothing was written; the provider's page has transactions of its own
+        action = "succeed" if form_of(request).get("action") == "pay" else "fail"
+        gateways = provide_gateways(state)
+        try:
+            await test_pages.act(gateways, await test_pages.open_page(gateways, page_id), action, Delivery.NOW)
+        except FarthingError as error:
+            return _private(await refused(request, f"/portal/{token}/invoices/{invoice_id}", error))
+        if action == "fail":
+            return _private(go(f"/portal/{token}/test-payment/{page_id}?declined=yes"))
+        return _private(go(f"/portal/{token}/invoices/{invoice_id}"))
+
+
+class PortalLinks(Controller):
+    """From the dashboard into a customer's portal."""
+
+    include_in_schema = False
+
+    @post("/customers/{customer_id:str}/portal", guards=[changes("customer")])
+    async def open(self, customer_id: str, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+        """See what the customer sees."""
+        try:
+            row = await find(session, Customer, customer_id)
+            customer = await by_external_id(session, row.external_id)
+        except FarthingError as error:
+            return await refused(request, f"/customers/{customer_id}", error)
+        settings = state.settings
+        opened = portal.open_session(
+            customer, settings.master_key(), state.database.clock.now(), settings.portal_session_seconds
+        )
+        return go(f"/portal/{opened.token}")
+
+
+_ASK = InvalidOperation("This link is not complete. Please ask whoever sent it for a new one.")
+
+
+def _private(answer: Response[str]) -> Response[str]:
+    """The address is a secret: no page it leads to is told of it."""
+    answer.headers["referrer-policy"] = "no-referrer"
+    return answer
+
+
+async def _invoices(session: AsyncSession, customer: Customer, offset: int, limit: int) -> Sequence[Invoice]:
+    found = await session.scalars(
+        select(Invoice)
+        .where(
+            Invoice.customer_id == customer.id,
+            Invoice.status == Status.PUBLISHED,
+            Invoice.invoice_status.in_(VISIBLE),
+        )
+        .order_by(Invoice.created_at.desc(), Invoice.id.desc())
+        .offset(offset)
+        .limit(limit)
+    )
+    return found.all()
+
+
+async def _used(
+    session: AsyncSession, customer: Customer, start: datetime | None, now: datetime, local: ZoneInfo
+) -> list[usage.FeatureUsage]:
+    """Usage since the open period began; without a subscription, in the last 30 days. At most a quarter is drawn."""
+    days = usage.DAYS if start is None else min(max((now - start).days + 1, 1), 92)
+    return await usage.by_feature(session, [customer.external_id], now, local, days=days)
+
+
+def _is_ours(payment: Payment) -> bool:
+    return TEST_PAGE in (payment.payment_url or "")
+
+
+def _page_of(payment: Payment, token: str) -> str:
+    """Where the customer pays: the built-in provider's pages are shown by us."""
+    url = payment.payment_url or ""
+    if _is_ours(payment):
+        return f"/portal/{token}/test-payment/{url.rsplit('/', 1)[-1]}"
+    return url if url.startswith("https://") else ""
+
+
+async def _own_page(
+    session: AsyncSession, request: HttpRequest, state: State, page_id: str
+) -> tuple[Invoice, TestSession]:
+    """A simulated page of the customer's own payment, with its invoice. Raises NotFound for anybody else's."""
+    page = (await test_pages.open_page(provide_gateways(state), page_id)).page
+    payment = await find(session, Payment, page.payment_id or "")
+    return await payable_invoice(session, visit_of(request), payment.destination_id), page

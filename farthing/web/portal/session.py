@@ -1,0 +1,151 @@
+"""Who a portal session belongs to. The token alone says it; nothing in a request can name another customer.
+
+Rule: docs/rules/customers.md#portal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import jwt
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.work import work_of
+from farthing.core.caller import Caller
+from farthing.core.enums import Status
+from farthing.core.errors import PermissionDenied, Unauthorized
+from farthing.customers import portal
+from farthing.customers.tables import Customer
+from farthing.identity.credentials.master_key import signed_claims
+from farthing.identity.tables import Environment, InternalStatus, Tenant
+from farthing.invoices.receivable import InvoiceStatus
+from farthing.invoices.tables import Invoice
+from farthing.storage.rows import find, not_found
+from farthing.storage.scope import SYSTEM
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+
+HEADER = "x-session-token"
+SESSION = "farthing.portal"
+OUT_OF_DATE = "Invalid or expired session token"
+VISIBLE = (InvoiceStatus.FINALIZED, InvoiceStatus.VOIDED)
+"""What a customer is shown; drafts are not yet anybody's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortalVisit:
+    """A customer in the portal."""
+
+    customer_id: str
+    tenant_id: str
+    environment_id: str
+    tenant_name: str
+    expires_at: datetime
+
+
+def visit_of(connection: Connection) -> PortalVisit:
+    """The customer a guard admitted."""
+    visit: PortalVisit = connection.scope[SESSION]  # type: ignore[literal-required]  # put there by the guard
+    return visit
+
+
+async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
+    """Begin the request as the customer of `token`. Raises Unauthorized; PermissionDenied in a suspended tenant."""
+    state = connection.app.state
+    now = state.database.clock.now()
+    claims = _claims(token, state.master_keys.accepted(now), now)
+    async with state.database.transaction(SYSTEM, read_only=True) as rows:
+        tenant = await rows.get(Tenant, claims["tenant_id"])
+        environment = await rows.get(Environment, claims["environment_id"])
+    if (
+        tenant is None
+        or environment is None
+        or environment.tenant_id != tenant.id
+        or environment.status is not Status.PUBLISHED
+    ):
+        raise Unauthorized(OUT_OF_DATE)
+    if not read_only and tenant.internal_status is InternalStatus.SUSPENDED:
+        raise PermissionDenied("tenant account is suspended")
+    caller = Caller(
+        tenant_id=tenant.id,
+        environment_id=environment.id,
+        user_id="",
+        credential_id=claims["customer_id"],
+        tenant_suspended=tenant.internal_status is InternalStatus.SUSPENDED,
+        frozen_time=environment.frozen_time,
+    )
+    state.limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
+    expires_at = datetime.fromtimestamp(claims["exp"], state.database.clock.now().tzinfo)
+    visit = PortalVisit(claims["customer_id"], tenant.id, environment.id, tenant.name, expires_at)
+    connection.scope[SESSION] = visit  # type: ignore[literal-required]  # read by `visit_of`
+    work = work_of(connection)
+    work.begin(caller, read_only=read_only)
+    await work.admit()
+    customer = await work.session.get(Customer, visit.customer_id)
+    if customer is None or customer.status is not Status.PUBLISHED:
+        raise Unauthorized(OUT_OF_DATE)
+
+
+def _claims(token: str, master_keys: Sequence[str], now: datetime) -> dict[str, Any]:
+    """What a valid token says. Raises Unauthorized."""
+    if not token:
+        raise Unauthorized("Session token required")
+    try:
+        claims = signed_claims(
+            token,
+            master_keys,
+            portal.KEY_PURPOSE,
+            algorithms=[portal.ALGORITHM],
+            options={"require": ["exp"], "verify_exp": False, "verify_iat": False},
+        )
+        valid = claims.get("typ") == portal.KIND and float(claims["exp"]) > now.timestamp()
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        raise Unauthorized(OUT_OF_DATE) from error
+    named = all(isinstance(claims.get(name), str) for name in ("customer_id", "tenant_id", "environment_id"))
+    if not valid or not named:
+        raise Unauthorized(OUT_OF_DATE)
+    return claims
+
+
+def in_header(*, read_only: bool = True) -> Guard:
+    """The JSON routes: the token travels in a header."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        await enter(connection, connection.headers.get(HEADER, ""), read_only=read_only)
+
+    guard.needs = None  # type: ignore[attr-defined]  # read by the route tests
+    return guard
+
+
+def in_path(*, read_only: bool = True) -> Guard:
+    """The pages: the token is part of the address, which nobody else can guess and no page gives away."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        await enter(connection, str(connection.path_params.get("token", "")), read_only=read_only)
+
+    guard.needs = None  # type: ignore[attr-defined]  # read by the tests that walk every page
+    return guard
+
+
+async def customer_of(session: AsyncSession, visit: PortalVisit) -> Customer:
+    """The customer in the portal."""
+    return await find(session, Customer, visit.customer_id)
+
+
+async def payable_invoice(session: AsyncSession, visit: PortalVisit, invoice_id: str) -> Invoice:
+    """An invoice that the customer is asked to pay; a foreign one answers exactly like a missing one."""
+    invoice = await session.get(Invoice, invoice_id)
+    if (
+        invoice is None
+        or invoice.customer_id != visit.customer_id
+        or invoice.status is not Status.PUBLISHED
+        or invoice.invoice_status not in VISIBLE
+    ):
+        raise not_found(Invoice, invoice_id)
+    return invoice

@@ -1,0 +1,149 @@
+"""How a page leaves the house: rendered, guarded by headers, or a redirect after a form; and errors as pages."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import jwt
+from litestar import Request, Response
+from litestar.datastructures import Cookie
+from litestar.response import Redirect
+
+from farthing.api.errors import answer as json_answer
+from farthing.api.errors import as_domain_error, log_failure
+from farthing.api.work import route_of, work_of
+from farthing.core.errors import FarthingError
+from farthing.identity.credentials.keys import derived_key
+from farthing.identity.credentials.master_key import signed_claims
+from farthing.web.access.sessions import Sessions
+from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
+from farthing.web.rendering import assets, charts, wording
+
+HttpRequest = Request[Any, Any, Any]
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    # a form must be able to say that it came from us; the portal's addresses are secrets and say nothing
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+}
+NOTICE = "farthing_notice"
+_NOTICE_SECONDS = 60
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    pages.filters.update(wording.FILTERS)
+    pages.globals.update(wording.GLOBALS, asset=assets.url, charts=charts)
+    return pages
+
+
+def render(request: HttpRequest, template: str, *, status: int = 200, **values: Any) -> Response[str]:
+    """A page from a template; it sees `visitor`, `path` and a `notice` left by the form before, if any."""
+    visitor: Visitor | None = request.scope.get(VISITOR)  # type: ignore[assignment]  # put there by the guard
+    sessions: Sessions = request.app.state.web_sessions
+    notice = _read_notice(request)
+    content = (
+        _environment()
+        .get_template(template)
+        .render(visitor=visitor, path=request.url.path, notice=notice, query=request.query_params, **values)
+    )
+    cookies = [_spent(sessions)] if notice is not None else []
+    return Response(content, status_code=status, media_type="text/html", headers=HEADERS, cookies=cookies)
+
+
+def go(path: str, *cookies: Cookie) -> Redirect:
+    """After a form: look at `path` (of ours) instead, so that reloading repeats nothing."""
+    return Redirect(path, status_code=303, headers=HEADERS, cookies=list(cookies))
+
+
+def done(request: HttpRequest, path: str, words: str) -> Redirect:
+    """After a form that did what it was asked: go on, and say so there."""
+    return go(path, _notice(request, "done", words))
+
+
+async def refused(request: HttpRequest, path: str, error: FarthingError) -> Redirect:
+    """After a form that a rule refused: undo everything, go back, and say why."""
+    await work_of(request).finish(commit=False)
+    return go(path, _notice(request, "refused", wording.reason(error)))
+
+
+def own_path(path: str | None) -> str:
+    """`path` if it leads into this site, else the front page; a bare word or another host would lead away."""
+    if path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\\" not in path and path.isprintable():
+        return path
+    return "/"
+
+
+def _notice(request: HttpRequest, kind: str, words: str) -> Cookie:
+    sessions: Sessions = request.app.state.web_sessions
+    key = derived_key(request.app.state.master_keys.current, "web-notices")
+    text = jwt.encode({"kind": kind, "words": words[:500], "sid": _reader(request)}, key, "HS256")
+    return sessions.plain_cookie(NOTICE, text, _NOTICE_SECONDS)
+
+
+def _reader(request: HttpRequest) -> str:
+    """Whom a notice is for: the browser's session, or the portal's."""
+    token = request.path_params.get("token")
+    return hashlib.sha256(str(token).encode()).hexdigest() if token else session_of(request).id
+
+
+def _read_notice(request: HttpRequest) -> dict[str, str] | None:
+    cookie = request.cookies.get(NOTICE)
+    if not cookie:
+        return None
+    state = request.app.state
+    try:
+        masters = state.master_keys.accepted(state.database.clock.now())
+        claims = signed_claims(cookie, masters, "web-notices", algorithms=["HS256"])
+    except jwt.PyJWTError:
+        return None
+    return claims if claims.get("sid") == _reader(request) else None
+
+
+def _spent(sessions: Sessions) -> Cookie:
+    return sessions.plain_cookie(NOTICE, "", 0)
+
+
+def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
+    """An error on a page is a page; whoever is not signed in is asked to."""
+    if isinstance(exception, SignInNeeded):
+        if request.method != "GET":
+            return go("/sign-in")
+        return go(f"/sign-in?next={quote(own_path(exception.next_path), safe='')}")
+    error = as_domain_error(exception)
+    request_id = ""
+    if error.status >= 500:
+        request_id = work_of(request).request_id
+        log_failure(error, exception, route_of(request.scope))
+    template = "portal/error.html" if request.url.path.startswith("/portal") else "error.html"
+    page = render(request, template, status=error.status, error=error, request_id=request_id)
+    if error.retry_after_seconds is not None:
+        page.headers["retry-after"] = str(error.retry_after_seconds)
+    return page
+
+
+def answer(request: HttpRequest, exception: Exception) -> Response[Any]:
+    """Any failure of any route: a page for a browser outside the API, else the API's error body."""
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if wants_page and request.method == "GET" and not request.url.path.startswith(("/v1", "/health", "/metrics")):
+        return error_page(request, exception)
+    return json_answer(request, exception)
