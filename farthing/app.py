@@ -27,7 +27,7 @@ from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.transport.edge import Edge
 from farthing.api.transport.ratelimit import Limiter
 from farthing.api.transport.segments import slashes_kept, slashes_restored
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
@@ -149,17 +149,17 @@ def _document() -> bytes:
 
 
 async def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
-    work = work_of(request)
+    work = unit_of_work(request)
     await work.admit()
     return work.session
 
 
 def provide_clock(request: Request[Any, Any, Any]) -> Clock:
-    return work_of(request).clock
+    return unit_of_work(request).clock
 
 
 def provide_caller(request: Request[Any, Any, Any]) -> Caller:
-    caller = work_of(request).caller
+    caller = unit_of_work(request).caller
     assert caller is not None, "the route has no guard"
     return caller
 

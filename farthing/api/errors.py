@@ -16,7 +16,7 @@ from litestar.exceptions import (
 )
 
 from farthing.api.idempotency import Replay
-from farthing.api.work import route_of, work_of
+from farthing.api.work import route_of, unit_of_work
 from farthing.core import errors
 from farthing.core.wire import BadField
 from farthing.storage.connections.failures import failure_of, is_read_only_violation, what_to_do
@@ -125,7 +125,7 @@ def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[An
             headers={"Idempotent-Replayed": "true"},
             media_type="application/json",
         )
-    work = work_of(request)
+    work = unit_of_work(request)
     error = as_domain_error(exception)
     if work.read_only and is_read_only_violation(exception):  # a read that writes is an error of ours
         error = errors.DatabaseFailed("The database could not complete the request")

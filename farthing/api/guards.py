@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, Caller
 from farthing.core.errors import PermissionDenied
 
@@ -41,7 +41,7 @@ def needs(entity: str, action: str, *, environment: bool = True, admin_person: b
         if action != READ and caller.tenant_suspended:
             raise PermissionDenied("tenant account is suspended")
         if admin_person:
-            demand_admin_person(caller)
+            require_admin_person(caller)
         if not caller.may(action, entity):
             raise PermissionDenied("insufficient permissions")
         await _begin(connection, caller, read_only=action == READ)
@@ -68,13 +68,13 @@ def any_caller(*, environment: bool = False, read_only: bool = True, senders: bo
 async def _begin(connection: Connection, caller: Caller, *, read_only: bool) -> None:
     from farthing.api.idempotency import claim
 
-    work = work_of(connection)
+    work = unit_of_work(connection)
     work.begin(caller, read_only=read_only)
     if not read_only:
         await claim(connection, work)
 
 
-def demand_admin_person(caller: Caller) -> None:
+def require_admin_person(caller: Caller) -> None:
     """Refuse anyone but a person with `super_admin`; service accounts are refused even with that role."""
     if not (caller.is_person and caller.is_super_admin):
         raise PermissionDenied("This action requires a user account with Super Admin access")

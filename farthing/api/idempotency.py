@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.api.work import Claim, Work
+from farthing.api.work import Claim, UnitOfWork
 from farthing.core.errors import AlreadyExists, ValidationFailed, VersionConflict
 from farthing.storage.midway import PROGRESS
 from farthing.storage.tables import Base, OfTenant
@@ -78,7 +78,7 @@ class Replay(Exception):
 class Progress:
     """How far a request with a claimed key has come. `point` is what an earlier, interrupted run has left."""
 
-    def __init__(self, work: Work, point: bytes | None) -> None:
+    def __init__(self, work: UnitOfWork, point: bytes | None) -> None:
         assert work.claim is not None
         self._work = work
         scope = work.scope
@@ -92,7 +92,7 @@ class Progress:
             await _write(session, self._work, self._work.claim, {"resume_point": point})
 
 
-async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: Work) -> None:
+async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: UnitOfWork) -> None:
     """Claim the request's key, if it has one. Raises Replay, AlreadyExists, VersionConflict or ValidationFailed."""
     if connection.scope["method"] != "POST":  # type: ignore[typeddict-item]  # routes are HTTP only
         return
@@ -143,13 +143,13 @@ async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: Work) -> N
     work.session.info[PROGRESS] = work.progress
 
 
-async def store(session: AsyncSession, work: Work, status_code: int, body: bytes) -> None:
+async def store(session: AsyncSession, work: UnitOfWork, status_code: int, body: bytes) -> None:
     """Keep the answer of the claimed key, in `session`'s transaction."""
     assert work.claim is not None
     await _write(session, work, work.claim, {"status_code": status_code, "body": body})
 
 
-async def _write(session: AsyncSession, work: Work, claimed: Claim, result: dict[str, Any]) -> None:
+async def _write(session: AsyncSession, work: UnitOfWork, claimed: Claim, result: dict[str, Any]) -> None:
     scope = work.scope
     values = {
         "fingerprint": claimed.fingerprint,
@@ -168,7 +168,7 @@ async def _write(session: AsyncSession, work: Work, claimed: Claim, result: dict
     )
 
 
-async def unlock(work: Work) -> None:
+async def unlock(work: UnitOfWork) -> None:
     """Let the key go, if one is held. A connection that cannot do so is thrown away, and the lock with it."""
     if work.claim_lock is None:
         return

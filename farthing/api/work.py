@@ -41,7 +41,7 @@ class Claim:
     fingerprint: str
 
 
-class Work:
+class UnitOfWork:
     """The transaction of one request. Committed by `finish(True)`, undone by `finish(False)`."""
 
     def __init__(self, database: Database, request_id: str) -> None:
@@ -154,9 +154,9 @@ class Work:
                 self.database.shares.release(tenant_id)
 
 
-def work_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Work:
+def unit_of_work(connection: ASGIConnection[Any, Any, Any, Any]) -> UnitOfWork:
     """The unit of work of a request."""
-    work: Work = connection.scope[KEY]  # type: ignore[literal-required]  # put there by the edge
+    work: UnitOfWork = connection.scope[KEY]  # type: ignore[literal-required]  # put there by the edge
     return work
 
 

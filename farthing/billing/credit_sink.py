@@ -29,7 +29,7 @@ class Refund:
     reason: str
 
 
-class Purse(Protocol):
+class CreditSink(Protocol):
     """Gives back, in the transaction of the change."""
 
     async def give(self, session: AsyncSession, refund: Refund) -> str | None:

@@ -289,7 +289,7 @@ class SubscriptionParts(Controller):
         """What adding a line item would come to."""
         async with previews.rehearsal(request) as session:
             _, outcome = await revise.add(session, id, data, clock.now())
-            return await modifications.foretold(session, outcome, clock.now(), gateways.effects)
+            return await modifications.preview_answer(session, outcome, clock.now(), gateways.effects)
 
     @post(
         "/lineitems/{id:str}/preview",
@@ -308,7 +308,7 @@ class SubscriptionParts(Controller):
         """What changing a line item would come to."""
         async with previews.rehearsal(request) as session:
             _, outcome = await revise.update(session, id, data, clock.now())
-            return await modifications.foretold(session, outcome, clock.now(), gateways.effects)
+            return await modifications.preview_answer(session, outcome, clock.now(), gateways.effects)
 
     @post(
         "/lineitems/{id:str}/end/preview",
@@ -327,7 +327,7 @@ class SubscriptionParts(Controller):
         """What ending a line item would come to."""
         async with previews.rehearsal(request) as session:
             _, outcome = await revise.end(session, id, data or DeleteSubscriptionLineItemRequest(), clock.now())
-            return await modifications.foretold(session, outcome, clock.now(), gateways.effects)
+            return await modifications.preview_answer(session, outcome, clock.now(), gateways.effects)
 
     @put("/lineitems/{id:str}", operation_id="updateSubscriptionLineItem", guards=WRITE)
     async def update_item(

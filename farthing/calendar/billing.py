@@ -15,7 +15,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from farthing.calendar.period import Period
-from farthing.calendar.zones import UTC, instant_of, wall
+from farthing.calendar.zones import UTC, to_local, to_utc
 from farthing.core.clock import as_utc
 from farthing.core.errors import InvalidOperation, ValidationFailed
 
@@ -84,11 +84,11 @@ class Recurrence:
     @property
     def local_anchor(self) -> datetime:
         """The anchor on the wall, naive."""
-        return wall(self.anchor, self.zone)
+        return to_local(self.anchor, self.zone)
 
     def boundary(self, day: date) -> datetime:
         """The instant of the anchor's clock on a local day."""
-        return instant_of(datetime.combine(day, self.local_anchor.time()), self.zone)
+        return to_utc(datetime.combine(day, self.local_anchor.time()), self.zone)
 
 
 def calendar_anchor(start: datetime, period: BillingPeriod, zone: ZoneInfo = UTC) -> datetime:
@@ -98,10 +98,10 @@ def calendar_anchor(start: datetime, period: BillingPeriod, zone: ZoneInfo = UTC
     Raises ValidationFailed for ONETIME.
     Rule: docs/rules/calendar.md#billing-anchor
     """
-    day, found = wall(start, zone).date(), start
+    day, found = to_local(start, zone).date(), start
     while found <= start:
         day = _next_natural(day, period)
-        found = instant_of(datetime.combine(day, time.min), zone)
+        found = to_utc(datetime.combine(day, time.min), zone)
     return found
 
 
@@ -149,7 +149,7 @@ def _next_boundary(start: datetime, recurrence: Recurrence) -> datetime:
 def _nominal_day(boundary: datetime, recurrence: Recurrence) -> date:
     """The local day a boundary belongs to: a clock set forward at 23:00 moves the boundary of 23:30 into the next day,
     which must not lose that next day its own."""
-    day = wall(boundary, recurrence.zone).date()
+    day = to_local(boundary, recurrence.zone).date()
     return day - DAY if recurrence.boundary(day - DAY) == boundary else day
 
 
@@ -214,7 +214,7 @@ def periods_from(start: datetime, recurrence: Recurrence, end: datetime | None =
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PeriodProgress:
     """What has become of a subscription's periods: those that are over, and the one that is open.
 
     `current` is None once the last period, cut off by the subscription's end, is over.
@@ -224,7 +224,9 @@ class Progress:
     current: Period | None
 
 
-def periods_until(current: Period, recurrence: Recurrence, now: datetime, end: datetime | None = None) -> Progress:
+def periods_until(
+    current: Period, recurrence: Recurrence, now: datetime, end: datetime | None = None
+) -> PeriodProgress:
     """Follow the periods from the open one to `now`. A period is over at the instant of its end.
 
     Raises InvalidOperation after 10 000 periods.
@@ -234,13 +236,13 @@ def periods_until(current: Period, recurrence: Recurrence, now: datetime, end: d
     while current.end <= now:
         completed.append(current)
         if end is not None and current.end >= end:
-            return Progress(tuple(completed), None)
+            return PeriodProgress(tuple(completed), None)
         if len(completed) >= MAX_PERIODS:
             raise InvalidOperation(
                 f"More than {MAX_PERIODS} billing periods lie between {completed[0].start} and {now}"
             )
         current = Period(current.end, next_billing_date(current.end, recurrence, end))
-    return Progress(tuple(completed), current)
+    return PeriodProgress(tuple(completed), current)
 
 
 def period_containing(moment: datetime, known: Period, recurrence: Recurrence) -> Period:

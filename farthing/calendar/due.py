@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from farthing.calendar.billing import DAY, add_months
 from farthing.calendar.period import MICROSECOND
-from farthing.calendar.zones import UTC, instant_of, wall
+from farthing.calendar.zones import UTC, to_local, to_utc
 from farthing.core.clock import as_utc
 
 
@@ -55,8 +55,8 @@ def due_date(
     if terms in NET_DAYS:
         return period_end + NET_DAYS[terms] * DAY
     months = 1 if terms is PaymentTerms.END_OF_MONTH else 2
-    following = add_months(wall(period_end, zone).date(), months, 1)
-    return instant_of(datetime.combine(following, time.min), zone) - MICROSECOND
+    following = add_months(to_local(period_end, zone).date(), months, 1)
+    return to_utc(datetime.combine(following, time.min), zone) - MICROSECOND
 
 
 def grace_is_over(due: datetime, grace_days: int, now: datetime) -> bool:
@@ -93,4 +93,4 @@ def number_date(finalized_at: datetime, format: NumberDate, zone: ZoneInfo = UTC
 
     Rule: docs/rules/invoices-and-payments.md#numbering
     """
-    return _PATTERNS[format].format(wall(finalized_at, zone))
+    return _PATTERNS[format].format(to_local(finalized_at, zone))

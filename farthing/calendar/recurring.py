@@ -20,7 +20,7 @@ from farthing.calendar.billing import (
 )
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, windows
-from farthing.calendar.zones import UTC, instant_of, wall
+from farthing.calendar.zones import UTC, to_local, to_utc
 from farthing.core.errors import ValidationFailed
 
 
@@ -140,7 +140,7 @@ def trial_window(start: datetime, days: int, zone: ZoneInfo = UTC) -> Period | N
     """The trial: `days` calendar days in `zone`, up to the same clock to the second; None for no days."""
     if days == 0:
         return None
-    return Period(start, instant_of(wall(start, zone).replace(microsecond=0) + days * DAY, zone))
+    return Period(start, to_utc(to_local(start, zone).replace(microsecond=0) + days * DAY, zone))
 
 
 def shift_for_pause(

@@ -5,7 +5,8 @@ Definitions, for whoever computes the same windows in a query:
 - MINUTE to HOUR follow elapsed time. While the offset stands still, windows are `date_bin(size, t, midnight)` with
   `midnight` any local midnight under that offset; a change of offset always starts a new window. `offset_spans` gives
   the stretches of one offset, so a query takes `greatest(date_bin(size, t, span.midnight), span.start)`.
-- 3HOUR and larger have their edges on the wall (`zones.edge_of`: the first instant at which the wall shows that time
+- 3HOUR and larger have their edges on the wall (`zones.first_instant_at`: the first instant at which the wall shows
+  that time
   or later). Compute them here, with `windows`, and hand them to the query as instants: a database's own zone
   arithmetic is not relied on.
 
@@ -23,7 +24,7 @@ from zoneinfo import ZoneInfo
 
 from farthing.calendar.billing import DAY, add_months
 from farthing.calendar.period import MICROSECOND, Period
-from farthing.calendar.zones import UTC, edge_of, last_change, offset_at, wall
+from farthing.calendar.zones import UTC, first_instant_at, last_change, offset_at, to_local
 from farthing.core.clock import as_utc
 
 
@@ -66,7 +67,7 @@ ON_THE_WALL = MappingProxyType(
 
 def anchor_day(billing_anchor: datetime, zone: ZoneInfo = UTC) -> int:
     """All that a MONTH window takes from a billing anchor: its local day of month (1 to 31)."""
-    return wall(billing_anchor, zone).day
+    return to_local(billing_anchor, zone).day
 
 
 def window_containing(moment: datetime, size: WindowSize, zone: ZoneInfo = UTC, month_day: int = 1) -> Period:
@@ -79,13 +80,13 @@ def window_containing(moment: datetime, size: WindowSize, zone: ZoneInfo = UTC, 
     moment = as_utc(moment)
     if size in ELAPSED:
         return _elapsed_window(moment, ELAPSED[size], zone)
-    edge = _floor(wall(moment, zone), size, month_day)
+    edge = _floor(to_local(moment, zone), size, month_day)
     # The wall may run backwards or skip midnight, so what it shows is only a first guess: instants decide.
-    while edge_of(edge, zone) > moment:
+    while first_instant_at(edge, zone) > moment:
         edge = _step(edge, size, month_day, -1)
-    while (end := edge_of(following := _step(edge, size, month_day, 1), zone)) <= moment:
+    while (end := first_instant_at(following := _step(edge, size, month_day, 1), zone)) <= moment:
         edge = following
-    return Period(edge_of(edge, zone), end)
+    return Period(first_instant_at(edge, zone), end)
 
 
 def window_start(moment: datetime, size: WindowSize, zone: ZoneInfo = UTC, month_day: int = 1) -> datetime:
@@ -109,7 +110,7 @@ def windows(span: Period, size: WindowSize, zone: ZoneInfo = UTC, month_day: int
 
 def _elapsed_window(moment: datetime, size: timedelta, zone: ZoneInfo) -> Period:
     offset = offset_at(moment, zone)
-    local = wall(moment, zone)
+    local = to_local(moment, zone)
     start = moment - (local - datetime.combine(local.date(), time.min)) % size
     end = start + size
     if offset_at(start, zone) != offset:

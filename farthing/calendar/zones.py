@@ -72,12 +72,12 @@ def _known_names() -> frozenset[str]:
     return frozenset(files("tzdata").joinpath("zones").read_text("ascii").split()) - {"Factory"}
 
 
-def wall(instant: datetime, zone: ZoneInfo) -> datetime:
+def to_local(instant: datetime, zone: ZoneInfo) -> datetime:
     """What the clock on the wall shows at `instant`: a naive datetime whose `fold` is 1 the second time round."""
     return as_utc(instant).astimezone(zone).replace(tzinfo=None)
 
 
-def instant_of(wall_time: datetime, zone: ZoneInfo) -> datetime:
+def to_utc(wall_time: datetime, zone: ZoneInfo) -> datetime:
     """The instant at which the wall shows the naive `wall_time`.
 
     A repeated time means its first occurrence. A time that a clock set forward skips is moved forward by as much:
@@ -87,14 +87,14 @@ def instant_of(wall_time: datetime, zone: ZoneInfo) -> datetime:
     return wall_time.replace(tzinfo=zone, fold=0).astimezone(UTC_OFFSET)
 
 
-def edge_of(wall_time: datetime, zone: ZoneInfo) -> datetime:
+def first_instant_at(wall_time: datetime, zone: ZoneInfo) -> datetime:
     """The first instant at which the wall shows the naive `wall_time` or later: the edge of a window.
 
-    Differs from `instant_of` only for a skipped time, and there only if the clock jumped before reaching it: all edges
+    Differs from `to_utc` only for a skipped time, and there only if the clock jumped before reaching it: all edges
     inside one gap are the first instant after the gap. So edges never run backwards, however long the gap is.
     """
-    instant = instant_of(wall_time, zone)
-    skipped = wall(instant, zone) - wall_time
+    instant = to_utc(wall_time, zone)
+    skipped = to_local(instant, zone) - wall_time
     return last_change(instant - skipped, instant, zone) if skipped else instant
 
 

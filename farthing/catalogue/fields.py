@@ -40,7 +40,7 @@ def quoted(field: str, amount: Decimal, *, positive: bool = False) -> Decimal:
     return amount
 
 
-def demand_published(row: Any) -> None:
+def require_published(row: Any) -> None:
     """Refuse to change a row that is archived; it can be read only. Raises InvalidOperation."""
     if row.status is not Status.PUBLISHED:
         label = row.label if isinstance(row, Base) else "Row"

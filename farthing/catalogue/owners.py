@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.core.enums import Status
 from farthing.storage.rows import not_found
 from farthing.storage.tables import Base
@@ -15,7 +15,7 @@ from farthing.storage.tables import Base
 Row = TypeVar("Row", bound=Base)
 
 
-async def held(session: AsyncSession, table: type[Row], id: str) -> Row:
+async def lock_for_use(session: AsyncSession, table: type[Row], id: str) -> Row:
     """A published row, locked for sharing: holders do not wait for one another, changes of the row wait for them.
 
     Raises NotFound, or InvalidOperation for an archived row.
@@ -25,5 +25,5 @@ async def held(session: AsyncSession, table: type[Row], id: str) -> Row:
     row = (await session.execute(query)).scalar_one_or_none()
     if row is None:
         raise not_found(table, id)
-    demand_published(row)
+    require_published(row)
     return row

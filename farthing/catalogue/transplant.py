@@ -20,7 +20,7 @@ from farthing.catalogue.plans import cloning
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products import features, meters
-from farthing.catalogue.products.tables import Feature, Group, Meter
+from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -45,7 +45,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Outcome:
+class TransplantResult:
     """What a run did: ids of the source's entities that were copied and that the target had already."""
 
     features_cloned: list[str] = field(default_factory=list)
@@ -64,8 +64,8 @@ class _Source:
     plans: Sequence[Plan]
     prices: Mapping[str, Sequence[Price]]
     entitlements: Mapping[str, Sequence[Entitlement]]
-    meters: Mapping[str, Meter]
-    groups: Mapping[str, Group]
+    meters: Mapping[str, MeterRow]
+    groups: Mapping[str, GroupRow]
     units: Mapping[str, PriceUnit]
 
     def feature_of_meter(self, meter_id: str) -> Feature | None:
@@ -75,7 +75,7 @@ class _Source:
 Row = TypeVar("Row", Feature, Plan)
 
 
-async def transplant(database: Database, source: Scope, target: Scope) -> Outcome:
+async def transplant(database: Database, source: Scope, target: Scope) -> TransplantResult:
     """Copy the published features and plans of `source` into `target`, oldest first; safe to run again.
 
     Raises ValidationFailed when both are the same environment.
@@ -83,7 +83,7 @@ async def transplant(database: Database, source: Scope, target: Scope) -> Outcom
     if source.environment_id == target.environment_id:
         raise ValidationFailed.of("target_environment_id", "must be another environment than the source")
     found = await _read(database, source)
-    outcome = Outcome()
+    outcome = TransplantResult()
     for feature in found.features:
         try:
             async with database.transaction(target) as session:
@@ -122,8 +122,8 @@ async def _read(database: Database, source: Scope) -> _Source:
             plans=plans,
             prices={plan.id: await cloning.live_prices(session, plan.id, now) for plan in plans},
             entitlements={plan.id: await cloning.entitlements(session, plan.id) for plan in plans},
-            meters={one.id: one for one in await session.scalars(select(Meter))},
-            groups={one.id: one for one in await session.scalars(select(Group))},
+            meters={one.id: one for one in await session.scalars(select(MeterRow))},
+            groups={one.id: one for one in await session.scalars(select(GroupRow))},
             units={one.id: one for one in await session.scalars(select(PriceUnit))},
         )
 
@@ -228,10 +228,10 @@ async def _group(session: AsyncSession, source: _Source, group_id: str | None) -
     if group_id is None:
         return None
     group = source.groups[group_id]
-    query = select(Group).where(Group.lookup_key == group.lookup_key, Group.status == Status.PUBLISHED)
+    query = select(GroupRow).where(GroupRow.lookup_key == group.lookup_key, GroupRow.status == Status.PUBLISHED)
     twin = (await session.execute(query)).scalar_one_or_none()
     if twin is None:
-        twin = Group(
+        twin = GroupRow(
             id=new_id(Kind.GROUP),
             name=group.name,
             entity_type=group.entity_type,

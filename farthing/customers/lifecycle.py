@@ -27,8 +27,8 @@ from farthing.customers.schemas import (
 from farthing.customers.tables import Customer, TaxTreatment
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
-from farthing.storage.outbox import tell
-from farthing.storage.rows import locked, violated
+from farthing.storage.outbox import record_event
+from farthing.storage.rows import lock_row, violated
 
 FORMER_IDS = "old_external_ids"
 """The metadata key that remembers former external ids, comma-separated, oldest first."""
@@ -122,7 +122,7 @@ async def _identified(session: AsyncSession, customer_id: str | None, external_i
         return customer
     if customer_id is None:
         raise ValidationFailed("Request validation failed", {"id": "or external_customer_id is required"})
-    return await locked(session, Customer, customer_id)
+    return await lock_row(session, Customer, customer_id)
 
 
 async def archive(session: AsyncSession, customer_id: str, *, require_settled: bool) -> None:
@@ -131,7 +131,7 @@ async def archive(session: AsyncSession, customer_id: str, *, require_settled: b
     Raises NotFound, also for a customer already archived, and InvalidOperation naming the first obstacle.
     """
     try:
-        customer = await locked(session, Customer, customer_id)
+        customer = await lock_row(session, Customer, customer_id)
     except NotFound as error:
         raise _gone(customer_id) from error
     if customer.status is not Status.PUBLISHED:
@@ -219,4 +219,4 @@ _TOLD = ("id", "external_id", "environment_id", *_NAMED_ALIKE[:-1], "name")
 async def _tell(session: AsyncSession, event_name: str, customer: Customer) -> None:
     snapshot: dict[str, Any] = {name: getattr(customer, name) for name in _TOLD if getattr(customer, name) != ""}
     snapshot["metadata"] = dict(customer.meta)
-    await tell(session, event_name, "customer", customer.id, {"customer": snapshot})
+    await record_event(session, event_name, "customer", customer.id, {"customer": snapshot})

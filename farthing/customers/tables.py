@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
+from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
 class TaxTreatment(StrEnum):
@@ -56,7 +56,7 @@ class Customer(Scoped, Tracked, Base):
     """IANA name; read when a subscription is created, never after."""
     billing_currency: Mapped[str | None] = mapped_column(String(3))
     """The currency the customer prefers to be shown; it forbids no other."""
-    tax_treatment: Mapped[TaxTreatment] = mapped_column(words(TaxTreatment), default=TaxTreatment.TAXABLE)
+    tax_treatment: Mapped[TaxTreatment] = mapped_column(enum_column(TaxTreatment), default=TaxTreatment.TAXABLE)
     contact_persons: Mapped[list[Any]] = mapped_column(default=list)
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
@@ -84,7 +84,7 @@ class IntegrationMapping(Scoped, Tracked, Base):
     __tablename__ = "integration_mappings"
     label = "Integration mapping"
 
-    entity_type: Mapped[IntegrationEntityType] = mapped_column(words(IntegrationEntityType))
+    entity_type: Mapped[IntegrationEntityType] = mapped_column(enum_column(IntegrationEntityType))
     entity_id: Mapped[str] = mapped_column(String(255))
     provider_type: Mapped[str] = mapped_column(String(50))
     provider_entity_id: Mapped[str] = mapped_column(String(255))

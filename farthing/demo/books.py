@@ -11,7 +11,7 @@ from farthing.core.money import plain
 from farthing.customers.lifecycle import create as create_customer
 from farthing.customers.schemas import CreateCustomerRequest
 from farthing.customers.tables import Customer
-from farthing.demo.company import Bill, DemoCustomer
+from farthing.demo.company import DemoCustomer, DemoInvoice
 from farthing.invoices.lifecycle import one_off, transitions
 from farthing.invoices.requests import CreateInvoiceRequest
 from farthing.invoices.tables import Invoice
@@ -21,7 +21,7 @@ from farthing.payments.processing.voiding import PaymentEffects
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.storage.scope import Scope
 
 _KEY = "demo-"
@@ -58,7 +58,7 @@ class Ledger:
             return dict(customers.tuples().all()), {key for key in bills if key is not None}
 
 
-def key_of(customer: DemoCustomer, bill: Bill) -> str:
+def key_of(customer: DemoCustomer, bill: DemoInvoice) -> str:
     """What a bill of the story is known by: it is there if and only if an invoice has this key."""
     return f"{_KEY}{customer.external_id}-{bill.number}"
 
@@ -69,7 +69,7 @@ async def load_customer(ledger: Ledger, customer: DemoCustomer) -> str:
         return (await create_customer(session, _asked(customer), strict_ids=False)).id
 
 
-async def load_bill(ledger: Ledger, customer_id: str, customer: DemoCustomer, bill: Bill) -> None:
+async def load_bill(ledger: Ledger, customer_id: str, customer: DemoCustomer, bill: DemoInvoice) -> None:
     """One invoice and all that became of it, in one transaction."""
     clock = StoryClock(bill.issued)
     async with ledger.database.transaction(ledger.scope, clock=clock) as session:
@@ -82,10 +82,10 @@ async def load_bill(ledger: Ledger, customer_id: str, customer: DemoCustomer, bi
             await execution.record_payment(session, ledger.gateways, paid, clock)
         if bill.failed is not None:
             clock.at = bill.failed
-            await transitions.payment_failed(session, await locked(session, Invoice, invoice.id), clock.now())
+            await transitions.payment_failed(session, await lock_row(session, Invoice, invoice.id), clock.now())
         if bill.voided is not None:
             clock.at = bill.voided
-            row = await locked(session, Invoice, invoice.id)
+            row = await lock_row(session, Invoice, invoice.id)
             await transitions.void(session, row, clock.now(), effects=ledger.effects)
     ledger.invoices += 1
     ledger.payments += len(bill.payments)
@@ -107,7 +107,7 @@ def _asked(customer: DemoCustomer) -> CreateCustomerRequest:
     )
 
 
-def _billed(bill: Bill, customer_id: str, key: str) -> CreateInvoiceRequest:
+def _billed(bill: DemoInvoice, customer_id: str, key: str) -> CreateInvoiceRequest:
     return msgspec.convert(
         {
             "customer_id": customer_id,

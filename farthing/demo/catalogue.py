@@ -46,7 +46,7 @@ _MOST_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class CatalogueOffer:
     """Which story: of which seed, with how many events, and when it ends, in whole milliseconds."""
 
     until: datetime
@@ -60,7 +60,7 @@ class Offers:
 
     plans: Mapping[str, str]
     seats: Mapping[str, str]
-    story: Story
+    story: CatalogueOffer
 
 
 def _feature(key: str, name: str, unit: str, event_name: str, **meter: Any) -> dict[str, Any]:
@@ -174,11 +174,11 @@ async def present(ledger: Ledger) -> Offers | None:
         return Offers(
             {plan.lookup_key: plan.id for plan in found},
             {price.currency: price.id for price in seats if price.entity_type == "PLAN"},
-            Story(as_utc(datetime.fromisoformat(told[_UNTIL])), int(told[_SEED]), int(told[_EVENTS])),
+            CatalogueOffer(as_utc(datetime.fromisoformat(told[_UNTIL])), int(told[_SEED]), int(told[_EVENTS])),
         )
 
 
-async def load_catalogue(ledger: Ledger, story: Story) -> Offers:
+async def load_catalogue(ledger: Ledger, story: CatalogueOffer) -> Offers:
     """The catalogue, made for `story` if it is not there; one that is there has a story already."""
     known = await present(ledger)
     if known is not None:

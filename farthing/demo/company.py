@@ -65,7 +65,7 @@ _STREETS = ("Mill Road", "Station Street", "Canal Walk", "Market Square", "Hill 
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class DemoCharge:
     """One line of a demo invoice."""
 
     name: str
@@ -75,14 +75,14 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class DemoInvoice:
     """One invoice of the story: when it is issued, for what, and what becomes of it."""
 
     number: int
     currency: str
     issued: datetime
     due: datetime
-    charges: Sequence[Charge]
+    charges: Sequence[DemoCharge]
     payments: Sequence[tuple[datetime, Decimal]] = ()
     voided: datetime | None = None
     draft: bool = False
@@ -108,7 +108,7 @@ class DemoCustomer:
     billing_currency: str
     since: datetime
     habit: Habit
-    bills: Sequence[Bill]
+    bills: Sequence[DemoInvoice]
 
 
 def customers(count: int, seed: int, now: datetime) -> list[DemoCustomer]:
@@ -143,9 +143,9 @@ def _months_before(now: datetime, months: int) -> datetime:
     return now.replace(year=index // 12, month=index % 12 + 1, day=1, hour=9, minute=0, second=0, microsecond=0)
 
 
-def _bills(code: str, habit: Habit, months: int, chance: Random, now: datetime) -> list[Bill]:
+def _bills(code: str, habit: Habit, months: int, chance: Random, now: datetime) -> list[DemoInvoice]:
     size = Decimal(chance.choice((1, 1, 2, 3, 5, 12)))
-    bills: list[Bill] = []
+    bills: list[DemoInvoice] = []
     for age in range(months, -1, -1):
         issued = _months_before(now, age) + timedelta(minutes=chance.randint(0, 600))
         if issued >= now:
@@ -157,20 +157,20 @@ def _bills(code: str, habit: Habit, months: int, chance: Random, now: datetime) 
     return bills
 
 
-def _charges(code: str, size: Decimal, chance: Random) -> list[Charge]:
+def _charges(code: str, size: Decimal, chance: Random) -> list[DemoCharge]:
     digits = currency.digits(code)
 
     def priced(low: int, high: int) -> Decimal:
         cents = Decimal(chance.randint(low * 100, high * 100)) / 100
         return round_to(cents * size * _SCALE[code], digits)
 
-    lines = [Charge(_FIXED[0], PriceType.FIXED, 1, priced(49, 99))]
+    lines = [DemoCharge(_FIXED[0], PriceType.FIXED, 1, priced(49, 99))]
     if chance.random() < 0.6:
-        lines.append(Charge(_FIXED[1], PriceType.FIXED, chance.randint(2, 40), priced(20, 400)))
+        lines.append(DemoCharge(_FIXED[1], PriceType.FIXED, chance.randint(2, 40), priced(20, 400)))
     if chance.random() < 0.2:
-        lines.append(Charge(_FIXED[2], PriceType.FIXED, 1, priced(100, 300)))
+        lines.append(DemoCharge(_FIXED[2], PriceType.FIXED, 1, priced(100, 300)))
     lines += [
-        Charge(name, PriceType.USAGE, chance.randint(1_000, 9_000_000), priced(5, 700))
+        DemoCharge(name, PriceType.USAGE, chance.randint(1_000, 9_000_000), priced(5, 700))
         for name in chance.sample(_USAGE, chance.randint(1, 3))
     ]
     return lines
@@ -180,20 +180,20 @@ def _fate(
     number: int,
     code: str,
     issued: datetime,
-    charges: list[Charge],
+    charges: list[DemoCharge],
     habit: Habit,
     age: int,
     chance: Random,
     now: datetime,
-) -> Bill:
+) -> DemoInvoice:
     due = issued + timedelta(days=chance.choice((14, 30)))
     total = sum((charge.amount for charge in charges), Decimal(0))
 
-    def bill(*payments: tuple[timedelta, Decimal], voided: datetime | None = None, failed: bool = False) -> Bill:
+    def bill(*payments: tuple[timedelta, Decimal], voided: datetime | None = None, failed: bool = False) -> DemoInvoice:
         happened = [(issued + after, amount) for after, amount in payments if issued + after < now and amount > 0]
         failed_at = issued + timedelta(days=3)
         draft = age == 0 and chance.random() < 0.1
-        return Bill(
+        return DemoInvoice(
             number,
             code,
             issued,

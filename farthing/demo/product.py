@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from farthing.demo.books import Ledger
-from farthing.demo.catalogue import Story, load_catalogue
+from farthing.demo.catalogue import CatalogueOffer, load_catalogue
 from farthing.demo.company import customers
 from farthing.demo.subscriptions import deals, load_deals, missing
 from farthing.demo.usage import load_events
@@ -28,7 +28,7 @@ async def load_product(
     """
     began = time.monotonic()
     now = ledger.database.clock.now()
-    offers = await load_catalogue(ledger, Story(now.replace(microsecond=0), seed, events))
+    offers = await load_catalogue(ledger, CatalogueOffer(now.replace(microsecond=0), seed, events))
     story = offers.story
     subscribed = deals(customers(count, story.seed, story.until), story)
     to_come = await missing(ledger, subscribed)

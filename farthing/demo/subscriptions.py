@@ -30,7 +30,7 @@ from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.money import plain, round_to
 from farthing.demo.books import Ledger, StoryClock
-from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, Offers, Story
+from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, CatalogueOffer, Offers
 from farthing.demo.company import DemoCustomer, Habit
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
@@ -78,7 +78,7 @@ class Deal:
         return f"{_KEY}{self.customer.external_id}"
 
 
-def deals(customers: Sequence[DemoCustomer], story: Story) -> list[Deal]:
+def deals(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[Deal]:
     """Who of `customers` subscribes: three of five."""
     subscribers = [one for number, one in enumerate(customers) if number % 5 in {0, 2, 3}]
     return [_deal(one, Random(f"{story.seed}/deal/{one.external_id}"), story.until) for one in subscribers]  # noqa: S311 (a story)

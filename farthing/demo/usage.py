@@ -15,7 +15,7 @@ from random import Random
 import psycopg
 
 from farthing.demo.books import Ledger
-from farthing.demo.catalogue import ACTIVE, COMPLETION, ENTERPRISE, LARGE, REQUEST, SCALE, SMALL, STORED, Story
+from farthing.demo.catalogue import ACTIVE, COMPLETION, ENTERPRISE, LARGE, REQUEST, SCALE, SMALL, STORED, CatalogueOffer
 from farthing.demo.subscriptions import UPGRADES, Deal
 from farthing.events.ingest.arrival import settle_in
 from farthing.events.ingest.meters import MeterMemory
@@ -47,7 +47,7 @@ def batches(total: int) -> Iterator[tuple[int, int]]:
         yield number, min(BATCH, total - start)
 
 
-def events(deals: Sequence[Deal], number: int, count: int, story: Story) -> list[Event]:
+def events(deals: Sequence[Deal], number: int, count: int, story: CatalogueOffer) -> list[Event]:
     """The events of one batch, which has its own stretch of the last three months; ids say where they belong."""
     chance = Random(f"{story.seed}/events/{number}")  # noqa: S311 (a story)
     users = [user(deal) for deal in deals]
@@ -95,7 +95,7 @@ def _properties(kind: str, chance: Random) -> dict[str, str | int]:
 async def load_events(
     ledger: Ledger,
     deals: Sequence[Deal],
-    story: Story,
+    story: CatalogueOffer,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
     """Append what is not there yet of the story's events; how many were appended.
@@ -119,7 +119,9 @@ async def load_events(
     return appended
 
 
-async def _there(connection: psycopg.AsyncConnection[tuple[object, ...]], ledger: Ledger, story: Story) -> set[int]:
+async def _there(
+    connection: psycopg.AsyncConnection[tuple[object, ...]], ledger: Ledger, story: CatalogueOffer
+) -> set[int]:
     firsts = {_id(story.seed, number, 0): number for number, _ in batches(story.events)}
     async with connection.transaction():
         scope = ledger.scope

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import from_decoding
 from farthing.api.guards import needs
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
 from farthing.core.errors import NotFound, ValidationFailed
@@ -53,7 +53,7 @@ class EventIngestion(Controller):
     async def ingest(self, data: IngestEventRequest, request: Request[Any, Any, Any]) -> dict[str, str]:
         """Ingest one event. The answer comes when it is durable and counted."""
         # what other routes have injected is fetched by hand: injection costs as much as storing an event
-        work = work_of(request)
+        work = unit_of_work(request)
         arrival = arrival_of(data, work.clock.now(), _sender(request), work.token)
         await _ingest(request).accept(work.scope, [arrival])
         return {"message": "Event accepted for processing", "event_id": arrival.event.id}
@@ -61,7 +61,7 @@ class EventIngestion(Controller):
     @post("/bulk", operation_id="ingestEventsBulk", guards=[needs("event", "write")], status_code=202)
     async def bulk(self, data: BulkIngestEventRequest, request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Ingest up to 1000 events, all or none."""
-        work = work_of(request)
+        work = unit_of_work(request)
         arrivals = arrivals_of(
             await data.read(work.scope.environment_id), work.clock.now(), _sender(request), work.token
         )
@@ -201,7 +201,7 @@ def _converted(**given: Any) -> GetEventsRequest:
 
 def _sender(request: Request[Any, Any, Any]) -> store.Sender:
     """Who sends: whoever may not delete events may not replace those of others either."""
-    caller = work_of(request).caller
+    caller = unit_of_work(request).caller
     assert caller is not None, "the route has no guard"
     return store.sender_named(caller.sender, corrects_all=caller.may(DELETE, "event"))
 

@@ -17,7 +17,7 @@ from farthing.identity.credentials import keys
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, EnvironmentType, Tenant
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 
 SEARCHABLE = ("id", "name", "type", "status", "created_at", "updated_at", "created_by", "updated_by")
 
@@ -28,7 +28,7 @@ Allowed = Set[str] | None
 async def create(session: AsyncSession, tenant_id: str, name: str, type: EnvironmentType) -> Environment:
     """A new environment within the tenant's limit for its type. Raises ValidationFailed."""
     # the count stays true until the commit, because every other creation waits here
-    await locked(session, Tenant, tenant_id)
+    await lock_row(session, Tenant, tenant_id)
     limits = await current.read(session, TenantConfig)
     limit = limits.production if type == EnvironmentType.PRODUCTION else limits.development
     count = await session.scalar(
@@ -61,7 +61,7 @@ async def update(
     session: AsyncSession, environment_id: str, allowed: Allowed, *, name: str | None, type: EnvironmentType | None
 ) -> Environment:
     """Rename an environment; its type is for ever, because its limit was checked when it was made."""
-    environment = await locked(session, Environment, environment_id)
+    environment = await lock_row(session, Environment, environment_id)
     _admit(environment, allowed)
     if type is not None and type != environment.type:
         raise ValidationFailed.of("type", f"cannot be changed from {environment.type.value}")

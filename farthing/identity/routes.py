@@ -9,9 +9,9 @@ from litestar.datastructures import State
 from msgspec import to_builtins
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.guards import any_caller, demand_admin_person, needs
+from farthing.api.guards import any_caller, needs, require_admin_person
 from farthing.api.queries.lists import ListQuery, page, read_query, select_page
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
@@ -113,7 +113,7 @@ class SignIn(Controller):
 
 def never_kept(request: AnyRequest) -> None:
     """Keep this answer for no idempotent replay: it shows a secret, and kept answers are stored."""
-    work_of(request).claim = None
+    unit_of_work(request).claim = None
 
 
 async def _signed_in(request: AnyRequest, user: User) -> AuthResponse:
@@ -247,7 +247,7 @@ class Users(Controller):
                 raise ValidationFailed.of("email", "a service account has none")
             account = await users.add_service_account(session, caller, name=data.name, roles=data.roles or [])
             return await _with_tenant(session, CreateUserResponse, account)
-        demand_admin_person(caller)
+        require_admin_person(caller)
         users.require_lasting(caller)
         if not data.email:
             raise ValidationFailed.of("email", "is required")

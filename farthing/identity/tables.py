@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.storage.tables import Base, OfTenant, Tracked, words
+from farthing.storage.tables import Base, OfTenant, Tracked, enum_column
 
 
 class InternalStatus(StrEnum):
@@ -42,7 +42,9 @@ class Tenant(Tracked, Base):
     label = "Tenant"
 
     name: Mapped[str] = mapped_column(String(255))
-    internal_status: Mapped[InternalStatus] = mapped_column(words(InternalStatus), default=InternalStatus.TRIALING)
+    internal_status: Mapped[InternalStatus] = mapped_column(
+        enum_column(InternalStatus), default=InternalStatus.TRIALING
+    )
     billing_details: Mapped[dict[str, Any]] = mapped_column(default=dict)
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
@@ -54,7 +56,7 @@ class Environment(OfTenant, Tracked, Base):
     label = "Environment"
 
     name: Mapped[str] = mapped_column(String(50))
-    type: Mapped[EnvironmentType] = mapped_column(words(EnvironmentType))
+    type: Mapped[EnvironmentType] = mapped_column(enum_column(EnvironmentType))
     frozen_time: Mapped[datetime | None]
     """The test clock, while it stands still."""
 
@@ -69,7 +71,7 @@ class User(OfTenant, Tracked, Base):
 
     name: Mapped[str] = mapped_column(String(255), default="")
     email: Mapped[str | None] = mapped_column(String(320))
-    type: Mapped[UserType] = mapped_column(words(UserType), default=UserType.USER)
+    type: Mapped[UserType] = mapped_column(enum_column(UserType), default=UserType.USER)
     roles: Mapped[list[str]] = mapped_column(default=list)
     password_hash: Mapped[str | None] = mapped_column(Text)
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
@@ -88,12 +90,12 @@ class Secret(OfTenant, Tracked, Base):
     label = "Secret"
 
     name: Mapped[str] = mapped_column(String(255))
-    type: Mapped[SecretType] = mapped_column(words(SecretType))
+    type: Mapped[SecretType] = mapped_column(enum_column(SecretType))
     environment_id: Mapped[str] = mapped_column(String(50))
     hash: Mapped[str] = mapped_column(String(64))
     display_id: Mapped[str] = mapped_column(String(20))
     user_id: Mapped[str] = mapped_column(String(50))
-    user_type: Mapped[UserType] = mapped_column(words(UserType))
+    user_type: Mapped[UserType] = mapped_column(enum_column(UserType))
     roles: Mapped[list[str]] = mapped_column(default=list)
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]

@@ -15,7 +15,7 @@ from farthing.core.errors import PermissionDenied
 from farthing.core.wire import checked_metadata
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Tenant
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 
 
 async def own(session: AsyncSession, caller: Caller, tenant_id: str) -> Tenant:
@@ -34,7 +34,7 @@ async def update(
     metadata: Mapping[str, str] | None,
 ) -> Tenant:
     """Change what is given; None, and an empty name, leave what is stored. Details and metadata replace."""
-    tenant = await locked(session, Tenant, tenant_id)
+    tenant = await lock_row(session, Tenant, tenant_id)
     if name:
         tenant.name = name
     if billing_details is not None:

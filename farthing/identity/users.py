@@ -31,7 +31,7 @@ from farthing.identity.roles import SUPER_ADMIN, checked_roles, covers, permissi
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, Secret, Tenant, User, UserType
-from farthing.storage.rows import find, locked, not_found, violated
+from farthing.storage.rows import find, lock_row, not_found, violated
 
 EMAIL_INDEX = "uq_users_email"
 LONGEST_EMAIL = 254
@@ -61,7 +61,7 @@ async def invite(
     email = normal_email(email)
     granted = checked_roles([SUPER_ADMIN] if roles is None else roles, UserType.USER)
     # the count stays true until the commit, because every other invitation waits here
-    await locked(session, Tenant, tenant_id)
+    await lock_row(session, Tenant, tenant_id)
     limit = (await current.read(session, TenantConfig)).max_users
     people = await session.scalar(
         select(func.count()).where(
@@ -110,7 +110,7 @@ async def update_own(
     session: AsyncSession, user_id: str, *, name: str | None, metadata: Mapping[str, str] | None
 ) -> User:
     """Change the caller's own name (an empty one is ignored) and merge metadata key by key."""
-    user = await locked(session, User, user_id)
+    user = await lock_row(session, User, user_id)
     if name:
         user.name = name
     if metadata is not None:
@@ -122,7 +122,7 @@ async def update_own(
 
 async def rename_service_account(session: AsyncSession, user_id: str, name: str) -> User:
     """Rename a service account. A person's id is as good as unknown here."""
-    user = await locked(session, User, user_id)
+    user = await lock_row(session, User, user_id)
     if user.type != UserType.SERVICE_ACCOUNT:
         raise not_found(User, user_id)
     _demand_live(user)
@@ -134,7 +134,7 @@ async def rename_service_account(session: AsyncSession, user_id: str, name: str)
 
 async def set_roles(session: AsyncSession, caller: Caller, user_id: str, roles: Sequence[str], now: datetime) -> User:
     """Give a person other roles; not oneself, and not while active keys carry the old ones."""
-    user = await locked(session, User, user_id)
+    user = await lock_row(session, User, user_id)
     if user.type != UserType.USER:
         raise ValidationFailed.of("id", "roles of a service account cannot be changed")
     if user.id == caller.user_id:
@@ -150,7 +150,7 @@ async def set_roles(session: AsyncSession, caller: Caller, user_id: str, roles: 
 
 async def archive_service_account(session: AsyncSession, user_id: str, now: datetime) -> None:
     """Retire a service account that has no active keys."""
-    user = await locked(session, User, user_id)
+    user = await lock_row(session, User, user_id)
     if user.type != UserType.SERVICE_ACCOUNT:
         raise ValidationFailed.of("id", "only service accounts can be deleted")
     await _archive(session, user, now)
@@ -158,7 +158,7 @@ async def archive_service_account(session: AsyncSession, user_id: str, now: date
 
 async def remove_person(session: AsyncSession, caller: Caller, user_id: str, now: datetime) -> None:
     """Retire a person who has no active keys; not oneself. The email is free again."""
-    user = await locked(session, User, user_id)
+    user = await lock_row(session, User, user_id)
     if user.type != UserType.USER:
         raise ValidationFailed.of("id", "only people can be removed; delete a service account instead")
     if user.id == caller.user_id:

@@ -86,16 +86,18 @@ _LITE_CUSTOMER = (
 )
 
 
-async def tell(session: AsyncSession, event: InvoiceEvent, invoice: Invoice, parts: Parts | None = None) -> None:
+async def record_invoice_event(
+    session: AsyncSession, event: InvoiceEvent, invoice: Invoice, parts: Parts | None = None
+) -> None:
     """Record `event` with the invoice as it stands now; runs no query if its parts are known."""
     (told,) = await bodies(session, [invoice]) if parts is None else [body(invoice, parts)]
-    await tell_body(session, event, told)
+    await record_body(session, event, told)
 
 
-async def tell_all(session: AsyncSession, event: InvoiceEvent, invoices: Sequence[Invoice]) -> None:
+async def record_invoice_events(session: AsyncSession, event: InvoiceEvent, invoices: Sequence[Invoice]) -> None:
     """Record `event` for each invoice; as many queries for many as for one."""
     for told in await bodies(session, invoices):
-        await tell_body(session, event, told)
+        await record_body(session, event, told)
 
 
 async def bodies(session: AsyncSession, invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
@@ -110,10 +112,10 @@ def body(invoice: Invoice, parts: Parts) -> dict[str, Any]:
     return told
 
 
-async def tell_body(session: AsyncSession, event: InvoiceEvent, told: dict[str, Any]) -> None:
+async def record_body(session: AsyncSession, event: InvoiceEvent, told: dict[str, Any]) -> None:
     """Record `event` with a whole body; runs no query."""
     short = lite(told) if event is InvoiceEvent.COMMUNICATION else told
-    await outbox.tell(session, event.value, ENTITY, told["id"], {ENTITY: short})
+    await outbox.record_event(session, event.value, ENTITY, told["id"], {ENTITY: short})
 
 
 def lite(told: dict[str, Any]) -> dict[str, Any]:

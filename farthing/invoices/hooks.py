@@ -1,7 +1,7 @@
 """What the floors above do inside an invoice's own transaction.
 
-Invoices know nothing of wallets, payments and subscriptions; the floors above hand in an `Effects`, and the application
-puts them together. Every method runs under the invoice's row lock and may refuse the change by raising.
+Invoices know nothing of wallets, payments and subscriptions; the floors above hand in an `InvoiceHooks`, and the
+application puts them together. Every method runs under the invoice's row lock and may refuse the change by raising.
 
 What was changed may still wait in the session to be written: whoever reads lines or invoices here with a statement that
 does not flush by itself (Core, plain SQL) flushes first.
@@ -19,7 +19,7 @@ from farthing.core.money import ZERO
 from farthing.invoices.tables import Invoice
 
 
-class Effects(Protocol):
+class InvoiceHooks(Protocol):
     """Amounts are in the invoice's currency."""
 
     async def prepaid_value(self, session: AsyncSession, invoice: Invoice) -> Decimal:

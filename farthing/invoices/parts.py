@@ -14,8 +14,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
-from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
-from farthing.storage.rows import among
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.storage.rows import in_array
 
 
 @dataclass(slots=True)
@@ -27,8 +27,8 @@ class Parts:
 
     payer: Customer | None
     lines: list[InvoiceLineItem] = field(default_factory=list)
-    coupon_applications: list[CouponApplication] = field(default_factory=list)
-    taxes: list[TaxApplied] = field(default_factory=list)
+    coupon_applications: list[CouponApplicationRow] = field(default_factory=list)
+    taxes: list[TaxAppliedRow] = field(default_factory=list)
     paid: Decimal | None = None
     """The sum of the invoice's settlements; None as long as nobody needed it."""
     computed: bool = False
@@ -57,7 +57,7 @@ async def payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[
     """Who pays invoices, by id."""
     if not invoices:
         return {}
-    found = await session.scalars(select(Customer).where(among(Customer.id, {row.customer_id for row in invoices})))
+    found = await session.scalars(select(Customer).where(in_array(Customer.id, {row.customer_id for row in invoices})))
     return {payer.id: payer for payer in found}
 
 
@@ -67,16 +67,16 @@ async def lines_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[
     return await _published(session, line, line.invoice_id, ids, line.position, line.id)
 
 
-async def _coupons_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[CouponApplication]]:
-    applied = CouponApplication
+async def _coupons_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[CouponApplicationRow]]:
+    applied = CouponApplicationRow
     return await _published(session, applied, applied.invoice_id, ids, applied.position)
 
 
-async def _taxes_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[TaxApplied]]:
-    return await _published(session, TaxApplied, TaxApplied.entity_id, ids, TaxApplied.position)
+async def _taxes_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[TaxAppliedRow]]:
+    return await _published(session, TaxAppliedRow, TaxAppliedRow.entity_id, ids, TaxAppliedRow.position)
 
 
-Part = TypeVar("Part", InvoiceLineItem, CouponApplication, TaxApplied)
+Part = TypeVar("Part", InvoiceLineItem, CouponApplicationRow, TaxAppliedRow)
 
 
 async def _published(
@@ -89,7 +89,7 @@ async def _published(
     """The published rows `of` these invoices, by invoice, in their order; one that has none has an empty list."""
     grouped: defaultdict[str, list[Part]] = defaultdict(list)
     if ids:
-        query = select(table).where(among(of, ids), table.status == Status.PUBLISHED).order_by(*order)
+        query = select(table).where(in_array(of, ids), table.status == Status.PUBLISHED).order_by(*order)
         for row in await session.scalars(query):
             grouped[getattr(row, of.key)].append(row)
     return grouped

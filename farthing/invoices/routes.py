@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Message
 from farthing.invoices import events
 from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
-from farthing.invoices.hooks import NOTHING_ABOVE, Effects
+from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
 from farthing.invoices.lifecycle import edits, marking, one_off, transitions
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.presentation import all_shown, shown, whole, with_subscriptions
@@ -39,7 +39,7 @@ from farthing.invoices.schemas import (
     WebhookTriggerResponse,
 )
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 
 READ = [needs("invoice", "read")]
 WRITE = [needs("invoice", "write")]
@@ -52,9 +52,9 @@ EXPANDABLE = {
 }
 
 
-def effects_of(state: State) -> Effects:
+def effects_of(state: State) -> InvoiceHooks:
     """What the floors above do when an invoice changes, as the application put them together."""
-    effects: Effects = state.get("invoice_effects", NOTHING_ABOVE)
+    effects: InvoiceHooks = state.get("invoice_effects", NOTHING_ABOVE)
     return effects
 
 
@@ -102,7 +102,7 @@ class Invoices(Controller):
     @post("/{id:str}/finalize", operation_id="finalizeInvoice", guards=WRITE, status_code=200)
     async def finalize(self, id: str, session: AsyncSession, clock: Clock, state: State) -> Message:
         """Finalize a draft."""
-        invoice = await locked(session, Invoice, id)
+        invoice = await lock_row(session, Invoice, id)
         await transitions.finalize(session, invoice, clock.now(), effects=effects_of(state))
         return Message(message="invoice finalized successfully")
 
@@ -111,7 +111,7 @@ class Invoices(Controller):
         self, id: str, session: AsyncSession, clock: Clock, state: State, data: VoidInvoiceRequest | None = None
     ) -> Message:
         """Void an invoice; what was paid on it goes back to the payer."""
-        invoice = await locked(session, Invoice, id)
+        invoice = await lock_row(session, Invoice, id)
         metadata = data.metadata if data else None
         await transitions.void(session, invoice, clock.now(), metadata=metadata, effects=effects_of(state))
         return Message(message="invoice voided successfully")
@@ -161,7 +161,7 @@ class Invoices(Controller):
     @post("/{id:str}/comms/trigger", operation_id="triggerInvoiceCommsWebhook", guards=WRITE, status_code=200)
     async def communicate(self, id: str, session: AsyncSession) -> Message:
         """Tell subscribers that the payer should be written to about this invoice."""
-        await events.tell(session, InvoiceEvent.COMMUNICATION, await find(session, Invoice, id))
+        await events.record_invoice_event(session, InvoiceEvent.COMMUNICATION, await find(session, Invoice, id))
         return Message(message="communication triggered successfully")
 
     @post("/{id:str}/webhook/trigger", operation_id="triggerInvoiceWebhook", guards=WRITE, status_code=200)
@@ -170,7 +170,7 @@ class Invoices(Controller):
         if event_name not in TRIGGERED_BY_HAND:
             allowed = ", ".join(sorted(TRIGGERED_BY_HAND))
             raise ValidationFailed.of("event_name", f"must be one of {allowed}")
-        await events.tell(session, InvoiceEvent(event_name), await find(session, Invoice, id))
+        await events.record_invoice_event(session, InvoiceEvent(event_name), await find(session, Invoice, id))
         return WebhookTriggerResponse(message="webhook triggered successfully", event_name=event_name)
 
 
@@ -179,7 +179,7 @@ async def open_document(token: str, request: Request[Any, Any, Any], state: Stat
     """A document by its link: public, for the link itself is the credential."""
     now = state.database.clock.now()
     allowed = documents.opened(token, state.master_keys.accepted(now), now)
-    work = work_of(request)
+    work = unit_of_work(request)
     reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="")
     work.begin(reader, read_only=True)
     await work.admit()

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.enums import PriceType
 from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.storage.tables import Base, Quantity, Scoped, Tracked, lower_case, words
+from farthing.storage.tables import Base, Quantity, Scoped, Tracked, enum_column, lower_case
 
 _ZERO = Decimal(0)
 
@@ -44,10 +44,10 @@ class Invoice(Scoped, Tracked, Base):
     )
     """Who incurred the charges; the payer when no subscription is billed."""
     currency: Mapped[str] = mapped_column(String(3))
-    invoice_type: Mapped[InvoiceType] = mapped_column(words(InvoiceType))
-    invoice_status: Mapped[InvoiceStatus] = mapped_column(words(InvoiceStatus), default=InvoiceStatus.DRAFT)
-    payment_status: Mapped[PaymentStatus] = mapped_column(words(PaymentStatus), default=PaymentStatus.PENDING)
-    billing_reason: Mapped[BillingReason | None] = mapped_column(words(BillingReason))
+    invoice_type: Mapped[InvoiceType] = mapped_column(enum_column(InvoiceType))
+    invoice_status: Mapped[InvoiceStatus] = mapped_column(enum_column(InvoiceStatus), default=InvoiceStatus.DRAFT)
+    payment_status: Mapped[PaymentStatus] = mapped_column(enum_column(PaymentStatus), default=PaymentStatus.PENDING)
+    billing_reason: Mapped[BillingReason | None] = mapped_column(enum_column(BillingReason))
 
     subtotal: Mapped[Decimal] = mapped_column(default=_ZERO)
     total_discount: Mapped[Decimal] = mapped_column(default=_ZERO)
@@ -223,7 +223,7 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     plan_display_name: Mapped[str | None] = mapped_column(Text)
     display_name: Mapped[str | None] = mapped_column(Text)
     price_id: Mapped[str | None] = mapped_column(String(50))
-    price_type: Mapped[PriceType | None] = mapped_column(words(PriceType))
+    price_type: Mapped[PriceType | None] = mapped_column(enum_column(PriceType))
     feature_id: Mapped[str | None] = mapped_column(String(50))
     meter_id: Mapped[str | None] = mapped_column(String(50))
     meter_display_name: Mapped[str | None] = mapped_column(Text)
@@ -270,7 +270,7 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     )
 
 
-class CouponApplication(Scoped, Tracked, Base):
+class CouponApplicationRow(Scoped, Tracked, Base):
     """A discount that was taken: by which coupon, on which line or on the invoice, from what to what."""
 
     __tablename__ = "coupon_applications"
@@ -299,7 +299,7 @@ class CouponApplication(Scoped, Tracked, Base):
     )
 
 
-class TaxApplied(Scoped, Tracked, Base):
+class TaxAppliedRow(Scoped, Tracked, Base):
     """A tax that was charged on an invoice, at one rate."""
 
     __tablename__ = "taxes_applied"
@@ -338,14 +338,14 @@ class SettlementKind(StrEnum):
     AUTO_COMPLETE = "auto_complete"
 
 
-class Settlement(Scoped, Base):
+class PaymentSettlement(Scoped, Base):
     """Money that counts as paid on an invoice; `amount_paid` is the sum of these, always derived again."""
 
     __tablename__ = "invoice_settlements"
     label = "Invoice settlement"
 
     invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))
-    kind: Mapped[SettlementKind] = mapped_column(words(SettlementKind))
+    kind: Mapped[SettlementKind] = mapped_column(enum_column(SettlementKind))
     payment_id: Mapped[str | None] = mapped_column(String(50))
     amount: Mapped[Decimal]
     created_at: Mapped[datetime]

@@ -19,7 +19,7 @@ from procrastinate import App
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.catalogue.transplant import Outcome, transplant
+from farthing.catalogue.transplant import TransplantResult, transplant
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.errors import ValidationFailed
@@ -150,7 +150,7 @@ async def perform(database: Database, worker_id: int | None, asked: CloneRequest
     await _finish(database, asked.run_id, counts=counts)
 
 
-async def _copy(database: Database, worker_id: int | None, asked: CloneRequest) -> Outcome:
+async def _copy(database: Database, worker_id: int | None, asked: CloneRequest) -> TransplantResult:
     source = Scope(asked.tenant_id, asked.source_id, asked.user_id)
     target = Scope(asked.tenant_id, asked.target_id, asked.user_id)
     async with exclusively(database, lock_of(asked.target_id), worker_id):

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import forget_old
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.collection.dunning import cancel_unpaid, tell_renewals
+from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
@@ -65,7 +65,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("draft_invoice_finalization", "*/30 * * * *", billing(Run.finalize)),
         Duty("draft_invoice_recompute", "0 2 * * *", billing(recompute_drafts)),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
-        Duty("renewal_due_alerts", "*/15 * * * *", billing(tell_renewals)),
+        Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),

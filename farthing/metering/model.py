@@ -20,7 +20,7 @@ from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.metering.event import Event, same_content
 from farthing.metering.filters import Conditions, matches
 from farthing.metering.meter import AggregationType, Meter, ResetUsage
-from farthing.metering.quantity import FRACTION_DIGITS, Measured, quantity_of
+from farthing.metering.quantity import FRACTION_DIGITS, MeasuredQuantity, quantity_of
 
 # The window that holds an instant; zone, size and anchor are the caller's choice.
 WindowOf = Callable[[datetime], Period]
@@ -72,7 +72,7 @@ class BucketValue:
 @dataclass(frozen=True, slots=True)
 class _Row:
     timestamp: datetime
-    measured: Measured
+    measured: MeasuredQuantity
 
 
 def live(events: Iterable[Event]) -> list[Event]:

@@ -27,7 +27,7 @@ _UNROUNDED = Context(prec=1_000_000, rounding=ROUND_HALF_UP)
 _MISSING = object()
 
 
-class Measured(msgspec.Struct, frozen=True):
+class MeasuredQuantity(msgspec.Struct, frozen=True):
     """One event as one meter sees it: the content of a meter usage row.
 
     `quantity` has at most 23 digits before the point and 15 after it; only WEIGHTED_SUM has negative ones. `key` is
@@ -40,7 +40,7 @@ class Measured(msgspec.Struct, frozen=True):
     quantity_error: QuantityError | None = None
 
 
-def quantity_of(meter: Meter, event: Event) -> Measured | None:
+def quantity_of(meter: Meter, event: Event) -> MeasuredQuantity | None:
     """What `event` counts for `meter`; None when it does not count: another name, a filter, no unique key, or an
     expression that has no value for it.
 
@@ -53,28 +53,28 @@ def quantity_of(meter: Meter, event: Event) -> Measured | None:
     measured = _RULES[aggregation.type](aggregation, properties)
     if aggregation.group_by and measured is not None:
         group = canonical_text(properties.get(aggregation.group_by)) or ""
-        return Measured(measured.quantity, stored_key(group), measured.quantity_error)
+        return MeasuredQuantity(measured.quantity, stored_key(group), measured.quantity_error)
     return measured
 
 
-_NOTHING = Measured(ZERO)
-_EACH = Measured(_ONE)
-_FLAGGED: Final[Mapping[QuantityError, Measured]] = {
-    error: Measured(ZERO, quantity_error=error) for error in QuantityError
+_NOTHING = MeasuredQuantity(ZERO)
+_EACH = MeasuredQuantity(_ONE)
+_FLAGGED: Final[Mapping[QuantityError, MeasuredQuantity]] = {
+    error: MeasuredQuantity(ZERO, quantity_error=error) for error in QuantityError
 }
 
 
-def _counted(_: Aggregation, __: Mapping[str, object]) -> Measured:
+def _counted(_: Aggregation, __: Mapping[str, object]) -> MeasuredQuantity:
     return _EACH
 
 
-def _unique(aggregation: Aggregation, properties: Mapping[str, object]) -> Measured | None:
+def _unique(aggregation: Aggregation, properties: Mapping[str, object]) -> MeasuredQuantity | None:
     """1 with the canonical text as its key; an event without such a text is not counted."""
     text = canonical_text(properties.get(aggregation.field or ""))
-    return None if text is None else Measured(_ONE, stored_key(text))
+    return None if text is None else MeasuredQuantity(_ONE, stored_key(text))
 
 
-def _evaluated(aggregation: Aggregation, properties: Mapping[str, object]) -> Measured | None:
+def _evaluated(aggregation: Aggregation, properties: Mapping[str, object]) -> MeasuredQuantity | None:
     """The property's number, or the expression's; never negative."""
     if aggregation.formula is None:
         return _floored(_read(aggregation, properties))
@@ -85,17 +85,17 @@ def _evaluated(aggregation: Aggregation, properties: Mapping[str, object]) -> Me
     return _floored(measured) if measured.quantity_error is None else None
 
 
-def _multiplied(aggregation: Aggregation, properties: Mapping[str, object]) -> Measured:
+def _multiplied(aggregation: Aggregation, properties: Mapping[str, object]) -> MeasuredQuantity:
     """The property's number times the multiplier, rounded once; never negative."""
     return _floored(_read(aggregation, properties, aggregation.multiplier))
 
 
-def _change(aggregation: Aggregation, properties: Mapping[str, object]) -> Measured:
+def _change(aggregation: Aggregation, properties: Mapping[str, object]) -> MeasuredQuantity:
     """The property's number as a change of level, of either sign."""
     return _read(aggregation, properties)
 
 
-_RULES: Final[Mapping[AggregationType, Callable[[Aggregation, Mapping[str, object]], Measured | None]]] = {
+_RULES: Final[Mapping[AggregationType, Callable[[Aggregation, Mapping[str, object]], MeasuredQuantity | None]]] = {
     AggregationType.COUNT: _counted,
     AggregationType.SUM: _evaluated,
     AggregationType.AVG: _evaluated,
@@ -107,7 +107,9 @@ _RULES: Final[Mapping[AggregationType, Callable[[Aggregation, Mapping[str, objec
 }
 
 
-def _read(aggregation: Aggregation, properties: Mapping[str, object], multiplier: Decimal | None = None) -> Measured:
+def _read(
+    aggregation: Aggregation, properties: Mapping[str, object], multiplier: Decimal | None = None
+) -> MeasuredQuantity:
     """The property as a quantity. Missing is 0; present and unusable is 0 with its error."""
     value = properties.get(aggregation.field or "", _MISSING)
     if value is _MISSING:
@@ -118,7 +120,7 @@ def _read(aggregation: Aggregation, properties: Mapping[str, object], multiplier
     return _stored(number if multiplier is None else _UNROUNDED.multiply(number, multiplier))
 
 
-def _stored(number: Decimal) -> Measured:
+def _stored(number: Decimal) -> MeasuredQuantity:
     """`number` at a row's precision: 15 decimals, half away from zero; 0 and an error beyond 23 integer digits."""
     exponent = number.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -FRACTION_DIGITS:
@@ -127,8 +129,8 @@ def _stored(number: Decimal) -> Measured:
         return _NOTHING  # a zero of either sign
     if number.adjusted() >= INTEGER_DIGITS:
         return _FLAGGED[QuantityError.OUT_OF_RANGE]
-    return Measured(number)
+    return MeasuredQuantity(number)
 
 
-def _floored(measured: Measured) -> Measured:
+def _floored(measured: MeasuredQuantity) -> MeasuredQuantity:
     return _NOTHING if measured.quantity < 0 else measured

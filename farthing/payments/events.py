@@ -7,11 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.invoices.tables import Invoice
 from farthing.payments.schemas import snapshot
 from farthing.payments.tables import Payment
-from farthing.storage.outbox import tell
+from farthing.storage.outbox import record_event
 
 
-async def tell_payment(session: AsyncSession, event_name: str, payment: Payment, invoice: Invoice | None) -> None:
+async def record_payment_event(
+    session: AsyncSession, event_name: str, payment: Payment, invoice: Invoice | None
+) -> None:
     """Record an event with the payment as it is now; `invoice` is what it pays, if it pays one."""
     await session.flush()  # stamps its times
     number = invoice.invoice_number if invoice is not None else None
-    await tell(session, event_name, "payment", payment.id, snapshot(payment, number))
+    await record_event(session, event_name, "payment", payment.id, snapshot(payment, number))

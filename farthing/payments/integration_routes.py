@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.lists import page, read_query, select_page
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Message
@@ -195,5 +195,5 @@ class ProviderWebhooks(Controller):
             raise ValidationFailed.of("provider", "is not a known provider")
         headers = {name.lower(): value for name, value in request.headers.items()}
         scope = Scope(tenant_id, environment_id)
-        news = await inbound.receive(gateways, provider, scope, headers, work_of(request).body)
+        news = await inbound.receive(gateways, provider, scope, headers, unit_of_work(request).body)
         return WebhookReceipt(received=True, duplicate=not news)

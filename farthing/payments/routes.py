@@ -15,7 +15,7 @@ from farthing.api.errors import from_decoding
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.wire import Message
 from farthing.customers.tables import Customer
@@ -67,7 +67,7 @@ class Payments(Controller):
         """Create a payment, and carry it out at once if asked to."""
         created = await execution.record_payment(session, gateways, data, clock)
         headers = {} if created.is_new else {"Idempotent-Replayed": "true"}
-        return Response(await reading.show(session, created.payment), headers=headers)
+        return Response(await reading.answer_of(session, created.payment), headers=headers)
 
     @get("/", operation_id="listPayments", guards=[READ], opt={"query": PaymentQuery})
     async def browse(self, request: HttpRequest, session: AsyncSession) -> ListPaymentsResponse:
@@ -81,7 +81,7 @@ class Payments(Controller):
     @get("/{id:str}", operation_id="getPayment", guards=[READ])
     async def read(self, id: str, session: AsyncSession) -> PaymentResponse:
         """Get a payment as it is stored; nobody is asked."""
-        return await reading.show(session, await find(session, Payment, id))
+        return await reading.answer_of(session, await find(session, Payment, id))
 
     @put("/{id:str}", operation_id="updatePayment", guards=[WRITE])
     async def update(
@@ -89,7 +89,7 @@ class Payments(Controller):
     ) -> PaymentResponse:
         """Change a payment; a status that counts as paid settles its invoice."""
         payment = await changes.update(session, gateways.effects, id, data, clock.now())
-        return await reading.show(session, payment)
+        return await reading.answer_of(session, payment)
 
     @delete("/{id:str}", operation_id="deletePayment", guards=[WRITE], status_code=200)
     async def remove(self, id: str, session: AsyncSession) -> Message:
@@ -101,7 +101,7 @@ class Payments(Controller):
     async def process(self, id: str, session: AsyncSession, gateways: Gateways, clock: Clock) -> PaymentResponse:
         """Carry a payment out."""
         payment = await execution.process(session, gateways, id, clock)
-        return await reading.show(session, payment)
+        return await reading.answer_of(session, payment)
 
 
 class SavedMethods(Controller):
@@ -135,7 +135,7 @@ class SavedMethods(Controller):
     ) -> ListPaymentMethodsResponse:
         """List what a customer has on file at one provider, named in the query or, as older clients do, in a body."""
         customer = await find(session, Customer, id)
-        gateway = saved_methods.gateway_named(provider or _provider_in(work_of(request).body))
+        gateway = saved_methods.gateway_named(provider or _provider_in(unit_of_work(request).body))
         found = await saved_methods.saved_at(session, gateways, customer.id, gateway)
         return ListPaymentMethodsResponse(data=found.items, has_more=False, total_count=len(found.items))
 

@@ -27,7 +27,7 @@ from farthing.payments.providers.interface import (
     Setup,
     Urls,
 )
-from farthing.payments.providers.registry import demand
+from farthing.payments.providers.registry import require_capability
 from farthing.payments.schemas import (
     ProviderError,
     ProviderSavedPaymentMethods,
@@ -95,7 +95,7 @@ async def begin_setup(
     if connection is None:
         raise InvalidOperation(f"'{given.provider}' is not connected", {"provider": given.provider})
     provider = gateways.behind(connection)
-    demand(provider, Capability.SETUP, given.provider)
+    require_capability(provider, Capability.SETUP, given.provider)
     account = await account_at(session, provider, connection, customer.id)
     if account is None:
         raise InvalidOperation(f"'{given.provider}' keeps no customers", {"provider": given.provider})
@@ -125,7 +125,7 @@ async def saved_at(
         return answer
     try:
         provider = gateways.behind(connection)
-        demand(provider, Capability.SAVED_METHODS, gateway)
+        require_capability(provider, Capability.SAVED_METHODS, gateway)
     except FarthingError as error:
         answer.error = ProviderError(message=error.message)
         return answer

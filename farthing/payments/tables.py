@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.invoices.receivable import PaymentStatus
-from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
+from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
 class DestinationType(StrEnum):
@@ -74,15 +74,15 @@ class Payment(Scoped, Tracked, Base):
     """Hash of what is paid, how much and how: two payments with the same one are told apart by time alone."""
     derived_key: Mapped[bool] = mapped_column(default=False)
     """Whether the key was derived from the fingerprint rather than chosen by a caller."""
-    destination_type: Mapped[DestinationType] = mapped_column(words(DestinationType))
+    destination_type: Mapped[DestinationType] = mapped_column(enum_column(DestinationType))
     destination_id: Mapped[str] = mapped_column(String(50))
-    payment_method_type: Mapped[PaymentMethodType] = mapped_column(words(PaymentMethodType))
+    payment_method_type: Mapped[PaymentMethodType] = mapped_column(enum_column(PaymentMethodType))
     payment_method_id: Mapped[str] = mapped_column(String(255), default="")
     amount: Mapped[Decimal]
     asked_amount: Mapped[Decimal]
     """What was asked for; `amount` is what the provider captured, once it did."""
     currency: Mapped[str] = mapped_column(String(3))
-    payment_status: Mapped[PaymentStatus] = mapped_column(words(PaymentStatus))
+    payment_status: Mapped[PaymentStatus] = mapped_column(enum_column(PaymentStatus))
     track_attempts: Mapped[bool] = mapped_column(default=True)
     payment_gateway: Mapped[str | None] = mapped_column(String(50))
     gateway_payment_id: Mapped[str | None] = mapped_column(String(255))
@@ -171,7 +171,7 @@ class PaymentAttempt(Scoped, Tracked, Base):
 
     payment_id: Mapped[str] = mapped_column(String(50), ForeignKey("payments.id"))
     attempt_number: Mapped[int]
-    payment_status: Mapped[PaymentStatus] = mapped_column(words(PaymentStatus))
+    payment_status: Mapped[PaymentStatus] = mapped_column(enum_column(PaymentStatus))
     error_message: Mapped[str | None] = mapped_column(Text)
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
@@ -188,7 +188,7 @@ class Connection(Scoped, Tracked, Base):
     label = "Connection"
 
     name: Mapped[str] = mapped_column(String(255))
-    provider_type: Mapped[ProviderType] = mapped_column(words(ProviderType))
+    provider_type: Mapped[ProviderType] = mapped_column(enum_column(ProviderType))
     credentials: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     """AES-256-GCM; see `credentials`. Empty once the connection is deleted."""
     credentials_key_id: Mapped[str] = mapped_column(String(16), default="")

@@ -160,7 +160,7 @@ def _ratio(part: Decimal, whole: Decimal) -> Decimal:
 class _Cost:
     """What one meter's usage came to at its price on the sheet."""
 
-    meter: products.Meter
+    meter: products.MeterRow
     price: Price
     quantity: Decimal
     events: int
@@ -301,6 +301,6 @@ async def _answers(
     ]
 
 
-def _meter(row: products.Meter) -> CostedMeter:
+def _meter(row: products.MeterRow) -> CostedMeter:
     answer = meter_answer(row)
     return CostedMeter.of(row, aggregation=answer.aggregation, filters=answer.filters)

@@ -18,7 +18,7 @@ from farthing.calendar.period import Period
 from farthing.calendar.recurring import UsageReset, reset_windows
 from farthing.calendar.windows import anchor_day
 from farthing.catalogue.products.schemas import FeatureResponse
-from farthing.catalogue.products.tables import Feature, FeatureType, Meter
+from farthing.catalogue.products.tables import Feature, FeatureType, MeterRow
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
@@ -183,7 +183,9 @@ async def _used(
 ) -> dict[str, Decimal]:
     """What was used of each metered feature: each customer's usage once, in the window of its first subscription."""
     meter_ids = {one.meter_id for each in found.values() for one in each.values() if one.meter_id}
-    meters = by_id((await session.scalars(select(Meter).where(Meter.id.in_(meter_ids)))).all()) if meter_ids else {}
+    meters = (
+        by_id((await session.scalars(select(MeterRow).where(MeterRow.id.in_(meter_ids)))).all()) if meter_ids else {}
+    )
     asked: list[tuple[str, UsageQuery]] = []
     counted: set[tuple[str, str]] = set()
     for snapshot in snapshots:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
-from farthing.storage.postgres import clock_of, fill, scope_of
+from farthing.storage.postgres import apply_defaults, clock_of, scope_of
 from farthing.storage.tables import Base, Tracked
 
 
@@ -28,7 +28,7 @@ async def insert_all(session: AsyncSession, rows: Sequence[Base]) -> None:
     columns = _columns(type(rows[0]))
     records = []
     for row in rows:
-        fill(session, row)
+        apply_defaults(session, row)
         # what nobody set is NULL, and known to be
         records.append({column: row.__dict__.setdefault(attribute, None) for attribute, column in columns})
     connection = await session.connection()

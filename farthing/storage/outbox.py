@@ -44,7 +44,7 @@ _WAITING = "outbox.waiting"
 _MARKS = "outbox.marks"
 
 
-async def tell(
+async def record_event(
     session: AsyncSession, event_name: str, entity_type: str, entity_id: str, payload: Mapping[str, Any]
 ) -> None:
     """Record `event_name` about an entity; `payload` must be JSON-ready (text for decimals and times).

@@ -234,14 +234,14 @@ def _stamp(session: Session, _context: UOWTransaction, _instances: object) -> No
     clock: Clock = session.info["clock"]
     now = clock.now()
     for row in session.new:
-        stamp(row, scope, now)
+        set_audit_fields(row, scope, now)
     for row in session.dirty:
         if isinstance(row, Tracked) and session.is_modified(row):
             row.updated_at = now
             row.updated_by = scope.user_id
 
 
-def stamp(row: object, scope: Scope, now: datetime) -> None:
+def set_audit_fields(row: object, scope: Scope, now: datetime) -> None:
     """Fill in what every new row has: whose it is, who wrote it and when. What it brings itself stays."""
     if isinstance(row, Scoped):
         row.tenant_id = row.tenant_id or scope.tenant_id
@@ -256,21 +256,21 @@ def stamp(row: object, scope: Scope, now: datetime) -> None:
         row.updated_by = row.updated_by or scope.user_id
 
 
-def put(session: AsyncSession, rows: Iterable[Base]) -> None:
+def add_new(session: AsyncSession, rows: Iterable[Base]) -> None:
     """Add new rows, whole at once rather than when they are flushed, so that they can be shown before."""
     for row in rows:
-        fill(session, row)
+        apply_defaults(session, row)
         session.add(row)
 
 
-def fill(session: AsyncSession, row: Base) -> None:
+def apply_defaults(session: AsyncSession, row: Base) -> None:
     """Give a new row its defaults, and what every new row has."""
     held = row.__dict__
     # straight into what the row holds, which is what will be stored: nobody need be told that it changed
     for name, default in _defaults(type(row)):
         if held.get(name) is None:
             held[name] = default(None) if callable(default) else default
-    stamp(row, scope_of(session), clock_of(session).now())
+    set_audit_fields(row, scope_of(session), clock_of(session).now())
 
 
 @cache

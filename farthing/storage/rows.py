@@ -14,7 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
-from farthing.storage.postgres import fill
+from farthing.storage.postgres import apply_defaults
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)
@@ -31,7 +31,7 @@ async def find(session: AsyncSession, table: type[Row], id: str) -> Row:
     return await _one(session, table, id, lock=False)
 
 
-async def locked(session: AsyncSession, table: type[Row], id: str) -> Row:
+async def lock_row(session: AsyncSession, table: type[Row], id: str) -> Row:
     """The row with this id, fresh from the database and locked until the transaction ends. Raises NotFound."""
     return await _one(session, table, id, lock=True)
 
@@ -58,7 +58,7 @@ async def _row(session: AsyncSession, table: type[Row], id: str, *, lock: bool) 
     return (await session.execute(query)).scalar_one_or_none()
 
 
-def among(
+def in_array(
     column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], ids: Iterable[str]
 ) -> ColumnElement[bool]:
     """Whether a column holds one of `ids`, sent as one array: the same statement for hundreds of them as for one."""
@@ -70,7 +70,7 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
 
     It waits for a rival that is being written, as any insert does, and needs no savepoint.
     """
-    fill(session, row)
+    apply_defaults(session, row)
     columns = [(one.key, one.columns[0]) for one in type(row).__mapper__.column_attrs]
     given = [(name, column) for name, column in columns if column.computed is None]
     computed = [(name, column) for name, column in columns if column.computed is not None]

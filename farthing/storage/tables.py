@@ -44,7 +44,7 @@ class Base(DeclarativeBase):
     id: Mapped[str] = mapped_column(String(50), primary_key=True)
 
 
-def words(enum: type[StrEnum]) -> Enum:
+def enum_column(enum: type[StrEnum]) -> Enum:
     """A column type that stores a StrEnum's values as text, checked by the database."""
     return Enum(
         enum,
@@ -86,7 +86,7 @@ class InEnvironment:
 class Tracked:
     """Soft deletion and authorship; filled when a row is flushed, from the session's clock and scope."""
 
-    status: Mapped[Status] = mapped_column(words(Status), default=Status.PUBLISHED)
+    status: Mapped[Status] = mapped_column(enum_column(Status), default=Status.PUBLISHED)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(50), default="")

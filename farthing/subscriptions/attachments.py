@@ -19,7 +19,7 @@ from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.products.tables import FeatureType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import round_to
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ProrationBehavior
 from farthing.subscriptions.schemas.requests import (
@@ -178,7 +178,7 @@ async def remove_coupon(
     session: AsyncSession, subscription: Subscription, association_id: str, at: datetime
 ) -> CouponAssociation:
     """Let an attached coupon discount no more from `at` on. Raises NotFound, ValidationFailed."""
-    association = await locked(session, CouponAssociation, association_id)
+    association = await lock_row(session, CouponAssociation, association_id)
     if association.subscription_id != subscription.id:
         raise ValidationFailed.of("coupon_association_id", "is not attached to the subscription")
     at = max(at, association.start_date)

@@ -134,7 +134,7 @@ class AddonStatus(StrEnum):
     PENDING = "pending"
 
 
-class Occasion(StrEnum):
+class InvoiceTrigger(StrEnum):
     """Why an invoice of a subscription is made; the values are billing reasons of invoices."""
 
     CREATE = "SUBSCRIPTION_CREATE"

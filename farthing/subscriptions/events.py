@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.wire import as_wire
-from farthing.storage.outbox import tell
+from farthing.storage.outbox import record_event
 from farthing.subscriptions.tables import Subscription, SubscriptionPhase, SubscriptionSchedule
 
 _TOLD = (
@@ -35,7 +35,7 @@ _TOLD = (
 )
 
 
-def snapshot_told(subscription: Subscription) -> dict[str, Any]:
+def event_snapshot(subscription: Subscription) -> dict[str, Any]:
     """A subscription as events carry it, without what is empty.
 
     Rule: docs/rules/recorded-events.md#subscription-events
@@ -46,35 +46,37 @@ def snapshot_told(subscription: Subscription) -> dict[str, Any]:
     }
 
 
-async def tell_of(session: AsyncSession, subscription: Subscription, *events: str) -> None:
+async def record_subscription_event(session: AsyncSession, subscription: Subscription, *events: str) -> None:
     """Record events, such as `updated` and `cancelled`, about a subscription as it now stands, in this order."""
     for event in events:
-        await tell(
+        await record_event(
             session,
             f"subscription.{event}",
             "subscription",
             subscription.id,
-            {"subscription": snapshot_told(subscription)},
+            {"subscription": event_snapshot(subscription)},
         )
 
 
-async def tell_of_schedule(session: AsyncSession, subscription: Subscription, schedule: SubscriptionSchedule) -> None:
+async def record_schedule_event(
+    session: AsyncSession, subscription: Subscription, schedule: SubscriptionSchedule
+) -> None:
     """Record, as an update of the subscription, what became of something that was scheduled for it."""
     names = ("id", "schedule_type", "schedule_status", "scheduled_at", "error_message")
     told = {"status" if name == "schedule_status" else name: as_wire(getattr(schedule, name)) for name in names}
-    payload = {"subscription": snapshot_told(subscription), "schedule": told}
-    await tell(session, "subscription.updated", "subscription", subscription.id, payload)
+    payload = {"subscription": event_snapshot(subscription), "schedule": told}
+    await record_event(session, "subscription.updated", "subscription", subscription.id, payload)
 
 
-async def tell_of_phase(session: AsyncSession, phase: SubscriptionPhase) -> None:
+async def record_phase_event(session: AsyncSession, phase: SubscriptionPhase) -> None:
     """Record that a phase was made."""
     told = {name: as_wire(getattr(phase, name)) for name in ("id", "subscription_id", "start_date", "end_date")}
     payload = {name: value for name, value in told.items() if value is not None}
-    await tell(session, "subscription.phase.created", "subscription_phase", phase.id, {"phase": payload})
+    await record_event(session, "subscription.phase.created", "subscription_phase", phase.id, {"phase": payload})
 
 
 async def changed(session: AsyncSession, subscription: Subscription, *events: str) -> None:
     """Count a change of a locked subscription, write it, and tell `updated` before anything more special."""
     subscription.version += 1
     await session.flush()
-    await tell_of(session, subscription, "updated", *events)
+    await record_subscription_event(session, subscription, "updated", *events)

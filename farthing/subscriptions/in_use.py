@@ -65,7 +65,9 @@ async def uses_of_meter(session: AsyncSession, meter_id: str) -> Mapping[str, in
     return {"subscription_line_items": count or 0}
 
 
-async def line_items_told(session: AsyncSession, ids: Sequence[str], with_prices: bool) -> Mapping[str, dict[str, Any]]:
+async def line_item_answers(
+    session: AsyncSession, ids: Sequence[str], with_prices: bool
+) -> Mapping[str, dict[str, Any]]:
     """Line items by id as they travel, for coupons that are attached to them."""
     rows = (await session.scalars(select(SubscriptionLineItem).where(SubscriptionLineItem.id.in_(ids)))).all()
     answers = await item_answers(session, rows, {"prices"} if with_prices else set())
@@ -77,4 +79,4 @@ in_use.ADDONS.append(uses_of_addon)
 in_use.METERS.append(uses_of_meter)
 OWNERS[PriceEntityType.SUBSCRIPTION] = Subscription
 TAXABLE[TaxEntityType.SUBSCRIPTION] = Subscription
-attaching.line_item_lookups.append(line_items_told)
+attaching.line_item_lookups.append(line_item_answers)

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from farthing.calendar.period import Period
-from farthing.subscriptions.enums import Occasion, ProrationBehavior
+from farthing.subscriptions.enums import InvoiceTrigger, ProrationBehavior
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
 
@@ -28,7 +28,7 @@ class Billable:
     """
 
     subscription_id: str
-    occasion: Occasion
+    occasion: InvoiceTrigger
     period: Period
     at_once: bool = True
     activating: bool = False

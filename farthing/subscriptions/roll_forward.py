@@ -19,10 +19,10 @@ from farthing.calendar.period import Period
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
-from farthing.storage.rows import among, locked
+from farthing.storage.rows import in_array, lock_row
 from farthing.subscriptions.dates import effective_end, open_at, open_period, recurrence
 from farthing.subscriptions.enums import (
-    Occasion,
+    InvoiceTrigger,
     PauseStatus,
     ProrationBehavior,
     ScheduleStatus,
@@ -30,7 +30,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed, tell_of
+from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.lifecycle.cancellation import finish
 from farthing.subscriptions.outcome import Billable
@@ -44,7 +44,7 @@ _INSTANT = timedelta(microseconds=1)
 
 
 @dataclass
-class Advance:
+class AdvanceResult:
     """What bringing one subscription to now came to.
 
     `billables` in the order in which they must be made. `replacement`, when set, is a scheduled plan change (v1) that
@@ -59,7 +59,7 @@ class Advance:
 async def due(
     session: AsyncSession, now: datetime, limit: int, after: tuple[datetime, str] | None = None
 ) -> list[tuple[datetime, str]]:
-    """The next subscriptions that `advance` has something to do for, as (due_at, id), soonest first; not locked.
+    """The next subscriptions that `advance_to` has something to do for, as (due_at, id), soonest first; not locked.
 
     `after` is the last pair of the page before: rows that keep failing are not met twice in a run.
     """
@@ -71,7 +71,7 @@ async def due(
     return [(at, id) for at, id in rows if at is not None]  # noqa: A001 (a row's id)
 
 
-async def take(session: AsyncSession, subscription_id: str, now: datetime) -> Subscription | None:
+async def lock_due(session: AsyncSession, subscription_id: str, now: datetime) -> Subscription | None:
     """A due subscription under its lock, fresh; None when somebody else holds it, or it is due no more."""
     query = (
         select(Subscription)
@@ -82,12 +82,12 @@ async def take(session: AsyncSession, subscription_id: str, now: datetime) -> Su
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def waiting(session: AsyncSession, ids: Sequence[str]) -> set[str]:
+async def waiting_ids(session: AsyncSession, ids: Sequence[str]) -> set[str]:
     """Those of these subscriptions for which something is scheduled."""
     table = SubscriptionSchedule
     rows = await session.scalars(
         select(table.subscription_id).where(
-            among(table.subscription_id, ids),
+            in_array(table.subscription_id, ids),
             table.schedule_status == ScheduleStatus.PENDING,
             table.status == Status.PUBLISHED,
         )
@@ -95,16 +95,16 @@ async def waiting(session: AsyncSession, ids: Sequence[str]) -> set[str]:
     return set(rows)
 
 
-async def advance(
+async def advance_to(
     session: AsyncSession, subscription: Subscription, now: datetime, *, nothing_waits: bool = False
-) -> Advance:
+) -> AdvanceResult:
     """Bring a locked subscription to `now`. Running it again changes nothing.
 
     `nothing_waits` says that nothing is scheduled for it: then a period that only rolls runs no statement, and the
     caller's flush writes hundreds together. One that leaves its trial stops there: the next advance rolls what is left,
     after the invoice that activates it.
     """
-    done = Advance(subscription)
+    done = AdvanceResult(subscription)
     if subscription.subscription_status is SubscriptionStatus.PAUSED:
         await _resume(session, subscription, now)
     match subscription.subscription_status:
@@ -141,7 +141,7 @@ async def with_threshold(session: AsyncSession, limit: int, after: str = "") -> 
     return list(rows)
 
 
-async def cut(session: AsyncSession, subscription: Subscription, now: datetime) -> Billable:
+async def cut_period(session: AsyncSession, subscription: Subscription, now: datetime) -> Billable:
     """Close the open period of a locked subscription at `now`, because its usage has reached the threshold.
 
     The period's end stays, and so does where it began in full. Raises InvalidOperation unless it is active and `now`
@@ -154,11 +154,11 @@ async def cut(session: AsyncSession, subscription: Subscription, now: datetime) 
     window = Period(subscription.current_period_start, now)
     subscription.current_period_start = now
     await changed(session, subscription)
-    return Billable(subscription.id, Occasion.THRESHOLD, window, full_start=subscription.full_period_start)
+    return Billable(subscription.id, InvoiceTrigger.THRESHOLD, window, full_start=subscription.full_period_start)
 
 
 async def _resume(session: AsyncSession, subscription: Subscription, now: datetime) -> None:
-    pause = await locked(session, SubscriptionPause, subscription.active_pause_id or "")
+    pause = await lock_row(session, SubscriptionPause, subscription.active_pause_id or "")
     ends = effective_end(subscription)
     if pause.pause_end is not None and pause.pause_end <= now and not (ends is not None and ends <= pause.pause_end):
         await pausing.end(session, subscription, pause.pause_end)
@@ -170,7 +170,7 @@ async def _end_if_over(session: AsyncSession, subscription: Subscription, now: d
         await _end(session, subscription, ends, now)
 
 
-async def _end_paused(session: AsyncSession, done: Advance, now: datetime) -> None:
+async def _end_paused(session: AsyncSession, done: AdvanceResult, now: datetime) -> None:
     """End what is over while it is paused; what its open period owes from before the pause is billed first."""
     subscription = done.subscription
     ends = effective_end(subscription)
@@ -185,10 +185,10 @@ def _closed(subscription: Subscription, period: Period) -> Billable:
     """The cycle of a period that is over; it remembers where the period began before threshold invoices cut it."""
     began = subscription.full_period_start if period.start == subscription.current_period_start else period.start
     cut = began if began < period.start else None
-    return Billable(subscription.id, Occasion.CYCLE, period, at_once=False, full_start=cut)
+    return Billable(subscription.id, InvoiceTrigger.CYCLE, period, at_once=False, full_start=cut)
 
 
-async def _leave_trial(session: AsyncSession, done: Advance, now: datetime) -> None:
+async def _leave_trial(session: AsyncSession, done: AdvanceResult, now: datetime) -> None:
     subscription = done.subscription
     ends, trial_end = effective_end(subscription), subscription.trial_end
     if ends is not None and ends <= now and (trial_end is None or ends <= trial_end):
@@ -197,7 +197,7 @@ async def _leave_trial(session: AsyncSession, done: Advance, now: datetime) -> N
         done.billables.append(await activation.end_trial(session, subscription, trial_end))
 
 
-async def _roll(session: AsyncSession, done: Advance, now: datetime, *, nothing_waits: bool) -> None:
+async def _roll(session: AsyncSession, done: AdvanceResult, now: datetime, *, nothing_waits: bool) -> None:
     """Hand every completed period to invoicing, up to now, a pause that begins, or the end."""
     subscription = done.subscription
     pauses_at = subscription.pause_due_at if subscription.pause_status is PauseStatus.SCHEDULED else None
@@ -223,7 +223,7 @@ async def _roll(session: AsyncSession, done: Advance, now: datetime, *, nothing_
         await hierarchy.mirror(session, subscription)
         if nothing_waits:
             subscription.version += 1
-            await tell_of(session, subscription, "updated")
+            await record_subscription_event(session, subscription, "updated")
         else:
             await changed(session, subscription)
             done.replacement = await _replacement(session, subscription, now)

@@ -14,7 +14,7 @@ from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadenc
 from farthing.calendar.due import PaymentTerms
 from farthing.catalogue.prices.tables import BillingCadence
 from farthing.core.enums import PriceType
-from farthing.storage.tables import Base, Quantity, Scoped, Tracked, lower_case, words
+from farthing.storage.tables import Base, Quantity, Scoped, Tracked, enum_column, lower_case
 from farthing.subscriptions.enums import (
     AddonCadence,
     AddonStatus,
@@ -62,16 +62,18 @@ class Subscription(Scoped, Tracked, Base):
     """Who subscribes and uses."""
     plan_id: Mapped[str] = mapped_column(String(50), ForeignKey("plans.id"))
     lookup_key: Mapped[str] = mapped_column(String(255), default="")
-    subscription_status: Mapped[SubscriptionStatus] = mapped_column(words(SubscriptionStatus))
+    subscription_status: Mapped[SubscriptionStatus] = mapped_column(enum_column(SubscriptionStatus))
     subscription_type: Mapped[SubscriptionType] = mapped_column(
-        words(SubscriptionType), default=SubscriptionType.STANDALONE
+        enum_column(SubscriptionType), default=SubscriptionType.STANDALONE
     )
     currency: Mapped[str] = mapped_column(String(3))
     billing_anchor: Mapped[datetime]
-    billing_cycle: Mapped[BillingCycle] = mapped_column(words(BillingCycle), default=BillingCycle.ANNIVERSARY)
-    billing_period: Mapped[BillingPeriod] = mapped_column(words(BillingPeriod))
+    billing_cycle: Mapped[BillingCycle] = mapped_column(enum_column(BillingCycle), default=BillingCycle.ANNIVERSARY)
+    billing_period: Mapped[BillingPeriod] = mapped_column(enum_column(BillingPeriod))
     billing_period_count: Mapped[int] = mapped_column(default=1)
-    billing_cadence: Mapped[BillingCadence] = mapped_column(words(BillingCadence), default=BillingCadence.RECURRING)
+    billing_cadence: Mapped[BillingCadence] = mapped_column(
+        enum_column(BillingCadence), default=BillingCadence.RECURRING
+    )
     timezone: Mapped[str] = mapped_column(String(64), default="UTC")
     """The customer's when the subscription was made; boundaries are local times of this zone."""
     start_date: Mapped[datetime]
@@ -86,25 +88,25 @@ class Subscription(Scoped, Tracked, Base):
     cancelled_at: Mapped[datetime | None]
     cancel_at: Mapped[datetime | None]
     cancel_at_period_end: Mapped[bool] = mapped_column(default=False)
-    pause_status: Mapped[PauseStatus] = mapped_column(words(PauseStatus), default=PauseStatus.NONE)
+    pause_status: Mapped[PauseStatus] = mapped_column(enum_column(PauseStatus), default=PauseStatus.NONE)
     active_pause_id: Mapped[str | None] = mapped_column(String(50))
     pause_due_at: Mapped[datetime | None]
     """When the job must begin the scheduled pause, or end the present one; None when nobody said when."""
     commitment_amount: Mapped[Decimal | None]
-    commitment_duration: Mapped[BillingPeriod | None] = mapped_column(words(BillingPeriod))
+    commitment_duration: Mapped[BillingPeriod | None] = mapped_column(enum_column(BillingPeriod))
     overage_factor: Mapped[Decimal] = mapped_column(Factor, default=Decimal(1))
     enable_true_up: Mapped[bool] = mapped_column(default=False)
     auto_invoice_threshold: Mapped[Decimal | None]
     payment_behavior: Mapped[PaymentBehavior] = mapped_column(
-        words(PaymentBehavior), default=PaymentBehavior.DEFAULT_ACTIVE
+        enum_column(PaymentBehavior), default=PaymentBehavior.DEFAULT_ACTIVE
     )
     collection_method: Mapped[CollectionMethod] = mapped_column(
-        words(CollectionMethod), default=CollectionMethod.CHARGE_AUTOMATICALLY
+        enum_column(CollectionMethod), default=CollectionMethod.CHARGE_AUTOMATICALLY
     )
     gateway_payment_method_id: Mapped[str] = mapped_column(String(255), default="")
-    payment_terms: Mapped[PaymentTerms | None] = mapped_column(words(PaymentTerms))
+    payment_terms: Mapped[PaymentTerms | None] = mapped_column(enum_column(PaymentTerms))
     proration_behavior: Mapped[ProrationBehavior] = mapped_column(
-        words(ProrationBehavior), default=ProrationBehavior.NONE
+        enum_column(ProrationBehavior), default=ProrationBehavior.NONE
     )
     invoicing_customer_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("customers.id"))
     """Who pays, when it is not the customer."""
@@ -236,10 +238,10 @@ class AddonAssociation(Scoped, Tracked, Base):
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     addon_id: Mapped[str] = mapped_column(String(50), ForeignKey("addons.id"))
-    addon_status: Mapped[AddonStatus] = mapped_column(words(AddonStatus), default=AddonStatus.ACTIVE)
-    cadence: Mapped[AddonCadence] = mapped_column(words(AddonCadence), default=AddonCadence.RECURRING)
+    addon_status: Mapped[AddonStatus] = mapped_column(enum_column(AddonStatus), default=AddonStatus.ACTIVE)
+    cadence: Mapped[AddonCadence] = mapped_column(enum_column(AddonCadence), default=AddonCadence.RECURRING)
     proration_behavior: Mapped[ProrationBehavior] = mapped_column(
-        words(ProrationBehavior), default=ProrationBehavior.NONE
+        enum_column(ProrationBehavior), default=ProrationBehavior.NONE
     )
     start_date: Mapped[datetime]
     end_date: Mapped[datetime | None]
@@ -276,13 +278,13 @@ class SubscriptionLineItem(Scoped, Tracked, Base):
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
-    entity_type: Mapped[LineItemOwner] = mapped_column(words(LineItemOwner))
+    entity_type: Mapped[LineItemOwner] = mapped_column(enum_column(LineItemOwner))
     entity_id: Mapped[str] = mapped_column(String(50))
     """The plan, the addon or the subscription that brought it."""
     plan_display_name: Mapped[str] = mapped_column(String(255), default="")
     """The name of that plan or addon when the item was made."""
     price_id: Mapped[str] = mapped_column(String(50), ForeignKey("prices.id"))
-    price_type: Mapped[PriceType] = mapped_column(words(PriceType))
+    price_type: Mapped[PriceType] = mapped_column(enum_column(PriceType))
     meter_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("meters.id"))
     meter_display_name: Mapped[str] = mapped_column(String(255), default="")
     price_unit_id: Mapped[str | None] = mapped_column(String(50))
@@ -290,9 +292,9 @@ class SubscriptionLineItem(Scoped, Tracked, Base):
     display_name: Mapped[str] = mapped_column(String(255), default="")
     quantity: Mapped[Decimal] = mapped_column(Quantity, default=Decimal(0))
     currency: Mapped[str] = mapped_column(String(3))
-    billing_period: Mapped[BillingPeriod] = mapped_column(words(BillingPeriod))
+    billing_period: Mapped[BillingPeriod] = mapped_column(enum_column(BillingPeriod))
     billing_period_count: Mapped[int] = mapped_column(default=1)
-    invoice_cadence: Mapped[InvoiceCadence] = mapped_column(words(InvoiceCadence))
+    invoice_cadence: Mapped[InvoiceCadence] = mapped_column(enum_column(InvoiceCadence))
     start_date: Mapped[datetime]
     end_date: Mapped[datetime | None]
     subscription_phase_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("subscription_phases.id"))
@@ -301,13 +303,13 @@ class SubscriptionLineItem(Scoped, Tracked, Base):
     """The version directly before."""
     counted_from: Mapped[datetime | None]
     """Where its own longer periods are counted from, if not from its start: the start of its first version."""
-    commitment_type: Mapped[CommitmentType | None] = mapped_column(words(CommitmentType))
+    commitment_type: Mapped[CommitmentType | None] = mapped_column(enum_column(CommitmentType))
     commitment_amount: Mapped[Decimal | None]
     commitment_quantity: Mapped[Decimal | None] = mapped_column(Quantity)
     commitment_overage_factor: Mapped[Decimal | None] = mapped_column(Factor)
     commitment_true_up_enabled: Mapped[bool] = mapped_column(default=False)
     commitment_windowed: Mapped[bool] = mapped_column(default=False)
-    commitment_duration: Mapped[BillingPeriod | None] = mapped_column(words(BillingPeriod))
+    commitment_duration: Mapped[BillingPeriod | None] = mapped_column(enum_column(BillingPeriod))
     commitment_time_buckets: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
     """`[{"id", "start": {"hour", "minute"}, "end": {...}, "price_id", "commitment_type", "commitment_value",
     "overage_factor", "true_up_enabled"}]`, hours of the UTC day, decimals as text."""
@@ -370,9 +372,9 @@ class SubscriptionPause(Scoped, Tracked, Base):
     label = "Subscription pause"
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
-    pause_status: Mapped[PauseStatus] = mapped_column(words(PauseStatus))
-    pause_mode: Mapped[PauseMode] = mapped_column(words(PauseMode), default=PauseMode.IMMEDIATE)
-    resume_mode: Mapped[ResumeMode | None] = mapped_column(words(ResumeMode))
+    pause_status: Mapped[PauseStatus] = mapped_column(enum_column(PauseStatus))
+    pause_mode: Mapped[PauseMode] = mapped_column(enum_column(PauseMode), default=PauseMode.IMMEDIATE)
+    resume_mode: Mapped[ResumeMode | None] = mapped_column(enum_column(ResumeMode))
     pause_start: Mapped[datetime]
     pause_end: Mapped[datetime | None]
     """When it shall resume by itself; None waits for somebody."""
@@ -406,8 +408,8 @@ class SubscriptionSchedule(Scoped, Tracked, Base):
     label = "Subscription schedule"
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
-    schedule_type: Mapped[ScheduleType] = mapped_column(words(ScheduleType))
-    schedule_status: Mapped[ScheduleStatus] = mapped_column(words(ScheduleStatus), default=ScheduleStatus.PENDING)
+    schedule_type: Mapped[ScheduleType] = mapped_column(enum_column(ScheduleType))
+    schedule_status: Mapped[ScheduleStatus] = mapped_column(enum_column(ScheduleStatus), default=ScheduleStatus.PENDING)
     scheduled_at: Mapped[datetime]
     configuration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What shall be done, JSON-ready: the change request's fields (with `"version": 2` for changes in place), or the
@@ -454,7 +456,7 @@ class SubscriptionChange(Scoped, Tracked, Base):
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     idempotency_key: Mapped[str] = mapped_column(String(255))
-    change_type: Mapped[ChangeType | None] = mapped_column(words(ChangeType))
+    change_type: Mapped[ChangeType | None] = mapped_column(enum_column(ChangeType))
     from_plan_id: Mapped[str] = mapped_column(String(50))
     to_plan_id: Mapped[str] = mapped_column(String(50))
     effective_at: Mapped[datetime]

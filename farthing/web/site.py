@@ -10,11 +10,11 @@ from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.keys import Keys
 from farthing.web.dashboard.catalogue import Catalogue
-from farthing.web.dashboard.customers import Customers
+from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.events import Events
-from farthing.web.dashboard.invoices import Invoices
+from farthing.web.dashboard.invoices import InvoicePages
 from farthing.web.dashboard.overview import Overview
-from farthing.web.dashboard.subscriptions import Subscriptions
+from farthing.web.dashboard.subscriptions import SubscriptionPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -29,9 +29,9 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     OwnAccount,
     Team,
     Overview,
-    Customers,
-    Invoices,
-    Subscriptions,
+    CustomerPages,
+    InvoicePages,
+    SubscriptionPages,
     Catalogue,
     Events,
     Keys,

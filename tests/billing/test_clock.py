@@ -11,7 +11,7 @@ import pytest
 
 from farthing.billing.clock import advance
 from farthing.billing.clock.advance import Clockwork
-from farthing.billing.collection.dunning import tell_renewals
+from farthing.billing.collection.dunning import announce_renewals
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import instant
@@ -104,7 +104,7 @@ async def test_a_move_that_fails_halfway_goes_on_when_it_is_made_again(
     async def out_of_order(run: Run, done: Summary) -> None:
         if run.now >= at("2026-03-01"):
             raise RuntimeError("the disk is full")
-        await tell_renewals(run, done)
+        await announce_renewals(run, done)
 
     monkeypatch.setattr(advance, "tell_renewals", out_of_order)
     refused = await _move(office.account, "2026-06-01T06:00:00Z", expect=400)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from farthing.billing.collection.dunning import cancel_unpaid, tell_renewals
+from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.storage.outbox import SystemEvent
@@ -55,7 +55,7 @@ class TestRenewalNotices:
         told = []
         for moment in ("2026-01-30T23:59", "2026-01-31", "2026-01-31T12:00", "2026-02-01", "2026-02-27", "2026-02-28"):
             await office.run(moment)
-            await duty(office, tell_renewals)
+            await duty(office, announce_renewals)
             told.append(len(await events(office, subscription.id, "subscription.renewal.due")))
         assert told == [0, 1, 1, 1, 1, 2]
         ends = [
@@ -79,23 +79,23 @@ class TestRenewalNotices:
     async def test_none_for_one_that_will_not_renew(self, office: Office, what: str, body: dict[str, Any]) -> None:
         subscription = await office.subscribed(await office.plan(fixed("10")))
         await ask(office, subscription, what, **body)
-        await duty(office, tell_renewals, "2026-01-31T06:00")
+        await duty(office, announce_renewals, "2026-01-31T06:00")
         assert await events(office, subscription.id, "subscription.renewal.due") == []
 
     async def test_none_for_one_that_ends(self, office: Office) -> None:
         plan = await office.plan(fixed("10"))
         subscription = await office.subscribed(plan, end_date="2026-02-01T00:00:00Z")
-        await duty(office, tell_renewals, "2026-01-31T06:00")
+        await duty(office, announce_renewals, "2026-01-31T06:00")
         assert await events(office, subscription.id, "subscription.renewal.due") == []
 
     async def test_the_end_that_a_pause_has_moved_counts(self, office: Office) -> None:
         subscription = await office.subscribed(await office.plan(fixed("10")))
         await office.on("2026-01-31T06:00")
-        await duty(office, tell_renewals)
+        await duty(office, announce_renewals)
         await ask(office, subscription, "pause")
         await office.on("2026-02-05T06:00")
         await ask(office, subscription, "resume")
-        await duty(office, tell_renewals, "2026-02-05T07:00")
+        await duty(office, announce_renewals, "2026-02-05T07:00")
         ends = [
             one["subscription"]["current_period_end"]
             for one in await events(office, subscription.id, "subscription.renewal.due")

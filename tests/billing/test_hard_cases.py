@@ -21,7 +21,7 @@ from sqlalchemy import update
 from farthing.billing.calculation.charges import charges_of
 from farthing.calendar.billing import InvoiceCadence
 from farthing.core.money import round_to
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.tables import SubscriptionLineItem
 from tests.billing.counter import (
     Body,
@@ -207,7 +207,7 @@ class TestMoney:
             )
             for since, until in pairwise(edges)
         ]
-        charged = charges_of(subscription(april, *versions), Occasion.CYCLE, april).arrear
+        charged = charges_of(subscription(april, *versions), InvoiceTrigger.CYCLE, april).arrear
         assert sum(one.share for one in charged) == 1
         total = sum(round_to(Fraction(amount) * one.share, 2) for one in charged)
         assert abs(total - amount) <= Decimal("0.01") * len(versions)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.derivation import all_differences
 from farthing.web.dashboard.explanation import explain
@@ -79,7 +79,7 @@ async def test_the_next_invoice_charges_what_came_late(office: Office) -> None:
     assert february.net_usage == 10
     async with office.account.transaction(read_only=True) as session:
         assert await all_differences(session, [january, february]) == []
-        owner, meter = await session.get(Customer, customer["id"]), await session.get(Meter, row.meter_id)
+        owner, meter = await session.get(Customer, customer["id"]), await session.get(MeterRow, row.meter_id)
         assert (await explain(session, row, None, meter, owner)).usage_agrees
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from farthing.billing.changes.prepaid_fees import Move, Settled, balances
+from farthing.billing.changes.prepaid_fees import FeeTransfer, Settled, fee_balances
 from farthing.core.money import plain
 from tests.billing.counter import Body, cancel, coupon, credited, do, drop, open_items, opened, percent, read, seats
 from tests.billing.office import ARREAR, Office
@@ -302,10 +302,10 @@ money = st.decimals(min_value=0, max_value=1000, places=2)
 
 
 @st.composite
-def moves(draw: st.DrawFn) -> Move:
+def moves(draw: st.DrawFn) -> FeeTransfer:
     credit = draw(money)
     given_back = draw(st.decimals(min_value=0, max_value=credit, places=2))
-    return Move(draw(st.none() | names), draw(st.none() | names), credit, draw(money), given_back)
+    return FeeTransfer(draw(st.none() | names), draw(st.none() | names), credit, draw(money), given_back)
 
 
 @given(
@@ -315,7 +315,7 @@ def moves(draw: st.DrawFn) -> Move:
 def test_nothing_stands_behind_a_fee_that_nobody_was_asked_for(
     invoiced: dict[str, Decimal], settled: list[Settled]
 ) -> None:
-    found = balances(invoiced, settled)
+    found = fee_balances(invoiced, settled)
     assert all(one.left >= 0 for one in found.values())
     asked = sum(invoiced.values(), Decimal(0)) + sum((one.invoiced for one in settled), Decimal(0))
     assert sum((one.left for one in found.values()), Decimal(0)) <= asked

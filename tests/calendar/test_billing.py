@@ -19,7 +19,7 @@ from farthing.calendar.billing import (
     periods_until,
 )
 from farthing.calendar.period import Period
-from farthing.calendar.zones import wall, zone
+from farthing.calendar.zones import to_local, zone
 from farthing.core.errors import InvalidOperation, ValidationFailed
 
 DAILY, WEEKLY, MONTHLY = BillingPeriod.DAILY, BillingPeriod.WEEKLY, BillingPeriod.MONTHLY
@@ -450,10 +450,10 @@ def test_the_next_billing_date_is_later_and_on_the_grid(start: datetime, recurre
     st.integers(1, 5),
 )
 def test_anchors_never_drift(anchor: datetime, period: BillingPeriod, tz: str, count: int) -> None:
-    local = wall(anchor, zone(tz))
+    local = to_local(anchor, zone(tz))
     recurrence = Recurrence(period, anchor, zone(tz), count)
     for span in islice(periods_from(anchor, recurrence), 24):
-        end = wall(span.end, zone(tz))
+        end = to_local(span.end, zone(tz))
         assert end.day == min(local.day, monthrange(end.year, end.month)[1])
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.calendar.due import NumberDate, PaymentTerms, due_date, grace_is_over, number_date
-from farthing.calendar.zones import wall, zone, zone_or_abbreviation
+from farthing.calendar.zones import to_local, zone, zone_or_abbreviation
 
 
 def at(text: str) -> datetime:
@@ -91,7 +91,7 @@ instants = st.datetimes(
 @given(instants, st.sampled_from(["UTC", "America/Sao_Paulo", "Asia/Kolkata", "America/Havana"]))
 def test_the_end_of_a_month_is_its_last_microsecond(period_end: datetime, tz: str) -> None:
     due = due_date(period_end, PaymentTerms.END_OF_MONTH, zone=zone(tz))
-    local, last = wall(period_end, zone(tz)), wall(due, zone(tz))
+    local, last = to_local(period_end, zone(tz)), to_local(due, zone(tz))
     assert due >= period_end
     assert (last.year, last.month) == (local.year, local.month)
     assert last.day >= 28

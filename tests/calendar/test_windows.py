@@ -20,7 +20,7 @@ from farthing.calendar.windows import (
     window_start,
     windows,
 )
-from farthing.calendar.zones import wall, zone
+from farthing.calendar.zones import to_local, zone
 
 HOUR = timedelta(hours=1)
 
@@ -218,7 +218,7 @@ def test_the_first_window_keeps_its_full_start() -> None:
 def test_a_skipped_hour_does_not_exist() -> None:
     span = Period(at("2025-03-30T00:00Z"), at("2025-03-30T03:00Z"))
     shown = [
-        wall(window.start, zone("Europe/Berlin")).hour
+        to_local(window.start, zone("Europe/Berlin")).hour
         for window in windows(span, WindowSize.HOUR, zone("Europe/Berlin"))
     ]
     assert shown == [1, 3, 4]

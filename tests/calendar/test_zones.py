@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farthing.calendar.zones import ABBREVIATIONS, edge_of, instant_of, wall, zone, zone_or_abbreviation
+from farthing.calendar.zones import ABBREVIATIONS, first_instant_at, to_local, to_utc, zone, zone_or_abbreviation
 from farthing.core.errors import ValidationFailed
 
 # Zones with whole-hour, half-hour, three-hour and whole-day jumps, jumps at and across midnight, and none at all.
@@ -44,7 +44,7 @@ ODD_ZONES = [
     ],
 )
 def test_the_wall_becomes_an_instant(local: str, name: str, expected: str) -> None:
-    assert instant_of(datetime.fromisoformat(local), zone(name)) == datetime.fromisoformat(expected)
+    assert to_utc(datetime.fromisoformat(local), zone(name)) == datetime.fromisoformat(expected)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_wall_becomes_an_instant(local: str, name: str, expected: str) -> No
     ],
 )
 def test_an_edge_is_the_first_instant_at_which_the_wall_has_come_so_far(local: str, name: str, expected: str) -> None:
-    assert edge_of(datetime.fromisoformat(local), zone(name)) == datetime.fromisoformat(expected)
+    assert first_instant_at(datetime.fromisoformat(local), zone(name)) == datetime.fromisoformat(expected)
 
 
 def test_every_abbreviation_names_a_zone() -> None:
@@ -77,8 +77,8 @@ def test_every_abbreviation_names_a_zone() -> None:
 def test_the_empty_name_is_utc_and_est_has_summer_time_only_as_an_abbreviation() -> None:
     july = datetime(2024, 7, 1, 12, tzinfo=UTC)
     assert zone("") == zone_or_abbreviation("") == zone("UTC")
-    assert wall(july, zone_or_abbreviation("EST")) == datetime.fromisoformat("2024-07-01T08:00")
-    assert wall(july, zone("EST")) == datetime.fromisoformat("2024-07-01T07:00")
+    assert to_local(july, zone_or_abbreviation("EST")) == datetime.fromisoformat("2024-07-01T08:00")
+    assert to_local(july, zone("EST")) == datetime.fromisoformat("2024-07-01T07:00")
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,21 @@ wall_times = st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromiso
 @settings(max_examples=200)
 @given(st.sampled_from(ODD_ZONES), wall_times, st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_edges_never_run_backwards(name: str, local: datetime, later: timedelta) -> None:
-    assert edge_of(local, zone(name)) <= edge_of(local + later, zone(name))
+    assert first_instant_at(local, zone(name)) <= first_instant_at(local + later, zone(name))
 
 
 @settings(max_examples=200)
 @given(st.sampled_from(ODD_ZONES), wall_times)
 def test_only_a_skipped_time_comes_back_changed_and_then_later(name: str, local: datetime) -> None:
-    instant, edge = instant_of(local, zone(name)), edge_of(local, zone(name))
-    shown = wall(instant, zone(name))
+    instant, edge = to_utc(local, zone(name)), first_instant_at(local, zone(name))
+    shown = to_local(instant, zone(name))
     assert shown >= local
     if shown == local:
         assert edge == instant
     else:
         # the jump lies at the edge: just before it the wall had not come so far, and at it the wall is already past
         assert edge <= instant
-        assert wall(edge - timedelta(microseconds=1), zone(name)) < local < wall(edge, zone(name)) or edge == instant
+        assert (
+            to_local(edge - timedelta(microseconds=1), zone(name)) < local < to_local(edge, zone(name))
+            or edge == instant
+        )

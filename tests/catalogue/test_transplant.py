@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farthing.catalogue.transplant import Outcome, transplant
+from farthing.catalogue.transplant import TransplantResult, transplant
 from farthing.core.errors import ValidationFailed
 from farthing.storage.scope import Scope
 from tests.account import Account
@@ -22,7 +22,7 @@ class Pair:
         self.target = Scope(account.tenant_id, target, account.user_id)
         self.http = account.client(key)
 
-    async def run(self) -> Outcome:
+    async def run(self) -> TransplantResult:
         return await transplant(self.account.database, self.account.scope, self.target)
 
     async def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ async def _catalogue(account: Account) -> tuple[dict[str, Any], str]:
 async def test_features_and_plans_arrive_with_all_that_they_need(account: Account, pair: Pair) -> None:
     feature, plan = await _catalogue(account)
     outcome = await pair.run()
-    assert outcome == Outcome(features_cloned=[feature["id"]], plans_cloned=[plan])
+    assert outcome == TransplantResult(features_cloned=[feature["id"]], plans_cloned=[plan])
     (copy,) = await pair.items("/features", expand="meters")
     assert copy["id"] != feature["id"]
     assert copy["meter"]["aggregation"] == feature["meter"]["aggregation"]
@@ -75,7 +75,7 @@ async def test_a_second_run_changes_nothing_even_without_keys(account: Account, 
     keyless = await new_plan(account)
     await pair.run()
     again = await pair.run()
-    assert again == Outcome(features_skipped=[feature["id"]], plans_skipped=[plan, keyless])
+    assert again == TransplantResult(features_skipped=[feature["id"]], plans_skipped=[plan, keyless])
     assert len(await pair.items("/plans")) == 2
 
 

@@ -26,7 +26,7 @@ from farthing.demo.catalogue import (
     SMALL,
     STARTER,
     TEAM,
-    Story,
+    CatalogueOffer,
     load_catalogue,
 )
 from farthing.demo.company import customers
@@ -105,8 +105,8 @@ async def told(new_database: Callable[..., str]) -> AsyncIterator[Stage]:
     await stage.database.close()
 
 
-def _story() -> tuple[list[Deal], Story]:
-    story = Story(NOW, SEED, EVENTS)
+def _story() -> tuple[list[Deal], CatalogueOffer]:
+    story = CatalogueOffer(NOW, SEED, EVENTS)
     return deals(customers(COUNT, SEED, NOW), story), story
 
 
@@ -124,7 +124,7 @@ def test_events_end_with_the_story_and_keep_to_its_last_three_months() -> None:
 
 
 def test_the_story_has_every_plan_and_upgrades_and_cancellations() -> None:
-    told = deals(customers(200, SEED, NOW), Story(NOW, SEED, EVENTS))
+    told = deals(customers(200, SEED, NOW), CatalogueOffer(NOW, SEED, EVENTS))
     assert len(told) == 120
     assert {deal.plan for deal in told} == {STARTER, TEAM, SCALE, ENTERPRISE}
     assert sum(deal.upgraded is not None for deal in told) >= 10

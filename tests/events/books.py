@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow
 
-from farthing.catalogue.products.tables import Meter as MeterRow
+from farthing.catalogue.products.tables import MeterRow
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Appended, Arrival, append
 from farthing.metering.event import Event

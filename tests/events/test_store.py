@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text, update
 
-from farthing.catalogue.products.tables import Meter as MeterRow
+from farthing.catalogue.products.tables import MeterRow
 from farthing.events.ingest.arrival import watermark
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, append, remove

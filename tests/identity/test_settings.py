@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import (
     CATALOGUE,
-    AlertThreshold,
+    BalanceAlertThreshold,
     BonusCreditsTopupConfig,
     Configuration,
     InvoiceConfig,
@@ -446,7 +446,7 @@ async def test_other_domains_read_typed_values_of_their_environment(account: Acc
         alert = await current.read(session, WalletBalanceAlertConfig)
         limits = await current.read(session, TenantConfig)
     assert (invoice.prefix, invoice.due_date_days, invoice.separator) == ("ACME", 30, "-")
-    assert alert.critical == AlertThreshold(threshold=Decimal("2.5"))
+    assert alert.critical == BalanceAlertThreshold(threshold=Decimal("2.5"))
     assert limits.max_users == 10
 
 
@@ -457,7 +457,7 @@ def test_defaults_pass_their_own_checks(kind: type[Configuration]) -> None:
 
 
 thresholds = st.none() | st.builds(
-    AlertThreshold,
+    BalanceAlertThreshold,
     threshold=st.decimals(min_value=-10, max_value=10, places=1),
     condition=st.sampled_from(["above", "below"]),
 )
@@ -466,7 +466,10 @@ thresholds = st.none() | st.builds(
 @hypothesis_settings(max_examples=150)
 @given(critical=thresholds, warning=thresholds, info=thresholds, enabled=st.booleans())
 def test_accepted_alerts_never_contradict_themselves(
-    critical: AlertThreshold | None, warning: AlertThreshold | None, info: AlertThreshold | None, enabled: bool
+    critical: BalanceAlertThreshold | None,
+    warning: BalanceAlertThreshold | None,
+    info: BalanceAlertThreshold | None,
+    enabled: bool,
 ) -> None:
     """Whatever is accepted reaches info before warning before critical, from one side."""
     try:

@@ -36,7 +36,7 @@ from farthing.invoices.requests import (
     UpdateLineItemRequest,
 )
 from farthing.invoices.tables import Invoice, InvoiceSequence
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.test_lifecycle import Purse
@@ -97,7 +97,7 @@ class Books:
                 elif step.what == "overdue":
                     await notify_overdue(session, self.now, 10)
                 elif self.ids:
-                    invoice = await locked(session, Invoice, self.ids[step.which % len(self.ids)])
+                    invoice = await lock_row(session, Invoice, self.ids[step.which % len(self.ids)])
                     await getattr(self, f"_{step.what}")(session, invoice, step)
         except FarthingError:
             self.refused += 1
@@ -298,9 +298,9 @@ async def test_a_figure_that_was_tampered_with_is_found(account: Account, tamper
         amount_paid="30",
     )
     async with account.transaction() as session:
-        assert await differences(session, await locked(session, Invoice, made["id"])) == []
+        assert await differences(session, await lock_row(session, Invoice, made["id"])) == []
         await session.execute(text(tampering))
-        assert await differences(session, await locked(session, Invoice, made["id"])) != []
+        assert await differences(session, await lock_row(session, Invoice, made["id"])) != []
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ async def test_computing_twice_changes_nothing(account: Account) -> None:
     desk = Desk(account)
     draft = await desk.invoice([usage("60")], invoice_status="DRAFT", coupons=[await desk.coupon("10%")])
     async with account.transaction() as session:
-        invoice = await locked(session, Invoice, draft["id"])
+        invoice = await lock_row(session, Invoice, draft["id"])
         await compute(session, invoice, START)
     again = await desk.get(draft)
     assert {**again, "last_computed_at": "", "coupon_applications": [], "updated_at": ""} == {

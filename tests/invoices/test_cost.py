@@ -22,7 +22,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.processing.voiding import PaymentEffects
 from farthing.payments.schemas import CreatePaymentRequest
-from farthing.storage.outbox import SystemEvent, tell
+from farthing.storage.outbox import SystemEvent, record_event
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find
 from tests.account import Account
@@ -138,7 +138,7 @@ async def test_the_books_of_a_page_cost_as_many_statements_as_those_of_one(meter
 
 async def test_events_told_within_a_savepoint_that_was_undone_are_not_written(meter: Meter) -> None:
     async def told(session: AsyncSession, name: str) -> None:
-        await tell(session, name, "thing", "thing_1", {})
+        await record_event(session, name, "thing", "thing_1", {})
 
     async with meter.database.transaction(meter.account.scope) as session:
         await told(session, "before")

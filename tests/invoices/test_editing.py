@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.test_create import told
@@ -165,7 +165,7 @@ async def test_reserved_metadata_survives_a_replacement_and_is_not_changed(accou
     desk = Desk(account)
     made = await desk.invoice([fixed("10")])
     async with account.transaction() as session:
-        row = await locked(session, Invoice, made["id"])
+        row = await lock_row(session, Invoice, made["id"])
         row.meta = {"wallet_transaction_id": "wtxn_1", "auto_completed": "true", "a": "1"}
     changed = await account.put(f"/invoices/{made['id']}", {"metadata": {"b": "2"}})
     assert changed["metadata"] == {"wallet_transaction_id": "wtxn_1", "auto_completed": "true", "b": "2"}

@@ -20,7 +20,7 @@ from farthing.invoices.hooks import NothingAbove
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.test_create import told
@@ -104,7 +104,7 @@ async def test_prepaid_credits(
     assert draft["total_prepaid_credits_applied"] == "0"
     purse = Purse(wallet)
     async with account.transaction() as session:
-        invoice = await locked(session, Invoice, draft["id"])
+        invoice = await lock_row(session, Invoice, draft["id"])
         await transitions.finalize(session, invoice, NOW.now(), effects=purse)
     made = await desk.get(draft)
     assert (made["total_prepaid_credits_applied"], made["total_tax"], made["total"]) == expected
@@ -113,14 +113,14 @@ async def test_prepaid_credits(
     assert made["payment_status"] == ("SUCCEEDED" if paid else "PENDING")
     assert purse.became_paid == paid
     async with account.transaction() as session:
-        assert await differences(session, await locked(session, Invoice, draft["id"])) == []
+        assert await differences(session, await lock_row(session, Invoice, draft["id"])) == []
 
 
 async def test_a_credit_invoice_takes_no_credits(account: Account) -> None:
     desk = Desk(account)
     draft = await desk.invoice([usage("50")], invoice_status="DRAFT", invoice_type="CREDIT")
     async with account.transaction() as session:
-        invoice = await locked(session, Invoice, draft["id"])
+        invoice = await lock_row(session, Invoice, draft["id"])
         await transitions.finalize(session, invoice, NOW.now(), effects=Purse("80"))
     assert (await desk.get(draft))["total"] == "50"
 
@@ -129,7 +129,7 @@ async def test_the_service_can_complete_an_invoice_by_itself(account: Account) -
     desk = Desk(account)
     draft = await desk.invoice([fixed("50")], invoice_status="DRAFT")
     async with account.transaction() as session:
-        invoice = await locked(session, Invoice, draft["id"])
+        invoice = await lock_row(session, Invoice, draft["id"])
         invoice.meta = {"auto_completed": "true"}
         await transitions.finalize(session, invoice, NOW.now())
     made = await desk.get(draft)
@@ -143,7 +143,7 @@ async def test_the_opening_invoice_of_a_trial(account: Account, settles: bool, s
     desk = Desk(account)
     draft = await desk.invoice([fixed("0")], invoice_status="DRAFT", tax_rates=[await desk.tax("5")])
     async with account.transaction() as session:
-        invoice = await locked(session, Invoice, draft["id"])
+        invoice = await lock_row(session, Invoice, draft["id"])
         invoice.billing_reason, invoice.settles_at_zero = BillingReason.SUBSCRIPTION_TRIAL_START, settles
         await transitions.finalize(session, invoice, NOW.now())
     made = await desk.get(draft)
@@ -158,7 +158,7 @@ async def test_the_opening_invoice_of_a_trial(account: Account, settles: bool, s
 async def pay(account: Account, invoice: dict[str, Any], amount: str, payment_id: str | None = None) -> Purse:
     purse = Purse()
     async with account.transaction() as session:
-        row = await locked(session, Invoice, invoice["id"])
+        row = await lock_row(session, Invoice, invoice["id"])
         payment_id = payment_id or new_id(Kind.PAYMENT)
         await transitions.receive(session, row, payment_id, Decimal(amount), NOW.now(), effects=purse)
     return purse
@@ -228,7 +228,7 @@ async def test_a_failed_attempt_shows_until_money_comes(account: Account) -> Non
     desk = Desk(account)
     made = await desk.invoice([fixed("100")])
     async with account.transaction() as session:
-        await transitions.payment_failed(session, await locked(session, Invoice, made["id"]), NOW.now())
+        await transitions.payment_failed(session, await lock_row(session, Invoice, made["id"]), NOW.now())
     assert standing(await desk.get(made)) == ("0", "100", "FAILED")
     await pay(account, made, "30")
     assert standing(await desk.get(made)) == ("30", "70", "PENDING")
@@ -241,7 +241,7 @@ async def test_adjustments_and_their_undoing_move_the_standing(account: Account)
     await pay(account, made, "40")
     for adjusted, expected in (("50", ("50", "10", "PENDING")), ("60", ("40", "0", "SUCCEEDED")), ("50", None)):
         async with account.transaction() as session:
-            row = await locked(session, Invoice, made["id"])
+            row = await lock_row(session, Invoice, made["id"])
             row.adjustment_amount = Decimal(adjusted)
             await settle(session, row, NOW.now())
         after = await desk.get(made)
@@ -332,16 +332,16 @@ async def test_a_void_returns_what_was_paid_and_not_returned_yet(account: Accoun
     draft = await desk.invoice([usage("50"), fixed("100")], invoice_status="DRAFT")
     purse = Purse("50")
     async with account.transaction() as session:
-        row = await locked(session, Invoice, draft["id"])
+        row = await lock_row(session, Invoice, draft["id"])
         await transitions.finalize(session, row, NOW.now(), effects=purse)
     await pay(account, draft, "100")
     async with account.transaction() as session:
-        row = await locked(session, Invoice, draft["id"])
+        row = await lock_row(session, Invoice, draft["id"])
         row.refunded_amount = Decimal(30)
         await settle(session, row, NOW.now())
         assert row.payment_status is PaymentStatus.PARTIALLY_REFUNDED
     async with account.transaction() as session:
-        row = await locked(session, Invoice, draft["id"])
+        row = await lock_row(session, Invoice, draft["id"])
         await transitions.void(session, row, NOW.now(), effects=purse)
     assert purse.returned == [Decimal(120)]
     voided = await desk.get(draft)
@@ -378,7 +378,7 @@ async def test_an_invoice_that_sold_credits_is_voided_only_while_unpaid(account:
     for paid in (False, True):
         made = await desk.invoice([fixed("75")])
         async with account.transaction() as session:
-            row = await locked(session, Invoice, made["id"])
+            row = await lock_row(session, Invoice, made["id"])
             row.meta = {"wallet_transaction_id": "wtxn_1"}
         if paid:
             await mark(account, made, "SUCCEEDED")
@@ -394,7 +394,7 @@ async def test_what_floors_above_refuse_is_not_voided(account: Account) -> None:
     desk = Desk(account)
     made = await desk.invoice([fixed("75")])
     async with account.transaction() as session:
-        row = await locked(session, Invoice, made["id"])
+        row = await lock_row(session, Invoice, made["id"])
         with pytest.raises(InvalidOperation):
             await transitions.void(session, row, NOW.now(), effects=Busy())
         await session.rollback()

@@ -16,7 +16,7 @@ from farthing.metering.canonical import QuantityError
 from farthing.metering.event import Event
 from farthing.metering.filters import Filter
 from farthing.metering.meter import Aggregation, AggregationType, Meter
-from farthing.metering.quantity import Measured, quantity_of
+from farthing.metering.quantity import MeasuredQuantity, quantity_of
 
 NOT_NUMERIC, OUT_OF_RANGE = QuantityError.NOT_NUMERIC, QuantityError.OUT_OF_RANGE
 TEXT_LIKE_PYTHON_DECIMALS = ["1_0", "٣", "Infinity", "sNaN"]
@@ -44,8 +44,8 @@ LEVEL = meter(AggregationType.WEIGHTED_SUM)
 GROUPED = meter(AggregationType.MAX, bucket_size=WindowSize.HOUR, group_by="r")
 
 
-def counts(quantity: str | int, key: str = "", error: QuantityError | None = None) -> Measured:
-    return Measured(Decimal(quantity), key, error)
+def counts(quantity: str | int, key: str = "", error: QuantityError | None = None) -> MeasuredQuantity:
+    return MeasuredQuantity(Decimal(quantity), key, error)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def counts(quantity: str | int, key: str = "", error: QuantityError | None = Non
         pytest.param(GROUPED, {"x": -1, "r": "a"}, counts(0, "a"), id="so has a negative one"),
     ],
 )
-def test_quantity(meter: Meter, properties: dict[str, Any], expected: Measured | None) -> None:
+def test_quantity(meter: Meter, properties: dict[str, Any], expected: MeasuredQuantity | None) -> None:
     assert quantity_of(meter, event(properties)) == expected
 
 
@@ -122,7 +122,7 @@ def test_these_types_measure_one_event_like_sum(type: AggregationType, propertie
         pytest.param("a * a", {"a": 10**12}, None, id="beyond 23 integer digits, no row"),
     ],
 )
-def test_expressions(expression: str, properties: dict[str, Any], expected: Measured | None) -> None:
+def test_expressions(expression: str, properties: dict[str, Any], expected: MeasuredQuantity | None) -> None:
     assert quantity_of(meter(AggregationType.SUM, None, expression=expression), event(properties)) == expected
 
 
@@ -172,4 +172,4 @@ def test_whatever_comes_in_a_row_fits_its_column(meter: Meter, properties: dict[
 @given(st.decimals(min_value=0, max_value=Decimal(10) ** 22, places=15))
 @settings(max_examples=100, deadline=None)
 def test_a_quantity_that_fits_is_kept_to_the_last_digit(x: Decimal) -> None:
-    assert quantity_of(SUM, event({"x": x})) == quantity_of(SUM, event({"x": str(x)})) == Measured(x)
+    assert quantity_of(SUM, event({"x": x})) == quantity_of(SUM, event({"x": str(x)})) == MeasuredQuantity(x)

@@ -120,10 +120,12 @@ class Till:
         """The sum of an invoice's settlements, from the database."""
         from sqlalchemy import func, select
 
-        from farthing.invoices.tables import Settlement
+        from farthing.invoices.tables import PaymentSettlement
 
         async with self.account.transaction(read_only=True) as session:
             total = await session.scalar(
-                select(func.coalesce(func.sum(Settlement.amount), 0)).where(Settlement.invoice_id == invoice["id"])
+                select(func.coalesce(func.sum(PaymentSettlement.amount), 0)).where(
+                    PaymentSettlement.invoice_id == invoice["id"]
+                )
             )
         return Decimal(total or 0)

@@ -8,10 +8,10 @@ import pytest
 
 from farthing.core.errors import InvalidOperation
 from farthing.customers import lookup
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.subscriptions import roll_forward
 from farthing.subscriptions.attachments import add_coupon, remove_coupon
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.lifecycle import activation, discard, hierarchy
 from farthing.subscriptions.tables import Subscription
 from tests.subscriptions.shop import Shop, at, fixed
@@ -28,7 +28,7 @@ class TestDrafts:
         )
         done = await shop.do(activation.activate, made.subscription.id, at("2026-04-20"), shop.now)
         (billable,) = done.billables
-        assert billable.occasion is Occasion.CREATE
+        assert billable.occasion is InvoiceTrigger.CREATE
         assert (billable.period.start, billable.period.end) == (at("2026-04-20"), at("2026-05-20"))
         read = await shop.read(made)
         assert (read["subscription_status"], read["billing_anchor"]) == ("active", "2026-04-20T00:00:00Z")
@@ -40,17 +40,17 @@ class TestDrafts:
     async def test_a_trial_moves_too(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")), subscription_status="draft", trial_period_days=14)
         done = await shop.do(activation.activate, made.subscription.id, at("2026-04-20"), shop.now)
-        assert done.billables[0].occasion is Occasion.TRIAL_START
+        assert done.billables[0].occasion is InvoiceTrigger.TRIAL_START
         read = await shop.read(made)
         assert (read["subscription_status"], read["trial_end"]) == ("trialing", "2026-05-04T00:00:00Z")
 
     async def test_one_that_nobody_paid_for_is_archived_with_its_items(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")), subscription_status="draft")
-        await shop.do(discard.abandon, made.subscription.id)
+        await shop.do(discard.discard_draft, made.subscription.id)
         assert (await shop.account.post("/subscriptions/search", {}, expect=200))["items"] == []
         assert (await shop.account.post("/subscriptions/lineitems/search", {}, expect=200))["items"] == []
         with pytest.raises(InvalidOperation):
-            await shop.do(discard.abandon, (await shop.subscribe(await shop.plan(fixed("1")))).subscription.id)
+            await shop.do(discard.discard_draft, (await shop.subscribe(await shop.plan(fixed("1")))).subscription.id)
 
     async def test_only_drafts(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")))
@@ -91,7 +91,7 @@ class TestFamilies:
         ids = [child.subscription.id]
 
         async def group(session: Any) -> Any:
-            return await hierarchy.group(session, await locked(session, Subscription, parent.subscription.id), ids)
+            return await hierarchy.group(session, await lock_row(session, Subscription, parent.subscription.id), ids)
 
         await shop.do(group)
         assert (await shop.read(parent))["subscription_type"] == "parent"
@@ -114,7 +114,7 @@ class TestFamilies:
         parent, child = await shop.subscribe(plan), await shop.subscribe(plan, **more)
 
         async def group(session: Any) -> Any:
-            row = await locked(session, Subscription, parent.subscription.id)
+            row = await lock_row(session, Subscription, parent.subscription.id)
             return await hierarchy.group(session, row, [child.subscription.id])
 
         with pytest.raises(InvalidOperation) as refused:
@@ -128,7 +128,7 @@ class TestFamilies:
 
         async def leave(session: Any) -> Any:
             customer = await lookup.by_external_id(session, "child", lock=True)
-            row = await locked(session, Subscription, made.subscription.id)
+            row = await lock_row(session, Subscription, made.subscription.id)
             return await hierarchy.disinherit(session, row, [customer], shop.now)
 
         await shop.do(leave)
@@ -145,8 +145,8 @@ class TestThreshold:
         await shop.on("2026-04-11")
 
         async def cut(session: Any) -> Any:
-            row = await locked(session, Subscription, made.subscription.id)
-            return await roll_forward.cut(session, row, shop.now)
+            row = await lock_row(session, Subscription, made.subscription.id)
+            return await roll_forward.cut_period(session, row, shop.now)
 
         billable = await shop.do(cut)
         assert (billable.period.start, billable.period.end) == (at("2026-04-01"), at("2026-04-11"))
@@ -158,9 +158,9 @@ class TestThreshold:
         await shop.on("2026-05-01")
 
         async def roll(session: Any) -> Any:
-            row = await roll_forward.take(session, made.subscription.id, shop.now)
+            row = await roll_forward.lock_due(session, made.subscription.id, shop.now)
             assert row is not None
-            return (await roll_forward.advance(session, row, shop.now)).billables
+            return (await roll_forward.advance_to(session, row, shop.now)).billables
 
         (closing,) = await shop.do(roll)
         assert (closing.period.start, closing.full_start) == (at("2026-04-11"), at("2026-04-01"))
@@ -176,14 +176,16 @@ class TestCoupons:
         )  # fmt: skip
 
         async def add(session: Any) -> Any:
-            return await add_coupon(session, await locked(session, Subscription, made.subscription.id), "ten", shop.now)
+            return await add_coupon(
+                session, await lock_row(session, Subscription, made.subscription.id), "ten", shop.now
+            )
 
         association = await shop.do(add)
         assert association.end_date == at("2026-06-30T23:59:59")
         await shop.on("2026-04-11")
 
         async def remove(session: Any) -> Any:
-            row = await locked(session, Subscription, made.subscription.id)
+            row = await lock_row(session, Subscription, made.subscription.id)
             return await remove_coupon(session, row, association.id, shop.now)
 
         await shop.do(remove)

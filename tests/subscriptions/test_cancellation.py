@@ -8,7 +8,7 @@ import pytest
 
 from farthing.api.queries.lists import ListQuery
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.lifecycle import cancellation, schedules
 from farthing.subscriptions.lifecycle.cancellation import Cancellation, CancelSubscriptionRequest
 from tests.subscriptions.shop import Shop, at, fixed, of_wire
@@ -44,7 +44,7 @@ class TestAtOnce:
         await shop.on("2026-04-11")
         done = await cancel(shop, made.subscription.id, cancel_immediately_inovice_policy="generate_invoice")
         (billable,) = done.outcome.billables
-        assert billable.occasion is Occasion.FINAL
+        assert billable.occasion is InvoiceTrigger.FINAL
         assert (billable.period.start, billable.period.end) == (at("2026-04-01"), at("2026-04-11"))
 
     async def test_a_trial_gives_no_credit_and_no_invoice(self, shop: Shop) -> None:

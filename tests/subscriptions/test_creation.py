@@ -8,7 +8,7 @@ import pytest
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import BadField
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot.loading import load_one
 from tests.subscriptions.shop import Shop, at, fixed
 
@@ -18,7 +18,7 @@ class TestPlain:
         plan = await shop.plan(fixed("50"))
         made = await shop.subscribe(plan)
         (billable,) = made.billables
-        assert billable.occasion is Occasion.CREATE
+        assert billable.occasion is InvoiceTrigger.CREATE
         assert (billable.period.start, billable.period.end) == (at("2026-04-01"), at("2026-05-01"))
         read = await shop.read(made)
         assert read["subscription_status"] == "active"
@@ -121,7 +121,7 @@ class TestStatus:
         assert row.subscription_status == "trialing"
         assert (row.trial_start, row.trial_end) == (at("2026-01-10"), at("2026-01-24"))
         assert (row.current_period_start, row.current_period_end) == (row.trial_start, row.trial_end)
-        assert made.billables[0].occasion is Occasion.TRIAL_START
+        assert made.billables[0].occasion is InvoiceTrigger.TRIAL_START
 
     async def test_the_plans_trial_is_inherited_unless_said_otherwise(self, shop: Shop) -> None:
         plan = await shop.plan(fixed("1", trial_period_days=7))

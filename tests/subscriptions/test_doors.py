@@ -235,11 +235,12 @@ class TestMany:
             for _, id in await shop.do(roll_forward.due, shop.now, 100):
 
                 async def one(session: Any, id: str = id) -> list[str]:
-                    row = await roll_forward.take(session, id, shop.now)
+                    row = await roll_forward.lock_due(session, id, shop.now)
                     if row is None:
                         return []
                     return [
-                        each.subscription_id for each in (await roll_forward.advance(session, row, shop.now)).billables
+                        each.subscription_id
+                        for each in (await roll_forward.advance_to(session, row, shop.now)).billables
                     ]
 
                 billed += await shop.do(one)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.subscriptions import roll_forward
 from farthing.subscriptions.tables import Subscription
 from tests.account import Account
@@ -53,7 +53,9 @@ class TestWindows:
             await used(shop, count, day=day)
         await shop.on("2026-04-20T12:00:00")
         async with shop.transaction() as session:
-            await roll_forward.advance(session, await locked(session, Subscription, made.subscription.id), shop.now)
+            await roll_forward.advance_to(
+                session, await lock_row(session, Subscription, made.subscription.id), shop.now
+            )
         (one,) = (await summary(shop))["features"]
         assert (one["current_usage"], one["next_usage_reset_at"]) == (expected, next_reset)
 

@@ -117,9 +117,9 @@ async def test_changes_of_line_items_that_are_refused(
     async with shop.transaction() as session:
         from farthing.subscriptions import roll_forward
 
-        row = await roll_forward.take(session, subscription["id"], shop.now)
+        row = await roll_forward.lock_due(session, subscription["id"], shop.now)
         assert row is not None
-        await roll_forward.advance(session, row, shop.now)
+        await roll_forward.advance_to(session, row, shop.now)
     (item,) = subscription["line_items"]
     path = f"/subscriptions/lineitems/{item['id']}"
     refused = await asked(shop, method, path, body, status)

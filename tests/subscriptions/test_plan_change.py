@@ -8,7 +8,7 @@ import pytest
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.core.errors import InvalidOperation
-from farthing.subscriptions.enums import Occasion, ProrationBehavior
+from farthing.subscriptions.enums import InvoiceTrigger, ProrationBehavior
 from farthing.subscriptions.line_items import price_sync
 from farthing.subscriptions.outcome import ItemAction
 from farthing.subscriptions.plan_change import by_replacement, in_place
@@ -121,8 +121,8 @@ class TestReplacement:
         assert (read["collection_method"], read["payment_terms"]) == ("send_invoice", "30 NET")
         assert read["metadata"] == {"team": "a"}
         assert [item["entity_type"] for item in read["line_items"]] == ["plan", "addon"]
-        assert [one.occasion for one in done.former.billables] == [Occasion.FINAL]
-        assert [one.occasion for one in done.new.billables] == [Occasion.UPDATE]
+        assert [one.occasion for one in done.former.billables] == [InvoiceTrigger.FINAL]
+        assert [one.occasion for one in done.new.billables] == [InvoiceTrigger.UPDATE]
 
     async def test_children_follow_the_new_parent(self, shop: Shop) -> None:
         await shop.customer("child")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from farthing.subscriptions import roll_forward
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.lifecycle import activation, pausing
 from farthing.subscriptions.lifecycle.cancellation import CancelSubscriptionRequest, cancel
 from farthing.subscriptions.lifecycle.pausing import PauseSubscriptionRequest, ResumeSubscriptionRequest
@@ -22,9 +22,11 @@ async def run(shop: Shop) -> list[Billable]:
     for _, id in await shop.do(roll_forward.due, shop.now, 100):
 
         async def one(session: Any, id: str = id) -> list[Billable]:
-            subscription = await roll_forward.take(session, id, shop.now)
+            subscription = await roll_forward.lock_due(session, id, shop.now)
             return (
-                [] if subscription is None else (await roll_forward.advance(session, subscription, shop.now)).billables
+                []
+                if subscription is None
+                else (await roll_forward.advance_to(session, subscription, shop.now)).billables
             )
 
         found += await shop.do(one)
@@ -139,7 +141,7 @@ class TestTrials:
         made = await shop.subscribe(await shop.plan(fixed("1")), trial_period_days=14)
         await shop.on("2026-01-24")
         (billable,) = await run(shop)
-        assert billable.occasion is Occasion.TRIAL_END
+        assert billable.occasion is InvoiceTrigger.TRIAL_END
         assert periods([billable]) == [("2026-01-24", "2026-02-24")]
         read = await shop.read(made)
         assert (read["subscription_status"], read["billing_anchor"]) == ("active", "2026-01-24T00:00:00Z")

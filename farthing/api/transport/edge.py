@@ -20,7 +20,7 @@ from farthing.api.errors import as_domain_error, body_of, headers_of, log_failur
 from farthing.api.transport import metrics
 from farthing.api.transport.bodies import BodyReader, Kept
 from farthing.api.transport.client_address import ClientAddresses
-from farthing.api.work import KEY, UNMATCHED, Work, route_of
+from farthing.api.work import KEY, UNMATCHED, UnitOfWork, route_of
 from farthing.core.errors import FarthingError, RequestTimedOut, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.storage.connections.shares import OF_REQUEST
@@ -109,7 +109,7 @@ class _Exchange:
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self._headers.get(b"x-request-id", b"")
         self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_ulid()
-        self._work = Work(edge._database, self.request_id)
+        self._work = UnitOfWork(edge._database, self.request_id)
         self._kept = Kept()
 
     async def run(self) -> None:

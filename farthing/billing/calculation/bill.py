@@ -16,8 +16,8 @@ from farthing.billing.calculation.charges import (
     Charges,
     FixedCharge,
     InvoicedWindow,
+    ItemTerms,
     MeteredCharge,
-    Terms,
     charges_of,
     not_yet_invoiced,
     without_invoiced_onetime,
@@ -31,12 +31,12 @@ from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, plain, round_to
 from farthing.metering.meter import Meter
 from farthing.rating.pricing.cost import explain
-from farthing.subscriptions.enums import CommitmentType, Occasion
+from farthing.subscriptions.enums import CommitmentType, InvoiceTrigger
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class CalculationInput:
     """One invoice to calculate: `period` of a subscription and its grouped children, because of `occasion`.
 
     `repeats`: charges that other invoices have already are shown again, as previews do. `opening_credit` reduces the
@@ -44,9 +44,9 @@ class Work:
     """
 
     snapshot: SubscriptionSnapshot
-    occasion: Occasion
+    occasion: InvoiceTrigger
     period: Period
-    terms: Terms = field(default_factory=Terms)
+    terms: ItemTerms = field(default_factory=ItemTerms)
     repeats: bool = False
     opening_credit: Decimal = ZERO
 
@@ -62,7 +62,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Facts:
     """What is known beside the subscription when an invoice is calculated at `now`.
 
     `meters` by id; `answers` to `questions`; `invoiced` by other invoices, threshold invoices aside; `charged` by the
@@ -79,7 +79,7 @@ class Known:
     late: Sequence[DraftLine] = ()
 
 
-def charges(work: Work, member: SubscriptionSnapshot, known: Known) -> Charges:
+def charges(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> Charges:
     """What one member is charged for on the invoice, without what others charge already."""
     found = charges_of(member, work.occasion, work.period, work.terms)
     if work.repeats:
@@ -88,7 +88,7 @@ def charges(work: Work, member: SubscriptionSnapshot, known: Known) -> Charges:
 
 
 def plans(
-    work: Work, member: SubscriptionSnapshot, known: Known, charged: Sequence[MeteredCharge] | None = None
+    work: CalculationInput, member: SubscriptionSnapshot, known: Facts, charged: Sequence[MeteredCharge] | None = None
 ) -> list[UsagePlan]:
     """How each usage charge of one member will be measured and rated; `charged` if the caller knows the charges."""
     if charged is None:
@@ -100,34 +100,34 @@ def plans(
     ]
 
 
-def questions(work: Work, known: Known) -> Iterable[UsageRange]:
+def questions(work: CalculationInput, known: Facts) -> Iterable[UsageRange]:
     """Every range of usage that `bill` will look up; `known` needs no answers for it."""
     for member in work.members:
         for one in plans(work, member, known):
             yield from one.ranges()
 
 
-def bill(work: Work, known: Known) -> InvoiceDraft:
+def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
     """The invoice: its lines in the order arrear fees, usage with what commitments make of it, advance fees; the
     subscription's own before its children's. A trial's opening is the first period for nothing."""
     lines: list[DraftLine] = []
     for member in work.members:
         lines += _lines_of(work, member, known)
     lines += known.late
-    if work.occasion is Occasion.TRIAL_START:
+    if work.occasion is InvoiceTrigger.TRIAL_START:
         lines = [replace(line, amount=ZERO) for line in lines]
-    if work.occasion is Occasion.THRESHOLD:
+    if work.occasion is InvoiceTrigger.THRESHOLD:
         lines = [line for line in lines if line.amount > 0 or line.quantity > 0]
     reduced, left = credited(lines, work.opening_credit)
     return InvoiceDraft(tuple(reduced), left)
 
 
-def _lines_of(work: Work, member: SubscriptionSnapshot, known: Known) -> list[DraftLine]:
+def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> list[DraftLine]:
     digits = currency.digits(member.currency)
     found = charges(work, member, known)
-    trues_up = work.occasion is not Occasion.THRESHOLD
+    trues_up = work.occasion is not InvoiceTrigger.THRESHOLD
     usage = [_usage_line(member, one, rated) for one, rated in _rated(work, member, known, found.usage, digits)]
-    if usage or (member.commitment is not None and work.occasion in {Occasion.CYCLE, Occasion.FINAL}):
+    if usage or (member.commitment is not None and work.occasion in {InvoiceTrigger.CYCLE, InvoiceTrigger.FINAL}):
         usage = committed(
             member, usage, work.logical, digits, prior=known.prior.get(member.id, ZERO), trues_up=trues_up
         )
@@ -143,7 +143,7 @@ def _lines_of(work: Work, member: SubscriptionSnapshot, known: Known) -> list[Dr
 
 
 def _rated(
-    work: Work, member: SubscriptionSnapshot, known: Known, charged: Sequence[MeteredCharge], digits: int
+    work: CalculationInput, member: SubscriptionSnapshot, known: Facts, charged: Sequence[MeteredCharge], digits: int
 ) -> Iterator[tuple[UsagePlan, RatedUsage]]:
     """The usage charges of one member, each rated under its line item's commitment.
 
@@ -160,7 +160,7 @@ def _rated(
         item = one.charge.item
         before = so_far[goes_on[item.id] or ""] if item.id in goes_on else known.prior.get(item.id, ZERO)
         closes = _item_span(member, item, work.logical) is not False and item.id not in goes_on.values()
-        committed_to = Committed(before, closes and work.occasion is not Occasion.THRESHOLD)
+        committed_to = Committed(before, closes and work.occasion is not InvoiceTrigger.THRESHOLD)
         rated = rate(one, known.answers, digits, known.now, committed_to)
         so_far[item.id] = EXACT.add(before, rated.cost)
         yield one, rated

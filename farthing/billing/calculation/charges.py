@@ -19,10 +19,12 @@ from farthing.calendar.billing import (
 )
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import item_period_for
-from farthing.subscriptions.enums import Occasion, ProrationBehavior
+from farthing.subscriptions.enums import InvoiceTrigger, ProrationBehavior
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
-OPENINGS = frozenset({Occasion.CREATE, Occasion.UPDATE, Occasion.TRIAL_START, Occasion.TRIAL_END})
+OPENINGS = frozenset(
+    {InvoiceTrigger.CREATE, InvoiceTrigger.UPDATE, InvoiceTrigger.TRIAL_START, InvoiceTrigger.TRIAL_END}
+)
 """Invoices made when a period begins; all others are made when one ends."""
 
 WHOLE = Fraction(1)
@@ -66,7 +68,7 @@ class Charges:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ItemTerms:
     """What an invoice's period does not say by itself.
 
     `scale_arrears`: a final invoice charges fees in arrear by elapsed time, else in full. `since`: where the logical
@@ -78,7 +80,7 @@ class Terms:
 
 
 def charges_of(
-    snapshot: SubscriptionSnapshot, occasion: Occasion, period: Period, terms: Terms | None = None
+    snapshot: SubscriptionSnapshot, occasion: InvoiceTrigger, period: Period, terms: ItemTerms | None = None
 ) -> Charges:
     """Everything that an invoice of `occasion` for `period` charges, whatever was invoiced before.
 
@@ -86,18 +88,18 @@ def charges_of(
     and usage of its period and the advance fees of the next, if the subscription lives then; a final invoice the
     arrear fees and usage up to the end; a threshold invoice usage alone.
     """
-    terms = terms or Terms()
+    terms = terms or ItemTerms()
     logical = period if terms.since is None else Period(terms.since, period.end)
     items = [item for item in snapshot.items if item.end is None or item.end > logical.start or item.is_onetime]
     if occasion in OPENINGS:
         return Charges(advance=tuple(_each(_advance(snapshot, item, period) for item in items)))
     usage = tuple(_usage(items, logical))
-    if occasion is Occasion.THRESHOLD:
+    if occasion is InvoiceTrigger.THRESHOLD:
         return Charges(usage=usage)
     arrear = tuple(_each(_arrear(snapshot, item, logical, occasion, terms) for item in items))
     # one-time charges that were added after the period's opening are due now; what the opening had is left out later
     once = tuple(_each(_advance(snapshot, item, logical) for item in items if item.is_onetime))
-    if occasion is Occasion.FINAL:
+    if occasion is InvoiceTrigger.FINAL:
         return Charges(arrear, usage, once)
     following = next_period(snapshot, period)
     ahead: Iterable[FixedCharge] = ()
@@ -161,7 +163,7 @@ def _advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Per
 
 
 def _arrear(
-    snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period, occasion: Occasion, terms: Terms
+    snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period, occasion: InvoiceTrigger, terms: ItemTerms
 ) -> FixedCharge | None:
     """The arrear fee that an invoice charges at the end of `period`."""
     if item.is_usage or item.is_advance:
@@ -169,7 +171,7 @@ def _arrear(
     if snapshot.has_longer_period(item):
         return _longer_arrear(snapshot, item, period)
     whole = whole_period(snapshot, period)
-    if occasion is Occasion.FINAL and terms.scale_arrears and snapshot.current.end > period.end:
+    if occasion is InvoiceTrigger.FINAL and terms.scale_arrears and snapshot.current.end > period.end:
         whole = whole_period(snapshot, Period(period.start, snapshot.current.end))
     return _slice(item, period, whole)
 

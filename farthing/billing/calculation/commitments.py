@@ -26,19 +26,19 @@ from farthing.subscriptions.snapshot.values import SubscriptionCommitment, Subsc
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class CommitmentSpan:
     """The window that a commitment over several periods is in, and whether a period closes it."""
 
     window: Period
     closes: bool
 
 
-def span_of(snapshot: SubscriptionSnapshot, duration: BillingPeriod | None, period: Period) -> Span | None:
+def span_of(snapshot: SubscriptionSnapshot, duration: BillingPeriod | None, period: Period) -> CommitmentSpan | None:
     """Where a commitment of `duration` stands in `period`; None when it is one per billing period."""
     if duration is None or not _outlasts(duration, snapshot.recurrence):
         return None
     window = commitment_window(snapshot.start, duration, period.start, snapshot.recurrence.zone)
-    return Span(window, closes_window(period, window))
+    return CommitmentSpan(window, closes_window(period, window))
 
 
 _DAYS = {BillingPeriod.DAILY: 1, BillingPeriod.WEEKLY: 7, **{period: 30 * months for period, months in MONTHS.items()}}

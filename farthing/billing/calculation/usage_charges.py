@@ -73,16 +73,16 @@ class UsageRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredUsage:
     """The answer: the value, and a bucketed meter's buckets by time, then group."""
 
     usage: Usage
     buckets: tuple[BucketValue, ...] = ()
 
 
-NOTHING = Measured(Usage(ZERO, 0))
+NOTHING = MeasuredUsage(Usage(ZERO, 0))
 
-Answers = Mapping[UsageRange, Measured]
+Answers = Mapping[UsageRange, MeasuredUsage]
 """A range without an answer had no events."""
 
 Spread = tuple[UsageRange, ...]

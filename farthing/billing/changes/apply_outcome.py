@@ -11,11 +11,11 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changes.settle import Settlement, settle_changes
-from farthing.billing.credit_sink import NO_PURSE, Purse
+from farthing.billing.changes.settle import ProrationResult, settle_changes
+from farthing.billing.credit_sink import NO_PURSE, CreditSink
 from farthing.billing.periods.drafts import Wanted, begin
 from farthing.billing.periods.finalize import BillingEffects, issue_at_once
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus
 from farthing.subscriptions.outcome import Outcome
@@ -29,7 +29,7 @@ class Performed:
 
     issued: tuple[Invoice, ...] = ()
     drafts: tuple[Invoice, ...] = ()
-    settlement: Settlement | None = None
+    settlement: ProrationResult | None = None
 
     @property
     def to_collect(self) -> list[str]:
@@ -44,8 +44,8 @@ async def perform(
     session: AsyncSession,
     outcome: Outcome,
     now: datetime,
-    effects: Effects | None = None,
-    purse: Purse = NO_PURSE,
+    effects: InvoiceHooks | None = None,
+    purse: CreditSink = NO_PURSE,
     *,
     before: SubscriptionSnapshot | None = None,
 ) -> Performed:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.idempotency import Replay
 from farthing.billing.changes.apply_outcome import Performed
-from farthing.billing.collection.collect import collect, demand_paid
+from farthing.billing.collection.collect import collect, require_paid
 from farthing.billing.reads import answers
 from farthing.core.clock import Clock
 from farthing.invoices.tables import Invoice
@@ -67,7 +67,7 @@ async def open_and_collect(
             await commit_midway(session, opened)  # providers are asked next
         await collect(session, gateways, opened.to_collect, clock, goes_on=interrupted is not None)
         if must_be_paid:
-            await demand_paid(session, gateways, opened.subscription_id, opened.to_collect, clock.now())
+            await require_paid(session, gateways, opened.subscription_id, opened.to_collect, clock.now())
     subscription = await session.get_one(Subscription, opened.subscription_id)
     latest = None if opened.latest_invoice_id is None else await session.get_one(Invoice, opened.latest_invoice_id)
     return await answers.with_invoice(session, subscription, latest, clock.now())

@@ -29,8 +29,8 @@ from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
-from farthing.invoices.hooks import Effects
-from farthing.storage.rows import find, locked
+from farthing.invoices.hooks import InvoiceHooks
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions import attachments
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import ProrationBehavior
@@ -51,17 +51,17 @@ async def modify(
     subscription_id: str,
     asked: ExecuteSubscriptionModifyRequest,
     now: datetime,
-    effects: Effects,
+    effects: InvoiceHooks,
 ) -> tuple[SubscriptionModifyResponse, list[str]]:
     """Make a modification; the answer, and the invoices to collect. Raises as the function of its type does."""
     if asked.checkout is not None:
         raise NotImplementedHere("Modifications that wait for a checkout are not available in this deployment")
     outcome, touched = await _modified(session, subscription_id, asked, now)
-    return await told(session, outcome, now, effects, touched)
+    return await execution_answer(session, outcome, now, effects, touched)
 
 
-async def told(
-    session: AsyncSession, outcome: Outcome, now: datetime, effects: Effects, touched: Touched = ()
+async def execution_answer(
+    session: AsyncSession, outcome: Outcome, now: datetime, effects: InvoiceHooks, touched: Touched = ()
 ) -> tuple[SubscriptionModifyResponse, list[str]]:
     """Bill and settle a change: what it came to, and the invoices to collect."""
     performed = await perform(session, outcome, now, effects)
@@ -73,11 +73,11 @@ async def told(
     return answer, performed.to_collect
 
 
-async def foretold(
-    session: AsyncSession, outcome: Outcome, now: datetime, effects: Effects
+async def preview_answer(
+    session: AsyncSession, outcome: Outcome, now: datetime, effects: InvoiceHooks
 ) -> SubscriptionModifyResponse:
     """What a change would come to, in a session that will be rolled back."""
-    answer, _ = await told(session, outcome, now, effects)
+    answer, _ = await execution_answer(session, outcome, now, effects)
     answers.as_preview(answer.changed_resources)
     return answer
 
@@ -130,7 +130,7 @@ async def _line_items(
 
     Coupons are attached to the version that stands then.
     """
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     changes: list[ItemChange] = []
     for one in asked:
         item = await find(session, SubscriptionLineItem, one.id)
@@ -162,7 +162,7 @@ async def _line_items(
 
 async def _people(session: AsyncSession, external_ids: Sequence[str]) -> list[Customer]:
     found = [(await lookup.by_external_id(session, one)).id for one in dict.fromkeys(external_ids)]
-    return [await locked(session, Customer, one) for one in sorted(found)]
+    return [await lock_row(session, Customer, one) for one in sorted(found)]
 
 
 async def _inheritance(
@@ -174,7 +174,7 @@ async def _inheritance(
         field = "external_customer_ids_to_inherit_subscription" if adding else "external_customer_ids_to_remove"
         raise ValidationFailed.of(field, "is required")
     people = await _people(session, named)
-    parent = await locked(session, Subscription, subscription_id)
+    parent = await lock_row(session, Subscription, subscription_id)
     if adding:
         touched = await hierarchy.inherit(session, parent, people)
     else:
@@ -190,13 +190,13 @@ async def _grouping(
     if asked.action is AddOrRemove.REMOVE:
         touched = await hierarchy.ungroup(session, children or [subscription_id])
         return Outcome(await find(session, Subscription, subscription_id)), touched
-    parent = await locked(session, Subscription, asked.parent_subscription_id or subscription_id)
+    parent = await lock_row(session, Subscription, asked.parent_subscription_id or subscription_id)
     touched = await hierarchy.group(session, parent, children or [subscription_id])
     return Outcome(await find(session, Subscription, subscription_id)), touched
 
 
 async def _coupon(session: AsyncSession, subscription_id: str, asked: SubModifyCouponParams, now: datetime) -> Outcome:
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     if asked.subscription_id:
         _demand_own(asked.subscription_id, subscription.id, "coupon_params.subscription_id")
     if asked.action is AddOrRemove.ADD:
@@ -220,7 +220,7 @@ async def _coupon(session: AsyncSession, subscription_id: str, asked: SubModifyC
 
 
 async def _tax(session: AsyncSession, subscription_id: str, asked: SubModifyTaxParams, now: datetime) -> Outcome:
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     at = asked.effective_date or now
     if asked.action is AddOrRemove.ADD:
         if not asked.tax_rate_id:
@@ -240,7 +240,7 @@ async def _tax(session: AsyncSession, subscription_id: str, asked: SubModifyTaxP
     else:
         if not asked.tax_association_id:
             raise ValidationFailed.of("tax_params.tax_association_id", "is required for action remove")
-        association = await locked(session, TaxAssociation, asked.tax_association_id)
+        association = await lock_row(session, TaxAssociation, asked.tax_association_id)
         _demand_own(association.entity_id, subscription.id, "tax_params.tax_association_id")
         association.end_date = max(at, association.start_date)
     await changed(session, subscription)

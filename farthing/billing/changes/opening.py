@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.apply_outcome import Performed, perform
 from farthing.core.errors import NotImplementedHere
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.storage.midway import progress_of
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.outcome import Outcome
@@ -26,7 +26,7 @@ belongings: list[Belonging] = []
 
 
 async def open_subscription(
-    session: AsyncSession, asked: CreateSubscriptionRequest, now: datetime, effects: Effects
+    session: AsyncSession, asked: CreateSubscriptionRequest, now: datetime, effects: InvoiceHooks
 ) -> tuple[Outcome, Performed]:
     """Make a subscription and bill its opening. Raises as `creation.create` does."""
     if asked.checkout is not None:

@@ -18,7 +18,7 @@ from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.money import plain, round_to
 from farthing.rating.pricing.cost import price_quantity
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.lifecycle.pausing import Impact
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.schemas.responses import SubscriptionPauseResponse
@@ -76,7 +76,7 @@ def _impact(snapshot: SubscriptionSnapshot, impact: Impact, start: datetime) -> 
 
 def _fees(snapshot: SubscriptionSnapshot, period: Period) -> Fraction:
     """The recurring fees in advance of a period."""
-    advance = charges_of(snapshot, Occasion.UPDATE, period).advance
+    advance = charges_of(snapshot, InvoiceTrigger.UPDATE, period).advance
     return sum(
         (
             Fraction(price_quantity(one.item.price, one.item.quantity)) * one.share

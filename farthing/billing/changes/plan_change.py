@@ -29,9 +29,9 @@ from farthing.billing.reads import answers
 from farthing.core.clock import instant
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
-from farthing.storage.rows import find, locked, violated
+from farthing.storage.rows import find, lock_row, violated
 from farthing.subscriptions.enums import ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.outcome import Outcome
@@ -55,7 +55,7 @@ def _target(asked: SubscriptionChangeRequest) -> by_replacement.Target:
 
 
 async def replace_plan(
-    session: AsyncSession, subscription_id: str, asked: SubscriptionChangeRequest, now: datetime, effects: Effects
+    session: AsyncSession, subscription_id: str, asked: SubscriptionChangeRequest, now: datetime, effects: InvoiceHooks
 ) -> tuple[SubscriptionChangeExecuteResponse, list[str]]:
     """Replace the subscription now, or schedule that; the answer, and the invoices to collect."""
     if asked.change_at is ChangeAt.END_OF_PERIOD:
@@ -106,7 +106,7 @@ async def _scheduled_replacement(
 
 
 async def preview_replacement(
-    session: AsyncSession, subscription_id: str, asked: SubscriptionChangeRequest, now: datetime, effects: Effects
+    session: AsyncSession, subscription_id: str, asked: SubscriptionChangeRequest, now: datetime, effects: InvoiceHooks
 ) -> SubscriptionChangePreviewResponse:
     """What a replacement would come to, in a session that will be rolled back.
 
@@ -144,14 +144,14 @@ async def change_plan(
     subscription_id: str,
     asked: SubscriptionChangeV2Request,
     now: datetime,
-    effects: Effects,
+    effects: InvoiceHooks,
 ) -> tuple[SubscriptionChangeV2Response | dict[str, Any], list[str]]:
     """Change the plan in place now, or schedule that; the answer, and the invoices to collect.
 
     A key that was used before gets the answer it got then. Raises InvalidOperation for what is not supported.
     """
     _demand_supported(asked)
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     if asked.idempotency_key:
         kept = await session.scalar(
             select(SubscriptionChange).where(
@@ -183,7 +183,7 @@ async def _changed_now(
     asked: SubscriptionChangeV2Request,
     before_plan: str,
     now: datetime,
-    effects: Effects,
+    effects: InvoiceHooks,
 ) -> tuple[SubscriptionChangeV2Response, list[str]]:
     at = _moment(asked, now)
     if at < (await find(session, Subscription, subscription_id)).current_period_start:

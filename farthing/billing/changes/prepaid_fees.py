@@ -23,14 +23,14 @@ from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.outcome import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class FeeTransfer:
     """One item's part in a settlement: `credit` taken from `before`, `charge` owed for `after`, and what of the credit
     was `given` back to the payer instead."""
 
@@ -45,12 +45,12 @@ class Move:
 class Settled:
     """One settlement: its moves, and what was invoiced for its net and still stands."""
 
-    moves: tuple[Move, ...]
+    moves: tuple[FeeTransfer, ...]
     invoiced: Decimal = ZERO
 
 
 @dataclass(slots=True)
-class Balance:
+class FeeBalance:
     """What came in for an item and what was taken out again."""
 
     received: Decimal = ZERO
@@ -61,13 +61,13 @@ class Balance:
         return EXACT.subtract(self.received, self.taken)
 
 
-def balances(invoiced: Mapping[str, Decimal], settled: Iterable[Settled]) -> dict[str, Balance]:
+def fee_balances(invoiced: Mapping[str, Decimal], settled: Iterable[Settled]) -> dict[str, FeeBalance]:
     """What stands behind each item after `settled`, in order, given what was `invoiced` for it beside them. Pure.
 
     Only what stands behind an item can be moved on or given back; what was credited beyond that, as a change of
     quantity may, is worth nothing afterwards. The sum of all that is left is what was invoiced less what was given.
     """
-    found: dict[str, Balance] = defaultdict(Balance)
+    found: dict[str, FeeBalance] = defaultdict(FeeBalance)
     for item_id, amount in invoiced.items():
         found[item_id].received = amount
     for one in settled:
@@ -106,14 +106,14 @@ async def served(
     for line in finalized:
         if line.invoice_id not in of_settlements:
             invoiced[line.item_id].append(line.net)
-    found = balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
+    found = fee_balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
     waits = await _draft_waits(session, snapshot)
     known = {}
     for item_id, window in windows.items():
         family = _predecessors(snapshot, item_id)
         drafted = any(line.is_draft and line.item_id in family for line in lines)
         billed = any(line.item_id in family for line in finalized)
-        balance = found.get(item_id, Balance())
+        balance = found.get(item_id, FeeBalance())
         known[item_id] = Served(
             balance.received,
             balance.taken,
@@ -141,7 +141,7 @@ async def _lines(session: AsyncSession, snapshot: SubscriptionSnapshot, moments:
         select(line, Invoice.invoice_status, Invoice.invoice_type)
         .join(Invoice, Invoice.id == line.invoice_id)
         .where(
-            among(line.subscription_line_item_id, fees),
+            in_array(line.subscription_line_item_id, fees),
             line.status == Status.PUBLISHED,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)),
@@ -171,7 +171,7 @@ async def _settlements(
         await session.scalars(
             select(entry)
             .where(
-                among(entry.subscription_line_item_id, [item.id for item in snapshot.items]),
+                in_array(entry.subscription_line_item_id, [item.id for item in snapshot.items]),
                 entry.status == Status.PUBLISHED,
                 entry.window_start <= at,
                 entry.window_end > at,
@@ -180,7 +180,7 @@ async def _settlements(
         )
     ).all()
     successors = {(item.replaces_id, item.start): item.id for item in snapshot.items if item.replaces_id is not None}
-    groups: dict[str, list[Move]] = defaultdict(list)
+    groups: dict[str, list[FeeTransfer]] = defaultdict(list)
     invoices: dict[str, str] = {}
     for row in rows:
         added = row.action == ItemAction.ADD.value
@@ -190,7 +190,7 @@ async def _settlements(
             else successors.get((row.subscription_line_item_id, row.effective_at))
         )
         before = None if added else row.subscription_line_item_id
-        groups[row.settlement_key].append(Move(before, after, row.credit, row.charge, row.credited_to_payer))
+        groups[row.settlement_key].append(FeeTransfer(before, after, row.credit, row.charge, row.credited_to_payer))
         if row.invoice_id is not None:
             invoices[row.settlement_key] = row.invoice_id
     standing: dict[str, Decimal] = defaultdict(lambda: ZERO)

@@ -13,14 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes.settle import give_back, proration_of, record, settlement_key
-from farthing.billing.credit_sink import NO_PURSE, Purse
+from farthing.billing.credit_sink import NO_PURSE, CreditSink
 from farthing.billing.periods.drafts import Wanted
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.figures.computation import published_lines
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.enums import ProrationBehavior, ScheduleStatus
 from farthing.subscriptions.lifecycle import schedules
@@ -46,8 +46,8 @@ async def replace(
     subscription_id: str,
     target: by_replacement.Target,
     now: datetime,
-    effects: Effects,
-    purse: Purse = NO_PURSE,
+    effects: InvoiceHooks,
+    purse: CreditSink = NO_PURSE,
     *,
     at: datetime | None = None,
 ) -> Replaced:
@@ -90,7 +90,11 @@ async def _used(session: AsyncSession, opening: Invoice | None) -> Decimal:
 
 
 async def replace_due(
-    session: AsyncSession, subscription: Subscription, schedule: SubscriptionSchedule, now: datetime, effects: Effects
+    session: AsyncSession,
+    subscription: Subscription,
+    schedule: SubscriptionSchedule,
+    now: datetime,
+    effects: InvoiceHooks,
 ) -> None:
     """Make a scheduled replacement whose time has come; a failure is written on the schedule.
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.draft import LineKind, explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
 from farthing.billing.changes.prepaid_fees import served
-from farthing.billing.credit_sink import NO_PURSE, Purse, Refund
+from farthing.billing.credit_sink import NO_PURSE, CreditSink, Refund
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.catalogue.taxes.choosing import auto_apply_associations
@@ -31,7 +31,7 @@ from farthing.core.money import EXACT, ZERO, plain
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import settle
 from farthing.invoices.figures.terms import TaxTerm, stored
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
@@ -42,7 +42,7 @@ from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class ProrationResult:
     """What a settlement came to: an invoice of the net when it was positive, `refunded` when it was negative."""
 
     proration: Proration
@@ -66,19 +66,19 @@ async def settle_changes(
     snapshot: SubscriptionSnapshot,
     changes: Sequence[ItemChange],
     now: datetime,
-    effects: Effects,
-    purse: Purse = NO_PURSE,
+    effects: InvoiceHooks,
+    purse: CreditSink = NO_PURSE,
     *,
     reason: str = "proration",
     key: str | None = None,
-) -> Settlement:
+) -> ProrationResult:
     """Settle changes that have just been made to a locked subscription: one invoice, or one refund, or nothing.
 
     Raises AlreadyExists when the same changes were settled before.
     """
     proration = await proration_of(session, snapshot, changes)
     if not proration.changes:
-        return Settlement(proration)
+        return ProrationResult(proration)
     key = key or settlement_key(snapshot.id, changes)
     invoice, refunded, transaction_id = None, ZERO, None
     if proration.net > 0:
@@ -87,7 +87,7 @@ async def settle_changes(
         refunded = proration.net.copy_negate()
         transaction_id = await give_back(session, snapshot, proration, refunded, key, reason, purse)
     await record(session, snapshot, proration, key, invoice, refunded, transaction_id)
-    return Settlement(proration, invoice, refunded, transaction_id)
+    return ProrationResult(proration, invoice, refunded, transaction_id)
 
 
 def settlement_key(subscription_id: str, changes: Sequence[ItemChange]) -> str:
@@ -103,7 +103,7 @@ async def give_back(
     amount: Decimal,
     key: str,
     reason: str,
-    purse: Purse,
+    purse: CreditSink,
 ) -> str | None:
     """Let the payer have `amount` of the credits of a proration."""
     fees = tuple(one.change.before.id for one in proration.changes if one.credit > 0 and one.change.before is not None)
@@ -163,7 +163,7 @@ async def _invoiced(
     proration: Proration,
     key: str,
     now: datetime,
-    effects: Effects,
+    effects: InvoiceHooks,
 ) -> Invoice:
     start = min(one.change.at for one in proration.changes)
     end = max(one.window.end for one in proration.changes)

@@ -20,9 +20,16 @@ from sqlalchemy import exists, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from farthing.billing.clock.due_instants import Stop, Waits, Work, is_recompute, left_over, next_stop
+from farthing.billing.clock.due_instants import (
+    DueInstant,
+    DueWork,
+    PendingWork,
+    is_recompute,
+    left_over,
+    next_due_instant,
+)
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.collection.dunning import cancel_unpaid, tell_renewals
+from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
@@ -38,7 +45,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.tables import Subscription
 
@@ -61,11 +68,11 @@ SELECT EXISTS (
 FAILURES = "failures"
 """Where the counts of a move keep what failed, by id: the reason."""
 
-ALL: frozenset[Work] = frozenset(Work)
-NOTHING: frozenset[Work] = frozenset()
-_MOVES_PERIODS = frozenset({Work.ROLL, Work.THRESHOLD, Work.PAYMENT, Work.GRACE})
+ALL: frozenset[DueWork] = frozenset(DueWork)
+NOTHING: frozenset[DueWork] = frozenset()
+_MOVES_PERIODS = frozenset({DueWork.ROLL, DueWork.THRESHOLD, DueWork.PAYMENT, DueWork.GRACE})
 """After these a subscription may be in another period, or in another state."""
-_MAKES_CLAIMS = _MOVES_PERIODS | {Work.COMPUTE, Work.FINALIZE, Work.REVISIT}
+_MAKES_CLAIMS = _MOVES_PERIODS | {DueWork.COMPUTE, DueWork.FINALIZE, DueWork.REVISIT}
 _moving: set[asyncio.Task[ClockAdvance]] = set()
 
 OnTheWay = Callable[[ClockAdvance], None]
@@ -152,7 +159,7 @@ class Clockwork:
 
     async def _begun(self, frozen_time: datetime | None, move_id: str) -> ClockAdvance:
         async with self.database.transaction(SYSTEM) as session:
-            environment = await locked(session, Environment, self.scope.environment_id)
+            environment = await lock_row(session, Environment, self.scope.environment_id)
             if environment.type is not EnvironmentType.DEVELOPMENT:
                 raise InvalidOperation(
                     "Only a development environment has a test clock", {"environment_id": environment.id}
@@ -198,7 +205,7 @@ class Clockwork:
             ) from error
         return await self._reached(move.id, target, done, failures, finished=True)
 
-    async def _stops(self, at: datetime, target: datetime) -> AsyncIterator[Stop]:
+    async def _stops(self, at: datetime, target: datetime) -> AsyncIterator[DueInstant]:
         """Where to stop, and for what: where the clock stands for what is left over, then wherever something falls
         due, the target at last. Each is asked for when the one before is done with.
 
@@ -206,7 +213,7 @@ class Clockwork:
         whenever a period has been moved.
         """
         async with self.database.transaction(self.scope, read_only=True) as session:
-            waits = await Waits.read(session)
+            waits = await PendingWork.read(session)
             stop = await left_over(session, at, waits)
         yield stop
         crossed = await crossing(Run(self.database, self.scope, at), target)
@@ -214,14 +221,16 @@ class Clockwork:
             if at >= target:
                 return
             async with self.database.transaction(self.scope, read_only=True) as session:
-                stop = await next_stop(session, at, waits) or Stop(target, NOTHING)
+                stop = await next_due_instant(session, at, waits) or DueInstant(target, NOTHING)
             if crossed is not None and crossed <= stop.at:
-                stop = Stop(crossed, (stop.due if crossed == stop.at else NOTHING) | {Work.THRESHOLD})
+                stop = DueInstant(crossed, (stop.due if crossed == stop.at else NOTHING) | {DueWork.THRESHOLD})
             if step > MOST_STEPS // 2:
                 # a jump with more stops than that takes several due instants together, so that it ends
-                stop = Stop(min(tick_from(max(stop.at, at + (target - at) / max(MOST_STEPS - step, 1))), target), ALL)
+                stop = DueInstant(
+                    min(tick_from(max(stop.at, at + (target - at) / max(MOST_STEPS - step, 1))), target), ALL
+                )
             if stop.at > target:
-                stop = Stop(target, NOTHING)
+                stop = DueInstant(target, NOTHING)
             yield stop
             at = stop.at
             if not stop.due.isdisjoint(_MOVES_PERIODS):
@@ -266,7 +275,7 @@ class Clockwork:
         error: str = "",
     ) -> ClockAdvance:
         async with self.database.transaction(self.scope) as session:
-            move = await locked(session, ClockAdvance, id)
+            move = await lock_row(session, ClockAdvance, id)
             move.reached, move.error = at, error
             move.counts = {**done, "failed": len(failures)}
             if failures:
@@ -275,31 +284,31 @@ class Clockwork:
                 move.finished_at = self.database.clock.now()
         return move
 
-    async def _work(self, stop: Stop, done: Counter[str], failures: dict[str, str]) -> None:
+    async def _work(self, stop: DueInstant, done: Counter[str], failures: dict[str, str]) -> None:
         """What is due at a stop, and what may follow from it there."""
         at, due = stop.at, stop.due
         run = Run(self.database, self.scope, at, self.gateways.effects if self.gateways else BillingEffects())
         billed, again, cancelled, notices = Summary(), Summary(), Summary(), Summary()
-        if self.gateways is not None and Work.PAYMENT in due:
+        if self.gateways is not None and DueWork.PAYMENT in due:
             async with self.database.session(self.scope, clock=FixedClock(at)) as session:
                 await reconcile(session, self.gateways, at)
         if due & _MOVES_PERIODS:
             await run.roll(billed)
-        if due & {*_MOVES_PERIODS, Work.COMPUTE}:
+        if due & {*_MOVES_PERIODS, DueWork.COMPUTE}:
             await run.compute(billed)
         if is_tick(at) and due & _MOVES_PERIODS:
             await invoice_thresholds(run, billed)
-        if is_recompute(at) and Work.RECOMPUTE in due:
+        if is_recompute(at) and DueWork.RECOMPUTE in due:
             await recompute_drafts(run, again)
         if due & _MAKES_CLAIMS:
             await run.finalize(billed)
-        if due & {*_MAKES_CLAIMS, Work.GRACE}:
+        if due & {*_MAKES_CLAIMS, DueWork.GRACE}:
             await cancel_unpaid(run, cancelled)
-        if due & {*_MOVES_PERIODS, Work.NOTICE}:
-            await tell_renewals(run, notices)
+        if due & {*_MOVES_PERIODS, DueWork.NOTICE}:
+            await announce_renewals(run, notices)
         if self.gateways is not None and due & _MAKES_CLAIMS:
             failures |= await collect_due(self.database, self.scope, self.gateways, FixedClock(at))
-        if due & {*_MAKES_CLAIMS, Work.OVERDUE}:
+        if due & {*_MAKES_CLAIMS, DueWork.OVERDUE}:
             done["overdue_told"] += await self._tell_overdue(at)
         done.update(
             {

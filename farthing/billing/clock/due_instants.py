@@ -27,7 +27,7 @@ from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 
 
-class Work(StrEnum):
+class DueWork(StrEnum):
     """What may be due."""
 
     ROLL = "roll"
@@ -54,7 +54,7 @@ _DRAFTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class PendingWork:
     """How long after what an environment's duties act, as its settings say."""
 
     compute: timedelta
@@ -64,7 +64,7 @@ class Waits:
     recompute: bool
 
     @classmethod
-    async def read(cls, session: AsyncSession) -> Waits:
+    async def read(cls, session: AsyncSession) -> PendingWork:
         invoices, unpaid = await read(session, InvoiceConfig), await read(session, SubscriptionConfig)
         return cls(
             timedelta(seconds=invoices.compute_delay_seconds),
@@ -75,45 +75,45 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class DueInstant:
     """An instant, and what falls due at it."""
 
     at: datetime
-    due: frozenset[Work]
+    due: frozenset[DueWork]
 
 
-async def next_stop(session: AsyncSession, after: datetime, waits: Waits) -> Stop | None:
+async def next_due_instant(session: AsyncSession, after: datetime, waits: PendingWork) -> DueInstant | None:
     """The first instant after `after` at which something falls due; None when nothing ever does, as things stand.
 
     Thresholds of usage are not among them: those have to be searched for, see `thresholds.crossing`.
     """
     found = await _firsts(session, after, waits)
     if waits.recompute and await session.scalar(select(exists().where(*recomputable()))):
-        found[Work.RECOMPUTE] = next_recompute(after)
+        found[DueWork.RECOMPUTE] = next_recompute(after)
     at = min(found.values(), default=None)
-    return None if at is None else Stop(at, frozenset(work for work, moment in found.items() if moment == at))
+    return None if at is None else DueInstant(at, frozenset(work for work, moment in found.items() if moment == at))
 
 
-async def left_over(session: AsyncSession, at: datetime, waits: Waits) -> Stop:
+async def left_over(session: AsyncSession, at: datetime, waits: PendingWork) -> DueInstant:
     """What has been due by `at` and was not done."""
     found = await _firsts(session, _LONG_AGO, waits)
-    return Stop(at, frozenset(work for work, moment in found.items() if moment <= at))
+    return DueInstant(at, frozenset(work for work, moment in found.items() if moment <= at))
 
 
-async def _firsts(session: AsyncSession, after: datetime, waits: Waits) -> dict[Work, datetime]:
+async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) -> dict[DueWork, datetime]:
     """When each kind of work falls due first after `after`, in one statement."""
     unpaid, invoice = text(UNPAID), Invoice
     wanted = [
-        _Wanted(Work.ROLL, Subscription.due_at),
-        _Wanted(Work.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
-        _Wanted(Work.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
-        _Wanted(Work.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
-        _Wanted(Work.REVISIT, invoice.revisit_at, _AFTER),
-        _Wanted(Work.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
-        _Wanted(Work.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
+        _Wanted(DueWork.ROLL, Subscription.due_at),
+        _Wanted(DueWork.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
+        _Wanted(DueWork.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
+        _Wanted(DueWork.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
+        _Wanted(DueWork.REVISIT, invoice.revisit_at, _AFTER),
+        _Wanted(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
+        _Wanted(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]
     if waits.grace is not None:
-        wanted.append(_Wanted(Work.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
+        wanted.append(_Wanted(DueWork.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
     row = (await session.execute(select(*[one.first(after) for one in wanted]))).one()
     return {one.work: at + one.shift for one, at in zip(wanted, row, strict=True) if at is not None}
 
@@ -128,7 +128,7 @@ _OF_ACTIVE = exists().where(
 class _Wanted:
     """The work that falls due `shift` after `column`, of the rows that meet `where`."""
 
-    work: Work
+    work: DueWork
     column: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]
     shift: timedelta = timedelta(0)
     where: tuple[ColumnElement[bool] | TextClause, ...] = ()

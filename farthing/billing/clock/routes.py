@@ -8,7 +8,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 
 from farthing.api.guards import needs
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
@@ -79,7 +79,7 @@ class Clocks(Controller):
         A move that takes longer than half a minute is answered with 202, and goes on.
         """
         clockwork = await _clockwork(environment_id, request, caller, state, gateways)
-        token = work_of(request).token
+        token = unit_of_work(request).token
         move_id = None if token is None else stable_id(Kind.RUN, token)  # a repeat goes on with the same move
         await clockwork.move_within(PATIENCE_SECONDS, data.frozen_time, move_id)
         answer = await _answer(clockwork)
@@ -102,7 +102,7 @@ async def _clockwork(
     environment_id: str, request: Request[Any, Any, Any], caller: Caller, state: State, gateways: Gateways
 ) -> Clockwork:
     """The clock of an environment that the caller may enter. Raises NotFound, PermissionDenied."""
-    work = work_of(request)
+    work = unit_of_work(request)
     await work.admit()
     await environments.one(work.session, environment_id, state.authenticator.environments_of(caller))
     return Clockwork(state.database.in_background(), Scope(caller.tenant_id, environment_id, caller.user_id), gateways)

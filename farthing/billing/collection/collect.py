@@ -25,7 +25,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.collection import charge, collected_elsewhere, payment_by_saved_method
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.storage.scope import Scope
 from farthing.subscriptions.enums import CollectionMethod, PaymentBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import discard
@@ -136,7 +136,7 @@ def _unmarked(*where: ColumnElement[bool]) -> Update:
     )
 
 
-async def demand_paid(
+async def require_paid(
     session: AsyncSession, gateways: Gateways, subscription_id: str, invoice_ids: Iterable[str], now: datetime
 ) -> None:
     """Undo a creation that must not stand without its payment. Raises InvalidOperation "payment failed" then.
@@ -151,10 +151,10 @@ async def demand_paid(
     if not waits or subscription.payment_behavior is not PaymentBehavior.ERROR_IF_INCOMPLETE:
         return
     for invoice_id in invoice_ids:
-        invoice = await locked(session, Invoice, invoice_id)
+        invoice = await lock_row(session, Invoice, invoice_id)
         if invoice.invoice_status is not InvoiceStatus.VOIDED:
             await transitions.void(session, invoice, now, effects=gateways.effects)
-    await discard.undo(session, subscription)
+    await discard.roll_back_creation(session, subscription)
     await commit_midway(session)  # it is undone, although the answer is an error
     raise _unpaid(subscription_id)
 

@@ -21,9 +21,9 @@ from farthing.identity.settings.current import read
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus, is_unpaid
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
-from farthing.storage.outbox import SystemEvent, tell
+from farthing.storage.outbox import SystemEvent, record_event
 from farthing.subscriptions.enums import SubscriptionStatus
-from farthing.subscriptions.events import snapshot_told
+from farthing.subscriptions.events import event_snapshot
 from farthing.subscriptions.lifecycle import cancellation
 from farthing.subscriptions.tables import Subscription
 
@@ -116,16 +116,16 @@ def _near(run: Run) -> tuple[ColumnElement[bool], ...]:
     return (*renews(), table.due_at > run.now, table.current_period_end <= run.now + NOTICE)
 
 
-async def tell_renewals(run: Run, done: Summary) -> None:
+async def announce_renewals(run: Run, done: Summary) -> None:
     """Tell once, a day before, that an active subscription will renew."""
     async with run.database.transaction(run.scope, read_only=True) as session:
         near = (await session.scalars(select(Subscription.id).where(*_near(run)).order_by(Subscription.id))).all()
     for start in range(0, len(near), run.batch):
         batch = near[start : start + run.batch]
-        await run.each(batch, lambda session, some: _tell(run, session, some), "renewals", done)
+        await run.each(batch, lambda session, some: _announce(run, session, some), "renewals", done)
 
 
-async def _tell(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
+async def _announce(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
     did = Summary()
     rows = await session.scalars(
         select(Subscription)
@@ -142,6 +142,6 @@ async def _tell(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
     told = {(id, period_end) for id, period_end in found}  # noqa: A001 (a row's id)
     for row in rows.all():
         if (row.id, instant(row.current_period_end)) not in told:
-            await tell(session, RENEWAL_DUE, "subscription", row.id, {"subscription": snapshot_told(row)})
+            await record_event(session, RENEWAL_DUE, "subscription", row.id, {"subscription": event_snapshot(row)})
             did.rolled += 1
     return did

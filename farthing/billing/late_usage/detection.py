@@ -82,7 +82,7 @@ class Invoiced:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class RecheckableLine:
     """A line that can be measured again, at the price and in the period that it was charged for."""
 
     line: Invoiced
@@ -91,12 +91,12 @@ class Watched:
     kept: NotCharged | None
 
     def ranges(self) -> Iterable[UsageRange]:
-        """Every question that `late` needs answered."""
+        """Every question that `late_charges` needs answered."""
         return self.plan.ranges()
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class LateCharge:
     """What a line's usage comes to now. `usage` and `amount` are what has not been charged; below 0 when corrections
     and deletions took more away than came. `amount` None where a commitment decides what usage costs."""
 
@@ -183,7 +183,9 @@ _LINES = text(
 )
 
 
-async def watched(session: AsyncSession, invoice_ids: Sequence[str], own: Collection[str] = ()) -> list[Watched]:
+async def recheckable_lines(
+    session: AsyncSession, invoice_ids: Sequence[str], own: Collection[str] = ()
+) -> list[RecheckableLine]:
     """The usage lines of these invoices, as far as they are finished, in the order of their periods.
 
     What the `own` invoices charge does not count: they are being computed. A line whose item is gone is left out.
@@ -228,7 +230,7 @@ async def watched(session: AsyncSession, invoice_ids: Sequence[str], own: Collec
     return await _planned(session, lines) if lines else []
 
 
-async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[Watched]:
+async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[RecheckableLine]:
     since = min(line.window.start for line in lines)
     loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
     members = {member.id: member for one in loaded for member in (one, *one.grouped)}
@@ -249,7 +251,7 @@ async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[Wat
         charge = MeteredCharge(item, line.window, period)
         entitlement = member.allowances(period).get(meter.id)
         measured = plan(member, charge, meter, entitlement)
-        result.append(Watched(line, member, measured, _never_charged(line, member, item, settled)))
+        result.append(RecheckableLine(line, member, measured, _excluded_because(line, member, item, settled)))
     return result
 
 
@@ -279,7 +281,7 @@ async def _at_their_prices(
 
 async def _meters(session: AsyncSession, ids: Collection[str]) -> dict[str, tuple[Meter, MeterBackfill | None]]:
     """Meters, with what is known of how they came to stored events."""
-    meters = await session.scalars(select(products.Meter).where(products.Meter.id.in_(ids)))
+    meters = await session.scalars(select(products.MeterRow).where(products.MeterRow.id.in_(ids)))
     backfills = await session.scalars(
         select(MeterBackfill).where(MeterBackfill.id.in_(ids)).execution_options(populate_existing=True)
     )
@@ -287,7 +289,7 @@ async def _meters(session: AsyncSession, ids: Collection[str]) -> dict[str, tupl
     return {row.id: (meter_of(row), by_id.get(row.id)) for row in meters}
 
 
-def _never_charged(
+def _excluded_because(
     line: Invoiced, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
 ) -> NotCharged | None:
     if line.committed or item.commitment is not None or item.buckets or member.commitment is not None:
@@ -307,22 +309,22 @@ def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:
     return backfill.finished_at is None or (sequence is not None and sequence > watermark)
 
 
-def late(one: Watched, answers: Answers, now: datetime) -> Late:
+def late_charges(one: RecheckableLine, answers: Answers, now: datetime) -> LateCharge:
     """What has changed on a line. Pure."""
     line = one.line
     again = rate(one.plan, answers, currency.digits(one.member.currency), now)
     usage = EXACT.subtract(again.raw, line.usage)
     if one.kept is NotCharged.COMMITMENT:
-        return Late(again.raw, usage, None, one.kept, again)
+        return LateCharge(again.raw, usage, None, one.kept, again)
     # the same usage costs what it was invoiced for, whatever has become of allowances since
     amount = ZERO if usage == 0 else EXACT.subtract(again.amount, line.amount)
     negative = NotCharged.NEGATIVE if usage < 0 or amount < 0 else None
-    return Late(again.raw, usage, amount, one.kept or negative, again)
+    return LateCharge(again.raw, usage, amount, one.kept or negative, again)
 
 
-def late_line(one: Watched, answers: Answers, now: datetime) -> DraftLine | None:
+def late_line(one: RecheckableLine, answers: Answers, now: datetime) -> DraftLine | None:
     """The line that charges what came late; None when there is nothing to charge. Pure."""
-    line, item, found = one.line, one.plan.charge.item, late(one, answers, now)
+    line, item, found = one.line, one.plan.charge.item, late_charges(one, answers, now)
     if found.not_charged is not None or found.amount is None or found.amount == 0:
         return None
     quantity = max(EXACT.subtract(found.rated.billable, line.quantity), ZERO)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
-from farthing.billing.periods.inputs import Asked, Gathered, gather
+from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
 from farthing.calendar.due import due_date
 from farthing.calendar.period import Period
 from farthing.calendar.zones import zone_or_abbreviation
@@ -37,12 +37,12 @@ from farthing.invoices.figures.terms import CouponTerm, stored
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.parts import Parts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import among, set_changed
-from farthing.subscriptions.enums import CollectionMethod, Occasion
+from farthing.storage.rows import in_array, set_changed
+from farthing.subscriptions.enums import CollectionMethod, InvoiceTrigger
 from farthing.subscriptions.tables import Subscription
 
 SCALED = "proration_behavior"
@@ -54,7 +54,7 @@ class Wanted:
     """A draft to begin for a subscription whose row is locked."""
 
     subscription: Subscription
-    occasion: Occasion
+    occasion: InvoiceTrigger
     period: Period
     scale_arrears: bool = False
     opening_credit: Decimal = ZERO
@@ -119,7 +119,7 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
         due_date=due_date(
             period.end, subscription.payment_terms, config.due_date_days, zone_or_abbreviation(config.timezone)
         ),
-        settles_at_zero=not (wanted.occasion is Occasion.TRIAL_START and only_sent),
+        settles_at_zero=not (wanted.occasion is InvoiceTrigger.TRIAL_START and only_sent),
         meta=meta,
         # said here, because figures are worked out before the row is written
         payment_status=PaymentStatus.PENDING,
@@ -137,7 +137,7 @@ def _copy(row: Invoice) -> Invoice:
     return Invoice(**{name: row.__dict__[name] for name in columns if name in row.__dict__})
 
 
-def invoice_key(session: AsyncSession, subscription: Subscription, occasion: Occasion, period: Period) -> str:
+def invoice_key(session: AsyncSession, subscription: Subscription, occasion: InvoiceTrigger, period: Period) -> str:
     """What makes the invoice of a period the same one however often it is asked for.
 
     Rule: docs/rules/billing.md#one-invoice-per-period
@@ -155,15 +155,15 @@ def invoice_key(session: AsyncSession, subscription: Subscription, occasion: Occ
     return f"subscription_invoice-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:48]}"
 
 
-def asked_of(invoice: Invoice) -> Asked:
+def invoice_request_of(invoice: Invoice) -> InvoiceRequest:
     """How a stored draft is calculated."""
     assert invoice.subscription_id is not None
     assert invoice.period_start is not None
     assert invoice.period_end is not None
     assert invoice.billing_reason is not None
-    return Asked(
+    return InvoiceRequest(
         invoice.subscription_id,
-        Occasion(invoice.billing_reason.value),
+        InvoiceTrigger(invoice.billing_reason.value),
         Period(invoice.period_start, invoice.period_end),
         invoice.id,
         scale_arrears=invoice.meta.get(SCALED) == "create_prorations",
@@ -189,7 +189,7 @@ async def compute_all(
     """
     parts: dict[str, Parts] = {}
     for layer in _layers(invoices):
-        gathered = await gather(session, [asked_of(invoice) for invoice in layer], now)
+        gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
         parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
     return parts
 
@@ -212,7 +212,7 @@ def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
 async def write(
     session: AsyncSession,
     invoices: Sequence[Invoice],
-    gathered: Sequence[Gathered],
+    gathered: Sequence[GatheredInput],
     now: datetime,
     *,
     stay: bool = True,
@@ -224,8 +224,8 @@ async def write(
     had = await lines_of(session, again)
     reduced = [one.id for one in invoices if one.last_computed_at is not None and (one.coupon_terms or one.tax_terms)]
     if reduced:
-        await session.execute(delete(CouponApplication).where(among(CouponApplication.invoice_id, reduced)))
-        await session.execute(delete(TaxApplied).where(among(TaxApplied.entity_id, reduced)))
+        await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
+        await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
     payers = await payers_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
     corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
@@ -248,8 +248,8 @@ async def write(
             parts[invoice.id] = Parts(
                 payers.get(invoice.customer_id),
                 lines,
-                [row for row in taken if isinstance(row, CouponApplication)],
-                [row for row in taken if isinstance(row, TaxApplied)],
+                [row for row in taken if isinstance(row, CouponApplicationRow)],
+                [row for row in taken if isinstance(row, TaxAppliedRow)],
                 computed=True,
             )
             nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
@@ -271,13 +271,13 @@ async def write(
         await session.flush()
     if told:
         for invoice in updated:
-            await events.tell(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
+            await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
         for invoice in drafted if stay else ():
-            await events.tell(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
+            await events.record_invoice_event(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
     return parts
 
 
-def put_terms(invoice: Invoice, gathered: Gathered, draft: InvoiceDraft) -> None:
+def put_terms(invoice: Invoice, gathered: GatheredInput, draft: InvoiceDraft) -> None:
     """The coupons and tax rates of an invoice, as they stand now."""
     digits = currency.digits(invoice.currency)
     coupons = list(gathered.coupons)

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.periods.drafts import Wanted, begin, compute_all
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import Parts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
@@ -57,14 +57,14 @@ class BillingEffects(PaymentEffects):
             await activation.paid_for(session, invoice.subscription_id, paid=True)
 
 
-async def issue(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects) -> Invoice:
+async def issue(session: AsyncSession, invoice: Invoice, now: datetime, effects: InvoiceHooks) -> Invoice:
     """Finalize a computed draft that is locked or new, as `issue_all` does many."""
     await issue_all(session, [invoice], now, effects, {})
     return invoice
 
 
 async def issue_all(
-    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, effects: Effects, known: Mapping[str, Parts]
+    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, effects: InvoiceHooks, known: Mapping[str, Parts]
 ) -> None:
     """Finalize computed drafts that are locked or new; `known` parts, by invoice, are not read again. One that came to
     nothing is skipped, and counts as paid."""
@@ -76,7 +76,7 @@ async def issue_all(
 
 
 async def issue_at_once(
-    session: AsyncSession, wanted: Sequence[Wanted], now: datetime, effects: Effects
+    session: AsyncSession, wanted: Sequence[Wanted], now: datetime, effects: InvoiceHooks
 ) -> list[Invoice]:
     """Begin, compute and finalize invoices in one go, as openings and final invoices are."""
     invoices = await begin(session, wanted)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.bill import Work
+from farthing.billing.calculation.bill import CalculationInput
 from farthing.billing.calculation.commitments import span_of
 from farthing.billing.calculation.progressive import Charged
 from farthing.calendar.billing import BillingPeriod
@@ -22,7 +22,7 @@ from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import SubscriptionLineItem
 
@@ -33,14 +33,16 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class ThresholdCut:
     """A period that threshold invoices have cut: when it really began, and what they have charged, by line."""
 
     since: datetime
     charged: Mapping[Key, Charged]
 
 
-async def cuts(session: AsyncSession, works: Sequence[Work], own: Collection[str]) -> dict[str, Cut]:
+async def threshold_cuts(
+    session: AsyncSession, works: Sequence[CalculationInput], own: Collection[str]
+) -> dict[str, ThresholdCut]:
     """The periods among `works` that threshold invoices, but for `own`, have cut, by subscription."""
     watched = [work for work in works if work.snapshot.threshold]
     if not watched:
@@ -59,7 +61,7 @@ async def cuts(session: AsyncSession, works: Sequence[Work], own: Collection[str
         )
         .join(line, line.invoice_id == Invoice.id)
         .where(
-            among(Invoice.subscription_id, [work.snapshot.id for work in watched]),
+            in_array(Invoice.subscription_id, [work.snapshot.id for work in watched]),
             Invoice.billing_reason == BillingReason.AUTO_INVOICE_THRESHOLD,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_(COUNTING),
@@ -72,7 +74,7 @@ async def cuts(session: AsyncSession, works: Sequence[Work], own: Collection[str
     for subscription_id, start, end, item_id, amount, quantity, raw, kind in rows:
         key = (subscription_id, item_id or "", kind or "")
         by_end[subscription_id, end].append((start, key, Charged(amount, quantity, raw or ZERO)))
-    found: dict[str, Cut] = {}
+    found: dict[str, ThresholdCut] = {}
     for work in watched:
         since, charged = work.period.start, dict[Key, Charged]()
         while lines := by_end.get((work.snapshot.id, since)):
@@ -80,17 +82,19 @@ async def cuts(session: AsyncSession, works: Sequence[Work], own: Collection[str
                 charged[key] = charged[key].plus(one) if key in charged else one
             since = lines[0][0]
         if since < work.period.start:
-            found[work.snapshot.id] = Cut(since, charged)
+            found[work.snapshot.id] = ThresholdCut(since, charged)
     return found
 
 
-def _earliest(work: Work) -> datetime:
+def _earliest(work: CalculationInput) -> datetime:
     """Nothing that cut the work's period ended before: known of the open period, for others it is the very start."""
     full = work.snapshot.full_period_start
     return full if full <= work.period.start else work.snapshot.start
 
 
-async def priors(session: AsyncSession, works: Sequence[Work], own: Collection[str]) -> dict[str, dict[str, Decimal]]:
+async def earlier_charges(
+    session: AsyncSession, works: Sequence[CalculationInput], own: Collection[str]
+) -> dict[str, dict[str, Decimal]]:
     """By the subscription that is invoiced: what was used before, at its cost, in the windows of the commitments that
     run over several periods; by the id of the subscription, or of the line item, whose commitment it is.
 
@@ -118,8 +122,8 @@ async def priors(session: AsyncSession, works: Sequence[Work], own: Collection[s
         )
         .join(Invoice, Invoice.id == line.invoice_id)
         .where(
-            among(Invoice.subscription_id, set(billed.values())),
-            among(line.subscription_id, billed),
+            in_array(Invoice.subscription_id, set(billed.values())),
+            in_array(line.subscription_id, billed),
             line.status == Status.PUBLISHED,
             line.rating["base"].astext.is_not(None),
             Invoice.status == Status.PUBLISHED,
@@ -151,7 +155,9 @@ def _durations(member: SubscriptionSnapshot) -> dict[str, BillingPeriod]:
     return found
 
 
-async def _heirs(session: AsyncSession, works: Sequence[Work], windows: Mapping[str, Period]) -> dict[str, list[str]]:
+async def _heirs(
+    session: AsyncSession, works: Sequence[CalculationInput], windows: Mapping[str, Period]
+) -> dict[str, list[str]]:
     """The line items among those with `windows` that count what was used of each: the item itself, and the versions
     that follow it under the same commitment."""
     ours = [item for work in works for member in work.members for item in member.items if item.id in windows]
@@ -161,7 +167,7 @@ async def _heirs(session: AsyncSession, works: Sequence[Work], windows: Mapping[
     table = SubscriptionLineItem
     stored = await session.scalars(
         select(table).where(
-            among(table.subscription_id, {item.subscription_id for item in ours}),
+            in_array(table.subscription_id, {item.subscription_id for item in ours}),
             table.commitment_duration.is_not(None),
         )
     )

@@ -12,15 +12,15 @@ from msgspec.structs import replace as with_fields
 from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.bill import Known, Work, questions
-from farthing.billing.calculation.charges import InvoicedWindow, Terms
+from farthing.billing.calculation.bill import CalculationInput, Facts, questions
+from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine, LineKind
 from farthing.billing.calculation.progressive import Charged
-from farthing.billing.calculation.usage_charges import Measured, UsageRange
+from farthing.billing.calculation.usage_charges import MeasuredUsage, UsageRange
 from farthing.billing.late_usage import detection
-from farthing.billing.late_usage.detection import Watched
+from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.periods import history
-from farthing.billing.periods.history import COUNTING, Cut
+from farthing.billing.periods.history import COUNTING, ThresholdCut
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_during
 from farthing.catalogue.discounts.tables import CouponCadence
@@ -37,12 +37,12 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
-from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem
 from farthing.metering.meter import Meter
 from farthing.metering.model import Usage
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import among, not_found
-from farthing.subscriptions.enums import Occasion
+from farthing.storage.rows import in_array, not_found
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.line_items.lineage import later_versions
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -50,14 +50,14 @@ from farthing.subscriptions.tables import Subscription
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InvoiceRequest:
     """An invoice to be calculated. `invoice_id` is its own, whose lines are no obstacle; None for a preview.
 
     `snapshot` stands in for what is stored, as a preview of a change needs.
     """
 
     subscription_id: str
-    occasion: Occasion
+    occasion: InvoiceTrigger
     period: Period
     invoice_id: str | None = None
     scale_arrears: bool = False
@@ -67,11 +67,11 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Gathered:
+class GatheredInput:
     """Everything one invoice is calculated from."""
 
-    work: Work
-    known: Known
+    work: CalculationInput
+    known: Facts
     coupons: list[CouponTerm] = field(default_factory=list)
     child_coupons: dict[str, list[CouponTerm]] = field(default_factory=dict)
     """Coupons of grouped children, which discount the child's own lines only; by subscription."""
@@ -89,7 +89,7 @@ class _Invoiced:
     late: list[tuple[datetime, tuple[str, str, str], Charged]] = field(default_factory=list)
 
 
-async def gather(session: AsyncSession, asked: Sequence[Asked], now: datetime) -> list[Gathered]:
+async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: datetime) -> list[GatheredInput]:
     """What is needed to calculate invoices of different subscriptions, in the order asked for.
 
     Statements: those of `loading.load`, then meters, invoiced lines, threshold lines and commitments' priors where
@@ -102,18 +102,18 @@ async def gather(session: AsyncSession, asked: Sequence[Asked], now: datetime) -
         return []
     works = await _works(session, asked)
     own = {one.invoice_id for one in asked if one.invoice_id is not None}
-    cuts = await history.cuts(session, works, own)
+    cuts = await history.threshold_cuts(session, works, own)
     if cuts:
         works = await _whole(session, asked, works, cuts)
     meters = await _meters(session, works)
     invoiced = await _invoiced(session, works, own)
-    priors = await history.priors(session, works, own)
+    priors = await history.earlier_charges(session, works, own)
     found = []
     for work in works:
         cut, prior = cuts.get(work.snapshot.id), priors.get(work.snapshot.id, {})
         charged = {} if cut is None or work.repeats else cut.charged
         windows = invoiced[work.snapshot.id].windows
-        found.append(Gathered(work, Known(now, meters, invoiced=windows, charged=charged, prior=prior)))
+        found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged, prior=prior)))
     for one in found:
         _charged_as_late(one, invoiced[one.work.snapshot.id])
     await _usage(session, found, await _late(session, asked))
@@ -122,7 +122,7 @@ async def gather(session: AsyncSession, asked: Sequence[Asked], now: datetime) -
     return found
 
 
-async def _works(session: AsyncSession, asked: Sequence[Asked]) -> list[Work]:
+async def _works(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[CalculationInput]:
     stored = [one.subscription_id for one in asked if one.snapshot is None]
     since = min(one.period.start for one in asked)
     loaded = {one.id: one for one in await loading.load(session, stored, since=since)} if stored else {}
@@ -132,11 +132,11 @@ async def _works(session: AsyncSession, asked: Sequence[Asked]) -> list[Work]:
         if snapshot is None:
             raise not_found(Subscription, one.subscription_id)
         works.append(
-            Work(
+            CalculationInput(
                 snapshot,
                 one.occasion,
                 one.period,
-                Terms(scale_arrears=one.scale_arrears),
+                ItemTerms(scale_arrears=one.scale_arrears),
                 repeats=one.repeats,
                 opening_credit=one.opening_credit,
             )
@@ -145,8 +145,11 @@ async def _works(session: AsyncSession, asked: Sequence[Asked]) -> list[Work]:
 
 
 async def _whole(
-    session: AsyncSession, asked: Sequence[Asked], works: Sequence[Work], cuts: Mapping[str, Cut]
-) -> list[Work]:
+    session: AsyncSession,
+    asked: Sequence[InvoiceRequest],
+    works: Sequence[CalculationInput],
+    cuts: Mapping[str, ThresholdCut],
+) -> list[CalculationInput]:
     """The works with the whole of each period that was cut, and with the line items that ended before the cut."""
     stored = [one.subscription_id for one in asked if one.snapshot is None and one.subscription_id in cuts]
     since = min(cut.since for cut in cuts.values())
@@ -163,19 +166,21 @@ async def _whole(
     ]
 
 
-def _members(works: Iterable[Work]) -> Iterable[SubscriptionSnapshot]:
+def _members(works: Iterable[CalculationInput]) -> Iterable[SubscriptionSnapshot]:
     return (member for work in works for member in work.members)
 
 
-async def _meters(session: AsyncSession, works: Sequence[Work]) -> Mapping[str, Meter]:
+async def _meters(session: AsyncSession, works: Sequence[CalculationInput]) -> Mapping[str, Meter]:
     ids = {item.meter_id for member in _members(works) for item in member.items if item.meter_id is not None}
     if not ids:
         return {}
-    rows = await session.scalars(select(products.Meter).where(among(products.Meter.id, ids)))
+    rows = await session.scalars(select(products.MeterRow).where(in_array(products.MeterRow.id, ids)))
     return {row.id: meter_of(row) for row in rows}
 
 
-async def _invoiced(session: AsyncSession, works: Sequence[Work], own: Collection[str]) -> dict[str, _Invoiced]:
+async def _invoiced(
+    session: AsyncSession, works: Sequence[CalculationInput], own: Collection[str]
+) -> dict[str, _Invoiced]:
     """What other invoices charge already, by the subscription whose invoice is being calculated."""
     found: dict[str, _Invoiced] = defaultdict(_Invoiced)
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
@@ -235,7 +240,7 @@ async def _invoiced(session: AsyncSession, works: Sequence[Work], own: Collectio
     return found
 
 
-def _charged_as_late(one: Gathered, invoiced: _Invoiced) -> None:
+def _charged_as_late(one: GatheredInput, invoiced: _Invoiced) -> None:
     """A period that is billed afresh does not charge again what later invoices have charged of it."""
     if one.work.repeats:
         return
@@ -247,17 +252,19 @@ def _charged_as_late(one: Gathered, invoiced: _Invoiced) -> None:
         one.known = replace(one.known, charged=charged)
 
 
-async def _late(session: AsyncSession, asked: Sequence[Asked]) -> list[Watched]:
+async def _late(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[RecheckableLine]:
     """What finished invoices of the subscriptions have to be measured again for: nothing, unless late usage is
     charged on the next invoice and this is one of a whole period."""
-    ends = {one.subscription_id: one.period.end for one in asked if one.occasion is Occasion.CYCLE}
+    ends = {one.subscription_id: one.period.end for one in asked if one.occasion is InvoiceTrigger.CYCLE}
     if not ends or (await read(session, InvoiceConfig)).late_usage_policy != "next_invoice":
         return []
     past = await detection.finished_before(session, ends)
-    return await detection.watched(session, past, [one.invoice_id for one in asked if one.invoice_id is not None])
+    return await detection.recheckable_lines(
+        session, past, [one.invoice_id for one in asked if one.invoice_id is not None]
+    )
 
 
-async def _usage(session: AsyncSession, found: Sequence[Gathered], watched: Sequence[Watched]) -> None:
+async def _usage(session: AsyncSession, found: Sequence[GatheredInput], watched: Sequence[RecheckableLine]) -> None:
     """Measure everything that was used, and list what of it came late."""
     asked: dict[UsageRange, None] = {}
     mark = None
@@ -285,18 +292,18 @@ async def _usage(session: AsyncSession, found: Sequence[Gathered], watched: Sequ
 
 async def measured(
     session: AsyncSession, ranges: Sequence[UsageRange], meters: Mapping[str, Meter]
-) -> dict[UsageRange, Measured]:
+) -> dict[UsageRange, MeasuredUsage]:
     """The answer to each question; one statement per kind of meter, however many there are."""
     bucketed = [one for one in ranges if meters[one.meter_id].aggregation.bucket_size is not None]
     plain = [one for one in ranges if meters[one.meter_id].aggregation.bucket_size is None]
-    answers: dict[UsageRange, Measured] = {}
+    answers: dict[UsageRange, MeasuredUsage] = {}
     if plain:
         values = await usage_of(session, [_query(one, meters) for one in plain])
-        answers = {one: Measured(value) for one, value in zip(plain, values, strict=True)}
+        answers = {one: MeasuredUsage(value) for one, value in zip(plain, values, strict=True)}
     if bucketed:
         cuts = await buckets_of(session, [_query(one, meters) for one in bucketed])
         for one, buckets in zip(bucketed, cuts, strict=True):
-            answers[one] = Measured(Usage(ZERO, sum(bucket.event_count for bucket in buckets)), tuple(buckets))
+            answers[one] = MeasuredUsage(Usage(ZERO, sum(bucket.event_count for bucket in buckets)), tuple(buckets))
     return answers
 
 
@@ -313,7 +320,7 @@ def _query(one: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
     )
 
 
-async def _coupons(session: AsyncSession, asked: Sequence[Asked], found: Sequence[Gathered]) -> None:
+async def _coupons(session: AsyncSession, asked: Sequence[InvoiceRequest], found: Sequence[GatheredInput]) -> None:
     periods = {member.id: one.work.period for one in found for member in one.work.members}
     attached = await attached_during(session, periods)
     once = [
@@ -352,15 +359,17 @@ def _term(attached: AttachedCoupon, member: SubscriptionSnapshot, later: Mapping
     return with_fields(term, also=(*stored, *previewed))
 
 
-async def _used_elsewhere(session: AsyncSession, asked: Sequence[Asked], association_ids: Sequence[str]) -> set[str]:
+async def _used_elsewhere(
+    session: AsyncSession, asked: Sequence[InvoiceRequest], association_ids: Sequence[str]
+) -> set[str]:
     """Associations that have discounted another invoice that is not void."""
     own = {one.invoice_id for one in asked if one.invoice_id is not None}
     rows = await session.scalars(
-        select(CouponApplication.coupon_association_id)
-        .join(Invoice, Invoice.id == CouponApplication.invoice_id)
+        select(CouponApplicationRow.coupon_association_id)
+        .join(Invoice, Invoice.id == CouponApplicationRow.invoice_id)
         .where(
-            among(CouponApplication.coupon_association_id, association_ids),
-            CouponApplication.status == Status.PUBLISHED,
+            in_array(CouponApplicationRow.coupon_association_id, association_ids),
+            CouponApplicationRow.status == Status.PUBLISHED,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status != InvoiceStatus.VOIDED,
             Invoice.id.not_in(own),
@@ -369,7 +378,7 @@ async def _used_elsewhere(session: AsyncSession, asked: Sequence[Asked], associa
     return {id for id in rows if id is not None}  # noqa: A001 (a row's id)
 
 
-async def _taxes(session: AsyncSession, found: Sequence[Gathered]) -> None:
+async def _taxes(session: AsyncSession, found: Sequence[GatheredInput]) -> None:
     entities = {one.work.snapshot.id: (one.work.snapshot.currency, one.work.period) for one in found}
     chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, dict(entities))
     for one in found:

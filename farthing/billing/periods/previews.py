@@ -15,25 +15,25 @@ from typing import Any
 from litestar import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.work import work_of
-from farthing.billing.periods.drafts import Wanted, asked_of, begin, compute_all, new_row, write
+from farthing.api.work import unit_of_work
+from farthing.billing.periods.drafts import Wanted, begin, compute_all, invoice_request_of, new_row, write
 from farthing.billing.periods.finalize import issue
-from farthing.billing.periods.inputs import Asked, gather
+from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.billing.schemas import GetPreviewInvoiceRequest
 from farthing.calendar.billing import next_billing_date
 from farthing.calendar.period import Period
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.dates import open_period, recurrence
-from farthing.subscriptions.enums import Occasion, SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription
 
 COMPUTABLE = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
@@ -42,7 +42,7 @@ COMPUTABLE = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
 @asynccontextmanager
 async def rehearsal(request: Request[Any, Any, Any]) -> AsyncIterator[AsyncSession]:
     """A session of the caller's in which everything can be done and nothing stays done."""
-    work = work_of(request)
+    work = unit_of_work(request)
     await work.admit()
     async with work.database.session(work.scope, clock=work.clock) as session:
         try:
@@ -64,13 +64,13 @@ async def preview(
         start, end = asked.period_start or period.start, asked.period_end or period.end
         if end <= start:
             raise ValidationFailed.of("period_end", "must be after period_start")
-        occasion, period = Occasion.CYCLE, Period(start, end)
+        occasion, period = InvoiceTrigger.CYCLE, Period(start, end)
     config = await read(session, InvoiceConfig)
     invoice = new_row(session, Wanted(subscription, occasion, period), config)
     invoice.idempotency_key, invoice.derived_key, invoice.billing_sequence = None, False, None
     session.add(invoice)
     await session.flush()
-    wanted = Asked(subscription.id, occasion, period, invoice.id, repeats=not exclude_invoiced)
+    wanted = InvoiceRequest(subscription.id, occasion, period, invoice.id, repeats=not exclude_invoiced)
     await write(session, [invoice], await gather(session, [wanted], now), now, told=False)
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         transitions.move(invoice, InvoiceStatus.DRAFT)
@@ -80,11 +80,11 @@ async def preview(
     return answer
 
 
-def _next_invoice(subscription: Subscription) -> tuple[Occasion, Period]:
+def _next_invoice(subscription: Subscription) -> tuple[InvoiceTrigger, Period]:
     if subscription.subscription_status is SubscriptionStatus.TRIALING and subscription.trial_end is not None:
         start = subscription.trial_end
-        return Occasion.TRIAL_END, Period(start, next_billing_date(start, recurrence(subscription)))
-    return Occasion.CYCLE, open_period(subscription)
+        return InvoiceTrigger.TRIAL_END, Period(start, next_billing_date(start, recurrence(subscription)))
+    return InvoiceTrigger.CYCLE, open_period(subscription)
 
 
 async def compute(session: AsyncSession, invoice_id: str, now: datetime) -> tuple[Invoice, bool]:
@@ -106,7 +106,7 @@ async def compute(session: AsyncSession, invoice_id: str, now: datetime) -> tupl
 
 
 async def recompute(
-    session: AsyncSession, invoice_id: str, now: datetime, effects: Effects, *, finalize: bool
+    session: AsyncSession, invoice_id: str, now: datetime, effects: InvoiceHooks, *, finalize: bool
 ) -> Invoice:
     """Compute a subscription's draft in place, and make it a claim if asked for. Raises InvalidOperation."""
     invoice = await _held(session, invoice_id)
@@ -121,7 +121,7 @@ async def recompute(
 
 
 async def recalculate(
-    session: AsyncSession, invoice_id: str, now: datetime, effects: Effects
+    session: AsyncSession, invoice_id: str, now: datetime, effects: InvoiceHooks
 ) -> tuple[Invoice, Invoice]:
     """Void an invoice and bill its period afresh; the old and the new one, linked.
 
@@ -137,7 +137,7 @@ async def recalculate(
     subscription = await find(session, Subscription, old.subscription_id or "")
     if old.invoice_status is not InvoiceStatus.VOIDED:
         await transitions.void(session, old, now, effects=effects)
-    asked = asked_of(old)
+    asked = invoice_request_of(old)
     wanted = Wanted(
         subscription,
         asked.occasion,
@@ -161,8 +161,8 @@ async def _held(session: AsyncSession, invoice_id: str) -> Invoice:
     billed = found.invoice_type is InvoiceType.SUBSCRIPTION and found.subscription_id is not None
     if not billed or found.period_start is None or found.period_end is None or found.billing_reason is None:
         raise InvalidOperation("only an invoice of a subscription's period can be", {"invoice_id": found.id})
-    await locked(session, Subscription, found.subscription_id or "")
-    return await locked(session, Invoice, invoice_id)
+    await lock_row(session, Subscription, found.subscription_id or "")
+    return await lock_row(session, Invoice, invoice_id)
 
 
 def _demand_unedited(invoice: Invoice) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
-from farthing.billing.late_usage.detection import FINISHED, REASONS, Watched, watched, widened_since
+from farthing.billing.late_usage.detection import FINISHED, REASONS, RecheckableLine, recheckable_lines, widened_since
 from farthing.billing.periods.inputs import measured
 from farthing.billing.proof import lines as reckoning
 from farthing.calendar.windows import WindowSize
@@ -36,7 +36,7 @@ from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -92,7 +92,7 @@ async def prove(session: AsyncSession, invoices: Sequence[Invoice], kept_since: 
         and one.billing_reason in REASONS
     ]
     by_id = {line.id: (ours[one], line) for one in again for line in lines[one]}
-    await _measure(session, proof, await watched(session, again), by_id, kept_since)
+    await _measure(session, proof, await recheckable_lines(session, again), by_id, kept_since)
     return proof
 
 
@@ -100,19 +100,21 @@ async def _sources(session: AsyncSession, lines: Sequence[InvoiceLineItem]) -> r
     prices = {line.price_id for line in lines if line.price_id is not None}
     subscriptions = {line.subscription_id for line in lines if line.subscription_id is not None}
     meters = {line.meter_id for line in lines if line.meter_id is not None}
-    found = await session.scalars(select(Price).where(among(Price.id, prices)))
+    found = await session.scalars(select(Price).where(in_array(Price.id, prices)))
     loaded = await loading.load(session, sorted(subscriptions))
     cut = await session.scalars(
         select(Invoice.subscription_id)
         .where(
-            among(Invoice.subscription_id, subscriptions),
+            in_array(Invoice.subscription_id, subscriptions),
             Invoice.billing_reason == BillingReason.AUTO_INVOICE_THRESHOLD,
             Invoice.status == Status.PUBLISHED,
         )
         .distinct()
     )
     bucketed = await session.scalars(
-        select(products.Meter.id).where(among(products.Meter.id, meters), products.Meter.bucket_size.is_not(None))
+        select(products.MeterRow.id).where(
+            in_array(products.MeterRow.id, meters), products.MeterRow.bucket_size.is_not(None)
+        )
     )
     return reckoning.Sources(
         prices={price.id: rated(price) for price in found},
@@ -131,7 +133,7 @@ class _Again:
 
     line: InvoiceLineItem
     invoice: Invoice
-    watched: Watched
+    watched: RecheckableLine
     plan: UsagePlan
     joined_then: bool
     """Whether a child came to its parent at the instant of the computation, as a clock that stands still allows."""
@@ -140,7 +142,7 @@ class _Again:
 async def _measure(
     session: AsyncSession,
     proof: Proof,
-    found: Sequence[Watched],
+    found: Sequence[RecheckableLine],
     lines: Mapping[str, tuple[Invoice, InvoiceLineItem]],
     kept_since: datetime | None,
 ) -> None:
@@ -210,11 +212,11 @@ def _lives_on(plan: UsagePlan) -> bool:
     return meter.aggregation.type is AggregationType.WEIGHTED_SUM and meter.reset_usage is ResetUsage.NEVER
 
 
-def _forgotten(one: Watched, kept_since: datetime | None) -> bool:
+def _forgotten(one: RecheckableLine, kept_since: datetime | None) -> bool:
     return kept_since is not None and one.line.window.start < kept_since and not _lives_on(one.plan)
 
 
-def _moved_buckets(one: Watched) -> bool:
+def _moved_buckets(one: RecheckableLine) -> bool:
     """Months are cut at the anchor's day, which a pause may have moved since."""
     return one.plan.meter.aggregation.bucket_size is WindowSize.MONTH and bool(one.member.pauses)
 
@@ -223,7 +225,7 @@ _Joined = Mapping[str, Mapping[tuple[str, datetime], datetime]]
 """When each child of a parent came to inherit it, by customer and start."""
 
 
-async def _joined(session: AsyncSession, found: Sequence[Watched]) -> _Joined:
+async def _joined(session: AsyncSession, found: Sequence[RecheckableLine]) -> _Joined:
     parents = {one.member.id for one in found if len(one.member.usage_customers) > 1}
     joined: dict[str, dict[tuple[str, datetime], datetime]] = {}
     if parents:
@@ -234,7 +236,7 @@ async def _joined(session: AsyncSession, found: Sequence[Watched]) -> _Joined:
                 Subscription.start_date,
                 Subscription.created_at,
             ).where(
-                among(Subscription.parent_subscription_id, parents),
+                in_array(Subscription.parent_subscription_id, parents),
                 Subscription.subscription_type == SubscriptionType.INHERITED,
             )
         )
@@ -243,7 +245,7 @@ async def _joined(session: AsyncSession, found: Sequence[Watched]) -> _Joined:
     return joined
 
 
-def _as_it_was(one: Watched, invoice: Invoice, joined: _Joined) -> UsagePlan:
+def _as_it_was(one: RecheckableLine, invoice: Invoice, joined: _Joined) -> UsagePlan:
     """The plan with those customers only who belonged to the subscription when the invoice was computed."""
     as_of = invoice.last_computed_at
     assert as_of is not None
@@ -259,12 +261,12 @@ async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[s
     meters = {one.plan.meter.id for one in changed}
     customers = {customer for one in changed for customer in _customers(one)}
     backfills = {
-        row.id: row for row in await session.scalars(select(MeterBackfill).where(among(MeterBackfill.id, meters)))
+        row.id: row for row in await session.scalars(select(MeterBackfill).where(in_array(MeterBackfill.id, meters)))
     }
     renamed = set(
         await session.scalars(
             select(Customer.external_id).where(
-                among(Customer.external_id, customers), Customer.meta.has_key(FORMER_IDS)
+                in_array(Customer.external_id, customers), Customer.meta.has_key(FORMER_IDS)
             )
         )
     )

@@ -28,7 +28,7 @@ from farthing.rating.commitments.allowance import over
 from farthing.rating.commitments.line_commitment import LineCommitment, item_commitment
 from farthing.rating.pricing.cost import explain
 from farthing.rating.pricing.price import BillingModel, RatedPrice
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 QUANTITY_DIGITS = 15  # as quantities are stored
@@ -457,7 +457,7 @@ def _stands(
 ) -> bool:
     if item.is_onetime:
         return start == end == item.start
-    opens = Occasion((invoice.billing_reason or BillingReason.SUBSCRIPTION_CYCLE).value) in OPENINGS
+    opens = InvoiceTrigger((invoice.billing_reason or BillingReason.SUBSCRIPTION_CYCLE).value) in OPENINGS
     ahead = item.is_advance and not opens
     since = header.end if ahead else header.start
     if not item.is_usage and member.has_longer_period(item):

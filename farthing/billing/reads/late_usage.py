@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.late_usage import detection
-from farthing.billing.late_usage.detection import REASONS, Late, NotCharged, Watched
+from farthing.billing.late_usage.detection import REASONS, LateCharge, NotCharged, RecheckableLine
 from farthing.billing.periods.inputs import measured
 from farthing.core.clock import instant
 from farthing.core.money import plain
@@ -68,7 +68,7 @@ async def usage_of_invoice(session: AsyncSession, invoice_id: str, now: datetime
     )
 
 
-def _line(watched: Watched, late: Late) -> InvoiceUsageLine:
+def _line(watched: RecheckableLine, late: LateCharge) -> InvoiceUsageLine:
     line = watched.line
     return InvoiceUsageLine(
         line_item_id=line.id,
@@ -85,8 +85,10 @@ def _line(watched: Watched, late: Late) -> InvoiceUsageLine:
     )
 
 
-async def _late_of(session: AsyncSession, invoice_ids: Sequence[str], now: datetime) -> list[tuple[Watched, Late]]:
-    watched = await detection.watched(session, invoice_ids)
+async def _late_of(
+    session: AsyncSession, invoice_ids: Sequence[str], now: datetime
+) -> list[tuple[RecheckableLine, LateCharge]]:
+    watched = await detection.recheckable_lines(session, invoice_ids)
     questions = dict.fromkeys(question for one in watched for question in one.ranges())
     answers = await measured(session, list(questions), {one.plan.meter.id: one.plan.meter for one in watched})
-    return [(one, detection.late(one, answers, now)) for one in watched]
+    return [(one, detection.late_charges(one, answers, now)) for one in watched]

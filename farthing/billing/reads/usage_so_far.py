@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.draft import DraftLine, LineKind
-from farthing.billing.periods.inputs import Asked, gather
+from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.calendar.period import Period
 from farthing.catalogue.fields import Id
 from farthing.catalogue.prices.answers import price_answers
@@ -27,7 +27,7 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, exact_sum
 from farthing.core.wire import Moment, Request, Response, Timestamp
 from farthing.storage.rows import find
-from farthing.subscriptions.enums import Occasion
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.tables import Subscription
 
@@ -80,7 +80,7 @@ async def priced_usage(
     now: datetime,
 ) -> list[DraftLine]:
     """The usage lines of a period as an invoice would have them, nothing trued up. Raises NotFound."""
-    asked = Asked(subscription_id, Occasion.THRESHOLD, period, repeats=True)
+    asked = InvoiceRequest(subscription_id, InvoiceTrigger.THRESHOLD, period, repeats=True)
     (found,) = await gather(session, [asked], now)
     return list(bill(found.work, found.known).lines)
 

@@ -33,12 +33,12 @@ from farthing.core.errors import FarthingError
 from farthing.core.money import EXACT, ZERO
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import Database
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 from farthing.storage.scope import Scope
 from farthing.subscriptions import roll_forward
 from farthing.subscriptions.tables import Subscription
@@ -111,7 +111,7 @@ class Run:
     database: Database
     scope: Scope
     now: datetime
-    effects: Effects = field(default_factory=BillingEffects)
+    effects: InvoiceHooks = field(default_factory=BillingEffects)
     batch: int = BATCH
     dry: bool = False
     progress: Progress = lambda name, count: None
@@ -156,18 +156,18 @@ class Run:
         # one lock statement for all; in order of id, as everybody locks
         taken = await session.scalars(
             select(Subscription)
-            .where(among(Subscription.id, ids), Subscription.due_at <= self.now)
+            .where(in_array(Subscription.id, ids), Subscription.due_at <= self.now)
             .order_by(Subscription.id)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
         )
         config = await read(session, InvoiceConfig)
-        waiting = await roll_forward.waiting(session, ids)
+        waiting = await roll_forward.waiting_ids(session, ids)
         later: list[Wanted] = []
         subscriptions = taken.all()
         for subscription in subscriptions:
             idle = subscription.id not in waiting
-            advance = await roll_forward.advance(session, subscription, self.now, nothing_waits=idle)
+            advance = await roll_forward.advance_to(session, subscription, self.now, nothing_waits=idle)
             did.rolled += 1
             at_once = [one for one in advance.billables if one.at_once]
             later += [Wanted(subscription, one.occasion, one.period) for one in advance.billables if not one.at_once]
@@ -183,7 +183,7 @@ class Run:
         drafts = [new_row(session, one, config) for one in later] if len(ids) > 1 else await begin(session, later)
         did.drafted += len(drafts)
         await update_all(session, subscriptions)
-        ripe = [one for one in drafts if one.last_computed_at is None and _is_ripe(one, config, self.now)]
+        ripe = [one for one in drafts if one.last_computed_at is None and _is_ready_to_compute(one, config, self.now)]
         riping = {one.id for one in ripe}
         await insert_all(session, [one for one in drafts if is_new(one) and one.id not in riping])
         await compute_all(session, ripe, self.now)
@@ -204,7 +204,7 @@ class Run:
         did = Summary()
         config = await read(session, InvoiceConfig)
         drafts = [one for one in await self._held(session, ids, _DRAFT) if one.last_computed_at is None]
-        ripe = [one for one in drafts if _is_ripe(one, config, self.now)]
+        ripe = [one for one in drafts if _is_ready_to_compute(one, config, self.now)]
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
         for invoice in ripe:
@@ -240,14 +240,14 @@ class Run:
         free = (
             await session.scalars(
                 select(Subscription.id)
-                .where(among(Subscription.id, ids))
+                .where(in_array(Subscription.id, ids))
                 .order_by(Subscription.id)
                 .with_for_update(skip_locked=True)
             )
         ).all()
         drafts = await session.scalars(
             select(Invoice)
-            .where(among(Invoice.subscription_id, free), *_OF_BILLING, *where)
+            .where(in_array(Invoice.subscription_id, free), *_OF_BILLING, *where)
             .order_by(Invoice.period_end, Invoice.id)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
@@ -327,7 +327,7 @@ def _waiting(where: Sequence[ColumnElement[bool]], after: str, limit: int) -> Se
     )
 
 
-def _is_ripe(invoice: Invoice, config: InvoiceConfig, now: datetime) -> bool:
+def _is_ready_to_compute(invoice: Invoice, config: InvoiceConfig, now: datetime) -> bool:
     assert invoice.period_end is not None
     return invoice.period_end + timedelta(seconds=config.compute_delay_seconds) <= now
 

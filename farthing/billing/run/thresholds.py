@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.bill import bill
 from farthing.billing.periods.drafts import Wanted
 from farthing.billing.periods.finalize import issue_at_once
-from farthing.billing.periods.inputs import Asked, gather
+from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.billing.run.passes import Run, Summary
 from farthing.calendar.period import Period
 from farthing.subscriptions import roll_forward
-from farthing.subscriptions.enums import Occasion, SubscriptionStatus
+from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 
 EVERY = timedelta(minutes=5)
@@ -94,7 +94,7 @@ def _tick(number: int) -> datetime:
 async def _reached(session: AsyncSession, moments: Mapping[Subscription, datetime]) -> list[Subscription]:
     """Those of these subscriptions that by the moment given owe their threshold since their last invoice."""
     inside = {
-        one.id: (one, Asked(one.id, Occasion.THRESHOLD, Period(one.current_period_start, at)))
+        one.id: (one, InvoiceRequest(one.id, InvoiceTrigger.THRESHOLD, Period(one.current_period_start, at)))
         for one, at in moments.items()
         if one.current_period_start < at < one.current_period_end
     }
@@ -120,7 +120,7 @@ async def _cut_some(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summ
         .execution_options(populate_existing=True)
     )
     for subscription in await _reached(session, dict.fromkeys(taken.all(), run.now)):
-        billable = await roll_forward.cut(session, subscription, run.now)
+        billable = await roll_forward.cut_period(session, subscription, run.now)
         wanted = [Wanted(subscription, billable.occasion, billable.period)]
         for invoice in await issue_at_once(session, wanted, run.now, run.effects):
             did.drafted += 1

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.queries.lists import select_page
 from farthing.catalogue.costs.schemas import CostsheetFilter, CreateCostsheetRequest, UpdateCostsheetRequest
 from farthing.catalogue.costs.tables import CostSheet
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.prices.references import OWNERS
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, NotFound
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import locked, not_found, violated
+from farthing.storage.rows import lock_row, not_found, violated
 
 SEARCHABLE = (
     "id",
@@ -61,8 +61,8 @@ async def active(session: AsyncSession) -> CostSheet:
 
 async def update(session: AsyncSession, sheet_id: str, request: UpdateCostsheetRequest) -> CostSheet:
     """Change a sheet. Raises NotFound, InvalidOperation for an archived one, AlreadyExists for a name or key in use."""
-    sheet = await locked(session, CostSheet, sheet_id)
-    demand_published(sheet)
+    sheet = await lock_row(session, CostSheet, sheet_id)
+    require_published(sheet)
     async with _refusing_duplicates(session, sheet):
         for field in ("name", "lookup_key", "description"):
             given = getattr(request, field)

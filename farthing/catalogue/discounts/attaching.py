@@ -18,12 +18,12 @@ from farthing.api.queries.lists import select_page
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.redeeming import coupons_by_id, redeem, refused
 from farthing.catalogue.discounts.schemas import CouponAssociationFilter
-from farthing.catalogue.discounts.tables import Coupon, CouponAssociation, CouponCadence
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import checked_metadata
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 
 SEARCHABLE = (
     "id",
@@ -93,7 +93,7 @@ async def attach(session: AsyncSession, coupon_id: str, to: Attachment, now: dat
     return association
 
 
-def _check_cadence(coupon: Coupon, applied_invoices: int) -> None:
+def _check_cadence(coupon: CouponRow, applied_invoices: int) -> None:
     if coupon.cadence is CouponCadence.ONCE and applied_invoices >= 1:
         raise refused(coupon, "ONCE_CADENCE_VIOLATION", "The coupon has discounted this subscription already")
     if coupon.cadence is CouponCadence.REPEATED and applied_invoices >= (coupon.duration_in_periods or 0):
@@ -102,7 +102,7 @@ def _check_cadence(coupon: Coupon, applied_invoices: int) -> None:
         )
 
 
-def _natural_end(coupon: Coupon, to: Attachment) -> datetime | None:
+def _natural_end(coupon: CouponRow, to: Attachment) -> datetime | None:
     """A second before the last period ends, so that an invoice that starts there is not discounted."""
     if coupon.duration_in_periods is None:
         return None
@@ -114,7 +114,7 @@ class AttachedCoupon:
     """A coupon, and the association that puts it on a subscription."""
 
     association: CouponAssociation
-    coupon: Coupon
+    coupon: CouponRow
 
 
 async def attached_during(session: AsyncSession, periods: Mapping[str, Period]) -> dict[str, list[AttachedCoupon]]:
@@ -126,12 +126,12 @@ async def attached_during(session: AsyncSession, periods: Mapping[str, Period]) 
     Rule: docs/rules/discounts-and-taxes.md#which-invoices-a-coupon-discounts
     """
     rows = await session.execute(
-        select(CouponAssociation, Coupon)
-        .join(Coupon, Coupon.id == CouponAssociation.coupon_id)
+        select(CouponAssociation, CouponRow)
+        .join(CouponRow, CouponRow.id == CouponAssociation.coupon_id)
         .where(
-            among(CouponAssociation.subscription_id, periods),
+            in_array(CouponAssociation.subscription_id, periods),
             CouponAssociation.status == Status.PUBLISHED,
-            Coupon.status != Status.DELETED,
+            CouponRow.status != Status.DELETED,
         )
         .order_by(CouponAssociation.created_at, CouponAssociation.id)
     )

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
 from farthing.catalogue.discounts.schemas import CouponFilter, CreateCouponRequest, UpdateCouponRequest, stored_code
-from farthing.catalogue.discounts.tables import Coupon
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.discounts.tables import CouponRow
+from farthing.catalogue.fields import require_published
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = (
     "id",
@@ -38,9 +38,9 @@ SEARCHABLE = (
 )
 
 
-async def create(session: AsyncSession, request: CreateCouponRequest) -> Coupon:
+async def create(session: AsyncSession, request: CreateCouponRequest) -> CouponRow:
     """Insert a coupon. Raises AlreadyExists if a published coupon has its code."""
-    coupon = Coupon(
+    coupon = CouponRow(
         id=new_id(Kind.COUPON),
         name=request.name,
         type=request.type,
@@ -68,26 +68,26 @@ async def create(session: AsyncSession, request: CreateCouponRequest) -> Coupon:
     return coupon
 
 
-async def by_code(session: AsyncSession, code: str) -> Coupon:
+async def by_code(session: AsyncSession, code: str) -> CouponRow:
     """The published coupon with this code, whatever its case. Raises NotFound."""
-    query = select(Coupon).where(Coupon.coupon_code == stored_code(code), Coupon.status == Status.PUBLISHED)
+    query = select(CouponRow).where(CouponRow.coupon_code == stored_code(code), CouponRow.status == Status.PUBLISHED)
     coupon = (await session.scalars(query)).one_or_none()
     if coupon is None:
         raise NotFound(f"Coupon with code {code} was not found", {"coupon_code": code})
     return coupon
 
 
-async def search(session: AsyncSession, query: CouponFilter) -> tuple[Sequence[Coupon], int]:
+async def search(session: AsyncSession, query: CouponFilter) -> tuple[Sequence[CouponRow], int]:
     """One page of the coupons that meet all of `query`, and how many there are."""
-    statement = select(Coupon)
+    statement = select(CouponRow)
     if query.coupon_ids:
-        statement = statement.where(Coupon.id.in_(query.coupon_ids))
+        statement = statement.where(CouponRow.id.in_(query.coupon_ids))
     if query.coupon_codes:
-        statement = statement.where(Coupon.coupon_code.in_([stored_code(code) for code in query.coupon_codes]))
-    return await select_page(session, Coupon, query, SEARCHABLE, statement)
+        statement = statement.where(CouponRow.coupon_code.in_([stored_code(code) for code in query.coupon_codes]))
+    return await select_page(session, CouponRow, query, SEARCHABLE, statement)
 
 
-async def update(session: AsyncSession, coupon_id: str, request: UpdateCouponRequest) -> Coupon:
+async def update(session: AsyncSession, coupon_id: str, request: UpdateCouponRequest) -> CouponRow:
     """Rename a coupon or replace its metadata. Raises NotFound, and InvalidOperation for an archived one."""
     coupon = await _published(session, coupon_id)
     if request.name is not None:
@@ -107,7 +107,7 @@ async def archive(session: AsyncSession, coupon_id: str) -> None:
     coupon.status = Status.ARCHIVED
 
 
-async def _published(session: AsyncSession, coupon_id: str) -> Coupon:
-    coupon = await locked(session, Coupon, coupon_id)
-    demand_published(coupon)
+async def _published(session: AsyncSession, coupon_id: str) -> CouponRow:
+    coupon = await lock_row(session, CouponRow, coupon_id)
+    require_published(coupon)
     return coupon

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.discounts.tables import Coupon
+from farthing.catalogue.discounts.tables import CouponRow
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
@@ -22,12 +22,12 @@ from farthing.rating.totals import discounts as rating
 from farthing.storage.rows import not_found
 
 
-def refused(coupon: Coupon, code: str, message: str, **details: Any) -> InvalidOperation:
+def refused(coupon: CouponRow, code: str, message: str, **details: Any) -> InvalidOperation:
     """The refusal of a coupon: `details.code` is one of the codes clients know, such as COUPON_EXPIRED."""
     return InvalidOperation(message, {"code": code, "coupon_id": coupon.id, **details})
 
 
-def check_redeemable(coupon: Coupon, currency: str, now: datetime) -> None:
+def check_redeemable(coupon: CouponRow, currency: str, now: datetime) -> None:
     """Raise InvalidOperation unless `coupon` can be redeemed at `now` for something billed in `currency`.
 
     Both ends of the window are included. Checks run in the order of the rule; the first that fails is told.
@@ -48,28 +48,32 @@ def check_redeemable(coupon: Coupon, currency: str, now: datetime) -> None:
         raise refused(coupon, "REDEMPTION_LIMIT_REACHED", "The coupon is used up", max_redemptions=limit)
 
 
-def redeem(coupon: Coupon, currency: str, now: datetime) -> None:
+def redeem(coupon: CouponRow, currency: str, now: datetime) -> None:
     """Count one redemption of a coupon that the caller holds locked. Raises InvalidOperation."""
     check_redeemable(coupon, currency, now)
     coupon.total_redemptions += 1
 
 
-async def coupons_by_id(session: AsyncSession, ids: Sequence[str], *, lock: bool = False) -> list[Coupon]:
+async def coupons_by_id(session: AsyncSession, ids: Sequence[str], *, lock: bool = False) -> list[CouponRow]:
     """The coupons with these ids, archived ones included, in the order asked for. Raises NotFound for an unknown id.
 
     Locks are taken in order of id, so that two callers never wait for each other.
     """
-    query = select(Coupon).where(Coupon.id.in_(set(ids)), Coupon.status != Status.DELETED).order_by(Coupon.id)
+    query = (
+        select(CouponRow).where(CouponRow.id.in_(set(ids)), CouponRow.status != Status.DELETED).order_by(CouponRow.id)
+    )
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     found = {coupon.id: coupon for coupon in await session.scalars(query)}
     for wanted in ids:
         if wanted not in found:
-            raise not_found(Coupon, wanted)
+            raise not_found(CouponRow, wanted)
     return [found[wanted] for wanted in ids]
 
 
-async def redeemable_coupons(session: AsyncSession, ids: Sequence[str], currency: str, now: datetime) -> list[Coupon]:
+async def redeemable_coupons(
+    session: AsyncSession, ids: Sequence[str], currency: str, now: datetime
+) -> list[CouponRow]:
     """The coupons in request order, checked and not counted, as previews need. Raises NotFound, InvalidOperation."""
     coupons = await coupons_by_id(session, ids)
     for coupon in coupons:
@@ -77,7 +81,7 @@ async def redeemable_coupons(session: AsyncSession, ids: Sequence[str], currency
     return coupons
 
 
-async def coupons_for(session: AsyncSession, ids: Sequence[str], currency: str, now: datetime) -> list[Coupon]:
+async def coupons_for(session: AsyncSession, ids: Sequence[str], currency: str, now: datetime) -> list[CouponRow]:
     """The coupons in request order, each locked, checked and counted once per mention.
 
     Raises NotFound for an unknown coupon and InvalidOperation for one that cannot be redeemed now; nothing is counted
@@ -90,7 +94,7 @@ async def coupons_for(session: AsyncSession, ids: Sequence[str], currency: str, 
     return coupons
 
 
-def discount_of(coupon: Coupon, target: str | None = None) -> rating.Coupon:
+def discount_of(coupon: CouponRow, target: str | None = None) -> rating.Coupon:
     """The coupon as rating computes with it; `target` is the subscription line item or price it is confined to."""
     off = coupon.amount_off if coupon.type is rating.CouponType.FIXED else coupon.percentage_off
     assert off is not None, "the table's check gives every coupon a worth of its type"

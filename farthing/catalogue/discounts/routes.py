@@ -23,7 +23,7 @@ from farthing.catalogue.discounts.schemas import (
     ListCouponsResponse,
     UpdateCouponRequest,
 )
-from farthing.catalogue.discounts.tables import Coupon, CouponAssociation
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.core.clock import Clock
 from farthing.core.wire import Message
 from farthing.storage.rows import find
@@ -55,7 +55,7 @@ class Coupons(Controller):
     @get("/{id:str}", operation_id="getCoupon", guards=[needs("coupon", "read")])
     async def read(self, id: str, session: AsyncSession) -> CouponResponse:
         """Get a coupon, archived ones included."""
-        return CouponResponse.of_coupon(await find(session, Coupon, id))
+        return CouponResponse.of_coupon(await find(session, CouponRow, id))
 
     @get("/code/{code:str}", operation_id="getCouponByCode", guards=[needs("coupon", "read")])
     async def read_by_code(self, code: str, session: AsyncSession) -> CouponResponse:

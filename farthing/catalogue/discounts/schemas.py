@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from farthing.api.queries.lists import ListQuery, Pagination
-from farthing.catalogue.discounts.tables import Coupon, CouponCadence
+from farthing.catalogue.discounts.tables import CouponCadence, CouponRow
 from farthing.catalogue.fields import Ids, Name
 from farthing.catalogue.precision import kept_whole
 from farthing.core.enums import Status
@@ -172,7 +172,7 @@ class CouponResponse(Response):
     renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
 
     @classmethod
-    def of_coupon(cls, coupon: Coupon) -> CouponResponse:
+    def of_coupon(cls, coupon: CouponRow) -> CouponResponse:
         """Build from a row; nothing taken off, and no currency, are told as "0" and ""."""
         unused = {name: "0" for name in ("amount_off", "percentage_off") if getattr(coupon, name) is None}
         return cls.of(coupon, currency=coupon.currency or "", **unused)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.rating.totals.discounts import CouponType
-from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
+from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
 class CouponCadence(StrEnum):
@@ -23,7 +23,7 @@ class CouponCadence(StrEnum):
     FOREVER = "forever"
 
 
-class Coupon(Scoped, Tracked, Base):
+class CouponRow(Scoped, Tracked, Base):
     """A discount on offer. `amount_off` (fixed) is in `currency`; `percentage_off` is above 0 and up to 100."""
 
     __tablename__ = "coupons"
@@ -32,8 +32,8 @@ class Coupon(Scoped, Tracked, Base):
     name: Mapped[str] = mapped_column(String(255))
     coupon_code: Mapped[str | None] = mapped_column(String(100))
     """Lower case, so that looking it up folds no case."""
-    type: Mapped[CouponType] = mapped_column(words(CouponType))
-    cadence: Mapped[CouponCadence] = mapped_column(words(CouponCadence))
+    type: Mapped[CouponType] = mapped_column(enum_column(CouponType))
+    cadence: Mapped[CouponCadence] = mapped_column(enum_column(CouponCadence))
     duration_in_periods: Mapped[int | None]
     amount_off: Mapped[Decimal | None]
     percentage_off: Mapped[Decimal | None] = mapped_column(Numeric(7, 4))

@@ -21,7 +21,7 @@ from farthing.catalogue.entitlements.tables import (
     GrantMeasure,
 )
 from farthing.catalogue.prices.tables import Price, PriceEntityType
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.metering.meter import AggregationType
@@ -53,7 +53,7 @@ def grant_of(entitlement: Entitlement) -> Grant | None:
     return Grant(**{name: getattr(entitlement, f"grant_{name}") for name in NAMES})
 
 
-def configured(given: object, standing: Grant | None = None) -> Grant | None:
+def effective_configuration(given: object, standing: Grant | None = None) -> Grant | None:
     """The grant that a request's `grant_` fields describe, on top of one that stands; None if there is neither.
 
     Raises ValidationFailed unless it is whole.
@@ -96,7 +96,7 @@ def configure(entitlement: Entitlement, grant: Grant | None, mode: AggregationMo
     entitlement.aggregation_mode = mode
 
 
-def demand_compatible(entitlements: Iterable[Entitlement]) -> None:
+def require_compatible(entitlements: Iterable[Entitlement]) -> None:
     """Refuse entitlements to one feature whose grants cannot stand side by side. Raises ValidationFailed.
 
     All have the same mode and measure (or none has a grant); additive ones also have the same duration, because their
@@ -117,7 +117,7 @@ def demand_compatible(entitlements: Iterable[Entitlement]) -> None:
             raise ValidationFailed.of("grant_duration_value", "must be that of the feature's other additive grants")
 
 
-async def demand_measurable(session: AsyncSession, grant: Grant, meter: Meter) -> None:
+async def require_measurable(session: AsyncSession, grant: Grant, meter: MeterRow) -> None:
     """Refuse a grant on a meter whose usage cannot be cut into windows. Raises ValidationFailed."""
     if meter.aggregation_type == AggregationType.MAX:
         raise ValidationFailed.of("grant_measure", "a grant cannot be given on a MAX meter")

@@ -19,17 +19,17 @@ from farthing.catalogue import in_use
 from farthing.catalogue.entitlements import grants
 from farthing.catalogue.entitlements.schemas import CreateEntitlementRequest, EntitlementQuery, UpdateEntitlementRequest
 from farthing.catalogue.entitlements.tables import AggregationMode, Entitlement, EntitlementOwner, UsageResetPeriod
-from farthing.catalogue.fields import demand_published
-from farthing.catalogue.owners import held
+from farthing.catalogue.fields import require_published
+from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.prices.references import OWNERS
 from farthing.catalogue.prices.tables import PriceEntityType
-from farthing.catalogue.products.tables import Feature, FeatureType, Meter
+from farthing.catalogue.products.tables import Feature, FeatureType, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.metering.meter import AggregationType
-from farthing.storage.outbox import tell
-from farthing.storage.rows import find, locked, violated
+from farthing.storage.outbox import record_event
+from farthing.storage.rows import find, lock_row, violated
 
 SEARCHABLE = (
     "id",
@@ -69,8 +69,8 @@ async def create(session: AsyncSession, requests: Sequence[CreateEntitlementRequ
 
 
 async def _feature(session: AsyncSession, feature_id: str) -> Feature:
-    feature = await locked(session, Feature, feature_id)
-    demand_published(feature)
+    feature = await lock_row(session, Feature, feature_id)
+    require_published(feature)
     return feature
 
 
@@ -79,7 +79,7 @@ async def _demand_owner(session: AsyncSession, entity_type: EntitlementOwner, en
     if table is None:
         word = entity_type.value.lower()
         raise NotFound(f"{word.capitalize()} with ID {entity_id} was not found", {f"{word}_id": entity_id})
-    await held(session, table, entity_id)
+    await lock_for_use(session, table, entity_id)
 
 
 async def _insert(session: AsyncSession, request: CreateEntitlementRequest, feature: Feature) -> Entitlement:
@@ -107,7 +107,9 @@ async def _insert(session: AsyncSession, request: CreateEntitlementRequest, feat
         entitlement.usage_limit = request.usage_limit
         entitlement.usage_reset_period = request.usage_reset_period or UsageResetPeriod.BILLING_PERIOD
         entitlement.is_soft_limit = bool(request.is_soft_limit)
-    grants.configure(entitlement, grants.configured(request), request.aggregation_mode or AggregationMode.ADDITIVE)
+    grants.configure(
+        entitlement, grants.effective_configuration(request), request.aggregation_mode or AggregationMode.ADDITIVE
+    )
     await _demand_fitting(session, entitlement, feature)
     async with _refusing_duplicates(session, entitlement):
         session.add(entitlement)
@@ -120,7 +122,7 @@ async def _parent(session: AsyncSession, request: CreateEntitlementRequest) -> s
     if not request.parent_entitlement_id:
         return None
     parent = await find(session, Entitlement, request.parent_entitlement_id)
-    demand_published(parent)
+    require_published(parent)
     if parent.feature_id != request.feature_id or parent.entity_type is EntitlementOwner.SUBSCRIPTION:
         raise ValidationFailed.of(
             "parent_entitlement_id", "must be an entitlement of a plan or an addon to the same feature"
@@ -135,16 +137,16 @@ async def _demand_fitting(session: AsyncSession, entitlement: Entitlement, featu
         if grant is not None:
             raise ValidationFailed.of("grant_measure", "a grant is only for metered features")
         return
-    meter = await find(session, Meter, feature.meter_id)
+    meter = await find(session, MeterRow, feature.meter_id)
     if meter.aggregation_type == AggregationType.MAX and meter.bucket_size is not None:
         raise ValidationFailed.of("feature_id", "has a bucketed MAX meter, which cannot be entitled")
     if grant is not None:
-        await grants.demand_measurable(session, grant, meter)
+        await grants.require_measurable(session, grant, meter)
     with session.no_autoflush:
         siblings = await _siblings(session, entitlement)
     if any(one.aggregation_mode is AggregationMode.PARALLEL for one in (entitlement, *siblings)):
         # of additive ones an owner has one; the database sees to that
-        grants.demand_compatible([entitlement, *siblings])
+        grants.require_compatible([entitlement, *siblings])
 
 
 async def _siblings(session: AsyncSession, entitlement: Entitlement) -> list[Entitlement]:
@@ -167,9 +169,9 @@ async def update(session: AsyncSession, entitlement_id: str, request: UpdateEnti
     would stop being parallel beside another.
     """
     feature_id = (await find(session, Entitlement, entitlement_id)).feature_id
-    feature = await locked(session, Feature, feature_id)
-    entitlement = await locked(session, Entitlement, entitlement_id)
-    demand_published(entitlement)
+    feature = await lock_row(session, Feature, feature_id)
+    entitlement = await lock_row(session, Entitlement, entitlement_id)
+    require_published(entitlement)
     async with _refusing_duplicates(session, entitlement):
         if request.is_enabled is not None:
             entitlement.is_enabled = request.is_enabled
@@ -199,7 +201,7 @@ def _limit(entitlement: Entitlement, request: UpdateEntitlementRequest) -> None:
 
 def _grant(entitlement: Entitlement, request: UpdateEntitlementRequest) -> None:
     standing = None if request.clear_grant_config else grants.grant_of(entitlement)
-    grant = grants.configured(request, standing)
+    grant = grants.effective_configuration(request, standing)
     mode = request.aggregation_mode
     if mode is None:
         mode = AggregationMode.ADDITIVE if standing is None else entitlement.aggregation_mode
@@ -208,8 +210,8 @@ def _grant(entitlement: Entitlement, request: UpdateEntitlementRequest) -> None:
 
 async def archive(session: AsyncSession, entitlement_id: str) -> None:
     """End an entitlement, whoever relies on it. Raises NotFound, and InvalidOperation for an archived one."""
-    entitlement = await locked(session, Entitlement, entitlement_id)
-    demand_published(entitlement)
+    entitlement = await lock_row(session, Entitlement, entitlement_id)
+    require_published(entitlement)
     entitlement.status = Status.ARCHIVED
     await session.flush()
     await _tell(session, "entitlement.deleted", entitlement)
@@ -285,7 +287,7 @@ async def _tell(session: AsyncSession, event: str, entitlement: Entitlement) -> 
         about["usage_reset_period"] = entitlement.usage_reset_period.value
     if entitlement.static_value:
         about["static_value"] = entitlement.static_value
-    await tell(session, event, "entitlement", entitlement.id, {"entitlement": about})
+    await record_event(session, event, "entitlement", entitlement.id, {"entitlement": about})
 
 
 async def _uses_of_feature(session: AsyncSession, feature_id: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.products.tables import FeatureType
-from farthing.storage.tables import Base, Scoped, Tracked, words
+from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 
 class EntitlementOwner(StrEnum):
@@ -76,15 +76,15 @@ class Entitlement(Scoped, Tracked, Base):
     __tablename__ = "entitlements"
     label = "Entitlement"
 
-    entity_type: Mapped[EntitlementOwner] = mapped_column(words(EntitlementOwner))
+    entity_type: Mapped[EntitlementOwner] = mapped_column(enum_column(EntitlementOwner))
     entity_id: Mapped[str] = mapped_column(String(50))
     feature_id: Mapped[str] = mapped_column(String(50), ForeignKey("features.id"))
-    feature_type: Mapped[FeatureType] = mapped_column(words(FeatureType))
+    feature_type: Mapped[FeatureType] = mapped_column(enum_column(FeatureType))
     is_enabled: Mapped[bool] = mapped_column(default=False)
     usage_limit: Mapped[int | None] = mapped_column(BigInteger)
     """None is unlimited."""
     usage_reset_period: Mapped[UsageResetPeriod] = mapped_column(
-        words(UsageResetPeriod), default=UsageResetPeriod.BILLING_PERIOD
+        enum_column(UsageResetPeriod), default=UsageResetPeriod.BILLING_PERIOD
     )
     is_soft_limit: Mapped[bool] = mapped_column(default=False)
     """Told to the caller, who enforces limits; invoices treat both kinds alike."""
@@ -95,12 +95,14 @@ class Entitlement(Scoped, Tracked, Base):
     start_date: Mapped[datetime | None]
     end_date: Mapped[datetime | None]
     display_order: Mapped[int] = mapped_column(default=0)
-    aggregation_mode: Mapped[AggregationMode] = mapped_column(words(AggregationMode), default=AggregationMode.ADDITIVE)
-    grant_measure: Mapped[GrantMeasure | None] = mapped_column(words(GrantMeasure))
+    aggregation_mode: Mapped[AggregationMode] = mapped_column(
+        enum_column(AggregationMode), default=AggregationMode.ADDITIVE
+    )
+    grant_measure: Mapped[GrantMeasure | None] = mapped_column(enum_column(GrantMeasure))
     grant_quota: Mapped[Decimal | None] = mapped_column(Numeric(25, 15))
-    grant_duration_unit: Mapped[GrantDurationUnit | None] = mapped_column(words(GrantDurationUnit))
+    grant_duration_unit: Mapped[GrantDurationUnit | None] = mapped_column(enum_column(GrantDurationUnit))
     grant_duration_value: Mapped[int | None]
-    grant_allocation_behavior: Mapped[GrantAllocation | None] = mapped_column(words(GrantAllocation))
+    grant_allocation_behavior: Mapped[GrantAllocation | None] = mapped_column(enum_column(GrantAllocation))
 
     __table_args__ = (
         # an owner entitles a feature once, but for parallel grants

@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.schemas import AddonQuery, CreateAddonRequest, UpdateAddonRequest
 from farthing.catalogue.plans.tables import Addon
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "status", "created_at", "updated_at")
 
@@ -51,8 +51,8 @@ async def by_lookup_key(session: AsyncSession, lookup_key: str) -> Addon:
 
 async def update(session: AsyncSession, addon_id: str, request: UpdateAddonRequest) -> Addon:
     """Change what `request` names. Raises NotFound, InvalidOperation on an archived addon."""
-    addon = await locked(session, Addon, addon_id)
-    demand_published(addon)
+    addon = await lock_row(session, Addon, addon_id)
+    require_published(addon)
     if request.name is not None:
         addon.name = request.name
     if request.description is not None:
@@ -65,8 +65,8 @@ async def update(session: AsyncSession, addon_id: str, request: UpdateAddonReque
 
 async def archive(session: AsyncSession, addon_id: str) -> None:
     """Archive an addon. Raises ValidationFailed, with counts, while it is attached anywhere."""
-    addon = await locked(session, Addon, addon_id)
-    demand_published(addon)
+    addon = await lock_row(session, Addon, addon_id)
+    require_published(addon)
     await in_use.refuse_if_used(session, in_use.ADDONS, Addon.label, addon.id, ValidationFailed)
     addon.status = Status.ARCHIVED
     await session.flush()

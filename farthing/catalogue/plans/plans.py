@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.schemas import CreatePlanRequest, PlanQuery, UpdatePlanRequest
 from farthing.catalogue.plans.tables import Plan
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "display_order", "status", "created_at", "updated_at")
 
@@ -39,8 +39,8 @@ async def create(session: AsyncSession, request: CreatePlanRequest) -> Plan:
 
 async def update(session: AsyncSession, plan_id: str, request: UpdatePlanRequest) -> Plan:
     """Change what `request` names. Raises NotFound, AlreadyExists, InvalidOperation on an archived plan."""
-    plan = await locked(session, Plan, plan_id)
-    demand_published(plan)
+    plan = await lock_row(session, Plan, plan_id)
+    require_published(plan)
     async with refusing_duplicates(session, request.lookup_key or ""):
         for name in ("name", "lookup_key", "description", "display_order"):
             value = getattr(request, name)
@@ -53,8 +53,8 @@ async def update(session: AsyncSession, plan_id: str, request: UpdatePlanRequest
 
 async def archive(session: AsyncSession, plan_id: str) -> None:
     """Archive a plan; what belongs to it stays, out of reach. Raises InvalidOperation while somebody subscribes."""
-    plan = await locked(session, Plan, plan_id)
-    demand_published(plan)
+    plan = await lock_row(session, Plan, plan_id)
+    require_published(plan)
     await in_use.refuse_if_used(session, in_use.PLANS, Plan.label, plan.id)
     plan.status = Status.ARCHIVED
     await session.flush()

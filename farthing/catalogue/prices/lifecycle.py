@@ -17,7 +17,7 @@ from farthing.catalogue.prices import references
 from farthing.catalogue.prices.references import References
 from farthing.catalogue.prices.schemas import CreatePriceRequest, PriceQuery
 from farthing.catalogue.prices.tables import Price, PriceEntityType
-from farthing.catalogue.prices.terms import Rate, asked, settled
+from farthing.catalogue.prices.terms import Rate, requested_terms, settle_terms
 from farthing.core.clock import instant
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import (
@@ -29,7 +29,7 @@ from farthing.core.errors import (
     VersionConflict,
 )
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = (
     "id",
@@ -72,7 +72,7 @@ async def create_all(session: AsyncSession, requests: Sequence[CreatePriceReques
     """
     found = await references.load(session, requests)
     await references.lock_prices_of(session, (request.entity_id for request in requests))
-    await references.demand_room(session, requests)
+    await references.require_room(session, requests)
     prices = []
     for index, request in enumerate(requests):
         try:
@@ -116,7 +116,7 @@ def _price(request: CreatePriceRequest, found: References, now: datetime) -> Pri
         description=request.description or "",
         meta=request.metadata or {},
         group_id=found.groups[request.group_id] if request.group_id else None,
-        **settled(asked(request), request.currency, rate),
+        **settle_terms(requested_terms(request), request.currency, rate),
     )
 
 
@@ -157,7 +157,7 @@ async def _refusal(session: AsyncSession, constraint: str, keys: Sequence[str]) 
 
 async def terminate(session: AsyncSession, price_id: str, end_date: datetime) -> Price:
     """Let a price end. Raises NotFound, ValidationFailed before its start, InvalidOperation if it has an end."""
-    price = await locked(session, Price, price_id)
+    price = await lock_row(session, Price, price_id)
     await references.lock_prices_of(session, [price.entity_id])
     await end(session, price, end_date, "end_date")
     return price

@@ -10,12 +10,12 @@ from sqlalchemy import func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue import in_use
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.schemas import CreatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit
 from farthing.catalogue.products import groups
-from farthing.catalogue.products.tables import GroupEntityType, Meter
+from farthing.catalogue.products.tables import GroupEntityType, MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.storage.postgres import clock_of, scope_of
@@ -35,7 +35,7 @@ class References:
     """What a batch of prices refers to, by id; units by code."""
 
     owners: Mapping[tuple[PriceEntityType, str], Base]
-    meters: Mapping[str, Meter]
+    meters: Mapping[str, MeterRow]
     groups: Mapping[str, str]
     units: Mapping[str, PriceUnit]
 
@@ -56,15 +56,15 @@ async def load(session: AsyncSession, requests: Sequence[CreatePriceRequest]) ->
             raise NotFound(f"There is nothing of type {kind.value} that could own a price", {"entity_type": kind.value})
         ids = {request.entity_id for request in requests if request.entity_type is kind}
         for id_, row in (await _held(session, OWNERS[kind], ids)).items():
-            demand_published(row)
+            require_published(row)
             owners[kind, id_] = row
     wanted = {request.meter_id for request in requests if request.type is PriceType.USAGE and request.meter_id}
-    meters = await _held(session, Meter, wanted)
+    meters = await _held(session, MeterRow, wanted)
     for meter in meters.values():
-        demand_published(meter)
+        require_published(meter)
     joined = {}
     for group_id in sorted({request.group_id for request in requests if request.group_id}):
-        joined[group_id] = await groups.joined(session, group_id, GroupEntityType.PRICE) or ""
+        joined[group_id] = await groups.lock_group_for_member(session, group_id, GroupEntityType.PRICE) or ""
     return References(owners, meters, joined, await _units(session, requests))
 
 
@@ -117,7 +117,7 @@ async def lock_prices_of(session: AsyncSession, owner_ids: Iterable[str]) -> Non
         )
 
 
-async def demand_room(session: AsyncSession, requests: Sequence[CreatePriceRequest]) -> None:
+async def require_room(session: AsyncSession, requests: Sequence[CreatePriceRequest]) -> None:
     """Refuse more than 5000 published, un-ended prices of one owner. The owners' prices are locked.
 
     Raises ValidationFailed.

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
 from farthing.core.enums import PriceType
 from farthing.rating.pricing.price import BillingModel, TierMode
-from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
+from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 QUOTED = Numeric(25, 15)
 """An amount or a rate as it was sent."""
@@ -83,21 +83,23 @@ class Price(Scoped, Tracked, Base):
     __tablename__ = "prices"
     label = "Price"
 
-    entity_type: Mapped[PriceEntityType] = mapped_column(words(PriceEntityType))
+    entity_type: Mapped[PriceEntityType] = mapped_column(enum_column(PriceEntityType))
     entity_id: Mapped[str] = mapped_column(String(50))
-    type: Mapped[PriceType] = mapped_column(words(PriceType))
+    type: Mapped[PriceType] = mapped_column(enum_column(PriceType))
     currency: Mapped[str] = mapped_column(String(3))
-    billing_model: Mapped[BillingModel] = mapped_column(words(BillingModel))
-    billing_cadence: Mapped[BillingCadence] = mapped_column(words(BillingCadence), default=BillingCadence.RECURRING)
-    billing_period: Mapped[BillingPeriod] = mapped_column(words(BillingPeriod))
+    billing_model: Mapped[BillingModel] = mapped_column(enum_column(BillingModel))
+    billing_cadence: Mapped[BillingCadence] = mapped_column(
+        enum_column(BillingCadence), default=BillingCadence.RECURRING
+    )
+    billing_period: Mapped[BillingPeriod] = mapped_column(enum_column(BillingPeriod))
     billing_period_count: Mapped[int] = mapped_column(Integer, default=1)
-    invoice_cadence: Mapped[InvoiceCadence] = mapped_column(words(InvoiceCadence))
+    invoice_cadence: Mapped[InvoiceCadence] = mapped_column(enum_column(InvoiceCadence))
     amount: Mapped[Decimal] = mapped_column(CONVERTED, default=Decimal(0))
     display_amount: Mapped[str] = mapped_column(String(255))
-    tier_mode: Mapped[TierMode | None] = mapped_column(words(TierMode))
+    tier_mode: Mapped[TierMode | None] = mapped_column(enum_column(TierMode))
     tiers: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
     transform_quantity: Mapped[dict[str, Any]] = mapped_column(default=lambda: {"divide_by": 1})
-    price_unit_type: Mapped[PriceUnitType] = mapped_column(words(PriceUnitType), default=PriceUnitType.FIAT)
+    price_unit_type: Mapped[PriceUnitType] = mapped_column(enum_column(PriceUnitType), default=PriceUnitType.FIAT)
     price_unit_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("price_units.id"))
     price_unit: Mapped[str | None] = mapped_column(String(3))
     """The unit's code."""

@@ -26,7 +26,7 @@ from farthing.rating.pricing.units import to_currency
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PriceTerms:
     """A model and what it may need. `amount` and `tiers` are of the currency or, when `custom`, of the custom unit."""
 
     model: BillingModel
@@ -53,13 +53,13 @@ class Rate:
         return cls(unit.id, unit.code, unit.symbol, unit.conversion_rate)
 
 
-def asked(request: CreatePriceRequest) -> Terms:
+def requested_terms(request: CreatePriceRequest) -> PriceTerms:
     """The terms of a new price. Raises ValidationFailed when currency and custom unit are mixed."""
     config = request.price_unit_config
     if config is not None and (request.amount or request.tiers):
         field = "tiers" if request.tiers else "amount"
         raise ValidationFailed.of(field, "is not allowed for CUSTOM; quote the price in price_unit_config")
-    return Terms(
+    return PriceTerms(
         model=request.billing_model,
         custom=config is not None,
         amount=request.amount if config is None else config.amount,
@@ -69,7 +69,7 @@ def asked(request: CreatePriceRequest) -> Terms:
     )
 
 
-def changed(price: Price, change: PricingChange) -> Terms:
+def changed(price: Price, change: PricingChange) -> PriceTerms:
     """The terms of `price` with `change` laid over them. Raises ValidationFailed for amounts of the wrong kind."""
     custom = price.price_unit_type is PriceUnitType.CUSTOM
     if custom and change.in_currency:
@@ -81,7 +81,7 @@ def changed(price: Price, change: PricingChange) -> Terms:
     amount = change.price_unit_amount if custom else change.amount
     tiers = change.price_unit_tiers if custom else change.tiers
     packaging = _packaging(change.transform_quantity) if change.transform_quantity else {}
-    return Terms(
+    return PriceTerms(
         model=change.billing_model or stored.model,
         custom=custom,
         amount=stored.amount if amount is None else amount,
@@ -92,13 +92,13 @@ def changed(price: Price, change: PricingChange) -> Terms:
     )
 
 
-def terms_of(price: Price) -> Terms:
+def terms_of(price: Price) -> PriceTerms:
     """What a price charges, as it was asked for."""
     custom = price.price_unit_type is PriceUnitType.CUSTOM
     tiered = price.billing_model is BillingModel.TIERED
     package = price.transform_quantity if price.billing_model is BillingModel.PACKAGE else {}
     amount = price.price_unit_amount if custom else price.amount
-    return Terms(
+    return PriceTerms(
         model=price.billing_model,
         custom=custom,
         amount=None if tiered else amount,
@@ -116,7 +116,7 @@ def terms_of(price: Price) -> Terms:
     )
 
 
-def settled(terms: Terms, currency: str, rate: Rate | None) -> dict[str, Any]:
+def settle_terms(terms: PriceTerms, currency: str, rate: Rate | None) -> dict[str, Any]:
     """The columns of a price that hold its money; `rate` for custom terms. Raises ValidationFailed.
 
     What the model has no use for is left out; amounts in a custom unit are converted without rounding.
@@ -154,14 +154,14 @@ def _packaging(transform: TransformQuantityRequest | None) -> dict[str, Any]:
     return {"divide_by": transform.divide_by, "round": transform.round or None} if transform else {}
 
 
-def _amount(terms: Terms) -> Decimal:
+def _amount(terms: PriceTerms) -> Decimal:
     if terms.amount is None:
         field = "price_unit_config.amount" if terms.custom else "amount"
         raise ValidationFailed.of(field, f"is required for {terms.model.value}")
     return terms.amount
 
 
-def _tiers(terms: Terms) -> list[dict[str, Any]]:
+def _tiers(terms: PriceTerms) -> list[dict[str, Any]]:
     field = "price_unit_tiers" if terms.custom else "tiers"
     if terms.tier_mode is None:
         raise ValidationFailed.of("tier_mode", "must be VOLUME or SLAB for TIERED")
@@ -188,7 +188,7 @@ def _check_order(field: str, tiers: Sequence[CreatePriceTier]) -> None:
         raise ValidationFailed.of(field, str(error)) from error
 
 
-def _transform(terms: Terms) -> dict[str, Any]:
+def _transform(terms: PriceTerms) -> dict[str, Any]:
     if terms.model is not BillingModel.PACKAGE:
         return {"divide_by": 1}
     if terms.divide_by is None:

@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.prices.schemas import CreatePriceUnitRequest, PriceUnitQuery, UpdatePriceUnitRequest
 from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
 from farthing.storage.postgres import clock_of
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = ("id", "name", "code", "symbol", "base_currency", "conversion_rate", "status", "created_at", "updated_at")
 
@@ -54,8 +54,8 @@ async def by_code(session: AsyncSession, code: str) -> PriceUnit:
 
 async def update(session: AsyncSession, unit_id: str, request: UpdatePriceUnitRequest) -> PriceUnit:
     """Change the labels of a unit. Raises NotFound, InvalidOperation on an archived one."""
-    unit = await locked(session, PriceUnit, unit_id)
-    demand_published(unit)
+    unit = await lock_row(session, PriceUnit, unit_id)
+    require_published(unit)
     if request.name is not None:
         unit.name = request.name
     if request.metadata is not None:
@@ -66,8 +66,8 @@ async def update(session: AsyncSession, unit_id: str, request: UpdatePriceUnitRe
 
 async def archive(session: AsyncSession, unit_id: str) -> None:
     """Archive a unit. Raises InvalidOperation while a live price, or whatever else, is quoted in it."""
-    unit = await locked(session, PriceUnit, unit_id)
-    demand_published(unit)
+    unit = await lock_row(session, PriceUnit, unit_id)
+    require_published(unit)
     await in_use.refuse_if_used(session, in_use.PRICE_UNITS, PriceUnit.label, unit.id)
     unit.status = Status.ARCHIVED
     await session.flush()

@@ -11,11 +11,11 @@ from farthing.catalogue.prices import references
 from farthing.catalogue.prices.lifecycle import end, refusing_duplicates, unnamed
 from farthing.catalogue.prices.schemas import PricingChange, UpdatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit, PriceUnitType
-from farthing.catalogue.prices.terms import Rate, changed, settled
+from farthing.catalogue.prices.terms import Rate, changed, settle_terms
 from farthing.catalogue.products import groups
 from farthing.catalogue.products.tables import GroupEntityType
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 
 _KEPT = (
     "type",
@@ -41,14 +41,14 @@ async def update(session: AsyncSession, price_id: str, request: UpdatePriceReque
     Rule: docs/rules/pricing.md#versions-and-termination
     """
     # before the price, as the deletion of a group locks the group before its members
-    group_id = await groups.joined(session, request.group_id, GroupEntityType.PRICE)
-    price = await locked(session, Price, price_id)
+    group_id = await groups.lock_group_for_member(session, request.group_id, GroupEntityType.PRICE)
+    price = await lock_row(session, Price, price_id)
     if not request.changes_money:
         async with refusing_duplicates(session, [request.lookup_key or price.lookup_key]):
             _relabel(price, request, group_id)
         return price
     at = request.effective_from or now
-    columns = settled(changed(price, request), price.currency, await _rate(session, price))
+    columns = settle_terms(changed(price, request), price.currency, await _rate(session, price))
     await references.lock_prices_of(session, [price.entity_id])
     if request.group_id is not None:
         price.group_id = group_id
@@ -89,7 +89,7 @@ async def override(
 
     Rule: docs/rules/pricing.md#overrides-for-one-subscription
     """
-    columns = settled(changed(price, change), price.currency, await _rate(session, price))
+    columns = settle_terms(changed(price, change), price.currency, await _rate(session, price))
     await references.lock_prices_of(session, [subscription_id])
     overriding = Price(
         id=new_id(Kind.PRICE),

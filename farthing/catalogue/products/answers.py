@@ -20,15 +20,15 @@ from farthing.catalogue.products.schemas import (
     MeterResponse,
     ReportingUnit,
 )
-from farthing.catalogue.products.tables import Feature, Group, Meter
+from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
 
 
-def group_answer(group: Group) -> GroupResponse:
+def group_answer(group: GroupRow) -> GroupResponse:
     """A group."""
     return GroupResponse.of(group, entity_ids=[])
 
 
-def meter_answer(meter: Meter) -> MeterResponse:
+def meter_answer(meter: MeterRow) -> MeterResponse:
     """A meter."""
     return MeterResponse.of(
         meter,
@@ -37,7 +37,7 @@ def meter_answer(meter: Meter) -> MeterResponse:
     )
 
 
-def feature_answer(feature: Feature, meter: Meter | None = None, group: Group | None = None) -> FeatureResponse:
+def feature_answer(feature: Feature, meter: MeterRow | None = None, group: GroupRow | None = None) -> FeatureResponse:
     """A feature, with its meter and group if they are given."""
     return FeatureResponse.of(
         feature,
@@ -75,16 +75,16 @@ def _alert_settings(feature: Feature) -> FeatureAlertSettings | None:
     )
 
 
-async def meters_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, Meter]:
+async def meters_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, MeterRow]:
     """The meters with these ids, in one query."""
     wanted = {one for one in ids if one}
-    return by_id((await session.scalars(select(Meter).where(Meter.id.in_(wanted)))).all()) if wanted else {}
+    return by_id((await session.scalars(select(MeterRow).where(MeterRow.id.in_(wanted)))).all()) if wanted else {}
 
 
-async def groups_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, Group]:
+async def groups_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, GroupRow]:
     """The groups with these ids, in one query."""
     wanted = {one for one in ids if one}
-    return by_id((await session.scalars(select(Group).where(Group.id.in_(wanted)))).all()) if wanted else {}
+    return by_id((await session.scalars(select(GroupRow).where(GroupRow.id.in_(wanted)))).all()) if wanted else {}
 
 
 async def feature_answers(

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.products import alerts, groups, meters
 from farthing.catalogue.products.schemas import (
     CloneFeatureRequest,
@@ -22,14 +22,14 @@ from farthing.catalogue.products.schemas import (
     ReportingUnitRequest,
     UpdateFeatureRequest,
 )
-from farthing.catalogue.products.tables import Feature, FeatureType, GroupEntityType, Meter
+from farthing.catalogue.products.tables import Feature, FeatureType, GroupEntityType, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain
 from farthing.core.wire import checked_metadata
-from farthing.storage.outbox import tell
-from farthing.storage.rows import find, locked, violated
+from farthing.storage.outbox import record_event
+from farthing.storage.rows import find, lock_row, violated
 
 SOURCE_KEY = "source_feature_id"
 """The metadata key of a copy that names what it was copied from."""
@@ -74,7 +74,7 @@ async def create(session: AsyncSession, request: CreateFeatureRequest) -> Featur
         unit_plural=request.unit_plural or "",
         reporting_unit=_reporting_unit(request.reporting_unit),
         alert_settings=alerts.settled(None, request.alert_settings) if request.alert_settings else None,
-        group_id=await groups.joined(session, request.group_id, GroupEntityType.FEATURE),
+        group_id=await groups.lock_group_for_member(session, request.group_id, GroupEntityType.FEATURE),
         meta=request.metadata or {},
     )
     _check_units(feature)
@@ -88,8 +88,8 @@ async def create(session: AsyncSession, request: CreateFeatureRequest) -> Featur
 
 async def _meter(session: AsyncSession, request: CreateFeatureRequest) -> str:
     if request.meter_id:
-        meter = await locked(session, Meter, request.meter_id)
-        demand_published(meter)
+        meter = await lock_row(session, MeterRow, request.meter_id)
+        require_published(meter)
         return meter.id
     assert request.meter is not None, "the request was checked"
     return (await meters.create(session, request.meter)).id
@@ -101,9 +101,9 @@ async def update(session: AsyncSession, feature_id: str, request: UpdateFeatureR
     Raises NotFound, ValidationFailed, InvalidOperation on an archived feature.
     """
     # before the feature, as the deletion of a group locks the group before its members
-    group_id = await groups.joined(session, request.group_id, GroupEntityType.FEATURE)
-    feature = await locked(session, Feature, feature_id)
-    demand_published(feature)
+    group_id = await groups.lock_group_for_member(session, request.group_id, GroupEntityType.FEATURE)
+    feature = await lock_row(session, Feature, feature_id)
+    require_published(feature)
     for name in ("name", "description", "unit_singular", "unit_plural"):
         value = getattr(request, name)
         if value is not None:
@@ -132,11 +132,11 @@ async def archive(session: AsyncSession, feature_id: str) -> Feature:
     Raises InvalidOperation while a plan includes it or a price charges by it.
     Rule: docs/rules/catalogue.md#what-may-change-once-used
     """
-    feature = await locked(session, Feature, feature_id)
-    demand_published(feature)
+    feature = await lock_row(session, Feature, feature_id)
+    require_published(feature)
     await in_use.refuse_if_used(session, in_use.FEATURES, Feature.label, feature.id)
     if feature.meter_id is not None:
-        meter = await find(session, Meter, feature.meter_id)
+        meter = await find(session, MeterRow, feature.meter_id)
         if meter.status is Status.PUBLISHED:
             await meters.disable(session, meter.id)
     feature.status = Status.ARCHIVED
@@ -162,7 +162,7 @@ async def clone(session: AsyncSession, feature_id: str, request: CloneFeatureReq
         meta=checked_metadata({**source.meta, **(request.metadata or {}), SOURCE_KEY: source.id}),
     )
     if source.meter_id is not None:
-        feature.meter_id = (await meters.copy(session, await find(session, Meter, source.meter_id))).id
+        feature.meter_id = (await meters.copy(session, await find(session, MeterRow, source.meter_id))).id
     async with _refusing_duplicates(session, feature):
         session.add(feature)
     await announce(session, "feature.created", feature)
@@ -236,4 +236,4 @@ async def announce(session: AsyncSession, event: str, feature: Feature) -> None:
         "type": feature.type.value,
         **{name: value for name, value in optional.items() if value},
     }
-    await tell(session, event, "feature", feature.id, {"feature": about})
+    await record_event(session, event, "feature", feature.id, {"feature": about})

@@ -9,13 +9,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.products.schemas import CreateGroupRequest, GroupQuery
-from farthing.catalogue.products.tables import Feature, Group, GroupEntityType
+from farthing.catalogue.products.tables import Feature, GroupEntityType, GroupRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 from farthing.storage.tables import Base
 
 MEMBERS: Final[list[type[Base]]] = [Feature]
@@ -24,9 +24,9 @@ MEMBERS: Final[list[type[Base]]] = [Feature]
 SEARCHABLE = ("id", "name", "entity_type", "lookup_key", "status", "created_at", "updated_at")
 
 
-async def create(session: AsyncSession, request: CreateGroupRequest) -> Group:
+async def create(session: AsyncSession, request: CreateGroupRequest) -> GroupRow:
     """Insert a group. Raises AlreadyExists when a published group has the key."""
-    group = Group(
+    group = GroupRow(
         id=new_id(Kind.GROUP),
         name=request.name,
         entity_type=request.entity_type,
@@ -45,14 +45,16 @@ async def create(session: AsyncSession, request: CreateGroupRequest) -> Group:
     return group
 
 
-async def joined(session: AsyncSession, group_id: str | None, entity_type: GroupEntityType) -> str | None:
+async def lock_group_for_member(
+    session: AsyncSession, group_id: str | None, entity_type: GroupEntityType
+) -> str | None:
     """The id of a group that rows of `entity_type` may join, held against deletion; "" and None are no group.
 
     Raises ValidationFailed unless it is published and of that type.
     """
     if not group_id:
         return None
-    query = select(Group).where(Group.id == group_id, Group.status == Status.PUBLISHED)
+    query = select(GroupRow).where(GroupRow.id == group_id, GroupRow.status == Status.PUBLISHED)
     group = (await session.execute(query.with_for_update(read=True))).scalar_one_or_none()
     if group is None:
         raise ValidationFailed.of("group_id", f"there is no group '{group_id}'")
@@ -63,8 +65,8 @@ async def joined(session: AsyncSession, group_id: str | None, entity_type: Group
 
 async def archive(session: AsyncSession, group_id: str) -> None:
     """Archive a group; its members belong to none from now on. Raises NotFound, InvalidOperation on an archived one."""
-    group = await locked(session, Group, group_id)
-    demand_published(group)
+    group = await lock_row(session, GroupRow, group_id)
+    require_published(group)
     group.status = Status.ARCHIVED
     await session.flush()
     for table in MEMBERS:
@@ -72,15 +74,15 @@ async def archive(session: AsyncSession, group_id: str) -> None:
         await session.execute(update(table).where(column == group_id).values(group_id=None))
 
 
-async def search(session: AsyncSession, query: GroupQuery) -> tuple[list[Group], int]:
+async def search(session: AsyncSession, query: GroupQuery) -> tuple[list[GroupRow], int]:
     """One page of groups and the count of all that match."""
-    statement = select(Group)
+    statement = select(GroupRow)
     if query.entity_type:
-        statement = statement.where(Group.entity_type == query.entity_type)
+        statement = statement.where(GroupRow.entity_type == query.entity_type)
     if query.group_ids:
-        statement = statement.where(Group.id.in_(query.group_ids))
+        statement = statement.where(GroupRow.id.in_(query.group_ids))
     if query.lookup_key:
-        statement = statement.where(Group.lookup_key == query.lookup_key)
+        statement = statement.where(GroupRow.lookup_key == query.lookup_key)
     if query.name:
-        statement = statement.where(Group.name == query.name)
-    return await select_page(session, Group, query, SEARCHABLE, statement)
+        statement = statement.where(GroupRow.name == query.name)
+    return await select_page(session, GroupRow, query, SEARCHABLE, statement)

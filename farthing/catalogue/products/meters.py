@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.products.schemas import (
     MOST_FILTER_KEYS,
     MOST_FILTER_VALUES,
@@ -18,7 +18,7 @@ from farthing.catalogue.products.schemas import (
     MeterFilter,
     MeterQuery,
 )
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -29,7 +29,7 @@ from farthing.metering.expression import MAX_COST
 from farthing.metering.filters import Filter
 from farthing.storage.notices import notify
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 
 TOPIC = "meters"
 """Notices: the meters of the environment that is the key have changed."""
@@ -40,7 +40,7 @@ MOST_COST_PER_EVENT_NAME = 4 * MAX_COST
 SEARCHABLE = ("id", "name", "event_name", "aggregation_type", "reset_usage", "status", "created_at", "updated_at")
 
 
-def definition(row: Meter) -> metering.Meter:
+def definition(row: MeterRow) -> metering.Meter:
     """A meter as measuring sees it."""
     return metering.Meter(
         id=row.id,
@@ -58,10 +58,10 @@ def definition(row: Meter) -> metering.Meter:
     )
 
 
-async def create(session: AsyncSession, request: CreateMeterRequest) -> Meter:
+async def create(session: AsyncSession, request: CreateMeterRequest) -> MeterRow:
     """Insert a meter that can measure. Raises ValidationFailed naming every field that breaks a rule."""
     aggregation = request.aggregation
-    meter = Meter(
+    meter = MeterRow(
         id=new_id(Kind.METER),
         name=request.name,
         event_name=request.event_name,
@@ -80,9 +80,9 @@ async def create(session: AsyncSession, request: CreateMeterRequest) -> Meter:
     return meter
 
 
-async def copy(session: AsyncSession, source: Meter) -> Meter:
+async def copy(session: AsyncSession, source: MeterRow) -> MeterRow:
     """A meter of its own that measures as `source` does."""
-    meter = Meter(
+    meter = MeterRow(
         id=new_id(Kind.METER),
         name=source.name,
         event_name=source.event_name,
@@ -101,7 +101,7 @@ async def copy(session: AsyncSession, source: Meter) -> Meter:
     return meter
 
 
-async def _weigh(session: AsyncSession, meter: Meter) -> None:
+async def _weigh(session: AsyncSession, meter: MeterRow) -> None:
     """Refuse a meter that costs too much, alone or with the others that measure the same events."""
     formula = definition(meter).aggregation.formula
     if formula is not None and formula.expression.cost > MAX_COST:
@@ -115,7 +115,7 @@ async def _weigh(session: AsyncSession, meter: Meter) -> None:
     await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))"), {"lock": lock})
     others = (
         await session.scalars(
-            select(Meter).where(Meter.event_name == meter.event_name, Meter.status == Status.PUBLISHED)
+            select(MeterRow).where(MeterRow.event_name == meter.event_name, MeterRow.status == Status.PUBLISHED)
         )
     ).all()
     most = (await current.read(session, TenantConfig)).max_meters_per_event_name
@@ -147,10 +147,10 @@ def merged(stored: Iterable[dict[str, Any]], added: Iterable[MeterFilter]) -> li
     return [{"key": key, "values": list(texts)} for key, texts in values.items()]
 
 
-async def widen(session: AsyncSession, meter_id: str, filters: Sequence[MeterFilter]) -> Meter:
+async def widen(session: AsyncSession, meter_id: str, filters: Sequence[MeterFilter]) -> MeterRow:
     """Add filter values; nothing is ever taken away. Raises NotFound, InvalidOperation on a disabled meter."""
-    meter = await locked(session, Meter, meter_id)
-    demand_published(meter)
+    meter = await lock_row(session, MeterRow, meter_id)
+    require_published(meter)
     wider = merged(meter.filters, filters)
     if wider != meter.filters:
         meter.filters = wider
@@ -158,24 +158,24 @@ async def widen(session: AsyncSession, meter_id: str, filters: Sequence[MeterFil
     return meter
 
 
-async def disable(session: AsyncSession, meter_id: str) -> Meter:
+async def disable(session: AsyncSession, meter_id: str) -> MeterRow:
     """Archive a meter: it measures nothing from now on. Raises InvalidOperation while a live price charges by it."""
-    meter = await locked(session, Meter, meter_id)
-    demand_published(meter)
-    await in_use.refuse_if_used(session, in_use.METERS, Meter.label, meter.id)
+    meter = await lock_row(session, MeterRow, meter_id)
+    require_published(meter)
+    await in_use.refuse_if_used(session, in_use.METERS, MeterRow.label, meter.id)
     meter.status = Status.ARCHIVED
     await _changed(session)
     return meter
 
 
-async def search(session: AsyncSession, query: MeterQuery) -> tuple[list[Meter], int]:
+async def search(session: AsyncSession, query: MeterQuery) -> tuple[list[MeterRow], int]:
     """One page of meters and the count of all that match."""
-    statement = select(Meter)
+    statement = select(MeterRow)
     if query.event_name:
-        statement = statement.where(Meter.event_name == query.event_name)
+        statement = statement.where(MeterRow.event_name == query.event_name)
     if query.meter_ids:
-        statement = statement.where(Meter.id.in_(query.meter_ids))
-    return await select_page(session, Meter, query, SEARCHABLE, statement)
+        statement = statement.where(MeterRow.id.in_(query.meter_ids))
+    return await select_page(session, MeterRow, query, SEARCHABLE, statement)
 
 
 async def _changed(session: AsyncSession) -> None:

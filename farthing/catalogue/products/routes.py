@@ -30,7 +30,7 @@ from farthing.catalogue.products.schemas import (
     UpdateFeatureRequest,
     UpdateMeterRequest,
 )
-from farthing.catalogue.products.tables import Feature, Group, Meter
+from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
 from farthing.core.wire import Message
 from farthing.storage.rows import find
 
@@ -60,7 +60,7 @@ class Groups(Controller):
     @get("/{id:str}", operation_id="getGroup", guards=[needs("group", "read")])
     async def read(self, id: str, session: AsyncSession) -> GroupResponse:
         """Get a group, archived ones included."""
-        return group_answer(await find(session, Group, id))
+        return group_answer(await find(session, GroupRow, id))
 
     @delete("/{id:str}", operation_id="deleteGroup", guards=[needs("group", "write")])
     async def archive(self, id: str, session: AsyncSession) -> None:
@@ -91,7 +91,7 @@ class Meters(Controller):
     @get("/{id:str}", operation_id="getMeter", guards=[needs("meter", "read")])
     async def read(self, id: str, session: AsyncSession) -> MeterResponse:
         """Get a meter, disabled ones included."""
-        return meter_answer(await find(session, Meter, id))
+        return meter_answer(await find(session, MeterRow, id))
 
     @put("/{id:str}", operation_id="updateMeter", guards=[needs("meter", "write")])
     async def widen(self, id: str, data: UpdateMeterRequest, session: AsyncSession) -> MeterResponse:

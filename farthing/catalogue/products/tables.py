@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.calendar.windows import WindowSize
 from farthing.metering.meter import AggregationType, ResetUsage
-from farthing.storage.tables import Base, Scoped, Tracked, words
+from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 _PUBLISHED = text("status = 'published'")
 
@@ -33,14 +33,14 @@ class FeatureType(StrEnum):
     CONFIG = "config"
 
 
-class Group(Scoped, Tracked, Base):
+class GroupRow(Scoped, Tracked, Base):
     """A heading for prices or for features; members carry its id."""
 
     __tablename__ = "groups"
     label = "Group"
 
     name: Mapped[str] = mapped_column(String(255))
-    entity_type: Mapped[GroupEntityType] = mapped_column(words(GroupEntityType))
+    entity_type: Mapped[GroupEntityType] = mapped_column(enum_column(GroupEntityType))
     lookup_key: Mapped[str] = mapped_column(String(255))
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
@@ -52,7 +52,7 @@ class Group(Scoped, Tracked, Base):
     )
 
 
-class Meter(Scoped, Tracked, Base):
+class MeterRow(Scoped, Tracked, Base):
     """Which events count and how they fold into one number. Immutable but for `filters`, which gain values."""
 
     __tablename__ = "meters"
@@ -60,15 +60,15 @@ class Meter(Scoped, Tracked, Base):
 
     name: Mapped[str] = mapped_column(String(255))
     event_name: Mapped[str] = mapped_column(String(255))
-    aggregation_type: Mapped[AggregationType] = mapped_column(words(AggregationType))
+    aggregation_type: Mapped[AggregationType] = mapped_column(enum_column(AggregationType))
     field: Mapped[str | None] = mapped_column(String(255))
     expression: Mapped[str | None]
     multiplier: Mapped[Decimal | None] = mapped_column(Numeric())
-    bucket_size: Mapped[WindowSize | None] = mapped_column(words(WindowSize))
+    bucket_size: Mapped[WindowSize | None] = mapped_column(enum_column(WindowSize))
     group_by: Mapped[str | None] = mapped_column(String(255))
     filters: Mapped[list[Any]] = mapped_column(default=list)
     """`[{"key": ..., "values": [...]}]`, keys and values in the order in which they were given."""
-    reset_usage: Mapped[ResetUsage] = mapped_column(words(ResetUsage))
+    reset_usage: Mapped[ResetUsage] = mapped_column(enum_column(ResetUsage))
 
     __table_args__ = (
         # ingest asks for the live meters of an environment, backfills for those of an event name
@@ -88,7 +88,7 @@ class Feature(Scoped, Tracked, Base):
     name: Mapped[str] = mapped_column(String(255))
     lookup_key: Mapped[str] = mapped_column(String(255))
     description: Mapped[str] = mapped_column(default="")
-    type: Mapped[FeatureType] = mapped_column(words(FeatureType))
+    type: Mapped[FeatureType] = mapped_column(enum_column(FeatureType))
     meter_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("meters.id"))
     unit_singular: Mapped[str] = mapped_column(String(50), default="")
     unit_plural: Mapped[str] = mapped_column(String(50), default="")

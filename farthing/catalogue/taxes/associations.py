@@ -10,15 +10,15 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
-from farthing.catalogue.fields import demand_published
-from farthing.catalogue.owners import held
+from farthing.catalogue.fields import require_published
+from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.taxes.choosing import live_associations, rates_by_code
 from farthing.catalogue.taxes.schemas import (
     CreateTaxAssociationRequest,
     TaxAssociationFilter,
     TaxAssociationUpdateRequest,
 )
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRate
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -27,7 +27,7 @@ from farthing.customers.lookup import by_external_id
 from farthing.customers.schemas import CreateCustomerRequest, TaxRateOverride
 from farthing.customers.tables import Customer
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.storage.tables import Base
 
 SEARCHABLE = (
@@ -94,7 +94,7 @@ async def _entity(session: AsyncSession, request: CreateTaxAssociationRequest) -
         if entity_id != scope_of(session).tenant_id:
             raise NotFound(f"Tenant with ID {entity_id} was not found", {"tenant_id": entity_id})
     elif entity_type in TAXABLE:
-        await held(session, TAXABLE[entity_type], entity_id)
+        await lock_for_use(session, TAXABLE[entity_type], entity_id)
     else:
         word = entity_type.value
         raise NotFound(f"{word.capitalize()} with ID {entity_id} was not found", {f"{word}_id": entity_id})
@@ -103,8 +103,8 @@ async def _entity(session: AsyncSession, request: CreateTaxAssociationRequest) -
 
 async def update(session: AsyncSession, association_id: str, request: TaxAssociationUpdateRequest) -> TaxAssociation:
     """Change priority, auto-apply or metadata. Raises NotFound, and InvalidOperation for an archived association."""
-    association = await locked(session, TaxAssociation, association_id)
-    demand_published(association)
+    association = await lock_row(session, TaxAssociation, association_id)
+    require_published(association)
     if request.priority is not None:
         association.priority = request.priority
     if request.auto_apply is not None:
@@ -117,8 +117,8 @@ async def update(session: AsyncSession, association_id: str, request: TaxAssocia
 
 async def archive(session: AsyncSession, association_id: str) -> TaxAssociation:
     """End an association for good. Raises NotFound, and InvalidOperation for an archived one."""
-    association = await locked(session, TaxAssociation, association_id)
-    demand_published(association)
+    association = await lock_row(session, TaxAssociation, association_id)
+    require_published(association)
     association.status = Status.ARCHIVED
     await session.flush()
     return association
@@ -152,10 +152,10 @@ async def search(session: AsyncSession, query: TaxAssociationFilter) -> tuple[Se
     return await select_page(session, table, query, SEARCHABLE, statement)
 
 
-async def rates_of(session: AsyncSession, associations: Sequence[TaxAssociation]) -> dict[str, TaxRate]:
+async def rates_of(session: AsyncSession, associations: Sequence[TaxAssociation]) -> dict[str, TaxRateRow]:
     """The rates of associations by id, in one query."""
     ids = {association.tax_rate_id for association in associations}
-    return {rate.id: rate for rate in await session.scalars(select(TaxRate).where(TaxRate.id.in_(ids)))}
+    return {rate.id: rate for rate in await session.scalars(select(TaxRateRow).where(TaxRateRow.id.in_(ids)))}
 
 
 async def inherit(

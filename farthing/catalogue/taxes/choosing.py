@@ -13,11 +13,11 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRate, TaxRateStatus
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRateRow, TaxRateStatus
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.rating.totals import taxes as rating
-from farthing.storage.rows import among, not_found
+from farthing.storage.rows import in_array, not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +25,38 @@ class ApplicableTax:
     """A rate that applies, and the association that says so."""
 
     association: TaxAssociation
-    rate: TaxRate
+    rate: TaxRateRow
 
 
-async def rates_by_id(session: AsyncSession, ids: Sequence[str], *, lock: bool = False) -> list[TaxRate]:
+async def rates_by_id(session: AsyncSession, ids: Sequence[str], *, lock: bool = False) -> list[TaxRateRow]:
     """The rates with these ids, each once, in the order asked for.
 
     Raises NotFound for an unknown id and InvalidOperation for a rate that is archived or not ACTIVE. With `lock` they
     are kept from being archived until the transaction ends.
     """
     wanted = list(dict.fromkeys(ids))
-    query = select(TaxRate).where(TaxRate.id.in_(wanted), TaxRate.status != Status.DELETED).order_by(TaxRate.id)
+    query = (
+        select(TaxRateRow).where(TaxRateRow.id.in_(wanted), TaxRateRow.status != Status.DELETED).order_by(TaxRateRow.id)
+    )
     found = {rate.id: rate for rate in await session.scalars(_shared(query) if lock else query)}
     for rate_id in wanted:
         if rate_id not in found:
-            raise not_found(TaxRate, rate_id)
+            raise not_found(TaxRateRow, rate_id)
     return [_usable(found[rate_id]) for rate_id in wanted]
 
 
-async def rates_by_code(session: AsyncSession, codes: Sequence[str], *, lock: bool = False) -> list[TaxRate]:
+async def rates_by_code(session: AsyncSession, codes: Sequence[str], *, lock: bool = False) -> list[TaxRateRow]:
     """The published rates with these codes, each once, in the order asked for. Codes are case-sensitive.
 
     Raises NotFound for an unknown code and InvalidOperation for a rate that is not ACTIVE. With `lock` they are kept
     from being archived until the transaction ends.
     """
     wanted = list(dict.fromkeys(codes))
-    query = select(TaxRate).where(TaxRate.code.in_(wanted), TaxRate.status == Status.PUBLISHED).order_by(TaxRate.id)
+    query = (
+        select(TaxRateRow)
+        .where(TaxRateRow.code.in_(wanted), TaxRateRow.status == Status.PUBLISHED)
+        .order_by(TaxRateRow.id)
+    )
     found = {rate.code: rate for rate in await session.scalars(_shared(query) if lock else query)}
     for code in wanted:
         if code not in found:
@@ -58,11 +64,11 @@ async def rates_by_code(session: AsyncSession, codes: Sequence[str], *, lock: bo
     return [_usable(found[code]) for code in wanted]
 
 
-def _shared(query: Select[TaxRate]) -> Select[TaxRate]:
+def _shared(query: Select[TaxRateRow]) -> Select[TaxRateRow]:
     return query.with_for_update(read=True).execution_options(populate_existing=True)
 
 
-def _usable(rate: TaxRate) -> TaxRate:
+def _usable(rate: TaxRateRow) -> TaxRateRow:
     if rate.status != Status.PUBLISHED:
         details = {"tax_rate_id": rate.id, "status": rate.status.value}
         raise InvalidOperation(f"Tax rate {rate.code} is {rate.status} and cannot be used", details)
@@ -88,15 +94,15 @@ async def auto_apply_associations_of(
 ) -> dict[str, list[ApplicableTax]]:
     """`auto_apply_associations` for many entities in one query: entity id to (currency, period or moment)."""
     rows = await session.execute(
-        select(TaxAssociation, TaxRate)
-        .join(TaxRate, TaxRate.id == TaxAssociation.tax_rate_id)
+        select(TaxAssociation, TaxRateRow)
+        .join(TaxRateRow, TaxRateRow.id == TaxAssociation.tax_rate_id)
         .where(
             TaxAssociation.entity_type == entity_type,
-            among(TaxAssociation.entity_id, entities),
+            in_array(TaxAssociation.entity_id, entities),
             TaxAssociation.status == Status.PUBLISHED,
             TaxAssociation.auto_apply,
-            TaxRate.status == Status.PUBLISHED,
-            TaxRate.tax_rate_status == TaxRateStatus.ACTIVE,
+            TaxRateRow.status == Status.PUBLISHED,
+            TaxRateRow.tax_rate_status == TaxRateStatus.ACTIVE,
         )
         .order_by(TaxAssociation.priority, TaxAssociation.id)
     )
@@ -117,7 +123,7 @@ def _covers(association: TaxAssociation, during: Period | datetime) -> bool:
     return association.start_date <= during and (end is None or end > during)
 
 
-def tax_of(rate: TaxRate) -> rating.TaxRate:
+def tax_of(rate: TaxRateRow) -> rating.TaxRate:
     """The rate as rating computes with it."""
     value = rate.percentage_value if rate.tax_rate_type is rating.TaxRateType.PERCENTAGE else rate.fixed_value
     assert value is not None, "the table's check gives every rate a figure of its type"

@@ -10,13 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import select_page
-from farthing.catalogue.fields import demand_published
+from farthing.catalogue.fields import require_published
 from farthing.catalogue.taxes.schemas import CreateTaxRateRequest, TaxRateFilter, UpdateTaxRateRequest
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxRate, TaxRateStatus
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow, TaxRateStatus
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = (
     "id",
@@ -39,9 +39,9 @@ charged: list[Callable[[AsyncSession, str], Awaitable[bool]]] = []
 """Whether a rate, by id, was ever charged. Invoices, which record it, append to it."""
 
 
-async def create(session: AsyncSession, request: CreateTaxRateRequest) -> TaxRate:
+async def create(session: AsyncSession, request: CreateTaxRateRequest) -> TaxRateRow:
     """Insert a rate, ACTIVE. Raises AlreadyExists if a published rate has its code."""
-    rate = TaxRate(
+    rate = TaxRateRow(
         id=new_id(Kind.TAX_RATE),
         name=request.name,
         code=request.code,
@@ -58,7 +58,7 @@ async def create(session: AsyncSession, request: CreateTaxRateRequest) -> TaxRat
     return rate
 
 
-async def update(session: AsyncSession, rate_id: str, request: UpdateTaxRateRequest) -> TaxRate:
+async def update(session: AsyncSession, rate_id: str, request: UpdateTaxRateRequest) -> TaxRateRow:
     """Change a rate that nothing uses.
 
     Raises NotFound; InvalidOperation for one that is archived, has published associations or was charged;
@@ -90,24 +90,24 @@ async def archive(session: AsyncSession, rate_id: str) -> None:
     rate.status = Status.ARCHIVED
 
 
-async def search(session: AsyncSession, query: TaxRateFilter) -> tuple[Sequence[TaxRate], int]:
+async def search(session: AsyncSession, query: TaxRateFilter) -> tuple[Sequence[TaxRateRow], int]:
     """One page of the rates that meet all of `query`, and how many there are."""
-    statement = select(TaxRate)
+    statement = select(TaxRateRow)
     if query.taxrate_ids:
-        statement = statement.where(TaxRate.id.in_(query.taxrate_ids))
+        statement = statement.where(TaxRateRow.id.in_(query.taxrate_ids))
     if query.taxrate_codes:
-        statement = statement.where(TaxRate.code.in_(query.taxrate_codes))
+        statement = statement.where(TaxRateRow.code.in_(query.taxrate_codes))
     if query.code:
-        statement = statement.where(TaxRate.code == query.code)
+        statement = statement.where(TaxRateRow.code == query.code)
     if query.scope:
-        statement = statement.where(TaxRate.scope == query.scope)
-    return await select_page(session, TaxRate, query, SEARCHABLE, statement)
+        statement = statement.where(TaxRateRow.scope == query.scope)
+    return await select_page(session, TaxRateRow, query, SEARCHABLE, statement)
 
 
-async def _published(session: AsyncSession, rate_id: str) -> TaxRate:
+async def _published(session: AsyncSession, rate_id: str) -> TaxRateRow:
     # whoever associates a rate holds it FOR SHARE, so this waits until the association can be seen
-    rate = await locked(session, TaxRate, rate_id)
-    demand_published(rate)
+    rate = await lock_row(session, TaxRateRow, rate_id)
+    require_published(rate)
     return rate
 
 

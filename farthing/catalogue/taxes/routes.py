@@ -24,7 +24,7 @@ from farthing.catalogue.taxes.schemas import (
     TaxRateResponse,
     UpdateTaxRateRequest,
 )
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxRate
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.clock import Clock
 from farthing.storage.rows import find
 
@@ -56,7 +56,7 @@ class TaxRates(Controller):
     @get("/{id:str}", operation_id="getTaxRate", guards=[needs("tax", "read")])
     async def read(self, id: str, session: AsyncSession) -> TaxRateResponse:
         """Get a tax rate, archived ones included."""
-        return TaxRateResponse.of(await find(session, TaxRate, id))
+        return TaxRateResponse.of(await find(session, TaxRateRow, id))
 
     @put("/{id:str}", operation_id="updateTaxRate", guards=[needs("tax", "write")])
     async def update(self, id: str, data: UpdateTaxRateRequest, session: AsyncSession) -> TaxRateResponse:

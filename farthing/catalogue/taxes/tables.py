@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.rating.totals.taxes import TaxRateType
-from farthing.storage.tables import Base, Scoped, Tracked, lower_case, words
+from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
 class TaxRateStatus(StrEnum):
@@ -37,7 +37,7 @@ class TaxEntityType(StrEnum):
     INVOICE = "invoice"
 
 
-class TaxRate(Scoped, Tracked, Base):
+class TaxRateRow(Scoped, Tracked, Base):
     """A tax: a percentage from 0 to 100 of the taxable amount, or an amount per invoice in the invoice's currency."""
 
     __tablename__ = "tax_rates"
@@ -46,9 +46,9 @@ class TaxRate(Scoped, Tracked, Base):
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str] = mapped_column(String(1000), default="")
     code: Mapped[str] = mapped_column(String(255))
-    tax_rate_status: Mapped[TaxRateStatus] = mapped_column(words(TaxRateStatus), default=TaxRateStatus.ACTIVE)
-    tax_rate_type: Mapped[TaxRateType] = mapped_column(words(TaxRateType))
-    scope: Mapped[TaxRateScope] = mapped_column(words(TaxRateScope), default=TaxRateScope.INTERNAL)
+    tax_rate_status: Mapped[TaxRateStatus] = mapped_column(enum_column(TaxRateStatus), default=TaxRateStatus.ACTIVE)
+    tax_rate_type: Mapped[TaxRateType] = mapped_column(enum_column(TaxRateType))
+    scope: Mapped[TaxRateScope] = mapped_column(enum_column(TaxRateScope), default=TaxRateScope.INTERNAL)
     percentage_value: Mapped[Decimal | None] = mapped_column(Numeric(9, 6))
     fixed_value: Mapped[Decimal | None]
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
@@ -79,7 +79,7 @@ class TaxAssociation(Scoped, Tracked, Base):
     label = "Tax association"
 
     tax_rate_id: Mapped[str] = mapped_column(String(50), ForeignKey("tax_rates.id"))
-    entity_type: Mapped[TaxEntityType] = mapped_column(words(TaxEntityType))
+    entity_type: Mapped[TaxEntityType] = mapped_column(enum_column(TaxEntityType))
     entity_id: Mapped[str] = mapped_column(String(50))
     priority: Mapped[int] = mapped_column(default=0)
     """Order of presentation, lowest first; it changes no amount."""

@@ -59,7 +59,7 @@ class _Facts:
     event: Row[Any]
     quantities: dict[str, Decimal]
     """Its quantity by meter."""
-    meters: Sequence[tables.Meter]
+    meters: Sequence[tables.MeterRow]
     """The meters that counted it."""
     features: dict[str, str]
     customer: Customer | None
@@ -96,7 +96,7 @@ async def _facts(session: AsyncSession, event_id: str) -> _Facts:
     event = (await session.execute(found)).one_or_none()
     if event is None:
         raise NotFound(f"Event with ID {event_id} was not found", {"event_id": event_id})
-    named = (await session.scalars(select(tables.Meter).where(tables.Meter.event_name == event.event_name))).all()
+    named = (await session.scalars(select(tables.MeterRow).where(tables.MeterRow.event_name == event.event_name))).all()
     rows = await session.execute(
         select(_USAGE.c.meter_id, _USAGE.c.quantity).where(
             _USAGE.c.environment_id == environment_id,

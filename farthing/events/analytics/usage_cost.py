@@ -51,7 +51,7 @@ _SIZES = list(WindowSize)
 class _Line:
     """One question of the request: a meter's usage, charged by an item or by nobody."""
 
-    row: tables.Meter
+    row: tables.MeterRow
     meter: Meter
     query: UsageQuery
     item: ChargedItem | None = None
@@ -165,12 +165,14 @@ async def _charged_lines(
     return lines
 
 
-async def meters_asked(session: AsyncSession, feature_ids: list[str] | None) -> dict[str, tuple[tables.Meter, Meter]]:
+async def meters_asked(
+    session: AsyncSession, feature_ids: list[str] | None
+) -> dict[str, tuple[tables.MeterRow, Meter]]:
     """Meters by id: those of the features asked for, else all that were not deleted."""
-    statement = select(tables.Meter).where(tables.Meter.status != Status.DELETED)
+    statement = select(tables.MeterRow).where(tables.MeterRow.status != Status.DELETED)
     if feature_ids:
         chosen = select(tables.Feature.meter_id).where(tables.Feature.id.in_(feature_ids))
-        statement = statement.where(tables.Meter.id.in_(chosen))
+        statement = statement.where(tables.MeterRow.id.in_(chosen))
     return {row.id: (row, meter_of(row)) for row in await session.scalars(statement)}
 
 

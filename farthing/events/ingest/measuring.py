@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from farthing.core.slices import collect
-from farthing.events.ingest.meters import Meters
+from farthing.events.ingest.meters import MeterSet
 from farthing.metering.event import Event
 from farthing.metering.meter import Meter
-from farthing.metering.quantity import Measured, quantity_of
+from farthing.metering.quantity import MeasuredQuantity, quantity_of
 
 Carried = TypeVar("Carried")
 
-Counts = Sequence[tuple[str, Measured]]
+Counts = Sequence[tuple[str, MeasuredQuantity]]
 """Meter ids, and what one event counts for each."""
 
 
@@ -38,9 +38,9 @@ UNMEASURED = Measurements(-1, {}, frozenset())
 """What is known before the meters of an environment were read: a version that never stands."""
 
 
-async def measure_events(environment_id: str, events: Sequence[Event], meters: Meters) -> Measurements:
+async def measure_events(environment_id: str, events: Sequence[Event], meters: MeterSet) -> Measurements:
     """Measure `events` by all meters of their names."""
-    counts: dict[int, list[tuple[str, Measured]]] = {}
+    counts: dict[int, list[tuple[str, MeasuredQuantity]]] = {}
     steps = _by_all_meters(events, meters.by_name)
     cheap = len(events) * meters.dearest <= COST_AT_ONCE
     for found in steps if cheap else await collect(steps, environment_id):
@@ -52,7 +52,7 @@ async def measure_events(environment_id: str, events: Sequence[Event], meters: M
 
 async def measure_with(
     environment_id: str, meter: Meter, events: Iterable[tuple[Carried, Event]]
-) -> list[tuple[Carried, Event, Measured]]:
+) -> list[tuple[Carried, Event, MeasuredQuantity]]:
     """Those of `events` that count for `meter`, each with what came along with it."""
     steps = ((carried, event, quantity_of(meter, event)) for carried, event in events)
     return [
@@ -64,7 +64,7 @@ async def measure_with(
 
 def _by_all_meters(
     events: Sequence[Event], by_name: Mapping[str, Sequence[Meter]]
-) -> Iterator[tuple[int, str, Measured] | None]:
+) -> Iterator[tuple[int, str, MeasuredQuantity] | None]:
     for place, event in enumerate(events):
         for meter in by_name.get(event.event_name, ()):
             measured = quantity_of(meter, event)

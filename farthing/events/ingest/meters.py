@@ -28,7 +28,7 @@ _LIVE = f"SELECT {_COLUMNS} FROM meters WHERE environment_id = %s AND status = '
 
 
 @dataclass(frozen=True, slots=True)
-class Meters:
+class MeterSet:
     """The live meters of one environment by event name, as of one version."""
 
     version: int
@@ -45,27 +45,27 @@ class MeterMemory:
     """What this process remembers of environments' meters; the longest unused is dropped first."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Meters] = OrderedDict()
+        self._known: OrderedDict[str, MeterSet] = OrderedDict()
 
-    def known(self, environment_id: str) -> Meters | None:
+    def known(self, environment_id: str) -> MeterSet | None:
         """The meters last read, of whatever version; None when they are not remembered."""
         return self._known.get(environment_id)
 
-    async def at(self, connection: psycopg.AsyncConnection[TupleRow], environment_id: str, version: int) -> Meters:
+    async def at(self, connection: psycopg.AsyncConnection[TupleRow], environment_id: str, version: int) -> MeterSet:
         """The meters of `version`, read in the connection's transaction unless they are remembered."""
         known = self._known.get(environment_id)
         if known is not None and known.version == version:
             self._known.move_to_end(environment_id)
             return known
         cursor = await connection.execute(_LIVE, (environment_id,))
-        known = Meters(version, _by_name(_decoded(*row) for row in await cursor.fetchall()))
+        known = MeterSet(version, _by_name(_decoded(*row) for row in await cursor.fetchall()))
         self._known[environment_id] = known
         if len(self._known) > MOST_ENVIRONMENTS:
             self._known.popitem(last=False)
         return known
 
 
-def meter_of(row: tables.Meter) -> Meter:
+def meter_of(row: tables.MeterRow) -> Meter:
     """A stored meter as the value that measures."""
     return _decoded(
         row.id,
@@ -84,8 +84,8 @@ def meter_of(row: tables.Meter) -> Meter:
 async def live_meters(session: AsyncSession, *, event_names: Iterable[str]) -> list[Meter]:
     """The live meters of these event names."""
     rows = await session.scalars(
-        select(tables.Meter).where(
-            tables.Meter.event_name.in_(list(event_names)), tables.Meter.status == Status.PUBLISHED
+        select(tables.MeterRow).where(
+            tables.MeterRow.event_name.in_(list(event_names)), tables.MeterRow.status == Status.PUBLISHED
         )
     )
     return [meter_of(row) for row in rows]

@@ -31,7 +31,7 @@ from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events
 from farthing.events.ingest.meters import MeterMemory
 from farthing.metering.event import Event, same_content
-from farthing.metering.quantity import Measured
+from farthing.metering.quantity import MeasuredQuantity
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
@@ -315,7 +315,7 @@ class _Batch:
     def __init__(self, placed: Sequence[_Placed], measured: Measurements) -> None:
         self._placed = placed
         self._metered_names = measured.metered_names
-        self._counted: list[tuple[int, str, Measured]] = [
+        self._counted: list[tuple[int, str, MeasuredQuantity]] = [
             (place, meter_id, quantity) for place, _ in placed for meter_id, quantity in measured.counts.get(place, ())
         ]
 

@@ -73,7 +73,7 @@ async def backfill(session: AsyncSession, now: datetime) -> int:
         await await_appends(session, environment_id)
         row.started_at = now
         return 1
-    meter = await session.get_one(tables.Meter, row.id)
+    meter = await session.get_one(tables.MeterRow, row.id)
     measuring = meter_of(meter)
     batch = max(min(BATCH, COST_OF_A_BATCH // measuring.cost), 1)
     here = {"environment": environment_id, "reached": row.reached}

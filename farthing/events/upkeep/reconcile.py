@@ -15,7 +15,7 @@ from farthing.catalogue.products import tables
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
 from farthing.events.ingest.measuring import measure_events
-from farthing.events.ingest.meters import Meters, meter_of
+from farthing.events.ingest.meters import MeterSet, meter_of
 from farthing.events.ingest.store import stored_event
 from farthing.events.tables import MeterBackfill, MeterUsage, StoredEvent
 from farthing.metering.meter import Meter
@@ -31,7 +31,7 @@ _USAGE = MeterUsage.__table__
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class UsageDifference:
     """A meter and UTC day whose stored rows are not what its events measure: numbers of rows, sums of quantities."""
 
     meter_id: str
@@ -45,7 +45,7 @@ class Difference:
 _Totals = dict[tuple[str, datetime], tuple[int, Decimal]]
 
 
-async def differences(session: AsyncSession, start: datetime, end: datetime) -> list[Difference]:
+async def differences(session: AsyncSession, start: datetime, end: datetime) -> list[UsageDifference]:
     """Every difference among events with a time in `[start, end)`; both should be midnights of UTC.
 
     Live meters whose backfill is done are compared. Use a session with one snapshot: appends go on meanwhile.
@@ -55,7 +55,7 @@ async def differences(session: AsyncSession, start: datetime, end: datetime) -> 
     stored = await _stored(session, meters, start, end)
     nothing = (0, ZERO)
     return [
-        Difference(*key, *stored.get(key, nothing), *measured.get(key, nothing))
+        UsageDifference(*key, *stored.get(key, nothing), *measured.get(key, nothing))
         for key in sorted(stored.keys() | measured.keys())
         if stored.get(key, nothing) != measured.get(key, nothing)
     ]
@@ -65,14 +65,14 @@ async def reconcile(session: AsyncSession, now: datetime) -> int:
     """The duty: compare yesterday (UTC) and log every difference. Answers 0, for there is nothing left to do."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     for one in await differences(session, today - DAY, today):
-        log.error("events.differ", **{name: str(getattr(one, name)) for name in Difference.__slots__})
+        log.error("events.differ", **{name: str(getattr(one, name)) for name in UsageDifference.__slots__})
     return 0
 
 
 async def _meters(session: AsyncSession) -> dict[str, Meter]:
     unfinished = select(MeterBackfill.id).where(MeterBackfill.finished_at.is_(None))
     rows = await session.scalars(
-        select(tables.Meter).where(tables.Meter.status == Status.PUBLISHED, tables.Meter.id.not_in(unfinished))
+        select(tables.MeterRow).where(tables.MeterRow.status == Status.PUBLISHED, tables.MeterRow.id.not_in(unfinished))
     )
     return {row.id: meter_of(row) for row in rows}
 
@@ -102,7 +102,7 @@ async def _measured(session: AsyncSession, meters: dict[str, Meter], start: date
     totals: _Totals = {}
     async for partition in events.partitions():
         stored = [stored_event(*row) for row in partition]
-        measured = await measure_events(scope_of(session).environment_id, stored, Meters(0, by_name))
+        measured = await measure_events(scope_of(session).environment_id, stored, MeterSet(0, by_name))
         for place, counts in measured.counts.items():
             day = stored[place].timestamp.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             for meter_id, counted in counts:

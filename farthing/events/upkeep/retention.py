@@ -72,9 +72,9 @@ async def forget_before(session: AsyncSession, before: datetime) -> int:
     await session.execute(_FORGET_WITHDRAWN, {**here, "before": before})
     if ids:
         kept = await session.scalars(
-            select(tables.Meter.id).where(
-                tables.Meter.aggregation_type == AggregationType.WEIGHTED_SUM,
-                tables.Meter.reset_usage == ResetUsage.NEVER,
+            select(tables.MeterRow.id).where(
+                tables.MeterRow.aggregation_type == AggregationType.WEIGHTED_SUM,
+                tables.MeterRow.reset_usage == ResetUsage.NEVER,
             )
         )
         await session.execute(_UNCOUNT, {**here, "ids": ids, "kept": list(kept)})

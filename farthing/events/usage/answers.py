@@ -80,7 +80,7 @@ async def by_meter(session: AsyncSession, request: GetUsageByMeterRequest, now: 
     """
     start, end = request.span(now)
     size = size_of(request.window_size)
-    meter = meter_of(await find(session, tables.Meter, request.meter_id))
+    meter = meter_of(await find(session, tables.MeterRow, request.meter_id))
     query = UsageQuery(
         meter,
         start,

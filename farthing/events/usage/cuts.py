@@ -31,27 +31,27 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class WindowExpression:
     """`name_of(timestamp)` is the SQL by which rows of one window group; `start_of` turns its value into the start."""
 
     name_of: Callable[[ColumnElement[datetime]], ColumnElement[Any]]
     start_of: Callable[[Any], datetime]
 
 
-def cut(how: Windows, span: Period) -> Cut:
+def cut(how: Windows, span: Period) -> WindowExpression:
     """The windows that overlap `span`, which holds every row of the query.
 
     Edges on the wall are computed here and handed over; windows of elapsed time follow `date_bin` within each stretch
     of one offset. Raises ValidationFailed when there would be too many.
     """
     if how.size in ELAPSED:
-        return Cut(lambda timestamp: _elapsed(timestamp, ELAPSED[how.size], span, how.zone), as_utc)
+        return WindowExpression(lambda timestamp: _elapsed(timestamp, ELAPSED[how.size], span, how.zone), as_utc)
     edges: list[datetime] = []
     for window in windows(span, how.size, how.zone, how.month_day):
         edges.append(window.start)
         if len(edges) > MOST_WINDOWS:
             raise ValidationFailed.of("window_size", f"would give more than {MOST_WINDOWS} windows; narrow the range")
-    return Cut(
+    return WindowExpression(
         lambda timestamp: func.width_bucket(timestamp, cast(edges, ARRAY(INSTANT))),
         lambda number: edges[number - 1],
     )

@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, array
 from farthing.calendar.windows import WindowSize
 from farthing.calendar.zones import UTC
 from farthing.events.tables import MeterUsage, StoredEvent
-from farthing.events.usage.cuts import INSTANT, Cut, Windows
+from farthing.events.usage.cuts import INSTANT, WindowExpression, Windows
 from farthing.metering.filters import Conditions
 from farthing.metering.meter import AggregationType, Meter
 
@@ -121,7 +121,7 @@ def statement(
     environment_id: str,
     shape: Shape,
     asked: Sequence[tuple[int, UsageQuery]],
-    cut: Cut | None = None,
+    cut: WindowExpression | None = None,
     measured: MeasuredRows | None = None,
 ) -> Select[Any]:
     """Rows `(number of the question, *group, [window], [key], event count, *measures)`, for all questions `asked`.

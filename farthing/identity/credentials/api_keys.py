@@ -19,7 +19,7 @@ from farthing.identity.credentials import keys
 from farthing.identity.roles import covers, permissions_of
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.postgres import Database
-from farthing.storage.rows import locked, not_found
+from farthing.storage.rows import lock_row, not_found
 from farthing.storage.scope import SYSTEM
 
 SEARCHABLE = ("id", "name", "type", "status", "user_id", "expires_at", "last_used_at", "created_at", "updated_at")
@@ -45,7 +45,7 @@ async def create(
         raise ValidationFailed.of("expires_at", "must be in the future")
     _require_no_later(caller, expires_at)
     # locked, so that the roles copied are not changed, nor the owner archived, before the key exists
-    owner = await locked(session, User, service_account_id or caller.user_id)
+    owner = await lock_row(session, User, service_account_id or caller.user_id)
     if service_account_id is not None and owner.type != UserType.SERVICE_ACCOUNT:
         raise ValidationFailed.of("service_account_id", "is not a service account")
     if owner.status != Status.PUBLISHED:
@@ -97,7 +97,7 @@ async def owner_names(session: AsyncSession, rows: Sequence[Secret]) -> dict[str
 
 async def delete(session: AsyncSession, caller: Caller, secret_id: str) -> None:
     """Archive a key; it opens nothing from the commit on. Raises NotFound, PermissionDenied."""
-    secret = await locked(session, Secret, secret_id)
+    secret = await lock_row(session, Secret, secret_id)
     if secret.environment_id != caller.environment_id or secret.status != Status.PUBLISHED:
         raise not_found(Secret, secret_id)
     if secret.user_id != caller.user_id and not _is_admin_person(caller):

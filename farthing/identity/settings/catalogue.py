@@ -157,7 +157,7 @@ class PrepareProcessedEventsConfig(Configuration):
     actions: Actions = field(default_factory=list)
 
 
-class AlertThreshold(Request):
+class BalanceAlertThreshold(Request):
     """A balance, and the side of it that raises the alert."""
 
     threshold: Decimal = Decimal(0)
@@ -170,9 +170,9 @@ class WalletBalanceAlertConfig(Configuration):
     key = "wallet_balance_alert_config"
 
     alert_enabled: bool = False
-    critical: AlertThreshold | None = field(default_factory=AlertThreshold)
-    warning: AlertThreshold | None = None
-    info: AlertThreshold | None = None
+    critical: BalanceAlertThreshold | None = field(default_factory=BalanceAlertThreshold)
+    warning: BalanceAlertThreshold | None = None
+    info: BalanceAlertThreshold | None = None
     notify_all_levels: bool = False
 
     def __post_init__(self) -> None:

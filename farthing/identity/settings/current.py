@@ -22,7 +22,7 @@ from farthing.core.wire import as_wire
 from farthing.identity.settings.catalogue import CATALOGUE, SAML, Configuration
 from farthing.identity.tables import Environment, Setting, Tenant
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 
 Value = TypeVar("Value", bound=Configuration)
 _KNOWN = "configuration.known"
@@ -110,9 +110,9 @@ async def _lock(session: AsyncSession, kind: type[Configuration]) -> None:
     """One change of settings at a time, so that merging loses nothing; also before a first row exists."""
     scope = scope_of(session)
     if kind.tenant_level:
-        await locked(session, Tenant, scope.tenant_id)
+        await lock_row(session, Tenant, scope.tenant_id)
     else:
-        await locked(session, Environment, scope.environment_id)
+        await lock_row(session, Environment, scope.environment_id)
 
 
 def _place(session: AsyncSession, kind: type[Configuration]) -> str:

@@ -24,7 +24,7 @@ from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, pas
 from farthing.identity.sign_in.tables import PasswordLink, SignInSession
 from farthing.identity.tables import User, UserType
 from farthing.storage.postgres import Database
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.storage.scope import SYSTEM
 
 MAILED_LINK_LIFE = timedelta(hours=1)
@@ -61,7 +61,7 @@ async def change_password(database: Database, user_id: str, old: str, new: str, 
         raise PermissionDenied("The old password is not right")
     password_hash = await passwords.hashed(new)
     async with database.transaction(SYSTEM) as session:
-        user = await locked(session, User, user_id)
+        user = await lock_row(session, User, user_id)
         if user.password_hash != stored:
             raise PermissionDenied("The password was changed meanwhile")
         await set_password(session, user, password_hash, database.clock.now(), keep_session=session_id)
@@ -108,7 +108,7 @@ async def linked_person(session: AsyncSession, token: str, now: datetime, *, for
     link = (await session.scalars(query.with_for_update() if for_update else query)).one_or_none()
     if link is None or link.expires_at <= now:
         raise NotFound(NOT_VALID)
-    user = await locked(session, User, link.user_id) if for_update else await session.get_one(User, link.user_id)
+    user = await lock_row(session, User, link.user_id) if for_update else await session.get_one(User, link.user_id)
     if user.status is not Status.PUBLISHED or user.type is not UserType.USER:
         raise NotFound(NOT_VALID)
     return user

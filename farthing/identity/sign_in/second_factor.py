@@ -23,7 +23,7 @@ from farthing.identity.sign_in.back_off import account_key, begin_attempt, forge
 from farthing.identity.sign_in.tables import SecondFactor
 from farthing.identity.tables import User
 from farthing.storage.postgres import Database
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.storage.scope import SYSTEM
 
 PURPOSE = "second-factors"
@@ -58,7 +58,7 @@ async def is_required(session: AsyncSession, user_id: str) -> bool:
 
 async def begin_enrolment(session: AsyncSession, box: SealedBox, user: User, now: datetime) -> Enrolment:
     """A fresh secret for the person's app; it counts once a code of it was given. Raises InvalidOperation."""
-    await locked(session, User, user.id)
+    await lock_row(session, User, user.id)
     found = await of_person(session, user.id)
     if found is not None and found.confirmed_at is not None:
         raise InvalidOperation("There is a second factor already; remove it first")

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy import Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.storage.tables import Base, OfTenant, words
+from farthing.storage.tables import Base, OfTenant, enum_column
 
 
 class SessionKind(StrEnum):
@@ -25,7 +25,7 @@ class SignInSession(OfTenant, Base):
     label = "Session"
 
     user_id: Mapped[str] = mapped_column(String(50))
-    kind: Mapped[SessionKind] = mapped_column(words(SessionKind))
+    kind: Mapped[SessionKind] = mapped_column(enum_column(SessionKind))
     token_hash: Mapped[str] = mapped_column(String(64))
     password_stamp: Mapped[str] = mapped_column(String(64))
     """A hash of the stored password hash at that time; another password ends the session."""

@@ -21,10 +21,10 @@ from farthing.core.money import ZERO, exact_sum
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
 from farthing.invoices.parts import Parts, lines_of
 from farthing.invoices.receivable import BillingReason
-from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
 from farthing.rating.totals.lines import ChargeLine
-from farthing.storage.postgres import put
+from farthing.storage.postgres import add_new
 from farthing.storage.rows import set_changed
 
 
@@ -67,10 +67,10 @@ async def compute(
     totals = calculate(invoice, lines, prepaid_value)
     write_figures(invoice, lines, totals, now)
     taken = reductions(invoice, totals, now)
-    put(session, taken)
+    add_new(session, taken)
     if parts is not None:
-        parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplication)]
-        parts.taxes = [row for row in taken if isinstance(row, TaxApplied)]
+        parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplicationRow)]
+        parts.taxes = [row for row in taken if isinstance(row, TaxAppliedRow)]
     return totals
 
 
@@ -79,12 +79,12 @@ async def _clear(session: AsyncSession, invoice: Invoice, parts: Parts | None) -
     coupons = parts is None or _stored(session, parts.coupon_applications)
     taxes = parts is None or _stored(session, parts.taxes)
     if coupons:
-        await session.execute(delete(CouponApplication).where(CouponApplication.invoice_id == invoice.id))
+        await session.execute(delete(CouponApplicationRow).where(CouponApplicationRow.invoice_id == invoice.id))
     if taxes:
-        await session.execute(delete(TaxApplied).where(TaxApplied.entity_id == invoice.id))
+        await session.execute(delete(TaxAppliedRow).where(TaxAppliedRow.entity_id == invoice.id))
 
 
-def _stored(session: AsyncSession, rows: Sequence[CouponApplication | TaxApplied]) -> bool:
+def _stored(session: AsyncSession, rows: Sequence[CouponApplicationRow | TaxAppliedRow]) -> bool:
     """Whether any of `rows` was written; those that were not are withdrawn."""
     waiting = [row for row in rows if row in session.new]
     for row in waiting:
@@ -128,14 +128,14 @@ def net_sums(totals: InvoiceTotals) -> NetSums:
     )
 
 
-def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[CouponApplication | TaxApplied]:
+def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[CouponApplicationRow | TaxAppliedRow]:
     """The rows that say which coupons and tax rates made the figures."""
-    rows: list[CouponApplication | TaxApplied] = []
+    rows: list[CouponApplicationRow | TaxAppliedRow] = []
     coupon_terms = {_key(term): term for term in coupons_on(invoice.coupon_terms)}
     for position, applied in enumerate(totals.coupon_applications):
         term = coupon_terms[applied.coupon.id, applied.coupon.target]
         rows.append(
-            CouponApplication(
+            CouponApplicationRow(
                 id=new_id(Kind.COUPON_APPLICATION),
                 invoice_id=invoice.id,
                 invoice_line_item_id=applied.line_id,
@@ -157,7 +157,7 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
     for position, tax in enumerate(totals.taxes):
         rate = tax_terms[tax.rate.id]
         rows.append(
-            TaxApplied(
+            TaxAppliedRow(
                 id=new_id(Kind.TAX_APPLIED),
                 entity_id=invoice.id,
                 tax_rate_id=rate.tax_rate_id,

@@ -16,7 +16,7 @@ from farthing.invoices.figures.computation import calculate, net_sums
 from farthing.invoices.figures.settlement import payment_status, settled_amounts
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, TaxApplied
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.balance import balance, usage_share
 
 
@@ -56,14 +56,16 @@ async def all_differences(session: AsyncSession, invoices: Sequence[Invoice]) ->
     ids = [invoice.id for invoice in invoices]
     await session.flush()
     lines = await lines_of(session, ids)
-    applied: defaultdict[str, list[CouponApplication]] = defaultdict(list)
+    applied: defaultdict[str, list[CouponApplicationRow]] = defaultdict(list)
     for application in await session.scalars(
-        select(CouponApplication).where(CouponApplication.invoice_id.in_(ids)).order_by(CouponApplication.position)
+        select(CouponApplicationRow)
+        .where(CouponApplicationRow.invoice_id.in_(ids))
+        .order_by(CouponApplicationRow.position)
     ):
         applied[application.invoice_id].append(application)
-    taxes: defaultdict[str, list[TaxApplied]] = defaultdict(list)
+    taxes: defaultdict[str, list[TaxAppliedRow]] = defaultdict(list)
     for tax in await session.scalars(
-        select(TaxApplied).where(TaxApplied.entity_id.in_(ids)).order_by(TaxApplied.position)
+        select(TaxAppliedRow).where(TaxAppliedRow.entity_id.in_(ids)).order_by(TaxAppliedRow.position)
     ):
         taxes[tax.entity_id].append(tax)
     paid = await settled_amounts(session, ids)
@@ -80,7 +82,7 @@ async def all_differences(session: AsyncSession, invoices: Sequence[Invoice]) ->
 
 
 def _computed(
-    invoice: Invoice, lines: list[InvoiceLineItem], applied: list[CouponApplication], taxes: list[TaxApplied]
+    invoice: Invoice, lines: list[InvoiceLineItem], applied: list[CouponApplicationRow], taxes: list[TaxAppliedRow]
 ) -> Iterator[_Claim]:
     """What the calculation makes of the lines and terms, with the credits that were taken."""
     if invoice.last_computed_at is None:
@@ -111,8 +113,8 @@ def _computed(
 def _identities(
     invoice: Invoice,
     lines: list[InvoiceLineItem],
-    applied: list[CouponApplication],
-    taxes: list[TaxApplied],
+    applied: list[CouponApplicationRow],
+    taxes: list[TaxAppliedRow],
     paid: Decimal,
 ) -> Iterator[_Claim]:
     """The sums and differences that hold between stored figures, whatever calculated them."""

@@ -17,10 +17,10 @@ from farthing.core import currency
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import Invoice, Settlement, SettlementKind
+from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
 from farthing.rating.totals.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 
 
 async def settle(session: AsyncSession, invoice: Invoice, now: datetime, *, paid: Decimal | None = None) -> None:
@@ -42,8 +42,8 @@ async def settled_amount(session: AsyncSession, invoice_id: str) -> Decimal:
 
 async def settled_amounts(session: AsyncSession, invoice_ids: Sequence[str]) -> dict[str, Decimal]:
     """The sums of invoices' settlements, by invoice; one that has none is left out."""
-    query = select(Settlement.invoice_id, func.sum(Settlement.amount))
-    query = query.where(among(Settlement.invoice_id, invoice_ids)).group_by(Settlement.invoice_id)
+    query = select(PaymentSettlement.invoice_id, func.sum(PaymentSettlement.amount))
+    query = query.where(in_array(PaymentSettlement.invoice_id, invoice_ids)).group_by(PaymentSettlement.invoice_id)
     return dict((await session.execute(query)).tuples().all())
 
 

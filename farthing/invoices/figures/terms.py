@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from farthing.catalogue.discounts.redeeming import discount_of
-from farthing.catalogue.discounts.tables import Coupon
+from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.taxes.choosing import tax_of
-from farthing.catalogue.taxes.tables import TaxRate
+from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.money import plain
 from farthing.rating.totals import discounts, taxes
 
@@ -36,7 +36,7 @@ class CouponTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cadence: str = ""
 
     @classmethod
-    def of(cls, coupon: Coupon, target: str | None = None, association_id: str | None = None) -> CouponTerm:
+    def of(cls, coupon: CouponRow, target: str | None = None, association_id: str | None = None) -> CouponTerm:
         """The term a coupon of the catalogue makes."""
         return cls(
             coupon_id=coupon.id,
@@ -73,7 +73,7 @@ class TaxTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str = ""
 
     @classmethod
-    def of(cls, rate: TaxRate, association_id: str | None = None) -> TaxTerm:
+    def of(cls, rate: TaxRateRow, association_id: str | None = None) -> TaxTerm:
         """The term a rate of the catalogue makes."""
         return cls(
             tax_rate_id=rate.id,

@@ -15,7 +15,7 @@ from farthing.core.errors import AlreadyExists, VersionConflict
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.postgres import put
+from farthing.storage.postgres import add_new
 from farthing.storage.rows import insert_if_new
 
 REOPENED = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
@@ -74,4 +74,4 @@ def add_lines(session: AsyncSession, invoice: Invoice, lines: Sequence[InvoiceLi
         line.customer_id = line.customer_id or invoice.customer_id
         line.currency = invoice.currency
         line.position = position
-    put(session, lines)
+    add_new(session, lines)

@@ -30,7 +30,7 @@ from farthing.invoices.requests import (
     UpdateLineItemRequest,
 )
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import locked, not_found
+from farthing.storage.rows import lock_row, not_found
 
 
 async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceRequest, now: datetime) -> Invoice:
@@ -40,7 +40,7 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
     anew.
     Rule: docs/rules/invoices-and-payments.md#changes
     """
-    invoice = await locked(session, Invoice, invoice_id)
+    invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status not in {InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED}:
         raise _refused(invoice, f"a {invoice.invoice_status} invoice cannot be updated")
     if asked.apply_discount and invoice.invoice_status is not InvoiceStatus.DRAFT:
@@ -60,7 +60,7 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
         await settle(session, invoice, now)
     else:
         invoice.version += 1
-    await events.tell(session, InvoiceEvent.UPDATED, invoice)
+    await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice)
     return invoice
 
 
@@ -79,7 +79,7 @@ async def modify_lines(
     Raises InvalidOperation unless it is a draft, NotFound for a line that is not on it.
     Rule: docs/rules/invoices-and-payments.md#line-edits
     """
-    invoice = await locked(session, Invoice, invoice_id)
+    invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         raise _refused(invoice, "only a draft's lines can be edited")
     if asked.action == "add":
@@ -93,7 +93,7 @@ async def modify_lines(
     invoice.is_manually_edited = True
     await compute(session, invoice, now)
     await settle(session, invoice, now)
-    await events.tell(session, InvoiceEvent.UPDATED, invoice)
+    await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice)
     return invoice
 
 
@@ -163,7 +163,7 @@ async def recompute(session: AsyncSession, invoice_id: str, asked: ComputeInvoic
     Raises InvalidOperation unless it is a draft that nobody edited by hand.
     Rule: docs/rules/invoices-and-payments.md#computing-a-draft
     """
-    invoice = await locked(session, Invoice, invoice_id)
+    invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         raise _refused(invoice, "only a draft can be computed")
     if invoice.is_manually_edited:
@@ -184,7 +184,7 @@ async def recompute(session: AsyncSession, invoice_id: str, asked: ComputeInvoic
         )
     await compute(session, invoice, now)
     await settle(session, invoice, now)
-    await events.tell(session, InvoiceEvent.UPDATED, invoice)
+    await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice)
     return invoice
 
 

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import ZERO
 from farthing.invoices.figures.settlement import record_settlement
-from farthing.invoices.hooks import NOTHING_ABOVE, Effects
+from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
 from farthing.invoices.lifecycle.transitions import finalize_to_collect, resettle
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import Invoice, Settlement, SettlementKind
-from farthing.storage.rows import locked
+from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
+from farthing.storage.rows import lock_row
 
 _OPEN = frozenset({PaymentStatus.PENDING, PaymentStatus.SUCCEEDED, PaymentStatus.FAILED})
 MARKS = MappingProxyType(
@@ -39,7 +39,7 @@ async def mark(
     amount: Decimal | None,
     now: datetime,
     *,
-    effects: Effects = NOTHING_ABOVE,
+    effects: InvoiceHooks = NOTHING_ABOVE,
 ) -> Invoice:
     """Book the invoice's single settlement by hand and derive its standing from it.
 
@@ -47,7 +47,7 @@ async def mark(
     thereby paid in full is finalized first. Marking a paid invoice paid changes nothing. Raises InvalidOperation when
     real money or a refund is on the books, or the state forbids; ValidationFailed for more than is due.
     """
-    invoice = await locked(session, Invoice, invoice_id)
+    invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status not in {InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED}:
         raise _refused(invoice, f"a {invoice.invoice_status} invoice cannot be marked")
     if invoice.refunded_amount > 0 or await _has_payment(session, invoice.id):
@@ -77,8 +77,10 @@ async def mark(
 
 
 async def _has_payment(session: AsyncSession, invoice_id: str) -> bool:
-    query = select(Settlement.id).where(
-        Settlement.invoice_id == invoice_id, Settlement.kind == SettlementKind.PAYMENT, Settlement.amount > 0
+    query = select(PaymentSettlement.id).where(
+        PaymentSettlement.invoice_id == invoice_id,
+        PaymentSettlement.kind == SettlementKind.PAYMENT,
+        PaymentSettlement.amount > 0,
     )
     return (await session.scalar(query.limit(1))) is not None
 

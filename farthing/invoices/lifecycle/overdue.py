@@ -33,5 +33,5 @@ async def notify_overdue(session: AsyncSession, now: datetime, batch: int) -> in
     overdue = list(found)
     for invoice in overdue:
         invoice.overdue_notified_at = now
-    await events.tell_all(session, InvoiceEvent.OVERDUE, overdue)
+    await events.record_invoice_events(session, InvoiceEvent.OVERDUE, overdue)
     return len(overdue)

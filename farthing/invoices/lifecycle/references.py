@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.errors import ValidationFailed
 from farthing.invoices.requests import CreateInvoiceLineItemRequest
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 _TABLES: tuple[tuple[str, Any], ...] = (
-    ("meter_id", Meter),
+    ("meter_id", MeterRow),
     ("plan_id", Plan),
     ("subscription_id", Subscription),
     ("subscription_line_item_id", SubscriptionLineItem),
@@ -37,7 +37,7 @@ async def check_references(
         asked = {getattr(line, field) for line in lines or ()} - {None, ""}
         if not asked:
             continue
-        found = set((await session.scalars(select(table.id).where(among(table.id, sorted(asked))))).all())
+        found = set((await session.scalars(select(table.id).where(in_array(table.id, sorted(asked))))).all())
         for index, line in enumerate(lines or ()):
             if getattr(line, field) in asked - found:
                 problems[f"line_items[{index}].{field}"] = f"no {table.label.lower()} has the id {getattr(line, field)}"
@@ -52,7 +52,7 @@ async def _check_prices(
     if not asked:
         return
     rows = await session.execute(
-        select(Price.id, Price.currency, Price.entity_id).where(among(Price.id, sorted(asked)))
+        select(Price.id, Price.currency, Price.entity_id).where(in_array(Price.id, sorted(asked)))
     )
     prices = {row.id: row for row in rows}
     for index, line in enumerate(lines):

@@ -16,7 +16,7 @@ from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
-from farthing.invoices.hooks import NOTHING_ABOVE, Effects
+from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
 from farthing.invoices.parts import Parts, parts_of, parts_of_all
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import RESERVED_METADATA
@@ -64,7 +64,7 @@ async def finalize(
     invoice: Invoice,
     now: datetime,
     *,
-    effects: Effects = NOTHING_ABOVE,
+    effects: InvoiceHooks = NOTHING_ABOVE,
     number: str | None = None,
     parts: Parts | None = None,
 ) -> Invoice:
@@ -86,7 +86,7 @@ async def finalize(
         await numbering.number(session, invoice, now)
     else:
         await numbering.number_as_given(session, invoice, number)
-    await events.tell_body(session, InvoiceEvent.FINALIZED, {**told, "invoice_number": invoice.invoice_number})
+    await events.record_body(session, InvoiceEvent.FINALIZED, {**told, "invoice_number": invoice.invoice_number})
     return invoice
 
 
@@ -95,7 +95,7 @@ async def finalize_all(
     invoices: Sequence[Invoice],
     now: datetime,
     *,
-    effects: Effects = NOTHING_ABOVE,
+    effects: InvoiceHooks = NOTHING_ABOVE,
     known: Mapping[str, Parts] = MappingProxyType({}),
 ) -> None:
     """The same for many locked drafts, numbered in their order: what is read and written is so for all at once.
@@ -120,7 +120,7 @@ async def finalize_all(
     told = [events.body(invoice, parts[invoice.id]) for invoice in drafts]
     await numbering.number_all(session, drafts, now)
     for invoice, body in zip(drafts, told, strict=True):
-        await events.tell_body(session, InvoiceEvent.FINALIZED, {**body, "invoice_number": invoice.invoice_number})
+        await events.record_body(session, InvoiceEvent.FINALIZED, {**body, "invoice_number": invoice.invoice_number})
 
 
 def _check_computed_draft(invoice: Invoice) -> None:
@@ -131,7 +131,7 @@ def _check_computed_draft(invoice: Invoice) -> None:
         raise InvalidOperation("the invoice must be computed before it is finalized", {"invoice_id": invoice.id})
 
 
-async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects: Effects, parts: Parts) -> None:
+async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects: InvoiceHooks, parts: Parts) -> None:
     """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""
     takes_credits = invoice.invoice_type is not InvoiceType.CREDIT
     prepaid = await effects.prepaid_value(session, invoice) if takes_credits else ZERO
@@ -159,7 +159,7 @@ async def void(
     now: datetime,
     *,
     metadata: Mapping[str, str] | None = None,
-    effects: Effects = NOTHING_ABOVE,
+    effects: InvoiceHooks = NOTHING_ABOVE,
 ) -> Invoice:
     """Cancel a locked invoice and give back what was paid on it and not returned yet.
 
@@ -184,7 +184,7 @@ async def void(
         invoice.refunded_amount = EXACT.add(invoice.refunded_amount, refund)
         await effects.give_back(session, invoice, refund)
     await settle(session, invoice, now)
-    await events.tell(session, InvoiceEvent.VOIDED, invoice)
+    await events.record_invoice_event(session, InvoiceEvent.VOIDED, invoice)
     return invoice
 
 
@@ -202,7 +202,7 @@ async def receive(
     amount: Decimal,
     now: datetime,
     *,
-    effects: Effects = NOTHING_ABOVE,
+    effects: InvoiceHooks = NOTHING_ABOVE,
 ) -> Invoice:
     """Count a payment that succeeded on a locked invoice; a draft is finalized first.
 
@@ -228,7 +228,7 @@ async def note_returned(session: AsyncSession, invoice: Invoice, amount: Decimal
 
 
 async def finalize_to_collect(
-    session: AsyncSession, invoice: Invoice, now: datetime, *, effects: Effects = NOTHING_ABOVE
+    session: AsyncSession, invoice: Invoice, now: datetime, *, effects: InvoiceHooks = NOTHING_ABOVE
 ) -> None:
     """Finalize a locked draft because money arrives for it; others stay as they are.
 
@@ -256,7 +256,7 @@ async def resettle(
     invoice: Invoice,
     now: datetime,
     *,
-    effects: Effects = NOTHING_ABOVE,
+    effects: InvoiceHooks = NOTHING_ABOVE,
     paid: Decimal | None = None,
 ) -> None:
     """Settle a locked invoice, tell `invoice.update.payment`, and let the floors above know if it is now paid.
@@ -267,4 +267,4 @@ async def resettle(
     await settle(session, invoice, now, paid=paid)
     if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
         await effects.paid(session, invoice)
-    await events.tell(session, InvoiceEvent.PAYMENT, invoice)
+    await events.record_invoice_event(session, InvoiceEvent.PAYMENT, invoice)

@@ -74,7 +74,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class LineGroup:
     """Lines under one head, usually a feature or a plan; an empty `title` prints no head."""
 
     lines: tuple[Line, ...]
@@ -106,7 +106,7 @@ class Tax:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Payment:
+class DocumentPayment:
     """Money received against the invoice."""
 
     day: date
@@ -147,7 +147,7 @@ class InvoiceDocument:
     customer: Party
     currency: str
     status: InvoiceStatus
-    groups: tuple[Group, ...]
+    groups: tuple[LineGroup, ...]
     totals: Totals
     payment_status: str = "PENDING"
     number: str = ""
@@ -158,7 +158,7 @@ class InvoiceDocument:
     description: str = ""
     discounts: tuple[Discount, ...] = ()
     taxes: tuple[Tax, ...] = ()
-    payments: tuple[Payment, ...] = ()
+    payments: tuple[DocumentPayment, ...] = ()
     notes: str = ""
     vat: str = ""
     logo: Logo | None = None

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from farthing.core.money import ZERO, exact_sum
 from farthing.invoices.pdf import figures
-from farthing.invoices.pdf.document import Group, InvoiceDocument, Line, Party
+from farthing.invoices.pdf.document import InvoiceDocument, Line, LineGroup, Party
 from farthing.invoices.pdf.figures import text
 from farthing.invoices.pdf.fonts import families
 
@@ -156,7 +156,7 @@ def _width(lines: list[LineTexts]) -> int:
     return sum(widest) + (PERIOD_BESIDE if any(line["span"] for line in lines) else 0)
 
 
-def _group(group: Group, currency: str) -> GroupTexts:
+def _group(group: LineGroup, currency: str) -> GroupTexts:
     charged = [line for line in group.lines if line.amount != 0]
     subtotal = exact_sum([line.amount for line in charged])
     return {

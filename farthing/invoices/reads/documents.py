@@ -18,7 +18,7 @@ import jwt
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.calendar.zones import wall, zone_or_abbreviation
+from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.errors import PermissionDenied
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.customers.tables import Customer
@@ -28,9 +28,19 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.identity.tables import Tenant
 from farthing.invoices.figures.computation import published_lines
-from farthing.invoices.pdf.document import Days, Discount, Group, InvoiceDocument, Line, Party, Payment, Tax, Totals
+from farthing.invoices.pdf.document import (
+    Days,
+    Discount,
+    DocumentPayment,
+    InvoiceDocument,
+    Line,
+    LineGroup,
+    Party,
+    Tax,
+    Totals,
+)
 from farthing.invoices.pdf.render import render
-from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, Settlement, TaxApplied
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
 from farthing.storage.rows import find
 
 LINK_LIFE = timedelta(minutes=15)
@@ -52,15 +62,17 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
     lines = await published_lines(session, invoice.id)
     names = {line.id: _name(line) for line in lines}
     coupons = await session.scalars(
-        select(CouponApplication).where(CouponApplication.invoice_id == invoice.id).order_by(CouponApplication.position)
+        select(CouponApplicationRow)
+        .where(CouponApplicationRow.invoice_id == invoice.id)
+        .order_by(CouponApplicationRow.position)
     )
     taxes = await session.scalars(
-        select(TaxApplied).where(TaxApplied.entity_id == invoice.id).order_by(TaxApplied.position)
+        select(TaxAppliedRow).where(TaxAppliedRow.entity_id == invoice.id).order_by(TaxAppliedRow.position)
     )
     settlements = await session.scalars(
-        select(Settlement)
-        .where(Settlement.invoice_id == invoice.id, Settlement.amount > 0)
-        .order_by(Settlement.created_at, Settlement.id)
+        select(PaymentSettlement)
+        .where(PaymentSettlement.invoice_id == invoice.id, PaymentSettlement.amount > 0)
+        .order_by(PaymentSettlement.created_at, PaymentSettlement.id)
     )
     issued = invoice.issue_date or invoice.finalized_at
     return InvoiceDocument(
@@ -70,15 +82,17 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         status=invoice.invoice_status.value,
         payment_status=invoice.payment_status.value,
         number=invoice.invoice_number or "",
-        issued=wall(issued, zone).date() if issued else None,
-        due_on=wall(invoice.due_date, zone).date() if invoice.due_date else None,
+        issued=to_local(issued, zone).date() if issued else None,
+        due_on=to_local(invoice.due_date, zone).date() if invoice.due_date else None,
         days=_days(invoice.period_start, invoice.period_end, zone),
         billing_period=invoice.billing_period or "",
         description=invoice.description,
         groups=tuple(_groups(lines, zone)),
         discounts=tuple(_discount(row, names) for row in coupons),
         taxes=tuple(_tax(row) for row in taxes),
-        payments=tuple(Payment(day=wall(row.created_at, zone).date(), amount=row.amount) for row in settlements),
+        payments=tuple(
+            DocumentPayment(day=to_local(row.created_at, zone).date(), amount=row.amount) for row in settlements
+        ),
         totals=_totals(invoice),
         notes=invoice.meta.get("notes", ""),
         vat=invoice.meta.get("vat", ""),
@@ -133,10 +147,10 @@ def _days(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Days 
     return Days.of(start, end, zone) if start and end else None
 
 
-def _groups(lines: Sequence[InvoiceLineItem], zone: ZoneInfo) -> Iterable[Group]:
+def _groups(lines: Sequence[InvoiceLineItem], zone: ZoneInfo) -> Iterable[LineGroup]:
     """Neighbouring lines of one plan under its name; lines of no plan without a head."""
     for plan, members in groupby(lines, key=lambda line: line.plan_display_name or ""):
-        yield Group(title=plan, lines=tuple(_line(line, zone) for line in members))
+        yield LineGroup(title=plan, lines=tuple(_line(line, zone) for line in members))
 
 
 def _line(line: InvoiceLineItem, zone: ZoneInfo) -> Line:
@@ -153,7 +167,7 @@ def _name(line: InvoiceLineItem) -> str:
     return line.display_name or line.meter_display_name or line.plan_display_name or "Charge"
 
 
-def _discount(row: CouponApplication, names: Mapping[str, str]) -> Discount:
+def _discount(row: CouponApplicationRow, names: Mapping[str, str]) -> Discount:
     snapshot = row.coupon_snapshot
     if row.discount_percentage is not None:
         value = f"{plain(row.discount_percentage)}%"
@@ -168,7 +182,7 @@ def _discount(row: CouponApplication, names: Mapping[str, str]) -> Discount:
     )
 
 
-def _tax(row: TaxApplied) -> Tax:
+def _tax(row: TaxAppliedRow) -> Tax:
     snapshot = row.rate_snapshot
     percentage = snapshot.get("type") == "percentage"
     value = snapshot.get("value", "")

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.taxes.schemas import TaxRateResponse
-from farthing.catalogue.taxes.tables import TaxRate
+from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.money import EXACT, plain
 from farthing.core.wire import as_wire
 from farthing.customers.schemas import CustomerResponse
@@ -22,7 +22,7 @@ from farthing.invoices.schemas import (
     InvoiceResponse,
     TaxAppliedResponse,
 )
-from farthing.invoices.tables import Invoice, TaxApplied
+from farthing.invoices.tables import Invoice, TaxAppliedRow
 from farthing.subscriptions.reads.answers import Wanted, subscription_answers
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.tables import Subscription
@@ -83,8 +83,8 @@ def whole(
     )
 
 
-async def _rates_of(session: AsyncSession, taxes: Sequence[TaxApplied]) -> dict[str, TaxRateResponse]:
+async def _rates_of(session: AsyncSession, taxes: Sequence[TaxAppliedRow]) -> dict[str, TaxRateResponse]:
     if not taxes:
         return {}
-    found = await session.scalars(select(TaxRate).where(TaxRate.id.in_({row.tax_rate_id for row in taxes})))
+    found = await session.scalars(select(TaxRateRow).where(TaxRateRow.id.in_({row.tax_rate_id for row in taxes})))
     return {rate.id: TaxRateResponse.of(rate) for rate in found}

@@ -8,7 +8,7 @@ from litestar import Controller, Request, get
 
 from farthing.api.guards import needs
 from farthing.api.queries.lists import read_query
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core import wire
 from farthing.core.clock import Clock
 from farthing.invoices.receivables.aging import CustomerAging, age
@@ -33,12 +33,12 @@ class CustomerInvoiceSummaries(Controller):
         self, id: str, request: Request[Any, Any, Any], clock: Clock
     ) -> CustomerMultiCurrencyInvoiceSummary:
         """What the customer was billed, owes, owes late, and how much of that is usage, per currency."""
-        work = work_of(request)
+        work = unit_of_work(request)
         which = read_query(request, SummaryQuery).scope
         return await summarise(work.database, work.scope, id, clock.now(), which)
 
     @get("/{id:str}/invoices/aging", operation_id="getCustomerInvoiceAging")
     async def aging(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> CustomerAging:
         """What the customer is asked to pay, by days past due, per currency."""
-        work = work_of(request)
+        work = unit_of_work(request)
         return await age(work.database, work.scope, id, clock.now())

@@ -25,7 +25,7 @@ from farthing.payments.integrations.gateways import COLLECTORS, sealed_for
 from farthing.payments.providers.registry import TEST_MODE, is_test
 from farthing.payments.tables import Connection, ProviderType
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import locked, violated
+from farthing.storage.rows import lock_row, violated
 
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 (its name)
 
@@ -113,7 +113,7 @@ async def forget_credentials(session: AsyncSession) -> None:
 
 
 async def _live(session: AsyncSession, id: str) -> Connection:
-    connection = await locked(session, Connection, id)
+    connection = await lock_row(session, Connection, id)
     if connection.status is not Status.PUBLISHED:
         raise InvalidOperation("connection was deleted", {"connection_id": id})
     return connection

@@ -21,8 +21,16 @@ from farthing.payments import saved_methods
 from farthing.payments.integration_schemas import SyncRequest
 from farthing.payments.integrations import mappings
 from farthing.payments.integrations.gateways import COLLECTORS, Gateways
-from farthing.payments.providers.interface import Account, Bill, Capability, Declined, Fatal, Provider, Retryable
-from farthing.payments.providers.registry import demand
+from farthing.payments.providers.interface import (
+    Account,
+    Capability,
+    Declined,
+    Fatal,
+    Provider,
+    ProviderInvoice,
+    Retryable,
+)
+from farthing.payments.providers.registry import require_capability
 from farthing.payments.tables import Connection
 from farthing.storage.midway import commit_midway
 from farthing.storage.rows import find
@@ -57,7 +65,7 @@ async def sync(session: AsyncSession, gateways: Gateways, given: SyncRequest) ->
         raise InvalidOperation("no provider is connected")
     for connection in connections:
         provider = gateways.behind(connection)
-        demand(provider, Capability.INVOICES, connection.provider_type)
+        require_capability(provider, Capability.INVOICES, connection.provider_type)
         account = await saved_methods.account_at(session, provider, connection, customer_id)
         if invoice is not None and account is not None:
             bill = await _bill(session, invoice, account.provider_customer_id, customer_id)
@@ -65,7 +73,7 @@ async def sync(session: AsyncSession, gateways: Gateways, given: SyncRequest) ->
     return len(connections)
 
 
-async def _push(session: AsyncSession, provider: Provider, connection: Connection, bill: Bill) -> None:
+async def _push(session: AsyncSession, provider: Provider, connection: Connection, bill: ProviderInvoice) -> None:
     kind, name = IntegrationEntityType.INVOICE, connection.provider_type.value
     if await mappings.image_of(session, kind, bill.invoice_id, name) is not None:
         return
@@ -76,13 +84,15 @@ async def _push(session: AsyncSession, provider: Provider, connection: Connectio
     await remember(session, kind, bill.invoice_id, name, image, {"linked_via": "sync"})
 
 
-async def _bill(session: AsyncSession, invoice: Invoice, provider_customer_id: str, customer_id: str) -> Bill:
+async def _bill(
+    session: AsyncSession, invoice: Invoice, provider_customer_id: str, customer_id: str
+) -> ProviderInvoice:
     lines = await session.scalars(
         select(InvoiceLineItem)
         .where(InvoiceLineItem.invoice_id == invoice.id, InvoiceLineItem.status == Status.PUBLISHED)
         .order_by(InvoiceLineItem.position, InvoiceLineItem.id)
     )
-    return Bill(
+    return ProviderInvoice(
         invoice_id=invoice.id,
         number=invoice.invoice_number or "",
         account=Account(provider_customer_id=provider_customer_id, customer_id=customer_id),

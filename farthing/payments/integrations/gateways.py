@@ -7,10 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import farthing.payments.testing_provider  # noqa: F401 (registers itself)
 from farthing.core.enums import Status
-from farthing.invoices.hooks import NOTHING_ABOVE, Effects
+from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
 from farthing.payments.integrations.credentials import Safe
 from farthing.payments.providers.interface import Provider
-from farthing.payments.providers.registry import Standing, provider_for
+from farthing.payments.providers.registry import ProviderSupport, provider_for
 from farthing.payments.tables import Connection, Gateway
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -25,7 +25,7 @@ class Gateways:
     `effects` is what the floors above do in an invoice's transaction when money arrives.
     """
 
-    def __init__(self, database: Database, settings: Settings, effects: Effects = NOTHING_ABOVE) -> None:
+    def __init__(self, database: Database, settings: Settings, effects: InvoiceHooks = NOTHING_ABOVE) -> None:
         self.database = database
         self.effects = effects
         self.safe = Safe(settings.master_key())
@@ -35,7 +35,7 @@ class Gateways:
         """The provider a connection leads to. Raises NotImplementedHere without an adapter for it."""
         sealed, key_id = connection.credentials, connection.credentials_key_id
         return provider_for(
-            Standing(
+            ProviderSupport(
                 provider_type=connection.provider_type.value,
                 connection_id=connection.id,
                 scope=Scope(connection.tenant_id, connection.environment_id),

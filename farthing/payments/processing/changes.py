@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, VersionConflict
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments.events import tell_payment
+from farthing.payments.events import record_payment_event
 from farthing.payments.processing import outcomes
 from farthing.payments.schemas import UpdatePaymentRequest
 from farthing.payments.states import DELETABLE, SETTLING, check_move
@@ -22,7 +22,7 @@ from farthing.storage.rows import find, violated
 
 
 async def update(
-    session: AsyncSession, effects: Effects, payment_id: str, given: UpdatePaymentRequest, now: datetime
+    session: AsyncSession, effects: InvoiceHooks, payment_id: str, given: UpdatePaymentRequest, now: datetime
 ) -> Payment:
     """Change what is given; a status that counts as paid settles the invoice in the same transaction.
 
@@ -56,7 +56,7 @@ async def update(
         moment = getattr(given, name)
         if moment is not None:
             setattr(payment, name, moment)
-    await tell_payment(session, "payment.updated", payment, invoice)
+    await record_payment_event(session, "payment.updated", payment, invoice)
     return payment
 
 
@@ -77,7 +77,7 @@ def _overwrite(payment: Payment, given: UpdatePaymentRequest) -> None:
 
 async def _move(
     session: AsyncSession,
-    effects: Effects,
+    effects: InvoiceHooks,
     invoice: Invoice | None,
     payment: Payment,
     to: PaymentStatus,

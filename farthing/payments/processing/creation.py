@@ -18,7 +18,7 @@ from farthing.core.money import decimals, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments.events import tell_payment
+from farthing.payments.events import record_payment_event
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
@@ -72,7 +72,7 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
         if known is None:
             raise VersionConflict("The same payment was changed at the same time; please try again", {"key": key})
         return CreatedPayment(_same(known, given, key), invoice, is_new=False)
-    await tell_payment(session, "payment.created", payment, invoice)
+    await record_payment_event(session, "payment.created", payment, invoice)
     return CreatedPayment(payment, invoice, is_new=True)
 
 

@@ -25,24 +25,24 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments import saved_methods
-from farthing.payments.events import tell_payment
+from farthing.payments.events import record_payment_event
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.processing import outcomes
 from farthing.payments.processing.creation import CreatedPayment, check_cap, create, why_not_payable
 from farthing.payments.providers.interface import (
     Account,
     Capability,
-    Charge,
     ChargeState,
     Declined,
     Fatal,
     Link,
     Provider,
+    ProviderCharge,
     Refusal,
     Retryable,
     Urls,
 )
-from farthing.payments.providers.registry import demand
+from farthing.payments.providers.registry import require_capability
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Connection, DestinationType, Payment, PaymentMethodType
@@ -84,7 +84,7 @@ async def record_payment(
         return created
     if not created.is_new:
         return await _repeated(session, gateways, created, clock)
-    await demand_provider(session, gateways, created.payment)
+    await require_provider_of(session, gateways, created.payment)
     await commit_midway(session, PaymentPoint(created.payment.id))  # the provider is asked next
     return replace(created, payment=await _carry_out(session, gateways, created.payment, clock))
 
@@ -133,7 +133,7 @@ async def process(session: AsyncSession, gateways: Gateways, payment_id: str, cl
     check_startable(payment)
     if payment.payment_method_type is _OFFLINE:
         return await _count(session, gateways, payment_id, clock)
-    await demand_provider(session, gateways, payment)
+    await require_provider_of(session, gateways, payment)
     await commit_midway(session, PaymentPoint(payment_id))  # nothing is written yet; the provider is asked next
     return await _carry_out(session, gateways, payment, clock)
 
@@ -264,11 +264,11 @@ async def _provider(
     if connection is None:
         return None, None
     provider = gateways.behind(connection)
-    demand(provider, capability, connection.provider_type)
+    require_capability(provider, capability, connection.provider_type)
     return provider, connection
 
 
-async def demand_provider(session: AsyncSession, gateways: Gateways, payment: Payment) -> None:
+async def require_provider_of(session: AsyncSession, gateways: Gateways, payment: Payment) -> None:
     """Raises NotImplementedHere, before anything is stored, when processing would need an adapter that is missing."""
     if payment.payment_method_type in {_OFFLINE, PaymentMethodType.CREDITS}:
         return
@@ -298,7 +298,7 @@ async def _reserve(
     payment.processing_since = now
     payment.payment_gateway = connection.provider_type.value
     payment.payment_method_id = method_id
-    await tell_payment(session, "payment.pending", payment, invoice)
+    await record_payment_event(session, "payment.pending", payment, invoice)
     await commit_midway(session)  # before the charge: a crash must leave it to be asked about
     return True
 
@@ -314,7 +314,7 @@ async def _available(session: AsyncSession, invoice: Invoice) -> Decimal:
 
 
 async def finish(
-    session: AsyncSession, gateways: Gateways, payment_id: str, result: Charge | Refusal, clock: Clock
+    session: AsyncSession, gateways: Gateways, payment_id: str, result: ProviderCharge | Refusal, clock: Clock
 ) -> Payment:
     """Store what the provider answered to a charge, and commit. Raises InvalidOperation when it failed.
 
@@ -322,7 +322,7 @@ async def finish(
     """
     now = clock.now()
     invoice, payment = await outcomes.lock(session, payment_id)
-    if isinstance(result, Charge):
+    if isinstance(result, ProviderCharge):
         await _apply(session, gateways, invoice, payment, result, now)
     elif not isinstance(result, Retryable):
         code = result.code if isinstance(result, Declined) else ""
@@ -338,7 +338,7 @@ async def _apply(
     gateways: Gateways,
     invoice: Invoice | None,
     payment: Payment,
-    charge: Charge,
+    charge: ProviderCharge,
     now: datetime,
 ) -> None:
     if charge.state is ChargeState.SUCCEEDED:
@@ -382,7 +382,7 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
     if payment.payment_status is PaymentStatus.INITIATED:
         payment.payment_status = PaymentStatus.PENDING
         payment.error_message = None
-        await tell_payment(session, "payment.pending", payment, invoice)
+        await record_payment_event(session, "payment.pending", payment, invoice)
     elif payment.payment_status not in OPEN:
         # it was voided or settled while the page was being made
         payment.withdrawal_due = True

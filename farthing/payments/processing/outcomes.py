@@ -17,17 +17,17 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain
-from farthing.invoices.hooks import Effects
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import Invoice, Settlement
-from farthing.payments.events import tell_payment
+from farthing.invoices.tables import Invoice, PaymentSettlement
+from farthing.payments.events import record_payment_event
 from farthing.payments.processing.creation import why_not_payable
-from farthing.payments.providers.interface import Charge
+from farthing.payments.providers.interface import ProviderCharge
 from farthing.payments.states import SETTLING, may_move
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
 from farthing.storage.postgres import real_clock_of
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 
 log = structlog.get_logger(__name__)
 
@@ -39,23 +39,23 @@ async def lock(session: AsyncSession, payment_id: str) -> tuple[Invoice | None, 
     """
     payment = await session.get(Payment, payment_id) or await find(session, Payment, payment_id)
     invoice = await lock_destination(session, payment)
-    return invoice, await locked(session, Payment, payment_id)
+    return invoice, await lock_row(session, Payment, payment_id)
 
 
 async def lock_destination(session: AsyncSession, payment: Payment) -> Invoice | None:
     """Lock the invoice a payment pays, if it pays one. Raises NotFound."""
     if payment.destination_type is not DestinationType.INVOICE:
         return None
-    return await locked(session, Invoice, payment.destination_id)
+    return await lock_row(session, Invoice, payment.destination_id)
 
 
 async def succeeded(
     session: AsyncSession,
-    effects: Effects,
+    effects: InvoiceHooks,
     invoice: Invoice | None,
     payment: Payment,
     now: datetime,
-    charge: Charge | None = None,
+    charge: ProviderCharge | None = None,
 ) -> None:
     """The money is there. Reported again, it changes nothing.
 
@@ -82,11 +82,11 @@ async def succeeded(
     payment.processing_since = None
     await _attempt(session, payment, PaymentStatus.SUCCEEDED, None)
     await receive(session, effects, invoice, payment, now)
-    await tell_payment(session, "payment.success", payment, invoice)
+    await record_payment_event(session, "payment.success", payment, invoice)
 
 
 async def receive(
-    session: AsyncSession, effects: Effects, invoice: Invoice | None, payment: Payment, now: datetime
+    session: AsyncSession, effects: InvoiceHooks, invoice: Invoice | None, payment: Payment, now: datetime
 ) -> None:
     """Let an invoice have the money of a payment that settles it.
 
@@ -108,7 +108,7 @@ async def receive(
 
 
 async def _receive_taken(
-    session: AsyncSession, effects: Effects, invoice: Invoice, payment: Payment, now: datetime
+    session: AsyncSession, effects: InvoiceHooks, invoice: Invoice, payment: Payment, now: datetime
 ) -> None:
     try:
         async with session.begin_nested():
@@ -122,14 +122,16 @@ async def _receive_taken(
 
 
 async def take_back(
-    session: AsyncSession, effects: Effects, invoice: Invoice | None, payment: Payment, now: datetime
+    session: AsyncSession, effects: InvoiceHooks, invoice: Invoice | None, payment: Payment, now: datetime
 ) -> None:
     """Undo `receive`: the payment turned out not to be one."""
     if invoice is None:
         return
     await session.flush()
     await session.execute(
-        delete(Settlement).where(Settlement.invoice_id == invoice.id, Settlement.payment_id == payment.id)
+        delete(PaymentSettlement).where(
+            PaymentSettlement.invoice_id == invoice.id, PaymentSettlement.payment_id == payment.id
+        )
     )
     await transitions.resettle(session, invoice, now, effects=effects)
 
@@ -165,7 +167,7 @@ async def failed(
     if invoice is not None and tried and invoice.invoice_status is InvoiceStatus.FINALIZED:
         await session.flush()
         await transitions.payment_failed(session, invoice, now)
-    await tell_payment(session, "payment.failed", payment, invoice)
+    await record_payment_event(session, "payment.failed", payment, invoice)
 
 
 async def sent_back(
@@ -178,10 +180,10 @@ async def sent_back(
     whole = in_all >= payment.amount
     payment.payment_status = PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
     payment.refunded_at = now
-    await tell_payment(session, "payment.updated", payment, invoice)
+    await record_payment_event(session, "payment.updated", payment, invoice)
 
 
-def note_charge(payment: Payment, charge: Charge) -> None:
+def note_charge(payment: Payment, charge: ProviderCharge) -> None:
     """Remember what the provider calls a payment, and what a client needs to go on with it."""
     payment.gateway_payment_id = payment.gateway_payment_id or charge.gateway_payment_id
     payment.gateway_tracking_id = payment.gateway_tracking_id or charge.tracking_id

@@ -52,10 +52,10 @@ async def browse(session: AsyncSession, query: PaymentQuery) -> tuple[list[Payme
         if wanted is not None:
             statement = statement.where(getattr(Payment, name) == wanted)
     rows, total = await select_page(session, Payment, query, SEARCHABLE, statement)
-    return await shown(session, rows), total
+    return await answers_of(session, rows), total
 
 
-async def shown(session: AsyncSession, payments: Sequence[Payment]) -> list[PaymentResponse]:
+async def answers_of(session: AsyncSession, payments: Sequence[Payment]) -> list[PaymentResponse]:
     """Payments with what belongs to them, in two further queries however many there are."""
     await session.flush()
     attempts: dict[str, list[PaymentAttemptResponse]] = defaultdict(list)
@@ -82,6 +82,6 @@ async def shown(session: AsyncSession, payments: Sequence[Payment]) -> list[Paym
     ]
 
 
-async def show(session: AsyncSession, payment: Payment) -> PaymentResponse:
+async def answer_of(session: AsyncSession, payment: Payment) -> PaymentResponse:
     """One payment with what belongs to it."""
-    return (await shown(session, [payment]))[0]
+    return (await answers_of(session, [payment]))[0]

@@ -9,7 +9,7 @@ from farthing.core.errors import InvalidOperation
 from farthing.invoices.hooks import NothingAbove
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments.events import tell_payment
+from farthing.payments.events import record_payment_event
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Payment
 from farthing.storage.postgres import clock_of
@@ -40,7 +40,7 @@ async def withdraw_open(session: AsyncSession, invoice: Invoice) -> None:
         payment.payment_status = PaymentStatus.VOIDED
         payment.voided_at = now
         payment.withdrawal_due = payment.payment_url is not None
-        await tell_payment(session, "payment.updated", payment, invoice)
+        await record_payment_event(session, "payment.updated", payment, invoice)
 
 
 class PaymentEffects(NothingAbove):

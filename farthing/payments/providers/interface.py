@@ -106,7 +106,7 @@ class ChargeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class ProviderCharge:
     """A charge at a provider; amounts in the currency's major unit. `refunded` is the sum sent back so far."""
 
     gateway_payment_id: str
@@ -146,7 +146,7 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class ProviderInvoice:
     """An invoice to be copied to a provider; amounts are net of discounts and credits."""
 
     invoice_id: str
@@ -180,7 +180,7 @@ class Report:
     kind: ReportKind
     payment_id: str | None = None
     tracking_id: str | None = None
-    charge: Charge | None = None
+    charge: ProviderCharge | None = None
     reason: str = ""
     final: bool = True
 
@@ -218,7 +218,7 @@ class Provider(Protocol):
 
     async def charge_saved_method(
         self, method_id: str, amount: Decimal, currency: str, payment_id: str, account: Account | None, *, key: str
-    ) -> Charge | Refusal:
+    ) -> ProviderCharge | Refusal:
         """Charge `amount` to a saved method with nobody present."""
         ...
 
@@ -240,7 +240,7 @@ class Provider(Protocol):
         """The customer's saved methods, the default first."""
         ...
 
-    async def get_payment(self, payment_id: str, gateway_payment_id: str | None) -> Charge | Refusal | None:
+    async def get_payment(self, payment_id: str, gateway_payment_id: str | None) -> ProviderCharge | Refusal | None:
         """The charge made for our payment, by its id there or else by ours; None when there is none."""
         ...
 
@@ -248,7 +248,7 @@ class Provider(Protocol):
         """Send `amount` of a charge back."""
         ...
 
-    async def push_invoice(self, bill: Bill, *, key: str) -> str | Refusal:
+    async def push_invoice(self, bill: ProviderInvoice, *, key: str) -> str | Refusal:
         """Copy an invoice; the id of the copy."""
         ...
 

@@ -16,7 +16,7 @@ TEST_MODE = "test"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProviderSupport:
     """Everything an adapter may need of the connection it works for."""
 
     provider_type: str
@@ -28,7 +28,7 @@ class Standing:
     base_url: str
 
 
-Factory = Callable[[Standing], Provider]
+Factory = Callable[[ProviderSupport], Provider]
 
 _factories: dict[str, Factory] = {}
 
@@ -43,7 +43,7 @@ def is_test(metadata: Mapping[str, Any]) -> bool:
     return metadata.get("mode") == TEST_MODE
 
 
-def provider_for(standing: Standing) -> Provider:
+def provider_for(standing: ProviderSupport) -> Provider:
     """The provider behind a connection. Raises NotImplementedHere when this deployment has no adapter for it."""
     name = TEST_MODE if is_test(standing.metadata) else standing.provider_type
     factory = _factories.get(name)
@@ -55,7 +55,7 @@ def provider_for(standing: Standing) -> Provider:
     return factory(standing)
 
 
-def demand(provider: Provider, capability: Capability, name: str) -> None:
+def require_capability(provider: Provider, capability: Capability, name: str) -> None:
     """Raises NotImplementedHere unless the provider supports the call."""
     if capability not in provider.capabilities:
         raise NotImplementedHere(f"'{name}' does not support {capability.value}", {"provider": name})

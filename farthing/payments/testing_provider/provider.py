@@ -15,15 +15,15 @@ from farthing.core.ids import new_ulid
 from farthing.core.money import EXACT
 from farthing.payments.providers.interface import (
     Account,
-    Bill,
     Capability,
-    Charge,
     ChargeState,
     Declined,
     Fatal,
     Link,
     Method,
     Payer,
+    ProviderCharge,
+    ProviderInvoice,
     Refusal,
     Report,
     Retryable,
@@ -31,7 +31,7 @@ from farthing.payments.providers.interface import (
     Setup,
     Urls,
 )
-from farthing.payments.providers.registry import Standing
+from farthing.payments.providers.registry import ProviderSupport
 from farthing.payments.testing_provider import signing
 from farthing.payments.testing_provider.tables import SessionKind, SessionState, TestCharge, TestMethod, TestRefund
 from farthing.payments.testing_provider.tables import TestSession as Session
@@ -67,7 +67,7 @@ class TestProvider:
 
     capabilities = frozenset(Capability)
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: ProviderSupport) -> None:
         self._standing = standing
         self._database = standing.database
         self._scope = standing.scope
@@ -114,7 +114,7 @@ class TestProvider:
 
     async def charge_saved_method(
         self, method_id: str, amount: Decimal, currency: str, payment_id: str, account: Account | None, *, key: str
-    ) -> Charge | Refusal:
+    ) -> ProviderCharge | Refusal:
         async with self._database.transaction(self._scope) as session:
             behaviour = await self._behaviour(session, method_id, account)
             if behaviour is None:
@@ -189,7 +189,7 @@ class TestProvider:
                 for row in saved
             ]
 
-    async def get_payment(self, payment_id: str, gateway_payment_id: str | None) -> Charge | Refusal | None:
+    async def get_payment(self, payment_id: str, gateway_payment_id: str | None) -> ProviderCharge | Refusal | None:
         async with self._database.transaction(self._scope, read_only=True) as session:
             query = select(TestCharge).where(TestCharge.payment_id == payment_id)
             if gateway_payment_id is not None:
@@ -212,7 +212,7 @@ class TestProvider:
                 session.add(known)
             return SentBack(gateway_refund_id=known.id, amount=known.amount, settled=True)
 
-    async def push_invoice(self, bill: Bill, *, key: str) -> str | Refusal:
+    async def push_invoice(self, bill: ProviderInvoice, *, key: str) -> str | Refusal:
         """The simulator keeps no books; the copy's id is made of ours, so that the same invoice is the same copy."""
         if not bill.lines:
             return Fatal("An invoice without lines cannot be copied")
@@ -230,10 +230,10 @@ class TestProvider:
         return [signing.read(body)]
 
     @staticmethod
-    def charge_of(charge: TestCharge) -> Charge:
+    def charge_of(charge: TestCharge) -> ProviderCharge:
         """A simulated charge in the interface's words."""
         details = {"test_session": charge.session_id} if charge.session_id else {}
-        return Charge(
+        return ProviderCharge(
             gateway_payment_id=charge.id,
             state=charge.state,
             amount=charge.amount,

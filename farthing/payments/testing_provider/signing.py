@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from farthing.payments.providers.interface import BadSignature, Charge, ChargeState, Report, ReportKind
+from farthing.payments.providers.interface import BadSignature, ChargeState, ProviderCharge, Report, ReportKind
 
 HEADER = "x-test-gateway-signature"
 TOLERANCE = timedelta(minutes=5)
@@ -85,7 +85,7 @@ def read(body: bytes) -> Report:
     event = msgspec.json.decode(body, type=EventBody)
     charge = None
     if event.charge is not None:
-        charge = Charge(
+        charge = ProviderCharge(
             gateway_payment_id=event.charge.id,
             state=event.charge.state,
             amount=event.charge.amount,

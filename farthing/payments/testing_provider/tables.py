@@ -10,7 +10,7 @@ from sqlalchemy import Identity, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.payments.providers.interface import ChargeState
-from farthing.storage.tables import Base, OfTenant, Scoped, words
+from farthing.storage.tables import Base, OfTenant, Scoped, enum_column
 
 
 class SessionKind(StrEnum):
@@ -39,7 +39,7 @@ class TestCharge(Scoped, Base):
     key: Mapped[str] = mapped_column(String(255))
     payment_id: Mapped[str] = mapped_column(String(50))
     session_id: Mapped[str | None] = mapped_column(String(50))
-    state: Mapped[ChargeState] = mapped_column(words(ChargeState))
+    state: Mapped[ChargeState] = mapped_column(enum_column(ChargeState))
     amount: Mapped[Decimal]
     currency: Mapped[str] = mapped_column(String(3))
     refunded: Mapped[Decimal] = mapped_column(default=Decimal(0))
@@ -77,8 +77,8 @@ class TestSession(OfTenant, Base):
     connection_id: Mapped[str] = mapped_column(String(50))
     provider_type: Mapped[str] = mapped_column(String(50))
     key: Mapped[str] = mapped_column(String(255))
-    kind: Mapped[SessionKind] = mapped_column(words(SessionKind))
-    state: Mapped[SessionState] = mapped_column(words(SessionState), default=SessionState.OPEN)
+    kind: Mapped[SessionKind] = mapped_column(enum_column(SessionKind))
+    state: Mapped[SessionState] = mapped_column(enum_column(SessionState), default=SessionState.OPEN)
     payment_id: Mapped[str | None] = mapped_column(String(50))
     customer_id: Mapped[str | None] = mapped_column(String(50))
     amount: Mapped[Decimal | None]

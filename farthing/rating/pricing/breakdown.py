@@ -12,7 +12,7 @@ RATIO_DIGITS = 16  # ratios that are shown as such; they never enter an amount
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CostPart:
     """One line of an explanation; `amount` = `quantity` x `unit_amount` + `flat_amount`, unrounded.
 
     `quantity` counts packages when `package_size` is set, units otherwise. `tier` is the 0-based index of the tier,
@@ -42,7 +42,7 @@ class Breakdown:
     """
 
     quantity: Decimal
-    parts: tuple[Part, ...]
+    parts: tuple[CostPart, ...]
     list_unit_amount: Decimal
 
     @property

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil, floor
 
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
-from farthing.rating.pricing.breakdown import RATIO_DIGITS, Breakdown, Part
+from farthing.rating.pricing.breakdown import RATIO_DIGITS, Breakdown, CostPart
 from farthing.rating.pricing.price import BillingModel, PackageRounding, RatedPrice, TierMode
 from farthing.rating.pricing.tiers import slab_parts, volume_parts
 
@@ -43,7 +43,7 @@ def explain(price: RatedPrice, quantity: Decimal) -> Breakdown:
 
 def explain_values(price: RatedPrice, values: Sequence[Decimal]) -> Breakdown:
     """The cost of a bucketed meter's values with one part per tier; its `amount` is `price_values`."""
-    by_tier: dict[int | None, Part] = {}
+    by_tier: dict[int | None, CostPart] = {}
     for value in values:
         for part in _parts(price, value):
             same = by_tier.get(part.tier)
@@ -64,20 +64,20 @@ def packages(price: RatedPrice, quantity: Decimal) -> int:
     return ceil(count) if price.package_rounding is PackageRounding.UP else floor(count)
 
 
-def _parts(price: RatedPrice, quantity: Decimal) -> list[Part]:
+def _parts(price: RatedPrice, quantity: Decimal) -> list[CostPart]:
     if quantity <= 0:
         return []
     match price.model:
         case BillingModel.FLAT_FEE:
-            return [Part(quantity, price.amount)]
+            return [CostPart(quantity, price.amount)]
         case BillingModel.PACKAGE:
-            return [Part(Decimal(packages(price, quantity)), price.amount, package_size=price.package_size)]
+            return [CostPart(Decimal(packages(price, quantity)), price.amount, package_size=price.package_size)]
         case BillingModel.TIERED:
             volume = price.tier_mode is TierMode.VOLUME
             return volume_parts(quantity, price.tiers) if volume else slab_parts(quantity, price.tiers)
 
 
-def _joined(one: Part, other: Part) -> Part:
+def _joined(one: CostPart, other: CostPart) -> CostPart:
     return replace(
         one,
         quantity=EXACT.add(one.quantity, other.quantity),

@@ -9,7 +9,7 @@ from farthing.core.money import EXACT, ZERO, share
 
 
 @dataclass(frozen=True, slots=True)
-class Balance:
+class InvoiceBalance:
     """An invoice's claim after adjustments, what remains of it after payments, and what was paid beyond it."""
 
     amount_due: Decimal
@@ -17,13 +17,13 @@ class Balance:
     overpaid_amount: Decimal
 
 
-def balance(total: Decimal, adjustment_amount: Decimal = ZERO, amount_paid: Decimal = ZERO) -> Balance:
+def balance(total: Decimal, adjustment_amount: Decimal = ZERO, amount_paid: Decimal = ZERO) -> InvoiceBalance:
     """Due = total less adjustment credit notes, remaining = due less payments, both at least 0.
 
     Rule: docs/rules/invoices-and-payments.md#balance
     """
     due = max(EXACT.subtract(total, adjustment_amount), ZERO)
-    return Balance(
+    return InvoiceBalance(
         amount_due=due,
         amount_remaining=max(EXACT.subtract(due, amount_paid), ZERO),
         overpaid_amount=max(EXACT.subtract(amount_paid, due), ZERO),

@@ -15,14 +15,14 @@ from farthing.calendar.billing import period_containing
 from farthing.calendar.period import Period
 from farthing.catalogue.entitlements.lifecycle import entitlements_of
 from farthing.catalogue.entitlements.tables import EntitlementOwner
-from farthing.catalogue.owners import held
+from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Addon
 from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.products.tables import FeatureType
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import find, locked, violated
+from farthing.storage.rows import find, lock_row, violated
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,
@@ -57,7 +57,7 @@ async def add(
     `awaiting_payment`: nothing is applied yet; `settle_pending` decides. Raises NotFound, ValidationFailed,
     InvalidOperation, AlreadyExists while another attachment waits for its payment.
     """
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     require(
         subscription,
         SubscriptionStatus.ACTIVE,
@@ -97,7 +97,7 @@ async def attach(
     awaiting_payment: bool = False,
 ) -> tuple[AddonAssociation, list[SubscriptionLineItem]]:
     """Attach an addon to a locked or new subscription, from `begin` unless it says when; with its line items."""
-    addon = await held(session, Addon, request.addon_id)
+    addon = await lock_for_use(session, Addon, request.addon_id)
     await _demand_same_resets(session, subscription, addon)
     start = max(request.start_date or begin, subscription.start_date)
     cadence = request.cadence or AddonCadence.RECURRING
@@ -175,8 +175,8 @@ async def _demand_same_resets(session: AsyncSession, subscription: Subscription,
 async def settle_pending(session: AsyncSession, association_id: str, *, paid: bool, now: datetime) -> Outcome:
     """Apply an attachment whose checkout was paid, or drop one whose checkout was not."""
     found = await find(session, AddonAssociation, association_id)
-    subscription = await locked(session, Subscription, found.subscription_id)
-    association = await locked(session, AddonAssociation, association_id)
+    subscription = await lock_row(session, Subscription, found.subscription_id)
+    association = await lock_row(session, AddonAssociation, association_id)
     items = (
         await session.scalars(
             select(SubscriptionLineItem).where(SubscriptionLineItem.addon_association_id == association.id)
@@ -201,8 +201,8 @@ async def remove(session: AsyncSession, request: RemoveAddonRequest, now: dateti
     open period.
     """
     found = await find(session, AddonAssociation, request.addon_association_id)
-    subscription = await locked(session, Subscription, found.subscription_id)
-    association = await locked(session, AddonAssociation, found.id)
+    subscription = await lock_row(session, Subscription, found.subscription_id)
+    association = await lock_row(session, AddonAssociation, found.id)
     if association.addon_status is not AddonStatus.ACTIVE or association.cancelled_at is not None:
         raise InvalidOperation(
             "The addon is not active or is ending already",

@@ -16,19 +16,19 @@ from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons.lifecycle import period_of
 from farthing.subscriptions.attachments import prorate_entitlements
 from farthing.subscriptions.dates import effective_end, open_at, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,
+    InvoiceTrigger,
     LineItemOwner,
-    Occasion,
     PaymentBehavior,
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed, tell_of
+from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.lifecycle.creation import opening, opening_status
 from farthing.subscriptions.outcome import Billable, Outcome
@@ -43,7 +43,7 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     Rule: docs/rules/subscriptions.md#activation
     """
     del now
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     require(subscription, SubscriptionStatus.DRAFT, to="activate")
     start = start.replace(microsecond=start.microsecond // 1000 * 1000)
     moved = start - subscription.start_date
@@ -75,7 +75,7 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription)
     if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
-        await tell_of(session, subscription, "activated")
+        await record_subscription_event(session, subscription, "activated")
     return Outcome(subscription, opening(subscription))
 
 
@@ -161,7 +161,7 @@ async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -
     `paid` is true too for an invoice of nothing. Anything but incomplete stays as it is. Raises InvalidOperation when
     the payment failed and the subscription must not exist without it, so that its creation is undone.
     """
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
         return subscription
     if not paid:
@@ -197,7 +197,7 @@ async def end_trial(session: AsyncSession, subscription: Subscription, at: datet
         move(subscription, SubscriptionStatus.ACTIVE)
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription, *([] if activating else ["activated"]))
-    return Billable(subscription.id, Occasion.TRIAL_END, period, activating=activating)
+    return Billable(subscription.id, InvoiceTrigger.TRIAL_END, period, activating=activating)
 
 
 async def change_trial_end(
@@ -205,7 +205,7 @@ async def change_trial_end(
 ) -> Outcome:
     """End a trial now (`new_end` None), or move its end to a time to come. Raises NotFound, InvalidOperation,
     ValidationFailed."""
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     require(subscription, SubscriptionStatus.TRIALING, to="change the trial of")
     if new_end is None:
         assert subscription.trial_start is not None, "a trialing subscription has a trial"

@@ -16,13 +16,13 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import METADATA_VALUE_LENGTH, Moment, Request
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import (
     AddonStatus,
     CancelInvoicePolicy,
     CancellationType,
-    Occasion,
+    InvoiceTrigger,
     PauseStatus,
     ProrationBehavior,
     ScheduleType,
@@ -80,7 +80,7 @@ def effective_date(
         raise ValidationFailed.of("cancel_at", "is required for scheduled_date")
     if cancel_at is None:
         return now
-    demand_before_end(subscription, cancel_at)
+    require_before_end(subscription, cancel_at)
     if type is CancellationType.IMMEDIATE and cancel_at > now:
         raise ValidationFailed.of("cancel_at", "must not be in the future for immediate")
     if cancel_at <= subscription.current_period_start:
@@ -88,7 +88,7 @@ def effective_date(
     return cancel_at
 
 
-def demand_before_end(subscription: Subscription, cancel_at: datetime) -> None:
+def require_before_end(subscription: Subscription, cancel_at: datetime) -> None:
     """Refuse a cancellation that would make a subscription live longer than it is to. Raises ValidationFailed."""
     if subscription.end_date is not None and cancel_at > subscription.end_date:
         raise ValidationFailed.of("cancel_at", f"must not be after its end, {instant(subscription.end_date)}")
@@ -98,8 +98,8 @@ async def cancel(
     session: AsyncSession, subscription_id: str, request: CancelSubscriptionRequest, now: datetime
 ) -> Cancellation:
     """Cancel a subscription, or schedule that. Raises NotFound, InvalidOperation, ValidationFailed."""
-    subscription = await locked(session, Subscription, subscription_id)
-    await demand_cancellable(session, subscription, request)
+    subscription = await lock_row(session, Subscription, subscription_id)
+    await require_cancellable(session, subscription, request)
     at = effective_date(subscription, request.cancellation_type, request.cancel_at, now)
     reason = request.reason or ""
     if request.cancellation_type is CancellationType.IMMEDIATE:
@@ -125,7 +125,7 @@ async def cancel(
     return Cancellation(Outcome(subscription, at=at), request.cancellation_type, at, False, reason)
 
 
-async def demand_cancellable(
+async def require_cancellable(
     session: AsyncSession, subscription: Subscription, request: CancelSubscriptionRequest
 ) -> None:
     """Refuse what cannot be cancelled so. Raises InvalidOperation."""
@@ -177,7 +177,7 @@ async def cancel_now(
     alone = subscription.subscription_type is not SubscriptionType.GROUPED_INVOICING
     if bill and alone and not trialing and at > period[0]:
         cut = full_start if full_start != period[0] else None
-        billables = (Billable(subscription.id, Occasion.FINAL, Period(period[0], at), full_start=cut),)
+        billables = (Billable(subscription.id, InvoiceTrigger.FINAL, Period(period[0], at), full_start=cut),)
     return Outcome(
         subscription,
         billables,
@@ -194,7 +194,7 @@ async def finish(
     subscription.end_date = max(at, subscription.start_date)
     subscription.cancelled_at = now
     if subscription.active_pause_id is not None:
-        pause = await locked(session, SubscriptionPause, subscription.active_pause_id)
+        pause = await lock_row(session, SubscriptionPause, subscription.active_pause_id)
         begun = pause.pause_status is PauseStatus.ACTIVE
         move_pause(pause, PauseStatus.COMPLETED if begun else PauseStatus.CANCELLED)
         if begun:
@@ -279,7 +279,7 @@ async def uncancel(session: AsyncSession, subscription_id: str, now: datetime) -
 
     Raises NotFound; InvalidOperation when it is over, follows its parent, is not to be cancelled, or was to end by now.
     """
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     require(subscription, *LIVE, to="take back the cancellation of")
     if subscription.subscription_type is SubscriptionType.INHERITED:
         raise InvalidOperation("An inherited subscription ends with its parent", {"subscription_id": subscription.id})

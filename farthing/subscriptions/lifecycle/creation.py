@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingCycle, BillingPeriod, Recurrence, calendar_anchor, next_billing_date
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import trial_days, trial_window
-from farthing.catalogue.owners import held
+from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.catalogue.taxes import associations
@@ -26,22 +26,22 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import attach_coupons, override_entitlements, prorate_entitlements
 from farthing.subscriptions.dates import open_at
 from farthing.subscriptions.enums import (
     CollectionMethod,
+    InvoiceTrigger,
     LineItemOwner,
-    Occasion,
     PaymentBehavior,
     ProrationBehavior,
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import tell_of
+from farthing.subscriptions.events import record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
-from farthing.subscriptions.line_items.add import demand_consistent, extra_item, make_phases, priced_items
+from farthing.subscriptions.line_items.add import extra_item, make_phases, priced_items, require_consistent
 from farthing.subscriptions.line_items.rows import Origin, prices_of
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.schemas.requests import (
@@ -64,7 +64,7 @@ _ALLOWED_PAYMENT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class BillingTerms:
     """When a subscription bills: what a request and its customer's zone come to, and what children share."""
 
     currency: str
@@ -82,7 +82,7 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class Bearings:
+class InvoiceParties:
     """Who is who: the customer, who pays for it, and the parent it hangs from."""
 
     customer: Customer
@@ -113,13 +113,13 @@ async def create(
     parent = await _parent(session, family)
     kind = _type(family, payer, parent)
     if kind is not SubscriptionType.INHERITED:
-        await hierarchy.demand_not_inherited(session, customer.id)
+        await hierarchy.require_not_inherited(session, customer.id)
     if kind is not SubscriptionType.STANDALONE and (request.auto_invoice_threshold or 0) > 0:
         raise ValidationFailed.of("auto_invoice_threshold", "is only for standalone subscriptions")
     wanted = SubscriptionStatus.DRAFT if as_draft else request.subscription_status
     if wanted in {SubscriptionStatus.PAUSED, SubscriptionStatus.CANCELLED}:
         raise ValidationFailed.of("subscription_status", f"a subscription cannot be created {wanted.value}")
-    bearings = Bearings(customer, payer, parent, kind)
+    bearings = InvoiceParties(customer, payer, parent, kind)
     subscription, items = await _made(session, request, rhythm, bearings, wanted, now)
     await make_phases(session, subscription, request, items, now)
     for child, child_customer in zip(family.grouped_invoicing_children_to_create or (), inline, strict=True):
@@ -129,7 +129,7 @@ async def create(
     if family.subscriptions_ids_for_grouped_invoicing:
         await hierarchy.group(session, subscription, family.subscriptions_ids_for_grouped_invoicing)
     draft = subscription.subscription_status is SubscriptionStatus.DRAFT
-    await tell_of(session, subscription, "draft.created" if draft else "created")
+    await record_subscription_event(session, subscription, "draft.created" if draft else "created")
     return Outcome(subscription, opening(subscription))
 
 
@@ -143,8 +143,10 @@ def opening(subscription: Subscription) -> tuple[Billable, ...]:
         return ()
     period = Period(subscription.current_period_start, subscription.current_period_end)
     if status is SubscriptionStatus.TRIALING:
-        return (Billable(subscription.id, Occasion.TRIAL_START, period),)
-    return (Billable(subscription.id, Occasion.CREATE, period, activating=status is SubscriptionStatus.INCOMPLETE),)
+        return (Billable(subscription.id, InvoiceTrigger.TRIAL_START, period),)
+    return (
+        Billable(subscription.id, InvoiceTrigger.CREATE, period, activating=status is SubscriptionStatus.INCOMPLETE),
+    )
 
 
 _UNBILLED = {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}
@@ -186,7 +188,7 @@ async def _people(
     rows: dict[str, Customer] = {}
     for id in sorted({customer_id, *filter(None, [payer_id]), *below, *inline}):  # noqa: A001 (a row's id)
         if id in exclusive:
-            await locked(session, Customer, id)
+            await lock_row(session, Customer, id)
         rows[id] = await lookup.held(session, id)
     return (
         rows[customer_id],
@@ -200,14 +202,14 @@ def _millisecond(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _rhythm(request: CreateSubscriptionRequest, customer: Customer, start: datetime) -> Rhythm:
+def _rhythm(request: CreateSubscriptionRequest, customer: Customer, start: datetime) -> BillingTerms:
     cycle = request.billing_cycle or BillingCycle.ANNIVERSARY
     zone = ZoneInfo(customer.timezone)
     if cycle is BillingCycle.CALENDAR:
         anchor = calendar_anchor(start, request.billing_period, zone)
     else:
         anchor = request.billing_anchor or start
-    return Rhythm(
+    return BillingTerms(
         currency=request.currency,
         start=start,
         end=request.end_date,
@@ -219,7 +221,7 @@ def _rhythm(request: CreateSubscriptionRequest, customer: Customer, start: datet
     )
 
 
-def _check_terms(request: CreateSubscriptionRequest, rhythm: Rhythm, now: datetime, *, carried: bool) -> None:
+def _check_terms(request: CreateSubscriptionRequest, rhythm: BillingTerms, now: datetime, *, carried: bool) -> None:
     check_collection(request.collection, request.payment)
     if rhythm.end is not None and rhythm.end <= rhythm.start:
         raise ValidationFailed.of("end_date", "must be after start_date")
@@ -241,7 +243,7 @@ def check_collection(method: CollectionMethod, behaviour: PaymentBehavior) -> No
 async def _parent(session: AsyncSession, family: SubscriptionInheritanceConfig) -> Subscription | None:
     if not family.parent_subscription_id:
         return None
-    parent = await locked(session, Subscription, family.parent_subscription_id)
+    parent = await lock_row(session, Subscription, family.parent_subscription_id)
     if parent.subscription_type not in {SubscriptionType.STANDALONE, SubscriptionType.PARENT}:
         raise InvalidOperation(
             f"A {parent.subscription_type.value} subscription cannot be a parent", {"subscription_id": parent.id}
@@ -271,15 +273,15 @@ def _type(
 async def _made(
     session: AsyncSession,
     terms: SubscriptionTerms,
-    rhythm: Rhythm,
-    bearings: Bearings,
+    rhythm: BillingTerms,
+    bearings: InvoiceParties,
     wanted: SubscriptionStatus | None,
     now: datetime,
 ) -> tuple[Subscription, dict[str, SubscriptionLineItem]]:
     """The subscription with its items, addons, overrides, taxes and coupons; items by the plan price they stand for."""
     if bearings.type is SubscriptionType.INHERITED and bearings.parent is not None:
         return await _inherited(session, bearings.parent, bearings.customer), {}
-    plan = await held(session, Plan, terms.plan_id)
+    plan = await lock_for_use(session, Plan, terms.plan_id)
     subscription = Subscription(
         id=new_id(Kind.SUBSCRIPTION),
         customer_id=bearings.customer.id,
@@ -327,7 +329,7 @@ async def _made(
         await lifecycle.attach(session, subscription, addon, now, begin=subscription.start_date)
     for extra in terms.line_items or ():
         await extra_item(session, subscription, extra, now)
-    await demand_consistent(session, subscription)
+    await require_consistent(session, subscription)
     if terms.override_entitlements:
         await override_entitlements(session, subscription, terms.override_entitlements)
     customer_taxes = (TaxEntityType.CUSTOMER, bearings.customer.id)
@@ -342,7 +344,7 @@ async def _made(
 
 
 def _trial(
-    terms: SubscriptionTerms, rhythm: Rhythm, prices: Sequence[Price], wanted: SubscriptionStatus | None
+    terms: SubscriptionTerms, rhythm: BillingTerms, prices: Sequence[Price], wanted: SubscriptionStatus | None
 ) -> Period | None:
     fixed = [
         price.trial_period_days
@@ -361,7 +363,9 @@ def _trial(
     return trial
 
 
-def _begin(subscription: Subscription, rhythm: Rhythm, trial: Period | None, wanted: SubscriptionStatus | None) -> None:
+def _begin(
+    subscription: Subscription, rhythm: BillingTerms, trial: Period | None, wanted: SubscriptionStatus | None
+) -> None:
     subscription.trial_start = trial.start if trial else None
     subscription.trial_end = trial.end if trial else None
     subscription.subscription_status = opening_status(subscription.payment_behavior, trial, wanted)
@@ -406,7 +410,7 @@ async def _inherited(session: AsyncSession, parent: Subscription, customer: Cust
 async def _grouped_child(
     session: AsyncSession,
     parent: Subscription,
-    rhythm: Rhythm,
+    rhythm: BillingTerms,
     request: GroupedInvoicingChildRequest,
     customer: Customer,
     now: datetime,
@@ -414,8 +418,8 @@ async def _grouped_child(
     """A child made with its parent: it shares the rhythm, and its opening charges are on the parent's invoice."""
     if customer.id == parent.customer_id:
         raise ValidationFailed.of("grouped_invoicing_children_to_create", "names the parent's own customer")
-    await hierarchy.demand_free(session, customer, parent, again=True)
-    bearings = Bearings(customer, None, parent, SubscriptionType.GROUPED_INVOICING)
+    await hierarchy.require_free(session, customer, parent, again=True)
+    bearings = InvoiceParties(customer, None, parent, SubscriptionType.GROUPED_INVOICING)
     if request.phases:
         if request.phases[0].start_date != rhythm.start:
             raise ValidationFailed.of("phases", "must begin with the parent")
@@ -423,11 +427,11 @@ async def _grouped_child(
     request.trial_period_days = _shared_trial(parent, rhythm)
     child, items = await _made(session, request, rhythm, bearings, parent.subscription_status, now)
     await make_phases(session, child, request, items, now)
-    await tell_of(session, child, "created")
+    await record_subscription_event(session, child, "created")
     return child
 
 
-def _shared_trial(parent: Subscription, rhythm: Rhythm) -> int:
+def _shared_trial(parent: Subscription, rhythm: BillingTerms) -> int:
     """The days of the parent's trial: a family tries together, whatever the child's own prices offer."""
     if parent.trial_start is None or parent.trial_end is None:
         return 0

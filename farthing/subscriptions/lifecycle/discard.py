@@ -7,11 +7,11 @@ from collections import Counter
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.discounts.tables import Coupon, CouponAssociation
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType
 from farthing.core.enums import Status
-from farthing.storage.rows import locked
+from farthing.storage.rows import lock_row
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import hierarchy
@@ -19,18 +19,18 @@ from farthing.subscriptions.states import require
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 
-async def abandon(session: AsyncSession, subscription_id: str) -> Subscription:
+async def discard_draft(session: AsyncSession, subscription_id: str) -> Subscription:
     """Archive a draft that nobody paid for, with all that belongs to it.
 
     Raises InvalidOperation for anything but a draft.
     """
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     require(subscription, SubscriptionStatus.DRAFT, to="abandon")
     await _take_back(session, subscription, Status.ARCHIVED)
     return subscription
 
 
-async def undo(session: AsyncSession, subscription: Subscription) -> None:
+async def roll_back_creation(session: AsyncSession, subscription: Subscription) -> None:
     """Delete a locked subscription that must not stand, with all that was made with it."""
     await _take_back(session, subscription, Status.DELETED)
 
@@ -49,8 +49,8 @@ async def _take_back(session: AsyncSession, subscription: Subscription, status: 
         .returning(CouponAssociation.coupon_id)
     )
     for coupon_id, count in sorted(Counter(redeemed.all()).items()):
-        less = func.greatest(Coupon.total_redemptions - count, 0)
-        await session.execute(update(Coupon).where(Coupon.id == coupon_id).values(total_redemptions=less))
+        less = func.greatest(CouponRow.total_redemptions - count, 0)
+        await session.execute(update(CouponRow).where(CouponRow.id == coupon_id).values(total_redemptions=less))
     for table in (SubscriptionLineItem, AddonAssociation):
         await session.execute(
             update(table).where(table.subscription_id.in_(ids), table.status == Status.PUBLISHED).values(status=status)

@@ -11,15 +11,15 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.calendar.zones import wall
+from farthing.calendar.zones import to_local
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import PauseStatus, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import changed, tell_of
+from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.states import LIVE, move_pause, require
 from farthing.subscriptions.tables import Subscription, SubscriptionPause
 
@@ -125,7 +125,7 @@ async def _pause_along(session: AsyncSession, child: Subscription, parent: Subsc
         child.active_pause_id, child.pause_due_at = made.id, made.pause_end
         child.pause_status = PauseStatus.ACTIVE
     elif child.subscription_status is paused and parent.subscription_status is SubscriptionStatus.ACTIVE:
-        made = await locked(session, SubscriptionPause, child.active_pause_id or "")
+        made = await lock_row(session, SubscriptionPause, child.active_pause_id or "")
         move_pause(made, PauseStatus.COMPLETED)
         made.resumed_at = await session.scalar(
             select(SubscriptionPause.resumed_at).where(
@@ -158,7 +158,7 @@ async def inherit(session: AsyncSession, parent: Subscription, customers: Sequen
             raise ValidationFailed.of(
                 "external_customer_ids_to_inherit_subscription", f"'{customer.external_id}' is the parent's customer"
             )
-        await demand_free(session, customer, parent, again=False)
+        await require_free(session, customer, parent, again=False)
         child = Subscription(
             **{name: getattr(parent, name) for name in _INHERITED},
             **{name: getattr(parent, name) for name in _MIRRORED},
@@ -174,7 +174,7 @@ async def inherit(session: AsyncSession, parent: Subscription, customers: Sequen
         parent.subscription_type = SubscriptionType.PARENT
     await session.flush()
     for child in made:
-        await tell_of(session, child, "created")
+        await record_subscription_event(session, child, "created")
     return made
 
 
@@ -217,7 +217,7 @@ _INHERITED = (
 )
 
 
-async def demand_free(session: AsyncSession, customer: Customer, parent: Subscription, *, again: bool) -> None:
+async def require_free(session: AsyncSession, customer: Customer, parent: Subscription, *, again: bool) -> None:
     """Refuse a child customer who has a live subscription without a parent, or under another parent's customer.
 
     `again`: whether another child under the same parent is welcome. Raises InvalidOperation.
@@ -240,7 +240,7 @@ async def demand_free(session: AsyncSession, customer: Customer, parent: Subscri
             )
 
 
-async def demand_not_inherited(session: AsyncSession, customer_id: str) -> None:
+async def require_not_inherited(session: AsyncSession, customer_id: str) -> None:
     """Refuse a subscription of their own to a customer who holds an inherited one. Raises InvalidOperation."""
     held = await session.scalar(
         select(Subscription.id).where(
@@ -270,7 +270,7 @@ async def group(session: AsyncSession, parent: Subscription, child_ids: Sequence
     for child_id in sorted(set(child_ids)):
         if child_id == parent.id:
             raise ValidationFailed.of("child_subscription_ids", "a subscription cannot be its own child")
-        child = await locked(session, Subscription, child_id)
+        child = await lock_row(session, Subscription, child_id)
         _demand_joinable(child, "child")
         if child.subscription_type is not SubscriptionType.STANDALONE or child.parent_subscription_id is not None:
             raise InvalidOperation("Only a standalone subscription can be grouped", {"subscription_id": child.id})
@@ -296,7 +296,7 @@ async def ungroup(session: AsyncSession, child_ids: Sequence[str]) -> list[Subsc
     """Make grouped children standalone again. Raises NotFound, InvalidOperation."""
     made = []
     for child_id in sorted(set(child_ids)):
-        child = await locked(session, Subscription, child_id)
+        child = await lock_row(session, Subscription, child_id)
         if child.subscription_type is not SubscriptionType.GROUPED_INVOICING:
             raise InvalidOperation("The subscription is not grouped", {"subscription_id": child.id})
         release(child)
@@ -326,7 +326,7 @@ def mismatch(parent: Subscription, child: Subscription) -> str | None:
         if getattr(parent, name) != getattr(child, name):
             return name
     zone = recurrence(parent).zone
-    ours, theirs = wall(parent.billing_anchor, zone), wall(child.billing_anchor, zone)
+    ours, theirs = to_local(parent.billing_anchor, zone), to_local(child.billing_anchor, zone)
     if (ours.day, ours.time().replace(microsecond=0)) != (theirs.day, theirs.time().replace(microsecond=0)):
         return "billing_anchor"
     if child.start_date < parent.start_date:

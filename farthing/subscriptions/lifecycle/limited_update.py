@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import cancellation, hierarchy, schedules
@@ -29,8 +29,8 @@ async def update(
     """
     parent_id = request.parent_subscription_id
     if parent_id:
-        await locked(session, Subscription, min(parent_id, subscription_id))
-    subscription = await locked(session, Subscription, subscription_id)
+        await lock_row(session, Subscription, min(parent_id, subscription_id))
+    subscription = await lock_row(session, Subscription, subscription_id)
     await _move_end(session, subscription, request, now)
     if parent_id is not None:
         await _move_below(session, subscription, parent_id)
@@ -69,7 +69,7 @@ async def _move_end(
     if at is not None and at <= subscription.current_period_start:
         raise ValidationFailed.of("cancel_at", "must be after the start of the current period")
     if at is not None:
-        cancellation.demand_before_end(subscription, at)
+        cancellation.require_before_end(subscription, at)
     ends = at or subscription.current_period_end
     kind = CancellationType.END_OF_PERIOD if at is None else CancellationType.SCHEDULED_DATE
     await cancellation.plan_end(session, subscription, kind, ends)

@@ -18,7 +18,7 @@ from farthing.core.clock import as_utc, instant
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import BadField, Moment, Request, checked_metadata
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.dates import open_period
 from farthing.subscriptions.enums import (
     PauseMode,
@@ -84,7 +84,7 @@ async def pause(
 
     Raises NotFound, InvalidOperation, ValidationFailed.
     """
-    read = find if request.dry_run else locked
+    read = find if request.dry_run else lock_row
     subscription = await read(session, Subscription, subscription_id)
     require(subscription, SubscriptionStatus.ACTIVE, to="pause")
     _demand_own_pauses(subscription)
@@ -154,7 +154,7 @@ def impact_of(subscription: Subscription, start: datetime, end: datetime | None)
 
 async def begin(session: AsyncSession, subscription: Subscription) -> None:
     """Begin the scheduled pause of a locked, active subscription."""
-    made = await locked(session, SubscriptionPause, subscription.active_pause_id or "")
+    made = await lock_row(session, SubscriptionPause, subscription.active_pause_id or "")
     move_pause(made, PauseStatus.ACTIVE)
     made.original_period_start = subscription.current_period_start
     made.original_period_end = subscription.current_period_end
@@ -172,7 +172,7 @@ async def resume(
 
     Raises NotFound, InvalidOperation when it is not paused.
     """
-    read = find if request.dry_run else locked
+    read = find if request.dry_run else lock_row
     subscription = await read(session, Subscription, subscription_id)
     if subscription.active_pause_id is None:
         require(subscription, SubscriptionStatus.PAUSED, to="resume")
@@ -192,7 +192,7 @@ async def end(session: AsyncSession, subscription: Subscription, at: datetime) -
 
     A scheduled pause is cancelled and moves nothing.
     """
-    made = await locked(session, SubscriptionPause, subscription.active_pause_id or "")
+    made = await lock_row(session, SubscriptionPause, subscription.active_pause_id or "")
     begun = made.pause_status is PauseStatus.ACTIVE
     at = max(at, made.pause_start)
     period, anchor = shift_for_pause(

@@ -16,10 +16,10 @@ from farthing.core.clock import as_utc, instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import find, locked, violated
+from farthing.storage.rows import find, lock_row, violated
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
-from farthing.subscriptions.events import changed, tell_of_schedule
+from farthing.subscriptions.events import changed, record_schedule_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
@@ -99,7 +99,7 @@ async def fail(session: AsyncSession, subscription: Subscription, schedule: Subs
     schedule.attempts += 1
     schedule.error_message = message
     move_schedule(schedule, ScheduleStatus.FAILED)
-    await tell_of_schedule(session, subscription, schedule)
+    await record_schedule_event(session, subscription, schedule)
 
 
 def reason_of(error: FarthingError) -> str:
@@ -114,8 +114,8 @@ async def cancel(session: AsyncSession, schedule_id: str, now: datetime) -> Subs
     Raises NotFound, InvalidOperation when it is done, cancelled or due already.
     """
     found = await find(session, SubscriptionSchedule, schedule_id)
-    subscription = await locked(session, Subscription, found.subscription_id)
-    schedule = await locked(session, SubscriptionSchedule, schedule_id)
+    subscription = await lock_row(session, Subscription, found.subscription_id)
+    schedule = await lock_row(session, SubscriptionSchedule, schedule_id)
     if schedule.schedule_status is not ScheduleStatus.PENDING or schedule.scheduled_at <= now:
         raise InvalidOperation(
             "The schedule can no longer be cancelled",

@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price, PriceEntityType
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.rows import find
 from farthing.subscriptions.attachments import attach_coupons
 from farthing.subscriptions.enums import LineItemOwner, ProrationBehavior
-from farthing.subscriptions.events import tell_of_phase
+from farthing.subscriptions.events import record_phase_event
 from farthing.subscriptions.line_items.rows import (
     Origin,
     commit_item,
@@ -48,7 +48,7 @@ async def priced_items(
     now: datetime,
 ) -> dict[str, SubscriptionLineItem]:
     """Line items of a plan's prices, with their overrides and commitments, by the id of the price they stand for."""
-    meters: Mapping[str, Meter] = await meters_of(session, prices)
+    meters: Mapping[str, MeterRow] = await meters_of(session, prices)
     items: dict[str, SubscriptionLineItem] = {}
     for price, charged, given in await overridden(session, subscription, prices, overrides, start):
         item = line_item(subscription, charged, origin, meters, start=start, end=end, given=given)
@@ -134,7 +134,7 @@ async def _phase_of(session: AsyncSession, subscription: Subscription, id: str |
     return found
 
 
-async def demand_consistent(session: AsyncSession, subscription: Subscription) -> None:
+async def require_consistent(session: AsyncSession, subscription: Subscription) -> None:
     """Refuse proration of a subscription whose items bill in different periods.
 
     Rule: docs/rules/proration.md#mixed-billing-periods
@@ -207,5 +207,5 @@ async def make_phases(
         for extra in asked.line_items or ():
             await extra_item(session, subscription, extra, now, phase)
         await attach_coupons(session, subscription, asked, own, now, phase)
-        await tell_of_phase(session, phase)
+        await record_phase_event(session, phase)
     await session.flush()

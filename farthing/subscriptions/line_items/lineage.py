@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
-from farthing.storage.rows import among
+from farthing.storage.rows import in_array
 from farthing.subscriptions.tables import SubscriptionLineItem
 
 
@@ -18,7 +18,7 @@ async def later_versions(session: AsyncSession, item_ids: Collection[str]) -> Ma
     item = SubscriptionLineItem
     later = (
         select(item.replaces_id.label("first"), item.id.label("id"))
-        .where(among(item.replaces_id, item_ids), item.status == Status.PUBLISHED)
+        .where(in_array(item.replaces_id, item_ids), item.status == Status.PUBLISHED)
         .cte("later", recursive=True)
     )
     later = later.union_all(

@@ -22,7 +22,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.rating.pricing.quantity import below_minimum
-from farthing.storage.rows import find, locked, violated
+from farthing.storage.rows import find, lock_row, violated
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.line_items.add import extra_item, mixes_periods
@@ -63,7 +63,7 @@ async def add(
 
     Raises NotFound, ValidationFailed, InvalidOperation.
     """
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     _demand_changeable(subscription, "add a line item to")
     draft = subscription.subscription_status is SubscriptionStatus.DRAFT
     item = await extra_item(session, subscription, request, now, begin=None if draft else now)
@@ -151,14 +151,14 @@ async def change_quantities(
     session: AsyncSession, subscription_id: str, wanted: Sequence[QuantityWanted], now: datetime
 ) -> Outcome:
     """Give fixed line items other quantities, each by a new version. Raises as `planned_quantities` does."""
-    subscription = await locked(session, Subscription, subscription_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     planned = planned_quantities(await load_one(session, subscription.id), wanted, now)
     made: dict[str, ItemChange] = {}
     for change in planned:
         before, after = change.before, change.after
         if before is None or after is None:
             raise ValueError("a quantity has a before and an after")
-        item = await locked(session, SubscriptionLineItem, before.id)
+        item = await lock_row(session, SubscriptionLineItem, before.id)
         version = successor(item, change.at)
         version.quantity = after.quantity
         await _succeed(session, version)
@@ -243,8 +243,8 @@ async def _successor_of(session: AsyncSession, item: SubscriptionLineItem) -> di
 async def _held(session: AsyncSession, item_id: str) -> tuple[Subscription, SubscriptionLineItem]:
     """A line item with its subscription, both locked, the subscription first."""
     found = await find(session, SubscriptionLineItem, item_id)
-    subscription = await locked(session, Subscription, found.subscription_id)
-    return subscription, await locked(session, SubscriptionLineItem, item_id)
+    subscription = await lock_row(session, Subscription, found.subscription_id)
+    return subscription, await lock_row(session, SubscriptionLineItem, item_id)
 
 
 def _demand_changeable(subscription: Subscription, what: str) -> None:
@@ -275,7 +275,7 @@ async def _succeed(session: AsyncSession, version: SubscriptionLineItem) -> None
         raise VersionConflict("The line item has been changed by somebody else") from error
 
 
-async def demand_uniform(session: AsyncSession, subscription: Subscription, proration: ProrationBehavior) -> None:
+async def require_uniform(session: AsyncSession, subscription: Subscription, proration: ProrationBehavior) -> None:
     """Refuse a proration over mixed billing periods. Raises InvalidOperation.
 
     Rule: docs/rules/proration.md#mixed-billing-periods

@@ -15,7 +15,7 @@ from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices import lifecycle, versions
 from farthing.catalogue.prices.schemas import CreatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceEntityType
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -74,15 +74,15 @@ async def prices_of(
     return list((await session.scalars(query.order_by(Price.sequence))).all())
 
 
-async def meters_of(session: AsyncSession, prices: Iterable[Price]) -> dict[str, Meter]:
+async def meters_of(session: AsyncSession, prices: Iterable[Price]) -> dict[str, MeterRow]:
     """The meters behind usage prices, by id."""
     ids = {price.meter_id for price in prices if price.meter_id}
     if not ids:
         return {}
-    return {meter.id: meter for meter in await session.scalars(select(Meter).where(Meter.id.in_(ids)))}
+    return {meter.id: meter for meter in await session.scalars(select(MeterRow).where(MeterRow.id.in_(ids)))}
 
 
-def demand_fitting(price: Price, subscription: Subscription) -> None:
+def require_fitting(price: Price, subscription: Subscription) -> None:
     """Refuse a price of another currency, or of a period that is no whole multiple of the subscription's.
 
     Raises ValidationFailed.
@@ -115,7 +115,7 @@ def line_item(
     subscription: Subscription,
     price: Price,
     origin: Origin,
-    meters: Mapping[str, Meter],
+    meters: Mapping[str, MeterRow],
     *,
     start: datetime,
     end: datetime | None,
@@ -127,7 +127,7 @@ def line_item(
 
     Raises ValidationFailed for a price that does not fit.
     """
-    demand_fitting(price, subscription)
+    require_fitting(price, subscription)
     meter = meters.get(price.meter_id or "")
     begins = max(start, price.start_date)
     ends = end
@@ -255,7 +255,7 @@ async def commit_item(
     subscription: Subscription,
     item: SubscriptionLineItem,
     config: LineItemCommitmentConfig,
-    meters: Mapping[str, Meter],
+    meters: Mapping[str, MeterRow],
     now: datetime,
 ) -> None:
     """Give a line item its commitment. Raises ValidationFailed.

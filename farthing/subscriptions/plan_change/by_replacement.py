@@ -19,16 +19,16 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.enums import (
     ChangeType,
-    Occasion,
+    InvoiceTrigger,
     ProrationBehavior,
     ScheduleType,
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed, tell_of
+from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import cancellation, creation, hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome
@@ -89,7 +89,7 @@ async def compare(session: AsyncSession, subscription: Subscription, target_plan
     )
 
 
-async def demand_replaceable(session: AsyncSession, subscription: Subscription, target: Target) -> None:
+async def require_replaceable(session: AsyncSession, subscription: Subscription, target: Target) -> None:
     """Refuse a change whose preconditions fail. Raises InvalidOperation."""
     require(subscription, SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, to="change the plan of")
     if subscription.plan_id == target.plan_id:
@@ -117,8 +117,8 @@ async def replace_plan(
     at = at or now
     found = await find(session, Subscription, subscription_id)
     await lookup.held(session, found.customer_id)
-    subscription = await locked(session, Subscription, subscription_id)
-    await demand_replaceable(session, subscription, target)
+    subscription = await lock_row(session, Subscription, subscription_id)
+    await require_replaceable(session, subscription, target)
     change_type = await compare(session, subscription, target.plan_id)
     called_off = subscription.cancel_at
     await schedules.call_off(session, subscription, now)
@@ -151,9 +151,9 @@ async def replace_plan(
     if children:
         fresh.subscription_type = former_type
         await hierarchy.mirror(session, fresh)
-    await tell_of(session, fresh, "plan_changed")
+    await record_subscription_event(session, fresh, "plan_changed")
     opening = tuple(
-        Billable(one.subscription_id, Occasion.UPDATE, one.period, one.at_once, one.activating)
+        Billable(one.subscription_id, InvoiceTrigger.UPDATE, one.period, one.at_once, one.activating)
         for one in made.billables
     )
     return Replacement(change_type, before, former, Outcome(fresh, opening, at=at), called_off)
@@ -198,8 +198,8 @@ async def schedule_replacement(
     session: AsyncSession, subscription_id: str, target: Target, configuration: Mapping[str, Any]
 ) -> tuple[Subscription, str]:
     """Let the replacement happen at the end of the open period; the subscription and the schedule's id."""
-    subscription = await locked(session, Subscription, subscription_id)
-    await demand_replaceable(session, subscription, target)
+    subscription = await lock_row(session, Subscription, subscription_id)
+    await require_replaceable(session, subscription, target)
     require(subscription, SubscriptionStatus.ACTIVE, to="schedule a plan change of")
     if subscription.cancel_at is not None:
         raise InvalidOperation("The subscription is to be cancelled", {"subscription_id": subscription.id})

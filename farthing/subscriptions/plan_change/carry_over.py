@@ -24,7 +24,7 @@ from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import AddonCadence, AddonStatus, LineItemOwner
-from farthing.subscriptions.line_items.add import demand_consistent
+from farthing.subscriptions.line_items.add import require_consistent
 from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
@@ -141,7 +141,7 @@ async def carry(
             if end is not None and (item.end_date is None or item.end_date > end):
                 item.end_date = max(end, item.start_date)
     await session.flush()
-    await demand_consistent(session, fresh)
+    await require_consistent(session, fresh)
     taxed, untaxed = ((TaxEntityType.SUBSCRIPTION, one.id) for one in (former, fresh))
     await associations.inherit(session, taxed, untaxed, None, now)
     await _carry_coupons(session, former, fresh, at, heirs)

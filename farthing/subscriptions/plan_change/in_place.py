@@ -15,13 +15,13 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.owners import held
+from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.rating.pricing.cost import price_quantity
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -71,7 +71,7 @@ class PlannedChange:
         )
 
 
-def demand_changeable(
+def require_changeable(
     snapshot: SubscriptionSnapshot, target_plan_id: str, proration: ProrationBehavior, *, paused: bool, phased: bool
 ) -> None:
     """Refuse a plan change whose preconditions fail. Raises InvalidOperation."""
@@ -201,11 +201,11 @@ async def change_plan(
 
     The outcome's changes are settled on one invoice or credit; none are while trialing.
     """
-    plan = await held(session, Plan, target_plan_id)
-    subscription = await locked(session, Subscription, subscription_id)
+    plan = await lock_for_use(session, Plan, target_plan_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     snapshot = await load_one(session, subscription_id)
     phased = any(item.phase_id is not None for item in snapshot.items)
-    demand_changeable(snapshot, plan.id, proration, paused=subscription.active_pause_id is not None, phased=phased)
+    require_changeable(snapshot, plan.id, proration, paused=subscription.active_pause_id is not None, phased=phased)
     rows, target = await target_items(session, subscription, plan, at)
     planned = planned_change(snapshot, target, at, default, overrides)
     await _apply(session, subscription, plan, planned, rows, at, now)
@@ -231,16 +231,16 @@ async def _apply(
     now: datetime,
 ) -> None:
     for was, becomes in planned.carried:
-        item = await locked(session, SubscriptionLineItem, was.id)
+        item = await lock_row(session, SubscriptionLineItem, was.id)
         item.price_id, item.entity_id = becomes.price_id, becomes.entity_id
         item.plan_display_name = becomes.plan_display_name
     for closed in planned.closing:
-        item = await locked(session, SubscriptionLineItem, closed.id)
+        item = await lock_row(session, SubscriptionLineItem, closed.id)
         item.end_date = at
     opened = {item.id for item in planned.opening}
     session.add_all(row for row in rows if row.id in opened)
     for association_id in planned.dropped:
-        association = await locked(session, AddonAssociation, association_id)
+        association = await lock_row(session, AddonAssociation, association_id)
         await lifecycle.end(session, association, at, now, "plan change")
     # what stood in for an entitlement of the former plan stands for nothing in the new one
     await session.execute(
@@ -274,12 +274,12 @@ async def schedule_change(
     `configuration` has `"version": 2` for a change in place. Raises InvalidOperation when a plan change or a
     cancellation waits already, unless a plan change may be superseded.
     """
-    plan = await held(session, Plan, target_plan_id)
-    subscription = await locked(session, Subscription, subscription_id)
+    plan = await lock_for_use(session, Plan, target_plan_id)
+    subscription = await lock_row(session, Subscription, subscription_id)
     snapshot = await load_one(session, subscription_id)
     require_status(snapshot.id, snapshot.status, SubscriptionStatus.ACTIVE, to="schedule a plan change of")
     phased = any(item.phase_id is not None for item in snapshot.items)
-    demand_changeable(
+    require_changeable(
         snapshot, plan.id, ProrationBehavior.NONE, paused=subscription.active_pause_id is not None, phased=phased
     )
     dropped = []
@@ -308,6 +308,6 @@ async def planned_for(
     subscription = await find(session, Subscription, subscription_id)
     snapshot = await load_one(session, subscription_id)
     phased = any(item.phase_id is not None for item in snapshot.items)
-    demand_changeable(snapshot, plan.id, proration, paused=subscription.active_pause_id is not None, phased=phased)
+    require_changeable(snapshot, plan.id, proration, paused=subscription.active_pause_id is not None, phased=phased)
     _, target = await target_items(session, subscription, plan, at)
     return snapshot, planned_change(snapshot, target, at, default, overrides)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.queries.lists import by_id
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.discounts.schemas import CouponAssociationResponse, CouponResponse
-from farthing.catalogue.discounts.tables import Coupon, CouponAssociation
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.plans.answers import plan_answers
 from farthing.catalogue.plans.schemas import AddonResponse, IncludedCreditGrant, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
@@ -23,7 +23,7 @@ from farthing.catalogue.prices.answers import price_answers
 from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.catalogue.products.answers import meter_answer, meters_by_id
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status
 from farthing.core.wire import as_wire
 from farthing.customers.schemas import CustomerResponse
@@ -274,7 +274,7 @@ async def item_answers(
     ]
 
 
-def _meter(meter: Meter) -> LineItemMeterResponse:
+def _meter(meter: MeterRow) -> LineItemMeterResponse:
     shown = meter_answer(meter)
     return LineItemMeterResponse.of(meter, aggregation=shown.aggregation, filters=shown.filters)
 
@@ -309,8 +309,8 @@ async def _coupons(
     """The coupons of each subscription; those of a line item with it, of `items` where they are shown already."""
     pairs = (
         await session.execute(
-            select(CouponAssociation, Coupon)
-            .join(Coupon, Coupon.id == CouponAssociation.coupon_id)
+            select(CouponAssociation, CouponRow)
+            .join(CouponRow, CouponRow.id == CouponAssociation.coupon_id)
             .where(CouponAssociation.subscription_id.in_(ids), CouponAssociation.status == Status.PUBLISHED)
             .order_by(CouponAssociation.created_at, CouponAssociation.id)
         )

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.api.work import Work, work_of
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.core.clock import Clock
@@ -59,12 +59,12 @@ class PlanPriceSync(Controller):
 
         Refused with 409 while another run for the plan is at work.
         """
-        return await _plan(work_of(request), id, clock)
+        return await _plan(unit_of_work(request), id, clock)
 
     @post("/{id:str}/sync/subscriptions/v2", guards=[needs("plan", "write")], status_code=200, include_in_schema=False)
     async def synchronise_v2(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> PriceSyncResponse:
         """The same, for clients that know it by this path."""
-        return await _plan(work_of(request), id, clock)
+        return await _plan(unit_of_work(request), id, clock)
 
 
 class AddonPriceSync(Controller):
@@ -84,7 +84,7 @@ class AddonPriceSync(Controller):
 
         Refused with 409 while another run for the addon is at work.
         """
-        work = work_of(request)
+        work = unit_of_work(request)
         async with work.new_session() as session:
             await find(session, Addon, id)
             target = await price_sync.target_sequence(session, id, PriceEntityType.ADDON)
@@ -118,7 +118,7 @@ Page = Callable[[AsyncSession, SyncProgress], Awaitable[SyncCounts]]
 """Synchronises the subscriptions that come next, in a session that is committed afterwards."""
 
 
-async def _plan(work: Work, plan_id: str, clock: Clock) -> PriceSyncResponse:
+async def _plan(work: UnitOfWork, plan_id: str, clock: Clock) -> PriceSyncResponse:
     async with work.new_session() as session:
         await find(session, Plan, plan_id)
         target = await price_sync.target_sequence(session, plan_id)
@@ -129,7 +129,7 @@ async def _plan(work: Work, plan_id: str, clock: Clock) -> PriceSyncResponse:
     return await _run(work, plan_id, "plan", SyncProgress(target, new_ulid()), page)
 
 
-async def _run(work: Work, owner_id: str, owner: str, run: SyncProgress, page: Page) -> PriceSyncResponse:
+async def _run(work: UnitOfWork, owner_id: str, owner: str, run: SyncProgress, page: Page) -> PriceSyncResponse:
     """Every page, one after another, while nobody else runs for the same owner. Raises AlreadyExists if somebody is.
 
     A repeat of a request that was interrupted goes on with its run.
@@ -151,7 +151,7 @@ async def _run(work: Work, owner_id: str, owner: str, run: SyncProgress, page: P
 
 
 @asynccontextmanager
-async def _alone(work: Work, owner_id: str, owner: str) -> AsyncIterator[None]:
+async def _alone(work: UnitOfWork, owner_id: str, owner: str) -> AsyncIterator[None]:
     """The only run for this owner, from here to the end of the block, however that ends.
 
     The lock belongs to a transaction that does nothing else: it is let go when that ends, also when the server dies.

@@ -22,7 +22,7 @@ from farthing.customers.tables import Customer
 from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
-from farthing.storage.rows import among, not_found
+from farthing.storage.rows import in_array, not_found
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -74,7 +74,7 @@ async def load(
         await session.scalars(
             select(Subscription)
             .where(
-                or_(among(Subscription.id, ids), among(Subscription.parent_subscription_id, ids)),
+                or_(in_array(Subscription.id, ids), in_array(Subscription.parent_subscription_id, ids)),
                 Subscription.status == Status.PUBLISHED,
             )
             .order_by(Subscription.id)
@@ -129,17 +129,17 @@ async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: dat
     for pause in await session.scalars(
         select(SubscriptionPause)
         .where(
-            among(SubscriptionPause.subscription_id, ids),
+            in_array(SubscriptionPause.subscription_id, ids),
             SubscriptionPause.pause_status.in_(_HAPPENED),
             SubscriptionPause.status == Status.PUBLISHED,
         )
         .order_by(SubscriptionPause.pause_start)
     ):
         parts.pauses[pause.subscription_id].append((pause.pause_start, pause.resumed_at))
-    plans = await session.execute(select(Plan.id, Plan.name).where(among(Plan.id, {row.plan_id for row in rows})))
+    plans = await session.execute(select(Plan.id, Plan.name).where(in_array(Plan.id, {row.plan_id for row in rows})))
     parts.plans = dict(plans.tuples().all())
     customers = await session.execute(
-        select(Customer.id, Customer.external_id).where(among(Customer.id, {row.customer_id for row in rows}))
+        select(Customer.id, Customer.external_id).where(in_array(Customer.id, {row.customer_id for row in rows}))
     )
     parts.customers = dict(customers.tuples().all())
     return parts
@@ -151,7 +151,7 @@ async def _items(
     item = SubscriptionLineItem
     query = (
         select(item)
-        .where(among(item.subscription_id, ids), item.status == Status.PUBLISHED)
+        .where(in_array(item.subscription_id, ids), item.status == Status.PUBLISHED)
         .order_by(item.subscription_id, item.start_date, item.id)
     )
     if since is not None:
@@ -159,7 +159,7 @@ async def _items(
     rows = (await session.scalars(query)).all()
     wanted = {row.price_id for row in rows}
     wanted |= {bucket["price_id"] for row in rows for bucket in row.commitment_time_buckets or ()}
-    prices = {price.id: price for price in await session.scalars(select(Price).where(among(Price.id, wanted)))}
+    prices = {price.id: price for price in await session.scalars(select(Price).where(in_array(Price.id, wanted)))}
     money = {price.id: rated(price) for price in prices.values()}
     found: dict[str, list[LineItemSnapshot]] = defaultdict(list)
     for row in rows:
@@ -244,7 +244,7 @@ async def _addons(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[A
     found: dict[str, list[AddonWindow]] = defaultdict(list)
     rows = await session.scalars(
         select(AddonAssociation)
-        .where(among(AddonAssociation.subscription_id, ids), AddonAssociation.status == Status.PUBLISHED)
+        .where(in_array(AddonAssociation.subscription_id, ids), AddonAssociation.status == Status.PUBLISHED)
         .order_by(AddonAssociation.start_date, AddonAssociation.id)
     )
     for row in rows:
@@ -269,7 +269,7 @@ async def _entitled(
         .join(Feature, Feature.id == table.feature_id)
         .where(
             table.status == Status.PUBLISHED,
-            or_(*(and_(table.entity_type == owner, among(table.entity_id, ids)) for owner, ids in owned)),
+            or_(*(and_(table.entity_type == owner, in_array(table.entity_id, ids)) for owner, ids in owned)),
         )
         .order_by(table.id)
     )

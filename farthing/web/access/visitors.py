@@ -11,7 +11,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from sqlalchemy import select
 
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE, Caller
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
@@ -94,7 +94,7 @@ def form_of(connection: Connection) -> dict[str, str]:
     """The fields of a posted form, trimmed, the last of each name; empty without one. Raises StaleForm."""
     if connection.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         return {}
-    body = work_of(connection).body
+    body = unit_of_work(connection).body
     if len(body) > MOST_FORM_BYTES:
         raise StaleForm("The form is too large")
     try:
@@ -107,7 +107,7 @@ def form_of(connection: Connection) -> dict[str, str]:
     return {name: text if "password" in name else text.strip() for name, text in pairs}
 
 
-def demand_own_form(connection: Connection, session: Session) -> None:
+def require_own_form(connection: Connection, session: Session) -> None:
     """Refuse a form that another site made, or that was made for another session. Raises StaleForm."""
     sessions: Sessions = connection.app.state.web_sessions
     # browsers say who made a request; what says nothing is no browser, and needs the token like everyone
@@ -196,8 +196,8 @@ def own_account(action: str) -> Guard:
         visitor = await _recognised(connection)
         connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
         if action == WRITE:
-            demand_own_form(connection, visitor.session)
-        work_of(connection).begin(visitor.caller, read_only=action == READ)
+            require_own_form(connection, visitor.session)
+        unit_of_work(connection).begin(visitor.caller, read_only=action == READ)
 
     guard.needs = None  # type: ignore[attr-defined]  # read by the tests that walk every page
     return guard
@@ -208,12 +208,12 @@ def _demands(entity: str, action: str, *, admin: bool) -> Guard:
         visitor = await _recognised(connection)
         connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
         if action == WRITE:
-            demand_own_form(connection, visitor.session)
+            require_own_form(connection, visitor.session)
             if visitor.caller.tenant_suspended:
                 raise PermissionDenied("This account is suspended: it can be read, not changed")
         if not visitor.caller.may(action, entity) or (admin and not visitor.leads):
             raise PermissionDenied("Your role does not allow this")
-        work_of(connection).begin(visitor.caller, read_only=action == READ)
+        unit_of_work(connection).begin(visitor.caller, read_only=action == READ)
 
     guard.needs = (entity, action)  # type: ignore[attr-defined]  # read by the tests that walk every page
     return guard

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from litestar import Controller, Response, get, post
 from litestar.datastructures import State
 
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import Clock
@@ -36,7 +36,7 @@ _DID = (
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class ClockMove:
     """A move of the clock as the page shows it. `share` is how much of the way is made, in percent."""
 
     target: datetime
@@ -49,7 +49,7 @@ class Move:
     failed: int
 
     @classmethod
-    def of(cls, row: ClockAdvance) -> Move:
+    def of(cls, row: ClockAdvance) -> ClockMove:
         reached = row.reached or row.target
         begun = row.started_from or reached
         way = row.target - begun
@@ -85,7 +85,7 @@ class TestClock(Controller):
             proposed=now if now == now.replace(second=0, microsecond=0) else now + timedelta(minutes=1),
             real=state.database.clock.now(),
             steps=list(STEPS),
-            move=None if move is None else Move.of(move),
+            move=None if move is None else ClockMove.of(move),
             can=environment.type is EnvironmentType.DEVELOPMENT,
         )
 
@@ -109,7 +109,7 @@ class TestClock(Controller):
 
 
 def _clockwork(request: HttpRequest, state: State) -> Clockwork:
-    return Clockwork(state.database, work_of(request).scope, provide_gateways(state))
+    return Clockwork(state.database, unit_of_work(request).scope, provide_gateways(state))
 
 
 async def _wanted(given: dict[str, str], now: datetime, clockwork: Clockwork) -> datetime | None:

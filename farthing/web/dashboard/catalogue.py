@@ -9,12 +9,12 @@ from litestar import Controller, Response, get
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.discounts.tables import Coupon
+from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.plans.answers import EVERYTHING, addon_answers, plan_answers
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price, PriceEntityType
-from farthing.catalogue.products.tables import Feature, Meter
-from farthing.catalogue.taxes.tables import TaxRate
+from farthing.catalogue.products.tables import Feature, MeterRow
+from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
@@ -26,7 +26,7 @@ from farthing.web.rendering.answers import HttpRequest, render
 MOST = 200
 
 
-Sold = TypeVar("Sold", Plan, Addon, Feature, Meter, Coupon, TaxRate)
+Sold = TypeVar("Sold", Plan, Addon, Feature, MeterRow, CouponRow, TaxRateRow)
 
 
 async def _published(session: AsyncSession, table: type[Sold]) -> Sequence[Sold]:
@@ -66,7 +66,7 @@ class Catalogue(Controller):
             .tuples()
             .all()
         )
-        meters = await _published(session, Meter)
+        meters = await _published(session, MeterRow)
         return render(
             request,
             "catalogue.html",
@@ -74,8 +74,8 @@ class Catalogue(Controller):
             addons=await _published(session, Addon),
             features=await _published(session, Feature) if seen.may(READ, "feature") else [],
             meters={meter.id: meter for meter in meters},
-            coupons=await _published(session, Coupon) if seen.may(READ, "coupon") else [],
-            taxes=await _published(session, TaxRate) if seen.may(READ, "tax") else [],
+            coupons=await _published(session, CouponRow) if seen.may(READ, "coupon") else [],
+            taxes=await _published(session, TaxRateRow) if seen.may(READ, "tax") else [],
             prices=prices,
             subscribers=subscribers,
         )

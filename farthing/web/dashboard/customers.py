@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.calendar.zones import zone
 from farthing.catalogue.plans.tables import Plan
 from farthing.core.caller import READ
@@ -35,7 +35,7 @@ from farthing.web.dashboard import usage
 from farthing.web.dashboard.overview import AGES, age_parts
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
-from farthing.web.rendering.charts import Part
+from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.listing import Listing, like, listing
 
 SHOWN = 10
@@ -217,19 +217,19 @@ async def payments_of(session: AsyncSession, customer_id: str) -> Sequence[tuple
     return rows.tuples().all()
 
 
-def split(code: str, usage_part: str, fixed_part: str) -> list[Part]:
+def split(code: str, usage_part: str, fixed_part: str) -> list[StripPart]:
     """What is unpaid, as usage and fixed charges."""
     return [
-        Part("Usage", Decimal(usage_part), f"Usage: {wording.money(usage_part, code)}", "usage"),
-        Part("Fixed", Decimal(fixed_part), f"Fixed: {wording.money(fixed_part, code)}", "fixed"),
+        StripPart("Usage", Decimal(usage_part), f"Usage: {wording.money(usage_part, code)}", "usage"),
+        StripPart("Fixed", Decimal(fixed_part), f"Fixed: {wording.money(fixed_part, code)}", "fixed"),
     ]
 
 
-def summary_split(summary: CustomerInvoiceSummary) -> list[Part]:
+def summary_split(summary: CustomerInvoiceSummary) -> list[StripPart]:
     return split(summary.currency, summary.unpaid_usage_charges, summary.unpaid_fixed_charges)
 
 
-class Customers(Controller):
+class CustomerPages(Controller):
     """Customers."""
 
     path = "/customers"
@@ -261,7 +261,7 @@ class Customers(Controller):
     @get("/{customer_id:str}", guards=[shows("customer")])
     async def one(self, customer_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """One customer, from what is owed down to what was used."""
-        now, seen, work = clock.now(), visitor_of(request), work_of(request)
+        now, seen, work = clock.now(), visitor_of(request), unit_of_work(request)
         customer = await find(session, Customer, customer_id)
         wanted = request.query_params.get("scope", SummaryScope.ALL.value)
         scope = SummaryScope(wanted) if wanted in set(SummaryScope) else SummaryScope.ALL

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.customers.tables import Customer
@@ -28,7 +28,7 @@ from farthing.rating.pricing.cost import explain as parts_of
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class LineExplanation:
     """What a line is made of.
 
     `breakdown` prices the line's quantity at the price; `plain` says whether that alone is the line's amount, as it
@@ -46,8 +46,8 @@ class Story:
 
 
 async def explain(
-    session: AsyncSession, line: InvoiceLineItem, price: Price | None, meter: Meter | None, owner: Customer | None
-) -> Story:
+    session: AsyncSession, line: InvoiceLineItem, price: Price | None, meter: MeterRow | None, owner: Customer | None
+) -> LineExplanation:
     """The story of one line."""
     breakdown = parts_of(rated(price), line.quantity) if price is not None and line.quantity > 0 else None
     reductions = exact_sum([line.line_item_discount, line.invoice_level_discount, line.prepaid_credits_applied])
@@ -55,7 +55,7 @@ async def explain(
     metered = line.raw_usage if line.raw_usage is not None else line.quantity
     if line.rating is not None and "current_usage" in line.rating:
         metered = Decimal(line.rating["current_usage"])  # a late line charges a part of what its window holds
-    return Story(
+    return LineExplanation(
         breakdown=breakdown,
         plain=breakdown is not None and round_to(breakdown.amount, currency.digits(line.currency)) == line.amount,
         net=max(EXACT.subtract(line.amount, reductions), ZERO),
@@ -67,7 +67,7 @@ async def explain(
 
 
 async def _usage(
-    session: AsyncSession, line: InvoiceLineItem, meter: Meter | None, owner: Customer | None
+    session: AsyncSession, line: InvoiceLineItem, meter: MeterRow | None, owner: Customer | None
 ) -> Usage | None:
     if meter is None or owner is None or line.period_start is None or line.period_end is None:
         return None

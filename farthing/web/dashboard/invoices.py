@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import from_decoding
 from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.products.tables import Meter
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
@@ -29,12 +29,12 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.reads import documents
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus
 from farthing.invoices.routes import effects_of
-from farthing.invoices.tables import CouponApplication, Invoice, InvoiceLineItem, Settlement, TaxApplied
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
 from farthing.payments.processing import execution
 from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
-from farthing.storage.rows import find, locked
+from farthing.storage.rows import find, lock_row
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.dashboard.customers import names_of
 from farthing.web.dashboard.explanation import explain
@@ -109,7 +109,7 @@ async def currencies_of(session: AsyncSession) -> list[str]:
     return list(await session.scalars(select(Invoice.currency).distinct().order_by(Invoice.currency)))
 
 
-class Invoices(Controller):
+class InvoicePages(Controller):
     """Invoices."""
 
     path = "/invoices"
@@ -154,13 +154,13 @@ class Invoices(Controller):
             zone=await zone_of(session),
             names=await names_of(session, {invoice.customer_id, invoice.owner_id}),
             lines=await published_lines(session, invoice.id),
-            coupons=await _rows(session, CouponApplication, CouponApplication.invoice_id == invoice.id),
-            taxes=await _rows(session, TaxApplied, TaxApplied.entity_id == invoice.id),
+            coupons=await _rows(session, CouponApplicationRow, CouponApplicationRow.invoice_id == invoice.id),
+            taxes=await _rows(session, TaxAppliedRow, TaxAppliedRow.entity_id == invoice.id),
             settlements=(
                 await session.scalars(
-                    select(Settlement)
-                    .where(Settlement.invoice_id == invoice.id, Settlement.amount > 0)
-                    .order_by(Settlement.created_at)
+                    select(PaymentSettlement)
+                    .where(PaymentSettlement.invoice_id == invoice.id, PaymentSettlement.amount > 0)
+                    .order_by(PaymentSettlement.created_at)
                 )
             ).all(),
             payments=(
@@ -188,7 +188,7 @@ class Invoices(Controller):
         if line.invoice_id != invoice.id:
             raise ValidationFailed.of("line", "is not on this invoice")
         price = await session.get(Price, line.price_id) if line.price_id else None
-        meter = await session.get(Meter, line.meter_id) if line.meter_id and seen.may(READ, "event") else None
+        meter = await session.get(MeterRow, line.meter_id) if line.meter_id and seen.may(READ, "event") else None
         owner = await session.get(Customer, invoice.owner_id)
         return render(
             request,
@@ -213,7 +213,7 @@ class Invoices(Controller):
     ) -> Response[str]:
         """Make a draft a claim."""
         try:
-            invoice = await locked(session, Invoice, invoice_id)
+            invoice = await lock_row(session, Invoice, invoice_id)
             await transitions.finalize(session, invoice, clock.now(), effects=effects_of(state))
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
@@ -225,7 +225,7 @@ class Invoices(Controller):
     ) -> Response[str]:
         """Void an invoice."""
         try:
-            invoice = await locked(session, Invoice, invoice_id)
+            invoice = await lock_row(session, Invoice, invoice_id)
             await transitions.void(session, invoice, clock.now(), effects=effects_of(state))
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
@@ -273,7 +273,9 @@ async def zone_of(session: AsyncSession) -> str:
     return (await current.read(session, InvoiceConfig)).timezone
 
 
-async def _rows(session: AsyncSession, table: type[CouponApplication | TaxApplied], mine: object) -> Sequence[object]:
+async def _rows(
+    session: AsyncSession, table: type[CouponApplicationRow | TaxAppliedRow], mine: object
+) -> Sequence[object]:
     query = select(table).where(mine, table.status == Status.PUBLISHED)  # type: ignore[arg-type]  # a comparison
     return (await session.scalars(query.order_by(table.position))).all()
 

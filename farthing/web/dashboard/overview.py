@@ -17,7 +17,7 @@ from farthing.invoices.receivable import COUNTED, UNPAID
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
-from farthing.web.rendering.charts import Bar, Part
+from farthing.web.rendering.charts import Bar, StripPart
 
 MONTHS = 12
 TOP_DEBTORS = 8
@@ -186,10 +186,10 @@ async def events_per_hour(session: AsyncSession, now: datetime) -> list[tuple[da
     return [(hour, counts.get(hour, 0)) for hour in hours]
 
 
-def age_parts(code: str, ages: Sequence[Decimal]) -> list[Part]:
+def age_parts(code: str, ages: Sequence[Decimal]) -> list[StripPart]:
     """An ageing as parts of a strip."""
     return [
-        Part(label, amount, f"{label}: {wording.money(amount, code)}", f"age-{number}")
+        StripPart(label, amount, f"{label}: {wording.money(amount, code)}", f"age-{number}")
         for number, (label, amount) in enumerate(zip(AGES, ages, strict=True))
     ]
 

@@ -31,7 +31,7 @@ from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.customers import names_of
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
-from farthing.web.rendering.charts import Span, timeline
+from farthing.web.rendering.charts import TimelineSpan, timeline
 from farthing.web.rendering.listing import listing
 
 MOST_PERIODS = 24
@@ -47,7 +47,7 @@ class Happening:
     note: str = ""
 
 
-class Subscriptions(Controller):
+class SubscriptionPages(Controller):
     """Subscriptions."""
 
     path = "/subscriptions"
@@ -179,9 +179,9 @@ def _picture(
         share = Fraction(int((moment - start).total_seconds()), int(whole.total_seconds()) or 1)
         return max(Fraction(0), min(share, Fraction(1)))
 
-    def span(first: datetime, last: datetime, tone: str, label: str) -> Span:
+    def span(first: datetime, last: datetime, tone: str, label: str) -> TimelineSpan:
         title = f"{label}: {first:%-d %b %Y} to {last:%-d %b %Y} (UTC)"
-        return Span(place(first), place(last), tone, label, title)
+        return TimelineSpan(place(first), place(last), tone, label, title)
 
     past = sorted(
         (one.period_start, one.period_end, one.invoice_number or "Draft")

@@ -12,8 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.windows import WindowSize
-from farthing.calendar.zones import edge_of, wall
-from farthing.catalogue.products.tables import Feature, Meter
+from farthing.calendar.zones import first_instant_at, to_local
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.enums import Status
 from farthing.core.money import ZERO
 from farthing.events.ingest.meters import meter_of
@@ -32,7 +32,7 @@ class FeatureUsage:
     """What was used of one feature: the value over the whole time, and the value of each day."""
 
     feature: Feature
-    meter: Meter
+    meter: MeterRow
     total: Decimal
     events: int
     start: datetime
@@ -58,10 +58,10 @@ async def by_feature(
     session: AsyncSession, external_ids: Sequence[str] | None, now: datetime, zone: ZoneInfo = _UTC, *, days: int = DAYS
 ) -> list[FeatureUsage]:
     """Usage in the last `days` days, today included, of features with any; None means all customers."""
-    today = wall(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    today = to_local(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     walls = [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
-    starts = [edge_of(one, zone) for one in walls]
-    end = edge_of(today + timedelta(days=1), zone)
+    starts = [first_instant_at(one, zone) for one in walls]
+    end = first_instant_at(today + timedelta(days=1), zone)
     return await between(session, external_ids, starts, end, zone)
 
 
@@ -74,8 +74,8 @@ async def between(
 ) -> list[FeatureUsage]:
     """Usage from the first of `starts` until `end`, cut at each of them, which are midnights of `zone`."""
     rows = await session.execute(
-        select(Feature, Meter)
-        .join(Meter, Meter.id == Feature.meter_id)
+        select(Feature, MeterRow)
+        .join(MeterRow, MeterRow.id == Feature.meter_id)
         .where(Feature.status == Status.PUBLISHED)
         .order_by(Feature.name, Feature.id)
         .limit(MOST_FEATURES)
@@ -92,6 +92,6 @@ async def between(
     for (feature, meter), total, by_group in zip(measured, totals, points, strict=True):
         if total.event_count or total.value:
             by_day = {point.start: point.value for point in by_group.get((), [])}
-            days = tuple((wall(start, zone), by_day.get(start, ZERO)) for start in starts)
+            days = tuple((to_local(start, zone), by_day.get(start, ZERO)) for start in starts)
             found.append(FeatureUsage(feature, meter, total.value, total.event_count, starts[0], end, days))
     return found

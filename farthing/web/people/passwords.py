@@ -12,7 +12,7 @@ from farthing.core.errors import FarthingError, NotFound
 from farthing.identity.routes import limit_by_address
 from farthing.identity.sign_in.password_change import linked_person, mail_link, redeem_link
 from farthing.storage.scope import SYSTEM
-from farthing.web.access.visitors import demand_own_form, form_of, session_of
+from farthing.web.access.visitors import form_of, require_own_form, session_of
 from farthing.web.people.sign_in import public_form
 from farthing.web.rendering.answers import HttpRequest, done
 
@@ -32,7 +32,7 @@ class SettingPasswords(Controller):
     @post("/sign-in/forgotten", before_request=limit_by_address, status_code=200)
     async def send(self, request: HttpRequest, state: State) -> Response[str]:
         """Mail a link; the answer, and the time it takes, are the same whether or not anybody has the email."""
-        demand_own_form(request, session_of(request))
+        require_own_form(request, session_of(request))
         if state.reset_mail is None:
             raise NotFound("This deployment sends no mail")
         page = public_form(request, "forgotten.html", by_mail=True, sent=True)
@@ -49,7 +49,7 @@ class SettingPasswords(Controller):
     @post("/password/{token:str}", before_request=limit_by_address)
     async def set(self, token: str, request: HttpRequest, state: State) -> Response[str]:
         """Set the password; every session ends, and the link with them."""
-        demand_own_form(request, session_of(request))
+        require_own_form(request, session_of(request))
         try:
             await redeem_link(state.database, token, form_of(request).get("password", ""))
         except NotFound:

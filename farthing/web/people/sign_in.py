@@ -16,7 +16,7 @@ from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import User
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.sessions import DEVICE, LIFE, Session, Sessions
-from farthing.web.access.visitors import demand_own_form, form_of, session_of, shows, visitor_of
+from farthing.web.access.visitors import form_of, require_own_form, session_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, error_page, go, own_path, render
 from farthing.web.rendering.wording import reason
 
@@ -35,7 +35,7 @@ class SigningIn(Controller):
     async def sign_in(self, request: HttpRequest, state: State) -> Response[str]:
         """Open a session under a new id, ask for a code, or show the form again."""
         session, now = session_of(request), state.database.clock.now()
-        demand_own_form(request, session)
+        require_own_form(request, session)
         sessions: Sessions = state.web_sessions
         given = form_of(request)
         email, next_path = given.get("email", ""), own_path(given.get("next"))
@@ -56,7 +56,7 @@ class SigningIn(Controller):
     async def code(self, request: HttpRequest, state: State) -> Response[str]:
         """Open a session for whoever gave the right password a moment ago, given a code of the second factor."""
         session, now = session_of(request), state.database.clock.now()
-        demand_own_form(request, session)
+        require_own_form(request, session)
         given = form_of(request)
         next_path = own_path(given.get("next"))
         user = await _person_at_second_step(state, session, given.get("step", ""), now)
@@ -80,7 +80,7 @@ class SigningIn(Controller):
     async def sign_up(self, request: HttpRequest, state: State) -> Response[str]:
         """Make a company and its first person, and sign that person in."""
         _demand_open(state)
-        demand_own_form(request, session_of(request))
+        require_own_form(request, session_of(request))
         given = form_of(request)
         email, company, password = given.get("email", ""), given.get("company", ""), given.get("password", "")
         try:
@@ -98,7 +98,7 @@ class SigningIn(Controller):
     async def sign_out(self, request: HttpRequest, state: State) -> Response[str]:
         """End the session, for every copy of its cookie."""
         session, now = session_of(request), state.database.clock.now()
-        demand_own_form(request, session)
+        require_own_form(request, session)
         if session.signed_in:
             async with state.database.transaction(SYSTEM) as rows:
                 user = await rows.get(User, session.user_id)
@@ -112,7 +112,7 @@ class SigningIn(Controller):
     async def switch(self, request: HttpRequest, state: State) -> Response[str]:
         """Look at another environment from now on."""
         visitor = visitor_of(request)
-        demand_own_form(request, visitor.session)
+        require_own_form(request, visitor.session)
         wanted = form_of(request).get("environment", "")
         chosen = next((one for one in visitor.environments if one.id == wanted), None)
         if chosen is None:

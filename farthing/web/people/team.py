@@ -14,7 +14,7 @@ from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, ResetLin
 from farthing.identity.sign_in.sessions import end_all_sessions
 from farthing.identity.sign_in.tables import SecondFactor, SignInSession
 from farthing.identity.tables import User, UserType
-from farthing.storage.rows import locked, not_found
+from farthing.storage.rows import lock_row, not_found
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
@@ -75,7 +75,7 @@ async def _colleague(request: HttpRequest, session: AsyncSession, user_id: str) 
     """Another person of the company, locked. Raises NotFound; PermissionDenied for oneself."""
     if user_id == visitor_of(request).caller.user_id:
         raise PermissionDenied("Your own password and second factor are on the page of your account")
-    person = await locked(session, User, user_id)
+    person = await lock_row(session, User, user_id)
     if person.type is not UserType.USER or person.status is not Status.PUBLISHED:
         raise not_found(User, user_id)
     return person

@@ -14,7 +14,7 @@ from litestar.datastructures import State
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.calendar.zones import zone
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
@@ -68,7 +68,7 @@ class Portal(Controller):
     @get("/{token:str}", guards=[in_path()])
     async def home(self, token: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """What the customer owes, what is overdue, what was used this period, and the invoices."""
-        now, visit, work = clock.now(), visit_of(request), work_of(request)
+        now, visit, work = clock.now(), visit_of(request), unit_of_work(request)
         customer = await customer_of(session, visit)
         summary = await summarise(work.database, work.scope, customer.id, now, SummaryScope.BILLED)
         at = listing(request, ("created",), "created")

@@ -14,7 +14,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import Pagination
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core import wire
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
@@ -177,7 +177,7 @@ class PortalDoors(Controller):
     @get("/invoices/summary", operation_id="getPortalInvoiceSummary", guards=[READS])
     async def summary(self, request: HttpRequest, clock: Clock) -> CustomerMultiCurrencyInvoiceSummary:
         """What the customer is asked to pay, per currency."""
-        work = work_of(request)
+        work = unit_of_work(request)
         return await summarise(
             work.database, work.scope, visit_of(request).customer_id, clock.now(), SummaryScope.BILLED
         )

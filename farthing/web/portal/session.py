@@ -15,7 +15,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.work import work_of
+from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
@@ -84,7 +84,7 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     expires_at = datetime.fromtimestamp(claims["exp"], state.database.clock.now().tzinfo)
     visit = PortalVisit(claims["customer_id"], tenant.id, environment.id, tenant.name, expires_at)
     connection.scope[SESSION] = visit  # type: ignore[literal-required]  # read by `visit_of`
-    work = work_of(connection)
+    work = unit_of_work(connection)
     work.begin(caller, read_only=read_only)
     await work.admit()
     customer = await work.session.get(Customer, visit.customer_id)

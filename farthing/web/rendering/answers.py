@@ -16,7 +16,7 @@ from litestar.response import Redirect
 
 from farthing.api.errors import answer as json_answer
 from farthing.api.errors import as_domain_error, log_failure
-from farthing.api.work import route_of, work_of
+from farthing.api.work import route_of, unit_of_work
 from farthing.core.errors import FarthingError
 from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
@@ -82,7 +82,7 @@ def done(request: HttpRequest, path: str, words: str) -> Redirect:
 
 async def refused(request: HttpRequest, path: str, error: FarthingError) -> Redirect:
     """After a form that a rule refused: undo everything, go back, and say why."""
-    await work_of(request).finish(commit=False)
+    await unit_of_work(request).finish(commit=False)
     return go(path, _notice(request, "refused", wording.reason(error)))
 
 
@@ -132,7 +132,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     error = as_domain_error(exception)
     request_id = ""
     if error.status >= 500:
-        request_id = work_of(request).request_id
+        request_id = unit_of_work(request).request_id
         log_failure(error, exception, route_of(request.scope))
     template = "portal/error.html" if request.url.path.startswith("/portal") else "error.html"
     page = render(request, template, status=error.status, error=error, request_id=request_id)

@@ -29,7 +29,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StripPart:
     """One part of a whole; `tone` names its colour class."""
 
     label: str
@@ -98,7 +98,7 @@ def columns(
     return _close(out)
 
 
-def strip(parts: Sequence[Part], *, name: str, width: int = 640, height: int = 18) -> Markup:
+def strip(parts: Sequence[StripPart], *, name: str, width: int = 640, height: int = 18) -> Markup:
     """One bar cut in parts, in the order given; parts of nothing are left out."""
     total = sum((part.value for part in parts), _ZERO)
     out = [_open(width, height, name, "strip")]
@@ -120,7 +120,7 @@ def strip(parts: Sequence[Part], *, name: str, width: int = 640, height: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimelineSpan:
     """A stretch on a timeline, as shares of its width from 0 to 1."""
 
     start: Fraction
@@ -130,7 +130,7 @@ class Span:
     title: str
 
 
-def timeline(rows: Sequence[Sequence[Span]], marks: Sequence[tuple[Fraction, str]], *, name: str) -> Markup:
+def timeline(rows: Sequence[Sequence[TimelineSpan]], marks: Sequence[tuple[Fraction, str]], *, name: str) -> Markup:
     """Rows of stretches over a common time, with marks (share of the width, label) along the bottom."""
     width, row_height = 900, 26
     height = row_height * len(rows) + 24

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 from markupsafe import Markup
 
-from farthing.calendar.zones import wall, zone_or_abbreviation
+from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
 from farthing.core.money import decimals, plain
@@ -56,7 +56,7 @@ def day(at: datetime | None, zone: str = "UTC") -> Markup | str:
 def _time(at: datetime | None, zone: str, shape: str) -> Markup | str:
     if at is None:
         return ""
-    local = wall(at, zone_or_abbreviation(zone))
+    local = to_local(at, zone_or_abbreviation(zone))
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
         instant(at), at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"), local.strftime(shape)
     )
@@ -67,7 +67,7 @@ def period(start: datetime | None, end: datetime | None, zone: str = "UTC") -> M
     if start is None or end is None or end <= start:
         return day(start, zone)
     place = zone_or_abbreviation(zone)
-    first, last = wall(start, place), wall(end - timedelta(microseconds=1), place)
+    first, last = to_local(start, place), to_local(end - timedelta(microseconds=1), place)
     if first.date() == last.date():
         return day(start, zone)
     shape = "%-d" if (first.year, first.month) == (last.year, last.month) else "%-d %b"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from farthing.calendar.period import Period
 from farthing.catalogue.entitlements.effective import EffectiveEntitlement, effective_entitlements, summed_limit
-from farthing.catalogue.entitlements.grants import demand_compatible
+from farthing.catalogue.entitlements.grants import require_compatible
 from farthing.catalogue.entitlements.overriding import overriding
 from farthing.catalogue.entitlements.tables import (
     AggregationMode,
@@ -239,7 +239,7 @@ PARALLEL: dict[str, Any] = {**GRANT, "aggregation_mode": AggregationMode.PARALLE
 def test_which_grants_stand_side_by_side(first: dict[str, Any], second: dict[str, Any], compatible: bool) -> None:
     pair = [one("a", **first), addon("b", **second)]
     if compatible:
-        demand_compatible(pair)
+        require_compatible(pair)
     else:
         with pytest.raises(ValidationFailed):
-            demand_compatible(pair)
+            require_compatible(pair)

@@ -11,7 +11,7 @@ from farthing.catalogue.prices.display import display, symbol
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.schemas import CreatePriceTier
 from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.prices.terms import Rate, Terms, settled, terms_of
+from farthing.catalogue.prices.terms import PriceTerms, Rate, settle_terms, terms_of
 from farthing.core.money import EXACT
 from farthing.rating.pricing.cost import price_quantity
 from farthing.rating.pricing.price import BillingModel, TierMode
@@ -33,36 +33,38 @@ def tiers(draw: st.DrawFn) -> tuple[CreatePriceTier, ...]:
 
 
 @st.composite
-def terms(draw: st.DrawFn, custom: bool) -> Terms:
+def terms(draw: st.DrawFn, custom: bool) -> PriceTerms:
     match draw(st.sampled_from(BillingModel)):
         case BillingModel.FLAT_FEE:
-            return Terms(BillingModel.FLAT_FEE, custom, draw(amounts))
+            return PriceTerms(BillingModel.FLAT_FEE, custom, draw(amounts))
         case BillingModel.PACKAGE:
             size, rounding = draw(st.integers(1, 1000)), draw(st.sampled_from([None, "up", "down"]))
-            return Terms(BillingModel.PACKAGE, custom, draw(amounts), divide_by=size, round=rounding)
+            return PriceTerms(BillingModel.PACKAGE, custom, draw(amounts), divide_by=size, round=rounding)
         case _:
             mode = draw(st.sampled_from(TierMode))
-            return Terms(BillingModel.TIERED, custom, tier_mode=mode, tiers=draw(tiers()))
+            return PriceTerms(BillingModel.TIERED, custom, tier_mode=mode, tiers=draw(tiers()))
 
 
 @settings(max_examples=100)
 @given(asked=terms(custom=False))
-def test_a_row_remembers_what_was_asked(asked: Terms) -> None:
-    assert terms_of(Price(**settled(asked, "usd", None))) == asked
+def test_a_row_remembers_what_was_asked(asked: PriceTerms) -> None:
+    assert terms_of(Price(**settle_terms(asked, "usd", None))) == asked
 
 
 @settings(max_examples=100)
 @given(asked=terms(custom=True), rate=rates, quantity=quantities)
 def test_a_quote_costs_its_price_in_units_times_the_rate_to_the_last_digit(
-    asked: Terms, rate: Decimal, quantity: Decimal
+    asked: PriceTerms, rate: Decimal, quantity: Decimal
 ) -> None:
-    quoted = Price(**settled(asked, "usd", Rate("price_unit_1", "crd", "c", rate)))
-    in_units = Price(**settled(Terms(asked.model, False, *_rest(asked)), "usd", None))
+    quoted = Price(**settle_terms(asked, "usd", Rate("price_unit_1", "crd", "c", rate)))
+    in_units = Price(**settle_terms(PriceTerms(asked.model, False, *_rest(asked)), "usd", None))
     assert terms_of(quoted) == asked
     assert price_quantity(rated(quoted), quantity) == EXACT.multiply(price_quantity(rated(in_units), quantity), rate)
 
 
-def _rest(asked: Terms) -> tuple[Decimal | None, TierMode | None, tuple[CreatePriceTier, ...], int | None, str | None]:
+def _rest(
+    asked: PriceTerms,
+) -> tuple[Decimal | None, TierMode | None, tuple[CreatePriceTier, ...], int | None, str | None]:
     return asked.amount, asked.tier_mode, asked.tiers, asked.divide_by, asked.round
 
 

@@ -19,11 +19,11 @@ from farthing.invoices.pdf.document import (
     Days,
     Detail,
     Discount,
-    Group,
+    DocumentPayment,
     InvoiceDocument,
     Line,
+    LineGroup,
     Party,
-    Payment,
     Tax,
     Totals,
 )
@@ -60,14 +60,14 @@ def invoice(**changes: object) -> InvoiceDocument:
         days=NOVEMBER,
         billing_period="HALF_YEARLY",
         groups=(
-            Group(
+            LineGroup(
                 title="Platform",
                 lines=(
                     Line(name="Team plan", amount=Decimal(499), quantity=Decimal(1), days=NOVEMBER),
                     Line(name="Seats", amount=Decimal(240), quantity=Decimal(12), unit="seats", unit_price=Decimal(20)),
                 ),
             ),
-            Group(
+            LineGroup(
                 title="API calls",
                 lines=(
                     Line(
@@ -90,7 +90,9 @@ def invoice(**changes: object) -> InvoiceDocument:
                 amount=Decimal(346),
             ),
         ),
-        payments=(Payment(day=date(2026, 12, 4), amount=Decimal(500), method="Bank transfer", reference="RF18 5390"),),
+        payments=(
+            DocumentPayment(day=date(2026, 12, 4), amount=Decimal(500), method="Bank transfer", reference="RF18 5390"),
+        ),
         totals=Totals(
             subtotal=Decimal("2023.37"),
             discount=Decimal("202.34"),
@@ -106,8 +108,8 @@ def invoice(**changes: object) -> InvoiceDocument:
     return replace(plain, **changes)  # type: ignore[arg-type]  # each test names real fields
 
 
-def lines_of(amounts: Sequence[int], title: str = "Usage") -> tuple[Group, ...]:
-    return (Group(title=title, lines=tuple(Line(name=f"Item {n}", amount=Decimal(n)) for n in amounts)),)
+def lines_of(amounts: Sequence[int], title: str = "Usage") -> tuple[LineGroup, ...]:
+    return (LineGroup(title=title, lines=tuple(Line(name=f"Item {n}", amount=Decimal(n)) for n in amounts)),)
 
 
 def pages(document: InvoiceDocument) -> list[str]:
@@ -197,7 +199,7 @@ def test_later_figures_appear_only_when_there_are_any() -> None:
 
 
 def test_lines_of_zero_and_groups_of_nothing_are_left_out() -> None:
-    free = Group(title="Free tier", lines=(Line(name="Gift", amount=Decimal("0.00")),))
+    free = LineGroup(title="Free tier", lines=(Line(name="Gift", amount=Decimal("0.00")),))
     (page,) = pages(invoice(groups=(*lines_of([7]), free)))
     assert "Item 7" in page
     assert "Free tier" not in page
@@ -231,7 +233,7 @@ def test_figures_too_wide_for_columns_stand_under_the_description() -> None:
         unit_price=Decimal("0.000000012345678"),
         days=NOVEMBER,
     )
-    (page,) = pages(invoice(groups=(Group(lines=(line,)),)))
+    (page,) = pages(invoice(groups=(LineGroup(lines=(line,)),)))
     assert "Unit price" not in page
     assert "2026-11-01 – 2026-11-30 · 123,456,789.123456789012345 GiB × 0.000000012345678" in page
     assert "12,345,678,901,234,567.89" in page
@@ -253,7 +255,7 @@ def test_no_text_is_ever_code(hostile: str) -> None:
         description=hostile,
         billing_period=hostile,
         groups=(
-            Group(
+            LineGroup(
                 title=hostile,
                 lines=(
                     Line(
@@ -269,7 +271,7 @@ def test_no_text_is_ever_code(hostile: str) -> None:
         ),
         discounts=(Discount(name=hostile, kind=hostile, value=hostile, line=hostile, amount=Decimal(1)),),
         taxes=(Tax(name=hostile, code=hostile, kind=hostile, rate=hostile, amount=Decimal(1)),),
-        payments=(Payment(day=date(2026, 12, 4), method=hostile, reference=hostile, amount=Decimal(1)),),
+        payments=(DocumentPayment(day=date(2026, 12, 4), method=hostile, reference=hostile, amount=Decimal(1)),),
         notes=hostile,
         vat=hostile,
     )
@@ -290,7 +292,7 @@ def test_no_text_stops_an_invoice(anything: str, vat: str) -> None:
         description=anything,
         notes=anything,
         vat=vat,
-        groups=(Group(title=anything, lines=(line,)),),
+        groups=(LineGroup(title=anything, lines=(line,)),),
     )
     assert render(document).startswith(b"%PDF-")
 
