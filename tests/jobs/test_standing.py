@@ -15,9 +15,9 @@ from sqlalchemy import text
 from farthing import logs
 from farthing.health import Health
 from farthing.jobs.duties import Counts, Duty, perform
+from farthing.jobs.pace import WorkerState
 from farthing.jobs.recovery import is_missed
 from farthing.jobs.standing import DutyStanding, read_queue, read_standings
-from farthing.jobs.worker import WorkerState
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -181,7 +181,9 @@ class TestReadiness:
         await _made(deployment, minutes(60))
         state = None
         if worker != "none":
-            state = WorkerState(alive=worker == "up", changed_at=time.monotonic() - (60 if worker == "down" else 0))
+            state = WorkerState(down_since=time.monotonic() - (60 if worker == "down" else 0))
+            if worker == "up":
+                state.is_up()
         duty = Duty("never", "*/2 * * * *", _succeeds)
         health = Health(deployment, [duty], state, datetime.now(UTC) - minutes(started))
         is_ready, body = await health.report()
