@@ -37,10 +37,6 @@ log = structlog.get_logger(__name__)
 WATCH_SECONDS = 0.5
 HEADER_READ_MILLISECONDS = 10_000
 """A connection whose headers have not come by then is closed."""
-END_SECONDS = 17.0
-"""How long requests in flight, and the worker, are waited for."""
-STOP_SECONDS = 20.0
-"""How long after the signal the process is ended whatever it is doing: a supervisor would soon kill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +134,7 @@ async def serve(
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_MILLISECONDS),
         log_enabled=False,
     )
-    stop = _stop_on_signal()
+    stop = _stop_on_signal(pace)
     working = _start_worker(settings, database, worker, pace) if worker is not None else None
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
@@ -156,7 +152,7 @@ async def serve(
         raise RuntimeError("the HTTP server ended by itself")
     log.info("stopping")
     server.stop()  # type: ignore[no-untyped-call]  # the server's
-    await asyncio.gather(_end(working), asyncio.wait({serving}, timeout=END_SECONDS))
+    await asyncio.gather(_end(working), asyncio.wait({serving}, timeout=pace.end_seconds))
     if not serving.done():
         log.warning("http.does_not_end", reason="a request is still being answered")
     await asyncio.gather(starting, return_exceptions=True)
@@ -164,7 +160,7 @@ async def serve(
 
 async def work_until_stopped(settings: Settings, database: Database, pace: Pace = ORDINARY_PACE) -> None:
     """Work on jobs until SIGINT or SIGTERM; jobs in hand may end in order."""
-    stop = _stop_on_signal()
+    stop = _stop_on_signal(pace)
     working = _start_worker(settings, database, WorkerState(), pace)
     await stop.wait()
     log.info("stopping")
@@ -175,12 +171,12 @@ def _start_worker(settings: Settings, database: Database, state: WorkerState, pa
     return asyncio.create_task(keep_working(database, duties(database, settings), state, pace), name="worker")
 
 
-def _stop_on_signal() -> asyncio.Event:
-    """What SIGINT and SIGTERM set. From then on the process has STOP_SECONDS."""
+def _stop_on_signal(pace: Pace) -> asyncio.Event:
+    """What SIGINT and SIGTERM set. From then on the process has the time that its pace allows."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     heard, hear = os.pipe()
-    threading.Thread(target=_cut_off_after_signal, args=(heard,), name="stop", daemon=True).start()
+    threading.Thread(target=_cut_off_after_signal, args=(heard, pace.stop_seconds), name="stop", daemon=True).start()
 
     def asked(_number: int, _frame: FrameType | None) -> None:
         os.write(hear, b".")  # in the middle of anything: a pipe is safe where a lock is not
@@ -193,18 +189,18 @@ def _stop_on_signal() -> asyncio.Event:
     return stop
 
 
-def _cut_off_after_signal(heard: int) -> None:
+def _cut_off_after_signal(heard: int, seconds: float) -> None:
     """End the process when it has had its time; an embedded PostgreSQL ends with its parent."""
     os.read(heard, 1)
-    time.sleep(STOP_SECONDS)
-    log.critical("stop.cut_off", seconds=STOP_SECONDS)
+    time.sleep(seconds)
+    log.critical("stop.cut_off", seconds=seconds)
     os._exit(1)
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:
     if task is not None and not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=END_SECONDS)
+        await asyncio.wait({task})  # it takes no longer than its pace allows
 
 
 def _answers(settings: Settings) -> bool:

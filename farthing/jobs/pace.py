@@ -21,6 +21,8 @@ class Pace:
     """How long jobs in hand may go on when the process is asked to end; then they are cancelled."""
     end_seconds: float = 16.0
     """After this a worker that was asked to end is left behind. It covers the cancelling of jobs, too."""
+    stop_seconds: float = 20.0
+    """After this the process ends whatever it is doing: a supervisor would soon kill it."""
     first_pause: float = 0.5
     longest_pause: float = 8.0
     """How long it waits before it begins again: the first time, and at most."""
