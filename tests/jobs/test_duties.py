@@ -280,6 +280,22 @@ class TestWorker:
                 patch.undo()
                 await until(lambda: runs(deployment, "fine"))
 
+    async def test_a_worker_whose_parts_fail_one_after_the_other_is_begun_again(
+        self, deployment: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: Any) -> None:
+            await asyncio.sleep(0.05)
+            raise OSError("the database is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "_worker", fails)
+            async with working(deployment, pace=Pace(first_pause=0.01, longest_pause=0.05)) as state:
+
+                async def restarted() -> bool:
+                    return state.restarts > 2
+
+                await until(restarted)
+
     async def test_a_worker_that_fails_while_it_ends_does_not_begin_again(
         self, deployment: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
