@@ -55,8 +55,9 @@ from farthing.identity.sign_in.sessions import record_seen
 from farthing.invoices.receivables.routes import CustomerInvoiceSummaries
 from farthing.invoices.routes import Invoices, open_document
 from farthing.jobs.cloning import EnvironmentCloning
+from farthing.jobs.pace import WorkerState
 from farthing.jobs.schedule import duties
-from farthing.jobs.worker import WorkerState, queue_of
+from farthing.jobs.worker import queue_of
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
@@ -269,7 +270,7 @@ def create_app(
             recording.cancel()
             await state.ingest.stop()
             await notices.stop()
-            await health_database.close()
+            await state.health.close()
 
     app = _litestar(state, [lifespan])
 

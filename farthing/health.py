@@ -21,8 +21,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from farthing.jobs.duties import Duty
+from farthing.jobs.pace import WorkerState
 from farthing.jobs.standing import DutyStanding, overdue, read_standings
-from farthing.jobs.worker import WorkerState
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 
@@ -63,6 +63,8 @@ class Health:
     """None in a process that has no worker."""
     started_at: datetime
     fresh_seconds: float = FRESH_SECONDS
+    answer_seconds: float = ANSWER_SECONDS
+    _reading: asyncio.Task[list[DutyStanding]] | None = None
     _look: Look | None = None
     _looked: float = 0.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -76,12 +78,34 @@ class Health:
             return self._look
 
     async def _read(self) -> list[DutyStanding] | None:
+        # a server that is frozen does not even let a query be cancelled: the answer comes without it, and until that
+        # query has ended no other is asked
+        if self._reading is not None and self._reading.done():
+            self._reading.exception()
+            self._reading = None  # what it saw may be of long ago
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_standings(), name="health")
+        done, _ = await asyncio.wait({self._reading}, timeout=self.answer_seconds)
+        if not done:
+            log.warning("health.database_away", error="no answer")
+            return None
+        reading, self._reading = self._reading, None
         try:
-            async with asyncio.timeout(ANSWER_SECONDS), self.database.transaction(SYSTEM, read_only=True) as session:
-                return await read_standings(session, self.duties, self.database.clock.now())
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            return reading.result()
+        except (SQLAlchemyError, OSError) as error:
             log.warning("health.database_away", error=type(error).__name__)
             return None
+
+    async def _read_standings(self) -> list[DutyStanding]:
+        async with self.database.transaction(SYSTEM, read_only=True) as session:
+            return await read_standings(session, self.duties, self.database.clock.now())
+
+    async def close(self) -> None:
+        """Ask nothing more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading}, timeout=1)
+        await self.database.close()
 
     def worker_is_down(self) -> bool:
         """Whether the worker that this process should have does not work."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import structlog
 from granian.constants import Interfaces
@@ -19,8 +23,9 @@ from farthing import secret_file
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.identity.credentials.master_key import settle
+from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
 from farthing.jobs.schedule import duties
-from farthing.jobs.worker import WorkerState, keep_working
+from farthing.jobs.worker import keep_working
 from farthing.settings import Settings
 from farthing.storage.connections.capacity import Demand, fitted, granted, shortage
 from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
@@ -32,8 +37,6 @@ log = structlog.get_logger(__name__)
 WATCH_SECONDS = 0.5
 HEADER_READ_MILLISECONDS = 10_000
 """A connection whose headers have not come by then is closed."""
-END_SECONDS = 30.0
-"""After this a task that was asked to end is asked again; jobs in hand have less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ async def serve(
     settings: Settings,
     database: Database,
     started: Callable[[Database, FirstStart | None], Coroutine[None, None, None]],
+    pace: Pace = ORDINARY_PACE,
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first.
 
@@ -130,8 +134,8 @@ async def serve(
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_MILLISECONDS),
         log_enabled=False,
     )
-    stop = _stop_on_signal()
-    working = _start_worker(settings, database, worker) if worker is not None else None
+    stop = _stop_on_signal(pace)
+    working = _start_worker(settings, database, worker, pace) if worker is not None else None
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
 
@@ -147,36 +151,56 @@ async def serve(
         serving.result()
         raise RuntimeError("the HTTP server ended by itself")
     log.info("stopping")
-    await _end(working)
     server.stop()  # type: ignore[no-untyped-call]  # the server's
-    await serving
+    await asyncio.gather(_end(working), asyncio.wait({serving}, timeout=pace.end_seconds))
+    if not serving.done():
+        log.warning("http.does_not_end", reason="a request is still being answered")
     await asyncio.gather(starting, return_exceptions=True)
 
 
-async def work_until_stopped(settings: Settings, database: Database) -> None:
+async def work_until_stopped(settings: Settings, database: Database, pace: Pace = ORDINARY_PACE) -> None:
     """Work on jobs until SIGINT or SIGTERM; jobs in hand may end in order."""
-    stop = _stop_on_signal()
-    working = _start_worker(settings, database, WorkerState())
+    stop = _stop_on_signal(pace)
+    working = _start_worker(settings, database, WorkerState(), pace)
     await stop.wait()
+    log.info("stopping")
     await _end(working)
 
 
-def _start_worker(settings: Settings, database: Database, state: WorkerState) -> asyncio.Task[None]:
-    return asyncio.create_task(keep_working(database, duties(database, settings), state), name="worker")
+def _start_worker(settings: Settings, database: Database, state: WorkerState, pace: Pace) -> asyncio.Task[None]:
+    return asyncio.create_task(keep_working(database, duties(database, settings), state, pace), name="worker")
 
 
-def _stop_on_signal() -> asyncio.Event:
+def _stop_on_signal(pace: Pace) -> asyncio.Event:
+    """What SIGINT and SIGTERM set. From then on the process has the time that its pace allows."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    heard, hear = os.pipe()
+    threading.Thread(target=_cut_off_after_signal, args=(heard, pace.stop_seconds), name="stop", daemon=True).start()
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        os.write(hear, b".")  # in the middle of anything: a pipe is safe where a lock is not
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stop.set)
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
+        # not the loop's own way: a loop that is stuck would never learn of it
+        signal.signal(name, asked)
     return stop
 
 
+def _cut_off_after_signal(heard: int, seconds: float) -> None:
+    """End the process when it has had its time; an embedded PostgreSQL ends with its parent."""
+    os.read(heard, 1)
+    time.sleep(seconds)
+    log.critical("stop.cut_off", seconds=seconds)
+    os._exit(1)
+
+
 async def _end(task: asyncio.Task[None] | None) -> None:
-    while task is not None and not task.done():
+    if task is not None and not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=END_SECONDS)
+        await asyncio.wait({task})  # it takes no longer than its pace allows
 
 
 def _answers(settings: Settings) -> bool:

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation
+from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.postgres import Database
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,6 @@ _KEY_SPACE = 0x4A6F6273
 """The first half of every lock's key; the second is a hash of the name."""
 _WAIT = "5s"
 """A run that is about to end, or whose process is just being ended, is worth waiting for."""
-_KEEPALIVES: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 _WORKER = " worker "
 
 
@@ -72,7 +72,7 @@ async def _connect(database: Database, worker_id: int | None) -> psycopg.AsyncCo
         autocommit=True,
         connect_timeout=10,
         application_name=f"{database.application_name} {by}",
-        **_KEEPALIVES,
+        **KEEPALIVES,
     )
 
 

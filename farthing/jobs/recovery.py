@@ -7,7 +7,7 @@ The queue's pruning of workers takes their number from their jobs and changes no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,15 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.jobs.duties import Duty
 from farthing.jobs.exclusion import end_sessions_of, running
+from farthing.jobs.pace import Pace
 from farthing.jobs.standing import DutyStanding, read_standings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 5.0
-STALE_SECONDS = 30.0
-"""How long a worker may give no sign of life; it gives one every five seconds."""
 MOST_ATTEMPTS = 10
 """After so many a job is parked, unless it is a duty: a duty is always due again."""
 _AT_ONCE = 3
@@ -58,6 +56,9 @@ class Recovery:
     app: App
     database: Database
     duties: Sequence[Duty]
+    pace: Pace
+    looked: Callable[[], None]
+    """Called after each look that went through."""
     unguarded: set[int] = field(default_factory=set)
     """Jobs that were in hand at the last look without anybody holding their lock."""
 
@@ -65,7 +66,8 @@ class Recovery:
         """Look every few seconds until cancelled; a database that is away ends it with its error."""
         while True:
             await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            self.looked()
+            await asyncio.sleep(self.pace.look_seconds)
 
     async def look(self) -> None:
         """Take up what was left in hand, and queue what is due and was missed."""
@@ -81,7 +83,8 @@ class Recovery:
 
     async def _left_in_hand(self, session: AsyncSession) -> list[Job]:
         jobs = list(await self.app.job_manager.list_jobs_async(status=Status.DOING.value))
-        stale = {job.id for job in await self.app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALE_SECONDS)}
+        silent = await self.app.job_manager.get_stalled_jobs(seconds_since_heartbeat=self.pace.stale_seconds)
+        stale = {job.id for job in silent}
         guarded = await running(session, [job.lock for job in jobs if job.lock])
         # between taking its lock and saying that it began, and at its end, a job is without one for a moment
         unguarded = {job.id for job in jobs if job.id is not None and job.lock and job.lock not in guarded}
@@ -93,7 +96,7 @@ class Recovery:
         assert job.id is not None
         manager = self.app.job_manager
         if job.lock:
-            await end_sessions_of(session, job.lock, STALE_SECONDS, self.database.application_name)
+            await end_sessions_of(session, job.lock, self.pace.stale_seconds, self.database.application_name)
         is_duty = any(duty.name == job.task_name for duty in self.duties)
         with _ended_meanwhile(job):
             if job.attempts >= MOST_ATTEMPTS and not is_duty:

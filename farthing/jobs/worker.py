@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psycopg
@@ -21,41 +20,26 @@ from farthing.jobs import cloning
 from farthing.jobs.duties import Duty, perform
 from farthing.jobs.exclusion import AlreadyRunning
 from farthing.jobs.ownership import OwnedJobs
-from farthing.jobs.recovery import MOST_ATTEMPTS, STALE_SECONDS, Recovery, wait_before
+from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
+from farthing.jobs.recovery import MOST_ATTEMPTS, Recovery, wait_before
 from farthing.jobs.schedule import duties
 from farthing.settings import Settings
+from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.postgres import Database
 
 log = structlog.get_logger(__name__)
 
 DUTIES_QUEUE = "default"
 OTHER_JOBS_AT_ONCE = 2
-HEARTBEAT_SECONDS = 5.0
-ORDERLY_END_SECONDS = 20.0
-"""How long jobs in hand may go on when the process is asked to end."""
-POOL_WAIT_SECONDS = 10.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+POOL_WAIT_SECONDS = 5.0
+QUEUE_CONNECTIONS = 2
+"""What fetches jobs, gives signs of life and looks after the queue takes turns at these, for a moment each."""
 STABLE_SECONDS = 60.0
+"""A worker that ends after this long is begun again without a longer pause than the first."""
 
 
 class WorkerEnded(RuntimeError):
     """A part of the worker that goes on for ever came to an end."""
-
-
-@dataclass(slots=True)
-class WorkerState:
-    """How the worker of this process fares."""
-
-    alive: bool = False
-    changed_at: float = field(default_factory=time.monotonic)
-    restarts: int = 0
-
-    def become(self, *, alive: bool) -> None:
-        self.alive, self.changed_at = alive, time.monotonic()
-
-    def down_for(self) -> float:
-        """For how many seconds it has not worked; 0 while it works."""
-        return 0.0 if self.alive else time.monotonic() - self.changed_at
 
 
 class BackOff(BaseRetryStrategy):
@@ -81,9 +65,9 @@ def queue_of(database: Database, known: Sequence[Duty]) -> App:
         connector=PsycopgConnector(
             conninfo=database.url,
             min_size=1,
-            max_size=4,
+            max_size=QUEUE_CONNECTIONS,
             timeout=POOL_WAIT_SECONDS,
-            kwargs={"application_name": f"{database.application_name} queue"},
+            kwargs={"application_name": f"{database.application_name} queue", "connect_timeout": 5, **KEEPALIVES},
         )
     )
     app.job_manager = OwnedJobs(app.connector)
@@ -110,48 +94,62 @@ def _register(app: App, database: Database, duty: Duty) -> None:
     app.periodic(cron=duty.cron, periodic_id=duty.name)(task)
 
 
-async def keep_working(database: Database, known: Sequence[Duty], state: WorkerState) -> None:
+async def keep_working(
+    database: Database, known: Sequence[Duty], state: WorkerState, pace: Pace = ORDINARY_PACE
+) -> None:
     """Perform jobs until cancelled, whatever happens to the database; jobs in hand may end in order then.
 
     A worker that ends for any other reason is an error: it is logged, and begun again after a pause.
     """
-    me = asyncio.current_task()
-    assert me is not None
-    pause = FIRST_PAUSE
+    pause = pace.first_pause
     while True:
         began = time.monotonic()
+        # a task of its own: what fails inside can neither hide that the end was asked for nor be taken for it
+        work = asyncio.create_task(_work(database, known, state, pace), name="worker's parts")
         try:
-            await _work(database, known, state)
-        except Exception:  # the outer boundary of all jobs: whatever it was, the next worker is a new one
-            log.exception("worker.ended")
-            if me.cancelling():  # failures on the way to the end hide that the end was asked for
-                raise asyncio.CancelledError from None
+            await asyncio.wait({work})
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.wait({work}, timeout=pace.end_seconds)
+            _log_the_end_of(work)
+            raise
         finally:
-            state.become(alive=False)
-        pause = FIRST_PAUSE if time.monotonic() - began > STABLE_SECONDS else min(pause * 2, LONGEST_PAUSE)
+            state.is_down()
+        _log_the_end_of(work)
+        pause = pace.first_pause if time.monotonic() - began > STABLE_SECONDS else min(pause * 2, pace.longest_pause)
         state.restarts += 1
         log.warning("worker.begins_again", seconds=pause)
         await asyncio.sleep(pause)
 
 
-async def _work(database: Database, known: Sequence[Duty], state: WorkerState) -> None:
+def _log_the_end_of(work: asyncio.Task[None]) -> None:
+    if not work.done():
+        log.error("worker.does_not_end")
+    elif not work.cancelled() and (error := work.exception()) is not None:
+        log.error("worker.ended", exc_info=error)
+
+
+async def _work(database: Database, known: Sequence[Duty], state: WorkerState, pace: Pace) -> None:
     # the queue's pool would wait for a database that is away, and try less and less often
-    await (await psycopg.AsyncConnection.connect(database.url, connect_timeout=5)).close()
+    await (await psycopg.AsyncConnection.connect(database.url, connect_timeout=5, **KEEPALIVES)).close()
     app = queue_of(database, known)
     others = {task.queue for task in app.tasks.values() if not task.name.startswith("builtin:")} - {DUTIES_QUEUE}
+    recovery = Recovery(app, database, known, pace, state.is_up)
+
+    async def for_ever(work: Awaitable[None], name: str) -> None:
+        try:
+            await work
+        finally:
+            state.is_down()  # at once: the other parts may take a while to end
+        raise WorkerEnded(name)
+
     async with app.open_async(), asyncio.TaskGroup() as group:
-        group.create_task(_for_ever(_worker(app, "duties", [DUTIES_QUEUE], len(known)), "duties"))
-        group.create_task(_for_ever(_worker(app, "jobs", sorted(others), OTHER_JOBS_AT_ONCE), "jobs"))
-        group.create_task(_for_ever(Recovery(app, database, known).keep_looking(), "recovery"))
-        state.become(alive=True)
+        group.create_task(for_ever(_worker(app, "duties", [DUTIES_QUEUE], len(known), pace), "duties"))
+        group.create_task(for_ever(_worker(app, "jobs", sorted(others), OTHER_JOBS_AT_ONCE, pace), "jobs"))
+        group.create_task(for_ever(recovery.keep_looking(), "recovery"))
 
 
-async def _for_ever(work: Awaitable[None], name: str) -> None:
-    await work
-    raise WorkerEnded(name)
-
-
-async def _worker(app: App, name: str, queues: Sequence[str], places: int) -> None:
+async def _worker(app: App, name: str, queues: Sequence[str], places: int, pace: Pace) -> None:
     await app.run_worker_async(
         name=name,
         queues=queues,
@@ -159,7 +157,7 @@ async def _worker(app: App, name: str, queues: Sequence[str], places: int) -> No
         install_signal_handlers=False,
         # the journal says what became of duties; other jobs that failed for good are kept to be seen
         delete_jobs="always" if name == "duties" else "successful",
-        update_heartbeat_interval=HEARTBEAT_SECONDS,
-        stalled_worker_timeout=STALE_SECONDS,
-        shutdown_graceful_timeout=ORDERLY_END_SECONDS,
+        update_heartbeat_interval=pace.heartbeat_seconds,
+        stalled_worker_timeout=pace.stale_seconds,
+        shutdown_graceful_timeout=pace.orderly_end_seconds,
     )

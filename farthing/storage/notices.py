@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
 
 import psycopg
 import structlog
@@ -17,10 +16,10 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.storage.connections.liveness import KEEPALIVES
+
 _CHANNEL = "farthing"
 _RECONNECT_SECONDS = 1.0
-# a dead peer must be noticed before a stale answer can do harm
-_KEEPALIVES: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
 Forget = Callable[[str | None], None]
 """Called with the key that changed, or None to forget everything."""
@@ -60,7 +59,7 @@ class Listener:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, connect_timeout=10, **_KEEPALIVES
+                    self._url, autocommit=True, connect_timeout=10, application_name="farthing notices", **KEEPALIVES
                 ) as connection:
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
                     self._forget_everything()

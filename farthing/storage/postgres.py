@@ -28,7 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from farthing.core.clock import Clock, SystemClock
 from farthing.storage.connections.failures import is_cut
-from farthing.storage.connections.liveness import was_cut
+from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.connections.shares import Shares
 from farthing.storage.connections.timeouts import OF_BACKGROUND_WORK, Timeouts
 from farthing.storage.reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
@@ -83,7 +83,7 @@ class Database:
             max_overflow=overflow,
             pool_timeout=POOL_WAIT_SECONDS,
             hide_parameters=True,  # what customers are called, and password hashes, are nothing for a log
-            connect_args={"application_name": self.application_name, "connect_timeout": 10},
+            connect_args={"application_name": self.application_name, "connect_timeout": 10, **KEEPALIVES},
             json_serializer=_json,
             json_deserializer=msgspec.json.decode,
         )

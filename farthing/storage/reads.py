@@ -21,7 +21,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from farthing.storage.connections.liveness import was_cut
+from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.scope import Scope
 
 HOT_READS = 10
@@ -116,7 +116,7 @@ class HotReads:
                 min_size=1,
                 max_size=self._largest,
                 timeout=_WAIT_SECONDS,
-                kwargs={"autocommit": True, "application_name": "farthing"},
+                kwargs={"autocommit": True, "application_name": "farthing reads", **KEEPALIVES},
                 configure=_limit,
                 open=False,
             )

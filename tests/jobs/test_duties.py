@@ -20,9 +20,10 @@ from farthing.jobs import exclusion, limits, recovery, worker
 from farthing.jobs.duties import Counts, Duty, everywhere, perform
 from farthing.jobs.exclusion import AlreadyRunning, LockLost
 from farthing.jobs.failures import TookTooLong
+from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
 from farthing.jobs.recovery import Recovery
 from farthing.jobs.tables import JobRun
-from farthing.jobs.worker import WorkerState, keep_working, queue_of
+from farthing.jobs.worker import keep_working, queue_of
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -30,6 +31,7 @@ from farthing.storage.scope import SYSTEM
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEVER = "0 0 1 1 *"
 """A schedule that does not come up while tests run."""
+QUICK = Pace(look_seconds=0.3, orderly_end_seconds=0.2, longest_pause=0.5)
 Work = Callable[[Database, datetime], Awaitable[Counts]]
 
 
@@ -86,10 +88,10 @@ async def jobs(database: Database) -> list[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def working(database: Database, *duties: Duty) -> AsyncIterator[WorkerState]:
+async def working(database: Database, *duties: Duty, pace: Pace = QUICK) -> AsyncIterator[WorkerState]:
     """A worker with these duties, each queued to run now."""
     state = WorkerState()
-    task = asyncio.create_task(keep_working(database, duties, state))
+    task = asyncio.create_task(keep_working(database, duties, state, pace))
     await queue_now(database, *duties)
     try:
         yield state
@@ -226,10 +228,7 @@ def end_sessions(database: Database, sockets: str, like: str) -> int:
 
 
 class TestWorker:
-    async def test_duties_that_hang_or_raise_keep_no_other_waiting(
-        self, deployment: Database, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(worker, "ORDERLY_END_SECONDS", 0.2)
+    async def test_duties_that_hang_or_raise_keep_no_other_waiting(self, deployment: Database) -> None:
         stuck = [duty(f"stuck_{n}", hangs) for n in range(4)]
         broken = duty("broken", fails_in_the_database)
         fine = [duty("fine_1"), duty("fine_2")]
@@ -271,9 +270,8 @@ class TestWorker:
 
         with monkeypatch.context() as patch:
             patch.setattr(worker, "_worker", ends)
-            patch.setattr(worker, "LONGEST_PAUSE", 0.05)
             fine = duty("fine")
-            async with working(deployment, fine) as state:
+            async with working(deployment, fine, pace=Pace(first_pause=0.01, longest_pause=0.05)) as state:
 
                 async def restarted() -> bool:
                     return state.restarts > 2
@@ -281,6 +279,22 @@ class TestWorker:
                 await until(restarted)
                 patch.undo()
                 await until(lambda: runs(deployment, "fine"))
+
+    async def test_a_worker_whose_parts_fail_one_after_the_other_is_begun_again(
+        self, deployment: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: Any) -> None:
+            await asyncio.sleep(0.05)
+            raise OSError("the database is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "_worker", fails)
+            async with working(deployment, pace=Pace(first_pause=0.01, longest_pause=0.05)) as state:
+
+                async def restarted() -> bool:
+                    return state.restarts > 2
+
+                await until(restarted)
 
     async def test_a_worker_that_fails_while_it_ends_does_not_begin_again(
         self, deployment: Database, monkeypatch: pytest.MonkeyPatch
@@ -342,7 +356,7 @@ class TestRecovery:
             await began.wait()
             app = queue_of(deployment, [slow])
             async with app.open_async():
-                other = Recovery(app, deployment, [slow])
+                other = Recovery(app, deployment, [slow], ORDINARY_PACE, lambda: None)
                 for _ in range(3):
                     await other.look()
             assert await jobs(deployment) == [("slow", "doing")]
@@ -362,7 +376,7 @@ class TestRecovery:
             await app.configure_task("environment_clone", queue="clones", lock="x").defer_async()
             async with deployment.transaction(SYSTEM) as session:
                 await session.execute(text("UPDATE procrastinate_jobs SET status = 'doing', attempts = 10"))
-            await Recovery(app, deployment, []).look()
+            await Recovery(app, deployment, [], ORDINARY_PACE, lambda: None).look()
         assert await jobs(deployment) == [("environment_clone", "failed")]
 
     async def test_only_who_has_a_job_in_hand_ends_it(self, deployment: Database) -> None:
@@ -388,7 +402,7 @@ class TestRecovery:
 
 @asynccontextmanager
 async def working_without_queueing(database: Database, *duties: Duty) -> AsyncIterator[None]:
-    task = asyncio.create_task(keep_working(database, duties, WorkerState()))
+    task = asyncio.create_task(keep_working(database, duties, WorkerState(), QUICK))
     try:
         yield
     finally:

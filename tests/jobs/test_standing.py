@@ -9,15 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from farthing import logs
 from farthing.health import Health
 from farthing.jobs.duties import Counts, Duty, perform
+from farthing.jobs.pace import WorkerState
 from farthing.jobs.recovery import is_missed
 from farthing.jobs.standing import DutyStanding, read_queue, read_standings
-from farthing.jobs.worker import WorkerState
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -181,7 +182,9 @@ class TestReadiness:
         await _made(deployment, minutes(60))
         state = None
         if worker != "none":
-            state = WorkerState(alive=worker == "up", changed_at=time.monotonic() - (60 if worker == "down" else 0))
+            state = WorkerState(down_since=time.monotonic() - (60 if worker == "down" else 0))
+            if worker == "up":
+                state.is_up()
         duty = Duty("never", "*/2 * * * *", _succeeds)
         health = Health(deployment, [duty], state, datetime.now(UTC) - minutes(started))
         is_ready, body = await health.report()
@@ -189,6 +192,25 @@ class TestReadiness:
         assert body["status"] == ("ok" if ready else "unavailable")
         assert {name: body[name] for name in said} == said
         assert body.get("overdue", []) == (["never"] if said["duties"] == "overdue" else [])
+
+    async def test_a_database_that_does_not_answer(self, deployment: Database) -> None:
+        health = Health(deployment, [], None, datetime.now(UTC), fresh_seconds=0, answer_seconds=0.3)
+        with psycopg.connect(deployment.url) as connection:
+            connection.execute("LOCK TABLE tenants, job_runs IN ACCESS EXCLUSIVE MODE")
+            is_ready, body = await health.report()
+            assert (is_ready, body["database"]) == (False, "unavailable")
+        health.answer_seconds = 10
+        assert (await health.report())[0]
+
+    def test_a_worker_that_is_begun_again_and_fails_again_is_down_since_the_first_time(self) -> None:
+        state = WorkerState(down_since=time.monotonic() - 60)
+        state.is_down()
+        assert state.down_for() >= 60
+        state.is_up()
+        assert state.down_for() == 0
+        state.looked_at -= 60
+        assert not state.alive
+        assert state.down_for() >= 60
 
     async def test_a_database_that_is_away(self) -> None:
         nowhere = Database("postgresql://farthing@/farthing?host=/nowhere", pool_size=1)

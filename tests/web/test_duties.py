@@ -11,8 +11,9 @@ from playwright.async_api import Browser, Page, expect
 
 from farthing import logs
 from farthing.jobs.duties import Counts, Duty, perform
+from farthing.jobs.pace import WorkerState
 from farthing.jobs.schedule import duties
-from farthing.jobs.worker import WorkerState, keep_working
+from farthing.jobs.worker import keep_working
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.account import Account

@@ -39,6 +39,7 @@ from farthing.events.ingest.store import (
     measure_arrivals,
 )
 from farthing.storage.connections.failures import UNREACHABLE, failure_of, is_cut, what_to_do
+from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.scope import Scope
 
 WRITERS = 3
@@ -57,9 +58,7 @@ _CONNECTION: dict[str, Any] = {
     "connect_timeout": 5,
     "application_name": "farthing ingest",
     "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
+    **KEEPALIVES,
 }
 
 log = structlog.get_logger(__name__)

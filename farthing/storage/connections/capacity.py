@@ -17,7 +17,7 @@ INGEST = 3
 LISTENER = 1
 HEALTH = 1
 JOBS = 8
-"""Six that fetch jobs, listen for new ones and look after stalled ones, and one for each of two runs at once."""
+"""Two that fetch jobs and look after the queue, two that listen for new ones, and one for each of four runs at once."""
 LEAST_POOL = 2
 LEAST_HOT_READS = 1
 

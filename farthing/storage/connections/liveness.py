@@ -11,6 +11,15 @@ from typing import Any
 
 import psycopg
 
+KEEPALIVES: dict[str, Any] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""For every connection over a network: a server that vanished is noticed within a quarter of a minute."""
+
 
 def was_cut(connection: psycopg.AsyncConnection[Any]) -> bool:
     """Whether an idle connection is closed, or has something to say that nobody asked for."""

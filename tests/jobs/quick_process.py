@@ -1,0 +1,56 @@
+"""`farthing serve` and `farthing worker` as processes to be killed, at a pace that a test can wait for.
+
+Run with `python -m tests.jobs.quick_process serve|worker|stuck`; settings come from the environment, as ever. The loop
+of `stuck` does nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+
+from farthing import logs, server
+from farthing.identity.bootstrap import FirstStart
+from farthing.jobs.pace import Pace
+from farthing.settings import load
+from farthing.storage.postgres import Database
+
+PACE = Pace(
+    heartbeat_seconds=0.5,
+    look_seconds=0.5,
+    stale_seconds=5,
+    orderly_end_seconds=1,
+    first_pause=0.2,
+    longest_pause=1,
+    stop_seconds=10,
+)
+STUCK_PACE = Pace(stop_seconds=1)
+
+
+async def nothing_more(_database: Database, _first: FirstStart | None) -> None:
+    """What is done once the server listens."""
+
+
+async def run(engine: server.Engine, command: str) -> None:
+    async with server.opened(settings, engine) as database:
+        if command == "serve":
+            await server.serve(settings, database, nothing_more, PACE)
+        elif command == "worker":
+            await server.work_until_stopped(settings, database, PACE)
+        else:
+            asyncio.get_running_loop().call_later(0.5, print_and_sleep)
+            await server.work_until_stopped(settings, database, STUCK_PACE)
+
+
+def print_and_sleep() -> None:
+    print("stuck", flush=True)
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    settings = load(os.environ)
+    logs.configure(settings)
+    with server.engine(settings) as used:
+        asyncio.run(run(used, sys.argv[1]))
