@@ -34,6 +34,8 @@ from tests.api.requests_to_interrupt import EVERY_KIND, IN_EVERY_RUN, Kind, a_su
 from tests.conftest import running, settings_for
 
 EVERY_COMMIT = bool(os.environ.get("FARTHING_TEST_EVERY_COMMIT"))
+_MONEY = {"invoices", "invoice_line_items", "invoice_settlements", "test_gateway_charges", "subscription_line_items"}
+"""What a request without a key must leave alike; a try that was cut off may leave one more payment, which failed."""
 # a move of a clock counts what it did when it has come to a stop, so what it did right before a kill is not counted
 _UNLIKE = re.compile(
     r"eyJ[\w.-]+|[0-9A-HJKMNP-TV-Z]{26}|\d{4}-\d\d-\d\dT[0-9:.]+Z|[a-z_]+-[0-9a-f]{16}|[0-9a-f]{32}|INV-[0-9A-Z-]+"
@@ -74,6 +76,10 @@ def first_difference(answer: httpx.Response, expected: httpx.Response) -> tuple[
 
 def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+
+
+def _money_of(books: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in books.items() if name in _MONEY}
 
 
 async def let_the_next_run_collect(deployment: Deployment) -> None:
@@ -119,7 +125,10 @@ class Walk:
         starting = asyncio.create_task(self._start_victim())
         try:
             await self._repeat(request, key, where)
-            assert grown(counts, deployment.counts()) == self.books, where
+            books, wanted = grown(counts, deployment.counts()), self.books
+            if not request.keyed:
+                books, wanted = _money_of(books), _money_of(wanted)
+            assert books == wanted, where
         finally:
             await starting
 
