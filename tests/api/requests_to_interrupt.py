@@ -250,7 +250,7 @@ async def a_copy_of_an_environment(deployment: Deployment) -> Request:
 
 
 IN_EVERY_RUN: list[Kind] = [a_subscription, a_card_payment, an_event_without_an_id]
-"""One of each way to go on; the walk over all kinds is asked for with FARTHING_TEST_EVERY_COMMIT=1."""
+"""What goes with every run; the walk over all kinds is asked for with FARTHING_TEST_EVERY_COMMIT=1."""
 EVERY_KIND: list[Kind] = [
     a_subscription,
     a_subscription_that_must_be_paid_refused,
