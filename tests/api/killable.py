@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,23 +27,35 @@ KEY = "sk_killed_at_a_commit_0123456789"
 _SOCKET = ".s.PGSQL.5432"
 _READING = (b"SELECT", b"SET ", b"BEGIN", b"SHOW", b"DEALLOCATE", b"ROLLBACK")
 
-# one process has everything imported; each server is a fork of it, so that a restart takes a moment
+# one process has everything imported, and an application made for each way to PostgreSQL; each server is a fork of it
+# that opens its own connections, so that a restart takes a moment
 _SERVE = """
 import asyncio, ctypes, json, os, sys
-from farthing.server import serve
+import farthing.server
 from farthing.settings import load
 from farthing.storage.postgres import Database
 
-async def run(settings):
+made = {}
+create_app = farthing.server.create_app
+
+def prepare(given):
+    settings = load({**os.environ, **given})
+    database = Database(settings.database_url, 3)
+    return settings, database, create_app(settings, database)
+
+async def run(settings, database):
     async def started(database, first):
         print("started", os.getpid(), flush=True)
-    await serve(settings, Database(settings.database_url, 3), started)
+    await farthing.server.serve(settings, database, started)
 
 for line in sys.stdin:
-    given = json.loads(line)
+    if line not in made:
+        made[line] = prepare(json.loads(line))
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(1, 9)  # a server ends with the process it was forked from, and that with the tests
-        asyncio.run(run(load({**os.environ, **given})))
+        settings, database, application = made[line]
+        farthing.server.create_app = lambda *given, **more: application
+        asyncio.run(run(settings, database))
         os._exit(0)
 """
 
@@ -135,13 +147,18 @@ class Servers:
 
     def __init__(self, url: str, forks: asyncio.subprocess.Process) -> None:
         self.url, self._forks = url, forks
-        self.running: set[int] = set()
+        self._ports: dict[str, int] = {}
+        """One for each way to PostgreSQL: whoever is started there takes the place of the one before."""
+        self._running: dict[str, int] = {}
 
     async def start(self, sockets: str) -> tuple[int, int]:
-        """A server that reaches PostgreSQL through the socket in `sockets`: its process and its port."""
+        """The only server that reaches PostgreSQL through the socket in `sockets`: its process and its port."""
+        if sockets in self._running:
+            with suppress(ProcessLookupError):  # most have been killed, some by a test that failed have not
+                os.kill(self._running[sockets], signal.SIGKILL)
         assert self._forks.stdin is not None
         assert self._forks.stdout is not None
-        port = free_port()
+        port = self._ports.setdefault(sockets, free_port())
         given = {
             "FARTHING_DATABASE_URL": f"postgresql://farthing@/{make_url(self.url).database}?host={sockets}",
             "FARTHING_PORT": str(port),
@@ -150,7 +167,7 @@ class Servers:
         line = await asyncio.wait_for(self._forks.stdout.readline(), 60)
         word, process = line.decode().split()
         assert word == "started"
-        self.running.add(int(process))
+        self._running[sockets] = int(process)
         return int(process), port
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from farthing.billing.clock import advance
 from farthing.billing.clock.advance import Clockwork
@@ -94,6 +95,19 @@ async def test_two_moves_at_once_are_one_move_and_a_refusal(office: Office) -> N
     # and then it can be moved again
     await _move(office.account, "2026-06-01T06:00:00Z")
     assert await office.totals(subscription) == ["50.00"] * 6
+
+
+async def test_a_refusal_because_of_another_move_is_no_answer_for_a_key(office: Office) -> None:
+    account = office.account
+    path = f"/environments/{account.environment_id}/clock"
+    asked = {"json": {"frozen_time": "2026-02-01T00:00:00Z"}, "headers": {"Idempotency-Key": "k"}}
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended('clock/' || :environment, 0))"
+    async with account.transaction() as another:
+        await another.execute(text(lock), {"environment": account.environment_id})
+        refused = await account.http.post(path, **asked)  # type: ignore[arg-type]
+    assert (refused.status_code, refused.headers["retry-after"]) == (400, "1")
+    moved = await account.http.post(path, **asked)  # type: ignore[arg-type]
+    assert (moved.status_code, moved.json()["frozen_time"]) == (200, "2026-02-01T00:00:00Z")
 
 
 async def test_a_move_that_fails_halfway_goes_on_when_it_is_made_again(

@@ -131,15 +131,20 @@ class TestPlan:
             await session.execute(
                 text("SELECT 1 FROM subscriptions WHERE id = :id FOR UPDATE"), {"id": subscribed.subscription.id}
             )
-            runs = [asyncio.create_task(shop.account.http.post(path)) for _ in range(2)]
+            # a key for each: a refusal that passes must not become the answer to its key
+            keys = [{"Idempotency-Key": key} for key in ("first", "second")]
+            runs = [asyncio.create_task(shop.account.http.post(path, headers=key)) for key in keys]
             answered, waiting = await asyncio.wait(runs, timeout=20, return_when=asyncio.FIRST_COMPLETED)
             assert len(answered) == len(waiting) == 1
             refused = answered.pop().result()
             assert refused.status_code == 409, refused.text
             assert refused.json()["code"] == "already_exists"
             assert refused.json()["details"] == {"plan_id": plan["id"]}
+            assert refused.headers["retry-after"] == "1"
             assert await sync(shop, "plans", other["id"]) == (0, 0, 0)
         assert (await waiting.pop()).json()["line_items_created"] == 1
+        again = [await shop.account.http.post(path, headers=key) for key in keys]
+        assert [answer.status_code for answer in again] == [200, 200]
         assert await sync(shop, "plans", plan["id"]) == (0, 0, 0)
 
 

@@ -150,11 +150,12 @@ class Clockwork:
     async def _taken(self) -> InvalidOperation:
         _, other = await self.latest()
         if other is None or other.finished_at is not None:
-            return InvalidOperation("The clock is being moved; wait until it stands")
+            return InvalidOperation("The clock is being moved; wait until it stands", retry_after_seconds=1)
         target, reached = instant(other.target), instant(other.reached or other.target)
         return InvalidOperation(
             f"The clock is being moved to {target} and has come to {reached}; wait until it stands",
             {"target": target, "reached": reached},
+            retry_after_seconds=1,
         )
 
     async def _begun(self, frozen_time: datetime | None, move_id: str) -> ClockAdvance:

@@ -111,7 +111,7 @@ Problem = dict[str, Any]
 def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None) -> Arrival:
     """One event that arrives at `now` with a request; `token` is the same in its repeats. Raises ValidationFailed."""
     try:
-        return Arrival(_event(given, now, token), now, sender)
+        return _arrival(given, now, sender, token)
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
@@ -125,12 +125,17 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Send
     problems: list[Problem] = []
     for index, one in enumerate(given):
         try:
-            arrivals.append(Arrival(_event(one, now, token, index), now, sender))
+            arrivals.append(_arrival(one, now, sender, token, index))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
         raise _refused(problems)
     return arrivals
+
+
+def _arrival(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, index: int = 0) -> Arrival:
+    untimed = given.timestamp is None or given.timestamp == _NO_TIME
+    return Arrival(_event(given, now, token, index), now, sender, untimed and token is not None)
 
 
 def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> Event:

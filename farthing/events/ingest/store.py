@@ -140,6 +140,8 @@ class Arrival(msgspec.Struct, frozen=True):
     event: Event
     at: datetime
     sender: Sender = _DEPLOYMENT
+    keeps_stored_time: bool = False
+    """Whether its time is that of its arrival and it may be a repeat, whose first arrival is when it happened."""
 
 
 @dataclass(slots=True)
@@ -372,7 +374,11 @@ async def _changed(
     foreign: list[str] = []
     for *content, sequence, sent_by in stored:
         earlier = stored_event(*content)
-        if earlier.id in rewritten or not same_content(earlier, by_id[earlier.id][1].event):
+        arrival = by_id[earlier.id][1]
+        given = arrival.event
+        if arrival.keeps_stored_time:
+            given = msgspec.structs.replace(given, timestamp=earlier.timestamp)
+        if earlier.id in rewritten or not same_content(earlier, given):
             if not _may_replace(by_id[earlier.id][1].sender, sent_by):
                 foreign.append(earlier.id)
             changed.append(by_id[earlier.id])

@@ -160,5 +160,9 @@ async def _alone(work: UnitOfWork, owner_id: str, owner: str) -> AsyncIterator[N
     async with work.database.engine.connect() as holder, holder.begin():
         taken = await holder.scalar(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
         if not taken:
-            raise AlreadyExists(f"The prices of this {owner} are being synchronised already", {f"{owner}_id": owner_id})
+            raise AlreadyExists(
+                f"The prices of this {owner} are being synchronised already",
+                {f"{owner}_id": owner_id},
+                retry_after_seconds=1,
+            )
         yield
