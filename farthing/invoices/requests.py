@@ -275,6 +275,9 @@ class InvoiceModifyLineItemParams(Request):
         for field in needed:
             if not getattr(self, field):
                 raise BadField(field, f"is required for action {self.action}")
+        for field in ("line_item_ids", "line_item_id"):
+            if getattr(self, field) and field not in needed:
+                raise BadField(field, f"is not for action {self.action}")
 
 
 class ModifyInvoiceRequest(Request):

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from farthing.billing.clock import advance
 from farthing.billing.clock.advance import Clockwork
@@ -188,6 +190,30 @@ async def test_what_fails_on_the_way_is_named_and_the_rest_is_done(office: Offic
     assert list(answer["progress"]["failures"]) == [broken.id]
     assert answer["progress"]["counts"]["failed"] == 1
     assert await office.totals(fine) == ["50.00", "50.00"]
+
+
+_REFUSES = """
+CREATE FUNCTION refuse_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a detail of the database' USING ERRCODE = 'check_violation';
+END $$;
+CREATE TRIGGER refuse_invoice BEFORE INSERT ON invoices FOR EACH ROW
+WHEN (NEW.subscription_id = '{subscription}') EXECUTE FUNCTION refuse_invoice()
+"""
+
+
+async def test_what_the_database_refuses_is_named_without_its_words(office: Office, sockets: str) -> None:
+    subscription = await office.subscribed(await office.plan(fixed("20")))
+    name = make_url(office.account.database.url).database
+    with psycopg.connect(f"postgresql://postgres@/{name}?host={sockets}", autocommit=True) as database:
+        database.execute(_REFUSES.format(subscription=subscription.id).encode())
+        try:
+            answer: Any = await _move(office.account, "2026-02-02T00:00:00Z")
+        finally:
+            database.execute("DROP TRIGGER refuse_invoice ON invoices; DROP FUNCTION refuse_invoice")
+    assert answer["progress"]["failures"] == {
+        subscription.id: "the database could not do what was asked of it; the log says more"
+    }
 
 
 async def test_a_jump_with_too_many_stops_takes_some_together(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

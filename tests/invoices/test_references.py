@@ -10,7 +10,9 @@ from tests.account import Account
 from tests.invoices.desk import Desk, fixed
 
 
-@pytest.mark.parametrize("field", ["price_id", "meter_id", "plan_id", "subscription_id", "subscription_line_item_id"])
+@pytest.mark.parametrize(
+    "field", ["price_id", "meter_id", "plan_id", "entity_id", "subscription_id", "subscription_line_item_id"]
+)
 async def test_what_is_not_there_is_named(account: Account, field: str) -> None:
     answer = await Desk(account).invoice([fixed("1"), fixed("2", **{field: "nothing"})], expect=400)
     assert "has the id nothing" in answer["details"][f"line_items[1].{field}"]
@@ -42,3 +44,11 @@ async def test_lines_of_a_draft_are_checked_too(account: Account) -> None:
     body = {"line_items": [fixed("5", price_id="nothing")]}
     answer = await account.post(f"/invoices/{draft['id']}/compute", body, expect=400)
     assert "line_items[0].price_id" in answer["details"]
+
+
+@pytest.mark.parametrize("field", ["line_item_id", "subscription_line_item_id", "coupon_association_id"])
+async def test_what_a_coupon_names_and_is_not_there_is_named(account: Account, field: str) -> None:
+    desk = Desk(account)
+    coupon = {"coupon_id": await desk.coupon("25%"), "line_item_id": await desk.price(), field: "nothing"}
+    answer = await desk.invoice([fixed("5")], line_item_coupons=[coupon], expect=400)
+    assert answer["details"] == {f"line_item_coupons[0].{field}": "nothing has the id nothing"}

@@ -146,7 +146,10 @@ async def _line_items(
             version, outcome = await revise.update(session, one.id, request, now, quantity=one.quantity)
             version_id = version.id
         changes += outcome.changes
+        version_price = (await find(session, SubscriptionLineItem, version_id)).price_id
         for coupon in one.coupons or ():
+            if coupon.price_id and coupon.price_id not in {item.price_id, version_price}:
+                raise ValidationFailed.of("line_item_change_params.coupons.price_id", "is not the line item's price")
             await attachments.add_coupon(
                 session,
                 subscription,
@@ -202,6 +205,8 @@ async def _coupon(session: AsyncSession, subscription_id: str, asked: SubModifyC
     if asked.action is AddOrRemove.ADD:
         if not asked.coupon_code:
             raise ValidationFailed.of("coupon_params.coupon_code", "is required for action add")
+        if asked.coupon_association_id:
+            raise ValidationFailed.of("coupon_params.coupon_association_id", "is only allowed for action remove")
         await attachments.add_coupon(
             session,
             subscription,

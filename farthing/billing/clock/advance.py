@@ -36,7 +36,7 @@ from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import crossing, invoice_thresholds, is_tick, tick_from
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import FixedClock, as_utc, instant
-from farthing.core.errors import FarthingError, InvalidOperation, ValidationFailed
+from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Environment, EnvironmentType
@@ -44,6 +44,7 @@ from farthing.invoices.lifecycle.overdue import notify_overdue
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
+from farthing.storage.connections.reasons import public_reason
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find, lock_row
 from farthing.storage.scope import SYSTEM, Scope
@@ -198,7 +199,7 @@ class Clockwork:
                 told(move)
         except Exception as error:
             log.exception("clock.stopped", environment_id=self.scope.environment_id, at=instant(at))
-            reason = error.message if isinstance(error, FarthingError) else f"{type(error).__name__}: {error}"
+            reason = public_reason(error)
             await self._reached(move.id, at, done, failures, error=reason)
             raise InvalidOperation(
                 f"The clock stopped at {instant(at)} on its way to {instant(target)}: {reason}. Set it again to go on",

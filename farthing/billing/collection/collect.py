@@ -17,12 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, InvalidOperation
+from farthing.core.errors import InvalidOperation
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.collection import charge, collected_elsewhere, payment_by_saved_method
+from farthing.storage.connections.reasons import public_reason
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find, lock_row
@@ -89,9 +90,7 @@ async def collect_due(database: Database, scope: Scope, gateways: Gateways, cloc
                     await session.commit()
             except Exception as error:  # whatever a provider does, the next invoice is another one
                 log.exception("invoice.not_collected", invoice_id=invoice_id)
-                failed[invoice_id] = (
-                    error.message if isinstance(error, FarthingError) else f"{type(error).__name__}: {error}"
-                )
+                failed[invoice_id] = public_reason(error)
         if len(page) < PAGE:
             break
     return failed

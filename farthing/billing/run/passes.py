@@ -37,6 +37,7 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.storage.bulk import insert_all, is_new, update_all
+from farthing.storage.connections.reasons import public_reason
 from farthing.storage.postgres import Database
 from farthing.storage.rows import in_array
 from farthing.storage.scope import Scope
@@ -284,7 +285,7 @@ class Run:
                 for one in ids:
                     await self.each([one], some, name, done)
                 return
-            done.failed[ids[0]] = f"{type(error).__name__}: {error}"
+            done.failed[ids[0]] = public_reason(error)
             if not isinstance(error, FarthingError):
                 log.exception("billing.failed", subscription_id=ids[0])
             else:

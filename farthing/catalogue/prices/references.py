@@ -58,10 +58,12 @@ async def load(session: AsyncSession, requests: Sequence[CreatePriceRequest]) ->
         for id_, row in (await _held(session, OWNERS[kind], ids)).items():
             require_published(row)
             owners[kind, id_] = row
-    wanted = {request.meter_id for request in requests if request.type is PriceType.USAGE and request.meter_id}
-    meters = await _held(session, MeterRow, wanted)
+    # a fixed price keeps no meter, but what a request names has to exist
+    meters = await _held(session, MeterRow, {request.meter_id for request in requests if request.meter_id})
+    measuring = {request.meter_id for request in requests if request.type is PriceType.USAGE}
     for meter in meters.values():
-        require_published(meter)
+        if meter.id in measuring:
+            require_published(meter)
     joined = {}
     for group_id in sorted({request.group_id for request in requests if request.group_id}):
         joined[group_id] = await groups.lock_group_for_member(session, group_id, GroupEntityType.PRICE) or ""

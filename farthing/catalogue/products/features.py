@@ -80,6 +80,8 @@ async def create(session: AsyncSession, request: CreateFeatureRequest) -> Featur
     _check_units(feature)
     if feature.type is FeatureType.METERED:
         feature.meter_id = await _meter(session, request)
+    elif request.meter_id:
+        await find(session, MeterRow, request.meter_id)  # it is not used, but what a request names has to exist
     async with _refusing_duplicates(session, feature):
         session.add(feature)
     await announce(session, "feature.created", feature)

@@ -28,7 +28,7 @@ from farthing.core.errors import (
     ValidationFailed,
 )
 from farthing.events.ingest.arrival import settle_in
-from farthing.events.ingest.measuring import UNMEASURED, Measurements
+from farthing.events.ingest.measuring import UNMEASURED, Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import (
     Appended,
@@ -37,6 +37,7 @@ from farthing.events.ingest.store import (
     MetersChanged,
     append_measured,
     measure_arrivals,
+    measure_arrivals_if_cheap,
 )
 from farthing.storage.connections.failures import UNREACHABLE, failure_of, is_cut, what_to_do
 from farthing.storage.connections.liveness import KEEPALIVES
@@ -98,7 +99,8 @@ class Ingest:
         self._total = 0
         self._writing: defaultdict[str, int] = defaultdict(int)
         """How many writers are storing events of a tenant."""
-        self._arrived = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        """Writers with nothing to do: each arrival wakes one of them, not all."""
         self._closing = False
         # whether requests come faster than one at a time, so that it pays to wait for more of them
         self._crowded = False
@@ -112,7 +114,7 @@ class Ingest:
     async def stop(self) -> None:
         """Store what waits, then end."""
         self._closing = True
-        self._arrived.set()
+        self._wake_all()
         await asyncio.gather(*self._tasks)
 
     async def accept(self, scope: Scope, arrivals: Sequence[Arrival]) -> None:
@@ -128,11 +130,16 @@ class Ingest:
             raise TooManyRequests("Too many events are waiting to be stored", RETRY_AFTER_SECONDS)
         waiting = _Waiting(scope, arrivals, asyncio.get_running_loop().create_future())
         self._count(environment, len(arrivals))
-        await self._enqueue(waiting)
+        measured = measure_arrivals_if_cheap(environment, arrivals, self._memory)
+        if measured is None:
+            await self._measure(waiting)
+        else:
+            waiting.measured = measured
+        self._enqueue(waiting)
         await waiting.answer
 
-    async def _enqueue(self, waiting: _Waiting) -> None:
-        """Measure a request that is counted already, and let it wait for a writer."""
+    async def _measure(self, waiting: _Waiting) -> None:
+        """Measure a request that is counted already, in slices."""
         environment = waiting.scope.environment_id
         try:
             waiting.measured = await measure_arrivals(environment, waiting.arrivals, self._memory)
@@ -142,8 +149,15 @@ class Ingest:
         if self._closing:  # while this was measured: the writers may have ended
             self._count(environment, -len(waiting.arrivals))
             raise ServiceUnavailable("The server is shutting down; nothing was accepted")
-        self._queues.setdefault(environment, deque()).append(waiting)
-        self._arrived.set()
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        """Let a request that is counted and measured wait for a writer."""
+        environment = waiting.scope.environment_id
+        queue = self._queues.get(environment)
+        if queue is None:
+            queue = self._queues[environment] = deque()
+        queue.append(waiting)
+        self._wake_one()
 
     def measure_again(self, batch: Sequence[_Waiting]) -> None:
         """Let requests come back to their queue, measured by the meters that stand now."""
@@ -155,9 +169,11 @@ class Ingest:
 
     async def _come_back(self, waiting: _Waiting) -> None:
         try:
-            await self._enqueue(waiting)
+            await self._measure(waiting)
         except ServiceUnavailable as error:
             waiting.resolve(error)
+        else:
+            self._enqueue(waiting)
 
     def _count(self, environment: str, events: int) -> None:
         """Add to what waits, or take away."""
@@ -171,8 +187,7 @@ class Ingest:
         while (environment := self._next_environment()) is None:
             if self._closing and not self._queues:
                 return []
-            self._arrived.clear()
-            await self._arrived.wait()
+            await self._until_woken()
             if self._crowded:
                 await asyncio.sleep(GATHER_SECONDS)
         queue = self._queues.pop(environment)
@@ -190,7 +205,25 @@ class Ingest:
         self._count(environment, -size)
         if queue:
             self._queues[environment] = queue
+        if self._queues:
+            self._wake_one()
         return taken
+
+    async def _until_woken(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(waiter)
+        await waiter
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            waiter = self._idle.popleft()
+            if not waiter.done():  # else its writer was cancelled
+                waiter.set_result(None)
+                return
+
+    def _wake_all(self) -> None:
+        while self._idle:
+            self._wake_one()
 
     def done(self, batch: Sequence[_Waiting]) -> None:
         """A writer is free again."""
@@ -198,7 +231,10 @@ class Ingest:
         self._writing[tenant_id] -= 1
         if not self._writing[tenant_id]:
             del self._writing[tenant_id]
-        self._arrived.set()
+        if self._closing:
+            self._wake_all()
+        elif self._queues:
+            self._wake_one()
 
     def _next_environment(self) -> str | None:
         """Whose turn it is: the longest waiting environment of a tenant that does not hold its share of the writers."""
@@ -313,12 +349,12 @@ def _together(batch: Sequence[_Waiting]) -> Measurements:
     """The measurements of all requests of a batch, which stand by one version, by the place among all arrivals."""
     if len(batch) == 1:
         return batch[0].measured
-    counts = {}
+    counted: list[Counted] = []
     first = 0
     for waiting in batch:
-        counts.update({first + place: found for place, found in waiting.measured.counts.items()})
+        counted += [(first + place, meter_id, quantity) for place, meter_id, quantity in waiting.measured.counted]
         first += len(waiting.arrivals)
-    return Measurements(batch[0].measured.version, counts, batch[0].measured.metered_names)
+    return Measurements(batch[0].measured.version, counted, batch[0].measured.metered_names)
 
 
 def _refused(arrivals: Sequence[Arrival], error: EventsOfOthers) -> AlreadyExists:

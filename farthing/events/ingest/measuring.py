@@ -6,8 +6,9 @@ What was measured says by which version of the meters; the transaction takes it 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from farthing.core.slices import collect
 from farthing.events.ingest.meters import MeterSet
@@ -17,16 +18,15 @@ from farthing.metering.quantity import MeasuredQuantity, quantity_of
 
 Carried = TypeVar("Carried")
 
-Counts = Sequence[tuple[str, MeasuredQuantity]]
-"""Meter ids, and what one event counts for each."""
+Counted = tuple[int, str, MeasuredQuantity]
+"""An event, by its place among several; a meter's id; and what the event counts for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measurements:
-    """What each of several events, by its place among them, counts for the meters of `version`."""
+class Measurements(msgspec.Struct, frozen=True):
+    """What several events count for the meters of `version`."""
 
     version: int
-    counts: Mapping[int, Counts]
+    counted: Sequence[Counted]
     metered_names: Container[str]
     """The event names that have meters at all."""
 
@@ -34,20 +34,31 @@ class Measurements:
 COST_AT_ONCE = 5_000
 """What is measured without further ado, in units of `metering.expression.cost_of`: a usual batch, any usual event."""
 
-UNMEASURED = Measurements(-1, {}, frozenset())
+UNMEASURED = Measurements(-1, (), frozenset())
 """What is known before the meters of an environment were read: a version that never stands."""
 
 
+def measure_if_cheap(events: Sequence[Event], meters: MeterSet) -> Measurements | None:
+    """Measure `events` by all meters of their names at once; None when that could hold others up."""
+    if len(events) * meters.dearest > COST_AT_ONCE:
+        return None
+    by_name = meters.by_name
+    counted = [
+        (place, meter.id, measured)
+        for place, event in enumerate(events)
+        for meter in by_name.get(event.event_name, ())
+        if (measured := quantity_of(meter, event)) is not None
+    ]
+    return Measurements(meters.version, counted, by_name)
+
+
 async def measure_events(environment_id: str, events: Sequence[Event], meters: MeterSet) -> Measurements:
-    """Measure `events` by all meters of their names."""
-    counts: dict[int, list[tuple[str, MeasuredQuantity]]] = {}
-    steps = _by_all_meters(events, meters.by_name)
-    cheap = len(events) * meters.dearest <= COST_AT_ONCE
-    for found in steps if cheap else await collect(steps, environment_id):
-        if found is not None:
-            place, meter_id, measured = found
-            counts.setdefault(place, []).append((meter_id, measured))
-    return Measurements(meters.version, counts, meters.by_name)
+    """Measure `events` by all meters of their names, in slices if that takes long."""
+    measured = measure_if_cheap(events, meters)
+    if measured is not None:
+        return measured
+    found = await collect(_by_all_meters(events, meters.by_name), environment_id)
+    return Measurements(meters.version, [counted for counted in found if counted is not None], meters.by_name)
 
 
 async def measure_with(
@@ -62,9 +73,8 @@ async def measure_with(
     ]
 
 
-def _by_all_meters(
-    events: Sequence[Event], by_name: Mapping[str, Sequence[Meter]]
-) -> Iterator[tuple[int, str, MeasuredQuantity] | None]:
+def _by_all_meters(events: Sequence[Event], by_name: Mapping[str, Sequence[Meter]]) -> Iterator[Counted | None]:
+    """A step for each event and meter, also where nothing is counted: each takes its time."""
     for place, event in enumerate(events):
         for meter in by_name.get(event.event_name, ()):
             measured = quantity_of(meter, event)

@@ -28,10 +28,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION, PLACE
 from farthing.events.ingest.contents import read, written
-from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events
+from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory
 from farthing.metering.event import Event, same_content
-from farthing.metering.quantity import MeasuredQuantity
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
@@ -187,11 +186,23 @@ async def append(
 
 
 async def measure_arrivals(environment_id: str, arrivals: Sequence[Arrival], memory: MeterMemory) -> Measurements:
-    """What arrivals count for the meters that are remembered."""
+    """What arrivals count for the meters that are remembered, in slices if measuring takes long."""
+    measured = measure_arrivals_if_cheap(environment_id, arrivals, memory)
+    if measured is not None:
+        return measured
+    meters = memory.known(environment_id)
+    assert meters is not None, "else nothing is measured, which is cheap"
+    return await measure_events(environment_id, [arrival.event for arrival in arrivals], meters)
+
+
+def measure_arrivals_if_cheap(
+    environment_id: str, arrivals: Sequence[Arrival], memory: MeterMemory
+) -> Measurements | None:
+    """The same without waiting; None when measuring could hold others up."""
     meters = memory.known(environment_id)
     if meters is None:
         return UNMEASURED
-    return await measure_events(environment_id, [arrival.event for arrival in arrivals], meters)
+    return measure_if_cheap([arrival.event for arrival in arrivals], meters)
 
 
 async def append_measured(
@@ -317,9 +328,8 @@ class _Batch:
     def __init__(self, placed: Sequence[_Placed], measured: Measurements) -> None:
         self._placed = placed
         self._metered_names = measured.metered_names
-        self._counted: list[tuple[int, str, MeasuredQuantity]] = [
-            (place, meter_id, quantity) for place, _ in placed for meter_id, quantity in measured.counts.get(place, ())
-        ]
+        places = {place for place, _ in placed}
+        self._counted = [counted for counted in measured.counted if counted[0] in places]
 
     def columns(self) -> list[Any]:
         events = [arrival.event for _, arrival in self._placed]

@@ -103,11 +103,10 @@ async def _measured(session: AsyncSession, meters: dict[str, Meter], start: date
     async for partition in events.partitions():
         stored = [stored_event(*row) for row in partition]
         measured = await measure_events(scope_of(session).environment_id, stored, MeterSet(0, by_name))
-        for place, counts in measured.counts.items():
+        for place, meter_id, counted in measured.counted:
             day = stored[place].timestamp.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            for meter_id, counted in counts:
-                rows, total = totals.get((meter_id, day), (0, ZERO))
-                totals[meter_id, day] = rows + 1, EXACT.add(total, counted.quantity)
+            rows, total = totals.get((meter_id, day), (0, ZERO))
+            totals[meter_id, day] = rows + 1, EXACT.add(total, counted.quantity)
     return totals
 
 

@@ -28,7 +28,7 @@ from farthing.invoices.figures.settlement import record_settlement, settle
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
 from farthing.invoices.lifecycle import drafts
-from farthing.invoices.lifecycle.references import check_references
+from farthing.invoices.lifecycle.references import check_coupon_references, check_references
 from farthing.invoices.lifecycle.transitions import finalize, refuse_reserved, resettle
 from farthing.invoices.parts import Parts, parts_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
@@ -191,6 +191,7 @@ async def redeemed_terms(
 
     Each is redeemed once per mention, unless the invoice had it already (`had`, by coupon).
     """
+    await check_coupon_references(session, on_lines, on_invoice)
     wanted: list[tuple[str, str | None, str | None]] = [
         (place.coupon_id, _target(place), place.coupon_association_id) for place in on_lines
     ]

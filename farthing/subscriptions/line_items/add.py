@@ -77,7 +77,10 @@ async def extra_item(
 
     Rule: docs/rules/subscriptions.md#line-items
     """
-    phase = phase or await _phase_of(session, subscription, request.subscription_phase_id)
+    named = await _phase_of(session, subscription, request.subscription_phase_id)
+    if phase is not None and named is not None and named.id != phase.id:
+        raise ValidationFailed.of("subscription_phase_id", "is not the phase that the line item stands in")
+    phase = phase or named
     earliest = phase.start_date if phase else subscription.start_date
     latest = (phase.end_date if phase else None) or subscription.end_date
     whole = "phase" if phase else "subscription"

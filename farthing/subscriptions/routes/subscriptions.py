@@ -22,6 +22,7 @@ from farthing.core.wire import Response
 from farthing.customers import lookup as customers
 from farthing.customers.tables import Customer
 from farthing.storage.rows import find
+from farthing.subscriptions import in_use  # noqa: F401 (importing it registers what subscriptions use below)
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import ScheduleStatus
 from farthing.subscriptions.lifecycle import cancellation, limited_update, schedules
@@ -184,7 +185,11 @@ class SubscriptionSchedules(Controller):
         self, schedule_id: str, session: AsyncSession, clock: Clock, data: CancelScheduleRequest | None = None
     ) -> CancelScheduleResponse:
         """Cancel a schedule before its time."""
-        del data
+        schedule = await find(session, SubscriptionSchedule, schedule_id)
+        if data is not None and data.schedule_id and data.schedule_id != schedule.id:
+            raise ValidationFailed.of("schedule_id", "is not the schedule that the path names")
+        if data is not None and data.subscription_id and data.subscription_id != schedule.subscription_id:
+            raise ValidationFailed.of("subscription_id", "is not the subscription of the schedule")
         return _cancelled(await schedules.cancel(session, schedule_id, clock.now()))
 
     @post("/schedules/cancel", operation_id="cancelSubscriptionScheduleBy", guards=MAY_WRITE, status_code=200)
