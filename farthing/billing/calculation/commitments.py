@@ -1,20 +1,23 @@
 """A subscription's commitment over the usage lines of one invoice. Pure.
 
 The arithmetic is `rating.commitments.subscription_commitment`; here is which of the two applies to a period, and which
-lines it makes. Rule: docs/rules/commitments.md#subscription-level Rule: docs/rules/commitments.md#cumulative
+lines it makes.
+Rule: docs/rules/commitments.md#subscription-level
+Rule: docs/rules/commitments.md#cumulative
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from farthing.billing.calculation.draft import DraftLine, LineKind
+from farthing.billing.calculation.draft import DraftLine
 from farthing.calendar.billing import MONTHS, BillingPeriod, Recurrence
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import closes_window, commitment_window
-from farthing.core.money import EXACT, ZERO, plain
+from farthing.core.enums import LineKind
+from farthing.core.money import EXACT, ZERO
 from farthing.rating.commitments.subscription_commitment import (
     CommittedLine,
     UsageCharge,
@@ -119,15 +122,15 @@ def _line(line: DraftLine, part: CommittedLine, commitment: SubscriptionCommitme
         base=part.base,
         raw_usage=None,
         covered=None,
-        metadata={**line.metadata, "is_overage": "true", "overage_factor": plain(commitment.overage_factor)},
+        overage_factor=commitment.overage_factor,
     )
 
 
 def _overage(
     snapshot: SubscriptionSnapshot, period: Period, amount: Decimal, base: Decimal, commitment: SubscriptionCommitment
 ) -> DraftLine:
-    told = {"is_overage": "true", "overage_factor": plain(commitment.overage_factor)}
-    return _of_the_whole(snapshot, period, LineKind.OVERAGE, "Overage", amount, told, base)
+    line = _of_the_whole(snapshot, period, LineKind.OVERAGE, "Overage", amount)
+    return replace(line, base=base, overage_factor=commitment.overage_factor)
 
 
 def _true_up(
@@ -135,22 +138,12 @@ def _true_up(
 ) -> list[DraftLine]:
     if amount == ZERO:
         return []
-    told = {
-        "is_commitment_trueup": "true",
-        "commitment_amount": plain(commitment.amount),
-        "commitment_utilized": plain(used),
-    }
-    return [_of_the_whole(snapshot, period, LineKind.TRUE_UP, "True Up", amount, told)]
+    line = _of_the_whole(snapshot, period, LineKind.TRUE_UP, "True Up", amount)
+    return [replace(line, commitment_amount=commitment.amount, commitment_utilized=used)]
 
 
 def _of_the_whole(
-    snapshot: SubscriptionSnapshot,
-    period: Period,
-    kind: LineKind,
-    name: str,
-    amount: Decimal,
-    metadata: Mapping[str, str],
-    base: Decimal | None = None,
+    snapshot: SubscriptionSnapshot, period: Period, kind: LineKind, name: str, amount: Decimal
 ) -> DraftLine:
     """A line that charges for no item but for the subscription as a whole."""
     return DraftLine(
@@ -164,6 +157,4 @@ def _of_the_whole(
         end=period.end,
         amount=amount,
         quantity=Decimal(1),
-        base=base,
-        metadata=metadata,
     )
