@@ -18,3 +18,13 @@ class PriceType(StrEnum):
 
     USAGE = "USAGE"
     FIXED = "FIXED"
+
+
+class LineKind(StrEnum):
+    """What billing made an invoice line for; with its line item it names the line when an invoice is computed again."""
+
+    FIXED = "fixed"
+    USAGE = "usage"
+    OVERAGE = "overage"
+    TRUE_UP = "true_up"
+    LATE_USAGE = "late_usage"

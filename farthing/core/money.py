@@ -17,6 +17,9 @@ EXACT = Context(prec=80, rounding=ROUND_HALF_UP)
 
 MAX_INTEGER_DIGITS = 20
 
+LARGEST_AMOUNT = Decimal(10) ** 15
+"""What an amount of money comes to at most, in any currency; its columns have room for a sum of a few."""
+
 
 def round_to(amount: Decimal | Fraction, digits: int) -> Decimal:
     """Round half away from zero to `digits` decimals: the only rounding rule of an amount."""

@@ -34,8 +34,6 @@ MOST_ITEMS = 1_000
 more than once."""
 DEEPEST = 20
 """How deep lists and maps of a request may nest."""
-STORED_INTEGER_DIGITS = 12
-"""What a money column, numeric(20,8), has room for before the decimal point."""
 
 
 class BadField(ValueError):
@@ -92,8 +90,8 @@ def currency_code(field: str, code: str) -> str:
 
 def stored_amount(field: str, amount: Decimal) -> Decimal:
     """An amount that a money column can hold. Raises BadField."""
-    if amount != 0 and amount.adjusted() >= STORED_INTEGER_DIGITS:
-        raise BadField(field, f"must have at most {STORED_INTEGER_DIGITS} digits before the decimal point")
+    if abs(amount) > money.LARGEST_AMOUNT:
+        raise BadField(field, f"must be at most {money.plain(money.LARGEST_AMOUNT)}")
     return amount
 
 
@@ -153,6 +151,11 @@ def as_wire(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return value
+
+
+def json_number(value: Decimal) -> Any:
+    """A decimal as a JSON number with all its digits, for the few fields that clients read as numbers."""
+    return msgspec.Raw(money.plain(value).encode())
 
 
 class Message(Response):

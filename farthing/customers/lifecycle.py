@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id, new_ulid
-from farthing.core.wire import METADATA_VALUE_LENGTH
 from farthing.customers import fields
 from farthing.customers.deletion import nothing_forbids
 from farthing.customers.lookup import by_external_id
@@ -29,9 +28,6 @@ from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
 from farthing.storage.outbox import record_event
 from farthing.storage.rows import lock_row, violated
-
-FORMER_IDS = "old_external_ids"
-"""The metadata key that remembers former external ids, comma-separated, oldest first."""
 
 Joined = Callable[[AsyncSession, Customer, CreateCustomerRequest], Awaitable[None]]
 """Given a customer just inserted and what was asked; part of the same transaction, so raising undoes the creation."""
@@ -56,6 +52,7 @@ async def create(session: AsyncSession, request: CreateCustomerRequest, *, stric
         timezone=fields.DEFAULT_TIMEZONE,
         tax_treatment=TaxTreatment.TAXABLE,
         contact_persons=[],
+        former_external_ids=[],
         meta={},
     )
     _apply(customer, request)
@@ -102,7 +99,7 @@ async def update(
         _apply(customer, request)
         if wanted != former:
             customer.external_id = wanted
-            customer.meta = {**customer.meta, FORMER_IDS: _remembered(customer.meta.get(FORMER_IDS, ""), former)}
+            customer.former_external_ids = [*customer.former_external_ids, former]
         if request.name is not None:
             customer.name = request.name
         changed = session.is_modified(customer)
@@ -193,14 +190,6 @@ def _demand_plain(external_id: str) -> None:
         raise ValidationFailed.of("external_id", "must not contain %, spaces or control characters")
 
 
-def _remembered(remembered: str, former: str) -> str:
-    """Former ids with one more at the end; the oldest are forgotten where a metadata value would grow too long."""
-    ids = [*filter(None, remembered.split(",")), former]
-    while len(",".join(ids)) > METADATA_VALUE_LENGTH and len(ids) > 1:
-        ids.pop(0)
-    return ",".join(ids)
-
-
 @asynccontextmanager
 async def _refusing_duplicates(session: AsyncSession, external_id: str) -> AsyncIterator[None]:
     """Write what the block changed; a second published customer of one external id becomes AlreadyExists."""
@@ -218,5 +207,5 @@ _TOLD = ("id", "external_id", "environment_id", *_NAMED_ALIKE[:-1], "name")
 
 async def _tell(session: AsyncSession, event_name: str, customer: Customer) -> None:
     snapshot: dict[str, Any] = {name: getattr(customer, name) for name in _TOLD if getattr(customer, name) != ""}
-    snapshot["metadata"] = dict(customer.meta)
+    snapshot["metadata"] = dict(customer.shown_metadata)
     await record_event(session, event_name, "customer", customer.id, {"customer": snapshot})

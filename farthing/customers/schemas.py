@@ -223,7 +223,7 @@ class CustomerResponse(Response):
     integrations: list[EntityIntegrationMappingResponse] | None = None
     """Only with `expand=integrations`."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
+    renamed: ClassVar[Mapping[str, str]] = {"metadata": "shown_metadata"}
 
 
 class ListCustomersResponse(Response):

@@ -8,7 +8,11 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.core.wire import METADATA_VALUE_LENGTH
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
+
+FORMER_IDS = "old_external_ids"
+"""The metadata key under which former external ids are shown."""
 
 
 class TaxTreatment(StrEnum):
@@ -58,6 +62,8 @@ class Customer(Scoped, Tracked, Base):
     """The currency the customer prefers to be shown; it forbids no other."""
     tax_treatment: Mapped[TaxTreatment] = mapped_column(enum_column(TaxTreatment), default=TaxTreatment.TAXABLE)
     contact_persons: Mapped[list[Any]] = mapped_column(default=list)
+    former_external_ids: Mapped[list[str]] = mapped_column(default=list)
+    """What else the tenant has called the customer, oldest first."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
     __table_args__ = (
@@ -75,7 +81,21 @@ class Customer(Scoped, Tracked, Base):
         Index("ix_customers_email", "environment_id", "email"),
         lower_case("billing_currency"),
         CheckConstraint("external_id <> '' AND name <> ''", name="named"),
+        CheckConstraint("jsonb_typeof(former_external_ids) = 'array'", name="former_ids_listed"),
     )
+
+    @property
+    def shown_metadata(self) -> dict[str, str]:
+        """The caller's metadata, with the former external ids, comma-separated, where there are any.
+
+        The oldest are left out where a metadata value would grow too long.
+        """
+        ids = list(self.former_external_ids)
+        if not ids:
+            return self.meta
+        while len(",".join(ids)) > METADATA_VALUE_LENGTH and len(ids) > 1:
+            ids.pop(0)
+        return {**self.meta, FORMER_IDS: ",".join(ids)}
 
 
 class IntegrationMapping(Scoped, Tracked, Base):

@@ -94,7 +94,7 @@ class InvoiceLineItemResponse(Response):
     usage_analytics: list[SourceUsageItem] | None = None
     usage_breakdown: list[UsageBreakdownItem] | None = None
 
-    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
+    renamed: ClassVar[Mapping[str, str]] = {"metadata": "shown_metadata"}
 
 
 class CouponApplicationResponse(Response):
@@ -211,7 +211,7 @@ class InvoiceResponse(Response):
     subscription: SubscriptionResponse | None = None
     """When one invoice is read, and in lists with `expand=subscription`."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
+    renamed: ClassVar[Mapping[str, str]] = {"metadata": "shown_metadata"}
 
 
 class ListInvoicesResponse(Page[InvoiceResponse]):

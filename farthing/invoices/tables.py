@@ -13,6 +13,7 @@ from sqlalchemy import (
     Computed,
     ForeignKey,
     Index,
+    Numeric,
     PrimaryKeyConstraint,
     String,
     Text,
@@ -20,9 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.core.enums import PriceType
+from farthing.core.enums import LineKind, PriceType
+from farthing.core.money import plain
 from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.storage.tables import Base, Quantity, Scoped, Tracked, enum_column, lower_case
+from farthing.storage.tables import Base, Exact, Quantity, Scoped, Tracked, enum_column, lower_case
 
 _ZERO = Decimal(0)
 
@@ -97,9 +99,18 @@ class Invoice(Scoped, Tracked, Base):
     """The coupons of this invoice in the order they apply, as they stood when it took them; text decimals."""
     tax_terms: Mapped[list[Any]] = mapped_column(default=list)
     """The tax rates of this invoice as they stood when it took them; text decimals."""
-    revisit_at: Mapped[datetime | None]
-    """When billing comes back to it: to try to collect a claim, or to compute once more what came to nothing while its
-    usage may still arrive. NULL when it need not."""
+    scale_arrears: Mapped[bool] = mapped_column(default=False)
+    """Whether fees in arrear are charged for the share of their period that was lived, as a prorated end asks for."""
+    opening_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
+    """What the credit of a replaced subscription takes off the fees of this opening invoice, as far as they go."""
+    wallet_transaction_id: Mapped[str | None] = mapped_column(String(50))
+    """The transaction that puts the credits this invoice sells into their wallet."""
+    auto_completed: Mapped[bool] = mapped_column(default=False)
+    """Whether it counts as paid by being issued, as credits that were given do."""
+    collect_at: Mapped[datetime | None]
+    """When somebody tries to collect what is owed on it; NULL when nobody need."""
+    recompute_at: Mapped[datetime | None]
+    """When it is computed once more, because it came to nothing while usage could still arrive; NULL otherwise."""
     overdue_notified_at: Mapped[datetime | None]
     """When the overdue event of the present due date was told; cleared when the due date moves."""
 
@@ -114,6 +125,10 @@ class Invoice(Scoped, Tracked, Base):
         ),
         CheckConstraint("amount_remaining <= amount_due", name="remaining_within_due"),
         CheckConstraint("usage_remaining BETWEEN 0 AND amount_remaining", name="usage_within_remaining"),
+        CheckConstraint("opening_credit >= 0", name="opening_credit_not_negative"),
+        # only what is final is collected, only what came to nothing is looked at again
+        CheckConstraint("collect_at IS NULL OR invoice_status = 'FINALIZED'", name="collected_when_final"),
+        CheckConstraint("recompute_at IS NULL OR invoice_status = 'SKIPPED'", name="recomputed_when_skipped"),
         CheckConstraint("(invoice_status = 'FINALIZED') <= (invoice_number IS NOT NULL)", name="finalized_has_number"),
         CheckConstraint("(invoice_status = 'FINALIZED') <= (finalized_at IS NOT NULL)", name="finalized_has_time"),
         lower_case(),
@@ -193,8 +208,11 @@ class Invoice(Scoped, Tracked, Base):
             "last_computed_at",
             postgresql_where=text("invoice_status = 'DRAFT' AND status = 'published'"),
         ),
-        # what billing comes back to
-        Index("ix_invoices_revisit", "environment_id", "revisit_at", postgresql_where=text("revisit_at IS NOT NULL")),
+        # what waits to be collected, and what waits for a last look, each soonest first: few of all invoices do
+        Index("ix_invoices_collect", "environment_id", "collect_at", postgresql_where=text("collect_at IS NOT NULL")),
+        Index(
+            "ix_invoices_recompute", "environment_id", "recompute_at", postgresql_where=text("recompute_at IS NOT NULL")
+        ),
         # lists: newest first, all or of one customer or subscription
         Index("ix_invoices_created", "environment_id", "created_at", "id"),
         Index("ix_invoices_customer", "environment_id", "customer_id", "created_at", "id"),
@@ -206,6 +224,24 @@ class Invoice(Scoped, Tracked, Base):
             postgresql_where=text("subscription_id IS NOT NULL"),
         ),
     )
+
+    @property
+    def shown_metadata(self) -> dict[str, str]:
+        """The caller's metadata under what the columns say, which nobody can overwrite."""
+        return {**self.meta, **self.composed_metadata()}
+
+    def composed_metadata(self) -> dict[str, str]:
+        """The metadata keys that the wire shows for columns."""
+        composed = {}
+        if self.scale_arrears:
+            composed["proration_behavior"] = "create_prorations"
+        if self.opening_credit:
+            composed["opening_credit"] = plain(self.opening_credit)
+        if self.wallet_transaction_id is not None:
+            composed["wallet_transaction_id"] = self.wallet_transaction_id
+        if self.auto_completed:
+            composed["auto_completed"] = "true"
+        return composed
 
 
 class InvoiceLineItem(Scoped, Tracked, Base):
@@ -243,6 +279,21 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     period_end: Mapped[datetime | None]
     parent_line_item_id: Mapped[str | None] = mapped_column(String(50))
     """The line this one replaced."""
+    kind: Mapped[LineKind | None] = mapped_column(enum_column(LineKind))
+    """What billing made it for; None when somebody else did."""
+    commitment_base: Mapped[Decimal | None] = mapped_column(Exact)
+    """The unrounded cost that counts towards a commitment, before any overage factor."""
+    proration_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
+    """What a credit for unused time took off the charge; `amount` is what was left."""
+    already_invoiced: Mapped[Decimal | None]
+    """What threshold invoices of the period have charged of it; None when they have charged nothing."""
+    late_for_line_id: Mapped[str | None] = mapped_column(String(50))
+    """The line of a finished invoice whose usage came late."""
+    overage_factor: Mapped[Decimal | None]
+    """How many times its base an overage costs."""
+    commitment_amount: Mapped[Decimal | None]
+    commitment_utilized: Mapped[Decimal | None] = mapped_column(Exact)
+    """What was promised, and what of it was used: a true-up charges the difference."""
     commitment_info: Mapped[dict[str, Any] | None]
     rating: Mapped[dict[str, Any] | None]
     """How the amount came about: the price and tiers it was rated with, as text decimals."""
@@ -257,6 +308,18 @@ class InvoiceLineItem(Scoped, Tracked, Base):
             "AND line_item_discount + invoice_level_discount + prepaid_credits_applied <= amount",
             name="reductions_within_amount",
         ),
+        CheckConstraint(
+            "proration_credit >= 0 AND already_invoiced >= 0 AND commitment_base >= 0 AND overage_factor >= 1",
+            name="origins_not_negative",
+        ),
+        # a late line names the line it is late for, an overage its factor, a true-up its commitment; no other line does
+        CheckConstraint("(kind IS NOT DISTINCT FROM 'late_usage') = (late_for_line_id IS NOT NULL)", name="late"),
+        CheckConstraint("(kind IS NOT DISTINCT FROM 'overage') = (overage_factor IS NOT NULL)", name="overage"),
+        CheckConstraint(
+            "CASE WHEN kind = 'true_up' THEN num_nonnulls(commitment_amount, commitment_utilized) = 2 "
+            "ELSE num_nonnulls(commitment_amount, commitment_utilized) = 0 END",
+            name="true_up",
+        ),
         lower_case(),
         Index("ix_invoice_line_items_invoice", "environment_id", "invoice_id", "position", "id"),
         # what a subscription's charge was already invoiced for
@@ -268,6 +331,28 @@ class InvoiceLineItem(Scoped, Tracked, Base):
             postgresql_where=text("subscription_line_item_id IS NOT NULL AND status = 'published'"),
         ),
     )
+
+    @property
+    def shown_metadata(self) -> dict[str, str]:
+        """The line's metadata under what its columns say, which nobody can overwrite."""
+        return {**self.meta, **self.composed_metadata()}
+
+    def composed_metadata(self) -> dict[str, str]:
+        """The metadata keys that the wire shows for columns."""
+        composed = {}
+        if self.proration_credit:
+            composed["proration_credit"] = plain(self.proration_credit)
+        if self.already_invoiced is not None:
+            composed["already_invoiced"] = plain(self.already_invoiced)
+        if self.late_for_line_id is not None:
+            composed |= {"late_usage": "true", "late_for_line": self.late_for_line_id}
+        if self.overage_factor is not None:
+            composed |= {"is_overage": "true", "overage_factor": plain(self.overage_factor)}
+        if self.commitment_amount is not None and self.commitment_utilized is not None:
+            composed["is_commitment_trueup"] = "true"
+            composed["commitment_amount"] = plain(self.commitment_amount)
+            composed["commitment_utilized"] = plain(self.commitment_utilized)
+        return composed
 
 
 class CouponApplicationRow(Scoped, Tracked, Base):
@@ -401,6 +486,7 @@ class InvoiceTotal(Scoped, Base):
     currency: Mapped[str] = mapped_column(String(3))
     relation: Mapped[str] = mapped_column(String(5))
     invoice_count: Mapped[int]
-    revenue: Mapped[Decimal]
+    revenue: Mapped[Decimal] = mapped_column(Numeric(38, 8))
+    """A sum of any number of invoices."""
 
     __table_args__ = (PrimaryKeyConstraint("environment_id", "customer_id", "currency", "relation"),)

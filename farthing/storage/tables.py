@@ -7,13 +7,16 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, DateTime, Enum, MetaData, Numeric, String
+from sqlalchemy import CheckConstraint, Column, DateTime, Enum, MetaData, Numeric, String, Table, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from farthing.core.enums import Status
 
-Money = Numeric(20, 8)
+Money = Numeric(24, 8)
+"""Amounts up to 10^15 in any currency, with room for sums of them."""
+Exact = Numeric()
+"""Amounts that no rule rounds, with all their digits."""
 CreditAmount = Numeric(24, 9)
 Quantity = Numeric(38, 15)
 
@@ -44,9 +47,15 @@ class Base(DeclarativeBase):
     id: Mapped[str] = mapped_column(String(50), primary_key=True)
 
 
-def enum_column(enum: type[StrEnum]) -> Enum:
-    """A column type that stores a StrEnum's values as text, checked by the database."""
-    return Enum(
+class Words(Enum):
+    """The type of a column whose values are those of a StrEnum."""
+
+    cache_ok = True
+
+
+def enum_column(enum: type[StrEnum]) -> Words:
+    """A column type that stores a StrEnum's values as text; each column of it gets a constraint that checks them."""
+    return Words(
         enum,
         native_enum=False,
         length=40,
@@ -54,6 +63,14 @@ def enum_column(enum: type[StrEnum]) -> Enum:
         values_callable=lambda e: [member.value for member in e],
         validate_strings=True,
     )
+
+
+@event.listens_for(Column, "after_parent_attach")
+def _check_words(column: Column[Any], parent: Any) -> None:
+    """Give a column of words the constraint that names its values, when it becomes part of a table."""
+    if isinstance(parent, Table) and isinstance(column.type, Words):
+        values = ", ".join(f"'{value}'" for value in column.type.enums)
+        parent.append_constraint(CheckConstraint(f"{column.name} IN ({values})", name=f"{column.name}_known"))
 
 
 def lower_case(column: str = "currency") -> CheckConstraint:

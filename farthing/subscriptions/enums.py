@@ -100,6 +100,13 @@ class ScheduleStatus(StrEnum):
     FAILED = "failed"
 
 
+class AddonPolicy(StrEnum):
+    """What a plan change does with an addon."""
+
+    CARRY = "carry"
+    DROP = "drop"
+
+
 class ChangeType(StrEnum):
     """Whether a plan change makes a subscription dearer, cheaper or neither."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,12 +33,11 @@ from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.lifecycle.cancellation import finish
 from farthing.subscriptions.outcome import Billable
-from farthing.subscriptions.plan_change.in_place import AddonPolicy, change_plan
+from farthing.subscriptions.plan_change.in_place import change_plan
+from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
 from farthing.subscriptions.states import require
 from farthing.subscriptions.tables import Subscription, SubscriptionPause, SubscriptionSchedule
 
-IN_PLACE = 2
-"""The `version` in the configuration of a scheduled plan change that keeps the subscription."""
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -254,25 +252,25 @@ async def _end_children(session: AsyncSession, parent: Subscription) -> None:
 async def _change_in_place(session: AsyncSession, subscription: Subscription, period: Period, now: datetime) -> None:
     """Make a plan change (v2) that is scheduled at the end of a completed period, before its invoice is computed."""
     for schedule in await schedules.pending(session, subscription.id, ScheduleType.PLAN_CHANGE):
-        wanted = schedule.configuration
+        planned_terms = planned_change(schedule.configuration)
         if schedule.scheduled_at < period.start:
             await schedules.fail(session, subscription, schedule, "its time has passed without it")
-        if wanted.get("version") != IN_PLACE or schedule.scheduled_at != period.end:
+        if isinstance(planned_terms, PlannedReplacement) or schedule.scheduled_at != period.end:
             continue
         former = subscription.plan_id
         try:
             async with session.begin_nested():
-                default, overrides = policies(wanted)
+                default, overrides = planned_terms.addon_policies
                 planned, _ = await change_plan(
                     session,
                     subscription.id,
-                    str(wanted["target_plan_id"]),
+                    planned_terms.target_plan_id,
                     ProrationBehavior.NONE,
                     period.end,
                     now,
                     default,
                     overrides,
-                    wanted.get("change_metadata"),
+                    planned_terms.change_metadata,
                 )
         except FarthingError as error:
             await session.refresh(schedule)
@@ -292,18 +290,10 @@ async def _change_in_place(session: AsyncSession, subscription: Subscription, pe
         )
 
 
-def policies(configuration: dict[str, Any]) -> tuple[AddonPolicy, dict[str, AddonPolicy]]:
-    """What a stored plan change does with addons: by default, and with single ones."""
-    stored = ((configuration.get("entity_policies") or {}).get("addons")) or {}
-    return (
-        AddonPolicy(stored.get("default_behaviour") or AddonPolicy.CARRY),
-        {id: AddonPolicy(value) for id, value in (stored.get("overrides") or {}).items()},  # noqa: A001 (a row's id)
-    )
-
-
 async def _replacement(session: AsyncSession, subscription: Subscription, now: datetime) -> SubscriptionSchedule | None:
     for schedule in await schedules.pending(session, subscription.id, ScheduleType.PLAN_CHANGE):
-        if schedule.configuration.get("version") != IN_PLACE and schedule.scheduled_at <= now:
+        replaces = isinstance(planned_change(schedule.configuration), PlannedReplacement)
+        if replaces and schedule.scheduled_at <= now:
             if schedule.scheduled_at < subscription.current_period_start:
                 await schedules.fail(session, subscription, schedule, "its time has passed without it")
             else:

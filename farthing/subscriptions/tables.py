@@ -33,7 +33,7 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 
-Factor = Numeric(20, 8)
+Factor = Numeric(24, 8)
 
 _LIVE = "status = 'published' AND subscription_status <> 'cancelled'"
 
@@ -118,6 +118,8 @@ class Subscription(Scoped, Tracked, Base):
     """The plan's newest price sequence that the line items have been reconciled with."""
     invoices_begun: Mapped[int] = mapped_column(default=0)
     """How many drafts have been made; the next one's `billing_sequence` is one more. Counted under the row's lock."""
+    renewal_notice_for: Mapped[datetime | None]
+    """The end of the period whose renewal was announced last."""
     version: Mapped[int] = mapped_column(default=1)
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
     due_at: Mapped[datetime | None] = mapped_column(Computed(_DUE, persisted=True))

@@ -74,7 +74,7 @@ async def late(office: Office, invoice: Invoice) -> list[tuple[str, str, str]]:
     return [
         (f"{row.period_start:%m-%d}", plain(row.quantity), plain(row.amount))
         for row in await office.rows(invoice)
-        if row.meta.get("late_usage") == "true"
+        if row.shown_metadata.get("late_usage") == "true"
     ]
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
@@ -50,6 +50,22 @@ async def ask(office: Office, subscription: Subscription, what: str, **body: Any
 
 
 class TestRenewalNotices:
+    async def test_everyone_is_told_once_page_by_page_whatever_becomes_of_the_outbox(self, office: Office) -> None:
+        plan = await office.plan(fixed("10"))
+        subscriptions = [await office.subscribed(plan) for _ in range(5)]
+        before = await read(office, subscriptions[0])
+        await office.on("2026-01-31T06:00")
+        run = Run(office.account.database, office.account.scope, office.now, batch=2)
+        for told in (5, 0):
+            done = Summary()
+            await announce_renewals(run, done)
+            assert (done.failed, done.rolled) == ({}, told)
+            async with office.account.transaction() as session:
+                await session.execute(delete(SystemEvent).where(SystemEvent.event_name == "subscription.renewal.due"))
+        # a notice is no change of the subscription
+        after = await read(office, subscriptions[0])
+        assert (after["version"], after["updated_at"]) == (before["version"], before["updated_at"])
+
     async def test_one_is_told_once_a_day_before_each_renewal(self, office: Office) -> None:
         subscription = await office.subscribed(await office.plan(fixed("10")))
         told = []
@@ -253,6 +269,15 @@ class TestGrace:
         found = await read(office, subscription)
         assert found["subscription_status"] == status
         assert len(await events(office, subscription.id, "subscription.cancelled")) == (status == "cancelled")
+
+    async def test_everyone_is_found_page_by_page(self, office: Office) -> None:
+        subscriptions = [await self._unpaid(office) for _ in range(5)]
+        await office.on("2026-02-06")
+        done = Summary()
+        await cancel_unpaid(Run(office.account.database, office.account.scope, office.now, batch=2), done)
+        assert (done.failed, done.rolled) == ({}, 5)
+        statuses = {(await read(office, one))["subscription_status"] for one in subscriptions}
+        assert statuses == {"cancelled"}
 
     async def test_not_where_it_is_off(self, office: Office) -> None:
         subscription = await self._unpaid(office, enabled=False)

@@ -97,7 +97,7 @@ async def test_soft_and_hard_limits_bill_alike_and_the_line_says_what_was_free(o
         plain(value or Decimal(0))
         for value in (row.quantity, row.raw_usage, row.adjusted_entitlement_quantity, row.amount)
     ]
-    assert (told, row.meta["usage_reset_period"]) == (["500", "1500", "1000", "10"], "MONTHLY")
+    assert (told, row.shown_metadata["usage_reset_period"]) == (["500", "1500", "1000", "10"], "MONTHLY")
 
 
 async def test_the_free_part_consumes_no_tiers_and_packages(office: Office) -> None:

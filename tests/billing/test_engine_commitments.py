@@ -30,7 +30,7 @@ async def _told(office: Office, subscription: Subscription) -> list[tuple[str, s
     """Name, quantity, amount and metadata of the newest invoice's lines."""
     newest = (await office.invoices(subscription))[-1]
     return [
-        (row.display_name or "", plain(row.quantity), plain(row.amount), dict(row.meta))
+        (row.display_name or "", plain(row.quantity), plain(row.amount), dict(row.shown_metadata))
         for row in await office.rows(newest)
     ]
 

@@ -46,7 +46,9 @@ async def lines(office: Office, invoice: Invoice) -> list[tuple[str, str, str]]:
                 InvoiceLineItem.invoice_id == invoice.id, InvoiceLineItem.status == "published"
             )
         )
-        found = [(row.subscription_id or "", row.meta.get("child_customer_id", ""), row.amount) for row in rows]
+        found = [
+            (row.subscription_id or "", row.shown_metadata.get("child_customer_id", ""), row.amount) for row in rows
+        ]
     return [(whose, child, f"{amount:.2f}") for whose, child, amount in sorted(found, key=lambda one: one[2])]
 
 

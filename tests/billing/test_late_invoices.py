@@ -69,14 +69,14 @@ async def test_a_draft_computed_again_charges_it_once_on_the_same_line(office: O
     await office.used("calls", customer, 2, "2026-01-03")
     await office.run("2026-03-01")
     draft = (await office.invoices(subscription))[-1]
-    (first,) = [row for row in await office.rows(draft) if row.meta.get("late_usage")]
+    (first,) = [row for row in await office.rows(draft) if row.shown_metadata.get("late_usage")]
     await office.account.post(f"/invoices/{draft.id}/compute", expect=200)
     assert await late(office, draft) == [("01-01", "2", "2")]
     await office.used("calls", customer, 4, "2026-01-04")
     await office.run("2026-03-01T02:01")
     claim = (await office.invoices(subscription))[-1]
     assert (claim.id, str(claim.invoice_status)) == (draft.id, "FINALIZED")
-    (last,) = [row for row in await office.rows(claim) if row.meta.get("late_usage")]
+    (last,) = [row for row in await office.rows(claim) if row.shown_metadata.get("late_usage")]
     assert (last.id, last.amount, last.raw_usage) == (first.id, Decimal(6), Decimal(6))
     assert f"{claim.subtotal:.2f}" == "15.00"
 
@@ -263,7 +263,7 @@ async def test_the_price_is_the_one_that_the_line_was_charged_at(office: Office,
     await office.run("2026-03-01")
     february = (await office.invoices(subscription))[-1]
     assert await late(office, february) == [("01-01", "2", "2")]
-    (row,) = [row for row in await office.rows(february) if row.meta.get("late_usage")]
+    (row,) = [row for row in await office.rows(february) if row.shown_metadata.get("late_usage")]
     assert row.price_id == old["prices"][1]["id"]
 
 
@@ -278,8 +278,8 @@ async def test_late_usage_of_a_grouped_child_is_charged_to_its_parent(office: Of
     await office.used("calls", child, 2, "2026-01-03")
     await office.run("2026-03-01")
     february = (await office.invoices(subscription))[-1]
-    (row,) = [row for row in await office.rows(february) if row.meta.get("late_usage")]
-    assert (row.amount, row.meta["child_customer_id"]) == (Decimal(2), child["id"])
+    (row,) = [row for row in await office.rows(february) if row.shown_metadata.get("late_usage")]
+    assert (row.amount, row.shown_metadata["child_customer_id"]) == (Decimal(2), child["id"])
     assert row.subscription_id != subscription.id
 
 

@@ -64,9 +64,9 @@ async def test_the_next_invoice_charges_what_came_late(office: Office) -> None:
     assert preview == "60.00"
     _, january, february = await office.invoices(subscription)
     assert await office.lines(february) == [("calls", "1", "2"), ("Plan", "1", "50"), ("calls (Late Usage)", "4", "8")]
-    row = next(row for row in await office.rows(february) if row.meta.get("late_usage"))
+    row = next(row for row in await office.rows(february) if row.shown_metadata.get("late_usage"))
     charged = next(row for row in await office.rows(january) if row.meter_id)
-    assert row.meta == {"late_usage": "true", "late_for_line": charged.id}
+    assert row.shown_metadata == {"late_usage": "true", "late_for_line": charged.id}
     assert (row.price_id, row.meter_id, row.subscription_line_item_id) == (
         charged.price_id,
         charged.meter_id,

@@ -223,8 +223,8 @@ async def test_usage_made_up_in_every_place_it_is_told(billed: Billed) -> None:
     await _tamper(
         billed.office,
         """UPDATE invoice_line_items SET raw_usage = 350, quantity = 350, amount = 7,
-            rating = jsonb_set(jsonb_set(jsonb_set(jsonb_set(rating, '{quantity}', '"350"'),
-                '{parts,0,quantity}', '"350"'), '{parts,0,amount}', '"7"'), '{base}', '"7"')
+            commitment_base = 7, rating = jsonb_set(jsonb_set(jsonb_set(rating, '{quantity}', '"350"'),
+                '{parts,0,quantity}', '"350"'), '{parts,0,amount}', '"7"')
             WHERE id = :line""",
         line=billed.usage[0],
     )
@@ -395,8 +395,7 @@ async def test_a_commitment_cut_wrongly(office: Office) -> None:
     await _tamper(
         office,
         "UPDATE invoice_line_items SET amount = amount - 1 WHERE id = :over",
-        "UPDATE invoice_line_items SET amount = amount + 1, rating = jsonb_set(rating, '{base}', '\"10.99\"') "
-        "WHERE id = :within",
+        "UPDATE invoice_line_items SET amount = amount + 1, commitment_base = 10.99 WHERE id = :within",
         over=over.id,
         within=within.id,
     )
@@ -417,8 +416,7 @@ async def test_a_true_up_of_more_than_was_left(office: Office) -> None:
     _, true_up = await office.rows(invoice)
     await _tamper(
         office,
-        "UPDATE invoice_line_items SET amount = 90, metadata = jsonb_set(metadata, '{commitment_utilized}', '\"10\"') "
-        "WHERE id = :line",
+        "UPDATE invoice_line_items SET amount = 90, commitment_utilized = 10 WHERE id = :line",
         line=true_up.id,
     )
     assert await _found(office) == [(true_up.id, "commitment used")]
@@ -440,7 +438,7 @@ async def test_buckets_are_priced_again(office: Office) -> None:
     await _tamper(
         office,
         """UPDATE invoice_line_items SET amount = 7.50,
-            rating = jsonb_set(jsonb_set(rating, '{base}', '"7.50"'), '{parts}',
+            commitment_base = 7.50, rating = jsonb_set(rating, '{parts}',
             '[{"quantity": "100", "unit_amount": "0.05", "flat_amount": "1", "amount": "6", "tier": 0, "above": "0",
                "up_to": "100"},
               {"quantity": "50", "unit_amount": "0.03", "amount": "1.5", "tier": 1, "above": "100"}]')

@@ -87,7 +87,7 @@ async def test_what_comes_to_nothing_waits_for_late_usage_too(office: Office, la
     assert (await office.run("2026-02-01T02:16")).finalized == (1 if late else 0)
     assert await office.totals(subscription) == (["2.00"] if late else [])
     async with office.transaction() as session:
-        assert await session.scalar(select(Invoice.id).where(Invoice.revisit_at.is_not(None))) is None
+        assert await session.scalar(select(Invoice.id).where(Invoice.collect_at.is_not(None))) is None
 
 
 async def test_one_that_fails_does_not_hold_the_others(office: Office) -> None:

@@ -144,7 +144,7 @@ async def test_former_external_ids_are_remembered_in_order(account: Account) -> 
     assert (await account.put(path, {"external_id": "two"}))["metadata"] == {"old_external_ids": "one"}
     assert (await account.put(path, {"external_id": "three"}))["metadata"] == {"old_external_ids": "one,two"}
     replaced = await account.put(path, {"external_id": "four", "metadata": {"a": "b"}})
-    assert replaced["metadata"] == {"a": "b", "old_external_ids": "three"}
+    assert replaced["metadata"] == {"a": "b", "old_external_ids": "one,two,three"}
     await account.get("/customers/external/one", expect=404)
     assert (await account.get("/customers/external/four"))["id"] == made["id"]
 

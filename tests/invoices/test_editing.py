@@ -166,7 +166,7 @@ async def test_reserved_metadata_survives_a_replacement_and_is_not_changed(accou
     made = await desk.invoice([fixed("10")])
     async with account.transaction() as session:
         row = await lock_row(session, Invoice, made["id"])
-        row.meta = {"wallet_transaction_id": "wtxn_1", "auto_completed": "true", "a": "1"}
+        row.wallet_transaction_id, row.auto_completed, row.meta = "wtxn_1", True, {"a": "1"}
     changed = await account.put(f"/invoices/{made['id']}", {"metadata": {"b": "2"}})
     assert changed["metadata"] == {"wallet_transaction_id": "wtxn_1", "auto_completed": "true", "b": "2"}
     same = {"wallet_transaction_id": "wtxn_1"}

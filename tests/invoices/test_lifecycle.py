@@ -130,7 +130,7 @@ async def test_the_service_can_complete_an_invoice_by_itself(account: Account) -
     draft = await desk.invoice([fixed("50")], invoice_status="DRAFT")
     async with account.transaction() as session:
         invoice = await lock_row(session, Invoice, draft["id"])
-        invoice.meta = {"auto_completed": "true"}
+        invoice.auto_completed = True
         await transitions.finalize(session, invoice, NOW.now())
     made = await desk.get(draft)
     assert (made["payment_status"], made["amount_paid"]) == ("SUCCEEDED", "50")
@@ -379,7 +379,7 @@ async def test_an_invoice_that_sold_credits_is_voided_only_while_unpaid(account:
         made = await desk.invoice([fixed("75")])
         async with account.transaction() as session:
             row = await lock_row(session, Invoice, made["id"])
-            row.meta = {"wallet_transaction_id": "wtxn_1"}
+            row.wallet_transaction_id = "wtxn_1"
         if paid:
             await mark(account, made, "SUCCEEDED")
         answer = await account.post(f"/invoices/{made['id']}/void", expect=400 if paid else 200)

@@ -8,12 +8,12 @@ import pytest
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.core.errors import InvalidOperation
-from farthing.subscriptions.enums import InvoiceTrigger, ProrationBehavior
+from farthing.subscriptions.enums import AddonPolicy, InvoiceTrigger, ProrationBehavior
 from farthing.subscriptions.line_items import price_sync
 from farthing.subscriptions.outcome import ItemAction
 from farthing.subscriptions.plan_change import by_replacement, in_place
 from farthing.subscriptions.plan_change.by_replacement import Target
-from farthing.subscriptions.plan_change.in_place import AddonPolicy
+from farthing.subscriptions.planned_terms import PlannedChangeInPlace
 from tests.subscriptions.shop import Shop, at, fixed
 
 PRORATED = ProrationBehavior.CREATE_PRORATIONS
@@ -91,7 +91,7 @@ class TestInPlace:
     async def test_one_change_waits_at_a_time_unless_superseded(self, shop: Shop) -> None:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small)
-        arguments = (made.subscription.id, large["id"], {"version": 2, "target_plan_id": large["id"]}, shop.now)
+        arguments = (made.subscription.id, large["id"], PlannedChangeInPlace(target_plan_id=large["id"]), shop.now)
         _, first, _ = await shop.do(in_place.schedule_change, *arguments)
         with pytest.raises(InvalidOperation):
             await shop.do(in_place.schedule_change, *arguments)

@@ -13,6 +13,7 @@ from farthing.subscriptions.lifecycle.cancellation import CancelSubscriptionRequ
 from farthing.subscriptions.lifecycle.pausing import PauseSubscriptionRequest, ResumeSubscriptionRequest
 from farthing.subscriptions.outcome import Billable
 from farthing.subscriptions.plan_change import in_place
+from farthing.subscriptions.planned_terms import PlannedChangeInPlace
 from tests.subscriptions.shop import Shop, at, fixed, of_wire
 
 
@@ -225,7 +226,7 @@ class TestScheduledPlanChange:
     async def test_it_happens_before_the_boundary_is_billed(self, shop: Shop) -> None:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small)
-        configuration = {"version": 2, "target_plan_id": large["id"]}
+        configuration = PlannedChangeInPlace(target_plan_id=large["id"])
         await shop.do(in_place.schedule_change, made.subscription.id, large["id"], configuration, shop.now)
         await shop.on("2026-05-01")
         await run(shop)
@@ -242,7 +243,7 @@ class TestScheduledPlanChange:
     async def test_one_that_cannot_be_made_fails_and_the_period_rolls(self, shop: Shop) -> None:
         small, large = await shop.plan(fixed("20")), await shop.plan(fixed("50"), name="Large")
         made = await shop.subscribe(small)
-        configuration = {"version": 2, "target_plan_id": large["id"]}
+        configuration = PlannedChangeInPlace(target_plan_id=large["id"])
         await shop.do(in_place.schedule_change, made.subscription.id, large["id"], configuration, shop.now)
         price = large["prices"][0]["id"]
         await shop.account.http.request("DELETE", f"/prices/{price}", json={})

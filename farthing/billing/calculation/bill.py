@@ -23,11 +23,12 @@ from farthing.billing.calculation.charges import (
     without_invoiced_onetime,
 )
 from farthing.billing.calculation.commitments import committed, span_of
-from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, LineKind, credited, explained
+from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, credited, explained
 from farthing.billing.calculation.progressive import Charged, still_owed
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
+from farthing.core.enums import LineKind
 from farthing.core.money import EXACT, ZERO, plain, round_to
 from farthing.metering.meter import Meter
 from farthing.rating.pricing.cost import explain

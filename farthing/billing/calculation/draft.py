@@ -6,24 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from farthing.core.enums import PriceType
+from farthing.core.enums import LineKind, PriceType
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.rating.pricing.breakdown import Breakdown
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
-
-
-class LineKind(StrEnum):
-    """What a line charges for; with its line item it names the line when an invoice is computed again."""
-
-    FIXED = "fixed"
-    USAGE = "usage"
-    OVERAGE = "overage"
-    TRUE_UP = "true_up"
-    LATE_USAGE = "late_usage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +21,11 @@ class DraftLine:
 
     `item` None is a line of the subscription as a whole, such as a true-up. `base` is the unrounded cost that counts
     towards a commitment, before any overage factor. `rating` says how the amount came about, decimals as text.
+
+    What the amount was reduced or raised by stands in fields of its own: `proration_credit` was taken off,
+    `already_invoiced` is what threshold invoices have charged of it (None where they have charged nothing), an overage
+    costs `overage_factor` times its base, a true-up is `commitment_amount` less `commitment_utilized`. A late line
+    names the line that it is late for. `metadata` decides nothing.
     """
 
     kind: LineKind
@@ -49,6 +43,12 @@ class DraftLine:
     base: Decimal | None = None
     rating: Mapping[str, Any] = field(default_factory=dict)
     commitment_info: Mapping[str, Any] | None = None
+    proration_credit: Decimal = ZERO
+    already_invoiced: Decimal | None = None
+    late_for_line_id: str | None = None
+    overage_factor: Decimal | None = None
+    commitment_amount: Decimal | None = None
+    commitment_utilized: Decimal | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -110,5 +110,4 @@ def credited(lines: Sequence[DraftLine], credit: Decimal) -> tuple[list[DraftLin
 
 
 def _reduced(line: DraftLine, by: Decimal) -> DraftLine:
-    metadata = {**line.metadata, "proration_credit": plain(by)}
-    return replace(line, amount=EXACT.subtract(line.amount, by), metadata=metadata)
+    return replace(line, amount=EXACT.subtract(line.amount, by), proration_credit=by)

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from farthing.billing.calculation.draft import DraftLine
-from farthing.core.money import EXACT, ZERO, plain
-
-ALREADY_INVOICED = "already_invoiced"
+from farthing.core.money import EXACT, ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def _less(line: DraftLine, before: Charged | None) -> DraftLine:
         amount=_over(line.amount, before.amount),
         quantity=_over(line.quantity, before.quantity),
         raw_usage=None if line.raw_usage is None else _over(line.raw_usage, before.raw_usage),
-        metadata={**line.metadata, ALREADY_INVOICED: plain(before.amount)},
+        already_invoiced=before.amount,
     )
 
 
@@ -75,9 +73,8 @@ def _without(lines: Iterable[DraftLine], off: Decimal) -> list[DraftLine]:
         taken = min(line.amount, off)
         off = EXACT.subtract(off, taken)
         if taken:
-            told = EXACT.add(Decimal(line.metadata.get(ALREADY_INVOICED, "0")), taken)
-            metadata = {**line.metadata, ALREADY_INVOICED: plain(told)}
-            reduced.append(replace(line, amount=EXACT.subtract(line.amount, taken), metadata=metadata))
+            already_invoiced = EXACT.add(line.already_invoiced or ZERO, taken)
+            reduced.append(replace(line, amount=EXACT.subtract(line.amount, taken), already_invoiced=already_invoiced))
         else:
             reduced.append(line)
     return reduced

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from farthing.billing.calculation.charges import MeteredCharge
 from farthing.calendar.billing import BillingCycle
-from farthing.calendar.period import Period
+from farthing.calendar.period import MICROSECOND, Period
 from farthing.calendar.recurring import reset_windows
 from farthing.calendar.windows import anchor_day, windows
 from farthing.calendar.zones import UTC
@@ -81,6 +81,7 @@ class MeasuredUsage:
 
 
 NOTHING = MeasuredUsage(Usage(ZERO, 0))
+_NONE = Fraction(0)
 
 Answers = Mapping[UsageRange, MeasuredUsage]
 """A range without an answer had no events."""
@@ -403,17 +404,13 @@ def value_of(meter: Meter, spread: Spread, answers: Answers) -> Decimal:
             return seen[-1] if seen else ZERO
         case AggregationType.AVG:
             events = sum(usage.event_count for _, usage in pieces)
-            total = sum((Fraction(usage.value) * usage.event_count for _, usage in pieces), Fraction(0))
+            total = sum((Fraction(usage.value) * usage.event_count for _, usage in pieces), _NONE)
             return round_to(total / events, FRACTION_DIGITS) if events else ZERO
         case AggregationType.WEIGHTED_SUM:
+            lengths = [(piece.end - piece.start) // MICROSECOND for piece, _ in pieces]
             level = sum(
-                (
-                    Fraction(usage.value) * Fraction((piece.end - piece.start).total_seconds())
-                    for piece, usage in pieces
-                ),
-                Fraction(0),
+                (Fraction(usage.value) * length for (_, usage), length in zip(pieces, lengths, strict=True)), _NONE
             )
-            seconds = sum((Fraction((piece.end - piece.start).total_seconds()) for piece, _ in pieces), Fraction(0))
-            return round_to(level / seconds, FRACTION_DIGITS)
+            return round_to(level / sum(lengths), FRACTION_DIGITS)
         case _:
             return exact_sum([usage.value for _, usage in pieces])

@@ -32,13 +32,18 @@ from farthing.core.ids import Kind, new_id
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
 from farthing.storage.rows import find, lock_row, violated
-from farthing.subscriptions.enums import ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
+from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.plan_change import by_replacement, in_place
-from farthing.subscriptions.plan_change.in_place import AddonPolicy, PlannedChange
+from farthing.subscriptions.plan_change.in_place import PlannedChange
+from farthing.subscriptions.planned_terms import (
+    AddonPolicies,
+    EntityPolicies,
+    PlannedChangeInPlace,
+    PlannedReplacement,
+)
 from farthing.subscriptions.reads.answers import subscription_answer
-from farthing.subscriptions.roll_forward import IN_PLACE
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.tables import Subscription, SubscriptionChange, SubscriptionSchedule
 
@@ -81,17 +86,17 @@ async def replace_plan(
 async def _scheduled_replacement(
     session: AsyncSession, subscription_id: str, asked: SubscriptionChangeRequest
 ) -> SubscriptionChangeExecuteResponse:
-    configuration = {
-        "target_plan_id": asked.target_plan_id,
-        "proration_behavior": asked.proration_behavior.value,
-        "billing_cadence": asked.billing_cadence.value,
-        "billing_period": asked.billing_period.value,
-        "billing_period_count": asked.billing_period_count or 1,
-        "billing_cycle": asked.billing_cycle.value,
-        "change_metadata": dict(asked.metadata or {}),
-    }
+    planned = PlannedReplacement(
+        target_plan_id=asked.target_plan_id,
+        proration_behavior=asked.proration_behavior,
+        billing_cadence=asked.billing_cadence,
+        billing_period=asked.billing_period,
+        billing_period_count=asked.billing_period_count or 1,
+        billing_cycle=asked.billing_cycle,
+        change_metadata=dict(asked.metadata or {}),
+    )
     subscription, schedule_id = await by_replacement.schedule_replacement(
-        session, subscription_id, _target(asked), configuration
+        session, subscription_id, _target(asked), planned
     )
     schedule = await find(session, SubscriptionSchedule, schedule_id)
     return SubscriptionChangeExecuteResponse(
@@ -248,18 +253,17 @@ async def _scheduled_change(
         session, subscription_id, asked.target_plan_id, asked.proration_behavior, now, default, overrides
     )
     known = {one.association_id for one in snapshot.addons}
-    configuration = {
-        "version": IN_PLACE,
-        "target_plan_id": asked.target_plan_id,
-        "idempotency_key": asked.idempotency_key or "",
-        "entity_policies": msgspec.to_builtins(asked.entity_policies) if asked.entity_policies else {},
-        "change_metadata": dict(asked.metadata or {}),
-    }
+    terms = PlannedChangeInPlace(
+        target_plan_id=asked.target_plan_id,
+        idempotency_key=asked.idempotency_key or "",
+        entity_policies=_entity_policies(asked),
+        change_metadata=dict(asked.metadata or {}),
+    )
     subscription, schedule_id, superseded = await in_place.schedule_change(
         session,
         subscription_id,
         asked.target_plan_id,
-        configuration,
+        terms,
         now,
         supersede=_supersedes(asked),
         metadata=asked.metadata,
@@ -280,6 +284,13 @@ async def _scheduled_change(
         scheduled_at=at,
         superseded_schedules=superseded or None,
     )
+
+
+def _entity_policies(asked: SubscriptionChangeV2Request) -> EntityPolicies:
+    addons = asked.entity_policies.addons if asked.entity_policies is not None else None
+    if addons is None:
+        return EntityPolicies()
+    return EntityPolicies(AddonPolicies(addons.default_behaviour, addons.overrides))
 
 
 async def _superseded(

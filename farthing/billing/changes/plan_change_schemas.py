@@ -12,8 +12,14 @@ from farthing.catalogue.fields import Id
 from farthing.catalogue.prices.tables import BillingCadence
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.invoices.schemas import InvoiceResponse
-from farthing.subscriptions.enums import ChangeAt, ChangeType, LineItemOwner, ProrationBehavior, SubscriptionStatus
-from farthing.subscriptions.plan_change.in_place import AddonPolicy
+from farthing.subscriptions.enums import (
+    AddonPolicy,
+    ChangeAt,
+    ChangeType,
+    LineItemOwner,
+    ProrationBehavior,
+    SubscriptionStatus,
+)
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 
 

@@ -156,7 +156,7 @@ async def _lines(session: AsyncSession, snapshot: SubscriptionSnapshot, moments:
         if row.period_start <= at < row.period_end:
             off = EXACT.add(row.line_item_discount, row.invoice_level_discount)
             # a settlement's own lines say what credits paid of them too, but there the settlement tells it
-            credit = ZERO if kind is InvoiceType.ONE_OFF else Decimal(row.meta.get("proration_credit", "0"))
+            credit = ZERO if kind is InvoiceType.ONE_OFF else row.proration_credit
             net = EXACT.add(EXACT.subtract(row.amount, off), credit)
             found.append(_Line(item_id, row.invoice_id, status is InvoiceStatus.DRAFT, net))
     return found

@@ -25,6 +25,7 @@ from farthing.invoices.tables import Invoice
 from farthing.subscriptions.enums import ProrationBehavior, ScheduleStatus
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.plan_change import by_replacement
+from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
 
@@ -86,7 +87,7 @@ async def _used(session: AsyncSession, opening: Invoice | None) -> Decimal:
     if opening is None:
         return ZERO
     lines = await published_lines(session, opening.id)
-    return exact_sum([Decimal(line.meta.get("proration_credit", "0")) for line in lines])
+    return exact_sum([line.proration_credit for line in lines])
 
 
 async def replace_due(
@@ -105,7 +106,9 @@ async def replace_due(
     await session.flush()
     try:
         async with session.begin_nested():
-            target = by_replacement.target_of(schedule.configuration)
+            planned = planned_change(schedule.configuration)
+            assert isinstance(planned, PlannedReplacement), "a change in place is made when its period ends"
+            target = by_replacement.target_of(planned)
             done = await replace(session, subscription.id, target, schedule.scheduled_at, effects)
     except FarthingError as error:
         await session.refresh(schedule)

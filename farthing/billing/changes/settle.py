@@ -15,7 +15,7 @@ from decimal import Decimal
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.draft import LineKind, explained
+from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.credit_sink import NO_PURSE, CreditSink, Refund
@@ -24,7 +24,7 @@ from farthing.calendar.period import Period
 from farthing.catalogue.taxes.choosing import auto_apply_associations
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.clock import instant
-from farthing.core.enums import PriceType
+from farthing.core.enums import LineKind, PriceType
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, plain
@@ -201,9 +201,6 @@ def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
     """The charge of one item for the rest of its window."""
     item = one.change.after
     assert item is not None, "only what starts is charged"
-    metadata = {"description": f"{item.display_name or item.plan_display_name} from {instant(one.change.at)}"}
-    if amount != one.charge:
-        metadata["proration_credit"] = plain(EXACT.subtract(one.charge, amount))
     return InvoiceLineItem(
         subscription_id=item.subscription_id,
         subscription_line_item_id=item.id,
@@ -217,10 +214,11 @@ def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
         quantity=item.quantity,
         period_start=one.change.at,
         period_end=one.window.end,
+        kind=LineKind.FIXED,
+        proration_credit=EXACT.subtract(one.charge, amount),
         rating={
-            "kind": LineKind.FIXED.value,
             "gross": plain(one.charge),
             **explained(explain(item.price, item.quantity), one.coefficient),
         },
-        meta=metadata,
+        meta={"description": f"{item.display_name or item.plan_display_name} from {instant(one.change.at)}"},
     )

@@ -73,7 +73,7 @@ ALL: frozenset[DueWork] = frozenset(DueWork)
 NOTHING: frozenset[DueWork] = frozenset()
 _MOVES_PERIODS = frozenset({DueWork.ROLL, DueWork.THRESHOLD, DueWork.PAYMENT, DueWork.GRACE})
 """After these a subscription may be in another period, or in another state."""
-_MAKES_CLAIMS = _MOVES_PERIODS | {DueWork.COMPUTE, DueWork.FINALIZE, DueWork.REVISIT}
+_MAKES_CLAIMS = _MOVES_PERIODS | {DueWork.COMPUTE, DueWork.FINALIZE, DueWork.COLLECT, DueWork.LAST_LOOK}
 _moving: set[asyncio.Task[ClockAdvance]] = set()
 
 OnTheWay = Callable[[ClockAdvance], None]

@@ -39,7 +39,8 @@ class DueWork(StrEnum):
     NOTICE = "notice"
     OVERDUE = "overdue"
     PAYMENT = "payment"
-    REVISIT = "revisit"
+    COLLECT = "collect"
+    LAST_LOOK = "last_look"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -108,7 +109,8 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
         _Wanted(DueWork.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
         _Wanted(DueWork.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
         _Wanted(DueWork.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
-        _Wanted(DueWork.REVISIT, invoice.revisit_at, _AFTER),
+        _Wanted(DueWork.COLLECT, invoice.collect_at, _AFTER),
+        _Wanted(DueWork.LAST_LOOK, invoice.recompute_at, _AFTER),
         _Wanted(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
         _Wanted(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]

@@ -1,6 +1,6 @@
 """Collecting subscriptions' invoices, once the transaction that made them is over.
 
-A claim waits in `revisit_at` from the transaction that made it until somebody has tried to collect it: whoever made it,
+A claim waits in `collect_at` from the transaction that made it until somebody has tried to collect it: whoever made it,
 right afterwards, or the next run.
 Rule: docs/rules/subscriptions.md#collection
 Rule: docs/rules/invoices-and-payments.md#automatic-collection
@@ -79,7 +79,7 @@ async def collect_due(database: Database, scope: Scope, gateways: Gateways, cloc
     """
     async with database.session(scope, clock=clock) as session:
         # those that nobody has to be asked for leave at once
-        await session.execute(_unmarked(Invoice.revisit_at <= clock.now(), _NOTHING_TO_TRY))
+        await session.execute(_unmarked(Invoice.collect_at <= clock.now(), _NOTHING_TO_TRY))
         await session.commit()
     failed: dict[str, str] = {}
     while page := await _due(database, scope, clock):
@@ -108,17 +108,17 @@ _NOTHING_TO_TRY = or_(
 
 async def _due(database: Database, scope: Scope, clock: Clock) -> list[str]:
     async with database.transaction(scope, clock=clock, read_only=True) as session:
-        waiting = select(Invoice.id).where(_CLAIM, Invoice.revisit_at <= clock.now())
-        return list(await session.scalars(waiting.order_by(Invoice.revisit_at, Invoice.id).limit(PAGE)))
+        waiting = select(Invoice.id).where(_CLAIM, Invoice.collect_at <= clock.now())
+        return list(await session.scalars(waiting.order_by(Invoice.collect_at, Invoice.id).limit(PAGE)))
 
 
 async def _take(session: AsyncSession, invoice_id: str, now: datetime, *, also_in_hand: bool) -> bool:
     """Take a waiting claim from everybody else, for a while; False when it does not wait, or somebody has it."""
-    waits = Invoice.revisit_at.is_not(None) if also_in_hand else Invoice.revisit_at <= now
+    waits = Invoice.collect_at.is_not(None) if also_in_hand else Invoice.collect_at <= now
     taken = await session.scalar(
         update(Invoice)
         .where(Invoice.id == invoice_id, _CLAIM, waits)
-        .values(revisit_at=now + AGAIN)
+        .values(collect_at=now + AGAIN)
         .returning(Invoice.id)
         .execution_options(synchronize_session=False)
     )
@@ -129,8 +129,8 @@ async def _take(session: AsyncSession, invoice_id: str, now: datetime, *, also_i
 def _unmarked(*where: ColumnElement[bool]) -> Update:
     return (
         update(Invoice)
-        .where(_CLAIM, Invoice.revisit_at.is_not(None), *where)
-        .values(revisit_at=None)
+        .where(_CLAIM, Invoice.collect_at.is_not(None), *where)
+        .values(collect_at=None)
         .execution_options(synchronize_session=False)
     )
 

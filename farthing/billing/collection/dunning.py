@@ -7,21 +7,21 @@ Rule: docs/rules/recorded-events.md#renewal-notice
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, Select, exists, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.run.passes import Run, Summary
 from farthing.calendar.due import grace_is_over
-from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.identity.settings.catalogue import SubscriptionConfig
 from farthing.identity.settings.current import read
-from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus, is_unpaid
+from farthing.invoices.receivable import UNPAID, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
-from farthing.storage.outbox import SystemEvent, record_event
+from farthing.storage.outbox import record_event
+from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.events import event_snapshot
 from farthing.subscriptions.lifecycle import cancellation
@@ -29,33 +29,50 @@ from farthing.subscriptions.tables import Subscription
 
 NOTICE = timedelta(hours=24)
 RENEWAL_DUE = "subscription.renewal.due"
+_OWED = (text(UNPAID), Invoice.invoice_type == InvoiceType.SUBSCRIPTION)
+"""What is still owed for subscriptions."""
 
 
 async def cancel_unpaid(run: Run, done: Summary) -> None:
     """Cancel active subscriptions whose invoices are overdue beyond the grace period, where that is switched on."""
     async with run.database.transaction(run.scope, read_only=True) as session:
         config = await read(session, SubscriptionConfig)
-        if not config.auto_cancellation_enabled:
+    if not config.auto_cancellation_enabled:
+        return
+    latest_due = run.now - timedelta(days=config.grace_period_days)
+    after = ("", "")
+    while True:
+        async with run.database.transaction(run.scope, read_only=True) as session:
+            page = (await session.execute(_overdue(latest_due, after, run.batch))).all()
+        if not page:
             return
-        overdue = await session.execute(
-            select(Invoice.subscription_id, Invoice.due_date)
-            .join(Subscription, Subscription.id == Invoice.subscription_id)
-            .where(
-                Invoice.status == Status.PUBLISHED,
-                Invoice.invoice_status == InvoiceStatus.FINALIZED,
-                Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-                Invoice.amount_remaining > 0,
-                Invoice.due_date < run.now,
+        after = page[-1].customer_id, page[-1].id
+        # one transaction each, because a cancellation locks much more than the subscription
+        for subscription_id in sorted({row.subscription_id for row in page}):
+            await run.each([subscription_id], lambda session, ids: _cancel(run, session, ids), "cancellations", done)
+
+
+def _overdue(latest_due: datetime, after: tuple[str, str], limit: int) -> Select[str, str, str | None]:
+    """A page of active subscriptions' unpaid invoices that were due before `latest_due`, payer by payer.
+
+    The order is that of the index of what payers owe, so that no page reads what an earlier one has read.
+    """
+    position = tuple_(Invoice.customer_id, Invoice.id)
+    return (
+        select(Invoice.customer_id, Invoice.id, Invoice.subscription_id)
+        .where(
+            *_OWED,
+            Invoice.due_date < latest_due,
+            exists().where(
+                Subscription.id == Invoice.subscription_id,
                 Subscription.subscription_status == SubscriptionStatus.ACTIVE,
-            )
+            ),
+            Invoice.customer_id >= after[0],
+            position > tuple_(*after),
         )
-        late = {
-            subscription_id
-            for subscription_id, due in overdue
-            if subscription_id is not None and due is not None and grace_is_over(due, config.grace_period_days, run.now)
-        }
-    for subscription_id in sorted(late):
-        await run.each([subscription_id], lambda session, some: _cancel(run, session, some), "cancellations", done)
+        .order_by(Invoice.customer_id, Invoice.id)
+        .limit(limit)
+    )
 
 
 async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
@@ -72,12 +89,7 @@ async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summar
     config = await read(session, SubscriptionConfig)
     invoices = await session.scalars(
         select(Invoice)
-        .where(
-            Invoice.subscription_id == subscription.id,
-            Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-            Invoice.amount_remaining > 0,
-        )
+        .where(Invoice.subscription_id == subscription.id, *_OWED)
         .order_by(Invoice.id)
         .with_for_update()
         .execution_options(populate_existing=True)
@@ -85,9 +97,7 @@ async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summar
     late = [
         one.id
         for one in invoices.all()
-        if is_unpaid(one)
-        and one.due_date is not None
-        and grace_is_over(one.due_date, config.grace_period_days, run.now)
+        if one.due_date is not None and grace_is_over(one.due_date, config.grace_period_days, run.now)
     ]
     paying = await session.scalar(
         select(exists().where(Payment.destination_id.in_(late), Payment.payment_status == PaymentStatus.PROCESSING))
@@ -111,37 +121,58 @@ def renews() -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _near(run: Run) -> tuple[ColumnElement[bool], ...]:
+def _unannounced(run: Run) -> tuple[ColumnElement[bool], ...]:
+    """Which subscriptions renew within a day and have not been announced for the period that ends then."""
     table = Subscription
-    return (*renews(), table.due_at > run.now, table.current_period_end <= run.now + NOTICE)
+    return (
+        *renews(),
+        table.due_at > run.now,
+        table.due_at <= run.now + NOTICE,  # never later than the period's end; the index is in this order
+        table.current_period_end <= run.now + NOTICE,
+        table.renewal_notice_for.is_distinct_from(table.current_period_end),
+    )
 
 
 async def announce_renewals(run: Run, done: Summary) -> None:
     """Tell once, a day before, that an active subscription will renew."""
-    async with run.database.transaction(run.scope, read_only=True) as session:
-        near = (await session.scalars(select(Subscription.id).where(*_near(run)).order_by(Subscription.id))).all()
-    for start in range(0, len(near), run.batch):
-        batch = near[start : start + run.batch]
-        await run.each(batch, lambda session, some: _announce(run, session, some), "renewals", done)
+    table = Subscription
+    after: tuple[datetime, str] = (run.now, "")
+    while True:
+        async with run.database.transaction(run.scope, read_only=True) as session:
+            page = (
+                await session.execute(
+                    select(table.due_at, table.id)
+                    .where(*_unannounced(run), tuple_(table.due_at, table.id) > tuple_(*after))
+                    .order_by(table.due_at, table.id)
+                    .limit(run.batch)
+                )
+            ).all()
+        if not page:
+            return
+        after = page[-1].due_at, page[-1].id
+        await run.each([row.id for row in page], lambda session, ids: _announce(run, session, ids), "renewals", done)
 
 
 async def _announce(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summary:
     did = Summary()
     rows = await session.scalars(
         select(Subscription)
-        .where(Subscription.id.in_(ids), *_near(run))
+        .where(in_array(Subscription.id, ids), *_unannounced(run))
         .order_by(Subscription.id)
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    found = await session.execute(
-        select(SystemEvent.entity_id, SystemEvent.payload["subscription"]["current_period_end"].astext).where(
-            SystemEvent.entity_id.in_(ids), SystemEvent.event_name == RENEWAL_DUE
+    announced = rows.all()
+    for subscription in announced:
+        await record_event(
+            session, RENEWAL_DUE, "subscription", subscription.id, {"subscription": event_snapshot(subscription)}
         )
+    # the mark is the service's own: the subscription has not been changed by anybody
+    await session.execute(
+        update(Subscription)
+        .where(in_array(Subscription.id, [subscription.id for subscription in announced]))
+        .values(renewal_notice_for=Subscription.current_period_end)
+        .execution_options(synchronize_session=False)
     )
-    told = {(id, period_end) for id, period_end in found}  # noqa: A001 (a row's id)
-    for row in rows.all():
-        if (row.id, instant(row.current_period_end)) not in told:
-            await record_event(session, RENEWAL_DUE, "subscription", row.id, {"subscription": event_snapshot(row)})
-            did.rolled += 1
+    did.rolled += len(announced)
     return did

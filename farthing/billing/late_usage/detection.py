@@ -19,13 +19,14 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.charges import MeteredCharge
-from farthing.billing.calculation.draft import DraftLine, LineKind, explained
+from farthing.billing.calculation.draft import DraftLine, explained
 from farthing.billing.calculation.usage_charges import Answers, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products import tables as products
 from farthing.core import currency
+from farthing.core.enums import LineKind
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.events.ingest.meters import meter_of
 from farthing.events.tables import MeterBackfill
@@ -155,7 +156,7 @@ _LINES = text(
     CROSS JOIN LATERAL (
         SELECT * FROM invoice_line_items
         WHERE environment_id = :environment AND invoice_id = invoice.id AND status = 'published'
-            AND rating ->> 'kind' = :usage AND subscription_line_item_id IS NOT NULL
+            AND kind = :usage AND subscription_line_item_id IS NOT NULL
         OFFSET 0
     ) AS line
     CROSS JOIN LATERAL (
@@ -164,7 +165,7 @@ _LINES = text(
             coalesce(sum(raw_usage) FILTER (WHERE kind <> :overage), 0) AS usage,
             coalesce(bool_or(kind = :overage), false) AS overage
         FROM (
-            SELECT invoice_id, amount, quantity, raw_usage, rating ->> 'kind' AS kind FROM invoice_line_items AS other
+            SELECT invoice_id, amount, quantity, raw_usage, kind FROM invoice_line_items AS other
             WHERE other.environment_id = :environment AND other.status = 'published'
                 AND other.subscription_line_item_id = line.subscription_line_item_id
                 AND other.period_start = line.period_start AND other.invoice_id <> ALL (:own)
@@ -328,9 +329,7 @@ def late_line(one: RecheckableLine, answers: Answers, now: datetime) -> DraftLin
     if found.not_charged is not None or found.amount is None or found.amount == 0:
         return None
     quantity = max(EXACT.subtract(found.rated.billable, line.quantity), ZERO)
-    metadata = {"late_usage": "true", "late_for_line": line.id}
-    if line.subscription_id != line.billed:
-        metadata["child_customer_id"] = one.member.customer_id
+    of_child = line.subscription_id != line.billed
     return DraftLine(
         kind=LineKind.LATE_USAGE,
         subscription_id=line.subscription_id,
@@ -349,5 +348,6 @@ def late_line(one: RecheckableLine, answers: Answers, now: datetime) -> DraftLin
             "current_usage": plain(found.current),
             "charged_before": plain(line.amount),
         },
-        metadata=metadata,
+        late_for_line_id=line.id,
+        metadata={"child_customer_id": one.member.customer_id} if of_child else {},
     )

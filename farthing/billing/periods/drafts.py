@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from msgspec.structs import replace as with_fields
 from sqlalchemy import delete
@@ -44,9 +43,6 @@ from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array, set_changed
 from farthing.subscriptions.enums import CollectionMethod, InvoiceTrigger
 from farthing.subscriptions.tables import Subscription
-
-SCALED = "proration_behavior"
-CREDIT = "opening_credit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +91,6 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
     subscription, period = wanted.subscription, wanted.period
     payer = subscription.invoicing_customer_id or subscription.customer_id
     subscription.invoices_begun += 1
-    meta = {}
-    if wanted.scale_arrears:
-        meta[SCALED] = "create_prorations"
-    if wanted.opening_credit > 0:
-        meta[CREDIT] = plain(wanted.opening_credit)
     only_sent = subscription.collection_method is CollectionMethod.SEND_INVOICE
     return Invoice(
         id=new_id(Kind.INVOICE),
@@ -120,7 +111,9 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
             period.end, subscription.payment_terms, config.due_date_days, zone_or_abbreviation(config.timezone)
         ),
         settles_at_zero=not (wanted.occasion is InvoiceTrigger.TRIAL_START and only_sent),
-        meta=meta,
+        scale_arrears=wanted.scale_arrears,
+        opening_credit=wanted.opening_credit,
+        meta={},
         # said here, because figures are worked out before the row is written
         payment_status=PaymentStatus.PENDING,
         adjustment_amount=ZERO,
@@ -128,6 +121,7 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
         refunded_amount=ZERO,
         is_manually_edited=False,
         latest_attempt_failed=False,
+        auto_completed=False,
         version=1,
     )
 
@@ -166,8 +160,8 @@ def invoice_request_of(invoice: Invoice) -> InvoiceRequest:
         InvoiceTrigger(invoice.billing_reason.value),
         Period(invoice.period_start, invoice.period_end),
         invoice.id,
-        scale_arrears=invoice.meta.get(SCALED) == "create_prorations",
-        opening_credit=Decimal(invoice.meta.get(CREDIT, "0")),
+        scale_arrears=invoice.scale_arrears,
+        opening_credit=invoice.opening_credit,
     )
 
 
@@ -254,9 +248,9 @@ async def write(
             )
             nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
             if first and nothing and corrections and invoice.billing_reason is BillingReason.SUBSCRIPTION_CYCLE:
-                invoice.revisit_at = now + corrections
-            elif not nothing or (invoice.revisit_at is not None and invoice.revisit_at < now):
-                invoice.revisit_at = None
+                invoice.recompute_at = now + corrections
+            elif not nothing or (invoice.recompute_at is not None and invoice.recompute_at < now):
+                invoice.recompute_at = None
             status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
             if invoice.invoice_status is not status:
                 transitions.move(invoice, status)
@@ -313,7 +307,7 @@ def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceL
         kept[
             row.subscription_id or "",
             row.subscription_line_item_id or "",
-            (row.rating or {}).get("kind", ""),
+            "" if row.kind is None else row.kind.value,
             row.period_start,
         ] = row
     lines = []
@@ -332,9 +326,6 @@ def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceL
 
 def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int) -> None:
     item = line.item
-    rating: dict[str, Any] = {"kind": line.kind.value, **line.rating}
-    if line.base is not None:
-        rating["base"] = plain(line.base)
     set_changed(
         row,
         customer_id=invoice.customer_id,
@@ -356,7 +347,15 @@ def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int
         period_start=line.start,
         period_end=line.end,
         commitment_info=None if line.commitment_info is None else dict(line.commitment_info),
-        rating=rating,
+        kind=line.kind,
+        commitment_base=line.base,
+        proration_credit=line.proration_credit,
+        already_invoiced=line.already_invoiced,
+        late_for_line_id=line.late_for_line_id,
+        overage_factor=line.overage_factor,
+        commitment_amount=line.commitment_amount,
+        commitment_utilized=line.commitment_utilized,
+        rating=dict(line.rating),
         meta=dict(line.metadata),
         position=position,
     )

@@ -41,7 +41,7 @@ class BillingEffects(PaymentEffects):
 
     async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
         owed = invoice.subscription_id is not None and invoice.amount_remaining > 0
-        invoice.revisit_at = now if owed and await self._collects(session) else None
+        invoice.collect_at = now if owed and await self._collects(session) else None
 
     async def _collects(self, session: AsyncSession) -> bool:
         """Whether any provider is connected that could be asked; found out once a session."""

@@ -57,7 +57,7 @@ async def threshold_cuts(
             line.amount,
             line.quantity,
             line.raw_usage,
-            line.rating["kind"].astext,
+            line.kind,
         )
         .join(line, line.invoice_id == Invoice.id)
         .where(
@@ -72,7 +72,8 @@ async def threshold_cuts(
     )
     by_end: dict[tuple[str | None, datetime | None], list[tuple[datetime, Key, Charged]]] = defaultdict(list)
     for subscription_id, start, end, item_id, amount, quantity, raw, kind in rows:
-        key = (subscription_id, item_id or "", kind or "")
+        assert subscription_id is not None and start is not None, "billing names subscription and period"  # noqa: PT018
+        key = (subscription_id, item_id or "", "" if kind is None else kind.value)
         by_end[subscription_id, end].append((start, key, Charged(amount, quantity, raw or ZERO)))
     found: dict[str, ThresholdCut] = {}
     for work in watched:
@@ -118,14 +119,14 @@ async def earlier_charges(
             line.subscription_line_item_id,
             # a version that began in mid-period belongs where its period does
             func.least(line.period_start, Invoice.period_start),
-            line.rating["base"].astext,
+            line.commitment_base,
         )
         .join(Invoice, Invoice.id == line.invoice_id)
         .where(
             in_array(Invoice.subscription_id, set(billed.values())),
             in_array(line.subscription_id, billed),
             line.status == Status.PUBLISHED,
-            line.rating["base"].astext.is_not(None),
+            line.commitment_base.is_not(None),
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_((*COUNTING, InvoiceStatus.SKIPPED)),
             Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
@@ -140,7 +141,7 @@ async def earlier_charges(
         prior = found[billed[subscription_id]]
         for id in (subscription_id, *heirs.get(item_id or "", ())):  # noqa: A001
             if id in windows and windows[id].contains(start):
-                prior[id] = EXACT.add(prior[id], Decimal(base))
+                prior[id] = EXACT.add(prior[id], base)
     return {subscription_id: dict(prior) for subscription_id, prior in found.items()}
 
 

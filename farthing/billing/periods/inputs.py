@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import CalculationInput, Facts, questions
 from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
-from farthing.billing.calculation.draft import DraftLine, LineKind
+from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
 from farthing.billing.calculation.usage_charges import MeasuredUsage, UsageRange
 from farthing.billing.late_usage import detection
@@ -27,7 +27,7 @@ from farthing.catalogue.discounts.tables import CouponCadence
 from farthing.catalogue.products import tables as products
 from farthing.catalogue.taxes.choosing import auto_apply_associations_of
 from farthing.catalogue.taxes.tables import TaxEntityType
-from farthing.core.enums import Status
+from farthing.core.enums import LineKind, Status
 from farthing.core.money import ZERO
 from farthing.events.ingest.arrival import watermark
 from farthing.events.ingest.meters import meter_of
@@ -198,7 +198,7 @@ async def _invoiced(
             InvoiceLineItem.amount,
             InvoiceLineItem.quantity,
             InvoiceLineItem.raw_usage,
-            InvoiceLineItem.rating["kind"].astext.label("kind"),
+            InvoiceLineItem.kind,
         )
         .where(
             InvoiceLineItem.environment_id == scope_of(session).environment_id,
@@ -232,7 +232,7 @@ async def _invoiced(
     )
     for item_id, subscription_id, start, end, kind, amount, quantity, raw in rows:
         assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
-        if kind == LineKind.LATE_USAGE.value:
+        if kind is LineKind.LATE_USAGE:
             key = (subscription_id, item_id, LineKind.USAGE.value)
             found[owner[item_id]].late.append((start, key, Charged(amount, quantity, raw or ZERO)))
         else:

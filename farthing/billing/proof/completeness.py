@@ -108,7 +108,7 @@ _TWICE = f"""
         FROM invoice_line_items AS line JOIN invoices AS invoice ON invoice.id = line.invoice_id
         WHERE line.environment_id = :environment AND line.status = 'published'
             AND line.subscription_line_item_id IS NOT NULL AND line.parent_line_item_id IS NULL
-            AND line.rating ->> 'kind' IN ('fixed', 'usage', 'overage')
+            AND line.kind IN ('fixed', 'usage', 'overage')
             AND invoice.status = 'published' AND invoice.invoice_status IN ('DRAFT', 'FINALIZED')
             AND invoice.invoice_type = 'SUBSCRIPTION' AND invoice.derived_key
             AND invoice.billing_reason NOT IN ('AUTO_INVOICE_THRESHOLD', 'SUBSCRIPTION_TRIAL_START')

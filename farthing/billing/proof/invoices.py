@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
@@ -25,7 +25,6 @@ from farthing.catalogue.products import tables as products
 from farthing.core import currency
 from farthing.core.enums import Status
 from farthing.core.money import plain
-from farthing.customers.lifecycle import FORMER_IDS
 from farthing.customers.tables import Customer
 from farthing.events.tables import MeterBackfill
 from farthing.events.usage.usage_statement import Stretch
@@ -181,7 +180,7 @@ def _difference(one: _Again, answers: Answers) -> Difference | None:
     live = value_of(one.plan.meter, one.plan.raw, answers)
     if live != one.watched.line.usage and not _shrunk_before_the_end(one, live):
         return Difference(line.id, "usage measured again", plain(one.watched.line.usage), plain(live))
-    whole = line.raw_usage == live and "already_invoiced" not in line.meta
+    whole = line.raw_usage == live and line.already_invoiced is None
     if one.plan.meter.aggregation.bucket_size is None or not whole or line.adjusted_entitlement_quantity != 0:
         return None
     if _is_cut(one):
@@ -196,7 +195,7 @@ def _difference(one: _Again, answers: Answers) -> Difference | None:
 
 def _shrunk_before_the_end(one: _Again, live: Decimal) -> bool:
     """Threshold invoices had charged more than the whole period came to in the end; a line charges no less than 0."""
-    return "already_invoiced" in one.line.meta and one.line.raw_usage == 0 and live <= one.watched.line.usage
+    return one.line.already_invoiced is not None and one.line.raw_usage == 0 and live <= one.watched.line.usage
 
 
 def _is_cut(one: _Again) -> bool:
@@ -266,7 +265,7 @@ async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[s
     renamed = set(
         await session.scalars(
             select(Customer.external_id).where(
-                in_array(Customer.external_id, customers), Customer.meta.has_key(FORMER_IDS)
+                in_array(Customer.external_id, customers), func.jsonb_array_length(Customer.former_external_ids) > 0
             )
         )
     )

@@ -17,9 +17,10 @@ from typing import Any
 
 from farthing.billing.calculation.charges import OPENINGS
 from farthing.billing.calculation.commitments import span_of
-from farthing.billing.calculation.draft import LineKind, explained
+from farthing.billing.calculation.draft import explained
 from farthing.calendar.period import Period
 from farthing.core import currency
+from farthing.core.enums import LineKind
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.receivable import BillingReason, InvoiceType
@@ -80,8 +81,7 @@ def faults(invoice: Invoice, lines: Sequence[InvoiceLineItem], sources: Sources)
 
 def kind_of(line: InvoiceLineItem) -> LineKind | None:
     """What billing made the line for; None when billing did not make it."""
-    stored = (line.rating or {}).get("kind")
-    return LineKind(stored) if stored in set(LineKind) else None
+    return line.kind
 
 
 def _unless(where: str, figure: str, stored: object, derived: object) -> Iterator[Difference]:
@@ -95,16 +95,12 @@ def _text(value: object) -> str:
 
 def _record(line: InvoiceLineItem) -> dict[str, Any]:
     """What the line says of its rating, without what is said of the line as a whole."""
-    apart = {"kind", "base", "gross", "current_usage", "charged_before"}
+    apart = {"gross", "current_usage", "charged_before"}
     return {key: value for key, value in (line.rating or {}).items() if key not in apart}
 
 
 def _rated_quantity(line: InvoiceLineItem) -> Decimal:
     return Decimal((line.rating or {}).get("quantity", "0"))
-
-
-def _told(line: InvoiceLineItem, key: str) -> Decimal:
-    return Decimal(line.meta.get(key, "0"))
 
 
 # fees
@@ -131,7 +127,7 @@ def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterato
         due = gross
     if invoice.billing_reason is BillingReason.SUBSCRIPTION_TRIAL_START:
         due = ZERO
-    left = EXACT.subtract(due, _told(line, "proration_credit"))
+    left = EXACT.subtract(due, line.proration_credit)
     yield from _unless(line.id, "price x quantity x share", line.amount, left)
 
 
@@ -233,7 +229,7 @@ class _Usage:
                 yield from _unless(line.id, "rating", record, explained(explain(price, _rated_quantity(line))))
             else:
                 yield from _bucketed_parts(line, price)
-            if line.raw_usage is not None and "already_invoiced" not in line.meta:
+            if line.raw_usage is not None and line.already_invoiced is None:
                 billable = round_to(_rated_quantity(line), QUANTITY_DIGITS)
                 covered = line.adjusted_entitlement_quantity
                 yield from _unless(line.id, "usage - billable", covered, over(line.raw_usage, billable))
@@ -294,7 +290,7 @@ class _Usage:
         return _Charge(parts, billable, cost, round_to(charged, self.digits))
 
     def _quantities(self, charge: _Charge, *, scaled: bool) -> Iterator[Difference]:
-        if scaled or self._leaves_out(charge) or any("already_invoiced" in line.meta for line in charge.lines):
+        if scaled or self._leaves_out(charge) or any(line.already_invoiced is not None for line in charge.lines):
             return
         stored = exact_sum([line.quantity for line in charge.lines])
         derived = round_to(charge.billable, QUANTITY_DIGITS)
@@ -324,7 +320,7 @@ class _Usage:
 
         Rule: docs/rules/billing.md#progressive-billing
         """
-        return max(EXACT.subtract(amount, _told(line, "already_invoiced")), ZERO)
+        return max(EXACT.subtract(amount, line.already_invoiced or ZERO), ZERO)
 
     def _split(self, charge: _Charge, overage: InvoiceLineItem) -> Iterator[Difference]:
         """A charge that the commitment ends in, or before.
@@ -339,14 +335,14 @@ class _Usage:
             yield from _unless(
                 within.id, "amount within the commitment", within.amount, self._left(within, _base(within))
             )
-        factor = Fraction(overage.meta.get("overage_factor", "1"))
+        factor = Fraction(overage.overage_factor or 1)
         inside = EXACT.subtract(charge.billable, overage.quantity)
         item, exact = self.sources.item(overage), {Fraction(_base(overage))}
         unit = self._unit_price(charge, overage, item)
         if unit is not None:
             exact.add((Fraction(charge.billable) - Fraction(inside)) * unit)
         due = {self._left(overage, round_to(cost * factor, self.digits)) for cost in exact}
-        if "already_invoiced" in overage.meta:
+        if overage.already_invoiced is not None:
             # how many units are over is told less those that threshold invoices charged
             near = any(abs(overage.amount - one) <= (factor + 1) / 10**self.digits for one in due)
             due = due | {overage.amount} if near else due
@@ -376,7 +372,7 @@ class _Usage:
         if not self._is_cut and abs(EXACT.subtract(known, told)) >= Decimal(1).scaleb(-self.digits):
             yield from _unless(of_all[0].id, "within and over the commitment", told, known)
         for line in of_all:
-            factor = Decimal(line.meta.get("overage_factor", "1"))
+            factor = line.overage_factor or Decimal(1)
             due = self._left(line, round_to(EXACT.multiply(_base(line), factor), self.digits))
             yield from _unless(line.id, "overage x factor", line.amount, due)
 
@@ -385,7 +381,7 @@ class _Usage:
 
         Rule: docs/rules/commitments.md#subscription-level
         """
-        amount, used = _told(line, "commitment_amount"), _told(line, "commitment_utilized")
+        amount, used = line.commitment_amount or ZERO, line.commitment_utilized or ZERO
         left = round_to(EXACT.subtract(amount, used), self.digits)
         yield from _unless(line.id, "commitment - what was used", line.amount, left)
         here = exact_sum([charge.amount for charge in charges])
@@ -403,7 +399,7 @@ class _Usage:
 
 def _base(line: InvoiceLineItem) -> Decimal:
     """The cost that counts towards a commitment."""
-    return Decimal((line.rating or {}).get("base", "0"))
+    return line.commitment_base or ZERO
 
 
 def _bucketed_parts(line: InvoiceLineItem, price: RatedPrice) -> Iterator[Difference]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
-from farthing.billing.calculation.draft import DraftLine, LineKind
+from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.calendar.period import Period
 from farthing.catalogue.fields import Id
@@ -23,9 +24,10 @@ from farthing.catalogue.prices.display import display, symbol
 from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.catalogue.prices.tables import Price
 from farthing.core.clock import instant
+from farthing.core.enums import LineKind
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, exact_sum
-from farthing.core.wire import Moment, Request, Response, Timestamp
+from farthing.core.wire import Moment, Request, Response, Timestamp, json_number
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot import loading
@@ -104,7 +106,7 @@ async def usage_of(
     total = exact_sum([line.amount for line in lines])
     within = exact_sum([line.amount for line in lines if line.kind is LineKind.USAGE])
     answer = GetUsageBySubscriptionResponse(
-        amount=float(total),
+        amount=json_number(total),
         currency=code,
         display_amount=display(total, symbol(code)),
         start_time=instant(start),
@@ -113,15 +115,15 @@ async def usage_of(
         has_overage=bool(over),
     )
     if snapshot.commitment is not None:
-        answer.commitment_amount = float(snapshot.commitment.amount)
-        answer.overage_factor = float(snapshot.commitment.overage_factor)
+        answer.commitment_amount = json_number(snapshot.commitment.amount)
+        answer.overage_factor = json_number(snapshot.commitment.overage_factor)
         answer.commitment_utilized = _number(within)
         answer.overage_amount = _number(exact_sum([line.amount for line in over]))
     return answer
 
 
-def _number(amount: Decimal) -> float | None:
-    return None if amount == ZERO else float(amount)
+def _number(amount: Decimal) -> Any:
+    return None if amount == ZERO else json_number(amount)
 
 
 def _charge(line: DraftLine, code: str, prices: dict[str, PriceResponse]) -> SubscriptionUsageByMetersResponse:
@@ -129,14 +131,14 @@ def _charge(line: DraftLine, code: str, prices: dict[str, PriceResponse]) -> Sub
     overage = line.kind is LineKind.OVERAGE
     return SubscriptionUsageByMetersResponse(
         subscription_line_item_id="" if item is None else item.id,
-        amount=float(line.amount),
+        amount=json_number(line.amount),
         currency=code,
         display_amount=display(line.amount, symbol(code)),
-        quantity=float(line.quantity),
+        quantity=json_number(line.quantity),
         filter_values={},
         meter_id="" if item is None else item.meter_id or "",
         meter_display_name="" if item is None else item.meter_display_name,
         price=None if item is None else prices.get(item.price_id),
         is_overage=overage,
-        overage_factor=float(line.metadata["overage_factor"]) if overage else None,
+        overage_factor=None if line.overage_factor is None else json_number(line.overage_factor),
     )

@@ -346,5 +346,5 @@ def _final(config: InvoiceConfig, now: datetime) -> ColumnElement[bool]:
             computed < now - delay if delay else computed <= now,
             or_(Invoice.billing_reason != BillingReason.SUBSCRIPTION_CYCLE, computed >= Invoice.period_end),
         ),
-        and_(Invoice.invoice_status == InvoiceStatus.SKIPPED, Invoice.revisit_at < now),
+        and_(Invoice.invoice_status == InvoiceStatus.SKIPPED, Invoice.recompute_at < now),
     )

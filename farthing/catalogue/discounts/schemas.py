@@ -22,6 +22,7 @@ from farthing.core.wire import (
     Timestamp,
     checked_metadata,
     currency_code,
+    stored_amount,
 )
 from farthing.rating.totals.discounts import CouponType
 
@@ -89,7 +90,7 @@ class CreateCouponRequest(Request):
                 raise BadField("amount_off", "must be more than 0 for a coupon of type fixed")
             if not self.currency:
                 raise BadField("currency", "is required for a coupon of type fixed")
-            self.amount_off = kept_whole("amount_off", self.amount_off, 20, 8)
+            self.amount_off = kept_whole("amount_off", stored_amount("amount_off", self.amount_off), 24, 8)
             self.currency = currency_code("currency", self.currency)
             self.percentage_off = None
         else:

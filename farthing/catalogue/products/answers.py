@@ -21,6 +21,7 @@ from farthing.catalogue.products.schemas import (
     ReportingUnit,
 )
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
+from farthing.core.wire import json_number
 
 
 def group_answer(group: GroupRow) -> GroupResponse:
@@ -53,8 +54,7 @@ def _reporting_unit(feature: Feature) -> ReportingUnit | None:
     unit = feature.reporting_unit
     if unit is None:
         return None
-    # for display only: the exact rate is the stored text
-    rate = float(Decimal(unit["conversion_rate"]))
+    rate = json_number(Decimal(unit["conversion_rate"]))
     return ReportingUnit(unit_singular=unit["unit_singular"], unit_plural=unit["unit_plural"], conversion_rate=rate)
 
 

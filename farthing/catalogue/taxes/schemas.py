@@ -22,6 +22,7 @@ from farthing.core.wire import (
     Timestamp,
     checked_metadata,
     currency_code,
+    stored_amount,
 )
 from farthing.rating.totals.taxes import TaxRateType
 
@@ -58,7 +59,7 @@ class CreateTaxRateRequest(Request):
                 raise BadField("percentage_value", "is only for rates of type percentage")
             if self.fixed_value is None or self.fixed_value < 0:
                 raise BadField("fixed_value", "must be 0 or more for a rate of type fixed")
-            self.fixed_value = kept_whole("fixed_value", self.fixed_value, 20, 8)
+            self.fixed_value = kept_whole("fixed_value", stored_amount("fixed_value", self.fixed_value), 24, 8)
         self.metadata = checked_metadata(self.metadata)
 
 

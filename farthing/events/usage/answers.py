@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +14,7 @@ from farthing.calendar.period import Period
 from farthing.catalogue.products import tables
 from farthing.core.clock import instant
 from farthing.core.errors import NotFound, ValidationFailed
-from farthing.core.money import plain
+from farthing.core.wire import json_number
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
 from farthing.events.requests import (
@@ -161,13 +160,9 @@ async def _customers(
 
 
 def _results(values: Sequence[Point | BucketValue]) -> list[UsageResult] | None:
-    return [UsageResult(window_size=instant(one.start), value=_exactly(one.value)) for one in values] or None
+    return [UsageResult(window_size=instant(one.start), value=json_number(one.value)) for one in values] or None
 
 
 def _number(value: Decimal) -> Any:
     """A value as a JSON number with all its digits; None, which is left out, for zero."""
-    return _exactly(value) if value else None
-
-
-def _exactly(value: Decimal) -> Any:
-    return msgspec.Raw(plain(value).encode())
+    return json_number(value) if value else None

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
 from farthing.core.enums import PriceType
+from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import ZERO, exact_sum
+from farthing.core.money import LARGEST_AMOUNT, ZERO, exact_sum, plain
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
 from farthing.invoices.parts import Parts, lines_of
 from farthing.invoices.receivable import BillingReason
@@ -93,7 +94,9 @@ def _stored(session: AsyncSession, rows: Sequence[CouponApplicationRow | TaxAppl
 
 
 def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: InvoiceTotals, now: datetime) -> None:
-    """Put what `calculate` made of these lines on them and on their invoice."""
+    """Put what `calculate` made of these lines on them and on their invoice. Raises ValidationFailed for an amount
+    that is too large to be stored."""
+    _refuse_too_large(lines, totals)
     for line, worked in zip(lines, totals.lines, strict=True):
         set_changed(
             line,
@@ -110,6 +113,22 @@ def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: In
     nets = net_sums(totals)
     invoice.net_total, invoice.net_usage = nets.total, nets.usage
     invoice.last_computed_at = now
+
+
+def _refuse_too_large(lines: Sequence[InvoiceLineItem], totals: InvoiceTotals) -> None:
+    for position, (line, worked) in enumerate(zip(lines, totals.lines, strict=True)):
+        if worked.amount > LARGEST_AMOUNT:
+            name = line.display_name or line.plan_display_name or "a charge"
+            raise _too_large(f"line_items[{position}].amount", f"the amount of '{name}'", worked.amount)
+    for figure, amount in (("subtotal", totals.subtotal), ("total_tax", totals.total_tax), ("total", totals.total)):
+        if amount > LARGEST_AMOUNT:
+            raise _too_large(figure, f"the {figure.replace('_', ' ')} of the invoice", amount)
+
+
+def _too_large(field: str, name: str, amount: Decimal) -> ValidationFailed:
+    """The message names what is too large too: it is all that a run, a clock and many clients show."""
+    reason = f"would be {plain(amount)}; it must be at most {plain(LARGEST_AMOUNT)}"
+    return ValidationFailed(f"{name} {reason}", {field: reason})
 
 
 @dataclass(frozen=True, slots=True)

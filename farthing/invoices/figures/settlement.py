@@ -14,8 +14,9 @@ from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
+from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import EXACT, ZERO
+from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, plain
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
 from farthing.rating.totals.balance import balance, usage_share
@@ -48,7 +49,13 @@ async def settled_amounts(session: AsyncSession, invoice_ids: Sequence[str]) -> 
 
 
 def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:
-    """Set every figure that follows from the total, the adjustments, the refunds and what was paid."""
+    """Set every figure that follows from the total, the adjustments, the refunds and what was paid.
+
+    Raises ValidationFailed when payments come to more than can be stored.
+    """
+    if amount_paid > LARGEST_AMOUNT:
+        reason = f"would be {plain(amount_paid)}; it must be at most {plain(LARGEST_AMOUNT)}"
+        raise ValidationFailed(f"what was paid on the invoice {reason}", {"amount_paid": reason})
     left = balance(invoice.total, invoice.adjustment_amount, amount_paid)
     invoice.amount_paid = amount_paid
     invoice.amount_due = left.amount_due

@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.taxes.choosing import tax_of
 from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.money import plain
 from farthing.rating.totals import discounts, taxes
+from farthing.storage.documents import Document, decode_all, encode_all
 
 
-class CouponTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CouponTerm(Document, frozen=True, kw_only=True):
     """One coupon on an invoice. `off` is an amount or a percentage, `target` and `also` as in
     `rating.totals.discounts`.
     """
@@ -62,7 +61,7 @@ class CouponTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {**shown, "cadence": self.cadence} if self.cadence else shown
 
 
-class TaxTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaxTerm(Document, frozen=True, kw_only=True):
     """One tax rate on an invoice. `value` is a percentage or an amount."""
 
     tax_rate_id: str
@@ -95,15 +94,14 @@ class TaxTerm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def stored(terms: Sequence[CouponTerm] | Sequence[TaxTerm]) -> list[Any]:
     """Terms as an invoice's column keeps them."""
-    made: list[Any] = msgspec.to_builtins(list(terms))
-    return made
+    return encode_all(terms)
 
 
 def coupons_on(column: Sequence[Any]) -> list[CouponTerm]:
     """The coupons an invoice's column keeps, in the order they apply."""
-    return msgspec.convert(column, list[CouponTerm])
+    return decode_all(CouponTerm, column)
 
 
 def taxes_on(column: Sequence[Any]) -> list[TaxTerm]:
     """The tax rates an invoice's column keeps."""
-    return msgspec.convert(column, list[TaxTerm])
+    return decode_all(TaxTerm, column)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -22,7 +22,6 @@ from farthing.invoices.lifecycle.references import check_references
 from farthing.invoices.lifecycle.transitions import refuse_reserved
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.requests import (
-    RESERVED_METADATA,
     AddLineItemRequest,
     ComputeInvoiceRequest,
     InvoiceModifyLineItemParams,
@@ -54,7 +53,8 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
             invoice.due_date = asked.due_date
             invoice.overdue_notified_at = None
     if asked.metadata is not None:
-        invoice.meta = replaced_metadata(invoice.meta, asked.metadata)
+        refuse_reserved(asked.metadata, invoice.composed_metadata())
+        invoice.meta = asked.metadata
     if asked.apply_discount:
         await compute(session, invoice, now)
         await settle(session, invoice, now)
@@ -62,13 +62,6 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
         invoice.version += 1
     await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice)
     return invoice
-
-
-def replaced_metadata(stored_metadata: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """`given` with the reserved keys of what is stored, which a replacement may leave out but not change."""
-    refuse_reserved(given, stored_metadata)
-    kept = {key: value for key, value in stored_metadata.items() if key in RESERVED_METADATA}
-    return {**given, **kept}
 
 
 async def modify_lines(

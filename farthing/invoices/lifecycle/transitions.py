@@ -57,6 +57,10 @@ def move(invoice: Invoice, to: InvoiceStatus) -> None:
             {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value, "requested": to.value},
         )
     invoice.invoice_status = to
+    if to is not InvoiceStatus.FINALIZED and invoice.collect_at is not None:
+        invoice.collect_at = None
+    if to is not InvoiceStatus.SKIPPED and invoice.recompute_at is not None:
+        invoice.recompute_at = None
 
 
 async def finalize(
@@ -145,7 +149,7 @@ async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects
     # The totals of the payer are locked by this write and the sequence by the next, always in this order; nobody sees
     # the id that stands in for the number.
     invoice.invoice_number = invoice.id
-    if invoice.meta.get("auto_completed") == "true":
+    if invoice.auto_completed:
         parts.paid = await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
     await settle(session, invoice, now, paid=parts.paid)
     await effects.claimed(session, invoice, now)
@@ -170,7 +174,7 @@ async def void(
         details = {"invoice_id": invoice.id, "payment_status": invoice.payment_status.value}
         raise InvalidOperation("invoice payment status is not allowed for voiding", details)
     move(invoice, InvoiceStatus.VOIDED)
-    bought_credits = "wallet_transaction_id" in invoice.meta
+    bought_credits = invoice.wallet_transaction_id is not None
     if bought_credits and (invoice.amount_paid > 0 or invoice.payment_status is PaymentStatus.SUCCEEDED):
         raise InvalidOperation("the credits this invoice sold are in the wallet already", {"invoice_id": invoice.id})
     if metadata:

@@ -161,9 +161,9 @@ async def failed(
     payment.payment_status = PaymentStatus.FAILED
     payment.failed_at = now
     payment.processing_since = None
-    if invoice is not None and invoice.revisit_at is not None and invoice.invoice_status is InvoiceStatus.FINALIZED:
+    if invoice is not None and invoice.collect_at is not None and invoice.invoice_status is InvoiceStatus.FINALIZED:
         # in the same transaction, so that whoever goes on after a crash does not try once more
-        invoice.revisit_at = None
+        invoice.collect_at = None
     if invoice is not None and tried and invoice.invoice_status is InvoiceStatus.FINALIZED:
         await session.flush()
         await transitions.payment_failed(session, invoice, now)

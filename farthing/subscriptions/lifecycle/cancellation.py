@@ -33,6 +33,7 @@ from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome, closing
+from farthing.subscriptions.planned_terms import PlannedEnd
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.states import LIVE, move, move_pause, require
 from farthing.subscriptions.tables import (
@@ -262,15 +263,15 @@ async def plan_end(
         subscription,
         ScheduleType.CANCELLATION,
         at,
-        {
-            "cancellation_type": type.value,
-            "reason": reason,
-            "proration_behavior": proration.value,
-            "original_cancel_at_period_end": subscription.cancel_at_period_end,
-            "original_cancel_at": _text(subscription.cancel_at),
-            "original_end_date": _text(subscription.end_date),
-            "original_current_period_end": _text(subscription.current_period_end),
-        },
+        PlannedEnd(
+            cancellation_type=type,
+            reason=reason,
+            proration_behavior=proration,
+            original_cancel_at_period_end=subscription.cancel_at_period_end,
+            original_cancel_at=_text(subscription.cancel_at),
+            original_end_date=_text(subscription.end_date),
+            original_current_period_end=_text(subscription.current_period_end),
+        ),
     )
 
 

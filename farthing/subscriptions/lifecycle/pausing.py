@@ -10,14 +10,16 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import shift_for_pause
-from farthing.core.clock import as_utc, instant
+from farthing.core.clock import instant
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import BadField, Moment, Request, checked_metadata
+from farthing.storage.documents import encode
 from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.dates import open_period
 from farthing.subscriptions.enums import (
@@ -25,11 +27,13 @@ from farthing.subscriptions.enums import (
     PauseStatus,
     ProrationBehavior,
     ResumeMode,
+    ScheduleType,
     SubscriptionStatus,
     SubscriptionType,
 )
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import hierarchy, schedules
+from farthing.subscriptions.planned_terms import instant_kept, planned_end
 from farthing.subscriptions.states import move, move_pause, require
 from farthing.subscriptions.tables import Subscription, SubscriptionPause
 
@@ -222,7 +226,10 @@ async def _shift_schedules(session: AsyncSession, subscription: Subscription, ne
         at_end = schedule.scheduled_at == old_end
         if at_end and (subscription.end_date is None or old_end < subscription.end_date):
             schedule.scheduled_at = new_end
-        kept = schedule.configuration.get("original_current_period_end")
-        if kept is not None:
-            moved = as_utc(datetime.fromisoformat(kept)) + (new_end - old_end)
-            schedule.configuration = {**schedule.configuration, "original_current_period_end": instant(moved)}
+        if schedule.schedule_type is not ScheduleType.CANCELLATION:
+            continue
+        planned = planned_end(schedule.configuration)
+        period_end = instant_kept(planned.original_current_period_end)
+        if period_end is not None:
+            moved = instant(period_end + (new_end - old_end))
+            schedule.configuration = encode(replace(planned, original_current_period_end=moved))

@@ -12,15 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.queries.lists import ListQuery, select_page
 from farthing.calendar.billing import next_billing_date
-from farthing.core.clock import as_utc, instant
+from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.storage.documents import Document, encode
 from farthing.storage.rows import find, lock_row, violated
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
 from farthing.subscriptions.events import changed, record_schedule_event
 from farthing.subscriptions.lifecycle import hierarchy
+from farthing.subscriptions.planned_terms import PlannedEnd, instant_kept, planned_end
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
 
@@ -33,7 +35,7 @@ async def plan(
     subscription: Subscription,
     type: ScheduleType,
     at: datetime,
-    configuration: Mapping[str, Any],
+    terms: Document,
     metadata: Mapping[str, str] | None = None,
 ) -> SubscriptionSchedule:
     """Schedule something for a locked subscription. Raises InvalidOperation when one of its kind waits already."""
@@ -42,7 +44,7 @@ async def plan(
         subscription_id=subscription.id,
         schedule_type=type,
         scheduled_at=at,
-        configuration=dict(configuration),
+        configuration=encode(terms),
         meta=dict(metadata or {}),
     )
     try:
@@ -144,7 +146,7 @@ async def call_off(session: AsyncSession, subscription: Subscription, now: datet
     for schedule in waiting:
         move_schedule(schedule, ScheduleStatus.CANCELLED)
         schedule.cancelled_at = now
-        restore(subscription, schedule.configuration)
+        restore(subscription, planned_end(schedule.configuration))
     found = bool(waiting) or subscription.cancel_at is not None
     if not waiting and found:
         # told to end without a schedule, as subscriptions once could be
@@ -188,16 +190,16 @@ async def cancel_by(
     return await cancel(session, found, now)
 
 
-def restore(subscription: Subscription, configuration: Mapping[str, Any]) -> None:
+def restore(subscription: Subscription, planned: PlannedEnd) -> None:
     """Undo what scheduling a cancellation did to a locked subscription.
 
     The period that was open then may have rolled since; one that the end to come has cut short gets its own end back.
     """
     ends = subscription.cancel_at
-    subscription.cancel_at_period_end = bool(configuration.get("original_cancel_at_period_end"))
-    subscription.cancel_at = _moment(configuration.get("original_cancel_at"))
-    subscription.end_date = _moment(configuration.get("original_end_date"))
-    period_end = _moment(configuration.get("original_current_period_end"))
+    subscription.cancel_at_period_end = planned.original_cancel_at_period_end
+    subscription.cancel_at = instant_kept(planned.original_cancel_at)
+    subscription.end_date = instant_kept(planned.original_end_date)
+    period_end = instant_kept(planned.original_current_period_end)
     if period_end is not None and period_end > subscription.current_period_start:
         subscription.current_period_end = period_end
     elif period_end is not None and subscription.current_period_end == ends:
@@ -205,10 +207,6 @@ def restore(subscription: Subscription, configuration: Mapping[str, Any]) -> Non
             subscription.full_period_start, recurrence(subscription), subscription.end_date
         )
     subscription.cancelled_at = None
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else as_utc(datetime.fromisoformat(text))
 
 
 SEARCHABLE = (

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,8 +22,10 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain
 from farthing.rating.pricing.quantity import default_quantity
+from farthing.storage.documents import encode_all
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner
+from farthing.subscriptions.planned_terms import StoredTimeBucket, TimeOfDay
 from farthing.subscriptions.schemas.requests import (
     CommitmentBucketRequest,
     LineItemCommitmentConfig,
@@ -309,7 +312,7 @@ async def _buckets(
     item: SubscriptionLineItem,
     config: LineItemCommitmentConfig,
     now: datetime,
-) -> list[dict[str, object]] | None:
+) -> list[Any] | None:
     asked = config.commitment_time_buckets
     if not asked:
         return None
@@ -318,25 +321,25 @@ async def _buckets(
     if item.commitment_duration is not None:
         raise ValidationFailed.of("commitment_time_buckets", "cannot be combined with commitment_duration")
     _demand_apart(asked)
-    stored: list[dict[str, object]] = []
+    stored: list[StoredTimeBucket] = []
     for bucket in asked:
         if bucket.price is not None:
             price_id = (await own_price(session, subscription, bucket.price, now, item.start_date)).id
         else:
             price_id = (await find(session, Price, bucket.price_id)).id if bucket.price_id else item.price_id
         stored.append(
-            {
-                "id": bucket.id or new_id(Kind.COMMITMENT_BUCKET),
-                "start": {"hour": bucket.start.hour, "minute": bucket.start.minute},
-                "end": {"hour": bucket.end.hour, "minute": bucket.end.minute},
-                "price_id": price_id,
-                "commitment_type": bucket.commitment_type.value,
-                "commitment_value": plain(bucket.commitment_value),
-                "overage_factor": plain(bucket.overage_factor or Decimal(1)),
-                "true_up_enabled": bool(bucket.true_up_enabled),
-            }
+            StoredTimeBucket(
+                id=bucket.id or new_id(Kind.COMMITMENT_BUCKET),
+                start=TimeOfDay(bucket.start.hour, bucket.start.minute),
+                end=TimeOfDay(bucket.end.hour, bucket.end.minute),
+                price_id=price_id,
+                commitment_type=bucket.commitment_type,
+                commitment_value=plain(bucket.commitment_value),
+                overage_factor=plain(bucket.overage_factor or Decimal(1)),
+                true_up_enabled=bool(bucket.true_up_enabled),
+            )
         )
-    return stored
+    return encode_all(stored)
 
 
 def _demand_aligned(buckets: Sequence[CommitmentBucketRequest], window: WindowSize | None) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +33,7 @@ from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.plan_change import carry_over
 from farthing.subscriptions.plan_change.in_place import compared
+from farthing.subscriptions.planned_terms import PlannedReplacement
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest, SubscriptionInheritanceConfig
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -195,7 +195,7 @@ async def _continued(
 
 
 async def schedule_replacement(
-    session: AsyncSession, subscription_id: str, target: Target, configuration: Mapping[str, Any]
+    session: AsyncSession, subscription_id: str, target: Target, planned: PlannedReplacement
 ) -> tuple[Subscription, str]:
     """Let the replacement happen at the end of the open period; the subscription and the schedule's id."""
     subscription = await lock_row(session, Subscription, subscription_id)
@@ -204,19 +204,19 @@ async def schedule_replacement(
     if subscription.cancel_at is not None:
         raise InvalidOperation("The subscription is to be cancelled", {"subscription_id": subscription.id})
     schedule = await schedules.plan(
-        session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, configuration
+        session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, planned
     )
     await changed(session, subscription)
     return subscription, schedule.id
 
 
-def target_of(configuration: Mapping[str, Any]) -> Target:
-    """What a stored, scheduled replacement shall come to."""
+def target_of(planned: PlannedReplacement) -> Target:
+    """What a planned replacement shall come to."""
     return Target(
-        plan_id=str(configuration["target_plan_id"]),
-        billing_period=BillingPeriod(configuration["billing_period"]),
-        billing_period_count=int(configuration.get("billing_period_count") or 1),
-        billing_cycle=BillingCycle(configuration.get("billing_cycle") or BillingCycle.ANNIVERSARY),
-        proration=ProrationBehavior(configuration.get("proration_behavior") or ProrationBehavior.NONE),
-        metadata=configuration.get("change_metadata"),
+        plan_id=planned.target_plan_id,
+        billing_period=planned.billing_period,
+        billing_period_count=planned.billing_period_count,
+        billing_cycle=planned.billing_cycle,
+        proration=planned.proration_behavior,
+        metadata=planned.change_metadata,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from fractions import Fraction
 
 from sqlalchemy import update
@@ -24,6 +23,7 @@ from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import (
+    AddonPolicy,
     AddonStatus,
     ChangeType,
     LineItemOwner,
@@ -36,17 +36,11 @@ from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of, prices_of
 from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome
+from farthing.subscriptions.planned_terms import PlannedChangeInPlace
 from farthing.subscriptions.snapshot.loading import item_snapshot, load_one
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, mixes_periods
 from farthing.subscriptions.states import require_status
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
-
-
-class AddonPolicy(StrEnum):
-    """What a plan change does with an addon."""
-
-    CARRY = "carry"
-    DROP = "drop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +257,7 @@ async def schedule_change(
     session: AsyncSession,
     subscription_id: str,
     target_plan_id: str,
-    configuration: Mapping[str, object],
+    planned: PlannedChangeInPlace,
     now: datetime,
     *,
     supersede: bool = False,
@@ -271,8 +265,7 @@ async def schedule_change(
 ) -> tuple[Subscription, str, list[str]]:
     """Let the plan change at the end of the open period: the subscription, the schedule's id, and those superseded.
 
-    `configuration` has `"version": 2` for a change in place. Raises InvalidOperation when a plan change or a
-    cancellation waits already, unless a plan change may be superseded.
+    Raises InvalidOperation when a plan change or a cancellation waits already, unless a plan change may be superseded.
     """
     plan = await lock_for_use(session, Plan, target_plan_id)
     subscription = await lock_row(session, Subscription, subscription_id)
@@ -288,7 +281,7 @@ async def schedule_change(
             await schedules.cancel(session, waiting.id, now)
             dropped.append(waiting.id)
     schedule = await schedules.plan(
-        session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, configuration, metadata
+        session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, planned, metadata
     )
     await changed(session, subscription)
     return subscription, schedule.id, dropped

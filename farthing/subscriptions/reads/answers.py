@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -25,10 +24,17 @@ from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.catalogue.products.answers import meter_answer, meters_by_id
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status
-from farthing.core.wire import as_wire
+from farthing.core.wire import as_wire, json_number
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
+from farthing.storage.documents import decode_all
 from farthing.subscriptions.enums import PauseStatus, ScheduleStatus, ScheduleType
+from farthing.subscriptions.planned_terms import (
+    PlannedReplacement,
+    StoredTimeBucket,
+    planned_change,
+    shown_configuration,
+)
 from farthing.subscriptions.reads.entitlements import entitlements_of
 from farthing.subscriptions.schemas.responses import (
     AddonAssociationResponse,
@@ -289,17 +295,17 @@ def _buckets(stored: list[Any] | None) -> list[TimeOfDayBucketResponse] | None:
         return None
     return [
         TimeOfDayBucketResponse(
-            id=one["id"],
-            start=TimeOfDayResponse(**one["start"]),
-            end=TimeOfDayResponse(**one["end"]),
-            price_id=one["price_id"],
-            commitment_type=one["commitment_type"],
-            commitment_value=one["commitment_value"],
-            # a number on the wire, where clients expect one; the exact factor is the stored text
-            overage_factor=float(Decimal(one["overage_factor"])),
-            true_up_enabled=one["true_up_enabled"],
+            id=bucket.id,
+            start=TimeOfDayResponse(hour=bucket.start.hour, minute=bucket.start.minute),
+            end=TimeOfDayResponse(hour=bucket.end.hour, minute=bucket.end.minute),
+            price_id=bucket.price_id,
+            commitment_type=bucket.commitment_type,
+            commitment_value=bucket.commitment_value,
+            # a number on the wire, where clients expect one
+            overage_factor=json_number(bucket.factor),
+            true_up_enabled=bucket.true_up_enabled,
         )
-        for one in stored
+        for bucket in decode_all(StoredTimeBucket, stored)
     ]
 
 
@@ -337,14 +343,16 @@ async def _coupons(
 def schedule_answer(schedule: SubscriptionSchedule, now: datetime) -> SubscriptionScheduleResponse:
     """A schedule as it stands at `now`."""
     changes_plan = schedule.schedule_type is ScheduleType.PLAN_CHANGE
-    wanted, result = schedule.configuration, schedule.execution_result
+    result = schedule.execution_result
     pending = schedule.schedule_status is ScheduleStatus.PENDING
     details = None
     if changes_plan:
+        planned = planned_change(schedule.configuration)
+        policies = None if isinstance(planned, PlannedReplacement) else planned.entity_policies.addons
         details = ConfigurationDetails(
             plan_change=PlanChangeScheduleDetails(
-                target_plan_id=str(wanted.get("target_plan_id", "")),
-                entity_policies=EntityPolicies(**wanted["entity_policies"]) if wanted.get("entity_policies") else None,
+                target_plan_id=planned.target_plan_id,
+                entity_policies=None if policies is None else EntityPolicies(addons=msgspec.to_builtins(policies)),
             )
         )
     done = None
@@ -362,8 +370,9 @@ def schedule_answer(schedule: SubscriptionSchedule, now: datetime) -> Subscripti
     return SubscriptionScheduleResponse.of(
         schedule,
         status=schedule.schedule_status,
+        configuration=shown_configuration(schedule.configuration),
         metadata=dict(schedule.meta),
-        days_until_execution=int((schedule.scheduled_at - now).total_seconds() // 3600 // 24),
+        days_until_execution=(schedule.scheduled_at - now) // timedelta(days=1),
         can_be_cancelled=pending and now < schedule.scheduled_at,
         error_message=schedule.error_message or None,
         configuration_details=details,

@@ -36,7 +36,7 @@ from farthing.rating.totals.discounts import CouponType
 from farthing.subscriptions.dates import effective_end
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.reads.answers import item_answers
-from farthing.subscriptions.snapshot.loading import item_snapshot
+from farthing.subscriptions.snapshot.loading import item_snapshot, time_buckets_of
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 CHARGING = (
@@ -179,7 +179,7 @@ async def _items(
     if not pairs:
         return []
     rows = [row for row, _ in pairs]
-    buckets = {bucket["price_id"] for row in rows for bucket in row.commitment_time_buckets or ()}
+    buckets = {bucket.price_id for row in rows for bucket in time_buckets_of(row)}
     bucket_prices: dict[str, Price] = {}
     if buckets:
         bucket_prices = by_id((await session.scalars(select(Price).where(Price.id.in_(buckets)))).all())

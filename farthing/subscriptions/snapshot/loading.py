@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +21,7 @@ from farthing.customers.tables import Customer
 from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
+from farthing.storage.documents import decode_all
 from farthing.storage.rows import in_array, not_found
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
@@ -32,6 +32,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
+from farthing.subscriptions.planned_terms import StoredTimeBucket
 from farthing.subscriptions.snapshot.entitlements import Entitled, GrantTerms
 from farthing.subscriptions.snapshot.values import (
     AddonWindow,
@@ -158,7 +159,7 @@ async def _items(
         query = query.where(or_(item.end_date.is_(None), item.end_date > since))
     rows = (await session.scalars(query)).all()
     wanted = {row.price_id for row in rows}
-    wanted |= {bucket["price_id"] for row in rows for bucket in row.commitment_time_buckets or ()}
+    wanted |= {bucket.price_id for row in rows for bucket in time_buckets_of(row)}
     prices = {price.id: price for price in await session.scalars(select(Price).where(in_array(Price.id, wanted)))}
     money = {price.id: rated(price) for price in prices.values()}
     found: dict[str, list[LineItemSnapshot]] = defaultdict(list)
@@ -203,7 +204,7 @@ def item_snapshot(
         replaces_id=row.replaces_id,
         counted_from=row.counted_from,
         commitment=_commitment(row, price),
-        buckets=tuple(_bucket(bucket, prices[bucket["price_id"]]) for bucket in row.commitment_time_buckets or ()),
+        buckets=tuple(_bucket(bucket, prices[bucket.price_id]) for bucket in time_buckets_of(row)),
         metadata=dict(row.meta),
     )
 
@@ -224,20 +225,18 @@ def _commitment(row: SubscriptionLineItem, price: Price) -> ItemCommitment | Non
     return ItemCommitment(terms, row.commitment_windowed, row.commitment_duration, quantity)
 
 
-def _bucket(stored: dict[str, Any], price: Price) -> TimeOfDayBucket:
-    money, value = rated(price), Decimal(stored["commitment_value"])
-    factor, true_up = Decimal(stored.get("overage_factor") or 1), bool(stored.get("true_up_enabled"))
-    if stored["commitment_type"] == CommitmentType.QUANTITY:
-        terms = LineCommitment.of_quantity(money, value, factor, true_up=true_up)
+def time_buckets_of(row: SubscriptionLineItem) -> list[StoredTimeBucket]:
+    """The times of day with terms of their own that a line item keeps."""
+    return decode_all(StoredTimeBucket, row.commitment_time_buckets)
+
+
+def _bucket(stored: StoredTimeBucket, price: Price) -> TimeOfDayBucket:
+    money, true_up = rated(price), stored.true_up_enabled
+    if stored.commitment_type is CommitmentType.QUANTITY:
+        terms = LineCommitment.of_quantity(money, stored.value, stored.factor, true_up=true_up)
     else:
-        terms = LineCommitment(value, factor, true_up)
-    start, end = stored["start"], stored["end"]
-    return TimeOfDayBucket(
-        stored["id"],
-        start["hour"] * 60 + start["minute"],
-        end["hour"] * 60 + end["minute"],
-        WindowTerms(money, terms),
-    )
+        terms = LineCommitment(stored.value, stored.factor, true_up)
+    return TimeOfDayBucket(stored.id, stored.start.minutes, stored.end.minutes, WindowTerms(money, terms))
 
 
 async def _addons(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[AddonWindow]]:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.period import MICROSECOND
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.core.caller import READ
@@ -176,7 +177,7 @@ def _picture(
         return Markup("")
 
     def place(moment: datetime) -> Fraction:
-        share = Fraction(int((moment - start).total_seconds()), int(whole.total_seconds()) or 1)
+        share = Fraction((moment - start) // MICROSECOND, whole // MICROSECOND)
         return max(Fraction(0), min(share, Fraction(1)))
 
     def span(first: datetime, last: datetime, tone: str, label: str) -> TimelineSpan:

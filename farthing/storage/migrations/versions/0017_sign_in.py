@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("user_agent", sa.String(length=300), nullable=False),
         sa.Column("tenant_id", sa.String(length=50), nullable=False),
         sa.Column("id", sa.String(length=50), nullable=False),
+        sa.CheckConstraint("kind IN ('dashboard', 'api')", name=op.f("ck_sign_in_sessions_kind_known")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_in_sessions")),
     )
     op.create_index("uq_sign_in_sessions_token", "sign_in_sessions", ["token_hash"], unique=True)

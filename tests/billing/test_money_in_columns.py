@@ -1,0 +1,174 @@
+"""The revision that moves what decides money into columns: books of the release before come through it unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from farthing.billing.collection.dunning import announce_renewals
+from farthing.billing.run.passes import Run, Summary
+from farthing.doctor.examination import audit
+from farthing.storage.migrations import state, upgrade
+from farthing.storage.postgres import Database
+from tests.account import Account
+from tests.billing.lateness import settled
+from tests.billing.office import ARREAR, Office
+from tests.conftest import running, settings_for
+from tests.subscriptions.shop import fixed
+
+TABLES = ("customers", "invoices", "invoice_line_items", "subscriptions")
+
+# the shape of revision 0016: what this release keeps in columns stands in the metadata and in `rating`
+_AS_BEFORE = """
+DO $$ DECLARE checked record; BEGIN
+    FOR checked IN SELECT conrelid::regclass AS of, conname FROM pg_constraint WHERE contype = 'c'
+        AND conname LIKE '%%_known' LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', checked.of, checked.conname);
+    END LOOP;
+    FOR checked IN SELECT table_name AS of, column_name AS conname FROM information_schema.columns
+        WHERE table_schema = 'public' AND numeric_precision = 24 AND numeric_scale = 8 LOOP
+        EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE numeric(20, 8)', checked.of, checked.conname);
+    END LOOP;
+END $$;
+ALTER TABLE invoice_totals ALTER COLUMN revenue TYPE numeric(20, 8);
+ALTER TABLE customers NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE invoices NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE invoice_line_items NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE invoices DISABLE TRIGGER USER;
+ALTER TABLE invoices ADD COLUMN revisit_at timestamptz;
+UPDATE invoices SET revisit_at = coalesce(collect_at, recompute_at), metadata = metadata || jsonb_strip_nulls(
+    jsonb_build_object(
+        'proration_behavior', CASE WHEN scale_arrears THEN 'create_prorations' END,
+        'opening_credit', CASE WHEN opening_credit > 0 THEN trim_scale(opening_credit)::text END));
+UPDATE invoice_line_items SET
+    rating = rating || jsonb_strip_nulls(jsonb_build_object('kind', kind, 'base', trim_scale(commitment_base)::text)),
+    metadata = metadata || jsonb_strip_nulls(jsonb_build_object(
+        'proration_credit', CASE WHEN proration_credit > 0 THEN trim_scale(proration_credit)::text END,
+        'already_invoiced', trim_scale(already_invoiced)::text,
+        'late_usage', CASE WHEN late_for_line_id IS NOT NULL THEN 'true' END,
+        'late_for_line', late_for_line_id,
+        'is_overage', CASE WHEN kind = 'overage' THEN 'true' END,
+        'overage_factor', trim_scale(overage_factor)::text,
+        'is_commitment_trueup', CASE WHEN kind = 'true_up' THEN 'true' END,
+        'commitment_amount', trim_scale(commitment_amount)::text,
+        'commitment_utilized', trim_scale(commitment_utilized)::text));
+UPDATE customers SET metadata = metadata || jsonb_build_object('old_external_ids',
+    (SELECT string_agg(id, ',') FROM jsonb_array_elements_text(former_external_ids) AS former (id)))
+    WHERE former_external_ids <> '[]';
+ALTER TABLE invoices ENABLE TRIGGER USER;
+ALTER TABLE customers DROP COLUMN former_external_ids;
+ALTER TABLE invoices DROP COLUMN scale_arrears, DROP COLUMN opening_credit, DROP COLUMN wallet_transaction_id,
+    DROP COLUMN auto_completed, DROP COLUMN collect_at, DROP COLUMN recompute_at;
+ALTER TABLE invoice_line_items DROP COLUMN kind, DROP COLUMN commitment_base, DROP COLUMN proration_credit,
+    DROP COLUMN already_invoiced, DROP COLUMN late_for_line_id, DROP COLUMN overage_factor,
+    DROP COLUMN commitment_amount, DROP COLUMN commitment_utilized;
+ALTER TABLE subscriptions DROP COLUMN renewal_notice_for;
+CREATE INDEX ix_invoices_revisit ON invoices (environment_id, revisit_at) WHERE revisit_at IS NOT NULL;
+ALTER TABLE customers FORCE ROW LEVEL SECURITY;
+ALTER TABLE invoices FORCE ROW LEVEL SECURITY;
+ALTER TABLE invoice_line_items FORCE ROW LEVEL SECURITY;
+UPDATE alembic_version SET version_num = '0016';
+"""
+
+
+async def _half_a_year(office: Office) -> None:
+    """A commitment with overage, true-up and late usage, thresholds, a replaced plan, a rename and notices."""
+    await office.on("2026-01-01")
+    await office.settings(compute_delay_seconds=0, finalization_delay_seconds=0, late_usage_policy="next_invoice")
+    await office.account.post("/connections", {"name": "s", "provider_type": "stripe", "metadata": {"mode": "test"}})
+    calls = await office.feature("calls")
+    await settled(office)
+    user, cut, mover, late = [await office.customer(name) for name in ("user", "cut", "mover", "late")]
+    terms = {"commitment_amount": "10", "overage_factor": "2", "enable_true_up": True}
+    usage = await office.plan(office.usage(calls, "1"), name="Usage")
+    await office.subscribed(usage, user, **terms)
+    await office.subscribed(usage, cut, auto_invoice_threshold="5", **terms)
+    await office.subscribed(usage, late)
+    plan = await office.plan(fixed("50"), fixed("9", **ARREAR), name="Small")
+    moving = await office.subscribed(plan, mover)
+    for customer in (user, cut):
+        await office.recorded("calls", customer, ("2026-01-10", 14))
+    await office.on("2026-01-17")
+    change = {
+        "target_plan_id": (await office.plan(fixed("200"), name="Large"))["id"],
+        "billing_cadence": "RECURRING",
+        "billing_period": "MONTHLY",
+        "billing_cycle": "anniversary",
+        "proration_behavior": "create_prorations",
+    }
+    await office.account.post(f"/subscriptions/{moving.id}/change/execute", change, expect=200)
+    await office.run("2026-02-01")
+    for customer in (user, late):
+        await office.recorded("calls", customer, ("2026-01-20", 3), ("2026-02-10", 1))
+    await office.run("2026-03-01")
+    await office.account.put(f"/customers/{mover['id']}", {"external_id": "moved", "metadata": {"a": "b"}})
+    await office.on("2026-03-31T12:00")
+    await announce_renewals(Run(office.account.database, office.account.scope, office.now), Summary())
+
+
+def _rows(url: str, scope: Account) -> dict[str, list[dict[str, Any]]]:
+    """Everything that the moved tables hold, as it is stored; numbers without the zeros at their end."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        connection.execute("SELECT set_config('farthing.environment_id', %s, true)", (scope.environment_id,))
+        return {table: connection.execute(f"SELECT * FROM {table} ORDER BY id".encode()).fetchall() for table in TABLES}
+
+
+async def test_books_of_the_release_before_come_through_unchanged(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    database, settings = Database(url), settings_for(url)
+    try:
+        async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+            await _half_a_year(Office(account))
+            assert (await audit(database)).differences == []
+    finally:
+        await database.close()
+    before = _rows(url, account)
+    kinds = {row["kind"] for row in before["invoice_line_items"]}
+    assert kinds == {"fixed", "usage", "overage", "true_up", "late_usage"}
+    assert any(row["opening_credit"] for row in before["invoices"])
+    assert any(row["collect_at"] for row in before["invoices"])
+    assert any(row["renewal_notice_for"] for row in before["subscriptions"])
+    assert [row["former_external_ids"] for row in before["customers"] if row["former_external_ids"]] == [["mover"]]
+    with psycopg.connect(url) as connection:
+        connection.execute(_AS_BEFORE.replace("%%", "%"))
+    assert state(url)[0] == "0016"
+    upgrade(url)
+    after = _rows(url, account)
+    for table in TABLES:
+        assert after[table] == before[table]
+    database = Database(url)
+    try:
+        assert (await audit(database)).differences == []
+    finally:
+        await database.close()
+
+
+async def test_what_callers_wrote_under_the_old_names_stays_theirs(new_database: Callable[..., str]) -> None:
+    """A forged key on an invoice that no subscription stands behind is not taken for billing's word."""
+    url = new_database()
+    database, settings = Database(url), settings_for(url)
+    forged = {"opening_credit": "1000", "proration_behavior": "create_prorations", "proration_credit": "7"}
+    try:
+        async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+            customer = await account.post("/customers", {"external_id": "c", "name": "c"})
+            line = {"display_name": "Work", "amount": "10", "quantity": "1", "price_type": "FIXED", "metadata": forged}
+            asked = {
+                "customer_id": customer["id"],
+                "currency": "usd",
+                "invoice_type": "ONE_OFF",
+                **dict.fromkeys(("amount_due", "subtotal", "total"), "10"),
+                "line_items": [line],
+                "metadata": forged,
+            }
+            await account.post("/invoices", asked)
+    finally:
+        await database.close()
+    before = _rows(url, account)
+    with psycopg.connect(url) as connection:
+        connection.execute(_AS_BEFORE.replace("%%", "%"))
+    upgrade(url)
+    assert _rows(url, account) == before
+    assert (before["invoices"][0]["metadata"], before["invoices"][0]["opening_credit"]) == (forged, 0)
