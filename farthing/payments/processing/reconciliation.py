@@ -85,11 +85,11 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
     invoice, payment = await outcomes.lock(session, payment.id)
     if payment.payment_status is PaymentStatus.PROCESSING:
         if found is None:
-            collecting_waits_until = None if invoice is None else invoice.revisit_at
+            collecting_waits_until = None if invoice is None else invoice.collect_at
             await outcomes.failed(session, invoice, payment, "The provider never received the charge", now)
             if invoice is not None:
                 # nobody has refused to pay: a collection that was interrupted is tried again
-                invoice.revisit_at = collecting_waits_until
+                invoice.collect_at = collecting_waits_until
         elif found.state is ChargeState.SUCCEEDED:
             await outcomes.succeeded(session, gateways.effects, invoice, payment, now, found)
         elif found.state is ChargeState.FAILED:
