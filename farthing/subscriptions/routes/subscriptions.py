@@ -12,7 +12,6 @@ from typing import Any
 from litestar import Controller, Request, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import farthing.subscriptions.in_use  # noqa: F401 (importing it registers what subscriptions own and use)
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import ListQuery, page, read_query
