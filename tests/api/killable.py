@@ -33,11 +33,12 @@ import asyncio, ctypes, json, os, sys
 from farthing.server import serve
 from farthing.settings import load
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 
 async def run(settings):
     async def started(database, first):
         print("started", os.getpid(), flush=True)
-    await serve(settings, Database(settings.database_url, 3), started)
+    await serve(settings, Database(settings.database_url, wire(), 3), started)
 
 for line in sys.stdin:
     given = json.loads(line)

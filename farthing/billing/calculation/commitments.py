@@ -1,7 +1,9 @@
 """A subscription's commitment over the usage lines of one invoice. Pure.
 
 The arithmetic is `rating.commitments.subscription_commitment`; here is which of the two applies to a period, and which
-lines it makes. Rule: docs/rules/commitments.md#subscription-level Rule: docs/rules/commitments.md#cumulative
+lines it makes.
+Rule: docs/rules/commitments.md#subscription-level
+Rule: docs/rules/commitments.md#cumulative
 """
 
 from __future__ import annotations

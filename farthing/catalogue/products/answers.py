@@ -8,7 +8,6 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import by_id
 from farthing.catalogue.products.schemas import (
     AlertCondition,
     AlertThreshold,
@@ -21,6 +20,7 @@ from farthing.catalogue.products.schemas import (
     ReportingUnit,
 )
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
+from farthing.storage.listing import by_id
 
 
 def group_answer(group: GroupRow) -> GroupResponse:

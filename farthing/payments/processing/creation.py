@@ -118,7 +118,10 @@ async def _check_destination(
 
 
 def why_not_payable(invoice: Invoice) -> str | None:
-    """Why a locked invoice takes no payment; None when it takes one. Rule: payments, "POST /payments"."""
+    """Why a locked invoice takes no payment; None when it takes one.
+
+    Rule: docs/rules/invoices-and-payments.md#making-a-payment
+    """
     if invoice.invoice_status in {InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED}:
         return f"the invoice is {invoice.invoice_status} and takes no payment"
     if invoice.payment_status in _UNPAYABLE:
