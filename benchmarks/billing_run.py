@@ -38,6 +38,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
+from farthing.wiring import wire
 
 SECTION = "Billing run"
 COUNTS = [int(one) for one in os.environ.get("BENCH_SUBSCRIPTIONS", "100,1000,10000").split(",")]
@@ -59,7 +60,7 @@ async def measure(report: Report) -> None:
                 EmbeddedPostgres(Path(folder) / "data") as server,
             ):
                 await asyncio.to_thread(upgrade, server.url())
-                database = Database(server.url())
+                database = Database(server.url(), wire())
                 try:
                     await _measure(report, database, count)
                 finally:

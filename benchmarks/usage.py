@@ -17,6 +17,7 @@ from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
+from farthing.wiring import wire
 
 SECTION = "Usage"
 EVENTS = int(os.environ.get("BENCH_EVENTS", "10000000"))
@@ -43,7 +44,7 @@ async def measure(report: Report) -> None:
         began = time.perf_counter()
         _fill(running)
         report.add(SECTION, f"rows laid down for the test, {EVENTS:,}", f"{time.perf_counter() - began:.0f} s")
-        database = Database(f"postgresql://farthing@/farthing?host={running.folder / 'run'}")
+        database = Database(f"postgresql://farthing@/farthing?host={running.folder / 'run'}", wire())
         try:
             await _measure(report, database)
         finally:

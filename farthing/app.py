@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -16,12 +17,15 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components
 from litestar.types import ControllerRouterHandler
+from procrastinate import App
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import farthing
 from farthing.api.body import JsonBody
+from farthing.api.guards import AccessControl
 from farthing.api.openapi import document
+from farthing.api.services import services_of, state_with
 from farthing.api.transport.bodies import BodyReader, ReadTimes
 from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.transport.edge import Edge
@@ -29,7 +33,6 @@ from farthing.api.transport.ratelimit import Limiter
 from farthing.api.transport.segments import slashes_kept, slashes_restored
 from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
-from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
@@ -40,25 +43,28 @@ from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
+from farthing.core.composition import Composition
 from farthing.customers.routes import Customers
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
 from farthing.health import Health, health, metrics_page, posted_health, ready
 from farthing.identity.credentials.api_keys import record_rehashed, record_used
 from farthing.identity.credentials.authentication import HeaderAuthenticator
-from farthing.identity.credentials.master_key import confirm
+from farthing.identity.credentials.master_key import MasterKeys, confirm
 from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.identity.sign_in import second_factor
-from farthing.identity.sign_in.ports import ResetMail
 from farthing.identity.sign_in.sessions import record_seen
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivables.routes import CustomerInvoiceSummaries
 from farthing.invoices.routes import Invoices, open_document
-from farthing.jobs.cloning import EnvironmentCloning
+from farthing.jobs.duties import KnownDuties
 from farthing.jobs.pace import WorkerState
+from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
+from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.reporting.cost_routes import CostAnalytics
@@ -138,6 +144,25 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 SIGN_IN_PER_MINUTE = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class Services(Composition):
+    """What lives as long as the process; routes find each by its type."""
+
+    settings: Settings
+    database: Database
+    queue: App
+    duties: KnownDuties
+    health: Health
+    gateways: Gateways
+    ingest: Ingest
+    authenticator: HeaderAuthenticator
+    access: AccessControl
+    master_keys: MasterKeys
+    second_factor_box: SealedBox
+    client_addresses: ClientAddresses
+    sessions: Sessions
+
+
 @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
 def openapi() -> Response[bytes]:
     """Our OpenAPI document."""
@@ -146,7 +171,12 @@ def openapi() -> Response[bytes]:
 
 @cache
 def _document() -> bytes:
-    return msgspec.json.encode(document(routes_only()))
+    return msgspec.json.encode(described())
+
+
+def described() -> dict[str, Any]:
+    """Our OpenAPI document."""
+    return document(routes_only())
 
 
 async def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
@@ -163,6 +193,10 @@ def provide_caller(request: Request[Any, Any, Any]) -> Caller:
     caller = unit_of_work(request).caller
     assert caller is not None, "the route has no guard"
     return caller
+
+
+def provide_services(request: Request[Any, Any, Any]) -> Composition:
+    return services_of(request)
 
 
 def routes_only() -> Litestar:
@@ -192,6 +226,7 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
         dto=JsonBody,
         return_dto=None,
         dependencies={
+            "services": Provide(provide_services, sync_to_thread=False),
             "session": Provide(provide_session),
             "clock": Provide(provide_clock, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
@@ -205,14 +240,15 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
     )
 
 
-async def _record_used_keys(state: State) -> None:
+async def _record_used_keys(services: Services) -> None:
     """Write down once a minute, off every request's path, which API keys were used and which sessions seen."""
+    authenticator = services.authenticator
     while True:
         await asyncio.sleep(60)
         try:
-            await record_used(state.database, state.authenticator.take_used())
-            await record_rehashed(state.database, state.authenticator.take_rehashed())
-            await record_seen(state.database, state.authenticator.seen_sessions.take())
+            await record_used(services.database, authenticator.take_used())
+            await record_rehashed(services.database, authenticator.take_rehashed())
+            await record_seen(services.database, authenticator.seen_sessions.take())
         except (SQLAlchemyError, OSError) as error:
             log.warning("used_keys.not_recorded", error=str(error))
 
@@ -222,62 +258,62 @@ def create_app(
     database: Database,
     listener: Listener | None = None,
     worker: WorkerState | None = None,
-    reset_mail: ResetMail | None = None,
 ) -> Edge:
     """The whole ASGI application on one database. It starts and stops `listener` with itself.
 
-    `worker` is the one of this process, if it has one. Without `reset_mail` nobody is mailed a link to set a password,
-    and the pages say who can make one.
+    `worker` is the one of this process, if it has one.
     """
     known = duties(database, settings)
-    health_database = Database(database.url, pool_size=1)
+    health_database = Database(database.url, database.ports, pool_size=1)
     jobs_queue = queue_of(database, known)
     database = database.for_requests(settings.request_timeouts, settings.tenant_connections)
     notices = listener or Listener(database.url)
     authenticator = HeaderAuthenticator(database, settings, notices)
-    addresses = ClientAddresses(settings.proxies(), settings.forwarded_header)
-    state = State(
-        {
-            "settings": settings,
-            "database": database,
-            "notices": notices,
-            "queue": jobs_queue,
-            "duties": known,
-            "health": Health(health_database, known, worker, started_at=database.clock.now()),
-            "invoice_effects": BillingEffects(),
-            "ingest": Ingest(database.url),
-            "authenticator": authenticator,
-            "master_keys": authenticator.keys,
-            "second_factor_box": SealedBox(authenticator.keys.current, second_factor.PURPOSE),
-            "reset_mail": reset_mail,
-            "client_addresses": addresses,
-            "web_sessions": Sessions(settings, authenticator.keys),
-            "limiter": Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
-            "sign_in_limiter": Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
-        }
+    services = Services(
+        settings=settings,
+        database=database,
+        queue=jobs_queue,
+        duties=KnownDuties(known),
+        health=Health(health_database, known, worker, started_at=database.clock.now()),
+        gateways=Gateways(database, settings, database.ports.part(InvoicePorts).hooks),
+        ingest=Ingest(database.url),
+        authenticator=authenticator,
+        access=AccessControl(
+            authenticator,
+            Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
+            Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
+        ),
+        master_keys=authenticator.keys,
+        second_factor_box=SealedBox(authenticator.keys.current, second_factor.PURPOSE),
+        client_addresses=ClientAddresses(settings.proxies(), settings.forwarded_header),
+        sessions=Sessions(settings, authenticator.keys),
     )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await confirm(database, state.master_keys)
+        await confirm(database, services.master_keys)
         await notices.start()
-        await state.ingest.start()
-        await state.health.look()  # takes its connection while there are some
-        recording = asyncio.create_task(_record_used_keys(state), name="used keys")
+        await services.ingest.start()
+        await services.health.look()  # takes its connection while there are some
+        recording = asyncio.create_task(_record_used_keys(services), name="used keys")
         try:
             yield
         finally:
             recording.cancel()
-            await state.ingest.stop()
+            await services.ingest.stop()
             await notices.stop()
-            await state.health.close()
+            await services.health.close()
 
-    app = _litestar(state, [lifespan])
+    app = _litestar(state_with(services), [lifespan])
 
     async def identify(headers: Mapping[bytes, bytes]) -> str:
         return (await authenticator.by_headers(headers, needs_environment=False)).tenant_id
 
-    bodies = BodyReader(identify, ReadTimes())
     return Edge(
-        slashes_kept(app), database, settings.origins, bodies, addresses=addresses, access_log=settings.access_log
+        slashes_kept(app),
+        database,
+        settings.origins,
+        BodyReader(identify, ReadTimes()),
+        addresses=services.client_addresses,
+        access_log=settings.access_log,
     )

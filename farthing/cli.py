@@ -333,10 +333,9 @@ def openapi() -> None:
     """Print our OpenAPI document."""
     import msgspec
 
-    from farthing.api.openapi import document
-    from farthing.app import routes_only
+    from farthing.app import described
 
-    text: Any = msgspec.json.format(msgspec.json.encode(document(routes_only()), enc_hook=str), indent=2)
+    text: Any = msgspec.json.format(msgspec.json.encode(described(), enc_hook=str), indent=2)
     sys.stdout.write(text.decode() + "\n")
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 from litestar import Response, get, post
-from litestar.datastructures import State
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
+from farthing.core.composition import Composition
 from farthing.jobs.duties import Duty
 from farthing.jobs.pace import WorkerState
 from farthing.jobs.standing import DutyStanding, overdue, read_standings
@@ -156,14 +156,14 @@ def posted_health() -> dict[str, str]:
 
 
 @get("/health/ready", include_in_schema=False)
-async def ready(state: State) -> Response[dict[str, Any]]:
+async def ready(services: Composition) -> Response[dict[str, Any]]:
     """Readiness: whether requests may be sent here, and which part is not well."""
-    is_ready, body = await state.health.report()
+    is_ready, body = await services.part(Health).report()
     return Response(body, status_code=200 if is_ready else 503)
 
 
 @get("/metrics", include_in_schema=False, media_type=CONTENT_TYPE_LATEST)
-async def metrics_page(state: State) -> Response[bytes]:
+async def metrics_page(services: Composition) -> Response[bytes]:
     """This process's metrics, and the deployment's duties, in Prometheus text format."""
-    await state.health.measure()
+    await services.part(Health).measure()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

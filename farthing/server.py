@@ -31,6 +31,7 @@ from farthing.storage.connections.capacity import Demand, fitted, granted, short
 from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 
 log = structlog.get_logger(__name__)
 
@@ -92,12 +93,14 @@ def _sized(settings: Settings, engine: Engine, demand: Demand | None) -> Databas
     """The database with pools that the server grants. Raises TooFewConnections."""
     timeouts = settings.worker_timeouts
     if demand is None:
-        return Database(engine.url, settings.pool_size, timeouts=timeouts)
+        return Database(engine.url, wire(), settings.pool_size, timeouts=timeouts)
     grant = granted(engine.url)
     sizes = fitted(demand, grant)
     if sizes != demand:
         log.warning("connections.fewer", action=shortage(demand, grant), pool=sizes.pool, hot_reads=sizes.hot_reads)
-    return Database(engine.url, sizes.pool, overflow=sizes.overflow, hot_reads=sizes.hot_reads, timeouts=timeouts)
+    return Database(
+        engine.url, wire(), sizes.pool, overflow=sizes.overflow, hot_reads=sizes.hot_reads, timeouts=timeouts
+    )
 
 
 async def _watch(embedded: EmbeddedPostgres) -> None:

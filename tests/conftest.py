@@ -27,6 +27,7 @@ from farthing.settings import Settings
 from farthing.storage.embedded import ROLE, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 
 # durability is what crash tests are about; everything else may run without waiting for the disk
@@ -94,7 +95,7 @@ def database_url(new_database: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
     """This worker's database, as the application's role."""
-    database = Database(database_url, pool_size=20)
+    database = Database(database_url, wire(), pool_size=20)
     yield database
     await database.close()
 

@@ -15,6 +15,7 @@ from farthing.core import errors
 from farthing.jobs.schedule import duties
 from farthing.settings import PREFIX, Settings
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=str)
@@ -116,8 +117,8 @@ def test_the_guide_names_every_error_code_with_its_status() -> None:
 
 
 def test_the_duties_are_those_of_this_release() -> None:
-    settings = Settings(secret_key="a master key for tests only")
-    known = [f"{duty.name:32} {duty.cron}" for duty in duties(Database("postgresql://nowhere/nothing"), settings)]
+    database = Database("postgresql://nowhere/nothing", wire())
+    known = [f"{duty.name:32} {duty.cron}" for duty in duties(database, Settings(secret_key="k" * 32))]
     assert "$ farthing jobs list\n" + "\n".join(known) + "\n" in read("docs/operations.md")
 
 

@@ -11,7 +11,7 @@ from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.typing import FieldDefinition
 
-from farthing.api.errors import from_decoding
+from farthing.core.decoding import from_decoding
 from farthing.core.errors import ValidationFailed
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -15,11 +14,12 @@ from litestar.exceptions import (
     ValidationException,
 )
 
-from farthing.api.idempotency import Replay
 from farthing.api.work import route_of, unit_of_work
 from farthing.core import errors
+from farthing.core.decoding import from_decoding
 from farthing.core.wire import BadField
 from farthing.storage.connections.failures import failure_of, is_read_only_violation, what_to_do
+from farthing.storage.stored_answers import Replay
 
 log = structlog.get_logger(__name__)
 
@@ -48,31 +48,6 @@ def body_of(error: errors.FarthingError) -> dict[str, Any]:
     if error.details:
         body["details"] = error.details
     return {**body, "success": False, "error": {"message": error.message, "internal_error": ""}}
-
-
-_PATH = re.compile(r" - at `\$(?P<path>.*?)`$")
-_MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
-_SIZE_OR_RANGE = (" of length ", " >= ", " <= ", " > ", " < ", "matching regex", "Invalid enum value", "timezone")
-
-
-def from_decoding(error: Exception) -> errors.ValidationFailed:
-    """A body that could not be decoded: names the field, and says what would be right."""
-    found = _PATH.search(str(error))
-    path = (found["path"] if found else "").lstrip(".").replace("[...]", "")
-    reason = _PATH.sub("", str(error))
-    cause = error.__cause__
-    if isinstance(cause, BadField):
-        field = f"{path}.{cause.field}".lstrip(".")
-        return errors.ValidationFailed.of(field, cause.reason)
-    if isinstance(cause, errors.ValidationFailed):
-        return cause
-    if missing := _MISSING.match(reason):
-        return errors.ValidationFailed.of(f"{path}.{missing['field']}".lstrip("."), "is required")
-    if not isinstance(error, msgspec.ValidationError):
-        return errors.ValidationFailed("Invalid request format", {"body": "is not valid JSON"})
-    reason = reason[:1].lower() + reason[1:]
-    message = "Request validation failed" if any(w in reason for w in _SIZE_OR_RANGE) else "Invalid request format"
-    return errors.ValidationFailed(message, {path or "body": reason})
 
 
 def from_framework(error: HTTPException) -> errors.FarthingError:

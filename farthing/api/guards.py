@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from farthing.api.services import services_of
+from farthing.api.transport.ratelimit import Limiter
 from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, Caller
 from farthing.core.errors import PermissionDenied
@@ -22,10 +25,19 @@ class Authenticator(Protocol):
     async def __call__(self, connection: Connection, *, needs_environment: bool) -> Caller: ...
 
 
+@dataclass(frozen=True, slots=True)
+class AccessControl:
+    """Who may come in, and how often; signing in has a limit of its own."""
+
+    authenticator: Authenticator
+    limiter: Limiter
+    sign_in_limiter: Limiter
+
+
 async def _authenticate(connection: Connection, *, needs_environment: bool) -> Caller:
-    authenticator: Authenticator = connection.app.state.authenticator
-    caller = await authenticator(connection, needs_environment=needs_environment)
-    connection.app.state.limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
+    access = services_of(connection).part(AccessControl)
+    caller = await access.authenticator(connection, needs_environment=needs_environment)
+    access.limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
     return caller
 
 

@@ -8,71 +8,20 @@ middle stores there, without an answer, where a repeat goes on (`storage.midway`
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from sqlalchemy import (
-    CheckConstraint,
-    Index,
-    LargeBinary,
-    PrimaryKeyConstraint,
-    SmallInteger,
-    String,
-    delete,
-    select,
-    text,
-)
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.api.work import Claim, UnitOfWork
 from farthing.core.errors import AlreadyExists, ValidationFailed, VersionConflict
 from farthing.storage.midway import PROGRESS
-from farthing.storage.tables import Base, OfTenant
+from farthing.storage.stored_answers import KEPT, LONGEST_KEY, Replay, StoredAnswer
 
 HEADER = b"idempotency-key"
-KEPT = timedelta(hours=24)
-LONGEST = 255
-
-
-class StoredAnswer(OfTenant, Base):
-    """What became of one key of one environment (or of the tenant, where a route has none).
-
-    The first completed answer, or, while there is none, where a repeat of the request goes on.
-    """
-
-    __tablename__ = "idempotent_responses"
-    label = "Idempotent response"
-
-    id: Mapped[str] = mapped_column(String(LONGEST))
-    environment_id: Mapped[str] = mapped_column(String(50))
-    fingerprint: Mapped[str] = mapped_column(String(64))
-    status_code: Mapped[int | None] = mapped_column(SmallInteger)
-    body: Mapped[bytes | None] = mapped_column(LargeBinary)
-    resume_point: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """JSON of what the request has committed so far; only read while there is no answer."""
-    created_at: Mapped[datetime]
-
-    __table_args__ = (
-        PrimaryKeyConstraint("tenant_id", "environment_id", "id"),
-        # an answer is whole, and a key without one says where to go on
-        CheckConstraint("(status_code IS NULL) = (body IS NULL)", name="answer_whole"),
-        CheckConstraint("status_code IS NOT NULL OR resume_point IS NOT NULL", name="answered_or_resumable"),
-        # the sweep of answers that are no longer kept
-        Index("ix_idempotent_responses_created_at", "created_at"),
-    )
-
-
-class Replay(Exception):
-    """The stored answer, to be given instead of running the handler."""
-
-    def __init__(self, status_code: int, body: bytes) -> None:
-        super().__init__("replayed")
-        self.status_code = status_code
-        self.body = body
 
 
 class Progress:
@@ -100,8 +49,8 @@ async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: UnitOfWork
     if given is None:
         return
     key = given.decode("latin-1")
-    if not 1 <= len(key) <= LONGEST or not all("!" <= character <= "~" for character in key):
-        raise ValidationFailed.of("Idempotency-Key", f"must be 1 to {LONGEST} visible ASCII characters")
+    if not 1 <= len(key) <= LONGEST_KEY or not all("!" <= character <= "~" for character in key):
+        raise ValidationFailed.of("Idempotency-Key", f"must be 1 to {LONGEST_KEY} visible ASCII characters")
     path = connection.scope["path"].encode()
     query = connection.scope.get("query_string", b"")
     fingerprint = hashlib.sha256(b"\0".join((path, query, work.body))).hexdigest()
@@ -180,8 +129,3 @@ async def unlock(work: UnitOfWork) -> None:
     except SQLAlchemyError:
         await pinned.invalidate()
     work.claim_lock = None
-
-
-async def forget_old(session: AsyncSession, now: datetime) -> None:
-    """Delete answers that are no longer kept, of the session's tenant."""
-    await session.execute(delete(StoredAnswer).where(StoredAnswer.created_at < now - KEPT))

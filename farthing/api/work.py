@@ -5,7 +5,8 @@ The edge opens it and ends it; a guard says who calls and what for; the session 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,3 +169,15 @@ def route_of(scope: Mapping[str, Any]) -> str:
     and tokens and whatever a stranger likes to send.
     """
     return str(scope.get("path_template") or UNMATCHED)
+
+
+@asynccontextmanager
+async def rehearsal(request: ASGIConnection[Any, Any, Any, Any]) -> AsyncIterator[AsyncSession]:
+    """A session of the caller's in which everything can be done and nothing stays done."""
+    work = unit_of_work(request)
+    await work.admit()
+    async with work.database.session(work.scope, clock=work.clock) as session:
+        try:
+            yield session
+        finally:
+            await session.rollback()

@@ -27,6 +27,7 @@ from farthing.server import engine
 from farthing.settings import Settings
 from farthing.storage import migrations
 from farthing.storage.postgres import Database, dialect_url
+from farthing.wiring import wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _progress(console: Console) -> Progress:
 
 async def _require_confined(url: str) -> None:
     """The tables will belong to this role, so that it must be one that row-level security confines."""
-    database = Database(url, pool_size=2)
+    database = Database(url, wire(), pool_size=2)
     try:
         await database.check()
     except Exception as error:

@@ -11,7 +11,6 @@ from sqlalchemy import select
 
 from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import FixedClock, as_utc, instant
@@ -19,6 +18,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import NotFound
 from farthing.core.money import plain
 from farthing.identity.tables import Environment
+from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -52,7 +52,7 @@ async def bill_environments(
 
     An environment with a test clock is billed at its own time, unless `until` says otherwise. Raises NotFound.
     """
-    gateways = Gateways(database, settings, BillingEffects())
+    gateways = Gateways(database, settings, database.ports.part(InvoicePorts).hooks)
     status = 0
     for one in await _environments(database, environment):
         now = as_utc(until) if until is not None else one.frozen_time or database.clock.now()
@@ -74,7 +74,7 @@ async def _bill(
                 passes[name] = bar.add_task(name, total=None)
             bar.advance(passes[name], count)
 
-        run = Run(database, scope, now, gateways.effects, dry=dry_run, progress=progress)
+        run = Run(database, scope, now, dry=dry_run, progress=progress)
         passes["subscriptions"] = bar.add_task("subscriptions", total=await run.due_count())
         done = await run.all()
         if not dry_run:
@@ -121,7 +121,8 @@ async def set_clock(
     Raises NotFound, and as `Clockwork.move` does.
     """
     (found,) = await _environments(database, environment)
-    clockwork = Clockwork(database, Scope(found.tenant_id, found.id), Gateways(database, settings, BillingEffects()))
+    gateways = Gateways(database, settings, database.ports.part(InvoicePorts).hooks)
+    clockwork = Clockwork(database, Scope(found.tenant_id, found.id), gateways)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("the clock moves", total=1)

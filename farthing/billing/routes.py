@@ -9,6 +9,7 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
+from farthing.api.work import rehearsal
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes import modifications, pauses, plan_change
 from farthing.billing.changes.apply_outcome import perform
@@ -126,7 +127,7 @@ class SubscriptionLife(Controller):
         gateways: Gateways,
     ) -> CancelSubscriptionResponse:
         """What a cancellation would come to; the final invoice, if any, under `proration_invoice`."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             done = await cancellation.cancel(session, id, data, clock.now())
             performed = await perform(session, done.outcome, clock.now(), gateways.effects)
             proration = performed.settlement.proration if performed.settlement is not None else Proration()
@@ -184,7 +185,7 @@ class SubscriptionLife(Controller):
         gateways: Gateways,
     ) -> SubscriptionChangePreviewResponse:
         """What a plan change by a new subscription would come to."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             return await plan_change.preview_replacement(session, id, data, clock.now(), gateways.effects)
 
     @post("/{id:str}/change/v2/execute", operation_id="executeSubscriptionPlanChangeV2", guards=WRITE, status_code=200)
@@ -210,7 +211,7 @@ class SubscriptionLife(Controller):
     ) -> SubscriptionChangeV2Response:
         """What a plan change of the subscription itself would come to."""
         data.idempotency_key = None
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             answer, _ = await plan_change.change_plan(session, id, data, clock.now(), gateways.effects)
         assert isinstance(answer, SubscriptionChangeV2Response), "only a key has an answer from before"
         answer.schedule_id = None  # nothing waits: it was undone
@@ -239,7 +240,7 @@ class SubscriptionLife(Controller):
         gateways: Gateways,
     ) -> SubscriptionModifyResponse:
         """What a modification would come to."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             answer, _ = await modifications.modify(session, id, data, clock.now(), gateways.effects)
             answers.as_preview(answer.changed_resources)
             return answer
@@ -287,7 +288,7 @@ class SubscriptionParts(Controller):
         gateways: Gateways,
     ) -> SubscriptionModifyResponse:
         """What adding a line item would come to."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             _, outcome = await revise.add(session, id, data, clock.now())
             return await modifications.preview_answer(session, outcome, clock.now(), gateways.effects)
 
@@ -306,7 +307,7 @@ class SubscriptionParts(Controller):
         gateways: Gateways,
     ) -> SubscriptionModifyResponse:
         """What changing a line item would come to."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             _, outcome = await revise.update(session, id, data, clock.now())
             return await modifications.preview_answer(session, outcome, clock.now(), gateways.effects)
 
@@ -325,7 +326,7 @@ class SubscriptionParts(Controller):
         data: DeleteSubscriptionLineItemRequest | None = None,
     ) -> SubscriptionModifyResponse:
         """What ending a line item would come to."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             _, outcome = await revise.end(session, id, data or DeleteSubscriptionLineItemRequest(), clock.now())
             return await modifications.preview_answer(session, outcome, clock.now(), gateways.effects)
 
@@ -410,7 +411,7 @@ class PeriodInvoices(Controller):
         exclude_invoiced: bool = False,
     ) -> InvoiceResponse:
         """What a subscription's invoice would be; with `exclude_invoiced` without what was invoiced already."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             return await previews.preview(session, data, clock.now(), exclude_invoiced=exclude_invoiced)
 
     @post("/internal/preview", operation_id="getInternalInvoicePreview", guards=READ_INVOICE, status_code=200)
@@ -418,7 +419,7 @@ class PeriodInvoices(Controller):
         self, data: GetPreviewInvoiceRequest, request: Request[Any, Any, Any], clock: Clock
     ) -> InvoiceResponse:
         """The same, under another name."""
-        async with previews.rehearsal(request) as session:
+        async with rehearsal(request) as session:
             return await previews.preview(session, data, clock.now())
 
     @get("/{id:str}/usage", operation_id="getInvoiceUsage", guards=READ_INVOICE)

@@ -17,5 +17,5 @@ Invariants:
 - A meter's event, aggregation and reset never change, and its filters only gain values: past usage stays reproducible.
 - Keys and codes are unique among published rows of an environment; the database refuses the second. Archiving frees
   them. Rows are archived, not removed.
-- Nothing here asks a higher floor whether something is in use: higher floors add their checks (`catalogue.in_use`).
+- Whether something is in use above is asked through `ports`.
 """

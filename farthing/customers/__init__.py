@@ -1,8 +1,8 @@
 """Who is billed: customers, what identifies them, where their mirror images live in other systems.
 
 Owns the customer row, its mappings to providers' ids, and the sessions that let a customer into the portal. Does not
-own what a customer has (subscriptions, wallets, invoices): those floors look up to this one, and register here what
-must stand in the way of a deletion. Invariants:
+own what a customer has (subscriptions, wallets, invoices); what of it forbids a deletion is asked through `ports`.
+Invariants:
 
 - `external_id` is unique among the published customers of an environment; archiving a customer frees it;
 - deletion is soft: an archived customer keeps its history and its debts, and can be read, never changed;

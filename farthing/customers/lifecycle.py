@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from farthing.customers import fields
 from farthing.customers.deletion import nothing_forbids
 from farthing.customers.lookup import by_external_id
 from farthing.customers.mappings import map_customer
+from farthing.customers.ports import CustomerPorts
 from farthing.customers.schemas import (
     CreateCustomerRequest,
     CustomerContactPerson,
@@ -27,13 +28,8 @@ from farthing.customers.tables import Customer, TaxTreatment
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
 from farthing.storage.outbox import record_event
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row, violated
-
-Joined = Callable[[AsyncSession, Customer, CreateCustomerRequest], Awaitable[None]]
-"""Given a customer just inserted and what was asked; part of the same transaction, so raising undoes the creation."""
-
-tax_linking: list[Joined] = []
-"""How tax associations are linked to a new customer. The catalogue, which owns tax rates, appends to it."""
 
 
 async def create(session: AsyncSession, request: CreateCustomerRequest, *, strict_ids: bool) -> Customer:
@@ -59,18 +55,9 @@ async def create(session: AsyncSession, request: CreateCustomerRequest, *, stric
     async with _refusing_duplicates(session, request.external_id):
         session.add(customer)
     await map_customer(session, customer, request.integration_entity_mapping or ())
-    await _link_taxes(session, customer, request)
+    await ports_of(session, CustomerPorts).link_taxes(session, customer, request)
     await _tell(session, "customer.created", customer)
     return customer
-
-
-async def _link_taxes(session: AsyncSession, customer: Customer, request: CreateCustomerRequest) -> None:
-    for link in tax_linking:
-        await link(session, customer, request)
-    if request.tax_rate_overrides and not tax_linking:
-        # nobody here knows any tax rate; to drop what was asked would undercharge in silence
-        code = request.tax_rate_overrides[0].tax_rate_code
-        raise ValidationFailed.of("tax_rate_overrides", f"there is no tax rate with the code '{code}'")
 
 
 async def update(

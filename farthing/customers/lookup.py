@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.customers.schemas import CustomerQuery
 from farthing.customers.tables import Customer
+from farthing.storage.listing import select_page
 from farthing.storage.rows import not_found
 
 SEARCHABLE = (

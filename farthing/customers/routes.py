@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.core.clock import instant
+from farthing.core.composition import Composition
 from farthing.customers import lifecycle, lookup, mappings, portal
 from farthing.customers.schemas import (
     CreateCustomerRequest,
@@ -25,6 +25,8 @@ from farthing.customers.schemas import (
     UpdateCustomerRequest,
 )
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
 from farthing.storage.rows import find
 
 EXPANDABLE = {"integrations": frozenset[str]()}
@@ -37,9 +39,11 @@ class Customers(Controller):
     tags = ("Customers",)
 
     @post("/", operation_id="createCustomer", guards=[needs("customer", "write")])
-    async def create(self, data: CreateCustomerRequest, session: AsyncSession, state: State) -> CustomerResponse:
+    async def create(
+        self, data: CreateCustomerRequest, session: AsyncSession, services: Composition
+    ) -> CustomerResponse:
         """Create a customer."""
-        strict = state.settings.strict_external_ids
+        strict = services.part(Settings).strict_external_ids
         return CustomerResponse.of(await lifecycle.create(session, data, strict_ids=strict))
 
     @get("/", operation_id="listCustomers", guards=[needs("customer", "read")], opt={"query": CustomerQuery})
@@ -77,22 +81,22 @@ class Customers(Controller):
         self,
         data: UpdateCustomerRequest,
         session: AsyncSession,
-        state: State,
+        services: Composition,
         id: str | None = None,
         external_customer_id: str | None = None,
     ) -> CustomerResponse:
         """Update the customer with this id or this external id."""
-        strict = state.settings.strict_external_ids
+        strict = services.part(Settings).strict_external_ids
         return CustomerResponse.of(
             await lifecycle.update(session, data, customer_id=id, external_id=external_customer_id, strict_ids=strict)
         )
 
     @put("/{id:str}", operation_id="updateCustomerById", guards=[needs("customer", "write")])
     async def update_by_id(
-        self, id: str, data: UpdateCustomerRequest, session: AsyncSession, state: State
+        self, id: str, data: UpdateCustomerRequest, session: AsyncSession, services: Composition
     ) -> CustomerResponse:
         """Update a customer."""
-        strict = state.settings.strict_external_ids
+        strict = services.part(Settings).strict_external_ids
         return CustomerResponse.of(await lifecycle.update(session, data, customer_id=id, strict_ids=strict))
 
     @delete("/{id:str}", operation_id="deleteCustomer", guards=[needs("customer", "write")])
@@ -110,10 +114,10 @@ class Customers(Controller):
         guards=[needs("customer", "write")],
     )
     async def portal_session(
-        self, external_id: str, session: AsyncSession, state: State
+        self, external_id: str, session: AsyncSession, services: Composition
     ) -> Response[PortalSessionResponse]:
         """Let a customer into the portal."""
-        return await _portal_session(session, state, external_id)
+        return await _portal_session(session, services, external_id)
 
     @post(
         "/portal/{external_id:str}",
@@ -122,10 +126,10 @@ class Customers(Controller):
         status_code=200,
     )
     async def posted_portal_session(
-        self, external_id: str, session: AsyncSession, state: State
+        self, external_id: str, session: AsyncSession, services: Composition
     ) -> Response[PortalSessionResponse]:
         """Let a customer into the portal; the same as GET."""
-        return await _portal_session(session, state, external_id)
+        return await _portal_session(session, services, external_id)
 
 
 async def _page(
@@ -159,11 +163,13 @@ def mapping_answer(mapping: IntegrationMapping) -> EntityIntegrationMappingRespo
     )
 
 
-async def _portal_session(session: AsyncSession, state: State, external_id: str) -> Response[PortalSessionResponse]:
+async def _portal_session(
+    session: AsyncSession, services: Composition, external_id: str
+) -> Response[PortalSessionResponse]:
     customer = await lookup.by_external_id(session, external_id)
-    settings = state.settings
+    settings = services.part(Settings)
     # sessions live in real time, whatever an environment's test clock says
-    now = state.database.clock.now()
+    now = services.part(Database).clock.now()
     opened = portal.open_session(customer, settings.master_key(), now, settings.portal_session_seconds)
     answer = PortalSessionResponse(
         url=opened.url(settings.portal_url or f"{settings.base_url}/portal"),

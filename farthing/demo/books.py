@@ -13,11 +13,11 @@ from farthing.customers.schemas import CreateCustomerRequest
 from farthing.customers.tables import Customer
 from farthing.demo.company import DemoCustomer, DemoInvoice
 from farthing.invoices.lifecycle import one_off, transitions
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.requests import CreateInvoiceRequest
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
-from farthing.payments.processing.voiding import PaymentEffects
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -43,7 +43,7 @@ class Ledger:
     def __init__(self, settings: Settings, database: Database, scope: Scope) -> None:
         self.database = database
         self.scope = scope
-        self.effects = PaymentEffects()
+        self.effects = database.ports.part(InvoicePorts).hooks
         self.gateways = Gateways(database, settings, self.effects)
         self.invoices = 0
         self.payments = 0

@@ -24,7 +24,6 @@ from farthing.billing.changes.apply_outcome import perform
 from farthing.billing.changes.opening import open_subscription
 from farthing.billing.changes.plan_change import change_plan
 from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request
-from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.run.passes import Run
 from farthing.core import currency
 from farthing.core.clock import instant
@@ -128,7 +127,7 @@ async def load_deals(
     progress: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Let deals happen up to the end of the story; `progress` is told how many just did."""
-    gateways = Gateways(ledger.database, settings, BillingEffects())
+    gateways = Gateways(ledger.database, settings, ledger.effects)
     for start in range(0, len(wanted), AT_ONCE):
         some = wanted[start : start + AT_ONCE]
         clock = StoryClock(offers.story.until)
@@ -252,7 +251,7 @@ class Chronicle:
         if not self.deals:
             return
         now = self.clock.now()
-        run = RunWithin(self.ledger.database, self.ledger.scope, now, self.gateways.effects)
+        run = RunWithin(self.ledger.database, self.ledger.scope, now)
         await self._expect(await run.within(self.session, list(self.deals)))
 
     async def _expect(self, invoice_ids: Sequence[str]) -> None:

@@ -8,11 +8,12 @@ import msgspec
 from litestar import Controller, Request, delete, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.errors import from_decoding
 from farthing.api.guards import needs
+from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
 from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
+from farthing.core.decoding import from_decoding
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.wire import Moment
 from farthing.events.analytics import debugger, inference_costs, listing
@@ -207,5 +208,5 @@ def _sender(request: Request[Any, Any, Any]) -> store.Sender:
 
 
 def _ingest(request: Request[Any, Any, Any]) -> Ingest:
-    ingest: Ingest = request.app.state.ingest
+    ingest: Ingest = services_of(request).part(Ingest)
     return ingest

@@ -66,6 +66,8 @@ class WithdrawnEvent(InEnvironment, Base):
     __table_args__ = (
         # has anything of this customer and time been withdrawn since an invoice was computed?
         Index("ix_events_withdrawn_customer", "environment_id", "external_customer_id", "timestamp"),
+        # retention takes the oldest
+        Index("ix_events_withdrawn_timestamp", "environment_id", "timestamp"),
     )
     __mapper_args__ = {"primary_key": [sequence, external_customer_id, timestamp]}
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from litestar import Controller, Request, delete, get, post, put
-from litestar.datastructures import State
 from msgspec import to_builtins
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.guards import any_caller, needs, require_admin_person
-from farthing.api.queries.lists import ListQuery, page, read_query, select_page
+from farthing.api.guards import AccessControl, any_caller, needs, require_admin_person
+from farthing.api.queries.lists import page, read_query
+from farthing.api.services import services_of
+from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
+from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.core.wire import Message
 from farthing.identity import environments, roles, tenants, users
 from farthing.identity.credentials import api_keys
-from farthing.identity.credentials.authentication import TOKEN_LIFE
+from farthing.identity.credentials.authentication import TOKEN_LIFE, HeaderAuthenticator
+from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.schemas import (
     AuthResponse,
     CreateAPIKeyRequest,
@@ -57,6 +60,9 @@ from farthing.identity.sign_in import email_and_password, passwords, second_fact
 from farthing.identity.sign_in.sessions import Origin
 from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, Secret, SecretType, Tenant, User, UserType
+from farthing.settings import Settings
+from farthing.storage.listing import ListQuery, select_page
+from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -70,13 +76,16 @@ async def limit_by_address(request: AnyRequest) -> None:
 
     Rule: docs/rules/conventions.md#rate-limits
     """
-    request.app.state.sign_in_limiter.take(request.app.state.client_addresses.of(request.scope))
+    services_of(request).part(AccessControl).sign_in_limiter.take(_address_of(request))
 
 
 def origin_of(request: AnyRequest) -> Origin:
     """Where a request comes from, for the session it opens."""
-    address = request.app.state.client_addresses.of(request.scope)
-    return Origin(address, request.headers.get("user-agent", ""))
+    return Origin(_address_of(request), request.headers.get("user-agent", ""))
+
+
+def _address_of(request: AnyRequest) -> str:
+    return services_of(request).part(ClientAddresses).of(request.scope)
 
 
 class SignIn(Controller):
@@ -85,30 +94,31 @@ class SignIn(Controller):
     opt = {"public": True}
 
     @post("/signup", operation_id="signUp", status_code=200, before_request=limit_by_address)
-    async def sign_up(self, request: AnyRequest, data: SignUpRequest, state: State) -> AuthResponse:
+    async def sign_up(self, request: AnyRequest, data: SignUpRequest, services: Composition) -> AuthResponse:
         """Make a tenant, its first user and a sandbox; answers that user's token."""
-        if not state.settings.signup_enabled:
+        if not services.part(Settings).signup_enabled:
             raise PermissionDenied("Sign-up is switched off in this deployment")
         user = await email_and_password.sign_up(
-            state.database,
+            services.part(Database),
             email=data.email,
             password=data.password,
-            tenant_name=data.tenant_name or state.settings.default_tenant_name,
+            tenant_name=data.tenant_name or services.part(Settings).default_tenant_name,
             metadata=data.metadata,
         )
-        return await _signed_in(request, user)
+        return await _signed_in(request, services, user)
 
     @post("/login", operation_id="login", status_code=200, before_request=limit_by_address)
-    async def login(self, request: AnyRequest, data: LoginRequest, state: State) -> AuthResponse:
+    async def login(self, request: AnyRequest, data: LoginRequest, services: Composition) -> AuthResponse:
         """A token for an email and a password, and for a code where the person has a second factor."""
-        user = await email_and_password.sign_in(state.database, data.email, data.password)
-        async with state.database.transaction(SYSTEM, read_only=True) as session:
+        database = services.part(Database)
+        user = await email_and_password.sign_in(database, data.email, data.password)
+        async with database.transaction(SYSTEM, read_only=True) as session:
             needs_code = await second_factor.is_required(session, user.id)
         if needs_code:
             if not data.code:
                 raise PermissionDenied("A code of the second factor is needed", {"code": "is required"})
-            await second_factor.check_code(state.database, state.second_factor_box, user.id, data.code)
-        return await _signed_in(request, user)
+            await second_factor.check_code(database, services.part(SealedBox), user.id, data.code)
+        return await _signed_in(request, services, user)
 
 
 def never_kept(request: AnyRequest) -> None:
@@ -116,12 +126,12 @@ def never_kept(request: AnyRequest) -> None:
     unit_of_work(request).claim = None
 
 
-async def _signed_in(request: AnyRequest, user: User) -> AuthResponse:
-    state = request.app.state
-    now = state.database.clock.now()
-    async with state.database.transaction(SYSTEM) as session:
+async def _signed_in(request: AnyRequest, services: Composition, user: User) -> AuthResponse:
+    database = services.part(Database)
+    now = database.clock.now()
+    async with database.transaction(SYSTEM) as session:
         opened = await sessions.open_session(session, user, SessionKind.API, TOKEN_LIFE, origin_of(request), now)
-    token = state.authenticator.tokens.issue(user, opened, now)
+    token = services.part(HeaderAuthenticator).tokens.issue(user, opened, now)
     return AuthResponse(token=token, user_id=user.id, tenant_id=user.tenant_id)
 
 
@@ -173,11 +183,11 @@ class Environments(Controller):
         opt={"query": ListQuery},
     )
     async def all(
-        self, request: AnyRequest, session: AsyncSession, caller: Caller, state: State
+        self, request: AnyRequest, session: AsyncSession, caller: Caller, services: Composition
     ) -> ListEnvironmentsResponse:
         """The environments the caller may enter."""
         query = read_query(request, ListQuery)
-        statement = environments.visible(caller.tenant_id, state.authenticator.environments_of(caller))
+        statement = environments.visible(caller.tenant_id, services.part(HeaderAuthenticator).environments_of(caller))
         rows, total = await select_page(session, Environment, query, environments.SEARCHABLE, statement)
         return ListEnvironmentsResponse(
             environments=[EnvironmentResponse.of(row) for row in rows],
@@ -191,9 +201,9 @@ class Environments(Controller):
         operation_id="getEnvironment",
         guards=[needs("environment", "read", environment=False)],
     )
-    async def one(self, id: str, session: AsyncSession, caller: Caller, state: State) -> EnvironmentResponse:
+    async def one(self, id: str, session: AsyncSession, caller: Caller, services: Composition) -> EnvironmentResponse:
         """One environment."""
-        allowed = state.authenticator.environments_of(caller)
+        allowed = services.part(HeaderAuthenticator).environments_of(caller)
         return EnvironmentResponse.of(await environments.one(session, id, allowed))
 
     @put(
@@ -207,10 +217,10 @@ class Environments(Controller):
         data: UpdateEnvironmentRequest,
         session: AsyncSession,
         caller: Caller,
-        state: State,
+        services: Composition,
     ) -> EnvironmentResponse:
         """Rename an environment."""
-        allowed = state.authenticator.environments_of(caller)
+        allowed = services.part(HeaderAuthenticator).environments_of(caller)
         return EnvironmentResponse.of(await environments.update(session, id, allowed, name=data.name, type=data.type))
 
 
@@ -273,21 +283,21 @@ class Users(Controller):
 
     @put("/{id:str}/roles", operation_id="updateUserRoles", guards=[ADMIN_WRITES_USERS])
     async def set_roles(
-        self, id: str, data: UpdateUserRolesRequest, session: AsyncSession, caller: Caller, state: State
+        self, id: str, data: UpdateUserRolesRequest, session: AsyncSession, caller: Caller, services: Composition
     ) -> UpdateUserRolesResponse:
         """Give a person other roles."""
-        user = await users.set_roles(session, caller, id, data.roles, state.database.clock.now())
+        user = await users.set_roles(session, caller, id, data.roles, services.part(Database).clock.now())
         return await _with_tenant(session, UpdateUserRolesResponse, user)
 
     @delete("/{id:str}", operation_id="deleteServiceAccount", guards=[WRITES_USERS])
-    async def delete(self, id: str, session: AsyncSession, state: State) -> None:
+    async def delete(self, id: str, session: AsyncSession, services: Composition) -> None:
         """Retire a service account without active keys."""
-        await users.archive_service_account(session, id, state.database.clock.now())
+        await users.archive_service_account(session, id, services.part(Database).clock.now())
 
     @post("/{id:str}/remove", operation_id="removeUser", guards=[ADMIN_WRITES_USERS], status_code=204)
-    async def remove(self, id: str, session: AsyncSession, caller: Caller, state: State) -> None:
+    async def remove(self, id: str, session: AsyncSession, caller: Caller, services: Composition) -> None:
         """Retire a person without active keys."""
-        await users.remove_person(session, caller, id, state.database.clock.now())
+        await users.remove_person(session, caller, id, services.part(Database).clock.now())
 
     @post(
         "/search",
@@ -317,7 +327,12 @@ class ApiKeys(Controller):
 
     @post("/", operation_id="createApiKey", guards=[needs("secret", "write")])
     async def create(
-        self, request: AnyRequest, data: CreateAPIKeyRequest, session: AsyncSession, caller: Caller, state: State
+        self,
+        request: AnyRequest,
+        data: CreateAPIKeyRequest,
+        session: AsyncSession,
+        caller: Caller,
+        services: Composition,
     ) -> CreateAPIKeyResponse:
         """Make a key for the caller, or for a service account. The key is shown once."""
         never_kept(request)
@@ -325,11 +340,11 @@ class ApiKeys(Controller):
             raise ValidationFailed.of("type", "must be private_key or publishable_key")
         secret, key = await api_keys.create(
             session,
-            state.authenticator.hasher,
+            services.part(HeaderAuthenticator).hasher,
             caller,
             name=data.name,
             type=SecretType(data.type),
-            now=state.database.clock.now(),
+            now=services.part(Database).clock.now(),
             expires_at=data.expires_at,
             service_account_id=data.service_account_id,
         )

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Pagination
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.wire import Moment, Request, Response, Timestamp
 from farthing.identity.sign_in import passwords
 from farthing.identity.tables import EnvironmentType, UserType
+from farthing.storage.listing import ListQuery, Pagination
 
 Name = Annotated[str, Meta(max_length=255)]
 FilledName = Annotated[str, Meta(min_length=1, max_length=255)]

@@ -1,7 +1,7 @@
-"""What the floors above do inside an invoice's own transaction.
+"""What is done above inside an invoice's own transaction.
 
-Invoices know nothing of wallets, payments and subscriptions; the floors above hand in an `InvoiceHooks`, and the
-application puts them together. Every method runs under the invoice's row lock and may refuse the change by raising.
+Invoices know nothing of wallets, payments and subscriptions; `InvoicePorts.hooks` is what they do, and
+`farthing.wiring` fills it. Every method runs under the invoice's row lock and may refuse the change by raising.
 
 What was changed may still wait in the session to be written: whoever reads lines or invoices here with a statement that
 does not flush by itself (Core, plain SQL) flushes first.
@@ -15,7 +15,6 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.money import ZERO
 from farthing.invoices.tables import Invoice
 
 
@@ -45,24 +44,3 @@ class InvoiceHooks(Protocol):
     async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
         """Return `amount`, above 0, of what was paid on a voided invoice to its payer."""
         ...
-
-
-class NothingAbove:
-    """No wallet to draw on, nothing open to withdraw; value given back is only written on the invoice."""
-
-    async def prepaid_value(self, session: AsyncSession, invoice: Invoice) -> Decimal:
-        return ZERO
-
-    async def debit_prepaid(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
-        raise AssertionError("there is no wallet to debit")
-
-    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None: ...
-
-    async def paid(self, session: AsyncSession, invoice: Invoice) -> None: ...
-
-    async def voiding(self, session: AsyncSession, invoice: Invoice) -> None: ...
-
-    async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None: ...
-
-
-NOTHING_ABOVE = NothingAbove()

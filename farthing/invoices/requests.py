@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery
 from farthing.core.enums import PriceType
 from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.schemas import CommitmentInfo
+from farthing.storage.listing import ListQuery
 
 MOST_LINES = 1000
 MOST_EDITED_LINES = 100

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Controller, Request, Response, get, post, put
-from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
@@ -14,12 +13,15 @@ from farthing.api.queries.lists import page, read_query
 from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
+from farthing.core.composition import Composition
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Message
+from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
 from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
-from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import edits, marking, one_off, transitions
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.presentation import all_shown, shown, whole, with_subscriptions
 from farthing.invoices.reads.search import search
@@ -39,6 +41,8 @@ from farthing.invoices.schemas import (
     WebhookTriggerResponse,
 )
 from farthing.invoices.tables import Invoice
+from farthing.settings import Settings
+from farthing.storage.postgres import Database, ports_of
 from farthing.storage.rows import find, lock_row
 
 READ = [needs("invoice", "read")]
@@ -52,10 +56,9 @@ EXPANDABLE = {
 }
 
 
-def effects_of(state: State) -> InvoiceHooks:
-    """What the floors above do when an invoice changes, as the application put them together."""
-    effects: InvoiceHooks = state.get("invoice_effects", NOTHING_ABOVE)
-    return effects
+def effects_of(session: AsyncSession) -> InvoiceHooks:
+    """What is done above in the transaction of an invoice's change."""
+    return ports_of(session, InvoicePorts).hooks
 
 
 class Invoices(Controller):
@@ -65,11 +68,9 @@ class Invoices(Controller):
     tags = ("Invoices",)
 
     @post("/", operation_id="createInvoice", guards=WRITE)
-    async def create(
-        self, data: CreateInvoiceRequest, session: AsyncSession, clock: Clock, state: State
-    ) -> InvoiceResponse:
+    async def create(self, data: CreateInvoiceRequest, session: AsyncSession, clock: Clock) -> InvoiceResponse:
         """Create an invoice; it is finalized at once unless it is asked for as a DRAFT."""
-        return whole(*await one_off.create_whole(session, data, clock.now(), effects=effects_of(state)))
+        return whole(*await one_off.create_whole(session, data, clock.now(), effects=effects_of(session)))
 
     @get("/", operation_id="listInvoices", guards=READ, opt={"query": InvoiceFilter})
     async def browse(
@@ -100,20 +101,20 @@ class Invoices(Controller):
         return await shown(session, await edits.update(session, id, data, clock.now()))
 
     @post("/{id:str}/finalize", operation_id="finalizeInvoice", guards=WRITE, status_code=200)
-    async def finalize(self, id: str, session: AsyncSession, clock: Clock, state: State) -> Message:
+    async def finalize(self, id: str, session: AsyncSession, clock: Clock) -> Message:
         """Finalize a draft."""
         invoice = await lock_row(session, Invoice, id)
-        await transitions.finalize(session, invoice, clock.now(), effects=effects_of(state))
+        await transitions.finalize(session, invoice, clock.now(), effects=effects_of(session))
         return Message(message="invoice finalized successfully")
 
     @post("/{id:str}/void", operation_id="voidInvoice", guards=WRITE, status_code=200)
     async def void(
-        self, id: str, session: AsyncSession, clock: Clock, state: State, data: VoidInvoiceRequest | None = None
+        self, id: str, session: AsyncSession, clock: Clock, data: VoidInvoiceRequest | None = None
     ) -> Message:
         """Void an invoice; what was paid on it goes back to the payer."""
         invoice = await lock_row(session, Invoice, id)
         metadata = data.metadata if data else None
-        await transitions.void(session, invoice, clock.now(), metadata=metadata, effects=effects_of(state))
+        await transitions.void(session, invoice, clock.now(), metadata=metadata, effects=effects_of(session))
         return Message(message="invoice voided successfully")
 
     @post("/{id:str}/modify/execute", operation_id="executeInvoiceModify", guards=WRITE, status_code=200)
@@ -127,11 +128,11 @@ class Invoices(Controller):
 
     @put("/{id:str}/payment", operation_id="updateInvoicePaymentStatus", guards=WRITE)
     async def mark(
-        self, id: str, data: UpdatePaymentStatusRequest, session: AsyncSession, clock: Clock, state: State
+        self, id: str, data: UpdatePaymentStatusRequest, session: AsyncSession, clock: Clock
     ) -> InvoiceResponse:
         """Mark an invoice paid, unpaid or failed by hand."""
         invoice = await marking.mark(
-            session, id, data.payment_status, data.amount, clock.now(), effects=effects_of(state)
+            session, id, data.payment_status, data.amount, clock.now(), effects=effects_of(session)
         )
         return await shown(session, invoice)
 
@@ -140,7 +141,7 @@ class Invoices(Controller):
         self,
         id: str,
         session: AsyncSession,
-        state: State,
+        services: Composition,
         url: bool = False,
         force_generate: bool = False,
     ) -> Response[Any]:
@@ -153,8 +154,10 @@ class Invoices(Controller):
             return await _document(session, invoice)
         link = None if force_generate else invoice.invoice_pdf_url
         # links live in real time, whatever an environment's test clock says
-        now = state.database.clock.now()
-        link = link or documents.link(invoice, state.settings.base_url, state.settings.master_key(), now)
+        now = services.part(Database).clock.now()
+        link = link or documents.link(
+            invoice, services.part(Settings).base_url, services.part(Settings).master_key(), now
+        )
         answer = PresignedUrlResponse(presigned_url=link)
         return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
@@ -175,10 +178,10 @@ class Invoices(Controller):
 
 
 @get("/invoices/documents/{token:str}", include_in_schema=False, opt={"public": True})
-async def open_document(token: str, request: Request[Any, Any, Any], state: State) -> Response[Any]:
+async def open_document(token: str, request: Request[Any, Any, Any], services: Composition) -> Response[Any]:
     """A document by its link: public, for the link itself is the credential."""
-    now = state.database.clock.now()
-    allowed = documents.opened(token, state.master_keys.accepted(now), now)
+    now = services.part(Database).clock.now()
+    allowed = documents.opened(token, services.part(MasterKeys).accepted(now), now)
     work = unit_of_work(request)
     reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="")
     work.begin(reader, read_only=True)

@@ -414,6 +414,8 @@ class TaxAppliedRow(Scoped, Tracked, Base):
             unique=True,
             postgresql_where=text("status = 'published'"),
         ),
+        # was this rate ever charged
+        Index("ix_taxes_applied_tax_rate", "environment_id", "tax_rate_id"),
     )
 
 

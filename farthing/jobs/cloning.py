@@ -13,21 +13,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar import Controller, post
-from litestar.datastructures import State
 from procrastinate import App
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.guards import needs
 from farthing.catalogue.transplant import TransplantResult, transplant
 from farthing.core.caller import Caller
-from farthing.core.clock import Clock
-from farthing.core.errors import ValidationFailed
-from farthing.core.ids import Kind, new_id, new_ulid
-from farthing.core.wire import Request, Response
-from farthing.identity import environments
-from farthing.identity.schemas import EnvironmentName
-from farthing.identity.tables import EnvironmentType
+from farthing.core.ids import Kind, new_id
 from farthing.jobs.exclusion import exclusively
 from farthing.jobs.failures import reason_of
 from farthing.jobs.limits import within
@@ -58,68 +49,10 @@ class CloneRequest:
     target_id: str
 
 
-class CloneEnvironmentRequest(Request):
-    """An environment that exists, or the name and type of one to make."""
-
-    target_environment_id: str | None = None
-    name: EnvironmentName | None = None
-    type: EnvironmentType | None = None
-
-
-class CloneEnvironmentResponse(Response):
-    workflow_id: str
-    run_id: str
-    message: str
-
-
-class EnvironmentCloning(Controller):
-    path = "/environments"
-    tags = ["Environments"]
-
-    @post(
-        "/{id:str}/clone",
-        operation_id="cloneEnvironment",
-        guards=[needs("environment", "write", environment=False)],
-        status_code=202,
-    )
-    async def clone(
-        self,
-        id: str,
-        data: CloneEnvironmentRequest,
-        session: AsyncSession,
-        caller: Caller,
-        clock: Clock,
-        state: State,
-    ) -> CloneEnvironmentResponse:
-        """Copy an environment's features and plans into another one."""
-        allowed = state.authenticator.environments_of(caller)
-        source = await environments.one(session, id, allowed)
-        target_id = await _target(session, data, caller, allowed)
-        if target_id == source.id:
-            raise ValidationFailed.of("target_environment_id", "must be another environment than the source")
-        run_id = await _defer(session, state.queue, caller, source.id, target_id, clock.now())
-        return CloneEnvironmentResponse(
-            workflow_id=f"{Kind.WORKFLOW}_EnvironmentClone_{new_ulid()}",
-            run_id=run_id,
-            message="environment clone started",
-        )
-
-
-async def _target(
-    session: AsyncSession, data: CloneEnvironmentRequest, caller: Caller, allowed: environments.Allowed
-) -> str:
-    if data.target_environment_id:
-        return (await environments.one(session, data.target_environment_id, allowed)).id
-    if data.name is None:
-        raise ValidationFailed.of("name", "is required without target_environment_id")
-    if data.type is None:
-        raise ValidationFailed.of("type", "is required without target_environment_id")
-    return (await environments.create(session, caller.tenant_id, data.name, data.type)).id
-
-
-async def _defer(
+async def defer(
     session: AsyncSession, queue: App, caller: Caller, source_id: str, target_id: str, now: datetime
 ) -> str:
+    """Queue the copy of an environment into another in the running transaction; the id of its run."""
     run = JobRun(id=new_id(Kind.RUN), name=TASK, scheduled_at=now, started_at=now)
     session.add(run)
     await session.flush()

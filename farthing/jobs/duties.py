@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -46,6 +46,13 @@ class Duty:
     cron: str
     run: Callable[[Database, datetime], Awaitable[Counts]]
     limit: timedelta = LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDuties:
+    """The duties of this release, as a service that pages ask for."""
+
+    duties: Sequence[Duty]
 
 
 async def environments(database: Database) -> list[tuple[Scope, datetime | None]]:

@@ -11,10 +11,8 @@ import structlog
 from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.idempotency import forget_old
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
-from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import invoice_thresholds
@@ -23,6 +21,7 @@ from farthing.events.upkeep.backfill import backfill
 from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
 from farthing.events.upkeep.retention import retention
 from farthing.invoices.lifecycle.overdue import notify_overdue
+from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
@@ -31,6 +30,7 @@ from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+from farthing.storage.stored_answers import forget_old
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ Pass = Callable[[Run, Summary], Awaitable[None]]
 
 def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     """Every duty of this release, by the name that `farthing jobs run` takes."""
-    gateways = Gateways(database, settings, BillingEffects())
+    gateways = Gateways(database, settings, database.ports.part(InvoicePorts).hooks)
 
     async def overdue(session: AsyncSession, now: datetime) -> int:
         return await notify_overdue(session, now, BATCH)
@@ -100,7 +100,7 @@ async def _bill_everywhere(
         try:
             async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
                 for one in passes:
-                    await one(Run(database, scope, frozen or now, gateways.effects), done)
+                    await one(Run(database, scope, frozen or now), done)
         except Exception as error:  # one environment's trouble must not stop the others
             done.failed[scope.environment_id] = reason_of(error)
             log.exception("duty.failed", environment_id=scope.environment_id)

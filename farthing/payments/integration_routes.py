@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.api.queries.lists import page, read_query, select_page
+from farthing.api.queries.lists import page, read_query
 from farthing.api.work import unit_of_work
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
@@ -38,6 +38,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import inbound
 from farthing.payments.routes import GATEWAYS
 from farthing.payments.tables import Connection, ProviderType
+from farthing.storage.listing import select_page
 from farthing.storage.rows import find
 from farthing.storage.scope import Scope
 

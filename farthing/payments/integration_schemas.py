@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Page
+from farthing.api.queries.lists import Page
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, Request, Response, Timestamp
 from farthing.customers.schemas import EntityIntegrationMappingResponse
 from farthing.customers.tables import IntegrationEntityType
 from farthing.payments.tables import ProviderType
+from farthing.storage.listing import ListQuery
 
 MOST_SECRETS = 50
 LONGEST_SECRET = 10_000

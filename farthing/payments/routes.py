@@ -7,19 +7,18 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.datastructures import State
 from litestar.di import Provide
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.errors import from_decoding
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.api.work import unit_of_work
 from farthing.core.clock import Clock
+from farthing.core.composition import Composition
+from farthing.core.decoding import from_decoding
 from farthing.core.wire import Message
 from farthing.customers.tables import Customer
-from farthing.invoices.hooks import NOTHING_ABOVE
 from farthing.payments import saved_methods
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import changes, collection, execution, reading
@@ -41,13 +40,9 @@ HttpRequest = Request[Any, Any, Any]
 READ, WRITE = needs("payment", "read"), needs("payment", "write")
 
 
-def provide_gateways(state: State) -> Gateways:
-    """The way to providers, with what the floors above do when money arrives."""
-    if "gateways" not in state:
-        effects = state.get("invoice_effects", NOTHING_ABOVE)
-        state["gateways"] = Gateways(state.database, state.settings, effects)
-    gateways: Gateways = state["gateways"]
-    return gateways
+def provide_gateways(services: Composition) -> Gateways:
+    """The way to providers."""
+    return services.part(Gateways)
 
 
 GATEWAYS: Mapping[str, Provide] = {"gateways": Provide(provide_gateways, sync_to_thread=False)}

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Page
+from farthing.api.queries.lists import Page
 from farthing.core.enums import Status
 from farthing.core.wire import (
     BadField,
@@ -25,6 +25,7 @@ from farthing.core.wire import (
 )
 from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import DestinationType, Gateway, PaymentMethodType
+from farthing.storage.listing import ListQuery
 
 LONGEST_URL = 2048
 MOST_IDS = 1000

@@ -34,13 +34,13 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.core.wire import BadField, DecimalText, Response, Timestamp, currency_code
 from farthing.customers.tables import Customer
-from farthing.events.analytics.unit_charges import ChargedItem, charged_items
+from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.analytics.usage_cost import charged_usage, meters_asked
 from farthing.events.requests import MOST_IDS, FilterMap, GetUsageAnalyticsRequest, Ranged, conditions_of
 from farthing.events.usage.usage_query import buckets_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.rating.pricing.cost import price_quantity, price_values
-from farthing.subscriptions.reads.usage_sources import all_items, children_of
+from farthing.subscriptions.reads.usage_sources import all_items, children_of, items_of_customers
 
 RATIO_DIGITS = 16
 EXPANDABLE = frozenset({"meter", "price"})
@@ -261,7 +261,7 @@ async def _charged(
 ) -> AsyncIterator[Sequence[ChargedItem]]:
     if asked.external_customer_id:
         children = bool(asked.include_children)
-        yield await charged_items(session, {asked.external_customer_id}, start, end, include_children=children)
+        yield await items_of_customers(session, {asked.external_customer_id}, start, end, children)
         return
     async for portion in all_items(session, start, end):
         yield portion

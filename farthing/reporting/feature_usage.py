@@ -13,7 +13,6 @@ from fractions import Fraction
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import Pagination, by_id
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import UsageReset, reset_windows
 from farthing.calendar.windows import anchor_day
@@ -29,6 +28,7 @@ from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
 from farthing.events.usage.usage_query import usage_of
 from farthing.events.usage.usage_statement import UsageQuery
+from farthing.storage.listing import Pagination, by_id
 from farthing.storage.rows import find
 from farthing.subscriptions.reads import lookup
 from farthing.subscriptions.reads.entitlements import features_by_id, names_of, source_of

@@ -12,7 +12,7 @@ from copy import copy
 from datetime import datetime
 from functools import cache
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
@@ -27,6 +27,7 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from farthing.core.clock import Clock, SystemClock
+from farthing.core.composition import Composition
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.connections.shares import Shares
@@ -34,6 +35,8 @@ from farthing.storage.connections.timeouts import OF_BACKGROUND_WORK, Timeouts
 from farthing.storage.reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.scope import Scope
 from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
+
+Part = TypeVar("Part")
 
 OLDEST_SERVER = 15
 _BEGIN = (
@@ -54,12 +57,14 @@ class Database:
     """One PostgreSQL, its pool of connections, and the sessions on it.
 
     As it is made it serves background work, which waits long. `for_requests` gives the same pool with the short limits
-    and the tenants' shares that requests live by.
+    and the tenants' shares that requests live by. `ports` holds what each package is given from above; a session hands
+    a package its part (`ports_of`).
     """
 
     def __init__(
         self,
         url: str,
+        ports: Composition,
         pool_size: int = 20,
         clock: Clock | None = None,
         *,
@@ -68,6 +73,7 @@ class Database:
         timeouts: Timeouts = OF_BACKGROUND_WORK,
     ) -> None:
         self.url = url
+        self.ports = ports
         self.clock = clock or SystemClock()
         self.timeouts = timeouts
         self.shares: Shares | None = None
@@ -113,13 +119,14 @@ class Database:
     def session(self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False) -> AsyncSession:
         """A session of `scope`; read-only ones see a single snapshot and are refused every write by the database."""
         engine = self._snapshots if read_only else self.engine
-        given = {
+        info = {
             "scope": scope,
             "clock": clock or self.clock,
             "real_clock": self.clock,
             "timeouts": self.timeouts,
+            "ports": self.ports,
         }
-        return AsyncSession(engine, expire_on_commit=False, info=given)
+        return AsyncSession(engine, expire_on_commit=False, info=info)
 
     @asynccontextmanager
     async def turn(self, tenant_id: str) -> AsyncIterator[None]:
@@ -217,6 +224,12 @@ def real_clock_of(session: AsyncSession) -> Clock:
     """The clock that goes on while the session's own, a test clock, stands still."""
     clock: Clock = session.info["real_clock"]
     return clock
+
+
+def ports_of(session: AsyncSession, kind: type[Part]) -> Part:
+    """What a package is given from above, by the class in which its `ports.py` declares it."""
+    ports: Composition = session.info["ports"]
+    return ports.part(kind)
 
 
 @event.listens_for(Session, "after_begin")

@@ -1,4 +1,4 @@
-"""What subscriptions add to the floors below: what they use, own and carry. Importing this module registers it."""
+"""What subscriptions use of the catalogue, for whoever wants to retire it, and how coupons show their line items."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue import in_use
-from farthing.catalogue.discounts import attaching
-from farthing.catalogue.prices.references import OWNERS
-from farthing.catalogue.prices.tables import PriceEntityType
-from farthing.catalogue.taxes.associations import TAXABLE
-from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.subscriptions.enums import AddonStatus, LineItemOwner, SubscriptionStatus
 from farthing.subscriptions.reads.answers import item_answers
@@ -72,11 +66,3 @@ async def line_item_answers(
     rows = (await session.scalars(select(SubscriptionLineItem).where(SubscriptionLineItem.id.in_(ids)))).all()
     answers = await item_answers(session, rows, {"prices"} if with_prices else set())
     return {answer.id: msgspec.to_builtins(answer) for answer in answers}
-
-
-in_use.PLANS.append(live_subscriptions_of_plan)
-in_use.ADDONS.append(uses_of_addon)
-in_use.METERS.append(uses_of_meter)
-OWNERS[PriceEntityType.SUBSCRIPTION] = Subscription
-TAXABLE[TaxEntityType.SUBSCRIPTION] = Subscription
-attaching.line_item_lookups.append(line_item_answers)

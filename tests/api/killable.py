@@ -34,13 +34,14 @@ import asyncio, ctypes, json, os, sys
 import farthing.server
 from farthing.settings import load
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 
 made = {}
 create_app = farthing.server.create_app
 
 def prepare(given):
     settings = load({**os.environ, **given})
-    database = Database(settings.database_url, 3)
+    database = Database(settings.database_url, wire(), 3)
     return settings, database, create_app(settings, database)
 
 async def run(settings, database):

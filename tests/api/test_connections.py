@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 
@@ -66,7 +67,7 @@ class Deployment:
 @pytest.fixture(scope="module")
 async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIterator[Deployment]:
     url = new_database()
-    database = Database(url, pool_size=4, overflow=2)
+    database = Database(url, wire(), pool_size=4, overflow=2)
     settings = settings_for(url, lock_timeout_seconds=0.4, statement_timeout_seconds=3)
     try:
         async with (

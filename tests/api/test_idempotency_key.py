@@ -23,8 +23,8 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.engine import make_url
 
-from farthing.api.idempotency import StoredAnswer, forget_old
 from farthing.core.clock import SystemClock
+from farthing.storage.stored_answers import StoredAnswer, forget_old
 from tests.account import Account
 from tests.api.books import Books
 from tests.conftest import free_port

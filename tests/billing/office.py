@@ -13,8 +13,10 @@ from sqlalchemy import select
 from farthing.billing.changes.apply_outcome import perform
 from farthing.billing.run.passes import Run, Summary
 from farthing.core.money import plain
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.storage.postgres import ports_of
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
@@ -46,7 +48,7 @@ class Office(Shop):
         }
         async with self.transaction() as session:
             outcome = await creation.create(session, of_wire(CreateSubscriptionRequest, body), self.now)
-            await perform(session, outcome, self.now)
+            await perform(session, outcome, self.now, ports_of(session, InvoicePorts).hooks)
         found: Subscription = outcome.subscription
         return found
 

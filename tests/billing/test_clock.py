@@ -144,9 +144,10 @@ from datetime import datetime
 from farthing.billing.clock.advance import Clockwork
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
+from farthing.wiring import wire
 
 async def main(url, tenant, environment, to):
-    await Clockwork(Database(url), Scope(tenant, environment)).move(
+    await Clockwork(Database(url, wire()), Scope(tenant, environment)).move(
         datetime.fromisoformat(to), lambda move: print(move.reached, flush=True)
     )
 

@@ -9,8 +9,8 @@ import pytest
 
 from farthing.billing.collection import collect
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.periods.finalize import BillingEffects
 from farthing.core.clock import FixedClock
+from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
 from tests.billing.counter import Body, cancel, has_card, opened, percent, read
 from tests.billing.office import Office
@@ -161,7 +161,9 @@ async def test_a_claim_that_a_crash_left_behind_is_collected_once_by_whoever_com
     sent = await opened(office, await office.plan(fixed("10")), **by(SENT, "default_active"))
     await office.run("2026-02-01")  # the claims are there, and then the process was killed
     assert await claims(office, made) == ["CREATE SUCCEEDED", "CYCLE PENDING"]
-    gateways = Gateways(office.account.database, office.account.settings, BillingEffects())
+    gateways = Gateways(
+        office.account.database, office.account.settings, office.account.database.ports.part(InvoicePorts).hooks
+    )
 
     async def come_by() -> dict[str, str]:
         clock = FixedClock(office.now)
@@ -184,7 +186,9 @@ async def test_more_claims_than_a_page_are_all_collected(office: Office, monkeyp
         await has_card(office, customer, OK)
         made.append(await opened(office, plan, customer))
     await office.run("2026-02-01")
-    gateways = Gateways(office.account.database, office.account.settings, BillingEffects())
+    gateways = Gateways(
+        office.account.database, office.account.settings, office.account.database.ports.part(InvoicePorts).hooks
+    )
     failed = await collect_due(office.account.database, office.account.scope, gateways, FixedClock(office.now))
     assert failed == {}
     assert [await claims(office, one) for one in made] == [["CREATE SUCCEEDED", "CYCLE SUCCEEDED"]] * 5

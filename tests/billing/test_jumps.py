@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from farthing.billing.clock.advance import Clockwork
-from farthing.billing.periods.finalize import BillingEffects
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.tables import Payment
@@ -120,7 +120,7 @@ class Cast:
 
     async def live(self, pace: Iterator[datetime]) -> None:
         account = self.office.account
-        gateways = Gateways(account.database, account.settings, BillingEffects())
+        gateways = Gateways(account.database, account.settings, account.database.ports.part(InvoicePorts).hooks)
         for at in pace:
             move = await Clockwork(account.database, account.scope, gateways).move(at)
             assert move.counts.get("failures") is None

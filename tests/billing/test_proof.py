@@ -23,6 +23,7 @@ from farthing.invoices.requests import InvoiceModifyLineItemParams
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
 from farthing.subscriptions.tables import Subscription
+from farthing.wiring import wire
 from tests.billing.counter import Body, cancel, do, modify, open_items, opened, percent, seats
 from tests.billing.lateness import settled
 from tests.billing.office import ARREAR, Office
@@ -531,7 +532,7 @@ async def test_progressive_billing_is_clean(office: Office) -> None:
 
 async def test_the_doctor_says_what_it_proved(new_database: Callable[..., str]) -> None:
     url = new_database()
-    database = Database(url)
+    database = Database(url, wire())
     try:
         scope = await company(database, 20)
         for moment in (BILLED, FINALIZED):

@@ -27,6 +27,7 @@ from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.subscriptions.tables import Subscription
+from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
@@ -168,9 +169,10 @@ from datetime import datetime
 from farthing.billing.run.passes import Run
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
+from farthing.wiring import wire
 
 async def main(url, tenant, environment, batch):
-    database = Database(url)
+    database = Database(url, wire())
     def told(name, count):
         print(name, count, flush=True)
     for now in sys.stdin:
@@ -215,7 +217,7 @@ class Worker:
 
 async def test_killed_at_any_point_nothing_is_billed_twice_or_left_out(new_database: Callable[..., str]) -> None:
     url, count = new_database(), 2_000
-    database = Database(url)
+    database = Database(url, wire())
     try:
         scope = await company(database, count)
         at_random = random.Random(7)
@@ -239,7 +241,7 @@ async def test_killed_at_any_point_nothing_is_billed_twice_or_left_out(new_datab
 @pytest.mark.parametrize("workers", [2, 4])
 async def test_processes_that_race_bill_each_period_once(new_database: Callable[..., str], workers: int) -> None:
     url, count = new_database(), 400
-    database = Database(url)
+    database = Database(url, wire())
     try:
         scope = await company(database, count)
         rolled, finalized = await asyncio.to_thread(_race, url, scope, workers)

@@ -8,20 +8,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import event, func, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import event, update
 
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
-from farthing.customers import deletion, lifecycle
-from farthing.customers.deletion import Obstacle
 from farthing.customers.lookup import held
-from farthing.customers.schemas import CreateCustomerRequest
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
+from farthing.subscriptions.lifecycle import creation
+from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from tests.account import Account
 from tests.customers.conftest import Told, new_customer
+from tests.invoices.desk import Desk
+from tests.subscriptions.shop import Shop, fixed, of_wire
 
 EVERYTHING = {
     "external_id": "acme",
@@ -224,61 +224,30 @@ async def test_what_happens_is_told_with_a_snapshot_of_the_moment(account: Accou
 
 
 class TestDeletion:
-    @pytest.fixture(autouse=True)
-    def own_guards(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Guards of these tests alone, whoever else has registered."""
-        monkeypatch.setattr(deletion, "guards", {})
-
-    @staticmethod
-    def forbid(obstacle: Obstacle, word: str) -> None:
-        """Forbid the deletion of customers whose metadata hold `word`."""
-
-        @deletion.guard(obstacle)
-        async def guard(session: AsyncSession, customer_id: str) -> None:
-            customer = await session.get(Customer, customer_id)
-            if customer is not None and word in customer.meta:
-                raise InvalidOperation(f"because of {word}", {"word": word})
-
-    async def test_obstacles_are_asked_for_in_their_order_whatever_the_order_of_registration(
-        self, account: Account
-    ) -> None:
-        self.forbid(Obstacle.UNPAID_INVOICES, "debt")
-        self.forbid(Obstacle.WALLETS, "wallet")
-        self.forbid(Obstacle.SUBSCRIPTIONS, "subscription")
-        made = await new_customer(account, metadata={"debt": "", "wallet": "", "subscription": ""})
+    async def test_unpaid_invoices_forbid_it_only_for_those_who_insist(self, account: Account) -> None:
+        made = await new_customer(account)
         path = f"/customers/{made['id']}"
+        for _ in range(2):
+            await Desk(account).invoice(customer=made["id"])
         refused = await account.delete(f"{path}?require_settled=true", expect=400)
-        assert (refused["code"], refused["message"]) == ("invalid_operation", "because of subscription")
-        await account.put(path, {"metadata": {"debt": "", "wallet": ""}})
-        assert (await account.delete(path, expect=400))["message"] == "because of wallet"
-        await account.put(path, {"metadata": {"debt": ""}})
-        assert (await account.delete(f"{path}?require_settled=true", expect=400))["message"] == "because of debt"
+        assert (refused["code"], refused["details"]["unpaid_invoice_count"]) == ("invalid_operation", 2)
         assert (await account.get(path))["status"] == "published"
         await account.delete(path)
-
-    async def test_an_obstacle_has_one_guard(self) -> None:
-        self.forbid(Obstacle.WALLETS, "a")
-        with pytest.raises(RuntimeError):
-            self.forbid(Obstacle.WALLETS, "b")
 
     async def test_a_deletion_waits_for_whoever_holds_the_customer_and_sees_what_they_did(
         self, account: Account
     ) -> None:
-        made = await new_customer(account)
-        other = await new_customer(account, "other")
-
-        @deletion.guard(Obstacle.SUBSCRIPTIONS)
-        async def guard(session: AsyncSession, customer_id: str) -> None:
-            named = select(func.count()).where(Customer.meta["owner"].astext == customer_id)
-            if (await session.execute(named)).scalar_one():
-                raise InvalidOperation("still owns something")
+        shop = Shop(account)
+        made = await shop.customer()
+        plan = await shop.plan(fixed("5"))
 
         async with account.transaction() as session:
             await held(session, made["id"])
             deletion_under_way = asyncio.create_task(account.http.delete(f"/customers/{made['id']}"))
             await asyncio.sleep(0.2)
             assert not deletion_under_way.done()
-            await session.execute(update(Customer).where(Customer.id == other["id"]).values(meta={"owner": made["id"]}))
+            body = {"customer_id": made["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
+            await creation.create(session, of_wire(CreateSubscriptionRequest, body), shop.now)
         assert (await deletion_under_way).status_code == 400
 
     async def test_nobody_holds_an_archived_or_unknown_customer(self, account: Account) -> None:
@@ -308,38 +277,17 @@ async def test_a_tombstone_is_never_read(account: Account) -> None:
     assert (await account.get("/customers", status="deleted"))["items"] == []
 
 
-class TestWhatHigherFloorsAdd:
-    async def test_taxes_are_linked_in_the_same_transaction(
-        self, account: Account, told: Told, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        seen: list[Any] = []
-
-        async def link(session: AsyncSession, customer: Customer, request: CreateCustomerRequest) -> None:
-            seen.append((customer.external_id, request.tax_rate_overrides))
-            if customer.external_id == "bad":
-                raise InvalidOperation("no such rate")
-
-        monkeypatch.setattr(lifecycle, "tax_linking", [link])
-        await new_customer(account, "none")
-        await new_customer(account, "empty", tax_rate_overrides=[])
-        await new_customer(account, "some", tax_rate_overrides=[{"tax_rate_code": "VAT", "currency": "EUR"}])
-        await account.post("/customers", {"external_id": "bad", "name": "B"}, expect=400)
-        assert [external_id for external_id, _ in seen] == ["none", "empty", "some", "bad"]
-        assert seen[0][1] is None
-        assert seen[1][1] == []
-        (override,) = seen[2][1]
-        assert (override.tax_rate_code, override.currency, override.auto_apply) == ("VAT", "eur", True)
-        await account.get("/customers/external/bad", expect=404)
-        assert len(await told()) == 3
-
-    async def test_a_tax_rate_that_nobody_knows_is_refused(
-        self, account: Account, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(lifecycle, "tax_linking", [])
-        body = {"external_id": "a", "name": "A", "tax_rate_overrides": [{"tax_rate_code": "VAT", "currency": "eur"}]}
-        refused = await account.post("/customers", body, expect=400)
-        assert "VAT" in refused["details"]["tax_rate_overrides"]
-        await account.get("/customers/external/a", expect=404)
+class TestTaxes:
+    async def test_taxes_are_linked_in_the_same_transaction(self, account: Account, told: Told) -> None:
+        await account.post("/taxes/rates", {"name": "VAT", "code": "VAT", "percentage_value": "19"})
+        named = {"tax_rate_code": "VAT", "currency": "EUR"}
+        made = await new_customer(account, "named", tax_rate_overrides=[named])
+        (link,) = (await account.get("/taxes/associations", entity_id=made["id"]))["items"]
+        assert (link["currency"], link["auto_apply"]) == ("eur", True)
+        unknown = {**named, "tax_rate_code": "GST"}
+        await account.post("/customers", {"external_id": "b", "name": "B", "tax_rate_overrides": [unknown]}, expect=404)
+        await account.get("/customers/external/b", expect=404)
+        assert [name for name, _ in await told()].count("customer.created") == 1
 
 
 class TestMappingsToOtherSystems:

@@ -45,6 +45,7 @@ from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.tables import Subscription
+from farthing.wiring import wire
 from tests.conftest import settings_for
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -86,7 +87,7 @@ class Stage:
 
 
 async def _stage(url: str) -> Stage:
-    database = Database(url, clock=FixedClock(NOW))
+    database = Database(url, wire(), clock=FixedClock(NOW))
     settings = settings_for(url)
     async with database.transaction(SYSTEM) as session:
         tenant, owner, environment = await new_tenant(session, name="Demo", email="demo@example.com")

@@ -18,6 +18,7 @@ from farthing.events.ingest.store import Arrival
 from farthing.metering.event import Event
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
+from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.events.counter import at, each, new_meter, post, send, sent, usage
@@ -248,7 +249,7 @@ async def test_a_full_queue_tells_clients_to_come_back(database: Database, accou
 
 
 async def test_without_a_store_nothing_is_accepted() -> None:
-    database = Database("postgresql://farthing@/nothing?host=/nowhere")
+    database = Database("postgresql://farthing@/nothing?host=/nowhere", wire())
     ingest = Ingest(database.url)
     await ingest.start()
     moment = datetime(2024, 1, 1, tzinfo=UTC)
@@ -260,7 +261,7 @@ async def test_without_a_store_nothing_is_accepted() -> None:
 
 
 async def test_a_meter_made_in_one_process_counts_in_another_at_once(account: Account, database_url: str) -> None:
-    other_database = Database(database_url, pool_size=5)
+    other_database = Database(database_url, wire(), pool_size=5)
     settings = settings_for(database_url)
     async with running(settings, other_database) as url:
         other = Account(url, account.settings, other_database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,9 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.tables import Price
-from farthing.events.analytics import unit_charges
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.rating.commitments.line_commitment import LineCommitment
+from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.events.counter import at, new_meter, post, send, sent
 
@@ -53,7 +55,7 @@ async def new_price(account: Account, meter_id: str, **terms: Any) -> str:
 
 
 @pytest.fixture
-def charging(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def charging(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Line items, as the floor of subscriptions will hand them in: each a price and what differs from the default."""
     given: list[dict[str, Any]] = []
 
@@ -76,7 +78,8 @@ def charging(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
                 items.append(ChargedItem(price=price, **terms))
         return items
 
-    monkeypatch.setattr(unit_charges, "SOURCES", [source])
+    ports = wire()
+    monkeypatch.setattr(database, "ports", replace(ports, events=replace(ports.events, list_charged_items=source)))
     return given
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import random
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,7 @@ from farthing.metering.event import Event
 from farthing.metering.filters import Filter
 from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUsage
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.events.books import Books, opened
 
 DAY = datetime(2025, 5, 1, tzinfo=UTC)
@@ -111,7 +112,7 @@ async def test_a_changed_event_replaces_the_earlier_version(database: Database, 
 
 async def test_the_same_content_changes_nothing_not_even_the_order(database: Database) -> None:
     async with opened(database) as books:
-        latest = dataclasses.replace(meter(), aggregation=Aggregation(AggregationType.LATEST, "x"))
+        latest = replace(meter(), aggregation=Aggregation(AggregationType.LATEST, "x"))
         await books.add_meters([latest])
         await books.send([event("e1", 1)])
         await books.send([event("e2", 2)])
@@ -247,16 +248,16 @@ async def test_old_events_are_forgotten_but_not_what_is_needed(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as books:
-        level = dataclasses.replace(
-            meter(reset=ResetUsage.NEVER), aggregation=Aggregation(AggregationType.WEIGHTED_SUM, "x")
-        )
+        level = replace(meter(reset=ResetUsage.NEVER), aggregation=Aggregation(AggregationType.WEIGHTED_SUM, "x"))
         await books.add_meters([meter(), level])
         await books.send([event(f"e{n}", 1, n * 24 * 60) for n in range(10)])
 
         async def needed(_session: object, _now: datetime) -> datetime:
             return DAY + timedelta(days=6)
 
-        monkeypatch.setattr(retention, "NEEDED_SINCE", [needed])
+        ports = wire()
+        narrowed = replace(ports, events=replace(ports.events, find_earliest_needed=needed))
+        monkeypatch.setattr(database, "ports", narrowed)
         monkeypatch.setattr(retention, "BATCH", 4)
         duty = retention.retention(timedelta(days=1))
         deleted = []

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
-from farthing.api.idempotency import StoredAnswer
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
@@ -20,6 +19,7 @@ from farthing.identity.credentials.api_keys import record_used
 from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.scope import SYSTEM, Scope
+from farthing.storage.stored_answers import StoredAnswer
 from tests.account import Account
 from tests.identity.conftest import new_user, person
 

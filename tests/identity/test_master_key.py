@@ -31,6 +31,7 @@ from farthing.secret_file import UnusableSecretKey
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 
@@ -98,7 +99,7 @@ def test_a_file_is_whole_or_absent(folder: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 async def fresh(new_database: Callable[..., str]) -> AsyncIterator[Database]:
     """A database of its own, which has met no master key."""
-    database = Database(new_database(), pool_size=4)
+    database = Database(new_database(), wire(), pool_size=4)
     yield database
     await database.close()
 
@@ -223,12 +224,14 @@ async def test_a_rotation_killed_anywhere_happened_or_did_not(
         from farthing import rotation, secret_file
         from farthing.settings import Settings
         from farthing.storage.postgres import Database
+        from farthing.wiring import wire
 
         def die(*_):
             os.kill(os.getpid(), signal.SIGKILL)
 
         rotation.{where} = die
-        asyncio.run(rotation.rotate(Settings(data_dir={str(folder)!r}), Database({fresh.url!r}), timedelta(days=30)))
+        database = Database({fresh.url!r}, wire())
+        asyncio.run(rotation.rotate(Settings(data_dir={str(folder)!r}), database, timedelta(days=30)))
     """
     done = run_script(textwrap.dedent(script))
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -244,7 +247,7 @@ async def test_a_rotation_killed_anywhere_happened_or_did_not(
         row = (await session.scalars(select(Connection))).one()
         assert Safe(keys.current).open(row.credentials, row.credentials_key_id, sealed_for(environment, row.id))
     assert names_in(folder) == {secret_file.NAME, secret_file.PREVIOUS}
-    late = Database(fresh.url, clock=FixedClock(datetime.now(UTC) + timedelta(days=31)))
+    late = Database(fresh.url, wire(), clock=FixedClock(datetime.now(UTC) + timedelta(days=31)))
     await settle(settings, late)
     await late.close()
     assert names_in(folder) == {secret_file.NAME}

@@ -55,7 +55,7 @@ async def person(account: Account) -> User:
 
 def at(database: Database, moment: datetime) -> Database:
     """The same database at another time."""
-    return Database(database.url, pool_size=2, clock=FixedClock(moment))
+    return Database(database.url, database.ports, pool_size=2, clock=FixedClock(moment))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.periods.finalize import BillingEffects
 from farthing.core import currency
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import FarthingError
@@ -156,7 +157,7 @@ class Books:
 
     async def _pay(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         amount = self._part(invoice, invoice.amount_due, step.share)
-        await transitions.receive(session, invoice, new_id(Kind.PAYMENT), amount, self.now)
+        await transitions.receive(session, invoice, new_id(Kind.PAYMENT), amount, self.now, effects=BillingEffects())
 
     async def _fail(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         await transitions.payment_failed(session, invoice, self.now)
@@ -164,7 +165,7 @@ class Books:
     async def _mark(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         status = (PaymentStatus.PENDING, PaymentStatus.SUCCEEDED, PaymentStatus.FAILED)[step.choice % 3]
         amount = self._part(invoice, invoice.amount_due, step.share)
-        await marking.mark(session, invoice.id, status, amount, self.now)
+        await marking.mark(session, invoice.id, status, amount, self.now, effects=BillingEffects())
 
     async def _adjust(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         if invoice.invoice_status is InvoiceStatus.FINALIZED:
@@ -179,7 +180,7 @@ class Books:
             await settle(session, invoice, self.now)
 
     async def _void(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
-        await transitions.void(session, invoice, self.now)
+        await transitions.void(session, invoice, self.now, effects=BillingEffects())
 
     async def _delegate(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         owners = (*self.customers, None)

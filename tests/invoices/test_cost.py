@@ -14,17 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.clock import instant
 from farthing.invoices.figures.derivation import all_differences, differences
 from farthing.invoices.lifecycle import one_off
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.reads.presentation import shown, whole
 from farthing.invoices.requests import CreateInvoiceRequest
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
-from farthing.payments.processing.voiding import PaymentEffects
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.storage.outbox import SystemEvent, record_event
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import Database, ports_of
 from farthing.storage.rows import find
+from farthing.wiring import wire
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 
@@ -42,7 +43,7 @@ class Meter:
         self.account = account
         self.desk = Desk(account)
         self.database = database
-        self.gateways = Gateways(database, account.settings, PaymentEffects())
+        self.gateways = Gateways(database, account.settings, database.ports.part(InvoicePorts).hooks)
         self.statements: list[str] = []
 
     @contextmanager
@@ -61,7 +62,11 @@ class Meter:
         asked = msgspec.convert(self.desk.order(customer, LINES, **more), CreateInvoiceRequest, strict=False)
         with self.running():
             async with self.database.transaction(self.account.scope) as session:
-                return whole(*await one_off.create_whole(session, asked, self.database.clock.now()))
+                return whole(
+                    *await one_off.create_whole(
+                        session, asked, self.database.clock.now(), effects=ports_of(session, InvoicePorts).hooks
+                    )
+                )
 
     async def payment(self, invoice_id: str, amount: str) -> None:
         body = {"destination_type": "INVOICE", "destination_id": invoice_id, "payment_method_type": "OFFLINE"}
@@ -75,7 +80,7 @@ class Meter:
 
 @pytest.fixture
 async def meter(account: Account) -> AsyncIterator[Meter]:
-    database = Database(account.database.url, pool_size=1)
+    database = Database(account.database.url, wire(), pool_size=1)
     yield Meter(account, database)
     await database.close()
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from farthing.billing.periods.finalize import BillingEffects
 from farthing.core.clock import SystemClock
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.figures.derivation import differences
 from farthing.invoices.figures.settlement import settle
-from farthing.invoices.hooks import NothingAbove
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
@@ -28,7 +28,7 @@ from tests.invoices.test_create import told
 NOW = SystemClock()
 
 
-class Purse(NothingAbove):
+class Purse(BillingEffects):
     """A prepaid wallet of `value`; remembers what was asked of it."""
 
     def __init__(self, value: str = "0") -> None:
@@ -131,7 +131,7 @@ async def test_the_service_can_complete_an_invoice_by_itself(account: Account) -
     async with account.transaction() as session:
         invoice = await lock_row(session, Invoice, draft["id"])
         invoice.auto_completed = True
-        await transitions.finalize(session, invoice, NOW.now())
+        await transitions.finalize(session, invoice, NOW.now(), effects=BillingEffects())
     made = await desk.get(draft)
     assert (made["payment_status"], made["amount_paid"]) == ("SUCCEEDED", "50")
 
@@ -145,7 +145,7 @@ async def test_the_opening_invoice_of_a_trial(account: Account, settles: bool, s
     async with account.transaction() as session:
         invoice = await lock_row(session, Invoice, draft["id"])
         invoice.billing_reason, invoice.settles_at_zero = BillingReason.SUBSCRIPTION_TRIAL_START, settles
-        await transitions.finalize(session, invoice, NOW.now())
+        await transitions.finalize(session, invoice, NOW.now(), effects=BillingEffects())
     made = await desk.get(draft)
     assert (made["total"], made["total_tax"], made["payment_status"]) == ("0", "0", status)
     marked = await account.put(f"/invoices/{draft['id']}/payment", {"payment_status": "SUCCEEDED"})
@@ -387,7 +387,7 @@ async def test_an_invoice_that_sold_credits_is_voided_only_while_unpaid(account:
 
 
 async def test_what_floors_above_refuse_is_not_voided(account: Account) -> None:
-    class Busy(NothingAbove):
+    class Busy(BillingEffects):
         async def voiding(self, session: Any, invoice: Invoice) -> None:
             raise InvalidOperation("a payment is being processed")
 

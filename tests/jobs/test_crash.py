@@ -19,6 +19,7 @@ import pytest
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import free_port, running, settings_for
 
@@ -108,7 +109,7 @@ def tables_locked(url: str) -> Iterator[None]:
 
 async def _account_with_a_clone_queued(url: str) -> None:
     """A tenant with two environments, and a copy from one to the other that is to be made."""
-    database, settings = Database(url), settings_for(url, secret_key=SECRET)
+    database, settings = Database(url, wire()), settings_for(url, secret_key=SECRET)
     async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
         target = await account.new_environment()
         await account.post("/plans", {"name": "Pro", "lookup_key": "pro"})

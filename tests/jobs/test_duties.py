@@ -27,6 +27,7 @@ from farthing.jobs.worker import keep_working, queue_of
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+from farthing.wiring import wire
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEVER = "0 0 1 1 *"
@@ -38,7 +39,7 @@ Work = Callable[[Database, datetime], Awaitable[Counts]]
 @pytest.fixture
 async def deployment(new_database: Callable[..., str]) -> AsyncIterator[Database]:
     """A deployment of its own: a worker takes every job that it finds."""
-    database = Database(new_database())
+    database = Database(new_database(), wire())
     yield database
     await database.close()
 

@@ -22,6 +22,7 @@ from farthing.jobs.standing import DutyStanding, read_queue, read_standings
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+from farthing.wiring import wire
 from tests.account import Account
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -121,7 +122,7 @@ def test_missed(standing: DutyStanding, missed: bool) -> None:
 
 @pytest.fixture
 async def deployment(new_database: Callable[..., str]) -> AsyncIterator[Database]:
-    database = Database(new_database(), pool_size=2)
+    database = Database(new_database(), wire(), pool_size=2)
     yield database
     await database.close()
 
@@ -213,7 +214,7 @@ class TestReadiness:
         assert state.down_for() >= 60
 
     async def test_a_database_that_is_away(self) -> None:
-        nowhere = Database("postgresql://farthing@/farthing?host=/nowhere", pool_size=1)
+        nowhere = Database("postgresql://farthing@/farthing?host=/nowhere", wire(), pool_size=1)
         health = Health(nowhere, [], None, datetime.now(UTC))
         is_ready, body = await health.report()
         assert not is_ready

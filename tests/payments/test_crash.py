@@ -17,12 +17,14 @@ from typing import Any
 import httpx
 import psycopg
 
+from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
+from farthing.wiring import wire
 from tests.conftest import free_port
 
 KEY = "sk_crash_test_key_0123456789"
@@ -185,11 +187,15 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
 async def reconciled(folder: Path, invoice_id: str, client: httpx.AsyncClient) -> None:
     """Run the reconciliation duty as if a quarter of an hour had gone by."""
     invoice = (await client.get(f"/v1/invoices/{invoice_id}")).raise_for_status().json()
-    database = Database(EmbeddedPostgres(folder).url(), pool_size=2)
+    database = Database(EmbeddedPostgres(folder).url(), wire(), pool_size=2)
     settings = Settings(data_dir=str(folder))
     try:
         async with database.session(Scope(invoice["tenant_id"], invoice["environment_id"])) as session:
-            await reconcile(session, Gateways(database, settings), database.clock.now() + timedelta(minutes=16))
+            await reconcile(
+                session,
+                Gateways(database, settings, database.ports.part(InvoicePorts).hooks),
+                database.clock.now() + timedelta(minutes=16),
+            )
     finally:
         await database.close()
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 
 from farthing.core.clock import SystemClock
+from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
-from farthing.payments.processing.voiding import PaymentEffects
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed
 
@@ -96,7 +96,9 @@ class Till:
         return result
 
     def gateways(self) -> Gateways:
-        return Gateways(self.account.database, self.account.settings, PaymentEffects())
+        return Gateways(
+            self.account.database, self.account.settings, self.account.database.ports.part(InvoicePorts).hooks
+        )
 
     async def reconcile(self, minutes: int = 16) -> int:
         """Run the duty as if `minutes` had gone by."""

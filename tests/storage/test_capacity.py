@@ -18,6 +18,7 @@ from farthing.server import Engine, opened
 from farthing.storage.connections.capacity import Demand, Grant, TooFewConnections, demand_of, fitted, granted
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.test_server import _run
@@ -136,7 +137,7 @@ def test_serving_is_refused_in_one_sentence_where_too_few_are_granted(
 
 
 async def test_health_says_no_in_time_and_yes_when_the_server_is_back(small_server: EmbeddedPostgres) -> None:
-    database = Database(small_server.url(), pool_size=1)
+    database = Database(small_server.url(), wire(), pool_size=1)
     health = Health(database, (), None, started_at=database.clock.now(), fresh_seconds=0)
     assert (await health.report())[0]
     with psycopg.connect(small_server.url("postgres", "postgres"), autocommit=True) as administrator:
@@ -146,7 +147,7 @@ async def test_health_says_no_in_time_and_yes_when_the_server_is_back(small_serv
         )
     assert (await health.report())[0], "a connection cut while idle is replaced"
     await database.close()
-    nowhere = Database("postgresql://farthing@/nothing?host=/nowhere", pool_size=1)
+    nowhere = Database("postgresql://farthing@/nothing?host=/nowhere", wire(), pool_size=1)
     is_ready, body = await Health(nowhere, (), None, started_at=nowhere.clock.now()).report()
     assert not is_ready
     assert body["database"] == "unavailable"

@@ -15,6 +15,7 @@ import farthing
 from farthing.storage.migrations import state
 from farthing.storage.postgres import Database, UnsafeDatabase
 from farthing.storage.tables import Base, owner_column
+from farthing.wiring import wire
 from tests.account import Account
 
 
@@ -71,7 +72,7 @@ async def test_a_read_only_session_is_refused_every_write(account: Account) -> N
 
 
 async def test_a_role_that_could_look_past_the_policies_is_refused(database_url: str) -> None:
-    database = Database(database_url.replace("farthing@", "postgres@"))
+    database = Database(database_url.replace("farthing@", "postgres@"), wire())
     try:
         with pytest.raises(UnsafeDatabase, match="bypass row-level security"):
             await database.check()

@@ -16,6 +16,7 @@ from playwright.async_api import Browser, async_playwright
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.web.browsing import LAUNCH, sign_in
@@ -51,7 +52,7 @@ async def main(names: list[str]) -> None:
         EmbeddedPostgres(Path(folder) / "data") as server,
     ):
         await asyncio.to_thread(upgrade, server.url())
-        database = Database(server.url())
+        database = Database(server.url(), wire())
         settings = settings_for(server.url())
         async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
             stage = await Stage(account).play()

@@ -16,6 +16,7 @@ from farthing.jobs.schedule import duties
 from farthing.jobs.worker import keep_working
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.web.browsing import sign_in
@@ -32,7 +33,7 @@ def plain_logs() -> None:
 async def deployment(new_database: Callable[..., str]) -> AsyncIterator[tuple[Database, Stage, Stage, str]]:
     """A deployment of its own, who runs it, and another tenant."""
     url = new_database()
-    database, settings = Database(url), settings_for(url)
+    database, settings = Database(url, wire()), settings_for(url)
     async with (
         running(settings, database) as base_url,
         Account(base_url, settings, database) as first,

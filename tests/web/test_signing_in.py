@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,12 +17,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.app import create_app
+from farthing.identity.ports import IdentityPorts, ResetMail
 from farthing.identity.sign_in import back_off
-from farthing.identity.sign_in.ports import ResetMail
 from farthing.identity.sign_in.tables import SecondFactor, SignInAttempts, SignInSession
 from farthing.identity.tables import User
 from farthing.identity.users import invite
+from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+from farthing.wiring import wire
 from tests.account import Account
 from tests.web.browsing import sign_in
 from tests.web.stage import PASSWORD, Stage
@@ -170,7 +173,10 @@ async def test_with_mail_a_link_is_sent_and_the_answer_says_nothing(own: Stage) 
         sent.append((email, url))
 
     account = own.account
-    edge = create_app(account.settings, account.database, reset_mail=ResetMail(send))
+    ports = wire()
+    identity = replace(ports.part(IdentityPorts), reset_mail=ResetMail(send))
+    database = Database(account.database.url, replace(ports, identity=identity), pool_size=4)
+    edge = create_app(account.settings, database)
     answers = []
     async with httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url=account.base_url) as http:
         for email in (own.email.upper(), "nobody@example.com"):
@@ -181,6 +187,7 @@ async def test_with_mail_a_link_is_sent_and_the_answer_says_nothing(own: Stage) 
     assert answers[0].text == answers[1].text
     assert [email for email, _ in sent] == [own.email]
     assert sent[0][1].startswith(f"{account.settings.base_url}/password/")
+    await database.close()
 
 
 async def test_a_second_factor_from_setting_up_to_losing_the_app(

@@ -12,9 +12,8 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.settle import ProrationResult, settle_changes
-from farthing.billing.credit_sink import NO_PURSE, CreditSink
 from farthing.billing.periods.drafts import Wanted, begin
-from farthing.billing.periods.finalize import BillingEffects, issue_at_once
+from farthing.billing.periods.finalize import issue_at_once
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus
@@ -44,8 +43,7 @@ async def perform(
     session: AsyncSession,
     outcome: Outcome,
     now: datetime,
-    effects: InvoiceHooks | None = None,
-    purse: CreditSink = NO_PURSE,
+    effects: InvoiceHooks,
     *,
     before: SubscriptionSnapshot | None = None,
 ) -> Performed:
@@ -54,7 +52,6 @@ async def perform(
     `before` is the subscription before it was changed, where the change moved its open period. Nothing is settled
     while it is a draft or in its trial: nobody has paid.
     """
-    effects = effects or BillingEffects()
     scale = outcome.proration is ProrationBehavior.CREATE_PRORATIONS
     at_once: list[Wanted] = []
     later: list[Wanted] = []
@@ -67,5 +64,5 @@ async def perform(
     if scale and outcome.changes:
         snapshot = before or await loading.load_one(session, outcome.subscription.id)
         if snapshot.status not in {SubscriptionStatus.DRAFT, SubscriptionStatus.TRIALING}:
-            settlement = await settle_changes(session, snapshot, outcome.changes, now, effects, purse)
+            settlement = await settle_changes(session, snapshot, outcome.changes, now, effects)
     return Performed(tuple(issued), tuple(drafts), settlement)

@@ -12,7 +12,6 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.idempotency import Replay
 from farthing.billing.changes.apply_outcome import Performed
 from farthing.billing.collection.collect import collect, require_paid
 from farthing.billing.reads import answers
@@ -20,6 +19,7 @@ from farthing.core.clock import Clock
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.storage.midway import commit_midway, resume_point
+from farthing.storage.stored_answers import Replay
 from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.tables import Subscription

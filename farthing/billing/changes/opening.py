@@ -5,24 +5,19 @@ Rule: docs/rules/subscriptions.md#creation
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.apply_outcome import Performed, perform
+from farthing.billing.ports import BillingPorts
 from farthing.core.errors import NotImplementedHere
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.storage.midway import progress_of
+from farthing.storage.postgres import ports_of
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
-from farthing.subscriptions.tables import Subscription
-
-Belonging = Callable[[AsyncSession, Subscription, CreateSubscriptionRequest, datetime], Awaitable[None]]
-
-belongings: list[Belonging] = []
-"""What else a new subscription gets, before its opening is billed: floors that own such things append to it."""
 
 
 async def open_subscription(
@@ -31,11 +26,8 @@ async def open_subscription(
     """Make a subscription and bill its opening. Raises as `creation.create` does."""
     if asked.checkout is not None:
         raise NotImplementedHere("Subscriptions that wait for a checkout are not available in this deployment")
-    if asked.credit_grants and not belongings:
-        raise NotImplementedHere("Credit grants are not available in this deployment")
     outcome = await creation.create(session, asked, now)
     progress = progress_of(session)
     outcome.subscription.request_token = None if progress is None else progress.token
-    for give in belongings:
-        await give(session, outcome.subscription, asked, now)
+    await ports_of(session, BillingPorts).add_credit_grants(session, outcome.subscription, asked, now)
     return outcome, await perform(session, outcome, now, effects)

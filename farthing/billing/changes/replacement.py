@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes.settle import give_back, proration_of, record, settlement_key
-from farthing.billing.credit_sink import NO_PURSE, CreditSink
 from farthing.billing.periods.drafts import Wanted
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.core.clock import instant
@@ -48,7 +47,6 @@ async def replace(
     target: by_replacement.Target,
     now: datetime,
     effects: InvoiceHooks,
-    purse: CreditSink = NO_PURSE,
     *,
     at: datetime | None = None,
 ) -> Replaced:
@@ -77,7 +75,7 @@ async def replace(
     if proration.changes:
         key, transaction = settlement_key(before.id, former.changes), None
         if refunded > 0:
-            transaction = await give_back(session, before, proration, refunded, key, "plan change", purse)
+            transaction = await give_back(session, before, proration, refunded, key, "plan change")
         await record(session, before, proration, key, opening, refunded, transaction)
     return Replaced(replacement, opening, finals[0] if finals else None, proration, refunded)
 

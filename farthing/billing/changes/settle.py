@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
 from farthing.billing.changes.prepaid_fees import served
-from farthing.billing.credit_sink import NO_PURSE, CreditSink, Refund
+from farthing.billing.credit_sink import Refund
+from farthing.billing.ports import BillingPorts
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.catalogue.taxes.choosing import auto_apply_associations
@@ -36,6 +37,7 @@ from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import explain
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import violated
 from farthing.subscriptions.outcome import ItemChange
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -67,7 +69,6 @@ async def settle_changes(
     changes: Sequence[ItemChange],
     now: datetime,
     effects: InvoiceHooks,
-    purse: CreditSink = NO_PURSE,
     *,
     reason: str = "proration",
     key: str | None = None,
@@ -85,7 +86,7 @@ async def settle_changes(
         invoice = await _invoiced(session, snapshot, proration, key, now, effects)
     elif proration.net < 0:
         refunded = proration.net.copy_negate()
-        transaction_id = await give_back(session, snapshot, proration, refunded, key, reason, purse)
+        transaction_id = await give_back(session, snapshot, proration, refunded, key, reason)
     await record(session, snapshot, proration, key, invoice, refunded, transaction_id)
     return ProrationResult(proration, invoice, refunded, transaction_id)
 
@@ -103,13 +104,11 @@ async def give_back(
     amount: Decimal,
     key: str,
     reason: str,
-    purse: CreditSink,
 ) -> str | None:
     """Let the payer have `amount` of the credits of a proration."""
     fees = tuple(one.change.before.id for one in proration.changes if one.credit > 0 and one.change.before is not None)
-    return await purse.give(
-        session, Refund(snapshot.payer_id, snapshot.currency, amount, key, snapshot.id, fees, reason)
-    )
+    refund = Refund(snapshot.payer_id, snapshot.currency, amount, key, snapshot.id, fees, reason)
+    return await ports_of(session, BillingPorts).issue_credit(session, refund)
 
 
 async def record(

@@ -30,7 +30,6 @@ from farthing.billing.clock.due_instants import (
 )
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
-from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import crossing, invoice_thresholds, is_tick, tick_from
@@ -289,7 +288,7 @@ class Clockwork:
     async def _work(self, stop: DueInstant, done: Counter[str], failures: dict[str, str]) -> None:
         """What is due at a stop, and what may follow from it there."""
         at, due = stop.at, stop.due
-        run = Run(self.database, self.scope, at, self.gateways.effects if self.gateways else BillingEffects())
+        run = Run(self.database, self.scope, at)
         billed, again, cancelled, notices = Summary(), Summary(), Summary(), Summary()
         if self.gateways is not None and DueWork.PAYMENT in due:
             async with self.database.session(self.scope, clock=FixedClock(at)) as session:

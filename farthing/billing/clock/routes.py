@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Controller, Request, Response, get, post
-from litestar.datastructures import State
 
 from farthing.api.guards import needs
 from farthing.api.work import unit_of_work
 from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
+from farthing.core.composition import Composition
 from farthing.core.ids import Kind, stable_id
 from farthing.core.wire import Moment, Timestamp
 from farthing.core.wire import Request as Body
 from farthing.core.wire import Response as Answer
 from farthing.identity import environments
+from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
+from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 
 PATIENCE_SECONDS = 25
@@ -71,14 +73,14 @@ class Clocks(Controller):
         data: SetClockRequest,
         request: Request[Any, Any, Any],
         caller: Caller,
-        state: State,
+        services: Composition,
         gateways: Gateways,
     ) -> Response[ClockResponse]:
         """Freeze the clock, move it forward, or let it run; answers when all that is due up to then is done.
 
         A move that takes longer than half a minute is answered with 202, and goes on.
         """
-        clockwork = await _clockwork(environment_id, request, caller, state, gateways)
+        clockwork = await _clockwork(environment_id, request, caller, services, gateways)
         token = unit_of_work(request).token
         move_id = None if token is None else stable_id(Kind.RUN, token)  # a repeat goes on with the same move
         await clockwork.move_within(PATIENCE_SECONDS, data.frozen_time, move_id)
@@ -92,20 +94,26 @@ class Clocks(Controller):
         guards=[needs("environment", "read", environment=False)],
     )
     async def read_clock(
-        self, environment_id: str, request: Request[Any, Any, Any], caller: Caller, state: State, gateways: Gateways
+        self,
+        environment_id: str,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        services: Composition,
+        gateways: Gateways,
     ) -> ClockResponse:
         """Where the clock stands, and how far its last move has come."""
-        return await _answer(await _clockwork(environment_id, request, caller, state, gateways))
+        return await _answer(await _clockwork(environment_id, request, caller, services, gateways))
 
 
 async def _clockwork(
-    environment_id: str, request: Request[Any, Any, Any], caller: Caller, state: State, gateways: Gateways
+    environment_id: str, request: Request[Any, Any, Any], caller: Caller, services: Composition, gateways: Gateways
 ) -> Clockwork:
     """The clock of an environment that the caller may enter. Raises NotFound, PermissionDenied."""
     work = unit_of_work(request)
     await work.admit()
-    await environments.one(work.session, environment_id, state.authenticator.environments_of(caller))
-    return Clockwork(state.database.in_background(), Scope(caller.tenant_id, environment_id, caller.user_id), gateways)
+    await environments.one(work.session, environment_id, services.part(HeaderAuthenticator).environments_of(caller))
+    database = services.part(Database).in_background()
+    return Clockwork(database, Scope(caller.tenant_id, environment_id, caller.user_id), gateways)
 
 
 async def _answer(clockwork: Clockwork) -> ClockResponse:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.periods.drafts import Wanted, begin, compute_all
+from farthing.core.money import ZERO
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import Parts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.payments.processing.voiding import PaymentEffects
+from farthing.payments.processing.voiding import withdraw_open
 from farthing.payments.saved_methods import connected_gateways
 from farthing.subscriptions.enums import PaymentBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import activation
@@ -35,9 +37,24 @@ Rule: docs/rules/subscriptions.md#states
 _COLLECTS = "billing.collects"
 
 
-class BillingEffects(PaymentEffects):
-    """What billing does inside an invoice's transaction: a claim waits to be collected, so that no crash leaves it
-    behind, and a paid opening activates its subscription."""
+class BillingEffects:
+    """What is done inside an invoice's transaction: a claim waits to be collected, so that no crash leaves it behind;
+    a paid opening activates its subscription; what is open on a voided invoice is withdrawn.
+
+    There are no wallets: none can pay, and what is given back stays written on the invoice, as owed to its payer.
+    """
+
+    async def prepaid_value(self, session: AsyncSession, invoice: Invoice) -> Decimal:
+        return ZERO
+
+    async def debit_prepaid(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
+        raise AssertionError("there is no wallet to debit")
+
+    async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
+        await withdraw_open(session, invoice)
+
+    async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
+        """The void that calls this has written the amount on the invoice; there is nowhere else to put it."""
 
     async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
         owed = invoice.subscription_id is not None and invoice.amount_remaining > 0
@@ -51,7 +68,6 @@ class BillingEffects(PaymentEffects):
         return bool(session.info[_COLLECTS])
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
-        await super().paid(session, invoice)
         if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
             assert invoice.subscription_id is not None
             await activation.paid_for(session, invoice.subscription_id, paid=True)

@@ -7,15 +7,10 @@ Rule: docs/rules/billing.md#previews-and-recalculation
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
 
-from litestar import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.work import unit_of_work
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, invoice_request_of, new_row, write
 from farthing.billing.periods.finalize import issue
 from farthing.billing.periods.inputs import InvoiceRequest, gather
@@ -37,18 +32,6 @@ from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, Sub
 from farthing.subscriptions.tables import Subscription
 
 COMPUTABLE = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
-
-
-@asynccontextmanager
-async def rehearsal(request: Request[Any, Any, Any]) -> AsyncIterator[AsyncSession]:
-    """A session of the caller's in which everything can be done and nothing stays done."""
-    work = unit_of_work(request)
-    await work.admit()
-    async with work.database.session(work.scope, clock=work.clock) as session:
-        try:
-            yield session
-        finally:
-            await session.rollback()
 
 
 async def preview(

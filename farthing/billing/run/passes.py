@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, new_row
-from farthing.billing.periods.finalize import BillingEffects, issue_all, issue_at_once
+from farthing.billing.periods.finalize import issue_all, issue_at_once
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
@@ -34,6 +34,7 @@ from farthing.core.money import EXACT, ZERO
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.hooks import InvoiceHooks
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.storage.bulk import insert_all, is_new, update_all
@@ -112,10 +113,14 @@ class Run:
     database: Database
     scope: Scope
     now: datetime
-    effects: InvoiceHooks = field(default_factory=BillingEffects)
     batch: int = BATCH
     dry: bool = False
     progress: Progress = lambda name, count: None
+
+    @property
+    def effects(self) -> InvoiceHooks:
+        """What is done in the transaction of an invoice's change."""
+        return self.database.ports.part(InvoicePorts).hooks
 
     async def all(self) -> Summary:
         """The three passes."""

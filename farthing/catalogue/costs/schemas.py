@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from msgspec import field
 
-from farthing.api.queries.lists import ListQuery, Page
-from farthing.api.queries.search import Condition, SortBy
+from farthing.api.queries.lists import Page
 from farthing.catalogue.fields import Ids, Line, Name, Text
 from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.core.enums import Status
 from farthing.core.wire import BadField, Moment, Request, Response, Timestamp, checked_metadata
+from farthing.storage.listing import ListQuery
+from farthing.storage.search import Condition, SortBy
 
 
 class CreateCostsheetRequest(Request):

@@ -9,15 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue.costs.schemas import CostsheetFilter, CreateCostsheetRequest, UpdateCostsheetRequest
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.fields import require_published
-from farthing.catalogue.prices.references import OWNERS
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, NotFound
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
 from farthing.storage.rows import lock_row, not_found, violated
 
 SEARCHABLE = (
@@ -31,8 +30,6 @@ SEARCHABLE = (
     "created_by",
     "updated_by",
 )
-
-OWNERS[PriceEntityType.COSTSHEET] = CostSheet
 
 
 async def create(session: AsyncSession, request: CreateCostsheetRequest) -> CostSheet:

@@ -6,15 +6,13 @@ Rule: docs/rules/discounts-and-taxes.md#attaching-a-coupon
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.redeeming import coupons_by_id, redeem, refused
 from farthing.catalogue.discounts.schemas import CouponAssociationFilter
@@ -23,6 +21,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import checked_metadata
+from farthing.storage.listing import select_page
 from farthing.storage.rows import in_array
 
 SEARCHABLE = (
@@ -39,12 +38,6 @@ SEARCHABLE = (
     "created_by",
     "updated_by",
 )
-
-LineItems = Callable[[AsyncSession, Sequence[str], bool], Awaitable[Mapping[str, dict[str, Any]]]]
-"""Given ids of subscription lines and whether their prices are wanted: the lines as they travel, by id."""
-
-line_item_lookups: list[LineItems] = []
-"""How `expand=subscription_line_items` finds lines. Subscriptions, which own them, append to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue.discounts.schemas import CouponFilter, CreateCouponRequest, UpdateCouponRequest, stored_code
 from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.fields import require_published
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
 from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = (

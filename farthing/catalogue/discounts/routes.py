@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litestar import Controller, Request, delete, get, post, put
@@ -24,8 +24,10 @@ from farthing.catalogue.discounts.schemas import (
     UpdateCouponRequest,
 )
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
+from farthing.catalogue.ports import CataloguePorts
 from farthing.core.clock import Clock
 from farthing.core.wire import Message
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find
 
 EXPANDABLE = {"coupon": frozenset[str](), "subscription_line_items": frozenset({"prices"})}
@@ -119,11 +121,11 @@ async def _associations(
     if "coupon" in wanted:
         found = await coupons_by_id(session, [association.coupon_id for association in associations])
         described = {coupon.id: CouponResponse.of_coupon(coupon) for coupon in found}
-    lines: dict[str, dict[str, Any]] = {}
+    lines: Mapping[str, dict[str, Any]] = {}
     if "subscription_line_items" in wanted:
         ids = [a.subscription_line_item_id for a in associations if a.subscription_line_item_id is not None]
-        for look_up in attaching.line_item_lookups:
-            lines |= await look_up(session, ids, "prices" in wanted["subscription_line_items"])
+        with_prices = "prices" in wanted["subscription_line_items"]
+        lines = await ports_of(session, CataloguePorts).load_line_items(session, ids, with_prices)
     return [
         CouponAssociationResponse.of(
             association,

@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Pagination
 from farthing.catalogue.discounts.tables import CouponCadence, CouponRow
 from farthing.catalogue.fields import Ids, Name
 from farthing.catalogue.precision import kept_whole
@@ -25,6 +24,7 @@ from farthing.core.wire import (
     stored_amount,
 )
 from farthing.rating.totals.discounts import CouponType
+from farthing.storage.listing import ListQuery, Pagination
 
 LONGEST_CODE = 100
 LONGEST_RULES = 16_000

@@ -8,13 +8,13 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import by_id
 from farthing.catalogue.entitlements.schemas import EntitlementResponse
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.products.answers import feature_answers
 from farthing.catalogue.products.tables import Feature
+from farthing.storage.listing import by_id
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)

@@ -14,20 +14,19 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
-from farthing.catalogue import in_use
 from farthing.catalogue.entitlements import grants
 from farthing.catalogue.entitlements.schemas import CreateEntitlementRequest, EntitlementQuery, UpdateEntitlementRequest
 from farthing.catalogue.entitlements.tables import AggregationMode, Entitlement, EntitlementOwner, UsageResetPeriod
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.owners import lock_for_use
-from farthing.catalogue.prices.references import OWNERS
+from farthing.catalogue.prices.references import owner_table
 from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.products.tables import Feature, FeatureType, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.metering.meter import AggregationType
+from farthing.storage.listing import select_page
 from farthing.storage.outbox import record_event
 from farthing.storage.rows import find, lock_row, violated
 
@@ -75,7 +74,7 @@ async def _feature(session: AsyncSession, feature_id: str) -> Feature:
 
 
 async def _demand_owner(session: AsyncSession, entity_type: EntitlementOwner, entity_id: str) -> None:
-    table = OWNERS.get(PriceEntityType(entity_type.value))
+    table = owner_table(session, PriceEntityType(entity_type.value))
     if table is None:
         word = entity_type.value.lower()
         raise NotFound(f"{word.capitalize()} with ID {entity_id} was not found", {f"{word}_id": entity_id})
@@ -290,10 +289,8 @@ async def _tell(session: AsyncSession, event: str, entitlement: Entitlement) -> 
     await record_event(session, event, "entitlement", entitlement.id, {"entitlement": about})
 
 
-async def _uses_of_feature(session: AsyncSession, feature_id: str) -> dict[str, int]:
+async def count_entitlements_of_feature(session: AsyncSession, feature_id: str) -> dict[str, int]:
+    """Published entitlements to a feature."""
     of_feature = (Entitlement.feature_id == feature_id, Entitlement.status == Status.PUBLISHED)
     count = select(func.count()).select_from(Entitlement).where(*of_feature)
     return {"entitlements": (await session.execute(count)).scalar_one()}
-
-
-in_use.FEATURES.append(_uses_of_feature)

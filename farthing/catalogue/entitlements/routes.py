@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import LARGEST_LIMIT, page, read_query
+from farthing.api.queries.lists import page, read_query
 from farthing.catalogue.entitlements import lifecycle
 from farthing.catalogue.entitlements.answers import EXPANDABLE, entitlement_answers
 from farthing.catalogue.entitlements.schemas import (
@@ -25,6 +25,7 @@ from farthing.catalogue.entitlements.schemas import (
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.core.wire import Message
+from farthing.storage.listing import LARGEST_LIMIT
 from farthing.storage.rows import find
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Page
+from farthing.api.queries.lists import Page
 from farthing.catalogue.entitlements.tables import (
     AggregationMode,
     EntitlementOwner,
@@ -26,6 +26,7 @@ from farthing.catalogue.products.schemas import FeatureResponse
 from farthing.catalogue.products.tables import FeatureType
 from farthing.core.enums import Status
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
+from farthing.storage.listing import ListQuery
 
 MOST_IN_BULK = 100
 LONGEST_WINDOW = 10_000

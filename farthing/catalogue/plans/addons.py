@@ -6,14 +6,16 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.schemas import AddonQuery, CreateAddonRequest, UpdateAddonRequest
 from farthing.catalogue.plans.tables import Addon
+from farthing.catalogue.ports import CataloguePorts
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "status", "created_at", "updated_at")
@@ -67,7 +69,8 @@ async def archive(session: AsyncSession, addon_id: str) -> None:
     """Archive an addon. Raises ValidationFailed, with counts, while it is attached anywhere."""
     addon = await lock_row(session, Addon, addon_id)
     require_published(addon)
-    await in_use.refuse_if_used(session, in_use.ADDONS, Addon.label, addon.id, ValidationFailed)
+    counts = (ports_of(session, CataloguePorts).count_uses_of_addon,)
+    await in_use.refuse_if_used(session, counts, Addon.label, addon.id, ValidationFailed)
     addon.status = Status.ARCHIVED
     await session.flush()
 

@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.entitlements.answers import entitlement_answers
 from farthing.catalogue.entitlements.schemas import EntitlementResponse
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.plans.included import CREDIT_GRANTS
-from farthing.catalogue.plans.schemas import AddonResponse, IncludedCreditGrant, PlanResponse
+from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.answers import WHOLE, price_answers
 from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
+from farthing.storage.postgres import ports_of
 
 Wanted = Mapping[str, set[str]]
 
@@ -60,10 +61,7 @@ async def _parts(
         features = wanted["entitlements"] | ({"features", "meters"} & wanted.keys())
         parts["entitlements"] = await _entitlements(session, kind, ids, features)
     if "credit_grant" in wanted:
-        found: dict[str, list[IncludedCreditGrant]] = {}
-        for load in CREDIT_GRANTS:
-            found.update(await load(session, kind, ids))
-        parts["credit_grants"] = found
+        parts["credit_grants"] = await ports_of(session, CataloguePorts).load_credit_grants(session, kind, ids)
     return parts
 
 

@@ -10,15 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.plans.included import COPIERS
 from farthing.catalogue.plans.plans import refusing_duplicates
 from farthing.catalogue.plans.schemas import ClonePlanRequest
 from farthing.catalogue.plans.tables import Plan
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import lock_prices_of
 from farthing.catalogue.prices.tables import Price, PriceEntityType
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import checked_metadata
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find
 
 SOURCE_KEY = "source_plan_id"
@@ -51,8 +52,7 @@ async def clone(session: AsyncSession, plan_id: str, request: ClonePlanRequest, 
     session.add_all(price_copy(price, entity_id=plan.id) for price in await live_prices(session, source.id, now))
     session.add_all(entitlement_copy(one, entity_id=plan.id) for one in await entitlements(session, source.id))
     await session.flush()
-    for copy in COPIERS:
-        await copy(session, source.id, plan.id)
+    await ports_of(session, CataloguePorts).copy_credit_grants(session, source.id, plan.id)
     return plan
 
 

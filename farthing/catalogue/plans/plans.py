@@ -9,14 +9,16 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.schemas import CreatePlanRequest, PlanQuery, UpdatePlanRequest
 from farthing.catalogue.plans.tables import Plan
+from farthing.catalogue.ports import CataloguePorts
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "display_order", "status", "created_at", "updated_at")
@@ -55,7 +57,8 @@ async def archive(session: AsyncSession, plan_id: str) -> None:
     """Archive a plan; what belongs to it stays, out of reach. Raises InvalidOperation while somebody subscribes."""
     plan = await lock_row(session, Plan, plan_id)
     require_published(plan)
-    await in_use.refuse_if_used(session, in_use.PLANS, Plan.label, plan.id)
+    counts = (ports_of(session, CataloguePorts).count_subscriptions_of_plan,)
+    await in_use.refuse_if_used(session, counts, Plan.label, plan.id)
     plan.status = Status.ARCHIVED
     await session.flush()
 

@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Page
+from farthing.api.queries.lists import Page
 from farthing.catalogue.entitlements import schemas as entitling
 from farthing.catalogue.fields import Ids, Line, Name, Text
 from farthing.catalogue.prices import schemas as pricing
 from farthing.core.enums import Status
 from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp, checked_metadata
+from farthing.storage.listing import ListQuery
 
 MOST_METADATA_CHARACTERS = 16_000
 

@@ -12,7 +12,6 @@ from sqlalchemy import or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue.prices import references
 from farthing.catalogue.prices.references import References
 from farthing.catalogue.prices.schemas import CreatePriceRequest, PriceQuery
@@ -29,6 +28,7 @@ from farthing.core.errors import (
     VersionConflict,
 )
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
 from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = (

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue import in_use
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.schemas import CreatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit
 from farthing.catalogue.products import groups
 from farthing.catalogue.products.tables import GroupEntityType, MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import NotFound, ValidationFailed
-from farthing.storage.postgres import clock_of, scope_of
+from farthing.storage.postgres import clock_of, ports_of, scope_of
 from farthing.storage.rows import not_found
 from farthing.storage.tables import Base
-
-OWNERS: Final[dict[PriceEntityType, type[Base]]] = {PriceEntityType.PLAN: Plan, PriceEntityType.ADDON: Addon}
-"""The table of each kind of owner; whoever has one more adds it."""
 
 MOST_PRICES_OF_OWNER = 5000
 
@@ -44,6 +41,18 @@ class References:
         return str(getattr(self.owners[request.entity_type, request.entity_id], "name", ""))
 
 
+def owner_table(session: AsyncSession, kind: PriceEntityType) -> type[Base] | None:
+    """The table of the entities of this kind, which own prices; None for a kind that owns none."""
+    ports = ports_of(session, CataloguePorts)
+    tables: dict[PriceEntityType, type[Base]] = {
+        PriceEntityType.PLAN: Plan,
+        PriceEntityType.ADDON: Addon,
+        PriceEntityType.SUBSCRIPTION: ports.subscription_table,
+        PriceEntityType.COSTSHEET: ports.cost_sheet_table,
+    }
+    return tables.get(kind)
+
+
 async def load(session: AsyncSession, requests: Sequence[CreatePriceRequest]) -> References:
     """Everything that `requests` refer to, locked against retirement.
 
@@ -52,10 +61,11 @@ async def load(session: AsyncSession, requests: Sequence[CreatePriceRequest]) ->
     """
     owners: dict[tuple[PriceEntityType, str], Base] = {}
     for kind in sorted({request.entity_type for request in requests}):
-        if kind not in OWNERS:
+        table = owner_table(session, kind)
+        if table is None:
             raise NotFound(f"There is nothing of type {kind.value} that could own a price", {"entity_type": kind.value})
         ids = {request.entity_id for request in requests if request.entity_type is kind}
-        for id_, row in (await _held(session, OWNERS[kind], ids)).items():
+        for id_, row in (await _held(session, table, ids)).items():
             require_published(row)
             owners[kind, id_] = row
     # a fixed price keeps no meter, but what a request names has to exist
@@ -139,7 +149,13 @@ async def require_room(session: AsyncSession, requests: Sequence[CreatePriceRequ
             raise ValidationFailed.of("entity_id", f"'{owner_id}' would have more than {MOST_PRICES_OF_OWNER} prices")
 
 
-async def _live_prices_by_meter(session: AsyncSession, meter_id: str) -> Mapping[str, int]:
+async def let_prices_leave_group(session: AsyncSession, group_id: str) -> None:
+    """Prices of a group that is being archived belong to none from now on."""
+    await session.execute(update(Price).where(Price.group_id == group_id).values(group_id=None))
+
+
+async def count_prices_of_meter(session: AsyncSession, meter_id: str) -> Mapping[str, int]:
+    """Usage prices that a meter measures and that have not ended."""
     now = clock_of(session).now()
     query: Any = select(func.count()).where(
         Price.meter_id == meter_id,
@@ -148,7 +164,3 @@ async def _live_prices_by_meter(session: AsyncSession, meter_id: str) -> Mapping
         or_(Price.end_date.is_(None), Price.end_date > now),
     )
     return {"prices": (await session.execute(query)).scalar_one()}
-
-
-in_use.METERS.append(_live_prices_by_meter)
-groups.MEMBERS.append(Price)

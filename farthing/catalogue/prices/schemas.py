@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Page
+from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
 from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, quoted
 from farthing.catalogue.plans import schemas as offers
@@ -27,6 +27,7 @@ from farthing.core.wire import (
 )
 from farthing.customers import fields as customer_fields
 from farthing.rating.pricing.price import BillingModel, TierMode
+from farthing.storage.listing import ListQuery
 
 MOST_TIERS = 1000
 MOST_IN_BULK = 100

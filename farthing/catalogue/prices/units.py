@@ -8,7 +8,6 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.prices.schemas import CreatePriceUnitRequest, PriceUnitQuery, UpdatePriceUnitRequest
@@ -16,6 +15,7 @@ from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
 from farthing.storage.postgres import clock_of
 from farthing.storage.rows import lock_row, violated
 
@@ -65,10 +65,10 @@ async def update(session: AsyncSession, unit_id: str, request: UpdatePriceUnitRe
 
 
 async def archive(session: AsyncSession, unit_id: str) -> None:
-    """Archive a unit. Raises InvalidOperation while a live price, or whatever else, is quoted in it."""
+    """Archive a unit. Raises InvalidOperation while a live price is quoted in it."""
     unit = await lock_row(session, PriceUnit, unit_id)
     require_published(unit)
-    await in_use.refuse_if_used(session, in_use.PRICE_UNITS, PriceUnit.label, unit.id)
+    await in_use.refuse_if_used(session, (_live_prices,), PriceUnit.label, unit.id)
     unit.status = Status.ARCHIVED
     await session.flush()
 
@@ -89,6 +89,3 @@ async def _live_prices(session: AsyncSession, unit_id: str) -> Mapping[str, int]
         or_(Price.end_date.is_(None), Price.end_date > now),
     )
     return {"prices": (await session.execute(query)).scalar_one()}
-
-
-in_use.PRICE_UNITS.append(_live_prices)

@@ -8,7 +8,6 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import by_id
 from farthing.catalogue.products.schemas import (
     AlertCondition,
     AlertThreshold,
@@ -22,6 +21,7 @@ from farthing.catalogue.products.schemas import (
 )
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
 from farthing.core.wire import json_number
+from farthing.storage.listing import by_id
 
 
 def group_answer(group: GroupRow) -> GroupResponse:

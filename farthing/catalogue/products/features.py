@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import require_published
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.products import alerts, groups, meters
 from farthing.catalogue.products.schemas import (
     CloneFeatureRequest,
@@ -28,7 +28,9 @@ from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain
 from farthing.core.wire import checked_metadata
+from farthing.storage.listing import select_page
 from farthing.storage.outbox import record_event
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, lock_row, violated
 
 SOURCE_KEY = "source_feature_id"
@@ -136,7 +138,8 @@ async def archive(session: AsyncSession, feature_id: str) -> Feature:
     """
     feature = await lock_row(session, Feature, feature_id)
     require_published(feature)
-    await in_use.refuse_if_used(session, in_use.FEATURES, Feature.label, feature.id)
+    counts = (ports_of(session, CataloguePorts).count_entitlements_of_feature,)
+    await in_use.refuse_if_used(session, counts, Feature.label, feature.id)
     if feature.meter_id is not None:
         meter = await find(session, MeterRow, feature.meter_id)
         if meter.status is Status.PUBLISHED:

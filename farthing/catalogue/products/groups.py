@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue.fields import require_published
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.products.schemas import CreateGroupRequest, GroupQuery
 from farthing.catalogue.products.tables import Feature, GroupEntityType, GroupRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row, violated
-from farthing.storage.tables import Base
-
-MEMBERS: Final[list[type[Base]]] = [Feature]
-"""Tables whose rows carry a `group_id`; whoever has one more appends it."""
 
 SEARCHABLE = ("id", "name", "entity_type", "lookup_key", "status", "created_at", "updated_at")
 
@@ -69,9 +65,8 @@ async def archive(session: AsyncSession, group_id: str) -> None:
     require_published(group)
     group.status = Status.ARCHIVED
     await session.flush()
-    for table in MEMBERS:
-        column = table.__table__.columns["group_id"]
-        await session.execute(update(table).where(column == group_id).values(group_id=None))
+    await session.execute(update(Feature).where(Feature.group_id == group_id).values(group_id=None))
+    await ports_of(session, CataloguePorts).let_prices_leave_group(session, group_id)
 
 
 async def search(session: AsyncSession, query: GroupQuery) -> tuple[list[GroupRow], int]:

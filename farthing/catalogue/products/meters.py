@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue import in_use
 from farthing.catalogue.fields import require_published
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.products.schemas import (
     MOST_FILTER_KEYS,
     MOST_FILTER_VALUES,
@@ -27,8 +27,9 @@ from farthing.identity.settings.catalogue import TenantConfig
 from farthing.metering import meter as metering
 from farthing.metering.expression import MAX_COST
 from farthing.metering.filters import Filter
+from farthing.storage.listing import select_page
 from farthing.storage.notices import notify
-from farthing.storage.postgres import scope_of
+from farthing.storage.postgres import ports_of, scope_of
 from farthing.storage.rows import lock_row
 
 TOPIC = "meters"
@@ -162,7 +163,9 @@ async def disable(session: AsyncSession, meter_id: str) -> MeterRow:
     """Archive a meter: it measures nothing from now on. Raises InvalidOperation while a live price charges by it."""
     meter = await lock_row(session, MeterRow, meter_id)
     require_published(meter)
-    await in_use.refuse_if_used(session, in_use.METERS, MeterRow.label, meter.id)
+    ports = ports_of(session, CataloguePorts)
+    counts = (ports.count_prices_of_meter, ports.count_line_items_of_meter)
+    await in_use.refuse_if_used(session, counts, MeterRow.label, meter.id)
     meter.status = Status.ARCHIVED
     await _changed(session)
     return meter

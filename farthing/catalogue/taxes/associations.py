@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.owners import lock_for_use
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.taxes.choosing import live_associations, rates_by_code
 from farthing.catalogue.taxes.schemas import (
     CreateTaxAssociationRequest,
@@ -22,13 +21,12 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRa
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.customers import lifecycle
 from farthing.customers.lookup import by_external_id
 from farthing.customers.schemas import CreateCustomerRequest, TaxRateOverride
 from farthing.customers.tables import Customer
-from farthing.storage.postgres import clock_of, scope_of
+from farthing.storage.listing import select_page
+from farthing.storage.postgres import clock_of, ports_of, scope_of
 from farthing.storage.rows import lock_row
-from farthing.storage.tables import Base
 
 SEARCHABLE = (
     "id",
@@ -46,10 +44,6 @@ SEARCHABLE = (
     "created_by",
     "updated_by",
 )
-
-
-TAXABLE: Final[dict[TaxEntityType, type[Base]]] = {TaxEntityType.CUSTOMER: Customer}
-"""The table of each kind of entity that a tax can be associated with; the floors that own more of them add theirs."""
 
 
 async def create(session: AsyncSession, request: CreateTaxAssociationRequest, now: datetime) -> TaxAssociation:
@@ -93,8 +87,10 @@ async def _entity(session: AsyncSession, request: CreateTaxAssociationRequest) -
     if entity_type is TaxEntityType.TENANT:
         if entity_id != scope_of(session).tenant_id:
             raise NotFound(f"Tenant with ID {entity_id} was not found", {"tenant_id": entity_id})
-    elif entity_type in TAXABLE:
-        await lock_for_use(session, TAXABLE[entity_type], entity_id)
+    elif entity_type is TaxEntityType.CUSTOMER:
+        await lock_for_use(session, Customer, entity_id)
+    elif entity_type is TaxEntityType.SUBSCRIPTION:
+        await lock_for_use(session, ports_of(session, CataloguePorts).subscription_table, entity_id)
     else:
         word = entity_type.value
         raise NotFound(f"{word.capitalize()} with ID {entity_id} was not found", {f"{word}_id": entity_id})
@@ -216,6 +212,3 @@ async def link_customer(session: AsyncSession, customer: Customer, request: Crea
     tenant = (TaxEntityType.TENANT, scope_of(session).tenant_id)
     target = (TaxEntityType.CUSTOMER, customer.id)
     await inherit(session, tenant, target, request.tax_rate_overrides, clock_of(session).now())
-
-
-lifecycle.tax_linking.append(link_customer)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sqlalchemy import exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.catalogue.fields import require_published
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.taxes.schemas import CreateTaxRateRequest, TaxRateFilter, UpdateTaxRateRequest
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow, TaxRateStatus
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
+from farthing.storage.listing import select_page
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row, violated
 
 SEARCHABLE = (
@@ -34,9 +36,6 @@ SEARCHABLE = (
     "created_by",
     "updated_by",
 )
-
-charged: list[Callable[[AsyncSession, str], Awaitable[bool]]] = []
-"""Whether a rate, by id, was ever charged. Invoices, which record it, append to it."""
 
 
 async def create(session: AsyncSession, request: CreateTaxRateRequest) -> TaxRateRow:
@@ -67,11 +66,10 @@ async def update(session: AsyncSession, rate_id: str, request: UpdateTaxRateRequ
     rate = await _published(session, rate_id)
     if await _associated(session, rate_id):
         raise InvalidOperation(f"Tax rate {rate.code} is associated and cannot be changed", {"tax_rate_id": rate_id})
-    for was_charged in charged:
-        if await was_charged(session, rate_id):
-            raise InvalidOperation(
-                f"Tax rate {rate.code} was charged and cannot be changed; make a new one", {"tax_rate_id": rate_id}
-            )
+    if await ports_of(session, CataloguePorts).was_tax_rate_charged(session, rate_id):
+        raise InvalidOperation(
+            f"Tax rate {rate.code} was charged and cannot be changed; make a new one", {"tax_rate_id": rate_id}
+        )
     async with _refusing_duplicates(session, request.code or rate.code):
         for field in ("name", "code", "description", "tax_rate_status"):
             given = getattr(request, field)

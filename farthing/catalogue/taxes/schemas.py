@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import ListQuery, Pagination
 from farthing.catalogue.fields import Ids, Line, Name
 from farthing.catalogue.precision import kept_whole
 from farthing.catalogue.taxes.tables import TaxEntityType, TaxRateScope, TaxRateStatus
@@ -25,6 +24,7 @@ from farthing.core.wire import (
     stored_amount,
 )
 from farthing.rating.totals.taxes import TaxRateType
+from farthing.storage.listing import ListQuery, Pagination
 
 Priority = Annotated[int, Meta(ge=0, lt=2**31)]
 Description = Annotated[str, Meta(max_length=1000)]

@@ -22,7 +22,8 @@ from farthing.core.money import plain
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
 from farthing.events.analytics.listing import COLUMNS, answer
-from farthing.events.analytics.unit_charges import ChargedItem, charged_items
+from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.ports import EventPorts
 from farthing.events.schemas import (
     AttributedToCustomerResult,
     CustomerLookupResult,
@@ -44,7 +45,7 @@ from farthing.events.schemas import (
     SubscriptionLineItemLookupResult,
 )
 from farthing.events.tables import MeterBackfill, MeterUsage, StoredEvent
-from farthing.storage.postgres import scope_of
+from farthing.storage.postgres import ports_of, scope_of
 
 _EVENTS = StoredEvent.__table__
 _USAGE = MeterUsage.__table__
@@ -120,7 +121,8 @@ async def _facts(session: AsyncSession, event_id: str) -> _Facts:
         )
     ).one_or_none()
     moment: datetime = event.timestamp
-    items = await charged_items(session, {event.external_customer_id}, moment, moment + _INSTANT, include_children=True)
+    list_charged_items = ports_of(session, EventPorts).list_charged_items
+    items = await list_charged_items(session, {event.external_customer_id}, moment, moment + _INSTANT, True)
     return _Facts(
         event,
         quantities,

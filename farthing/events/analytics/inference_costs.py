@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.rated import rated
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.events.analytics.unit_charges import ChargedItem, charged_items
+from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.ports import EventPorts
 from farthing.events.schemas import EventCostInfo, GetHuggingFaceBillingDataResponse
 from farthing.events.tables import MeterUsage, StoredEvent
 from farthing.rating.pricing.cost import price_quantity
-from farthing.storage.postgres import scope_of
+from farthing.storage.postgres import ports_of, scope_of
 
 NANO = Decimal(10**9)
 _EVENTS = StoredEvent.__table__
@@ -38,7 +39,8 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
         first, last = min(one.timestamp for one in events), max(one.timestamp for one in events)
         customers = {one.external_customer_id for one in events}
         items: dict[str, list[ChargedItem]] = defaultdict(list)
-        for item in await charged_items(session, customers, first, last + timedelta(milliseconds=1)):
+        list_charged_items = ports_of(session, EventPorts).list_charged_items
+        for item in await list_charged_items(session, customers, first, last + timedelta(milliseconds=1), False):
             items[item.meter_id].append(item)
         quantities = await session.execute(
             select(_EVENTS.c.id, _USAGE.c.meter_id, _USAGE.c.quantity)

@@ -1,18 +1,16 @@
-"""What charges for usage, as far as analytics and the debugger must know: handed in by the floor that owns it.
+"""What charges for usage, as far as analytics and the debugger must know.
 
-Events know nothing of subscriptions. Whoever charges for meters adds a source here, and nothing looks upwards.
+Events know nothing of subscriptions: `EventPorts.list_charged_items` lists such items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.calendar.zones import UTC
@@ -65,27 +63,3 @@ class ChargedItem:
     def covers(self, moment: datetime) -> bool:
         """Whether it charges what happens at `moment`."""
         return self.start <= moment and (self.end is None or moment < self.end)
-
-
-Source = Callable[[AsyncSession, Collection[str], datetime, datetime, bool], Awaitable[Sequence[ChargedItem]]]
-"""Items of subscriptions that are active, trialing, paused or cancelled and charge these customers (by external id)
-between two instants; with the flag, `customers` of a parent's items include those that inherit from it, and items of
-parents that pay for one of these customers are found too, for that customer's usage alone."""
-
-SOURCES: Final[list[Source]] = []
-
-
-async def charged_items(
-    session: AsyncSession,
-    customers: Collection[str],
-    start: datetime,
-    end: datetime,
-    *,
-    include_children: bool = False,
-) -> list[ChargedItem]:
-    """All items, ordered by subscription start, then id, as their sources list them."""
-    found: list[ChargedItem] = []
-    if customers:
-        for source in SOURCES:
-            found += await source(session, customers, start, end, include_children)
-    return found

@@ -26,8 +26,9 @@ from farthing.core.clock import instant
 from farthing.core.currency import digits
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
-from farthing.events.analytics.unit_charges import ChargedItem, charged_items
+from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.ingest.meters import meter_of
+from farthing.events.ports import EventPorts
 from farthing.events.requests import GetUsageAnalyticsRequest, conditions_of, size_of
 from farthing.events.schemas import (
     CommitmentInfo,
@@ -43,6 +44,7 @@ from farthing.metering.model import BucketValue, Point, Usage
 from farthing.rating.commitments.line_commitment import CommitmentCharge, item_commitment, total_charge
 from farthing.rating.commitments.windows import WindowTerms, WindowUsage, charge_windows
 from farthing.rating.pricing.cost import price_quantity, price_values
+from farthing.storage.postgres import ports_of
 
 _SIZES = list(WindowSize)
 
@@ -80,7 +82,8 @@ async def analytics(
     start, end = request.span(now)
     if request.external_customer_id:
         children = bool(request.include_children)
-        charged = await charged_items(session, {request.external_customer_id}, start, end, include_children=children)
+        list_charged_items = ports_of(session, EventPorts).list_charged_items
+        charged = await list_charged_items(session, {request.external_customer_id}, start, end, children)
         lines = await _charged_lines(session, request, charged, now)
     else:
         lines = await _uncharged_lines(session, request, now)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from farthing.api.errors import from_decoding
 from farthing.core.clock import as_utc
+from farthing.core.decoding import from_decoding
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id, stable_id
 from farthing.core.slices import collect

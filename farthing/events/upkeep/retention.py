@@ -1,29 +1,25 @@
 """Forgetting old events, in bounded batches, and never what somebody still needs.
 
-Floors above add to `NEEDED_SINCE` how far back their open and draft periods, and the free allowances that outlive a
-period, reach; nothing at or after the earliest of those instants is deleted. Usage rows of levels that live on for ever
-are kept beyond their events, because a level is the sum of all its changes.
+`EventPorts.find_earliest_needed` says how far back whatever is billed later still reaches; nothing at or after that
+instant is deleted. Usage rows of levels that live on for ever are kept beyond their events, because a level is the sum
+of all its changes.
+Rule: docs/rules/metering.md#retention
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Final
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products import tables
+from farthing.events.ports import EventPorts
 from farthing.metering.meter import AggregationType, ResetUsage
-from farthing.storage.postgres import scope_of
+from farthing.storage.postgres import ports_of, scope_of
 
 BATCH = 5_000
-
-Since = Callable[[AsyncSession, datetime], Awaitable[datetime | None]]
-"""The earliest instant whose events something in this environment needs; None when it needs nothing."""
-
-NEEDED_SINCE: Final[list[Since]] = []
 
 _OLD = text(
     """
@@ -40,7 +36,14 @@ _UNCOUNT = text(
         AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp AND u.sequence = e.sequence
     """
 )
-_FORGET_WITHDRAWN = text("DELETE FROM events_withdrawn WHERE environment_id = :environment AND timestamp < :before")
+_FORGET_WITHDRAWN = text(
+    """
+    DELETE FROM events_withdrawn WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM events_withdrawn WHERE environment_id = :environment AND timestamp < :before
+        ORDER BY timestamp LIMIT :batch FOR UPDATE SKIP LOCKED
+    )) RETURNING timestamp
+    """
+)
 _FORGET = text("DELETE FROM events WHERE environment_id = :environment AND id = ANY(:ids)")
 
 
@@ -55,21 +58,18 @@ def retention(keep: timedelta) -> Callable[[AsyncSession, datetime], Awaitable[i
 
 async def cutoff(session: AsyncSession, now: datetime, keep: timedelta) -> datetime:
     """The instant before which nothing is needed any more."""
-    before = now - keep
-    for since in NEEDED_SINCE:
-        needed = await since(session, now)
-        if needed is not None:
-            before = min(before, needed)
-    return before
+    needed = await ports_of(session, EventPorts).find_earliest_needed(session, now)
+    return now - keep if needed is None else min(now - keep, needed)
 
 
 async def forget_before(session: AsyncSession, before: datetime) -> int:
-    """Delete one batch of events older than `before`, oldest first, with what they count; how many."""
+    """Delete one batch of events older than `before`, oldest first, with what they count, and as many at most of the
+    marks of withdrawn ones; how many of both."""
     environment_id = scope_of(session).environment_id
     here = {"environment": environment_id}
-    found = await session.scalars(_OLD, {**here, "before": before, "batch": BATCH})
-    ids = list(found)
-    await session.execute(_FORGET_WITHDRAWN, {**here, "before": before})
+    bounds = {**here, "before": before, "batch": BATCH}
+    ids = list(await session.scalars(_OLD, bounds))
+    withdrawn = (await session.execute(_FORGET_WITHDRAWN, bounds)).all()
     if ids:
         kept = await session.scalars(
             select(tables.MeterRow.id).where(
@@ -79,4 +79,4 @@ async def forget_before(session: AsyncSession, before: datetime) -> int:
         )
         await session.execute(_UNCOUNT, {**here, "ids": ids, "kept": list(kept)})
         await session.execute(_FORGET, {**here, "ids": ids})
-    return len(ids)
+    return len(ids) + len(withdrawn)

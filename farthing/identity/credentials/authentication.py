@@ -22,8 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
-from farthing.identity.credentials.keys import TOPIC, KeyHasher, by_hashes, derived_key, forgets
+from farthing.identity.credentials.keys import TOPIC, KeyHasher, by_hashes, derived_key
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
+from farthing.identity.ports import IdentityPorts
 from farthing.identity.roles import INGEST_ONLY, SUPER_ADMIN, permissions_of
 from farthing.identity.sign_in import sessions
 from farthing.identity.sign_in.tables import SessionKind
@@ -100,7 +101,7 @@ class HeaderAuthenticator:
         self.tokens = Tokens(self.keys)
         self.seen_sessions = sessions.SeenSessions()
         self._listener = listener
-        forgets(self)
+        database.ports.part(IdentityPorts).caller_caches.add(self)
         if listener is not None:
             listener.subscribe(TOPIC, self.forget)
 

@@ -7,14 +7,14 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
-from weakref import WeakSet
 
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from farthing.core.composition import Composition
 from farthing.core.ids import Kind, new_id
+from farthing.identity.ports import IdentityPorts
 from farthing.identity.tables import Secret, SecretType, User
 from farthing.storage.notices import notify
 
@@ -24,20 +24,6 @@ TOPIC = "api_keys"
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PREFIXES = {SecretType.PRIVATE_KEY: "sk_", SecretType.PUBLISHABLE_KEY: "pk_"}
 RANDOM_CHARACTERS = 26  # of 5 bits each: 130 bits
-
-
-class Forgetful(Protocol):
-    """What remembers callers in this process and can be told to forget them."""
-
-    def forget(self, key: str | None = None) -> None: ...
-
-
-_in_this_process: WeakSet[Forgetful] = WeakSet()
-
-
-def forgets(cache: Forgetful) -> None:
-    """Have `cache` forget at every commit of a change made here, without waiting for the notice to come round."""
-    _in_this_process.add(cache)
 
 
 async def changed(session: AsyncSession, id: str) -> None:
@@ -50,9 +36,9 @@ async def changed(session: AsyncSession, id: str) -> None:
         event.listen(session.sync_session, "after_commit", _forget_here)
 
 
-def _forget_here(_: Session) -> None:
-    for cache in list(_in_this_process):
-        cache.forget()
+def _forget_here(session: Session) -> None:
+    ports: Composition = session.info["ports"]
+    ports.part(IdentityPorts).caller_caches.forget()
 
 
 def derived_key(master: str, purpose: str) -> bytes:

@@ -16,10 +16,10 @@ from farthing.core.enums import Status
 from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity.credentials import keys
+from farthing.identity.ports import ResetMail
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.sign_in.email_and_password import person_with_email
-from farthing.identity.sign_in.ports import ResetMail
 from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, password_stamp, token_hash
 from farthing.identity.sign_in.tables import PasswordLink, SignInSession
 from farthing.identity.tables import User, UserType

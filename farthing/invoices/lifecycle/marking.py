@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import ZERO
 from farthing.invoices.figures.settlement import record_settlement
-from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle.transitions import finalize_to_collect, resettle
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
@@ -39,7 +39,7 @@ async def mark(
     amount: Decimal | None,
     now: datetime,
     *,
-    effects: InvoiceHooks = NOTHING_ABOVE,
+    effects: InvoiceHooks,
 ) -> Invoice:
     """Book the invoice's single settlement by hand and derive its standing from it.
 

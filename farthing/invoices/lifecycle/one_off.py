@@ -26,7 +26,7 @@ from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
-from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.references import check_coupon_references, check_references
 from farthing.invoices.lifecycle.transitions import finalize, refuse_reserved, resettle
@@ -47,7 +47,7 @@ SYNTHETIC_LINE = "Invoice amount"
 
 
 async def create(
-    session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: InvoiceHooks = NOTHING_ABOVE
+    session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: InvoiceHooks
 ) -> Invoice:
     """Draft, compute and, unless DRAFT was asked for, finalize an invoice.
 
@@ -59,7 +59,7 @@ async def create(
 
 
 async def create_whole(
-    session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: InvoiceHooks = NOTHING_ABOVE
+    session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: InvoiceHooks
 ) -> tuple[Invoice, Parts]:
     """As `create`, with the parts of the invoice, so that it can be shown without reading them."""
     if asked.checkout is not None:

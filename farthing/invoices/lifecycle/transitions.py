@@ -16,12 +16,14 @@ from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
-from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.parts import Parts, parts_of, parts_of_all
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import RESERVED_METADATA
 from farthing.invoices.tables import Invoice, SettlementKind
 from farthing.storage.bulk import update_all
+from farthing.storage.postgres import ports_of
 
 TRANSITIONS = MappingProxyType(
     {
@@ -68,7 +70,7 @@ async def finalize(
     invoice: Invoice,
     now: datetime,
     *,
-    effects: InvoiceHooks = NOTHING_ABOVE,
+    effects: InvoiceHooks,
     number: str | None = None,
     parts: Parts | None = None,
 ) -> Invoice:
@@ -99,7 +101,7 @@ async def finalize_all(
     invoices: Sequence[Invoice],
     now: datetime,
     *,
-    effects: InvoiceHooks = NOTHING_ABOVE,
+    effects: InvoiceHooks,
     known: Mapping[str, Parts] = MappingProxyType({}),
 ) -> None:
     """The same for many locked drafts, numbered in their order: what is read and written is so for all at once.
@@ -163,7 +165,7 @@ async def void(
     now: datetime,
     *,
     metadata: Mapping[str, str] | None = None,
-    effects: InvoiceHooks = NOTHING_ABOVE,
+    effects: InvoiceHooks,
 ) -> Invoice:
     """Cancel a locked invoice and give back what was paid on it and not returned yet.
 
@@ -206,7 +208,7 @@ async def receive(
     amount: Decimal,
     now: datetime,
     *,
-    effects: InvoiceHooks = NOTHING_ABOVE,
+    effects: InvoiceHooks,
 ) -> Invoice:
     """Count a payment that succeeded on a locked invoice; a draft is finalized first.
 
@@ -228,12 +230,10 @@ async def note_returned(session: AsyncSession, invoice: Invoice, amount: Decimal
     assert invoice.invoice_status is InvoiceStatus.VOIDED
     funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
     invoice.refunded_amount = min(EXACT.add(invoice.refunded_amount, amount), funded)
-    await resettle(session, invoice, now)
+    await resettle(session, invoice, now, effects=ports_of(session, InvoicePorts).hooks)
 
 
-async def finalize_to_collect(
-    session: AsyncSession, invoice: Invoice, now: datetime, *, effects: InvoiceHooks = NOTHING_ABOVE
-) -> None:
+async def finalize_to_collect(session: AsyncSession, invoice: Invoice, now: datetime, *, effects: InvoiceHooks) -> None:
     """Finalize a locked draft because money arrives for it; others stay as they are.
 
     Raises InvalidOperation for a skipped invoice, and for a subscription's draft whose charges are not known yet.
@@ -251,7 +251,7 @@ async def finalize_to_collect(
 async def payment_failed(session: AsyncSession, invoice: Invoice, now: datetime) -> Invoice:
     """Note that the latest attempt to collect a locked invoice failed. Tells `invoice.update.payment`."""
     invoice.latest_attempt_failed = True
-    await resettle(session, invoice, now)
+    await resettle(session, invoice, now, effects=ports_of(session, InvoicePorts).hooks)
     return invoice
 
 
@@ -260,7 +260,7 @@ async def resettle(
     invoice: Invoice,
     now: datetime,
     *,
-    effects: InvoiceHooks = NOTHING_ABOVE,
+    effects: InvoiceHooks,
     paid: Decimal | None = None,
 ) -> None:
     """Settle a locked invoice, tell `invoice.update.payment`, and let the floors above know if it is now paid.

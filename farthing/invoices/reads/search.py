@@ -12,11 +12,11 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from farthing.api.queries.lists import select_page
 from farthing.customers.lookup import by_external_id
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.requests import InvoiceFilter
 from farthing.invoices.tables import Invoice
+from farthing.storage.listing import select_page
 
 SEARCHABLE = (
     "id",

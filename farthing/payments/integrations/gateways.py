@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import farthing.payments.testing_provider  # noqa: F401 (registers itself)
 from farthing.core.enums import Status
-from farthing.invoices.hooks import NOTHING_ABOVE, InvoiceHooks
+from farthing.invoices.hooks import InvoiceHooks
 from farthing.payments.integrations.credentials import Safe
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.interface import Provider
 from farthing.payments.providers.registry import ProviderSupport, provider_for
 from farthing.payments.tables import Connection, Gateway
@@ -25,7 +25,7 @@ class Gateways:
     `effects` is what the floors above do in an invoice's transaction when money arrives.
     """
 
-    def __init__(self, database: Database, settings: Settings, effects: InvoiceHooks = NOTHING_ABOVE) -> None:
+    def __init__(self, database: Database, settings: Settings, effects: InvoiceHooks) -> None:
         self.database = database
         self.effects = effects
         self.safe = Safe(settings.master_key())
@@ -43,7 +43,8 @@ class Gateways:
                 metadata=connection.meta,
                 database=self.database,
                 base_url=self._base_url,
-            )
+            ),
+            self.database.ports.part(PaymentPorts).adapters,
         )
 
 

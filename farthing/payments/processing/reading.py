@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.invoices.tables import Invoice
 from farthing.payments.schemas import PaymentAttemptResponse, PaymentQuery, PaymentResponse
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt
+from farthing.storage.listing import select_page
 
 SEARCHABLE = (
     "id",

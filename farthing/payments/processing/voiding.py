@@ -6,7 +6,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation
-from farthing.invoices.hooks import NothingAbove
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
@@ -41,10 +40,3 @@ async def withdraw_open(session: AsyncSession, invoice: Invoice) -> None:
         payment.voided_at = now
         payment.withdrawal_due = payment.payment_url is not None
         await record_payment_event(session, "payment.updated", payment, invoice)
-
-
-class PaymentEffects(NothingAbove):
-    """What payments do inside an invoice's transaction."""
-
-    async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
-        await withdraw_open(session, invoice)

@@ -1,4 +1,4 @@
-"""Finding the provider behind a connection. Adapters register a factory under their provider's name."""
+"""Finding the provider behind a connection, among the adapters that the deployment was given."""
 
 from __future__ import annotations
 
@@ -30,23 +30,16 @@ class ProviderSupport:
 
 Factory = Callable[[ProviderSupport], Provider]
 
-_factories: dict[str, Factory] = {}
-
-
-def register(name: str, factory: Factory) -> None:
-    """Serve connections of provider `name` (or of the test mode) with `factory`."""
-    _factories[name] = factory
-
 
 def is_test(metadata: Mapping[str, Any]) -> bool:
     """Whether a connection with this metadata is a simulation."""
     return metadata.get("mode") == TEST_MODE
 
 
-def provider_for(standing: ProviderSupport) -> Provider:
+def provider_for(standing: ProviderSupport, adapters: Mapping[str, Factory]) -> Provider:
     """The provider behind a connection. Raises NotImplementedHere when this deployment has no adapter for it."""
     name = TEST_MODE if is_test(standing.metadata) else standing.provider_type
-    factory = _factories.get(name)
+    factory = adapters.get(name)
     if factory is None:
         raise NotImplementedHere(
             f"This deployment cannot talk to '{name}' yet; connect it with metadata.mode = 'test' to simulate it",

@@ -10,13 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import ListQuery, select_page
 from farthing.calendar.billing import next_billing_date
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import Document, encode
+from farthing.storage.listing import ListQuery, select_page
 from farthing.storage.rows import find, lock_row, violated
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -11,12 +11,11 @@ import msgspec
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import by_id
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.discounts.schemas import CouponAssociationResponse, CouponResponse
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.plans.answers import plan_answers
-from farthing.catalogue.plans.schemas import AddonResponse, IncludedCreditGrant, PlanResponse
+from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.answers import price_answers
 from farthing.catalogue.prices.schemas import PriceResponse
@@ -28,6 +27,8 @@ from farthing.core.wire import as_wire, json_number
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
 from farthing.storage.documents import decode_all
+from farthing.storage.listing import by_id
+from farthing.storage.postgres import ports_of
 from farthing.subscriptions.enums import PauseStatus, ScheduleStatus, ScheduleType
 from farthing.subscriptions.planned_terms import (
     PlannedReplacement,
@@ -35,6 +36,7 @@ from farthing.subscriptions.planned_terms import (
     planned_change,
     shown_configuration,
 )
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.reads.entitlements import entitlements_of
 from farthing.subscriptions.schemas.responses import (
     AddonAssociationResponse,
@@ -63,11 +65,6 @@ from farthing.subscriptions.tables import (
 )
 
 Wanted = Mapping[str, set[str]]
-CreditGrants = Callable[[AsyncSession, Sequence[str]], Awaitable[Mapping[str, list[IncludedCreditGrant]]]]
-"""Given ids of subscriptions, the credit grants of each by its id, in one query."""
-
-CREDIT_GRANTS: Final[list[CreditGrants]] = []
-"""How credit grants are found; credits, which own them, append to it."""
 
 EXPANDABLE: Final = {
     "plan": frozenset({"prices"}),
@@ -200,8 +197,7 @@ async def _belongings(
     if "pauses" in wanted and paused:
         found["pauses"] = await pauses_of(session, paused)
     if "credit_grants" in wanted:
-        for grants_of in CREDIT_GRANTS:
-            found["credit_grants"] = await grants_of(session, ids)
+        found["credit_grants"] = await ports_of(session, SubscriptionPorts).load_credit_grants(session, ids)
     if "entitlements" in wanted:
         found["entitlements"] = await entitlements_of(session, ids)
     return found

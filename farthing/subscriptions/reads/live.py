@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
-from farthing.customers.deletion import Obstacle, guard
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 
@@ -24,7 +23,6 @@ EITHER = f"{INCURRED} UNION ALL {PAID} AND customer_id <> $1"
 """Those it owns or pays for, each once; one branch per index."""
 
 
-@guard(Obstacle.SUBSCRIPTIONS)
 async def nothing_live(session: AsyncSession, customer_id: str) -> None:
     """Raise InvalidOperation while the customer owns or pays for a subscription that is not cancelled."""
     count = await session.scalar(

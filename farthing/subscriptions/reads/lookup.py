@@ -8,9 +8,9 @@ from datetime import datetime
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import select_page
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
+from farthing.storage.listing import select_page
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.schemas.responses import SubscriptionLineItemFilter, SubscriptionQuery
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem

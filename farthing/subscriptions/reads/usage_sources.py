@@ -19,7 +19,6 @@ import msgspec
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import by_id
 from farthing.calendar.period import Period
 from farthing.calendar.windows import anchor_day
 from farthing.calendar.zones import UTC
@@ -31,8 +30,9 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.customers.tables import Customer
-from farthing.events.analytics.unit_charges import SOURCES, ChargedItem
+from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.rating.totals.discounts import CouponType
+from farthing.storage.listing import by_id
 from farthing.subscriptions.dates import effective_end
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.reads.answers import item_answers
@@ -293,6 +293,3 @@ async def _answers(session: AsyncSession, rows: Sequence[SubscriptionLineItem]) 
         if owner is not None:
             found[row.id][row.entity_type.value] = owner
     return found
-
-
-SOURCES.append(items_of_customers)

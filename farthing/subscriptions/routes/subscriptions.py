@@ -14,12 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import ListQuery, page, read_query
+from farthing.api.queries.lists import page, read_query
 from farthing.core.clock import Clock
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import Response
 from farthing.customers import lookup as customers
 from farthing.customers.tables import Customer
+from farthing.storage.listing import ListQuery
 from farthing.storage.rows import find
 from farthing.subscriptions import in_use  # noqa: F401 (importing it registers what subscriptions use below)
 from farthing.subscriptions.addons import lifecycle

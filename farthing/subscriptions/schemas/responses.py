@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from farthing.api.queries.lists import ListQuery, Page
+from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence
 from farthing.calendar.due import PaymentTerms
 from farthing.calendar.recurring import UsageReset
@@ -21,6 +21,7 @@ from farthing.catalogue.products.schemas import FeatureResponse, MeterResponse
 from farthing.core.enums import PriceType, Status
 from farthing.core.wire import DecimalText, Moment, Request, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
+from farthing.storage.listing import ListQuery
 from farthing.subscriptions.enums import (
     AddonStatus,
     ChangeType,

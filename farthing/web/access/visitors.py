@@ -11,15 +11,19 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from sqlalchemy import select
 
+from farthing.api.guards import AccessControl
+from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE, Caller
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
+from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.environments import visible
 from farthing.identity.roles import permissions_of
 from farthing.identity.sign_in.sessions import valid_session
 from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, EnvironmentType, InternalStatus, Tenant, User, UserType
+from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.sessions import Session, Sessions
 
@@ -85,8 +89,8 @@ def visitor_of(connection: Connection) -> Visitor:
 
 def session_of(connection: Connection) -> Session:
     """The browser's session, or a new one of nobody."""
-    sessions: Sessions = connection.app.state.web_sessions
-    now = connection.app.state.database.clock.now()
+    sessions: Sessions = services_of(connection).part(Sessions)
+    now = services_of(connection).part(Database).clock.now()
     return sessions.read(connection.cookies.get(sessions.cookie_name), now) or sessions.anonymous(now)
 
 
@@ -109,32 +113,33 @@ def form_of(connection: Connection) -> dict[str, str]:
 
 def require_own_form(connection: Connection, session: Session) -> None:
     """Refuse a form that another site made, or that was made for another session. Raises StaleForm."""
-    sessions: Sessions = connection.app.state.web_sessions
+    sessions: Sessions = services_of(connection).part(Sessions)
     # browsers say who made a request; what says nothing is no browser, and needs the token like everyone
     foreign = connection.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
-    now = connection.app.state.database.clock.now()
+    now = services_of(connection).part(Database).clock.now()
     if foreign or not sessions.is_form_token(session, form_of(connection).get("form_token", ""), now):
         raise StaleForm("This form is out of date. Please go back, reload the page and try again.")
 
 
 async def _recognised(connection: Connection) -> Visitor:
-    state = connection.app.state
-    sessions: Sessions = state.web_sessions
+    services = services_of(connection)
+    database, authenticator = services.part(Database), services.part(HeaderAuthenticator)
+    sessions: Sessions = services.part(Sessions)
     session = session_of(connection)
     path = connection.url.path + (f"?{connection.url.query}" if connection.url.query else "")
     if not session.signed_in:
         raise SignInNeeded(path)
-    async with state.database.transaction(SYSTEM, read_only=True) as rows:
+    async with database.transaction(SYSTEM, read_only=True) as rows:
         user = await rows.get(User, session.user_id)
         if user is None or user.status != Status.PUBLISHED or user.type != UserType.USER:
             raise SignInNeeded(path)
-        now = state.database.clock.now()
+        now = database.clock.now()
         signed_in = await valid_session(rows, session.id, SessionKind.DASHBOARD, user, now)
         if signed_in is None:
             raise SignInNeeded(path)
         tenant = await rows.get_one(Tenant, user.tenant_id)
         first_tenant_id = await rows.scalar(select(Tenant.id).order_by(Tenant.created_at, Tenant.id).limit(1))
-        allowed = state.authenticator.environments_of(Caller(user.tenant_id, "", user.id, user.id))
+        allowed = authenticator.environments_of(Caller(user.tenant_id, "", user.id, user.id))
         environments = (
             await rows.scalars(
                 visible(user.tenant_id, allowed)
@@ -154,8 +159,8 @@ async def _recognised(connection: Connection) -> Visitor:
         tenant_suspended=tenant.internal_status == InternalStatus.SUSPENDED,
         frozen_time=environment.frozen_time,
     )
-    state.limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
-    state.authenticator.seen_sessions.add(signed_in.id)
+    services.part(AccessControl).limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
+    authenticator.seen_sessions.add(signed_in.id)
     return Visitor(
         session=session,
         session_id=signed_in.id,

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from litestar import Controller, Response, get, post
-from litestar.datastructures import State
 
 from farthing.api.work import unit_of_work
 from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import Clock
+from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.identity.tables import EnvironmentType
 from farthing.payments.routes import provide_gateways
+from farthing.storage.postgres import Database
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, go, refused, render
 from farthing.web.rendering.wording import words
@@ -72,27 +73,27 @@ class TestClock(Controller):
     include_in_schema = False
 
     @get("/", guards=[shows("environment")])
-    async def page(self, request: HttpRequest, clock: Clock, state: State) -> Response[str]:
+    async def page(self, request: HttpRequest, clock: Clock, services: Composition) -> Response[str]:
         """What time it is here, how far it is on its way, and how to change it."""
         now = clock.now()
         environment = visitor_of(request).environment
-        _, move = await _clockwork(request, state).latest()
+        _, move = await _clockwork(request, services).latest()
         return render(
             request,
             "clock.html",
             now=now,
             # a clock does not go back: the minute that has begun is over
             proposed=now if now == now.replace(second=0, microsecond=0) else now + timedelta(minutes=1),
-            real=state.database.clock.now(),
+            real=services.part(Database).clock.now(),
             steps=list(STEPS),
             move=None if move is None else ClockMove.of(move),
             can=environment.type is EnvironmentType.DEVELOPMENT,
         )
 
     @post("/", guards=[changes("environment", admin=True)])
-    async def change(self, request: HttpRequest, clock: Clock, state: State) -> Response[str]:
+    async def change(self, request: HttpRequest, clock: Clock, services: Composition) -> Response[str]:
         """Stand at a time, step forward, go on with a move that was interrupted, or run."""
-        clockwork = _clockwork(request, state)
+        clockwork = _clockwork(request, services)
         try:
             at = await _wanted(form_of(request), clock.now(), clockwork)
             await clockwork.move_within(PATIENCE_SECONDS, at)
@@ -108,8 +109,8 @@ class TestClock(Controller):
         )
 
 
-def _clockwork(request: HttpRequest, state: State) -> Clockwork:
-    return Clockwork(state.database, unit_of_work(request).scope, provide_gateways(state))
+def _clockwork(request: HttpRequest, services: Composition) -> Clockwork:
+    return Clockwork(services.part(Database), unit_of_work(request).scope, provide_gateways(services))
 
 
 async def _wanted(given: dict[str, str], now: datetime, clockwork: Clockwork) -> datetime | None:

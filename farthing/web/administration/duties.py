@@ -9,12 +9,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 from litestar import Controller, Response, get, post
-from litestar.datastructures import State
+from procrastinate import App
 from procrastinate.exceptions import AlreadyEnqueued
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.composition import Composition
 from farthing.core.errors import NotFound, PermissionDenied
+from farthing.jobs.duties import KnownDuties
 from farthing.jobs.standing import read_queue, read_standings
+from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, render
@@ -30,12 +33,13 @@ class Duties(Controller):
     include_in_schema = False
 
     @get("/", guards=[shows("cron")])
-    async def all(self, request: HttpRequest, state: State) -> Response[str]:
+    async def all(self, request: HttpRequest, services: Composition) -> Response[str]:
         """Every duty: last run, last success, next run, failures."""
         _require_operator(request)
-        now = state.database.clock.now()
-        async with state.database.transaction(SYSTEM, read_only=True) as session:
-            standings = await read_standings(session, state.duties, now)
+        database = services.part(Database)
+        now = database.clock.now()
+        async with database.transaction(SYSTEM, read_only=True) as session:
+            standings = await read_standings(session, services.part(KnownDuties).duties, now)
             queue = await read_queue(session, ALIVE_SECONDS)
         return render(
             request,
@@ -47,16 +51,16 @@ class Duties(Controller):
         )
 
     @post("/{name:str}/run", guards=[changes("cron", admin=True)])
-    async def run(self, name: str, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def run(self, name: str, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Queue a run; a worker begins it within seconds, unless one runs already."""
         _require_operator(request)
-        if all(duty.name != name for duty in state.duties):
+        if all(duty.name != name for duty in services.part(KnownDuties).duties):
             raise NotFound("There is no such duty", {"name": name})
         connection = await (await session.connection()).get_raw_connection()
-        task = state.queue.configure_task(name, connection=connection.driver_connection)
+        task = services.part(App).configure_task(name, connection=connection.driver_connection)
         try:
             async with session.begin_nested():
-                await task.defer_async(timestamp=int(state.database.clock.now().timestamp()))
+                await task.defer_async(timestamp=int(services.part(Database).clock.now().timestamp()))
         except AlreadyEnqueued:
             return done(request, "/duties", f"{words(name)} waits to be run already.")
         return done(request, "/duties", f"{words(name)} is queued. A worker runs it next.")

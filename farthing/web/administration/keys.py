@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from litestar import Controller, Response, get, post
-from litestar.datastructures import State
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.identity.credentials import api_keys
+from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.tables import Secret, SecretType, User
+from farthing.storage.postgres import Database
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
@@ -29,7 +31,7 @@ class Keys(Controller):
         return await _page(request, session)
 
     @post("/", guards=[changes("secret")], status_code=200)
-    async def create(self, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def create(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Make a key and show it, once: the answer itself is the only place where it ever stands."""
         given = form_of(request)
         name, kind = given.get("name", ""), given.get("type", "")
@@ -40,11 +42,11 @@ class Keys(Controller):
                 raise ValidationFailed.of("type", "must be a private or a publishable key")
             _, key = await api_keys.create(
                 session,
-                state.authenticator.hasher,
+                services.part(HeaderAuthenticator).hasher,
                 visitor_of(request).caller,
                 name=name,
                 type=SecretType(kind),
-                now=state.database.clock.now(),
+                now=services.part(Database).clock.now(),
             )
         except FarthingError as error:
             return await refused(request, "/keys", error)

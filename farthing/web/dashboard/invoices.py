@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Response, get, post
-from litestar.datastructures import State
 from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.errors import from_decoding
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
+from farthing.core.composition import Composition
+from farthing.core.decoding import from_decoding
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
@@ -209,38 +209,36 @@ class InvoicePages(Controller):
 
     @post("/{invoice_id:str}/finalize", guards=[changes("invoice")])
     async def finalize(
-        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, state: State
+        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
     ) -> Response[str]:
         """Make a draft a claim."""
         try:
             invoice = await lock_row(session, Invoice, invoice_id)
-            await transitions.finalize(session, invoice, clock.now(), effects=effects_of(state))
+            await transitions.finalize(session, invoice, clock.now(), effects=effects_of(session))
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
         return done(request, f"/invoices/{invoice_id}", f"Finalized as {invoice.invoice_number}.")
 
     @post("/{invoice_id:str}/void", guards=[changes("invoice")])
-    async def void(
-        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, state: State
-    ) -> Response[str]:
+    async def void(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Void an invoice."""
         try:
             invoice = await lock_row(session, Invoice, invoice_id)
-            await transitions.void(session, invoice, clock.now(), effects=effects_of(state))
+            await transitions.void(session, invoice, clock.now(), effects=effects_of(session))
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
         return done(request, f"/invoices/{invoice_id}", "Voided. Nobody owes it any more.")
 
     @post("/{invoice_id:str}/payments", guards=[changes("payment")])
     async def record_payment(
-        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, state: State
+        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, services: Composition
     ) -> Response[str]:
         """Record money that arrived elsewhere."""
         given = form_of(request)
         try:
             invoice = await find(session, Invoice, invoice_id)
             asked = _payment(invoice, given.get("amount", ""), given.get("note", ""), given.get("once", ""))
-            await execution.record_payment(session, provide_gateways(state), asked, clock)
+            await execution.record_payment(session, provide_gateways(services), asked, clock)
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
         return done(request, f"/invoices/{invoice_id}", "The payment is recorded.")

@@ -6,17 +6,19 @@ from typing import Any
 
 import segno
 from litestar import Controller, Response, get, post
-from litestar.datastructures import State
 from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import READ, WRITE
+from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
+from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.sign_in import passwords, second_factor
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.sign_in.password_change import change_password
 from farthing.identity.sign_in.sessions import end_all_sessions, end_session, listed
 from farthing.identity.tables import User
+from farthing.storage.postgres import Database
 from farthing.storage.rows import find
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import form_of, own_account, visitor_of
@@ -33,93 +35,97 @@ class OwnAccount(Controller):
     include_in_schema = False
 
     @get("/", guards=[own_account(READ)])
-    async def show(self, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def show(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Everything about signing in that a person decides alone."""
-        return await _page(request, session, state)
+        return await _page(request, session, services)
 
     @post("/password", guards=[own_account(WRITE)])
-    async def change(self, request: HttpRequest, state: State) -> Response[str]:
+    async def change(self, request: HttpRequest, services: Composition) -> Response[str]:
         """Change the password; every other session ends."""
         given, visitor = form_of(request), visitor_of(request)
         try:
             old, new = given.get("old_password", ""), given.get("new_password", "")
-            await change_password(state.database, visitor.caller.user_id, old, new, visitor.session_id)
+            await change_password(services.part(Database), visitor.caller.user_id, old, new, visitor.session_id)
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return done(request, PAGE, "The password is changed. Every other session has ended.")
 
     @post("/sessions/{session_id:str}/sign-out", guards=[own_account(WRITE)])
-    async def end(self, session_id: str, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def end(
+        self, session_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
         """End one session."""
         try:
-            await end_session(session, visitor_of(request).caller.user_id, session_id, state.database.clock.now())
+            await end_session(
+                session, visitor_of(request).caller.user_id, session_id, services.part(Database).clock.now()
+            )
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return done(request, PAGE, "That session has ended.")
 
     @post("/sign-out-everywhere", guards=[own_account(WRITE)])
-    async def end_all(self, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def end_all(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """End every session, this one too."""
-        await end_all_sessions(session, visitor_of(request).caller.user_id, state.database.clock.now())
-        sessions: Sessions = state.web_sessions
+        await end_all_sessions(session, visitor_of(request).caller.user_id, services.part(Database).clock.now())
+        sessions = services.part(Sessions)
         return go("/sign-in", sessions.plain_cookie(sessions.cookie_name, "", 0))
 
     @post("/second-factor", guards=[own_account(WRITE)], status_code=200)
-    async def begin(self, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def begin(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Draw a secret and show it, for an authenticator app; it counts once a code confirms it."""
         try:
             user = await find(session, User, visitor_of(request).caller.user_id)
-            await _require_password(state, user, form_of(request).get("password", ""))
+            await _require_password(services, user, form_of(request).get("password", ""))
             enrolment = await second_factor.begin_enrolment(
-                session, state.second_factor_box, user, state.database.clock.now()
+                session, services.part(SealedBox), user, services.part(Database).clock.now()
             )
         except FarthingError as error:
             return await refused(request, PAGE, error)
-        return await _page(request, session, state, enrolment=enrolment, picture=_picture(enrolment.uri))
+        return await _page(request, session, services, enrolment=enrolment, picture=_picture(enrolment.uri))
 
     @post("/second-factor/confirm", guards=[own_account(WRITE)], status_code=200)
-    async def confirm(self, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def confirm(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Make the second factor count, and show the recovery codes, once."""
         try:
             codes = await second_factor.confirm_enrolment(
                 session,
-                state.second_factor_box,
+                services.part(SealedBox),
                 visitor_of(request).caller.user_id,
                 form_of(request).get("code", "")[:64],
-                state.database.clock.now(),
+                services.part(Database).clock.now(),
             )
         except FarthingError as error:
             return await refused(request, PAGE, error)
-        return await _page(request, session, state, recovery_codes=codes)
+        return await _page(request, session, services, recovery_codes=codes)
 
     @post("/second-factor/remove", guards=[own_account(WRITE)])
-    async def remove(self, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def remove(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Sign in with the password alone again; the password is asked for."""
         try:
             user = await find(session, User, visitor_of(request).caller.user_id)
-            await _require_password(state, user, form_of(request).get("password", ""))
+            await _require_password(services, user, form_of(request).get("password", ""))
             await second_factor.remove(session, user.id)
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return done(request, PAGE, "The second factor is removed.")
 
 
-async def _require_password(state: State, user: User, given: str) -> None:
+async def _require_password(services: Composition, user: User, given: str) -> None:
     """Ask again for what a borrowed browser does not know. Raises PermissionDenied, TooManyRequests."""
     if not given:
         raise ValidationFailed.of("password", "is required")
     key = account_key(f"change {user.id}")
-    await begin_attempt(state.database, key)
+    await begin_attempt(services.part(Database), key)
     if not await passwords.matches(given[: passwords.LONGEST], user.password_hash):
         raise PermissionDenied("The password is not right")
-    await forget_attempts(state.database, key)
+    await forget_attempts(services.part(Database), key)
 
 
-async def _page(request: HttpRequest, session: AsyncSession, state: State, **shown: Any) -> Response[str]:
+async def _page(request: HttpRequest, session: AsyncSession, services: Composition, **shown: Any) -> Response[str]:
     visitor = visitor_of(request)
     user = await find(session, User, visitor.caller.user_id)
     factor = await second_factor.of_person(session, user.id)
-    open_sessions = await listed(session, user, state.database.clock.now())
+    open_sessions = await listed(session, user, services.part(Database).clock.now())
     values = {"enrolment": None, "picture": "", "recovery_codes": [], **shown}
     return render(
         request,

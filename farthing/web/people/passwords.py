@@ -5,12 +5,15 @@ from __future__ import annotations
 import structlog
 from litestar import Controller, Response, get, post
 from litestar.background_tasks import BackgroundTask
-from litestar.datastructures import State
 from sqlalchemy.exc import SQLAlchemyError
 
+from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, NotFound
+from farthing.identity.ports import IdentityPorts, ResetMail
 from farthing.identity.routes import limit_by_address
 from farthing.identity.sign_in.password_change import linked_person, mail_link, redeem_link
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of, require_own_form, session_of
 from farthing.web.people.sign_in import public_form
@@ -25,42 +28,46 @@ class SettingPasswords(Controller):
     include_in_schema = False
 
     @get("/sign-in/forgotten")
-    async def forgotten(self, request: HttpRequest, state: State) -> Response[str]:
+    async def forgotten(self, request: HttpRequest, services: Composition) -> Response[str]:
         """How to get a link: by mail where there is mail, else from an administrator or the operator."""
-        return public_form(request, "forgotten.html", by_mail=state.reset_mail is not None, sent=False)
+        mail = services.part(Database).ports.part(IdentityPorts).reset_mail
+        return public_form(request, services, "forgotten.html", by_mail=mail is not None, sent=False)
 
     @post("/sign-in/forgotten", before_request=limit_by_address, status_code=200)
-    async def send(self, request: HttpRequest, state: State) -> Response[str]:
+    async def send(self, request: HttpRequest, services: Composition) -> Response[str]:
         """Mail a link; the answer, and the time it takes, are the same whether or not anybody has the email."""
         require_own_form(request, session_of(request))
-        if state.reset_mail is None:
+        mail = services.part(Database).ports.part(IdentityPorts).reset_mail
+        if mail is None:
             raise NotFound("This deployment sends no mail")
-        page = public_form(request, "forgotten.html", by_mail=True, sent=True)
-        page.background = BackgroundTask(_mail, state, form_of(request).get("email", ""))
+        page = public_form(request, services, "forgotten.html", by_mail=True, sent=True)
+        page.background = BackgroundTask(
+            _mail, services.part(Database), mail, services.part(Settings), form_of(request).get("email", "")
+        )
         return page
 
     @get("/password/{token:str}")
-    async def form(self, token: str, request: HttpRequest, state: State) -> Response[str]:
+    async def form(self, token: str, request: HttpRequest, services: Composition) -> Response[str]:
         """The form for a new password. Opening it uses nothing up: mail programs open links too."""
-        async with state.database.transaction(SYSTEM, read_only=True) as rows:
-            user = await linked_person(rows, token, state.database.clock.now())
-        return public_form(request, "set_password.html", email=user.email or "")
+        async with services.part(Database).transaction(SYSTEM, read_only=True) as rows:
+            user = await linked_person(rows, token, services.part(Database).clock.now())
+        return public_form(request, services, "set_password.html", email=user.email or "")
 
     @post("/password/{token:str}", before_request=limit_by_address)
-    async def set(self, token: str, request: HttpRequest, state: State) -> Response[str]:
+    async def set(self, token: str, request: HttpRequest, services: Composition) -> Response[str]:
         """Set the password; every session ends, and the link with them."""
         require_own_form(request, session_of(request))
         try:
-            await redeem_link(state.database, token, form_of(request).get("password", ""))
+            await redeem_link(services.part(Database), token, form_of(request).get("password", ""))
         except NotFound:
             raise
         except FarthingError as error:
-            return public_form(request, "set_password.html", error=error, email="")
+            return public_form(request, services, "set_password.html", error=error, email="")
         return done(request, "/sign-in", "The password is set. Sign in with it.")
 
 
-async def _mail(state: State, email: str) -> None:
+async def _mail(database: Database, mail: ResetMail, settings: Settings, email: str) -> None:
     try:
-        await mail_link(state.database, state.reset_mail, email, state.settings.base_url)
+        await mail_link(database, mail, email, settings.base_url)
     except (SQLAlchemyError, OSError) as error:
         log.warning("reset_mail.failed", error=str(error))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from litestar import Controller, Response, get, post
-from litestar.datastructures import State
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
 from farthing.identity.sign_in import second_factor
@@ -14,6 +14,8 @@ from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, ResetLin
 from farthing.identity.sign_in.sessions import end_all_sessions
 from farthing.identity.sign_in.tables import SecondFactor, SignInSession
 from farthing.identity.tables import User, UserType
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
 from farthing.storage.rows import lock_row, not_found
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
@@ -34,16 +36,18 @@ class Team(Controller):
         return await _page(request, session)
 
     @post("/{user_id:str}/password-link", guards=[changes("user", admin=True)], status_code=200)
-    async def link(self, user_id: str, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def link(
+        self, user_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
         """Make a link with which the person sets a password, and show it, once."""
         try:
             person = await _colleague(request, session, user_id)
             made = await make_link(
                 session,
                 person,
-                state.settings.base_url,
+                services.part(Settings).base_url,
                 HANDED_LINK_LIFE,
-                state.database.clock.now(),
+                services.part(Database).clock.now(),
                 made_by=visitor_of(request).caller.user_id,
             )
         except FarthingError as error:
@@ -61,11 +65,13 @@ class Team(Controller):
         return done(request, PAGE, f"{person.name or person.email} signs in with the password alone now.")
 
     @post("/{user_id:str}/sign-out", guards=[changes("user", admin=True)])
-    async def sign_out(self, user_id: str, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def sign_out(
+        self, user_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
         """End every session of a person."""
         try:
             person = await _colleague(request, session, user_id)
-            await end_all_sessions(session, person.id, state.database.clock.now())
+            await end_all_sessions(session, person.id, services.part(Database).clock.now())
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return done(request, PAGE, f"{person.name or person.email} is signed out everywhere.")

@@ -10,13 +10,13 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from litestar import Controller, Response, get, post
-from litestar.datastructures import State
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import unit_of_work
 from farthing.calendar.zones import zone
 from farthing.core.clock import Clock
+from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.customers import portal
@@ -36,7 +36,9 @@ from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentM
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery
 from farthing.payments.testing_provider.tables import SessionState, TestSession
+from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
+from farthing.storage.postgres import Database
 from farthing.storage.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of
@@ -153,7 +155,13 @@ class Portal(Controller):
 
     @post("/{token:str}/invoices/{invoice_id:str}/pay", guards=[in_path(read_only=False)])
     async def pay(
-        self, token: str, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, state: State
+        self,
+        token: str,
+        invoice_id: str,
+        request: HttpRequest,
+        session: AsyncSession,
+        clock: Clock,
+        services: Composition,
     ) -> Response[str]:
         """Ask the connected provider for a page to pay on; the invoice then leads there."""
         here = f"/portal/{token}/invoices/{invoice_id}"
@@ -172,17 +180,17 @@ class Portal(Controller):
                 metadata={"payment_source": "portal"},
                 process_payment=True,
             )
-            payment = (await execution.record_payment(session, provide_gateways(state), asked, clock)).payment
+            payment = (await execution.record_payment(session, provide_gateways(services), asked, clock)).payment
             return _private(go(_page_of(payment, token) if _is_ours(payment) else here))
         except FarthingError as error:
             return _private(await refused(request, here, error))
 
     @get("/{token:str}/test-payment/{page_id:str}", guards=[in_path()])
     async def test_page(
-        self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, state: State
+        self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
         """The built-in provider's page, as a person sees it."""
-        invoice, page = await _own_page(session, request, state, page_id)
+        invoice, page = await _own_page(session, request, services, page_id)
         return _private(
             render(
                 request,
@@ -197,14 +205,14 @@ class Portal(Controller):
 
     @post("/{token:str}/test-payment/{page_id:str}", guards=[in_path(read_only=False)])
     async def act_on_test_page(
-        self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, state: State
+        self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
         """Pay, or be declined."""
-        invoice, _ = await _own_page(session, request, state, page_id)
+        invoice, _ = await _own_page(session, request, services, page_id)
         invoice_id = invoice.id
         await commit_midway(session)  # nothing was written; the provider's page has transactions of its own
         action = "succeed" if form_of(request).get("action") == "pay" else "fail"
-        gateways = provide_gateways(state)
+        gateways = provide_gateways(services)
         try:
             await test_pages.act(gateways, await test_pages.open_page(gateways, page_id), action, Delivery.NOW)
         except FarthingError as error:
@@ -220,16 +228,18 @@ class PortalLinks(Controller):
     include_in_schema = False
 
     @post("/customers/{customer_id:str}/portal", guards=[changes("customer")])
-    async def open(self, customer_id: str, request: HttpRequest, session: AsyncSession, state: State) -> Response[str]:
+    async def open(
+        self, customer_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
         """See what the customer sees."""
         try:
             row = await find(session, Customer, customer_id)
             customer = await by_external_id(session, row.external_id)
         except FarthingError as error:
             return await refused(request, f"/customers/{customer_id}", error)
-        settings = state.settings
+        settings = services.part(Settings)
         opened = portal.open_session(
-            customer, settings.master_key(), state.database.clock.now(), settings.portal_session_seconds
+            customer, settings.master_key(), services.part(Database).clock.now(), settings.portal_session_seconds
         )
         return go(f"/portal/{opened.token}")
 
@@ -279,9 +289,9 @@ def _page_of(payment: Payment, token: str) -> str:
 
 
 async def _own_page(
-    session: AsyncSession, request: HttpRequest, state: State, page_id: str
+    session: AsyncSession, request: HttpRequest, services: Composition, page_id: str
 ) -> tuple[Invoice, TestSession]:
     """A simulated page of the customer's own payment, with its invoice. Raises NotFound for anybody else's."""
-    page = (await test_pages.open_page(provide_gateways(state), page_id)).page
+    page = (await test_pages.open_page(provide_gateways(services), page_id)).page
     payment = await find(session, Payment, page.payment_id or "")
     return await payable_invoice(session, visit_of(request), payment.destination_id), page

@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get, post, put
-from litestar.datastructures import State
 from msgspec import Meta
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.queries.lists import Pagination
 from farthing.api.work import unit_of_work
 from farthing.core import wire
 from farthing.core.clock import Clock
+from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.customers import lifecycle
@@ -37,6 +36,9 @@ from farthing.invoices.receivables.summary import CustomerMultiCurrencyInvoiceSu
 from farthing.invoices.schemas import InvoiceResponse, PresignedUrlResponse
 from farthing.invoices.tables import Invoice
 from farthing.reporting.feature_usage import CustomerUsageSummaryResponse, features_asked, usage_summary
+from farthing.settings import Settings
+from farthing.storage.listing import Pagination
+from farthing.storage.postgres import Database
 from farthing.storage.rows import not_found
 from farthing.subscriptions.reads.answers import subscription_answers
 from farthing.subscriptions.routes.subscriptions import split
@@ -113,7 +115,7 @@ class PortalDoors(Controller):
 
     @put("/info", operation_id="updatePortalInfo", guards=[WRITES])
     async def change_info(
-        self, data: PortalInfoRequest, request: HttpRequest, session: AsyncSession, state: State
+        self, data: PortalInfoRequest, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> CustomerResponse:
         """Change the customer's own name, addresses, persons or time zone, and nothing else."""
         said = {name: getattr(data, name) for name in data.__struct_fields__ if getattr(data, name) is not None}
@@ -121,7 +123,7 @@ class PortalDoors(Controller):
             session,
             UpdateCustomerRequest(**said),
             customer_id=visit_of(request).customer_id,
-            strict_ids=state.settings.strict_external_ids,
+            strict_ids=services.part(Settings).strict_external_ids,
         )
         return CustomerResponse.of(changed)
 
@@ -189,12 +191,12 @@ class PortalDoors(Controller):
 
     @get("/invoices/{id:str}/pdf", operation_id="getPortalInvoicePdf", guards=[READS])
     async def pdf(
-        self, id: str, request: HttpRequest, session: AsyncSession, state: State
+        self, id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[PresignedUrlResponse]:
         """An address where the invoice can be fetched for a while."""
         invoice = await payable_invoice(session, visit_of(request), id)
-        now = state.database.clock.now()
-        url = documents.link(invoice, state.settings.base_url, state.settings.master_key(), now)
+        now = services.part(Database).clock.now()
+        url = documents.link(invoice, services.part(Settings).base_url, services.part(Settings).master_key(), now)
         answer = PresignedUrlResponse(presigned_url=url)
         return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
 

@@ -15,16 +15,19 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.api.guards import AccessControl
+from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
 from farthing.customers import portal
 from farthing.customers.tables import Customer
-from farthing.identity.credentials.master_key import signed_claims
+from farthing.identity.credentials.master_key import MasterKeys, signed_claims
 from farthing.identity.tables import Environment, InternalStatus, Tenant
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
+from farthing.storage.postgres import Database
 from farthing.storage.rows import find, not_found
 from farthing.storage.scope import SYSTEM
 
@@ -57,10 +60,10 @@ def visit_of(connection: Connection) -> PortalVisit:
 
 async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     """Begin the request as the customer of `token`. Raises Unauthorized; PermissionDenied in a suspended tenant."""
-    state = connection.app.state
-    now = state.database.clock.now()
-    claims = _claims(token, state.master_keys.accepted(now), now)
-    async with state.database.transaction(SYSTEM, read_only=True) as rows:
+    services = services_of(connection)
+    now = services.part(Database).clock.now()
+    claims = _claims(token, services.part(MasterKeys).accepted(now), now)
+    async with services.part(Database).transaction(SYSTEM, read_only=True) as rows:
         tenant = await rows.get(Tenant, claims["tenant_id"])
         environment = await rows.get(Environment, claims["environment_id"])
     if (
@@ -80,8 +83,8 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
         tenant_suspended=tenant.internal_status is InternalStatus.SUSPENDED,
         frozen_time=environment.frozen_time,
     )
-    state.limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
-    expires_at = datetime.fromtimestamp(claims["exp"], state.database.clock.now().tzinfo)
+    services.part(AccessControl).limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
+    expires_at = datetime.fromtimestamp(claims["exp"], services.part(Database).clock.now().tzinfo)
     visit = PortalVisit(claims["customer_id"], tenant.id, environment.id, tenant.name, expires_at)
     connection.scope[SESSION] = visit  # type: ignore[literal-required]  # read by `visit_of`
     work = unit_of_work(connection)

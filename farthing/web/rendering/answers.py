@@ -16,10 +16,12 @@ from litestar.response import Redirect
 
 from farthing.api.errors import answer as json_answer
 from farthing.api.errors import as_domain_error, log_failure
+from farthing.api.services import services_of
 from farthing.api.work import route_of, unit_of_work
 from farthing.core.errors import FarthingError
 from farthing.identity.credentials.keys import derived_key
-from farthing.identity.credentials.master_key import signed_claims
+from farthing.identity.credentials.master_key import MasterKeys, signed_claims
+from farthing.storage.postgres import Database
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
 from farthing.web.rendering import assets, charts, wording
@@ -59,7 +61,7 @@ def _environment() -> jinja2.Environment:
 def render(request: HttpRequest, template: str, *, status: int = 200, **values: Any) -> Response[str]:
     """A page from a template; it sees `visitor`, `path` and a `notice` left by the form before, if any."""
     visitor: Visitor | None = request.scope.get(VISITOR)  # type: ignore[assignment]  # put there by the guard
-    sessions: Sessions = request.app.state.web_sessions
+    sessions: Sessions = services_of(request).part(Sessions)
     notice = _read_notice(request)
     content = (
         _environment()
@@ -94,8 +96,8 @@ def own_path(path: str | None) -> str:
 
 
 def _notice(request: HttpRequest, kind: str, words: str) -> Cookie:
-    sessions: Sessions = request.app.state.web_sessions
-    key = derived_key(request.app.state.master_keys.current, "web-notices")
+    sessions: Sessions = services_of(request).part(Sessions)
+    key = derived_key(services_of(request).part(MasterKeys).current, "web-notices")
     text = jwt.encode({"kind": kind, "words": words[:500], "sid": _reader(request)}, key, "HS256")
     return sessions.plain_cookie(NOTICE, text, _NOTICE_SECONDS)
 
@@ -110,9 +112,9 @@ def _read_notice(request: HttpRequest) -> dict[str, str] | None:
     cookie = request.cookies.get(NOTICE)
     if not cookie:
         return None
-    state = request.app.state
+    services = services_of(request)
     try:
-        masters = state.master_keys.accepted(state.database.clock.now())
+        masters = services.part(MasterKeys).accepted(services.part(Database).clock.now())
         claims = signed_claims(cookie, masters, "web-notices", algorithms=["HS256"])
     except jwt.PyJWTError:
         return None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue import in_use
 from tests.account import Account
 from tests.catalogue.prices.asking import new_meter, new_plan, new_unit, price, quoted, usage
+from tests.subscriptions.shop import Shop, fixed
 
 BASE = {
     "id",
@@ -66,16 +64,12 @@ class TestPlans:
         assert (await account.put(f"/plans/{plan}", {"name": "x"}, expect=400))["code"] == "invalid_operation"
         await new_plan(account, lookup_key="pro")
 
-    async def test_a_plan_that_somebody_subscribes_to_stays(
-        self, account: Account, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        async def subscribed(_session: AsyncSession, _plan_id: str) -> Mapping[str, int]:
-            return {"subscriptions": 2, "invoices": 0}
-
-        monkeypatch.setattr(in_use, "PLANS", [subscribed])
-        plan = await new_plan(account)
-        refused = await account.delete(f"/plans/{plan}", expect=400)
-        assert (refused["code"], refused["details"]) == ("invalid_operation", {"subscriptions": 2})
+    async def test_a_plan_that_somebody_subscribes_to_stays(self, account: Account) -> None:
+        shop = Shop(account)
+        plan = await shop.plan(fixed("5"))
+        await shop.subscribe(plan)
+        refused = await account.delete(f"/plans/{plan['id']}", expect=400)
+        assert (refused["code"], refused["details"]) == ("invalid_operation", {"subscriptions": 1})
 
     async def test_plans_are_searched_by_key_id_and_metadata(self, account: Account) -> None:
         one = await new_plan(account, lookup_key="one", metadata={"region": "eu", "tier": "1"})
@@ -163,16 +157,17 @@ class TestAddons:
         assert (changed["name"], changed["lookup_key"]) == ("More seats", "seats")
         await account.post("/addons", {"name": "No key"}, expect=400)
 
-    async def test_an_attached_addon_stays(self, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def attached(_session: AsyncSession, _addon_id: str) -> Mapping[str, int]:
-            return {"associations": 1, "line_items": 3}
-
-        made = await account.post("/addons", {"name": "Seats", "lookup_key": "seats"})
-        with monkeypatch.context() as patched:
-            patched.setattr(in_use, "ADDONS", [attached])
-            refused = await account.delete(f"/addons/{made['id']}", expect=400)
+    async def test_an_attached_addon_stays_and_another_goes(self, account: Account) -> None:
+        shop = Shop(account)
+        attached = await shop.addon(fixed("5"), key="attached")
+        outcome = await shop.subscribe(await shop.plan(fixed("5")))
+        await account.post(
+            "/subscriptions/addon", {"subscription_id": outcome.subscription.id, "addon_id": attached["id"]}, expect=200
+        )
+        refused = await account.delete(f"/addons/{attached['id']}", expect=400)
         assert refused["code"] == "validation_error"
-        assert refused["details"] == {"associations": 1, "line_items": 3}
+        assert refused["details"] == {"active_associations": 1, "line_items": 1}
+        made = await account.post("/addons", {"name": "Seats", "lookup_key": "seats"})
         answer = await account.delete(f"/addons/{made['id']}", expect=200)
         assert answer == {"message": "addon deleted successfully"}
         await account.get("/addons/lookup/seats", expect=404)

@@ -6,10 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.taxes import rates
 from tests.account import Account
+from tests.invoices.desk import Desk, fixed
 
 VAT = {"name": "VAT", "code": "vat_19", "tax_rate_type": "percentage", "percentage_value": "19"}
 STAMP = {"name": "Stamp duty", "code": "stamp", "tax_rate_type": "fixed", "fixed_value": "1.50"}
@@ -91,15 +90,13 @@ async def test_an_associated_rate_neither_changes_nor_goes(account: Account) -> 
     assert (await account.delete(path, expect=400))["code"] == "invalid_operation"
 
 
-async def test_a_rate_that_was_charged_does_not_change(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rate_that_was_charged_does_not_change(account: Account) -> None:
     made = await account.post("/taxes/rates", VAT)
-
-    async def was_charged(_: AsyncSession, rate_id: str) -> bool:
-        return rate_id == str(made["id"])
-
-    monkeypatch.setattr(rates, "charged", [was_charged])
-    assert (await account.put(f"/taxes/rates/{made['id']}", {"name": "x"}, expect=400))["code"] == "invalid_operation"
-    await account.delete(f"/taxes/rates/{made['id']}")
+    path = f"/taxes/rates/{made['id']}"
+    await Desk(account).invoice([fixed("100")], tax_rates=[made["id"]])
+    for change in ({"name": "x"}, {"code": "x"}):
+        assert (await account.put(path, change, expect=400))["code"] == "invalid_operation"
+    await account.delete(path)
 
 
 async def test_lists_filter_and_page(account: Account) -> None:

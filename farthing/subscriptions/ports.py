@@ -1,0 +1,20 @@
+"""What subscriptions need from the packages above them; `farthing.wiring` fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.plans.schemas import IncludedCreditGrant
+
+LoadCreditGrants = Callable[[AsyncSession, Sequence[str]], Awaitable[Mapping[str, list[IncludedCreditGrant]]]]
+"""Given ids of subscriptions, the credit grants of each by its id, in one query."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPorts:
+    """What belongs to subscriptions and is owned above them."""
+
+    load_credit_grants: LoadCreditGrants

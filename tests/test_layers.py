@@ -1,0 +1,150 @@
+"""The shape of the code: the lists of packages say what exists, and nothing is wired behind anybody's back."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import farthing
+
+ROOT = Path(__file__).parent.parent
+CODE = ROOT / "farthing"
+MODULES = {
+    path: ast.parse(path.read_text()) for path in sorted(CODE.rglob("*.py")) if "migrations/versions" not in str(path)
+}
+
+WITHOUT_A_LAYER = {"__main__", "api", "logs", "secret_file", "settings"}
+"""What is imported from every layer, and the module that only starts the command line."""
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(CODE))
+
+
+def top_level() -> set[str]:
+    """The packages and modules directly in `farthing`."""
+    packages = {path.parent.name for path in CODE.glob("*/__init__.py")}
+    return packages | {path.stem for path in CODE.glob("*.py")} - {"__init__"}
+
+
+def layers() -> list[str]:
+    """What the linter orders, highest first; those beside one another in one layer stand on one line."""
+    linter = configparser.ConfigParser()
+    linter.read(ROOT / ".importlinter")
+    named = linter["importlinter:contract:layers"]["layers"]
+    return [name.removeprefix("farthing.") for name in named.replace(":", " ").split()]
+
+
+def imports_of(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_the_linter_knows_every_layer_that_exists_and_no_other() -> None:
+    assert sorted(layers()) == sorted(top_level() - WITHOUT_A_LAYER)
+
+
+def test_the_package_says_what_exists() -> None:
+    named = re.findall(r"`([a-z_]+)`", farthing.__doc__ or "")
+    assert sorted(named) == sorted(top_level() - {"__main__"})
+
+
+def test_its_reading_order_is_that_of_the_linter() -> None:
+    order, _, _ = (farthing.__doc__ or "").partition("Each says")
+    read = re.findall(r"`([a-z_]+)`", order)
+    assert read == [name for name in reversed(layers()) if name in read]
+
+
+def test_the_conventions_of_http_stay_with_endpoints() -> None:
+    """`farthing.api` is imported by routes, schemas, `app` and `web`."""
+    elsewhere = [
+        name_of(path)
+        for path, tree in MODULES.items()
+        if any(name.startswith("farthing.api") for name in imports_of(tree))
+        if path.relative_to(CODE).parts[0] not in {"api", "web", "app.py"}
+        if not any(part.endswith(("routes", "schemas")) for part in path.relative_to(CODE).with_suffix("").parts)
+    ]
+    assert elsewhere == []
+
+
+def test_ports_are_filled_in_one_place() -> None:
+    filled = {
+        name_of(path)
+        for path, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Ports")
+    }
+    assert filled == {"wiring.py"}
+
+
+def test_the_application_s_state_is_read_in_one_place() -> None:
+    """Services are asked for by type (`Services.part`), not by name in an untyped state."""
+    readers = [
+        name_of(path)
+        for path, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and ast.unparse(node).endswith("app.state"))
+        or (isinstance(node, ast.alias) and node.name == "State")
+    ]
+    assert sorted(set(readers)) == ["api/services.py", "app.py"]
+
+
+def test_importing_a_module_changes_no_other() -> None:
+    """No module appends to another's list, or sets an entry of another's table, when it is imported."""
+    faults = []
+    for path, tree in MODULES.items():
+        own = {target.id for node in tree.body for target in _targets(node) if isinstance(target, ast.Name)}
+        for node in tree.body:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                faults.append(f"{name_of(path)}:{node.lineno} {ast.unparse(node)[:60]}")
+            faults += [
+                f"{name_of(path)}:{node.lineno} {ast.unparse(node)[:60]}"
+                for target in _targets(node)
+                if isinstance(target, (ast.Subscript, ast.Attribute)) and _root(target) not in own
+            ]
+    assert [fault for fault in faults if not fault.startswith(_MAY_RUN)] == []
+
+
+_MAY_RUN = ("cli.py", "__main__.py", "storage/migrations/", "calendar/zones.py")
+"""Scripts; the command line, which hangs groups of commands below its own application; and zones, which come from the
+package of their data and not from the machine."""
+
+
+def test_no_module_holds_an_empty_list_for_others_to_fill() -> None:
+    empty = [
+        f"{name_of(path)}:{node.lineno} {ast.unparse(node)[:60]}"
+        for path, tree in MODULES.items()
+        for node in tree.body
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_empty(node.value)
+    ]
+    assert [found for found in empty if "_moving" not in found] == []  # tasks in the background, held until they end
+
+
+def test_no_import_is_for_its_side_effect() -> None:
+    assert [name_of(path) for path in MODULES if "noqa: F401" in path.read_text()] == []
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, (ast.AnnAssign, ast.AugAssign)) else []
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_empty(value: ast.expr | None) -> bool:
+    if isinstance(value, (ast.List, ast.Set)):
+        return not value.elts
+    if isinstance(value, ast.Dict):
+        return not value.keys
+    return isinstance(value, ast.Call) and ast.unparse(value) in {"list()", "dict()", "set()", "WeakSet()"}
