@@ -27,6 +27,7 @@ from farthing.core.clock import FixedClock
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.api.deployment import Deployment, Request
 from tests.api.killable import Relay, relay_folder, servers
@@ -46,7 +47,7 @@ _UNLIKE = re.compile(
 @pytest.fixture(scope="module")
 async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIterator[Deployment]:
     folder, settings = relay_folder(), settings_for(new_database())
-    database = Database(settings.database_url, 20)
+    database = Database(settings.database_url, wire(), 20)
     async with (
         servers(settings.database_url) as group,
         Relay(folder, sockets).open() as relay,

@@ -13,6 +13,7 @@ from farthing.billing.run.passes import Run, Summary
 from farthing.doctor.examination import audit
 from farthing.storage.migrations import state, upgrade
 from farthing.storage.postgres import Database
+from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.lateness import settled
 from tests.billing.office import ARREAR, Office
@@ -118,7 +119,7 @@ def _rows(url: str, scope: Account) -> dict[str, list[dict[str, Any]]]:
 
 async def test_books_of_the_release_before_come_through_unchanged(new_database: Callable[..., str]) -> None:
     url = new_database()
-    database, settings = Database(url), settings_for(url)
+    database, settings = Database(url, wire()), settings_for(url)
     try:
         async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
             await _half_a_year(Office(account))
@@ -139,7 +140,7 @@ async def test_books_of_the_release_before_come_through_unchanged(new_database: 
     after = _rows(url, account)
     for table in TABLES:
         assert after[table] == before[table]
-    database = Database(url)
+    database = Database(url, wire())
     try:
         assert (await audit(database)).differences == []
     finally:
@@ -149,7 +150,7 @@ async def test_books_of_the_release_before_come_through_unchanged(new_database: 
 async def test_what_callers_wrote_under_the_old_names_stays_theirs(new_database: Callable[..., str]) -> None:
     """A forged key on an invoice that no subscription stands behind is not taken for billing's word."""
     url = new_database()
-    database, settings = Database(url), settings_for(url)
+    database, settings = Database(url, wire()), settings_for(url)
     forged = {"opening_credit": "1000", "proration_behavior": "create_prorations", "proration_credit": "7"}
     try:
         async with running(settings, database) as base_url, Account(base_url, settings, database) as account:

@@ -36,7 +36,7 @@ async def senders(account: Account) -> AsyncIterator[Senders]:
     ]
     service = await account.new_key(["event_ingestor"])
     async with account.database.transaction(SYSTEM) as session:
-        found = await keys.by_hash(session, account.hasher.hash(service))
+        found = await keys.by_hashes(session, [account.hasher.hash(service)])
         assert found is not None
         holder = await session.get_one(User, found.user_id)
         _, second = await keys.create(
