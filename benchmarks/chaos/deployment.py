@@ -49,7 +49,12 @@ class FarthingProcess:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "farthing", self.command], env=self.environment, stdout=log, stderr=log
+                [sys.executable, "-m", "farthing", self.command],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                # a service of its own: Ctrl-C stops the harness, which stops everything in order
+                start_new_session=True,
             )
 
     def send(self, number: signal.Signals) -> None:
