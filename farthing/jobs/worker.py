@@ -115,23 +115,30 @@ async def keep_working(database: Database, known: Sequence[Duty], state: WorkerS
 
     A worker that ends for any other reason is an error: it is logged, and begun again after a pause.
     """
-    me = asyncio.current_task()
-    assert me is not None
     pause = FIRST_PAUSE
     while True:
         began = time.monotonic()
+        # a task of its own: a part that fails can neither hide that the end was asked for nor be taken for it
+        work = asyncio.create_task(_work(database, known, state), name="worker's parts")
         try:
-            await _work(database, known, state)
-        except Exception:  # the outer boundary of all jobs: whatever it was, the next worker is a new one
-            log.exception("worker.ended")
-            if me.cancelling():  # failures on the way to the end hide that the end was asked for
-                raise asyncio.CancelledError from None
+            await asyncio.wait({work})
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.wait({work})
+            _log_end_of(work)
+            raise
         finally:
             state.become(alive=False)
+        _log_end_of(work)
         pause = FIRST_PAUSE if time.monotonic() - began > STABLE_SECONDS else min(pause * 2, LONGEST_PAUSE)
         state.restarts += 1
         log.warning("worker.begins_again", seconds=pause)
         await asyncio.sleep(pause)
+
+
+def _log_end_of(work: asyncio.Task[None]) -> None:
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.error("worker.ended", exc_info=error)
 
 
 async def _work(database: Database, known: Sequence[Duty], state: WorkerState) -> None:

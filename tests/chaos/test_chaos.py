@@ -42,10 +42,10 @@ def test_nothing_acknowledged_is_lost_or_doubled_whatever_is_broken(tmp_path: Pa
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     results = json.loads(results_file.read_text())
-    assert results["findings"] == []
+    assert results["findings"]["found"] == []
     skipped = {Fault.FILL_DISK} if results["skipped"] else set()
-    assert sorted(chosen["fault"] for chosen in results["rounds"]) == sorted({*FAULTS} - skipped)
-    assert not any([*results["lost"].values(), *results["doubled"].values()])
+    assert sorted(result["round"]["fault"] for result in results["rounds"]) == sorted({*FAULTS} - skipped)
+    assert not any([*results["tally"]["lost"].values(), *results["tally"]["doubled"].values()])
     acknowledged = results["acknowledged"]
     assert all(acknowledged[kind] > 0 for kind in ("events", "customers", "invoices", "payments", "subscriptions"))
     assert f"| all | {len(results['rounds'])} |" in run.stdout
