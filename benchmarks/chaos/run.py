@@ -88,7 +88,7 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
             report.findings.where = f"round {chosen.number} ({phase.mode}: {chosen.fault})"
             results.append(await _run_round(chosen, observer, report))
         report.findings.where = f"after round {phase.rounds[-1].number} ({phase.mode})"
-        await load.settle()
+        await load.settle(pace.bounds.settle_seconds)
         await _stop_all(background)
         report.add_phase(results, *await _examine(deployment, load, ledger, report.findings))
     finally:
