@@ -50,7 +50,7 @@ def main(
     try:
         asyncio.run(_run_until_stopped(run_phases(phases, folder, report, pace)))
     except asyncio.CancelledError:
-        report.skipped.append("everything after this: stopped from outside")
+        report.skipped.append(f"what seed {seed} had left, stopped from outside")
         was_stopped = True
     finally:
         if keep:

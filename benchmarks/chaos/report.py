@@ -44,6 +44,8 @@ class Run:
     patience: float
     machine: str
     seconds: float = 0
+    examined: int = 0
+    """How many of its rounds count: those of phases that were examined."""
 
     @property
     def command(self) -> str:
@@ -82,7 +84,9 @@ class Report:
         self, results: Iterable[RoundResult], acknowledged: Counter[Kind], tally: Tally, doctor_differences: int
     ) -> None:
         """Count rounds whose acknowledgements were compared, and what came of it."""
+        before = len(self.rounds)
         self.rounds += results
+        self.runs[-1].examined += len(self.rounds) - before
         self.acknowledged += acknowledged
         self.tally.lost += tally.lost
         self.tally.doubled += tally.doubled
@@ -121,8 +125,8 @@ class Report:
 
     def markdown(self) -> str:
         parts = [f"{len(self.rounds)} rounds, {self.examinations} examinations, on {self.runs[0].machine}."]
-        runs = [[f"`{run.command}`", f"{run.seconds / 60:.0f} minutes"] for run in self.runs]
-        for header, rows in [(("run", "took"), runs), *self.tables()]:
+        runs = [[f"`{run.command}`", str(run.examined), f"{run.seconds / 60:.0f} minutes"] for run in self.runs]
+        for header, rows in [(("run", "rounds", "took"), runs), *self.tables()]:
             lines = [header, ["---"] * len(header), *rows]
             parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts += [f"Skipped: {reason}." for reason in self.skipped]
