@@ -28,7 +28,7 @@ from farthing.storage.scope import SYSTEM
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 5.0
-STALE_SECONDS = 30.0
+STALE_SECONDS = 30
 """How long a worker may give no sign of life; it gives one every five seconds."""
 MOST_ATTEMPTS = 10
 """After so many a job is parked, unless it is a duty: a duty is always due again."""
@@ -70,7 +70,7 @@ class Recovery:
     async def look(self) -> None:
         """Take up what was left in hand, and queue what is due and was missed."""
         async with self.database.transaction(SYSTEM) as session:
-            if not (await session.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK})).scalar():
+            if not await take_turn(session):
                 return
             for job in await self._left_in_hand(session):
                 await self._take_up(session, job)
@@ -114,6 +114,13 @@ class Recovery:
         except AlreadyEnqueued:
             return
         log.info("duty.queued", name=standing.name, due_since=standing.due_since)
+
+
+async def take_turn(session: AsyncSession) -> bool:
+    """Whether this process looks after the queue now; one that stands still in the middle of it loses its turn."""
+    limit = "SELECT set_config('idle_in_transaction_session_timeout', :limit, true)"
+    await session.execute(text(limit), {"limit": f"{STALE_SECONDS}s"})
+    return bool(await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
 
 
 @contextmanager

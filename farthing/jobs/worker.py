@@ -83,7 +83,11 @@ def queue_of(database: Database, known: Sequence[Duty]) -> App:
             min_size=1,
             max_size=4,
             timeout=POOL_WAIT_SECONDS,
-            kwargs={"application_name": f"{database.application_name} queue"},
+            kwargs={
+                "application_name": f"{database.application_name} queue",
+                # its transactions take a moment: a process that stands still in one must not keep jobs from others
+                "options": f"-c idle_in_transaction_session_timeout={STALE_SECONDS}s",
+            },
         )
     )
     app.job_manager = OwnedJobs(app.connector)
