@@ -60,8 +60,10 @@ async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace
                     print(f"     skipped {report.skipped[-1]}", flush=True)
                     continue
             report.findings.where = f"phase {number + 1} ({phase.mode}), start"
-            await _run_phase(phase, Deployment(phase.mode, own, data), report, pace)
-        report.runs[-1].seconds = time.monotonic() - began
+            try:
+                await _run_phase(phase, Deployment(phase.mode, own, data), report, pace)
+            finally:
+                report.runs[-1].seconds = time.monotonic() - began
 
 
 async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace: Pace) -> None:

@@ -270,13 +270,17 @@ class TestWorker:
         monkeypatch.setattr(worker, "STALE_SECONDS", 1)
         fine = duty("fine")
         app = queue_of(deployment, [fine])
+
+        async def stand_still_until_another_has_run() -> None:
+            async with app.connector.pool.connection() as still:
+                await still.execute("SELECT FROM procrastinate_jobs FOR UPDATE")
+                async with working_without_queueing(deployment, fine):
+                    await until(lambda: runs(deployment, "fine"))
+
         async with app.open_async():
             await queue_now(deployment, fine)
             with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
-                async with app.connector.pool.connection() as still:
-                    await still.execute("SELECT FROM procrastinate_jobs FOR UPDATE")
-                    async with working_without_queueing(deployment, fine):
-                        await until(lambda: runs(deployment, "fine"))
+                await stand_still_until_another_has_run()
 
     async def test_a_process_that_stands_still_while_it_looks_after_the_queue_loses_its_turn(
         self, deployment: Database, monkeypatch: pytest.MonkeyPatch
@@ -287,11 +291,14 @@ class TestWorker:
             async with deployment.transaction(SYSTEM) as session:
                 return await take_turn(session)
 
-        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+        async def stand_still_until_another_has_its_turn() -> None:
             async with deployment.transaction(SYSTEM) as still:
                 assert await take_turn(still)
                 assert not await another_has_its_turn()
                 await until(another_has_its_turn)
+
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            await stand_still_until_another_has_its_turn()
 
     async def test_a_worker_that_ends_is_begun_again(
         self, deployment: Database, monkeypatch: pytest.MonkeyPatch
