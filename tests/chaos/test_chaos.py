@@ -25,7 +25,7 @@ FAULTS = (
 PATIENCE = 4
 """Other tests run beside this one; what it is after is losses, not how long recovery takes."""
 SECONDS = 900
-"""Where nothing is wrong it takes one to two minutes; a duty that stalls or a busy machine takes longer to be seen."""
+"""Where nothing is wrong it takes two to three minutes beside other tests; a stalled duty takes longer to be seen."""
 ROOT = Path(__file__).parents[2]
 
 
