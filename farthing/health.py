@@ -67,14 +67,17 @@ class Health:
     _reading: asyncio.Task[list[DutyStanding]] | None = None
     _look: Look | None = None
     _looked: float = 0.0
+    """When the last look began."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def look(self) -> Look:
-        """How it is now, or was a moment ago."""
+        """How it is now, or was a moment ago: what is answered was not seen long before it was asked for."""
+        asked = time.monotonic()
         async with self._lock:
-            if self._look is None or time.monotonic() - self._looked > self.fresh_seconds:
+            if self._look is None or self._looked < asked - self.fresh_seconds:
+                began = time.monotonic()
                 self._look = Look(self.database.clock.now(), await self._read())
-                self._looked = time.monotonic()
+                self._looked = began  # the answer may have been long on its way, and is no newer for that
             return self._look
 
     async def _read(self) -> list[DutyStanding] | None:

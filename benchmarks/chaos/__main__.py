@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from benchmarks.chaos.recovery import Bounds
-from benchmarks.chaos.report import Report
+from benchmarks.chaos.report import Report, Run, add_up, read_report
 from benchmarks.chaos.run import Pace, run_phases
 from benchmarks.chaos.schedule import Fault, Mode, plan
 from benchmarks.harness import machine
@@ -41,29 +41,45 @@ def main(
 ) -> int:
     """Run faults on real processes under mixed load, and compare what was acknowledged with what is there."""
     phases = plan(rounds, seed, phase, mode or Mode, fault or Fault)
-    report, pace = Report(seed, machine()), Pace(clients, minutes, Bounds().times(patience))
-    print(f"{rounds} rounds, seed {seed}, on {report.machine}", flush=True)
+    chosen = Run(seed, rounds, list(mode or Mode), list(fault or Fault), phase, clients, patience, machine())
+    report, pace = Report([chosen]), Pace(clients, minutes, Bounds().times(patience))
+    print(f"{rounds} rounds, seed {seed}, on {chosen.machine}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
     was_stopped = False
     try:
         asyncio.run(_run_until_stopped(run_phases(phases, folder, report, pace)))
     except asyncio.CancelledError:
-        report.skipped.append("everything after this: stopped from outside")
+        report.skipped.append(f"what seed {seed} had left, stopped from outside")
         was_stopped = True
     finally:
         if keep:
             print(f"kept {folder}", flush=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
+        if json is not None:
+            report.write_json(json)
     print(f"\n{report.markdown()}\n", flush=True)
-    if json is not None:
-        report.write_json(json)
     if write is not None:
         report.write_into(write)
     is_sound = report.is_sound and not was_stopped
     print("sound" if is_sound else f"NOT sound: {len(report.findings.found)} findings", flush=True)
     return 0 if is_sound else 1
+
+
+@app.command(name="add-up")
+def write_sum(
+    *files: Annotated[Path, Parameter(help="What runs wrote with --json.")],
+    write: Annotated[Path | None, Parameter(help="Put the tables into this document, between its marks.")] = None,
+) -> int:
+    """Add up what several runs have seen, for runs side by side."""
+    if not files:
+        raise ValueError("name at least one file that a run wrote with --json")
+    report = add_up(read_report(file) for file in files)
+    print(report.markdown())
+    if write is not None:
+        report.write_into(write)
+    return 0 if report.is_sound else 1
 
 
 async def _run_until_stopped(running: Coroutine[Any, Any, None]) -> None:

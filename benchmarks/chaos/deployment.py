@@ -27,6 +27,7 @@ WORKERS = 2
 START_SECONDS = 180
 """For the first start, which makes and migrates the database; it is no part of any figure."""
 STOP_SECONDS = 30
+ADMIN_LOCK_MILLISECONDS = 200
 POSTGRES_SETTINGS = {"max_connections": "120", "shared_buffers": "128MB"}
 
 
@@ -49,7 +50,12 @@ class FarthingProcess:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "farthing", self.command], env=self.environment, stdout=log, stderr=log
+                [sys.executable, "-m", "farthing", self.command],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                # a service of its own: Ctrl-C stops the harness, which stops everything in order
+                start_new_session=True,
             )
 
     def send(self, number: signal.Signals) -> None:
@@ -142,7 +148,9 @@ class Deployment:
 
     def admin(self, role: str = "postgres") -> psycopg.Connection[Any]:
         """A connection past row-level security, for looking and for breaking."""
-        return psycopg.connect(self.postgres.url(role=role), autocommit=True, connect_timeout=5)
+        # what a stopped process has locked must not stop the harness, which alone lets it go on
+        options = f"-c lock_timeout={ADMIN_LOCK_MILLISECONDS}"
+        return psycopg.connect(self.postgres.url(role=role), autocommit=True, connect_timeout=5, options=options)
 
     def postmaster(self) -> psutil.Process | None:
         """The running PostgreSQL, if it runs."""

@@ -27,7 +27,6 @@ MOST_PAYMENTS = 8
 UNKEYED_REPEATS_FOR_SECONDS = 30
 """The service takes an equal payment for a repeated one for 60 seconds; a client must not repeat it later than that."""
 THINK_SECONDS = (0.02, 0.1)
-SETTLE_SECONDS = 45
 MOST_REQUESTS = 100_000
 """Per phase, repetitions apart; no run goes on for ever because somebody asked for too much."""
 
@@ -55,10 +54,10 @@ class Load:
         loops = [self._client() for _ in range(self.clients)]
         self._tasks = [asyncio.create_task(loop) for loop in [*loops, self._clock_keeper()]]
 
-    async def settle(self) -> None:
+    async def settle(self, seconds: float) -> None:
         """Begin nothing new, and wait until everything that was begun has its answer or is given up."""
         self._ending = True
-        give_up_at = time.monotonic() + SETTLE_SECONDS
+        give_up_at = time.monotonic() + seconds
         for tenant in (self.running, self.clocked):
             tenant.client.give_up_at = give_up_at
         await asyncio.gather(*self._tasks)

@@ -39,10 +39,12 @@ class Bounds:
     """Until it answers and takes a write, the start of its processes included."""
     duty_seconds: float = 75
     """Until a duty runs: a minute until its job is taken up again, and the time it takes itself."""
+    settle_seconds: float = 45
+    """Until everything has its answer that was begun before the end of a phase."""
 
     def times(self, patience: float) -> Bounds:
         """The same for a machine that is busy with other work."""
-        return Bounds(self.service_seconds * patience, self.duty_seconds * patience)
+        return Bounds(self.service_seconds * patience, self.duty_seconds * patience, self.settle_seconds * patience)
 
 
 @dataclass(frozen=True, slots=True)

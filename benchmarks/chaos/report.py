@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 
@@ -15,7 +15,7 @@ from benchmarks.chaos.comparison import Tally
 from benchmarks.chaos.findings import Defect, Findings
 from benchmarks.chaos.ledger import Kind
 from benchmarks.chaos.recovery import Recovery
-from benchmarks.chaos.schedule import Mode, Round
+from benchmarks.chaos.schedule import Fault, Mode, Round
 
 BEGIN = "<!-- the table below is written by `python -m benchmarks.chaos --write` -->"
 END = "<!-- end of the table -->"
@@ -32,22 +32,47 @@ class RoundResult:
 
 
 @dataclass(slots=True)
-class Report:
-    """Everything one run has seen."""
+class Run:
+    """One run of the harness: what decides it, and how long it took."""
 
     seed: int
+    rounds: int
+    modes: Sequence[Mode]
+    faults: Sequence[Fault]
+    phase: int
+    clients: int
+    patience: float
     machine: str
+    seconds: float = 0
+    examined: int = 0
+    """How many of its rounds count: those of phases that were examined."""
+
+    @property
+    def command(self) -> str:
+        """What repeats it."""
+        chosen = [("mode", mode) for mode in self.modes if len(self.modes) < len(Mode)]
+        chosen += [("fault", fault) for fault in self.faults if len(self.faults) < len(Fault)]
+        narrowed = "".join(f" --{option} {value.name.lower().replace('_', '-')}" for option, value in chosen)
+        paced = f"--phase {self.phase} --clients {self.clients} --patience {self.patience:g}"
+        return f"python -m benchmarks.chaos --rounds {self.rounds} --seed {self.seed}{narrowed} {paced}"
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything one run has seen, or several together."""
+
+    runs: list[Run]
     findings: Findings = field(default_factory=Findings)
     rounds: list[RoundResult] = field(default_factory=list)
     acknowledged: Counter[Kind] = field(default_factory=Counter)
     tally: Tally = field(default_factory=Tally)
     doctor_differences: int = 0
-    seconds: float = 0
+    examinations: int = 0
     skipped: list[str] = field(default_factory=list)
     """Rounds that could not be run here, with the reason."""
 
-    def add_round(self, result: RoundResult, acknowledged: Mapping[Kind, int]) -> None:
-        self.rounds.append(result)
+    def show_round(self, result: RoundResult, acknowledged: Mapping[Kind, int]) -> None:
+        """One line; the round counts once its phase is examined."""
         counts = " ".join(f"{kind.value.replace(' ', '-')}={acknowledged[kind]}" for kind in Kind)
         fault = f"{result.mode}: {result.round.fault}"
         recovered = (
@@ -55,12 +80,19 @@ class Report:
         )
         print(f"{result.round.number:4} {fault:48} {recovered:36} {counts}", flush=True)
 
-    def add_phase(self, acknowledged: Counter[Kind], tally: Tally, doctor_differences: int) -> None:
+    def add_phase(
+        self, results: Iterable[RoundResult], acknowledged: Counter[Kind], tally: Tally, doctor_differences: int
+    ) -> None:
+        """Count rounds whose acknowledgements were compared, and what came of it."""
+        before = len(self.rounds)
+        self.rounds += results
+        self.runs[-1].examined += len(self.rounds) - before
         self.acknowledged += acknowledged
         self.tally.lost += tally.lost
         self.tally.doubled += tally.doubled
         self.tally.different += tally.different
         self.doctor_differences += doctor_differences
+        self.examinations += 1
 
     @property
     def is_sound(self) -> bool:
@@ -92,42 +124,16 @@ class Report:
         ]
 
     def markdown(self) -> str:
-        parts = [f"{len(self.rounds)} rounds, seed {self.seed}, {self.seconds / 60:.0f} minutes, on {self.machine}."]
-        for header, rows in self.tables():
+        parts = [f"{len(self.rounds)} rounds, {self.examinations} examinations, on {self.runs[0].machine}."]
+        runs = [[f"`{run.command}`", str(run.examined), f"{run.seconds / 60:.0f} minutes"] for run in self.runs]
+        for header, rows in [(("run", "rounds", "took"), runs), *self.tables()]:
             lines = [header, ["---"] * len(header), *rows]
             parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts += [f"Skipped: {reason}." for reason in self.skipped]
         return "\n\n".join(parts)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "seed": self.seed,
-            "machine": self.machine,
-            "seconds": round(self.seconds, 1),
-            "rounds": [
-                {
-                    "number": result.round.number,
-                    "mode": result.mode,
-                    "fault": result.round.fault,
-                    "service_seconds": result.recovery.service_seconds,
-                    "duty_seconds": result.recovery.duty_seconds,
-                }
-                for result in self.rounds
-            ],
-            "acknowledged": {kind: self.acknowledged[kind] for kind in Kind},
-            "lost": {kind: self.tally.lost[kind] for kind in Kind},
-            "doubled": {kind: self.tally.doubled[kind] for kind in Kind},
-            "different": self.tally.different,
-            "doctor_differences": self.doctor_differences,
-            "findings": [
-                {"defect": finding.defect, "detail": finding.detail, "where": finding.where}
-                for finding in self.findings
-            ],
-            "skipped": self.skipped,
-        }
-
     def write_json(self, path: Path) -> None:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self.as_dict()), indent=2) + b"\n")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
     def write_into(self, document: Path) -> None:
         """Put the tables between the marks of a document."""
@@ -136,6 +142,34 @@ class Report:
         if not begin or not end:
             raise ValueError(f"{document} has no place for the table: it needs the lines {BEGIN} and {END}")
         document.write_text(f"{before}{BEGIN}\n\n{self.markdown()}\n\n{END}{after}")
+
+
+def read_report(path: Path) -> Report:
+    """What `write_json` wrote."""
+    return msgspec.json.decode(path.read_bytes(), type=Report, dec_hook=_counter)
+
+
+def _counter(kind: type, value: Any) -> Any:
+    if get_origin(kind) is not Counter:
+        raise NotImplementedError(kind)
+    return Counter(value)
+
+
+def add_up(reports: Iterable[Report]) -> Report:
+    """Several runs as one report; each finding stays where it was found."""
+    whole = Report([])
+    for report in reports:
+        whole.runs += report.runs
+        whole.findings.found += report.findings.found
+        whole.rounds += report.rounds
+        whole.acknowledged += report.acknowledged
+        whole.tally.lost += report.tally.lost
+        whole.tally.doubled += report.tally.doubled
+        whole.tally.different += report.tally.different
+        whole.doctor_differences += report.doctor_differences
+        whole.examinations += report.examinations
+        whole.skipped += report.skipped
+    return whole
 
 
 def _seconds(value: float | None) -> str:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psycopg
 
 from benchmarks.chaos.catalogue import open_tenants, wait_until_ready
-from benchmarks.chaos.comparison import Comparison
+from benchmarks.chaos.comparison import Comparison, Tally
 from benchmarks.chaos.deployment import Deployment
 from benchmarks.chaos.disk import CannotMount, small_disk
 from benchmarks.chaos.doctor import run_doctor
 from benchmarks.chaos.faults import Break, Outage, bring_about
-from benchmarks.chaos.findings import Defect
-from benchmarks.chaos.ledger import Ledger
+from benchmarks.chaos.findings import Defect, Findings
+from benchmarks.chaos.ledger import Kind, Ledger
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.recovery import READINESS_SECONDS, Bounds, Observer, ReadinessWatch, keep_asking_for_duties
 from benchmarks.chaos.report import Report, RoundResult
@@ -58,8 +60,10 @@ async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace
                     print(f"     skipped {report.skipped[-1]}", flush=True)
                     continue
             report.findings.where = f"phase {number + 1} ({phase.mode}), start"
-            await _run_phase(phase, Deployment(phase.mode, own, data), report, pace)
-        report.seconds = time.monotonic() - began
+            try:
+                await _run_phase(phase, Deployment(phase.mode, own, data), report, pace)
+            finally:
+                report.runs[-1].seconds = time.monotonic() - began
 
 
 async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace: Pace) -> None:
@@ -67,10 +71,16 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
     chance = random.Random(phase.rounds[0].seed)
     background: list[asyncio.Task[None]] = []
     load: Load | None = None
+    results: list[RoundResult] = []
     try:
         await deployment.start()
-        await wait_until_ready(deployment)
-        running, clocked = await open_tenants(deployment)
+        try:
+            await wait_until_ready(deployment)
+            running, clocked = await open_tenants(deployment)
+        except (RuntimeError, httpx.HTTPError) as error:
+            report.findings.add(Defect.NOT_BACK, f"it did not begin: {error!r}")
+            report.skipped.append(f"{len(phase.rounds)} rounds of {phase.mode}: it did not begin")
+            return
         load = Load(running, clocked, ledger, report.findings, chance, pace.clients)
         load.start()
         readiness.start()
@@ -78,11 +88,11 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
         observer = Observer(deployment, load, ledger, report.findings, readiness, pace.bounds)
         for chosen in phase.rounds:
             report.findings.where = f"round {chosen.number} ({phase.mode}: {chosen.fault})"
-            await _run_round(chosen, observer, report)
+            results.append(await _run_round(chosen, observer, report))
         report.findings.where = f"after round {phase.rounds[-1].number} ({phase.mode})"
-        await load.settle()
+        await load.settle(pace.bounds.settle_seconds)
         await _stop_all(background)
-        await _examine(deployment, load, ledger, report)
+        report.add_phase(results, *await _examine(deployment, load, ledger, report.findings))
     finally:
         await _stop_all(background)
         await readiness.stop()
@@ -91,7 +101,7 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
         await deployment.stop()
 
 
-async def _run_round(chosen: Round, observer: Observer, report: Report) -> None:
+async def _run_round(chosen: Round, observer: Observer, report: Report) -> RoundResult:
     await asyncio.sleep(chosen.calm_seconds)
     outage = Outage()
     given = Break(observer.deployment, observer.load, random.Random(chosen.seed), chosen.hold_seconds, outage)
@@ -104,18 +114,22 @@ async def _run_round(chosen: Round, observer: Observer, report: Report) -> None:
         since = outage.began + READINESS_SECONDS
         if observer.readiness.said_ready_between(since, outage.ended):
             report.findings.add(Defect.READINESS, "said 200 while PostgreSQL was away")
-    report.add_round(RoundResult(observer.deployment.mode, chosen, recovery), observer.ledger.acknowledged())
+    result = RoundResult(observer.deployment.mode, chosen, recovery)
+    report.show_round(result, observer.ledger.acknowledged())
+    return result
 
 
-async def _examine(deployment: Deployment, load: Load, ledger: Ledger, report: Report) -> None:
-    """Compare the ledger with the database, and let the doctor look."""
+async def _examine(
+    deployment: Deployment, load: Load, ledger: Ledger, findings: Findings
+) -> tuple[Counter[Kind], Tally, int]:
+    """Compare the ledger with the database, and let the doctor look: what was acknowledged, and how it stands."""
     await _wait_until_quiet(deployment)
     with deployment.admin() as admin:
-        tally = await Comparison(ledger, admin, load.running, report.findings).run()
-    differences = await run_doctor(deployment, report.findings)
-    report.add_phase(ledger.acknowledged(), tally, differences)
+        tally = await Comparison(ledger, admin, load.running, findings).run()
+    differences = await run_doctor(deployment, findings)
     lost, doubled = sum(tally.lost.values()), sum(tally.doubled.values())
     print(f"     examined: lost={lost} doubled={doubled} different={tally.different} doctor={differences}", flush=True)
+    return ledger.acknowledged(), tally, differences
 
 
 async def _wait_until_quiet(deployment: Deployment) -> None:

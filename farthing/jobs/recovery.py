@@ -72,7 +72,7 @@ class Recovery:
     async def look(self) -> None:
         """Take up what was left in hand, and queue what is due and was missed."""
         async with self.database.transaction(SYSTEM) as session:
-            if not (await session.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK})).scalar():
+            if not await take_turn(session, self.pace.stale_seconds):
                 return
             for job in await self._left_in_hand(session):
                 await self._take_up(session, job)
@@ -117,6 +117,13 @@ class Recovery:
         except AlreadyEnqueued:
             return
         log.info("duty.queued", name=standing.name, due_since=standing.due_since)
+
+
+async def take_turn(session: AsyncSession, stale_seconds: float) -> bool:
+    """Whether this process looks after the queue now; one that stands still in the middle of it loses its turn."""
+    limit = "SELECT set_config('idle_in_transaction_session_timeout', :limit, true)"
+    await session.execute(text(limit), {"limit": f"{stale_seconds:g}s"})
+    return bool(await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
 
 
 @contextmanager

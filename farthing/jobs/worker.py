@@ -20,7 +20,7 @@ from farthing.jobs import cloning
 from farthing.jobs.duties import Duty, perform
 from farthing.jobs.exclusion import AlreadyRunning
 from farthing.jobs.ownership import OwnedJobs
-from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
+from farthing.jobs.pace import ORDINARY_PACE, STALE_SECONDS, Pace, WorkerState
 from farthing.jobs.recovery import MOST_ATTEMPTS, Recovery, wait_before
 from farthing.jobs.schedule import duties
 from farthing.settings import Settings
@@ -67,7 +67,13 @@ def queue_of(database: Database, known: Sequence[Duty]) -> App:
             min_size=1,
             max_size=QUEUE_CONNECTIONS,
             timeout=POOL_WAIT_SECONDS,
-            kwargs={"application_name": f"{database.application_name} queue", "connect_timeout": 5, **KEEPALIVES},
+            kwargs={
+                "application_name": f"{database.application_name} queue",
+                "connect_timeout": 5,
+                # its transactions take a moment: a process that stands still in one must not keep jobs from others
+                "options": f"-c idle_in_transaction_session_timeout={STALE_SECONDS:g}s",
+                **KEEPALIVES,
+            },
         )
     )
     app.job_manager = OwnedJobs(app.connector)

@@ -22,14 +22,16 @@ FAULTS = (
     Fault.FILL_DISK,
 )
 """What is broken, each once; `farthing` is killed while a clock moves in tests/billing/test_clock.py."""
+PATIENCE = 4
+"""Other tests run beside this one; what it is after is losses, not how long recovery takes."""
 SECONDS = 900
-"""Where nothing is wrong it takes about a minute; a duty that stalls, or a busy machine, takes longer to be seen."""
+"""Where nothing is wrong it takes two to three minutes beside other tests; a stalled duty takes longer to be seen."""
 ROOT = Path(__file__).parents[2]
 
 
 def test_nothing_acknowledged_is_lost_or_doubled_whatever_is_broken(tmp_path: Path) -> None:
     results_file = tmp_path / "results.json"
-    options = [("rounds", len(FAULTS)), ("clients", 3), ("patience", 2), ("json", results_file)]
+    options = [("rounds", len(FAULTS)), ("clients", 3), ("patience", PATIENCE), ("json", results_file)]
     options += [("fault", fault.name.lower().replace("_", "-")) for fault in FAULTS]
     arguments = [part for name, value in options for part in (f"--{name}", str(value))]
     run = subprocess.run(
@@ -42,10 +44,10 @@ def test_nothing_acknowledged_is_lost_or_doubled_whatever_is_broken(tmp_path: Pa
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     results = json.loads(results_file.read_text())
-    assert results["findings"] == []
+    assert results["findings"]["found"] == []
     skipped = {Fault.FILL_DISK} if results["skipped"] else set()
-    assert sorted(chosen["fault"] for chosen in results["rounds"]) == sorted({*FAULTS} - skipped)
-    assert not any([*results["lost"].values(), *results["doubled"].values()])
+    assert sorted(result["round"]["fault"] for result in results["rounds"]) == sorted({*FAULTS} - skipped)
+    assert not any([*results["tally"]["lost"].values(), *results["tally"]["doubled"].values()])
     acknowledged = results["acknowledged"]
     assert all(acknowledged[kind] > 0 for kind in ("events", "customers", "invoices", "payments", "subscriptions"))
     assert f"| all | {len(results['rounds'])} |" in run.stdout

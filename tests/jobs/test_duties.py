@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from procrastinate.jobs import Status
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from farthing import logs
 from farthing.identity.bootstrap import new_tenant
@@ -21,7 +22,7 @@ from farthing.jobs.duties import Counts, Duty, everywhere, perform
 from farthing.jobs.exclusion import AlreadyRunning, LockLost
 from farthing.jobs.failures import TookTooLong
 from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
-from farthing.jobs.recovery import Recovery
+from farthing.jobs.recovery import Recovery, take_turn
 from farthing.jobs.tables import JobRun
 from farthing.jobs.worker import keep_working, queue_of
 from farthing.settings import Settings
@@ -262,6 +263,40 @@ class TestWorker:
                     return len(await runs(deployment, "fine")) > before
 
                 await until(ran_again, 40)
+
+    async def test_a_process_that_stands_still_while_it_fetches_a_job_keeps_it_from_nobody(
+        self, deployment: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "STALE_SECONDS", 1)
+        fine = duty("fine")
+        app = queue_of(deployment, [fine])
+
+        async def stand_still_until_another_has_run() -> None:
+            async with app.connector.pool.connection() as still:
+                await still.execute("SELECT FROM procrastinate_jobs FOR UPDATE")
+                async with working_without_queueing(deployment, fine):
+                    await until(lambda: runs(deployment, "fine"))
+
+        async with app.open_async():
+            await queue_now(deployment, fine)
+            with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+                await stand_still_until_another_has_run()
+
+    async def test_a_process_that_stands_still_while_it_looks_after_the_queue_loses_its_turn(
+        self, deployment: Database
+    ) -> None:
+        async def another_has_its_turn() -> bool:
+            async with deployment.transaction(SYSTEM) as session:
+                return await take_turn(session, 1)
+
+        async def stand_still_until_another_has_its_turn() -> None:
+            async with deployment.transaction(SYSTEM) as still:
+                assert await take_turn(still, 1)
+                assert not await another_has_its_turn()
+                await until(another_has_its_turn)
+
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            await stand_still_until_another_has_its_turn()
 
     async def test_a_worker_that_ends_is_begun_again(
         self, deployment: Database, monkeypatch: pytest.MonkeyPatch

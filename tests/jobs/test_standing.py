@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -221,6 +222,20 @@ class TestReadiness:
         assert body == {"status": "unavailable", "database": "unavailable", "worker": "none", "duties": "unknown"}
         await health.measure()
         await nowhere.close()
+
+    async def test_an_answer_that_was_long_on_its_way_is_old(self, deployment: Database) -> None:
+        health = Health(deployment, [Duty("never", "*/2 * * * *", _succeeds)], None, datetime.now(UTC))
+        health.fresh_seconds = 0.1
+        admin = deployment.url.replace("farthing@", "postgres@", 1)
+        async with await psycopg.AsyncConnection.connect(admin) as connection:
+            await connection.execute("LOCK TABLE job_runs")
+            slow = asyncio.create_task(health.look())
+            await asyncio.sleep(2 * health.fresh_seconds)
+            later = [asyncio.create_task(health.look()) for _ in range(3)]
+            await asyncio.sleep(0)
+        first, *others = await asyncio.gather(slow, *later)
+        assert others[0] is not first, "who asks later is told what was seen later"
+        assert all(look is others[0] for look in others), "many probes at once are answered from one look"
 
     async def test_it_is_served_and_so_are_the_metrics(self, account: Account) -> None:
         async with httpx.AsyncClient(base_url=account.base_url) as client:
