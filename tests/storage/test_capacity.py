@@ -132,7 +132,7 @@ def test_serving_is_refused_in_one_sentence_where_too_few_are_granted(
             admin.execute("ALTER ROLE farthing CONNECTION LIMIT -1")
     assert refused.returncode == 2, refused.stderr
     assert "PostgreSQL grants 6 connections (the role's CONNECTION LIMIT)" in refused.stderr
-    assert "needs at least 13" in refused.stderr
+    assert "needs at least 16" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
