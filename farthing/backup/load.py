@@ -60,11 +60,11 @@ def restore(
             "would be void. Give the right one; if it is lost, --other-key restores all the same"
         )
     _verify(folder, manifest, console)
+    if settings.embedded and settings.secret_key is None and not key_path(settings).exists():
+        write_key(key_path(settings), master)  # before the engine, which would make another
     with engine(settings) as target:
         url = target.url
         asyncio.run(_require_confined(url))
-        if settings.embedded and settings.secret_key is None and not key_path(settings).exists():
-            write_key(key_path(settings), master)
         try:
             _load(url, folder, manifest, console)
             migrations.upgrade(url)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from farthing.settings import Settings
+from farthing import secret_file
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 
@@ -49,8 +49,8 @@ def _record(connection: psycopg.Connection, name: str) -> None:
 
 def test_a_database_is_recovered_to_a_time_between_two_commits(tmp_path: Path) -> None:
     data, archive = tmp_path / "farthing-data", tmp_path / "archive"
+    secret_file.ensure(data)
     with EmbeddedPostgres(data, wal_archive=archive) as server:
-        Settings(data_dir=str(data)).master_key()
         upgrade(server.url())
         with psycopg.connect(server.url(role="postgres"), autocommit=True) as connection:
             _record(connection, "in the base backup")
