@@ -107,6 +107,14 @@ def tables_locked(url: str) -> Iterator[None]:
         yield
 
 
+async def _an_environment(url: str) -> None:
+    """Without one a duty of billing has nothing to do."""
+    database, settings = Database(url, wire()), settings_for(url, secret_key=SECRET)
+    async with Account("http://nowhere", settings, database):
+        pass
+    await database.close()
+
+
 async def _account_with_a_clone_queued(url: str) -> None:
     """A tenant with two environments, and a copy from one to the other that is to be made."""
     database, settings = Database(url, wire()), settings_for(url, secret_key=SECRET)
@@ -271,6 +279,7 @@ def test_a_signal_ends_serving_and_working_while_postgres_is_away(postgres: Embe
 
 async def test_a_signal_ends_a_worker_in_the_middle_of_a_duty(new_database: Callable[..., str]) -> None:
     url = new_database()
+    await _an_environment(url)
     with farthing(url, "worker") as working, tables_locked(url):
         queue(url, "subscription_billing", "default", "subscription_billing")
         until(lambda: "subscriptions" in waiting_for_tables(url))
