@@ -122,7 +122,7 @@ async def test_a_move_that_fails_halfway_goes_on_when_it_is_made_again(
             raise RuntimeError("the disk is full")
         await announce_renewals(run, done)
 
-    monkeypatch.setattr(advance, "tell_renewals", out_of_order)
+    monkeypatch.setattr(advance, "announce_renewals", out_of_order)
     refused = await _move(office.account, "2026-06-01T06:00:00Z", expect=400)
     assert "The clock stopped at 2026-03-01T00:00:00Z on its way to 2026-06-01T06:00:00Z" in str(refused["message"])
     path = f"/environments/{office.account.environment_id}/clock"

@@ -231,15 +231,15 @@ async def test_a_long_move_is_followed_and_nobody_else_can_make_another(
     page = await context.new_page()
     await sign_in(page, own)
     await page.goto("/clock")
-    await page.get_by_label("Date and time (UTC)").fill("2032-01-01T00:00")
+    await page.get_by_label("Date and time (UTC)").fill("2029-01-01T00:00")
     await page.get_by_role("button", name="Stand there").click()
-    await expect(page.get_by_role("heading", name="On its way to 1 Jan 2032, 00:00")).to_be_visible()
+    await expect(page.get_by_role("heading", name="On its way to 1 Jan 2029, 00:00")).to_be_visible()
     assert await page.get_by_role("progressbar").count() == 1
     assert await page.get_by_role("button", name="One week").count() == 0
     path = f"/environments/{own.account.environment_id}/clock"
     refusal = await own.account.post(path, {"frozen_time": "2033-01-01T00:00:00Z"}, expect=400)
-    assert "The clock is being moved to 2032-01-01T00:00:00Z and has come to" in refusal["message"]
-    await expect(page.get_by_role("row", name="71 invoices finalized")).to_be_visible(timeout=60_000)
+    assert "The clock is being moved to 2029-01-01T00:00:00Z and has come to" in refusal["message"]
+    await expect(page.get_by_role("row", name="35 invoices finalized")).to_be_visible(timeout=120_000)
     await expect(page.get_by_role("button", name="One week")).to_be_visible()
     assert await page.get_by_role("progressbar").count() == 0
     await context.close()

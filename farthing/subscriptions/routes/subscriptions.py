@@ -22,7 +22,6 @@ from farthing.customers import lookup as customers
 from farthing.customers.tables import Customer
 from farthing.storage.listing import ListQuery
 from farthing.storage.rows import find
-from farthing.subscriptions import in_use  # noqa: F401 (importing it registers what subscriptions use below)
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import ScheduleStatus
 from farthing.subscriptions.lifecycle import cancellation, limited_update, schedules
