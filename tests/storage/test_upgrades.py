@@ -35,6 +35,7 @@ BY_COLUMN: Mapping[str, object] = {
     "payments.amount": 5,
     "invoice_settlements.kind": "manual",
     "features.type": "boolean",
+    "customers.former_external_ids": Jsonb([]),
     "subscription_pauses.pause_status": "active",
     "subscription_line_items.price_type": "FIXED",
     "prices.type": "FIXED",
@@ -47,6 +48,8 @@ BY_COLUMN: Mapping[str, object] = {
 """What a check constraint asks for, by column or by table and column."""
 DISTINCT = {"master_keys.accepted_until"}
 """Columns that may be empty, in one row at most."""
+FILLED = {"idempotent_responses.resume_point"}
+"""Columns that may be empty where another is not."""
 
 _COLUMNS = """
     SELECT a.attname::text, format_type(a.atttypid, NULL), a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
@@ -71,7 +74,7 @@ def _add_row(connection: psycopg.Connection[Any], table: str, number: int) -> No
             row[column] = number if kind in {"bigint", "integer"} else f"{referred or table}_{number}"[:50]
         elif f"{table}.{column}" in DISTINCT:
             row[column] = AT + timedelta(days=number)
-        elif not required:
+        elif not required and f"{table}.{column}" not in FILLED:
             continue
         elif referred is not None:
             row[column] = number if kind == "bigint" else f"{referred}_{number}"[:50]
