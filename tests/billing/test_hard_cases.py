@@ -223,7 +223,7 @@ class TestJobs:
         assert len(await office.totals()) == 2 * len(made)
 
     async def test_one_that_cannot_leave_its_trial_holds_nobody(self, office: Office) -> None:
-        plan = await office.plan(fixed("10"))
+        plan = await office.plan(fixed("1000"))
         broken, fine = await opened(office, plan, trial_period_days=7), await opened(office, plan, trial_period_days=7)
         async with office.account.transaction() as session:
             # more seats than an invoice can carry
