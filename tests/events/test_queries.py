@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
+from tests.conftest import running, settings_for
 from tests.events.counter import at, new_meter, post, send, sent
 
 JANUARY = ("2024-01-01T00:00", "2024-02-01T00:00")
@@ -54,16 +55,21 @@ async def new_price(account: Account, meter_id: str, **terms: Any) -> str:
     return str(price["id"])
 
 
-@pytest.fixture
-def charging(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Line items, as the floor of subscriptions will hand them in: each a price and what differs from the default."""
-    given: list[dict[str, Any]] = []
+@pytest.fixture(scope="module")
+def charged_terms() -> list[dict[str, Any]]:
+    """What is charged for usage while a test runs: for each line item its price and what differs from the default."""
+    return []
 
-    async def source(
+
+@pytest.fixture(scope="module")
+async def base_url(database_url: str, charged_terms: list[dict[str, Any]]) -> AsyncIterator[str]:
+    """A server whose port for charged items answers what a test says, as subscriptions do in the real wiring."""
+
+    async def list_charged_items(
         session: AsyncSession, customers: Collection[str], start: datetime, end: datetime, include_children: bool
     ) -> Sequence[ChargedItem]:
         items = []
-        for number, one in enumerate(given):
+        for number, differing in enumerate(charged_terms):
             terms = {
                 "id": f"subs_line_{number}",
                 "subscription_id": "subs_1",
@@ -71,7 +77,7 @@ def charging(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[dict[s
                 "start": BEGINNING,
                 "end": None,
                 "is_active": True,
-                **one,
+                **differing,
             }
             price = (await session.scalars(select(Price).where(Price.id == terms.pop("price")))).one_or_none()
             if price is not None:
@@ -79,8 +85,18 @@ def charging(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[dict[s
         return items
 
     ports = wire()
-    monkeypatch.setattr(database, "ports", replace(ports, events=replace(ports.events, list_charged_items=source)))
-    return given
+    ports = replace(ports, events=replace(ports.events, list_charged_items=list_charged_items))
+    database = Database(database_url, ports, 20)
+    async with running(settings_for(database_url), database) as url:
+        yield url
+    await database.close()
+
+
+@pytest.fixture
+def charging(charged_terms: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The list of what is charged, empty at first."""
+    yield charged_terms
+    charged_terms.clear()
 
 
 async def asked(account: Account, **given: Any) -> Any:

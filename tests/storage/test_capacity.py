@@ -142,7 +142,7 @@ async def test_health_says_no_in_time_and_yes_when_the_server_is_back(small_serv
     assert (await health.report())[0]
     with psycopg.connect(small_server.url("postgres", "postgres"), autocommit=True) as administrator:
         administrator.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s",
             [database.application_name],
         )
     assert (await health.report())[0], "a connection cut while idle is replaced"

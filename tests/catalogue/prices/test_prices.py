@@ -63,8 +63,10 @@ async def test_a_usage_price_carries_its_meter_and_its_name(account: Account) ->
 
 
 async def test_a_meter_given_with_a_fixed_price_is_dropped(account: Account) -> None:
-    plan = await new_plan(account)
-    assert (await account.post("/prices", price(plan, meter_id="meter_x")))["meter_id"] == ""
+    plan, meter = await new_plan(account), await new_meter(account)
+    assert (await account.post("/prices", price(plan, meter_id=meter)))["meter_id"] == ""
+    refused = await account.post("/prices", price(plan, meter_id="meter_x"), expect=404)
+    assert "meter_id" in refused["details"]
 
 
 async def test_tiers_come_back_in_the_order_sent(account: Account) -> None:
