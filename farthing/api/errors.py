@@ -50,6 +50,21 @@ def body_of(error: errors.FarthingError) -> dict[str, Any]:
     return {**body, "success": False, "error": {"message": error.message, "internal_error": ""}}
 
 
+API_PREFIX = "/v1"
+
+
+def route_not_found(request: Request[Any, Any, Any]) -> errors.NotFound:
+    """The answer to an unknown path; it says so when only the prefix of the API is missing."""
+    path = request.scope["path"]
+    known = {route.path.split("/")[2] for route in request.app.routes if route.path.startswith(f"{API_PREFIX}/")}
+    if path.split("/")[1] in known:
+        suggested = f"{API_PREFIX}{path}"[:200]
+        return errors.NotFound(
+            f"Route not found: the paths of the API begin with {API_PREFIX}; try {suggested}", {"path": suggested}
+        )
+    return errors.NotFound("Route not found")
+
+
 def from_framework(error: HTTPException) -> errors.FarthingError:
     """The router's and the framework's own refusals."""
     if isinstance(error, MethodNotAllowedException):
@@ -59,7 +74,7 @@ def from_framework(error: HTTPException) -> errors.FarthingError:
     if isinstance(error, ValidationException):
         extra = error.extra if isinstance(error.extra, list) else []
         details = {str(e.get("key", "request")): str(e.get("message", "")) for e in extra if isinstance(e, dict)}
-        return errors.ValidationFailed("Request validation failed", details)
+        return errors.ValidationFailed.listing(details or {"request": error.detail or "is not valid"})
     if error.status_code < 500:
         return errors.ValidationFailed(error.detail or "Invalid request")
     return errors.FarthingError("Internal server error")
@@ -72,7 +87,7 @@ def as_domain_error(error: Exception) -> errors.FarthingError:
     if isinstance(error, (msgspec.ValidationError, msgspec.DecodeError)):
         return from_decoding(error)
     if isinstance(error, BadField):  # from a struct that a route made itself
-        return errors.ValidationFailed.of(error.field, error.reason)
+        return errors.ValidationFailed.listing(error.problems)
     if isinstance(error, HTTPException):
         return from_framework(error)
     return failure_of(error) or errors.FarthingError("Internal server error")
@@ -102,6 +117,8 @@ def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[An
         )
     work = unit_of_work(request)
     error = as_domain_error(exception)
+    if isinstance(exception, NotFoundException) and work.caller is None:
+        error = route_not_found(request)
     if work.read_only and is_read_only_violation(exception):  # a read that writes is an error of ours
         error = errors.DatabaseFailed("The database could not complete the request")
     if error.retry_after_seconds is not None:

@@ -37,6 +37,8 @@ class Caller:
     """When the API key that speaks expires; None for one that does not, and for a person who signed in."""
     frozen_time: datetime | None = None
     """The environment's test clock, when it stands still."""
+    refuses_unknown_fields: bool = False
+    """Whether the environment wants requests with unknown fields refused."""
 
     def may(self, action: str, entity: str) -> bool:
         """Whether any role grants `action` on `entity`, either of them possibly by `*`."""

@@ -100,12 +100,10 @@ async def _identified(session: AsyncSession, customer_id: str | None, external_i
     if external_id is not None:
         customer = await by_external_id(session, external_id, lock=True)
         if customer_id not in {None, customer.id}:
-            raise ValidationFailed(
-                "Request validation failed", {"id": "and external_customer_id must name the same customer"}
-            )
+            raise ValidationFailed.of("id", "and external_customer_id must name the same customer")
         return customer
     if customer_id is None:
-        raise ValidationFailed("Request validation failed", {"id": "or external_customer_id is required"})
+        raise ValidationFailed.of("id", "or external_customer_id is required")
     return await lock_row(session, Customer, customer_id)
 
 

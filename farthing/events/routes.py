@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from litestar import Controller, Request, delete, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
+from farthing.api.ignored_fields import note_ignored_fields
 from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
 from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
-from farthing.core.decoding import from_decoding
+from farthing.core.decoding import convert
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.wire import Moment
 from farthing.events.analytics import debugger, inference_costs, listing
@@ -63,9 +63,9 @@ class EventIngestion(Controller):
     async def bulk(self, data: BulkIngestEventRequest, request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Ingest up to 1000 events, all or none."""
         work = unit_of_work(request)
-        arrivals = arrivals_of(
-            await data.read(work.scope.environment_id), work.clock.now(), _sender(request), work.token
-        )
+        events = await data.read(work.scope.environment_id)
+        note_ignored_fields(request, data.unknown_fields_read_later())
+        arrivals = arrivals_of(events, work.clock.now(), _sender(request), work.token)
         await _ingest(request).accept(work.scope, arrivals)
         answer: dict[str, Any] = {"message": "Events accepted for processing"}
         # published clients read a map of texts, so the list is for those who ask
@@ -194,10 +194,7 @@ class EventQueries(Controller):
 
 
 def _converted(**given: Any) -> GetEventsRequest:
-    try:
-        return msgspec.convert({name: value for name, value in given.items() if value is not None}, GetEventsRequest)
-    except msgspec.ValidationError as error:
-        raise from_decoding(error) from error
+    return convert({name: value for name, value in given.items() if value is not None}, GetEventsRequest)
 
 
 def _sender(request: Request[Any, Any, Any]) -> store.Sender:

@@ -304,6 +304,15 @@ class PaymentMandateLimits(Configuration):
     )
 
 
+class RequestConfig(Configuration):
+    """What is done with fields of a request that its endpoint does not know."""
+
+    key = "request_config"
+
+    refuse_unknown_fields: bool = False
+    """Refuse them, where they are otherwise ignored and named in the answer."""
+
+
 class DraftInvoiceRecomputeConfig(Configuration):
     """Whether drafts are computed again as usage arrives."""
 
@@ -328,6 +337,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         BonusCreditsTopupConfig,
         PaymentMandateLimits,
         DraftInvoiceRecomputeConfig,
+        RequestConfig,
     )
 }
 SAML = "saml_config"

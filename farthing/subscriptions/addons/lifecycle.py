@@ -163,12 +163,9 @@ async def _demand_same_resets(session: AsyncSession, subscription: Subscription,
     for one in metered:
         for other in present:
             if other.feature_id == one.feature_id and other.usage_reset_period is not one.usage_reset_period:
-                raise ValidationFailed(
-                    "Request validation failed",
-                    {
-                        "addon_id": "includes a feature that the subscription has with another usage reset period",
-                        "feature_id": one.feature_id,
-                    },
+                raise ValidationFailed.listing(
+                    {"addon_id": "includes a feature that the subscription has with another usage reset period"},
+                    feature_id=one.feature_id,
                 )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 from litestar import Controller, Response, get, post
 from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +15,7 @@ from farthing.catalogue.products.tables import MeterRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.decoding import from_decoding
+from farthing.core.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
@@ -260,10 +259,7 @@ def _payment(invoice: Invoice, amount: str, note: str, once: str) -> CreatePayme
         "metadata": {"note": note[:500]} if note else {},
         "idempotency_key": once[:50] or None,
     }
-    try:
-        return msgspec.convert(body, CreatePaymentRequest)
-    except msgspec.ValidationError as error:
-        raise from_decoding(error) from error
+    return convert(body, CreatePaymentRequest)
 
 
 async def zone_of(session: AsyncSession) -> str:

@@ -1,0 +1,68 @@
+"""The one way to read a time that a client sends: RFC 3339, with any offset, never naive; digits beyond the
+microsecond are dropped.
+
+Rule: docs/rules/conventions.md#times
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
+LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
+
+_EXCESS_DIGITS = re.compile(r"(\.\d{6})\d+")
+
+
+class _AnyDatetime(type):
+    """Makes every datetime an instance: what the decoder's hook returns is checked against the field's type."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, datetime)
+
+
+class MomentText(metaclass=_AnyDatetime):
+    """The type of a time while it is decoded: msgspec's own datetime would round the digits that it cannot keep."""
+
+
+if TYPE_CHECKING:
+    Moment = datetime
+else:
+    Moment = Annotated[MomentText, Meta(extra_json_schema={"type": "string", "format": "date-time"})]
+"""A time in a request; a plain `datetime` in UTC once the request is decoded."""
+
+
+def read_time(text: str) -> datetime:
+    """The instant that `text` names, in UTC, cut to microseconds.
+
+    An instant beyond the first or the last that can be kept, because of its offset, is that first or last one.
+    Raises ValueError.
+    """
+    if len(text) > len("2024-03-20T15:04:05.123456Z"):
+        text = _EXCESS_DIGITS.sub(r"\1", text, count=1)
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError as error:
+        raise ValueError("must be a time as in RFC 3339, for example 2024-03-20T15:04:05Z") from error
+    if moment.tzinfo is None:
+        raise ValueError("must carry a time zone, for example 2024-03-20T15:04:05Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return FIRST_INSTANT if moment.year == 1 else LAST_INSTANT
+
+
+def decode_special(kind: type[Any], value: Any) -> Any:
+    """The decoder's hook for types of ours. Raises ValueError, which the decoder names with its path."""
+    if kind is not MomentText:
+        raise NotImplementedError(f"no decoder reads {kind}")
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a time as text, for example 2024-03-20T15:04:05Z")
+    return read_time(value)
