@@ -57,7 +57,7 @@ def route_not_found(request: Request[Any, Any, Any]) -> errors.NotFound:
     """The answer to an unknown path; it says so when only the prefix of the API is missing."""
     path = request.scope["path"]
     known = {route.path.split("/")[2] for route in request.app.routes if route.path.startswith(f"{API_PREFIX}/")}
-    if path.split("/")[1] in known:
+    if not path.startswith(f"{API_PREFIX}/") and path.split("/")[1] in known:
         suggested = f"{API_PREFIX}{path}"[:200]
         return errors.NotFound(
             f"Route not found: the paths of the API begin with {API_PREFIX}; try {suggested}", {"path": suggested}

@@ -6,7 +6,7 @@ Rule: docs/rules/conventions.md#errors
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ MOST_PROBLEMS = 100
 _PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*?)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
 _EXPECTED = re.compile(r"^Expected `(?P<types>[^`]+)`(?P<limit>[^,]*)(?:, got `(?P<given>[^`]+)`)?$")
+_NOT_BLANK = r" matching regex '\S'"
 _ARTICLES = {
     "str": "a string",
     "int": "an integer",
@@ -41,9 +42,7 @@ _ARTICLES = {
 """Types as JSON calls them."""
 
 
-def json_decoder(
-    kind: type[Value] | Any, float_hook: Callable[[str], Any] | None = None
-) -> msgspec.json.Decoder[Value]:
+def json_decoder(kind: Any, float_hook: Callable[[str], Any] | None = None) -> msgspec.json.Decoder[Any]:
     """A decoder of JSON into `kind`, which may hold times."""
     return msgspec.json.Decoder(kind, dec_hook=decode_special, float_hook=float_hook)
 
@@ -114,7 +113,7 @@ def _problems(value: Any, shape: Shape, path: str, strict: bool) -> dict[str, An
     return {}
 
 
-def _said(error: msgspec.ValidationError, path: str, shape: Shape) -> Mapping[str, Any] | dict[str, Any]:
+def _said(error: msgspec.ValidationError, path: str, shape: Shape) -> dict[str, Any]:
     """What the decoder says of the value at `path`, by field and in the words of JSON."""
     match = _PATH.search(str(error))
     where = path + (match["path"].replace("[...]", "") if match else "")
@@ -136,6 +135,8 @@ def _in_words(reason: str, shape: Shape) -> str:
     match = _EXPECTED.match(reason)
     if match is None:
         return reason[:1].lower() + reason[1:]
+    if match["limit"] == _NOT_BLANK:
+        return "must not be blank"
     wanted = " or ".join(_ARTICLES.get(kind, kind) for kind in match["types"].split(" | "))
     if shape.choices and match["given"]:
         wanted = f"one of {', '.join(shape.choices)}"

@@ -48,6 +48,10 @@ class ValidationFailed(FarthingError):
         field, reason = next(iter(problems.items()))
         return cls(f"{field}: {reason}", {**problems, **more})
 
+    def within(self, place: str) -> ValidationFailed:
+        """The same error of fields that stand in `place` of a larger request."""
+        return ValidationFailed.listing({f"{place}.{field}": reason for field, reason in self.details.items()})
+
 
 class RequestTimedOut(ValidationFailed):
     """A request that did not arrive in time."""

@@ -12,7 +12,7 @@ from farthing.core.errors import InvalidOperation, NotFound
 from farthing.customers.schemas import CustomerQuery
 from farthing.customers.tables import Customer
 from farthing.storage.listing import select_page
-from farthing.storage.rows import not_found
+from farthing.storage.rows import missing
 
 SEARCHABLE = (
     "id",
@@ -59,7 +59,7 @@ async def held(session: AsyncSession, customer_id: str) -> Customer:
     query = query.with_for_update(read=True).execution_options(populate_existing=True)
     customer = (await session.execute(query)).scalar_one_or_none()
     if customer is None:
-        raise not_found(Customer, customer_id)
+        raise await missing(session, Customer, customer_id)
     if customer.status is not Status.PUBLISHED:
         raise InvalidOperation(
             "The customer is archived", {"customer_id": customer_id, "status": customer.status.value}

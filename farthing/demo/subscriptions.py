@@ -16,7 +16,6 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,6 +26,7 @@ from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Req
 from farthing.billing.run.passes import Run
 from farthing.core import currency
 from farthing.core.clock import instant
+from farthing.core.decoding import convert
 from farthing.core.money import plain, round_to
 from farthing.demo.books import Ledger, StoryClock
 from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, CatalogueOffer, Offers
@@ -201,7 +201,7 @@ class Chronicle:
             heapq.heappush(self._to_come, (moment, self._steps, step))
 
     async def _begin(self, deal: Deal) -> None:
-        asked = msgspec.convert(self._asked(deal), CreateSubscriptionRequest, strict=False)
+        asked = convert(self._asked(deal), CreateSubscriptionRequest, strict=False)
         outcome, performed = await open_subscription(self.session, asked, self.clock.now(), self.gateways.effects)
         subscription_id = outcome.subscription.id
         self.deals[subscription_id] = deal
@@ -294,6 +294,4 @@ class Chronicle:
             "process_payment": True,
             "idempotency_key": f"{_KEY}{invoice.id}",
         }
-        await execution.record_payment(
-            self.session, self.gateways, msgspec.convert(body, CreatePaymentRequest), self.clock
-        )
+        await execution.record_payment(self.session, self.gateways, convert(body, CreatePaymentRequest), self.clock)

@@ -26,6 +26,24 @@ def not_found(table: type[Base], id: str) -> NotFound:
     return NotFound(f"{table.label} with ID {id} was not found", {key: id})
 
 
+async def missing(session: AsyncSession, table: type[Base], id: str) -> NotFound:
+    """As `not_found`; it says so when the id is really what the tenant itself calls a row of its own."""
+    error = not_found(table, id)
+    columns = table.__table__.columns
+    if "external_id" not in columns or "status" not in columns:
+        return error
+    own = select(table.id).where(columns["external_id"] == id, columns["status"] == Status.PUBLISHED)
+    held_by = await session.scalar(own.limit(1))
+    if held_by is None:
+        return error
+    label = table.label.lower()
+    return NotFound(
+        f"{error.message}: that is the external id of the {label} {held_by}; send the id, "
+        "or use the field or path for external ids",
+        {**error.details, f"{label}_with_this_external_id": held_by},
+    )
+
+
 async def find(session: AsyncSession, table: type[Row], id: str) -> Row:
     """The row with this id, archived ones included. Raises NotFound."""
     return await _one(session, table, id, lock=False)
@@ -44,7 +62,7 @@ async def lock_if_there(session: AsyncSession, table: type[Row], id: str) -> Row
 async def _one(session: AsyncSession, table: type[Row], id: str, *, lock: bool) -> Row:
     row = await _row(session, table, id, lock=lock)
     if row is None:
-        raise not_found(table, id)
+        raise await missing(session, table, id)
     return row
 
 

@@ -19,6 +19,7 @@ from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.credit_sink import Refund
+from farthing.billing.periods.drafts import in_price_unit
 from farthing.billing.ports import BillingPorts
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
@@ -214,6 +215,7 @@ def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
         period_start=one.change.at,
         period_end=one.window.end,
         kind=LineKind.FIXED,
+        **in_price_unit(item, amount, item.currency),
         proration_credit=EXACT.subtract(one.charge, amount),
         rating={
             "gross": plain(one.charge),

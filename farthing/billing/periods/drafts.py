@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from msgspec.structs import replace as with_fields
 from sqlalchemy import delete
@@ -42,6 +43,7 @@ from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array, set_changed
 from farthing.subscriptions.enums import CollectionMethod, InvoiceTrigger
+from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from farthing.subscriptions.tables import Subscription
 
 
@@ -324,6 +326,16 @@ def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceL
     return lines
 
 
+def in_price_unit(item: LineItemSnapshot | None, amount: Decimal, currency_code: str) -> dict[str, Any]:
+    """A line's columns that show its amount in the unit in which its price was made; empty ones where it has none."""
+    unit = None if item is None else item.price_unit
+    return {
+        "price_unit_id": unit and unit.id,
+        "price_unit": unit and unit.code,
+        "price_unit_amount": unit and unit.amount_of(amount, currency.digits(currency_code)),
+    }
+
+
 def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int) -> None:
     item = line.item
     set_changed(
@@ -346,6 +358,7 @@ def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int
         adjusted_entitlement_quantity=line.covered,
         period_start=line.start,
         period_end=line.end,
+        **in_price_unit(item, line.amount, invoice.currency),
         commitment_info=None if line.commitment_info is None else dict(line.commitment_info),
         kind=line.kind,
         commitment_base=line.base,

@@ -142,7 +142,8 @@ async def changed_invoices(session: AsyncSession, performed: Performed) -> list[
             ChangedInvoice(
                 id=settlement.wallet_transaction_id or "",
                 action="wallet_credit",
-                status="issued",
+                # without a wallet transaction nobody has received it yet
+                status="issued" if settlement.wallet_transaction_id else "pending",
                 amount=plain(settlement.refunded),
             )
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -14,8 +15,10 @@ from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.schemas import CreatePlanRequest, PlanQuery, UpdatePlanRequest
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.ports import CataloguePorts
+from farthing.catalogue.prices import lifecycle as prices
+from farthing.catalogue.prices.schemas import PriceOfNewPlan
 from farthing.core.enums import Status
-from farthing.core.errors import AlreadyExists
+from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
@@ -24,8 +27,11 @@ from farthing.storage.rows import lock_row, violated
 SEARCHABLE = ("id", "name", "lookup_key", "description", "display_order", "status", "created_at", "updated_at")
 
 
-async def create(session: AsyncSession, request: CreatePlanRequest) -> Plan:
-    """Insert a plan. Raises AlreadyExists when a published plan has the key."""
+async def create(session: AsyncSession, request: CreatePlanRequest, now: datetime) -> Plan:
+    """Insert a plan and the prices that the request has for it.
+
+    Raises AlreadyExists when a published plan has the key, and what making a price raises, by its place.
+    """
     plan = Plan(
         id=new_id(Kind.PLAN),
         name=request.name,
@@ -36,7 +42,17 @@ async def create(session: AsyncSession, request: CreatePlanRequest) -> Plan:
     )
     async with refusing_duplicates(session, plan.lookup_key):
         session.add(plan)
+    await _create_prices(session, plan, request.prices or (), now)
     return plan
+
+
+async def _create_prices(session: AsyncSession, plan: Plan, given: Sequence[PriceOfNewPlan], now: datetime) -> None:
+    for index, price in enumerate(given):
+        price.entity_id = plan.id
+        try:
+            await prices.create(session, price, now)
+        except ValidationFailed as error:
+            raise error.within(f"prices[{index}]") from error
 
 
 async def update(session: AsyncSession, plan_id: str, request: UpdatePlanRequest) -> Plan:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.catalogue.products import tables
 from farthing.core.clock import instant
-from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.errors import ValidationFailed
 from farthing.core.wire import json_number
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
@@ -36,7 +36,7 @@ from farthing.events.usage.cuts import Windows, cut
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.model import BucketValue, Point
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import find
+from farthing.storage.rows import find, missing
 
 MONITORED_BY_DEFAULT = timedelta(hours=24)
 
@@ -155,7 +155,7 @@ async def _customers(
         return None
     customer = await session.get(Customer, customer_id)
     if customer is None:
-        raise NotFound(f"Customer with ID {customer_id} was not found", {"customer_id": customer_id})
+        raise await missing(session, Customer, customer_id)
     return frozenset({customer.external_id})
 
 

@@ -96,7 +96,7 @@ async def write(session: AsyncSession, kind: type[Configuration], given: Mapping
 
 def _decoded(body: bytes, kind: type[Value]) -> Value:
     try:
-        return json_decoder(kind).decode(body)
+        return cast("Value", json_decoder(kind).decode(body))
     except UNREADABLE as error:
         raise unreadable(error, body, kind) from error
 

@@ -38,6 +38,7 @@ from farthing.subscriptions.snapshot.values import (
     AddonWindow,
     ItemCommitment,
     LineItemSnapshot,
+    PriceUnitTerms,
     SubscriptionCommitment,
     SubscriptionSnapshot,
     UsageCustomer,
@@ -206,7 +207,14 @@ def item_snapshot(
         commitment=_commitment(row, price),
         buckets=tuple(_bucket(bucket, prices[bucket.price_id]) for bucket in time_buckets_of(row)),
         metadata=dict(row.meta),
+        price_unit=_price_unit(price),
     )
+
+
+def _price_unit(price: Price) -> PriceUnitTerms | None:
+    if price.price_unit_id is None or price.price_unit is None or price.conversion_rate is None:
+        return None
+    return PriceUnitTerms(price.price_unit_id, price.price_unit, price.conversion_rate)
 
 
 def _commitment(row: SubscriptionLineItem, price: Price) -> ItemCommitment | None:

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from farthing.calendar.billing import MONTHS, BillingCycle, BillingPeriod, InvoiceCadence, Recurrence
 from farthing.calendar.due import PaymentTerms
 from farthing.calendar.period import Period
 from farthing.core.enums import PriceType
+from farthing.core.money import round_to
 from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.rating.commitments.windows import TimeOfDayBucket
 from farthing.rating.pricing.price import RatedPrice
@@ -54,6 +56,22 @@ class ItemCommitment:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceUnitTerms:
+    """A unit of the tenant's own, and what one of it was worth when the price was made."""
+
+    id: str
+    code: str
+    rate: Decimal
+
+    def amount_of(self, amount: Decimal, digits: int) -> Decimal:
+        """`amount` of the currency in this unit, rounded to the digits of the currency.
+
+        Rule: docs/rules/pricing.md#custom-price-units
+        """
+        return round_to(Fraction(amount) / Fraction(self.rate), digits)
+
+
+@dataclass(frozen=True, slots=True)
 class LineItemSnapshot:
     """One version of a line item: charged at `price` for `[start, end)`; `end` None is open.
 
@@ -88,6 +106,8 @@ class LineItemSnapshot:
     commitment: ItemCommitment | None = None
     buckets: tuple[TimeOfDayBucket, ...] = ()
     metadata: Mapping[str, str] | None = None
+    price_unit: PriceUnitTerms | None = None
+    """The unit of the tenant's own in which its price was made, if any."""
 
     @property
     def is_usage(self) -> bool:
