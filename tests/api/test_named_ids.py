@@ -38,6 +38,7 @@ EXCEPTIONS = {
     ("getPortalUsageAnalytics", "feature_ids"): "a filter; what nobody has, has no figures",
     ("getDetailedCostAnalytics", "external_customer_id"): "a filter; what nobody has, has no figures",
     ("getDetailedCostAnalytics", "feature_ids"): "a filter; what nobody has, has no figures",
+    ("createPlan", "entity_id"): "refused: the plan that is made gets the prices",
     ("cancelSubscriptionSchedule", "schedule_id"): "the path names it, and the schedule is looked for first",
     ("cancelSubscriptionSchedule", "subscription_id"): "the path names the schedule, which is looked for first",
     ("listRawEvents", "external_customer_id"): "a filter; events are kept for customers who do not exist",
@@ -107,6 +108,9 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
     changed_price = {**own_price, "type": "FIXED"}
     del changed_price["meter_id"]
     return [
+        Call(
+            "createPlan", body={"name": "Walk", "prices": [{**own_price, "currency": "usd", "group_id": made["group"]}]}
+        ),
         Call("createInvoice", body=invoice),
         Call("createInvoice", body={**invoice, "invoice_coupons": [{"coupon_id": made["coupon"]}]}),
         Call("createInvoice", body={**invoice, "line_item_coupons": [on_line]}),
