@@ -53,16 +53,14 @@ def body_of(error: errors.FarthingError) -> dict[str, Any]:
 API_PREFIX = "/v1"
 
 
-def route_not_found(request: Request[Any, Any, Any]) -> errors.NotFound:
-    """The answer to an unknown path; it says so when only the prefix of the API is missing."""
+def hint_at_prefix(request: Request[Any, Any, Any], error: errors.FarthingError) -> None:
+    """Say so when an unknown path, or one of the pages, only lacks the prefix of the API."""
     path = request.scope["path"]
     known = {route.path.split("/")[2] for route in request.app.routes if route.path.startswith(f"{API_PREFIX}/")}
     if not path.startswith(f"{API_PREFIX}/") and path.split("/")[1] in known:
         suggested = f"{API_PREFIX}{path}"[:200]
-        return errors.NotFound(
-            f"Route not found: the paths of the API begin with {API_PREFIX}; try {suggested}", {"path": suggested}
-        )
-    return errors.NotFound("Route not found")
+        error.message += f": the paths of the API begin with {API_PREFIX}; try {suggested}"
+        error.details["path"] = suggested
 
 
 def from_framework(error: HTTPException) -> errors.FarthingError:
@@ -117,8 +115,10 @@ def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[An
         )
     work = unit_of_work(request)
     error = as_domain_error(exception)
-    if isinstance(exception, NotFoundException) and work.caller is None:
-        error = route_not_found(request)
+    if isinstance(exception, (NotFoundException, MethodNotAllowedException)):
+        hint_at_prefix(request, error)
+    elif isinstance(exception, ValidationException) and not work.body.strip() and "data" in error.details:
+        error = errors.ValidationFailed.of("body", "is required")
     if work.read_only and is_read_only_violation(exception):  # a read that writes is an error of ours
         error = errors.DatabaseFailed("The database could not complete the request")
     if error.retry_after_seconds is not None:

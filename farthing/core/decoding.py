@@ -26,7 +26,7 @@ MOST_PROBLEMS = 100
 _PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*?)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
 _EXPECTED = re.compile(r"^Expected `(?P<types>[^`]+)`(?P<limit>[^,]*)(?:, got `(?P<given>[^`]+)`)?$")
-_NOT_BLANK = r" matching regex '\S'"
+_NOT_BLANK = r" matching regex '\\S'"
 _ARTICLES = {
     "str": "a string",
     "int": "an integer",

@@ -107,10 +107,9 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
 
     changed_price = {**own_price, "type": "FIXED"}
     del changed_price["meter_id"]
+    grouped_price = {**own_price, "currency": "usd", "group_id": made["group"]}
     return [
-        Call(
-            "createPlan", body={"name": "Walk", "prices": [{**own_price, "currency": "usd", "group_id": made["group"]}]}
-        ),
+        Call("createPlan", body={"name": "Walk", "prices": [grouped_price]}),
         Call("createInvoice", body=invoice),
         Call("createInvoice", body={**invoice, "invoice_coupons": [{"coupon_id": made["coupon"]}]}),
         Call("createInvoice", body={**invoice, "line_item_coupons": [on_line]}),
