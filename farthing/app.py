@@ -44,6 +44,7 @@ from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.times import MomentText, decode_special
 from farthing.customers.routes import Customers
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
@@ -224,6 +225,7 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
         ],
         middleware=[slashes_restored],
         dto=JsonBody,
+        type_decoders=[(lambda kind: kind is MomentText, decode_special)],  # times that handlers take as parameters
         return_dto=None,
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),

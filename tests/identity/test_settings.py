@@ -120,6 +120,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "bonus_credits_topup_config": {"enabled": False, "slabs": []},
     "payment_mandate_limits": {"mandate_limits": {"UPI": {"max_amount": "100000", "currency": "INR"}}},
     "draft_invoice_recompute_config": {"enabled": False},
+    "request_config": {"refuse_unknown_fields": False},
 }
 
 
