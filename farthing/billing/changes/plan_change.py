@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.apply_outcome import Performed, perform
@@ -31,7 +30,7 @@ from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFail
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.outcome import Outcome
@@ -359,10 +358,10 @@ async def _keep(
         effective_at=now,
         result=msgspec.to_builtins(answer),
     )
-    try:
-        async with session.begin_nested():
-            session.add(row)
-    except IntegrityError as error:
-        if violated(error) != "uq_subscription_changes_key":
-            raise
-        raise AlreadyExists("The key was used for another change", {"idempotency_key": row.idempotency_key}) from error
+    async with unique(
+        session,
+        uq_subscription_changes_key=AlreadyExists(
+            "The key was used for another change", {"idempotency_key": row.idempotency_key}
+        ),
+    ):
+        session.add(row)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.draft import explained
@@ -38,7 +37,7 @@ from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceTy
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import explain
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import violated
+from farthing.storage.rows import unique
 from farthing.subscriptions.outcome import ItemChange
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
@@ -147,13 +146,10 @@ async def record(
                 wallet_transaction_id=transaction_id,
             )
         )
-    try:
-        async with session.begin_nested():
-            session.add_all(rows)
-    except IntegrityError as error:
-        if violated(error) != "uq_proration_settlements_key":
-            raise
-        raise AlreadyExists("This change was settled before", {"settlement_key": key}) from error
+    async with unique(
+        session, uq_proration_settlements_key=AlreadyExists("This change was settled before", {"settlement_key": key})
+    ):
+        session.add_all(rows)
 
 
 async def _invoiced(

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import next_billing_date
@@ -17,7 +16,7 @@ from farthing.core.errors import FarthingError, InvalidOperation, NotFound, Vali
 from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import Document, encode
 from farthing.storage.listing import ListQuery, select_page
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
 from farthing.subscriptions.events import changed, record_schedule_event
@@ -47,15 +46,13 @@ async def plan(
         configuration=encode(terms),
         meta=dict(metadata or {}),
     )
-    try:
-        async with session.begin_nested():
-            session.add(schedule)
-    except IntegrityError as error:
-        if violated(error) != "uq_subscription_schedules_pending":
-            raise
-        raise InvalidOperation(
+    async with unique(
+        session,
+        uq_subscription_schedules_pending=InvalidOperation(
             f"A {type.value} is scheduled for the subscription already", {"subscription_id": subscription.id}
-        ) from error
+        ),
+    ):
+        session.add(schedule)
     return schedule
 
 
