@@ -25,6 +25,7 @@ from farthing.billing.calculation.charges import (
 from farthing.billing.calculation.commitments import committed, span_of
 from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, credited, explained
 from farthing.billing.calculation.progressive import Charged, still_owed
+from farthing.billing.calculation.service_time import seconds_of
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
@@ -198,6 +199,7 @@ def _fixed_line(member: SubscriptionSnapshot, charge: FixedCharge, digits: int) 
         amount=round_to(Fraction(breakdown.amount) * charge.share, digits),
         quantity=item.quantity,
         rating=explained(breakdown, charge.share),
+        whole_seconds=seconds_of(charge.service),
     )
 
 
