@@ -301,6 +301,7 @@ async def _change_in_place(session: AsyncSession, subscription: Subscription, pe
                     default,
                     overrides,
                     planned_terms.change_metadata,
+                    planned_terms.line_items,
                 )
         except FarthingError as error:
             await session.refresh(schedule)
