@@ -48,7 +48,8 @@ async def test_a_seat_after_a_pause_costs_for_the_service_time_that_is_left(offi
     await do(office, made, "resume")
     (item,) = await open_items(office, made)
     await seats(office, made, item, 2)
-    assert (await office.totals())[-1] == "36.67"
+    # 73.33 for two less 36.67 for one: both sides are rounded before they are netted
+    assert (await office.totals())[-1] == "36.66"
     await office.on("2026-05-15")
     assert (await cancel(office, made, **PRORATES))["total_credit_amount"] == "40"
 

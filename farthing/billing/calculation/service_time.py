@@ -86,7 +86,10 @@ def period_span(snapshot: SubscriptionSnapshot, period: Period) -> ServiceSpan:
     Rule: docs/rules/proration.md#first-period
     """
     pauses = snapshot.service_pauses
-    if snapshot.ends_at is not None and period.end >= snapshot.ends_at:
+    cut = snapshot.ends_at is not None and period.end >= snapshot.ends_at
+    # a subscription that ended while it was paused: the pause is over, and has not stretched the period
+    overhung = any(back is not None and period.start <= paused <= period.end < back for paused, back in pauses)
+    if cut or overhung:
         length = next_billing_date(period.start, _recurrence_at(snapshot, period.start)) - period.start
     else:
         length = period.duration
