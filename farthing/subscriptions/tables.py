@@ -108,6 +108,8 @@ class Subscription(Scoped, Tracked, Base):
     proration_behavior: Mapped[ProrationBehavior] = mapped_column(
         enum_column(ProrationBehavior), default=ProrationBehavior.NONE
     )
+    end_proration_behavior: Mapped[ProrationBehavior | None] = mapped_column(enum_column(ProrationBehavior))
+    """How a cancellation charges the period that it cuts; None: as the subscription itself."""
     invoicing_customer_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("customers.id"))
     """Who pays, when it is not the customer."""
     payer_id: Mapped[str] = mapped_column(

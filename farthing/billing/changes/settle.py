@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
+from farthing.billing.calculation.service_time import seconds_of
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.credit_sink import Refund
 from farthing.billing.ports import BillingPorts
@@ -141,6 +142,7 @@ async def record(
                 currency=snapshot.currency,
                 credit=one.credit,
                 charge=one.charge,
+                charged_seconds=seconds_of(one.charged_service),
                 credited_to_payer=given,
                 invoice_id=invoice.id if invoice is not None else None,
                 wallet_transaction_id=transaction_id,
@@ -211,9 +213,10 @@ def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
         period_end=one.window.end,
         kind=LineKind.FIXED,
         proration_credit=EXACT.subtract(one.charge, amount),
+        whole_seconds=seconds_of(one.charged_service),
         rating={
             "gross": plain(one.charge),
-            **explained(explain(item.price, item.quantity), one.coefficient),
+            **explained(explain(item.price, item.quantity), one.charged_share),
         },
         meta={"description": f"{item.display_name or item.plan_display_name} from {instant(one.change.at)}"},
     )

@@ -350,6 +350,7 @@ def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int
         kind=line.kind,
         commitment_base=line.base,
         proration_credit=line.proration_credit,
+        whole_seconds=line.whole_seconds,
         already_invoiced=line.already_invoiced,
         late_for_line_id=line.late_for_line_id,
         overage_factor=line.overage_factor,

@@ -149,7 +149,7 @@ async def call_off(session: AsyncSession, subscription: Subscription, now: datet
         # told to end without a schedule, as subscriptions once could be
         if subscription.end_date == subscription.cancel_at:
             subscription.end_date = None
-        subscription.cancel_at = subscription.cancelled_at = None
+        subscription.cancel_at = subscription.cancelled_at = subscription.end_proration_behavior = None
         subscription.cancel_at_period_end = False
     if found:
         subscription.meta = {key: value for key, value in subscription.meta.items() if key not in OF_CANCELLATION}
@@ -203,7 +203,7 @@ def restore(subscription: Subscription, planned: PlannedEnd) -> None:
         subscription.current_period_end = next_billing_date(
             subscription.full_period_start, recurrence(subscription), subscription.end_date
         )
-    subscription.cancelled_at = None
+    subscription.cancelled_at = subscription.end_proration_behavior = None
 
 
 SEARCHABLE = (
