@@ -21,7 +21,6 @@ from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.credit_sink import Refund
 from farthing.billing.ports import BillingPorts
 from farthing.billing.tables import ProrationSettlement
-from farthing.calendar.period import Period
 from farthing.catalogue.taxes.choosing import auto_apply_associations
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.clock import instant
@@ -177,17 +176,16 @@ async def _invoiced(
         idempotency_key=key,
         period_start=start,
         period_end=end,
-        due_date=now,
+        reference_date=start,
+        derives_due_date=True,
         meta={},
     )
     invoice = await drafts.begin(session, wanted)
     if invoice is not wanted:
         raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
     drafts.add_lines(session, invoice, [_line(one, amount) for one, amount in proration.charged()])
-    taxes = await auto_apply_associations(
-        session, TaxEntityType.SUBSCRIPTION, snapshot.id, snapshot.currency, Period(start, end)
-    )
-    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association.id) for tax in taxes])
+    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.id, snapshot.currency)
+    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
     await compute(session, invoice, now)
     await settle(session, invoice, now)
     await transitions.finalize(session, invoice, now, effects=effects)
