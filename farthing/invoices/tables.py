@@ -74,7 +74,11 @@ class Invoice(Scoped, Tracked, Base):
     """Whether billing derived the key from the period, rather than a caller choosing it."""
     billing_sequence: Mapped[int | None]
     description: Mapped[str] = mapped_column(Text, default="")
+    reference_date: Mapped[datetime]
+    """The instant at which what it charges became payable; terms of payment and tax points count from it."""
     due_date: Mapped[datetime | None]
+    derives_due_date: Mapped[bool] = mapped_column(default=False)
+    """Whether the due date follows from the reference date and the terms of payment; else a caller decides it."""
     issue_date: Mapped[datetime | None]
     paid_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]

@@ -179,7 +179,8 @@ async def _invoiced(
         idempotency_key=key,
         period_start=start,
         period_end=end,
-        due_date=now,
+        reference_date=start,
+        derives_due_date=True,
         meta={},
     )
     invoice = await drafts.begin(session, wanted)

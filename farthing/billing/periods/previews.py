@@ -18,8 +18,6 @@ from farthing.billing.schemas import GetPreviewInvoiceRequest
 from farthing.calendar.billing import next_billing_date
 from farthing.calendar.period import Period
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.identity.settings.catalogue import InvoiceConfig
-from farthing.identity.settings.current import read
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.reads.presentation import shown
@@ -48,8 +46,7 @@ async def preview(
         if end <= start:
             raise ValidationFailed.of("period_end", "must be after period_start")
         occasion, period = InvoiceTrigger.CYCLE, Period(start, end)
-    config = await read(session, InvoiceConfig)
-    invoice = new_row(session, Wanted(subscription, occasion, period), config)
+    invoice = new_row(session, Wanted(subscription, occasion, period))
     invoice.idempotency_key, invoice.derived_key, invoice.billing_sequence = None, False, None
     session.add(invoice)
     await session.flush()
@@ -127,6 +124,7 @@ async def recalculate(
         asked.period,
         scale_arrears=asked.scale_arrears,
         opening_credit=asked.opening_credit,
+        reference_date=old.reference_date,
     )
     begun = await begin(session, [wanted])
     if not begun:

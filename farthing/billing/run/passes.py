@@ -186,7 +186,7 @@ class Run:
                 await replace_due(session, subscription, advance.replacement, self.now, self.effects)
         # many at once are written as they will be, in one statement; if one of them is in the way of another's, all
         # is undone, and each is begun by itself
-        drafts = [new_row(session, one, config) for one in later] if len(ids) > 1 else await begin(session, later)
+        drafts = [new_row(session, one) for one in later] if len(ids) > 1 else await begin(session, later)
         did.drafted += len(drafts)
         await update_all(session, subscriptions)
         ripe = [one for one in drafts if one.last_computed_at is None and _is_ready_to_compute(one, config, self.now)]
