@@ -37,7 +37,8 @@ async def preview(
 ) -> InvoiceResponse:
     """What the invoice of a period would be, in a session that will be rolled back. Raises NotFound, ValidationFailed.
 
-    By default of the open period, or of the first paid one while the subscription is in its trial.
+    By default of the open period, of the first paid one while the subscription is in its trial, or its opening while
+    the start lies ahead.
     """
     subscription = await find(session, Subscription, asked.subscription_id)
     occasion, period = _next_invoice(subscription)
@@ -64,6 +65,8 @@ def _next_invoice(subscription: Subscription) -> tuple[InvoiceTrigger, Period]:
     if subscription.subscription_status is SubscriptionStatus.TRIALING and subscription.trial_end is not None:
         start = subscription.trial_end
         return InvoiceTrigger.TRIAL_END, Period(start, next_billing_date(start, recurrence(subscription)))
+    if subscription.opens_at is not None:
+        return InvoiceTrigger.CREATE, open_period(subscription)
     return InvoiceTrigger.CYCLE, open_period(subscription)
 
 
