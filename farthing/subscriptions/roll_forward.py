@@ -32,6 +32,7 @@ from farthing.subscriptions.enums import (
 from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.lifecycle.cancellation import finish
+from farthing.subscriptions.lifecycle.creation import opening
 from farthing.subscriptions.outcome import Billable, ItemChange, closing
 from farthing.subscriptions.plan_change.in_place import change_plan
 from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
@@ -115,10 +116,15 @@ async def advance_to(
     """Bring a locked subscription to `now`. Running it again changes nothing.
 
     `nothing_waits` says that nothing is scheduled for it: then a period that only rolls runs no statement, and the
-    caller's flush writes hundreds together. One that leaves its trial stops there: the next advance rolls what is left,
-    after the invoice that activates it.
+    caller's flush writes hundreds together. One that starts or leaves its trial stops there: the next advance rolls
+    what is left, after the invoice that activates it.
     """
     done = AdvanceResult(subscription)
+    if subscription.opens_at is not None:
+        if subscription.opens_at <= now:
+            subscription.opens_at = None
+            done.billables += opening(subscription)
+        return done
     if subscription.subscription_status is SubscriptionStatus.PAUSED:
         await _resume(session, subscription, now)
     match subscription.subscription_status:

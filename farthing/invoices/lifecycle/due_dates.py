@@ -49,6 +49,4 @@ def derive_due_date(invoice: Invoice, due_terms: DueTerms, issued_at: datetime) 
 
 def is_due_date_open(invoice: Invoice, issued_at: datetime) -> bool:
     """Whether issuing an invoice at that instant may move the due date that its draft has."""
-    return invoice.derives_due_date and (
-        invoice.due_date is None or is_issued_late(invoice.reference_date, issued_at)
-    )
+    return invoice.derives_due_date and (invoice.due_date is None or is_issued_late(invoice.reference_date, issued_at))

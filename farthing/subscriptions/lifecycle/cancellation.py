@@ -197,6 +197,7 @@ async def finish(
     """Make a locked subscription cancelled as of `at`, with its items, addons, pause and children."""
     subscription.end_date = max(at, subscription.start_date)
     subscription.cancelled_at = now
+    subscription.opens_at = None
     if subscription.active_pause_id is not None:
         pause = await lock_row(session, SubscriptionPause, subscription.active_pause_id)
         begun = pause.pause_status is PauseStatus.ACTIVE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
 from farthing.core.money import decimals, plain
 from farthing.invoices.pdf import figures
+from farthing.invoices.pdf.document import Days
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_overdue
 
 _LONGEST_QUANTITY = 6  # decimals shown of a quantity; all of them stand in its title
@@ -67,8 +68,9 @@ def period(start: datetime | None, end: datetime | None, zone: str = "UTC") -> M
     if start is None or end is None or end <= start:
         return day(start, zone)
     place = zone_or_abbreviation(zone)
-    first, last = to_local(start, place), to_local(end - timedelta(microseconds=1), place)
-    if first.date() == last.date():
+    days = Days.of(start, end, place)
+    first, last = days.first, days.last
+    if first == last:
         return day(start, zone)
     shape = "%-d" if (first.year, first.month) == (last.year, last.month) else "%-d %b"
     shape = shape if first.year == last.year else "%-d %b %Y"

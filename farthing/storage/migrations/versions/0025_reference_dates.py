@@ -1,4 +1,7 @@
-"""Invoices keep the instant at which what they charge became payable, and whether their due date follows from it."""
+"""Invoices keep the instant at which what they charge became payable, and whether their due date follows from it.
+
+Subscriptions that start later wait for their opening invoice; those that are there have had theirs.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +10,38 @@ revision = "0025"
 down_revision = "0023"
 
 
+_DUE = """
+CASE
+    WHEN status <> 'published' OR subscription_type IN ('inherited', 'grouped_invoicing') THEN NULL
+    WHEN opens_at IS NOT NULL AND subscription_status IN ('active', 'trialing', 'incomplete') THEN opens_at
+    WHEN subscription_status = 'active' THEN least(current_period_end, cancel_at, pause_due_at)
+    WHEN subscription_status = 'paused' THEN least(pause_due_at, cancel_at, end_date)
+    WHEN subscription_status = 'trialing' THEN least(trial_end, cancel_at, end_date)
+    WHEN subscription_status = 'incomplete' THEN least(cancel_at, end_date)
+END
+"""
+
+
 def upgrade() -> None:
+    _add_reference_dates()
+    _add_openings()
+
+
+def _add_openings() -> None:
+    moment = sa.DateTime(timezone=True)
+    op.drop_index("ix_subscriptions_due", table_name="subscriptions")
+    op.drop_column("subscriptions", "due_at")
+    op.add_column("subscriptions", sa.Column("opens_at", moment))
+    op.add_column("subscriptions", sa.Column("due_at", moment, sa.Computed(_DUE, persisted=True)))
+    op.create_index(
+        "ix_subscriptions_due",
+        "subscriptions",
+        ["environment_id", "due_at", "id"],
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+
+
+def _add_reference_dates() -> None:
     op.add_column("invoices", sa.Column("reference_date", sa.DateTime(timezone=True)))
     op.add_column(
         "invoices", sa.Column("derives_due_date", sa.Boolean(), nullable=False, server_default=sa.text("false"))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0026"
-down_revision = "0023"
+down_revision = "0025"
 
 _READ = ("invoices", "invoice_line_items", "proration_settlements", "subscriptions", "subscription_schedules")
 
