@@ -83,7 +83,7 @@ def is_as_printed(printed: str, output: str) -> bool:
         # the order of the fields of an object says nothing
         if "..." not in expected:
             return bool(json.loads(said) == json.loads(expected))
-        return all(part.strip() in said for part in re.split(r'\.\.\.|,(?=")|[{}\[\]]', expected))
+        return all(part.strip(", ") in said for part in re.split(r'\.\.\.|,(?=")|[{}\[\]]', expected))
     pattern = ".*?".join(re.escape(part) for part in expected.split("..."))
     return re.fullmatch(pattern, said, re.DOTALL) is not None
 
