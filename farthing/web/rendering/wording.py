@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.clock import instant
@@ -159,6 +159,14 @@ def readable(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
+def with_code(text: str) -> Markup:
+    """Text in which what stands between backquotes is code."""
+    parts = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "money": money,
@@ -170,6 +178,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "decimal": Decimal,
         "plain": plain,
         "tojson_text": readable,
+        "with_code": with_code,
     }
 )
 GLOBALS: Mapping[str, Any] = MappingProxyType(
