@@ -60,7 +60,7 @@ class JsonBody(AbstractDTO[Any]):
         except UNREADABLE as error:
             raise unreadable(error, value, self._shapes[handler_id].annotation) from error
         own = getattr(decoded, "unknown_fields", None)
-        paths = own(value) if own else unknown_paths(msgspec.json.decode(value), self._shapes[handler_id], MOST_NAMED)
+        paths = own(value) if own else unknown_paths(value, self._shapes[handler_id], MOST_NAMED)
         note_ignored_fields(connection, paths)
         return decoded
 

@@ -60,7 +60,7 @@ def unreadable(error: Exception, body: bytes, kind: Any) -> ValidationFailed:
     if isinstance(error, msgspec.ValidationError):
         try:
             value = _UNTYPED.decode(body)
-        except (*UNREADABLE, ValueError):  # what is wrong with it was found before its end
+        except (*UNREADABLE, ValueError, ArithmeticError):  # the decoder did not read to the end, or skipped a number
             return from_decoding(error)
         return what_is_wrong(error, value, kind)
     return from_decoding(error)

@@ -91,10 +91,14 @@ def _options(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def unknown_paths(value: Any, shape: Shape, most: int) -> list[str]:
-    """Where `value` holds a field that its struct does not have, as paths such as `line_items[0].colour`."""
+_WITHOUT_NUMBERS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=lambda digits: None)
+"""Reads what stands where; fractions are left out, because an unknown field may hold one that nothing can keep."""
+
+
+def unknown_paths(body: bytes, shape: Shape, most: int) -> list[str]:
+    """Where `body` holds a field that its struct does not have, as paths such as `line_items[0].colour`."""
     paths: list[str] = []
-    _walk(value, shape, "", paths, most)
+    _walk(_WITHOUT_NUMBERS.decode(body), shape, "", paths, most)
     return paths
 
 

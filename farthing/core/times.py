@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
-
 _NO_TEXT = "must be a time as text, for example 2024-03-20T15:04:05Z"
 _EXCESS_DIGITS = re.compile(r"(\.\d{6})\d+")
+_TYPED = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)"
+    r"(?:[Tt ](?P<minute>\d\d:\d\d)(?P<second>:\d\d(?:\.\d+)?)?)?"
+    r"(?P<zone>[Zz]|[+-]\d\d:\d\d)?"
+)
 
 
 class _AnyDatetime(type):
@@ -51,6 +54,16 @@ def read_time(text: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("is out of range") from error
+
+
+def read_typed_time(text: str) -> datetime:
+    """As `read_time`, of what a person types into a page: the time of day may be absent, and a time without an offset
+    is UTC. Raises ValueError."""
+    match = _TYPED.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("must be a date or a time, for example 2026-11-01 or 2026-11-01T00:00:00Z")
+    minute, second, zone = match["minute"] or "00:00", match["second"] or ":00", match["zone"] or "Z"
+    return read_time(f"{match['date']}T{minute}{second}{zone}")
 
 
 def decode_special(kind: type[Any], value: Any) -> Any:

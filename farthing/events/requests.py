@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from farthing.calendar.windows import WindowSize, anchor_day
 from farthing.calendar.zones import zone
+from farthing.core.clock import shifted
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, Moment, Request
 from farthing.events.usage.usage_statement import CUSTOMER, PROPERTY, SOURCE
@@ -72,7 +73,7 @@ class Ranged(Request):
     def span(self, now: datetime) -> tuple[datetime, datetime]:
         """The range asked for, possibly empty. Raises ValidationFailed for one that ends before it starts."""
         end = self.end_time or now
-        start = self.start_time or _before(end)
+        start = self.start_time or shifted(end, -DEFAULT_SPAN)
         if end < start:
             raise ValidationFailed("end time must be after start time", {"end_time": "must not be before start_time"})
         return start, end
@@ -203,10 +204,3 @@ def filters_of_text(text: str) -> dict[str, Any]:
         if piece:
             found[key] = [value for value in values.split(",") if value]
     return found
-
-
-def _before(end: datetime) -> datetime:
-    try:
-        return end - DEFAULT_SPAN
-    except OverflowError as error:
-        raise ValidationFailed.of("end_time", "is out of range") from error

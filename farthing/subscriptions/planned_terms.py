@@ -14,7 +14,7 @@ import msgspec
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.prices.tables import BillingCadence
-from farthing.core.clock import as_utc
+from farthing.core.times import read_time
 from farthing.storage.documents import VERSION, Document, decode
 from farthing.subscriptions.enums import AddonPolicy, CancellationType, CommitmentType, ProrationBehavior
 
@@ -112,7 +112,7 @@ def shown_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def instant_kept(text: str | None) -> datetime | None:
     """An instant that a document keeps as text."""
-    return None if text is None else as_utc(datetime.fromisoformat(text))
+    return None if text is None else read_time(text)
 
 
 class TimeOfDay(msgspec.Struct, frozen=True):

@@ -16,10 +16,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from benchmarks.billing_run import BILLED, FINALIZED, company
 from farthing.billing.run.passes import Run
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.invoices.figures.derivation import all_differences, differences, total_differences
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem, InvoiceTotal
@@ -94,8 +95,8 @@ async def test_what_comes_to_nothing_waits_for_late_usage_too(office: Office, la
 async def test_one_that_fails_does_not_hold_the_others(office: Office) -> None:
     calls = await office.feature("calls")
     good, bad = await office.plan(fixed("10")), await office.plan(office.usage(calls, "1"), name="Bad")
-    # a quota for an hour is not billable yet: it must be said, and not be guessed
-    await office.account.post(
+    # a quota for an hour is refused when it is made; one from before that was so must be reported, and not be guessed
+    granted = await office.account.post(
         "/entitlements",
         {
             "entity_type": "PLAN",
@@ -105,11 +106,12 @@ async def test_one_that_fails_does_not_hold_the_others(office: Office) -> None:
             "is_enabled": True,
             "grant_measure": "quantity",
             "grant_quota": "10",
-            "grant_duration_unit": "hour",
-            "grant_duration_value": 1,
-            "grant_allocation_behavior": "first_usage",
+            "grant_duration_unit": "subscription_period",
         },
     )
+    async with office.transaction() as session:
+        hourly = {"grant_duration_unit": "hour", "grant_duration_value": 1}
+        await session.execute(update(Entitlement).where(Entitlement.id == granted["id"]).values(**hourly))
     fine = [await office.subscribed(good) for _ in range(3)]
     broken = await office.subscribed(bad)
     done = await office.run("2026-02-01")
@@ -167,6 +169,7 @@ _WORKER = """
 import asyncio, sys
 from datetime import datetime
 from farthing.billing.run.passes import Run
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.wiring import wire

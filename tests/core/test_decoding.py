@@ -124,7 +124,7 @@ def test_a_body_that_is_no_object_is_named_as_the_body(body: bytes, reason: str)
 
 def test_unknown_fields_are_found_at_every_depth_and_not_where_anything_goes() -> None:
     """Rule: docs/rules/conventions.md#unknown-fields"""
-    body = {
+    values = {
         **WHOLE,
         "shade": 1,
         "lines": [{"amount": "1"}, {"amount": "1", "colour": 2}],
@@ -133,5 +133,15 @@ def test_unknown_fields_are_found_at_every_depth_and_not_where_anything_goes() -
         "properties": {"any": {"thing": ["goes"]}},
         "first": {"amount": "1", "x": {"y": 1}},
     }
+    body = msgspec.json.encode(values)
     assert unknown_paths(body, shape_of(Order), 20) == ["shade", "lines[1].colour", "by_name.a.b", "first.x"]
     assert unknown_paths(body, shape_of(Order | None), 2) == ["shade", "lines[1].colour"]
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"1e99999999999999999999", b"1" * 400])
+def test_a_number_that_nothing_can_keep_in_an_unknown_field_hides_nothing(number: bytes) -> None:
+    assert problems(b'{"name": 5, "external_id": "a", "shade": ' + number + b"}")["name"] == (
+        "must be a string, not an integer"
+    )
+    whole = b'{"name": "x", "external_id": "a", "shade": ' + number + b"}"
+    assert unknown_paths(whole, shape_of(Order), 20) == ["shade"]

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.prices.answers import price_answers
 from farthing.catalogue.products import tables
 from farthing.catalogue.products.answers import meter_answer
-from farthing.core.clock import instant
+from farthing.core.clock import instant, shifted
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
 from farthing.core.money import plain
@@ -122,7 +122,7 @@ async def _facts(session: AsyncSession, event_id: str) -> _Facts:
     ).one_or_none()
     moment: datetime = event.timestamp
     list_charged_items = ports_of(session, EventPorts).list_charged_items
-    items = await list_charged_items(session, {event.external_customer_id}, moment, moment + _INSTANT, True)
+    items = await list_charged_items(session, {event.external_customer_id}, moment, shifted(moment, _INSTANT), True)
     return _Facts(
         event,
         quantities,

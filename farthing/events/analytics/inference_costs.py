@@ -11,6 +11,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.rated import rated
+from farthing.core.clock import shifted
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.ports import EventPorts
@@ -36,11 +37,12 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
     ).all()
     found: dict[str, Decimal] = {}
     if events:
-        first, last = min(one.timestamp for one in events), max(one.timestamp for one in events)
+        first = min(one.timestamp for one in events)
+        end = shifted(max(one.timestamp for one in events), timedelta(milliseconds=1))
         customers = {one.external_customer_id for one in events}
         items: dict[str, list[ChargedItem]] = defaultdict(list)
         list_charged_items = ports_of(session, EventPorts).list_charged_items
-        for item in await list_charged_items(session, customers, first, last + timedelta(milliseconds=1), False):
+        for item in await list_charged_items(session, customers, first, end, False):
             items[item.meter_id].append(item)
         quantities = await session.execute(
             select(_EVENTS.c.id, _USAGE.c.meter_id, _USAGE.c.quantity)

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from farthing.core.clock import FIRST_INSTANT
 from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id, stable_id
 from farthing.core.shapes import below, shape_of, unknown_paths
 from farthing.core.slices import collect
-from farthing.core.times import FIRST_INSTANT, Moment
+from farthing.core.times import Moment
 from farthing.core.wire import BadField
 from farthing.events.ingest.contents import to_milliseconds
 from farthing.events.ingest.store import Arrival, Sender
@@ -46,7 +47,7 @@ class IngestEventRequest(msgspec.Struct, kw_only=True):
 
     def unknown_fields(self, body: bytes) -> list[str]:
         """Paths of what `body`, which was read into this, has and no event has."""
-        return [] if isinstance(self, _KnownEvent) else unknown_paths(msgspec.json.decode(body), _EVENT, _MOST_UNKNOWN)
+        return [] if isinstance(self, _KnownEvent) else unknown_paths(body, _EVENT, _MOST_UNKNOWN)
 
     @classmethod
     def from_json(cls, body: bytes) -> IngestEventRequest:
@@ -63,7 +64,7 @@ class BulkIngestEventRequest(msgspec.Struct, kw_only=True):
 
     def unknown_fields(self, body: bytes) -> list[str]:
         """Paths of what `body`, which was read into this, has and no event has, as far as it was read."""
-        return [] if isinstance(self, _KnownBatch) else unknown_paths(msgspec.json.decode(body), _BATCH, _MOST_UNKNOWN)
+        return [] if isinstance(self, _KnownBatch) else unknown_paths(body, _BATCH, _MOST_UNKNOWN)
 
     def unknown_fields_read_later(self) -> list[str]:
         """The same of what `read` has read."""

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.catalogue.products import tables
-from farthing.core.clock import instant
+from farthing.core.clock import instant, shifted
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import json_number
 from farthing.customers.tables import Customer
@@ -123,7 +123,7 @@ async def monitoring(
         first, last = (
             await session.execute(select(func.min(events.c.timestamp), func.max(events.c.timestamp)).where(*within))
         ).one()
-        how = cut(Windows(size), Period(first, last + timedelta(milliseconds=1)))
+        how = cut(Windows(size), Period(first, shifted(last, timedelta(milliseconds=1))))
         window = how.name_of(events.c.timestamp).label("window")
         inner = select(window).where(*within).subquery()
         counted = select(inner.c.window, func.count()).group_by(inner.c.window).order_by(inner.c.window)

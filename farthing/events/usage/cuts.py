@@ -18,6 +18,8 @@ from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
 
 MOST_WINDOWS = 100_000
+LONGEST_SPAN = timedelta(days=100_000)
+"""For windows of an hour or less: beyond it, finding where the clock was set takes too long."""
 INSTANT = TIMESTAMP(timezone=True)
 
 
@@ -45,6 +47,8 @@ def cut(how: Windows, span: Period) -> WindowExpression:
     of one offset. Raises ValidationFailed when there would be too many.
     """
     if how.size in ELAPSED:
+        if span.end - span.start > LONGEST_SPAN:
+            raise ValidationFailed.of("window_size", f"is for ranges of {LONGEST_SPAN.days} days; narrow the range")
         return WindowExpression(lambda timestamp: _elapsed(timestamp, ELAPSED[how.size], span, how.zone), as_utc)
     edges: list[datetime] = []
     for window in windows(span, how.size, how.zone, how.month_day):

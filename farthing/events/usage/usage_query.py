@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_containing
+from farthing.core.clock import shifted
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.events.usage.cuts import Windows, cut
 from farthing.events.usage.usage_statement import MeasuredRows, Shape, UsageQuery, bounds, statement
@@ -236,7 +237,7 @@ async def _span(
         first, last = (await session.execute(bounds(environment_id, shape, asked))).tuples().one()
     if first is None or last is None:
         return None
-    return Period(max(start, first), min(end, last + timedelta(milliseconds=1)))
+    return Period(max(start, first), min(end, shifted(last, timedelta(milliseconds=1))))
 
 
 async def _folded(
