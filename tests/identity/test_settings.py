@@ -276,7 +276,7 @@ BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
         pytest.param(
             "customer_onboarding",
             {"custom_workflows": {"a": [{"action": "create_subscription"}]}},
-            "custom_workflows[0].plan_id",
+            "custom_workflows.a[0].plan_id",
             id="a subscription to no plan",
         ),
         pytest.param(
@@ -368,13 +368,13 @@ BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
         pytest.param(
             "payment_mandate_limits",
             {"mandate_limits": {"UPI": {"max_amount": "-1"}}},
-            "mandate_limits.max_amount",
+            "mandate_limits.UPI.max_amount",
             id="a negative limit",
         ),
         pytest.param(
             "payment_mandate_limits",
             {"mandate_limits": {"UPI": {"max_amount": "1", "currency": "IN"}}},
-            "mandate_limits.currency",
+            "mandate_limits.UPI.currency",
             id="a limit in no currency",
         ),
     ],

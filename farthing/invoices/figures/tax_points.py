@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from farthing.core.clock import shifted
 from farthing.invoices.figures.terms import TaxTerm
 from farthing.invoices.tables import InvoiceLineItem
 
@@ -21,7 +22,7 @@ def tax_point(line: InvoiceLineItem, reference_date: datetime) -> datetime:
     """
     if line.period_end is None:
         return min(reference_date, line.period_start) if line.period_start is not None else reference_date
-    last = line.period_end - _INSTANT
+    last = shifted(line.period_end, -_INSTANT)
     return min(reference_date, last if line.period_start is None else max(last, line.period_start))
 
 
