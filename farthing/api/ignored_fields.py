@@ -40,7 +40,7 @@ def refuses_unknown_fields(connection: ASGIConnection[Any, Any, Any, Any]) -> bo
     if asked:
         raise ValidationFailed.of(STRICT_HEADER, "must be true or false")
     caller = unit_of_work(connection).caller
-    return caller is not None and caller.refuses_unknown_fields
+    return caller is not None and caller.terms.refuses_unknown_fields
 
 
 def header_value(paths: Sequence[str]) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.tables import Price
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.rating.commitments.line_commitment import LineCommitment
@@ -401,6 +402,40 @@ async def test_too_many_windows_are_refused(account: Account) -> None:
     assert [one["value"] for one in months["results"]] == [1, 1]
     minutes = await post(account, "/events/usage/meter", {**body, "window_size": "MINUTE"})
     assert len(minutes["results"]) == 2
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Pacific/Apia", "America/New_York"])
+async def test_events_at_either_end_of_the_calendar_are_counted_in_windows_of_every_size(
+    account: Account, zone: str
+) -> None:
+    """Rule: docs/rules/conventions.md#times"""
+    value = {"earliest_event_time": "0001-01-01T00:00:00Z", "event_years_ahead": 8000}
+    await account.put("/settings/request_config", {"value": value})
+    meter_id = await new_meter(account)
+    first, last = "0001-01-01T00:00:00.001Z", "9999-12-31T23:59:59.999Z"
+    start, end = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"
+    events = [{**sent("10:00", x=1), "timestamp": time} for time in (first, last)]
+    await account.post("/events/bulk", {"events": events}, expect=202)
+    body = {"meter_id": meter_id, "timezone": zone}
+    for size in WindowSize:
+        early = {"start_time": start, "end_time": "0002-01-01T00:00:00Z"}
+        for bounds in (early, {"end_time": end}, {"start_time": "9990-01-01T00:00:00Z", "end_time": end}):
+            answer = await post(account, "/events/usage/meter", {**body, **bounds, "window_size": size})
+            assert [point["value"] for point in answer["results"]] == [1], (size, bounds)
+        whole = {**body, "start_time": start, "end_time": end, "window_size": size}
+        refused = await post(account, "/events/usage/meter", whole, expect=400)
+        assert list(refused["details"]) == ["window_size"]
+    for event in await _listed(account, start, end):
+        await account.get(f"/events/{event}")
+    around = {"start_time": "9990-01-01T00:00:00Z", "end_time": end}
+    points = await account.get("/events/monitoring", window_size="MONTH", **around)
+    assert [point["event_count"] for point in points["points"]] == [1]
+
+
+async def _listed(account: Account, start: str, end: str) -> list[str]:
+    page = await post(account, "/events/query", {"start_time": start, "end_time": end})
+    assert page["total_count"] == 2
+    return [event["id"] for event in page["events"]]
 
 
 async def test_monitoring_counts_and_tells_what_is_left(account: Account) -> None:

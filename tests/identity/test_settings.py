@@ -120,7 +120,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "bonus_credits_topup_config": {"enabled": False, "slabs": []},
     "payment_mandate_limits": {"mandate_limits": {"UPI": {"max_amount": "100000", "currency": "INR"}}},
     "draft_invoice_recompute_config": {"enabled": False},
-    "request_config": {"refuse_unknown_fields": False},
+    "request_config": {
+        "refuse_unknown_fields": False,
+        "earliest_event_time": "2000-01-01T00:00:00Z",
+        "event_years_ahead": 5,
+    },
 }
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 
-from farthing.core.clock import FIRST_INSTANT
+from farthing.calendar.billing import add_months
+from farthing.core.caller import RequestTerms
+from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT, instant
 from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id, stable_id
@@ -155,15 +158,44 @@ Problem = dict[str, Any]
 """`{"index", "field", "message"}`: what is wrong with one event of a batch."""
 
 
-def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None) -> Arrival:
+@dataclass(frozen=True, slots=True)
+class AcceptedTimes:
+    """The times that events may have: from `first` to `last`, both included.
+
+    Rule: docs/rules/metering.md#fields-of-an-event
+    """
+
+    first: datetime
+    last: datetime
+
+    @classmethod
+    def at(cls, now: datetime, terms: RequestTerms) -> AcceptedTimes:
+        """Those of events that arrive at `now`."""
+        try:
+            day = add_months(now.date(), 12 * terms.event_years_ahead, now.day)
+        except (ValueError, OverflowError):
+            return cls(terms.earliest_event_time, LAST_INSTANT)
+        return cls(terms.earliest_event_time, datetime.combine(day, now.timetz()))
+
+    def require(self, moment: datetime) -> None:
+        """Raises BadField for a time that is not accepted."""
+        if not self.first <= moment <= self.last:
+            raise BadField("timestamp", f"must be from {instant(self.first)} to {instant(self.last)}")
+
+
+def arrival_of(
+    given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, times: AcceptedTimes
+) -> Arrival:
     """One event that arrives at `now` with a request; `token` is the same in its repeats. Raises ValidationFailed."""
     try:
-        return _arrival(given, now, sender, token)
+        return _arrival(given, now, sender, token, times)
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
 
-def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Sender, token: str | None) -> list[Arrival]:
+def arrivals_of(
+    given: Sequence[IngestEventRequest], now: datetime, sender: Sender, token: str | None, times: AcceptedTimes
+) -> list[Arrival]:
     """Events that arrive together at `now` with a request; `token` is the same in its repeats.
 
     Raises ValidationFailed naming every one that is wrong.
@@ -172,7 +204,7 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Send
     problems: list[Problem] = []
     for index, one in enumerate(given):
         try:
-            arrivals.append(_arrival(one, now, sender, token, index))
+            arrivals.append(_arrival(one, now, sender, token, times, index))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -180,8 +212,12 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Send
     return arrivals
 
 
-def _arrival(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, index: int = 0) -> Arrival:
+def _arrival(
+    given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, times: AcceptedTimes, index: int = 0
+) -> Arrival:
     untimed = given.timestamp is None or given.timestamp == _NO_TIME
+    if given.timestamp is not None and not untimed:
+        times.require(given.timestamp)
     return Arrival(_event(given, now, token, index), now, sender, untimed and token is not None)
 
 

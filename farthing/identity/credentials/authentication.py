@@ -19,7 +19,8 @@ from litestar.connection import ASGIConnection
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.caller import Caller
+from farthing.core.caller import Caller, RequestTerms
+from farthing.core.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
 from farthing.identity.credentials.keys import TOPIC, KeyHasher, by_hashes, derived_key
@@ -175,9 +176,9 @@ class HeaderAuthenticator:
             if tenant is None:
                 return None
             environment = await self._chosen(session, tenant.id, headers, needed=needs_environment)
-            strict = await _refuses_unknown_fields(session, environment)
+            terms = await _request_terms(session, environment)
         caller = self._caller(tenant, environment, operator.user_id, operator.name, [SUPER_ADMIN], person=True)
-        return replace(caller, is_operator=True, refuses_unknown_fields=strict)
+        return replace(caller, is_operator=True, terms=terms)
 
     async def _valid(self, session: AsyncSession, secret: Secret, now: datetime) -> Caller | None:
         if secret.status != Status.PUBLISHED or (secret.expires_at is not None and secret.expires_at <= now):
@@ -193,7 +194,7 @@ class HeaderAuthenticator:
         caller = replace(
             caller,
             credential_expires_at=secret.expires_at,
-            refuses_unknown_fields=await _refuses_unknown_fields(session, environment),
+            terms=await _request_terms(session, environment),
         )
         if secret.type == SecretType.PUBLISHABLE_KEY and not self._publishable_full:
             return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False, is_publishable=True)
@@ -221,9 +222,9 @@ class HeaderAuthenticator:
             environment = await self._chosen(
                 session, user.tenant_id, headers, needed=needs_environment, bound_to=claims.get("environment_id")
             )
-            strict = await _refuses_unknown_fields(session, environment)
+            terms = await _request_terms(session, environment)
         caller = self._caller(tenant, environment, user.id, user.id, user.roles, person=user.type == UserType.USER)
-        return replace(caller, refuses_unknown_fields=strict)
+        return replace(caller, terms=terms)
 
     async def _chosen(
         self,
@@ -284,10 +285,10 @@ class HeaderAuthenticator:
         return rehashed
 
 
-async def _refuses_unknown_fields(session: AsyncSession, environment: Environment | None) -> bool:
-    """The environment's setting. It is read with the caller, because a body is decoded before there is a session."""
+async def _request_terms(session: AsyncSession, environment: Environment | None) -> RequestTerms:
+    """What the environment's setting says about requests; the defaults where there is none."""
     if environment is None:
-        return False
+        return RequestTerms()
     value = await session.scalar(
         select(Setting.value).where(
             Setting.tenant_id == environment.tenant_id,
@@ -296,4 +297,7 @@ async def _refuses_unknown_fields(session: AsyncSession, environment: Environmen
             Setting.status == Status.PUBLISHED,
         )
     )
-    return bool(value and value.get("refuse_unknown_fields"))
+    if not value:
+        return RequestTerms()
+    config = convert(value, RequestConfig)
+    return RequestTerms(config.refuse_unknown_fields, config.earliest_event_time, config.event_years_ahead)

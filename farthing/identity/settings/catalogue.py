@@ -8,6 +8,7 @@ Rule: docs/rules/identity.md#settings
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
@@ -305,12 +306,15 @@ class PaymentMandateLimits(Configuration):
 
 
 class RequestConfig(Configuration):
-    """What is done with fields of a request that its endpoint does not know."""
+    """What is done with fields of a request that its endpoint does not know, and which times events may have."""
 
     key = "request_config"
 
     refuse_unknown_fields: bool = False
     """Refuse them, where they are otherwise ignored and named in the answer."""
+    earliest_event_time: Moment = datetime(2000, 1, 1, tzinfo=UTC)
+    event_years_ahead: Annotated[int, Meta(ge=0, le=8000)] = 5
+    """How many years after its arrival an event may have its time."""
 
 
 class DraftInvoiceRecomputeConfig(Configuration):
