@@ -39,6 +39,7 @@ from farthing.subscriptions.enums import CancellationType
 from farthing.subscriptions.lifecycle.cancellation import Cancellation
 from farthing.subscriptions.outcome import ItemChange, Outcome
 from farthing.subscriptions.reads.answers import subscription_answer
+from farthing.subscriptions.reads.late_prices import warn_of_late_prices
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from farthing.subscriptions.tables import Subscription
@@ -48,15 +49,16 @@ ENDED = "(preview-ended)"
 PREVIEWED = "preview"
 
 
-async def with_invoice(
+async def begun(
     session: AsyncSession, subscription: Subscription, invoice: Invoice | None, now: datetime
 ) -> SubscriptionResponse:
-    """A subscription with the invoice that an operation made."""
+    """A subscription that began, with its opening invoice and what its caller may not have meant."""
     given: dict[str, Any] = {}
     if invoice is not None:
         await session.refresh(invoice)
         given["latest_invoice"] = msgspec.to_builtins(await shown(session, invoice))
     await session.refresh(subscription)
+    given["warnings"] = await warn_of_late_prices(session, subscription, now) or None
     return await subscription_answer(session, subscription, now, **given)
 
 
