@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
+from farthing.core.times import MomentText
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CATALOGUE, Configuration, TenantConfig
 from farthing.identity.settings.current import Effective
@@ -43,6 +44,8 @@ def _kind(described: inspect.Type) -> tuple[str, tuple[str, ...]]:
             return "text", ()
         case inspect.LiteralType(values=values):
             return "choice", tuple(str(value) for value in values)
+        case inspect.CustomType(cls=cls) if cls is MomentText:
+            return "text", ()
         case inspect.Metadata(type=inner):
             return _kind(inner)
         case _:
