@@ -13,6 +13,7 @@ import pytest
 import farthing
 from farthing.api.reference import described_structs, references
 from farthing.app import routes_only
+from farthing.core.decoding import json_decoder
 from tests.api.doors import DOCUMENT
 
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
@@ -70,7 +71,7 @@ def example_in_document(operation_id: str) -> Any:
 @pytest.mark.parametrize("handler", sorted(bodies(), key=lambda case: str(case.id)))
 def test_every_request_has_an_example_that_the_server_takes(handler: Any) -> None:
     example = example_in_document(handler.operation_id)
-    struct = msgspec.json.decode(msgspec.json.encode(example), type=handler.parsed_data_field.annotation)
+    struct = json_decoder(handler.parsed_data_field.annotation).decode(msgspec.json.encode(example))
     assert set(example) <= set(struct.__struct_encode_fields__), "a field that the request does not have"
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from farthing.core.decoding import convert
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import (
     CATALOGUE,
@@ -458,7 +459,7 @@ async def test_other_domains_read_typed_values_of_their_environment(account: Acc
 @pytest.mark.parametrize("kind", list(CATALOGUE.values()), ids=list(CATALOGUE))
 def test_defaults_pass_their_own_checks(kind: type[Configuration]) -> None:
     value = kind()
-    assert msgspec.convert(current.on_the_wire(value), kind) == value
+    assert convert(current.on_the_wire(value), kind) == value
 
 
 thresholds = st.none() | st.builds(
