@@ -373,6 +373,8 @@ class CouponApplicationRow(Scoped, Tracked, Base):
     subscription_id: Mapped[str | None] = mapped_column(String(50))
     coupon_id: Mapped[str] = mapped_column(String(50))
     coupon_association_id: Mapped[str | None] = mapped_column(String(50))
+    period_start: Mapped[datetime | None]
+    """The start of the service period whose budget it draws on; None where no budget limits it."""
     applied_at: Mapped[datetime]
     currency: Mapped[str] = mapped_column(String(3))
     discount_type: Mapped[str] = mapped_column(String(20))
@@ -388,6 +390,13 @@ class CouponApplicationRow(Scoped, Tracked, Base):
     __table_args__ = (
         CheckConstraint("discounted_amount >= 0", name="amount_not_negative"),
         Index("ix_coupon_applications_invoice", "environment_id", "invoice_id"),
+        # what an attached coupon has taken, on all invoices
+        Index(
+            "ix_coupon_applications_association",
+            "environment_id",
+            "coupon_association_id",
+            postgresql_where=text("coupon_association_id IS NOT NULL"),
+        ),
     )
 
 

@@ -23,7 +23,7 @@ from farthing.billing.calculation.charges import (
     without_invoiced_onetime,
 )
 from farthing.billing.calculation.commitments import committed, in_force
-from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, credited, explained
+from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, explained
 from farthing.billing.calculation.progressive import Charged, still_owed
 from farthing.billing.calculation.service_time import seconds_of
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
@@ -41,8 +41,7 @@ from farthing.subscriptions.snapshot.values import LineItemSnapshot, Subscriptio
 class CalculationInput:
     """One invoice to calculate: `period` of a subscription and its grouped children, because of `occasion`.
 
-    `repeats`: charges that other invoices have already are shown again, as previews do. `opening_credit` reduces the
-    fixed lines (a plan change that replaces the subscription).
+    `repeats`: charges that other invoices have already are shown again, as previews do.
     """
 
     snapshot: SubscriptionSnapshot
@@ -50,7 +49,6 @@ class CalculationInput:
     period: Period
     terms: ItemTerms = field(default_factory=ItemTerms)
     repeats: bool = False
-    opening_credit: Decimal = ZERO
 
     @property
     def logical(self) -> Period:
@@ -120,8 +118,7 @@ def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
         lines = [replace(line, amount=ZERO) for line in lines]
     if work.occasion is InvoiceTrigger.THRESHOLD:
         lines = [line for line in lines if line.amount > 0 or line.quantity > 0]
-    reduced, left = credited(lines, work.opening_credit)
-    return InvoiceDraft(tuple(reduced), left)
+    return InvoiceDraft(tuple(lines))
 
 
 def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> list[DraftLine]:
