@@ -17,16 +17,17 @@ from farthing.calendar.period import MICROSECOND, Period, elapsed_share
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.rating.pricing.cost import price_quantity
-from farthing.subscriptions.outcome import ItemChange
+from farthing.subscriptions.outcome import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetShare:
-    """What a fixed coupon took off a fee, or is given back of it: of the budget of the period that begins then."""
+class DiscountShare:
+    """What an attached coupon took off a fee, or a part of that: of the budget of the period that begins then, or
+    (`period_start` None) as a coupon for one invoice."""
 
     association_id: str
-    period_start: datetime
+    period_start: datetime | None
     amount: Decimal
 
 
@@ -36,7 +37,7 @@ class Served:
     was given back already; `only_drafted` says that the fee stands on a draft alone, which will be computed again.
 
     `paid_service` is how far into the window it was paid for, and `paid_length` the service time that was paid for;
-    None for all of it. `discounts` are what fixed coupons took off.
+    None for all of it. `discounts` are what coupons with budgets, and those for one invoice, took off.
     """
 
     paid: Decimal = ZERO
@@ -44,7 +45,7 @@ class Served:
     only_drafted: bool = False
     paid_service: timedelta | None = None
     paid_length: timedelta | None = None
-    discounts: tuple[BudgetShare, ...] = ()
+    discounts: tuple[DiscountShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,10 @@ class SettledChange:
     charged_share: Fraction
     listed: Decimal
     """What the side before costs for a whole window (0 without one)."""
-    returned: tuple[BudgetShare, ...] = ()
+    returned: tuple[DiscountShare, ...] = ()
     """What the credit gives back to the budgets of fixed coupons."""
+    carried: tuple[DiscountShare, ...] = ()
+    """What coupons for one invoice took off what goes on: another quantity is charged for the difference."""
     discount: Decimal = ZERO
     """What coupons take off the charge."""
 
@@ -142,15 +145,28 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
         unused_share = elapsed_share(unused_time, known.paid_length or span.length)
         left = max(EXACT.subtract(known.paid, known.credited), ZERO)
         credit = min(round_to(Fraction(known.paid) * unused_share, digits), left) if before is not None else ZERO
-        returned = tuple(_part_of(one, unused_share, digits) for one in known.discounts) if credit else ()
+        had = known.discounts if credit else ()
+        returned = tuple(_part_of(one, unused_share, digits) for one in had if one.period_start is not None)
+        goes_on = _share_that_goes_on(change, Fraction(listed) * unused, charge)
+        once = tuple(one for one in had if goes_on and one.period_start is None)
+        carried = tuple(_part_of(one, unused_share * goes_on, digits) for one in once)
         coefficient = share if before is None else unused
         settled.append(
-            SettledChange(change, _window(span, change), coefficient, credit, charge, service, share, listed, returned)
+            SettledChange(
+                change, _window(span, change), coefficient, credit, charge, service, share, listed, returned, carried
+            )
         )
     return Proration(tuple(settled))
 
 
-def _part_of(discount: BudgetShare, share: Fraction, digits: int) -> BudgetShare:
+def _share_that_goes_on(change: ItemChange, unused: Fraction, charge: Decimal) -> Fraction:
+    """The part of what was charged before that is charged again after a change of quantity."""
+    if change.action is not ItemAction.QUANTITY or not unused:
+        return Fraction(0)
+    return min(Fraction(charge) / unused, Fraction(1))
+
+
+def _part_of(discount: DiscountShare, share: Fraction, digits: int) -> DiscountShare:
     return replace(discount, amount=round_to(Fraction(discount.amount) * share, digits))
 
 

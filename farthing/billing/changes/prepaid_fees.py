@@ -16,9 +16,10 @@ from decimal import Decimal
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.proration import BudgetShare, Served, fee_of
+from farthing.billing.calculation.proration import DiscountShare, Served, fee_of
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of, service_span
 from farthing.billing.tables import ProrationSettlement
+from farthing.catalogue.discounts.tables import CouponCadence
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.figures.computation import calculate
@@ -108,7 +109,7 @@ async def served(
         if line.invoice_id not in of_settlements:
             invoiced[line.item_id].append(line.net)
     found = fee_balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
-    budget_shares = await _budget_shares(session, [line for line in finalized if line.item_id in wanted])
+    discount_shares = await _discount_shares(session, [line for line in finalized if line.item_id in wanted])
     waits = await _draft_waits(session, snapshot)
     known = {}
     for item_id in wanted:
@@ -129,7 +130,7 @@ async def served(
             only_drafted=not billed and (drafted or open_now),
             paid_service=max(paid_until, default=None),
             paid_length=length,
-            discounts=tuple(share for line in own for share in budget_shares.get(line.id, ())),
+            discounts=tuple(share for line in own for share in discount_shares.get(line.id, ())),
         )
     return known
 
@@ -243,8 +244,8 @@ async def _settlements(
     return settled, set(invoices.values()), paid_until, service
 
 
-async def _budget_shares(session: AsyncSession, lines: Sequence[_Line]) -> dict[str, list[BudgetShare]]:
-    """What fixed coupons took off lines, by line, in the periods whose budgets they took it from."""
+async def _discount_shares(session: AsyncSession, lines: Sequence[_Line]) -> dict[str, list[DiscountShare]]:
+    """What coupons with budgets, and those for one invoice, took off lines; by line."""
     wanted = {line.id for line in lines}
     invoices = (
         await session.scalars(
@@ -254,18 +255,22 @@ async def _budget_shares(session: AsyncSession, lines: Sequence[_Line]) -> dict[
             )
         )
     ).all()
-    found: dict[str, list[BudgetShare]] = defaultdict(list)
+    found: dict[str, list[DiscountShare]] = defaultdict(list)
     beside = await lines_of(session, [invoice.id for invoice in invoices])
     for invoice in invoices:
         terms = coupons_on(invoice.coupon_terms)
-        if all(term.budgets is None for term in terms):
+        once = CouponCadence.ONCE.value
+        if all(term.budgets is None and term.cadence != once for term in terms):
             continue
         totals = calculate(invoice, beside[invoice.id], invoice.total_prepaid_credits_applied)
         for applied in totals.coupon_applications:
-            association_id = terms[applied.position].coupon_association_id
+            term = terms[applied.position]
+            if term.coupon_association_id is None or (term.budgets is None and term.cadence != once):
+                continue
             for line_id, amount in applied.shares:
-                if line_id in wanted and applied.period_start is not None and association_id is not None:
-                    found[line_id].append(BudgetShare(association_id, applied.period_start, amount))
+                if line_id in wanted:
+                    share = DiscountShare(term.coupon_association_id, applied.period_start, amount)
+                    found[line_id].append(share)
     return found
 
 

@@ -19,7 +19,7 @@ from farthing.billing.calculation.proration import Proration, SettledChange, pro
 from farthing.billing.calculation.service_time import seconds_of
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.credit_sink import Refund
-from farthing.billing.periods.coupons import coupons_of, return_to_budgets, stored_shares, terms_on
+from farthing.billing.periods.coupons import carried_terms, coupons_of, return_to_budgets, stored_shares, terms_on
 from farthing.billing.ports import BillingPorts
 from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.taxes.choosing import auto_apply_associations
@@ -85,14 +85,16 @@ async def _discounted(
     if snapshot.type is SubscriptionType.GROUPED_INVOICING and snapshot.parent_id is not None:
         members.append(await loading.load_one(session, snapshot.parent_id))
     coupons = [one for found in (await coupons_of(session, members, ())).values() for one in found]
-    if not coupons:
+    carried = {one.change.after.id: one.carried for one in proration.changes if one.change.after is not None}
+    carried_on = await carried_terms(session, carried)
+    if not coupons and not carried_on:
         return proration, []
     return_to_budgets(coupons, [share for one in proration.changes for share in one.returned])
     at = min(one.change.at for one in proration.changes)
     for position, line in lines.items():
         line.id = str(position)
     charged = list(lines.values())
-    terms = terms_on(coupons, members[-1].id, charged, at)
+    terms = [*carried_on, *terms_on(coupons, members[-1].id, charged, at)]
     totals = invoice_totals(
         [charge_line(line) for line in charged],
         currency.digits(snapshot.currency),

@@ -17,11 +17,11 @@ from msgspec.structs import replace as with_fields
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.proration import BudgetShare
+from farthing.billing.calculation.proration import DiscountShare
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_to, predecessors_of
-from farthing.catalogue.discounts.tables import CouponCadence
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.invoices.figures.coupon_reach import reaches, service_start
@@ -37,14 +37,14 @@ from farthing.subscriptions.snapshot.values import LineItemSnapshot, Subscriptio
 
 
 class ReturnedDiscount(Document, frozen=True, kw_only=True):
-    """A `BudgetShare` that a settlement gave back, as it is stored."""
+    """A `DiscountShare` that a settlement gave back, as it is stored."""
 
     coupon_association_id: str
     period_start: datetime
     amount: str
 
 
-def stored_shares(shares: Iterable[BudgetShare]) -> list[Any]:
+def stored_shares(shares: Iterable[DiscountShare]) -> list[Any]:
     """Shares of budgets as a settlement's column keeps them; those of nothing are left out."""
     return encode_all(
         [
@@ -52,15 +52,15 @@ def stored_shares(shares: Iterable[BudgetShare]) -> list[Any]:
                 coupon_association_id=share.association_id, period_start=share.period_start, amount=plain(share.amount)
             )
             for share in shares
-            if share.amount
+            if share.amount and share.period_start is not None
         ]
     )
 
 
-def returned_shares(column: Sequence[Any]) -> list[BudgetShare]:
+def returned_shares(column: Sequence[Any]) -> list[DiscountShare]:
     """The shares of budgets that a settlement's column keeps."""
     return [
-        BudgetShare(one.coupon_association_id, one.period_start, Decimal(one.amount))
+        DiscountShare(one.coupon_association_id, one.period_start, Decimal(one.amount))
         for one in decode_all(ReturnedDiscount, column)
     ]
 
@@ -197,12 +197,12 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
     return_to_budgets(coupons, [share for column in columns for share in returned_shares(column)])
 
 
-def return_to_budgets(coupons: Iterable[SubscriptionCoupon], returned: Iterable[BudgetShare]) -> None:
+def return_to_budgets(coupons: Iterable[SubscriptionCoupon], returned: Iterable[DiscountShare]) -> None:
     """Count discounts as not taken that credits give back."""
     by_association = {one.term.coupon_association_id: one for one in coupons}
     for share in returned:
         coupon = by_association.get(share.association_id)
-        if coupon is not None:
+        if coupon is not None and share.period_start is not None:
             coupon.taken[share.period_start] -= share.amount
 
 
@@ -233,6 +233,28 @@ def terms_on(
             term = with_fields(term, budgets=tuple(budgets[start] for start in sorted(budgets)))
         terms.append(term)
     return terms
+
+
+async def carried_terms(session: AsyncSession, carried: Mapping[str, Sequence[DiscountShare]]) -> list[CouponTerm]:
+    """What coupons for one invoice took off what goes on, as terms that take the same off the line items by whose ids
+    the shares are given."""
+    shares = [(item_id, share) for item_id, theirs in carried.items() for share in theirs if share.amount]
+    if not shares:
+        return []
+    rows = await session.execute(
+        select(CouponAssociation, CouponRow)
+        .join(CouponRow, CouponRow.id == CouponAssociation.coupon_id)
+        .where(in_array(CouponAssociation.id, {share.association_id for _, share in shares}))
+    )
+    coupons = {association.id: coupon for association, coupon in rows}
+    return [
+        with_fields(
+            CouponTerm.of(coupons[share.association_id], item_id, share.association_id),
+            type=CouponType.FIXED,
+            off=plain(share.amount),
+        )
+        for item_id, share in shares
+    ]
 
 
 async def is_period_invoiced(
