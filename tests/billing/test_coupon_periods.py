@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from farthing.billing.proof.budgets import overdrawn_budgets
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
+from farthing.billing.tables import ProrationSettlement
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import InvoiceLineItem
 from tests.billing.counter import Body, cancel, credited, do, drop, open_items, opened, seats
@@ -309,3 +311,17 @@ async def test_a_successor_s_credit_pays_its_fee_down_to_the_discount(office: Of
     body = {"target_plan_id": large["id"], "proration_behavior": "create_prorations", **REPLACING}
     fresh = (await do(office, made, "change/execute", body))["new_subscription"]
     assert await figures(office, fresh) == ["187.50 - 100.00"]
+
+
+async def test_the_doctor_names_a_coupon_that_took_more_than_a_period_has(office: Office) -> None:
+    await office.on("2026-04-01")
+    code = await code_of(office, TEN)
+    made = await opened(office, await office.plan(fixed("50")), subscription_coupons=[{"coupon_code": code}])
+    await office.on("2026-04-16")
+    (item,) = await open_items(office, made)
+    await seats(office, made, item, 2)
+    async with office.account.transaction() as session:
+        assert await overdrawn_budgets(session) == []
+        await session.execute(update(ProrationSettlement).values(returned_discounts=[]))
+        (overdrawn,) = await overdrawn_budgets(session)
+    assert (overdrawn.stored, overdrawn.derived) == ("15", "at most 10")
