@@ -12,9 +12,9 @@ MOST_NAMED = 1_000
 
 _OVERDRAWN = """
     WITH moved AS (
-        SELECT coupon_association_id AS association_id, period_start, discounted_amount AS amount
-        FROM coupon_applications JOIN invoices ON invoices.id = invoice_id
-        WHERE period_start IS NOT NULL AND coupon_applications.status = 'published'
+        SELECT coupon_association_id AS association_id, application.period_start, discounted_amount AS amount
+        FROM coupon_applications AS application JOIN invoices ON invoices.id = invoice_id
+        WHERE application.period_start IS NOT NULL AND application.status = 'published'
         AND invoices.status = 'published' AND invoice_status <> 'VOIDED'
         UNION ALL
         SELECT returned ->> 'coupon_association_id', (returned ->> 'period_start')::timestamptz,
