@@ -103,6 +103,8 @@ class Invoice(Scoped, Tracked, Base):
     """The coupons of this invoice in the order they apply, as they stood when it took them; text decimals."""
     tax_terms: Mapped[list[Any]] = mapped_column(default=list)
     """The tax rates of this invoice as they stood when it took them; text decimals."""
+    tax_exempt: Mapped[bool] = mapped_column(default=False)
+    """Whether its payer was exempt from taxes when it was last computed: then its rates charge nothing."""
     scale_arrears: Mapped[bool] = mapped_column(default=False)
     """Whether fees in arrear are charged for the share of their period that was lived, as a prorated end asks for."""
     opening_credit: Mapped[Decimal] = mapped_column(default=_ZERO)

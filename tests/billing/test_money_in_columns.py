@@ -68,6 +68,14 @@ ALTER TABLE invoice_line_items DROP COLUMN kind, DROP COLUMN commitment_base, DR
     DROP COLUMN commitment_amount, DROP COLUMN commitment_utilized;
 ALTER TABLE subscriptions DROP COLUMN renewal_notice_for;
 CREATE INDEX ix_invoices_revisit ON invoices (environment_id, revisit_at) WHERE revisit_at IS NOT NULL;
+ALTER TABLE coupon_associations DROP COLUMN cut_at, DROP COLUMN counted_from, DROP COLUMN periods_used,
+    DROP COLUMN continues_id;
+ALTER TABLE coupon_applications DROP COLUMN period_start;
+DROP INDEX ix_coupon_applications_association;
+ALTER TABLE proration_settlements DROP COLUMN discount, DROP COLUMN returned_discounts;
+ALTER TABLE proration_settlements ADD CONSTRAINT ck_proration_settlements_amounts_not_negative
+    CHECK (credit >= 0 AND charge >= 0 AND credited_to_payer >= 0);
+ALTER TABLE invoices DROP COLUMN tax_exempt;
 ALTER TABLE customers FORCE ROW LEVEL SECURITY;
 ALTER TABLE invoices FORCE ROW LEVEL SECURITY;
 ALTER TABLE invoice_line_items FORCE ROW LEVEL SECURITY;

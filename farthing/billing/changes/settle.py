@@ -82,8 +82,8 @@ async def _discounted(
     if not lines:
         return proration, []
     members = [snapshot]
-    if snapshot.type is SubscriptionType.GROUPED_INVOICING and snapshot.parent_id is not None:
-        members.append(await loading.load_one(session, snapshot.parent_id))
+    if _billed_with(snapshot) != snapshot.id:
+        members.append(await loading.load_one(session, _billed_with(snapshot)))
     coupons = [one for found in (await coupons_of(session, members, ())).values() for one in found]
     carried = {one.change.after.id: one.carried for one in proration.changes if one.change.after is not None}
     carried_on = await carried_terms(session, carried)
@@ -110,6 +110,12 @@ async def _discounted(
         ),
         terms,
     )
+
+
+def _billed_with(snapshot: SubscriptionSnapshot) -> str:
+    """The subscription on whose invoices it stands: a grouped child's parent, else itself."""
+    grouped = snapshot.type is SubscriptionType.GROUPED_INVOICING and snapshot.parent_id is not None
+    return snapshot.parent_id or "" if grouped else snapshot.id
 
 
 async def settle_changes(
@@ -238,7 +244,9 @@ async def _invoiced(
     if invoice is not wanted:
         raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
     drafts.add_lines(session, invoice, [_line(one, amount) for one, amount in proration.charged()])
-    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.id, snapshot.currency)
+    taxes = await auto_apply_associations(
+        session, TaxEntityType.SUBSCRIPTION, _billed_with(snapshot), snapshot.currency
+    )
     invoice.coupon_terms = stored(coupons)
     invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
     await compute(session, invoice, now)

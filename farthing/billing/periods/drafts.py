@@ -28,7 +28,7 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
-from farthing.invoices.figures.computation import calculate, reductions, write_figures
+from farthing.invoices.figures.computation import calculate, is_exempt, reductions, write_figures
 from farthing.invoices.figures.settlement import derive
 from farthing.invoices.figures.terms import stored
 from farthing.invoices.lifecycle import drafts, transitions
@@ -118,6 +118,7 @@ def new_row(session: AsyncSession, wanted: Wanted) -> Invoice:
         amount_paid=ZERO,
         refunded_amount=ZERO,
         is_manually_edited=False,
+        tax_exempt=False,
         latest_attempt_failed=False,
         auto_completed=False,
         version=1,
@@ -229,6 +230,7 @@ async def write(
             draft = bill(one.work, one.known)
             lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
             first = invoice.last_computed_at is None
+            invoice.tax_exempt = is_exempt(payers.get(invoice.customer_id))
             put_terms(invoice, one, lines)
             take_opening_credit(invoice, lines)
             totals = calculate(invoice, lines)

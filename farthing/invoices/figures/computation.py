@@ -19,6 +19,7 @@ from farthing.core.enums import PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import LARGEST_AMOUNT, ZERO, exact_sum, plain
+from farthing.customers.tables import Customer, TaxTreatment
 from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
 from farthing.invoices.figures.terms import coupons_on, taxes_on
@@ -38,8 +39,11 @@ async def published_lines(session: AsyncSession, invoice_id: str) -> list[Invoic
 
 
 def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value: Decimal = ZERO) -> InvoiceTotals:
-    """The figures of an invoice with these lines; nothing is written. A trial's opening invoice carries no tax."""
-    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START
+    """The figures of an invoice with these lines; nothing is written.
+
+    A trial's opening invoice carries no tax, nor does one whose payer is exempt.
+    """
+    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START and not invoice.tax_exempt
     tax_terms = taxes_on(invoice.tax_terms) if taxed else []
     if not lines:
         tax_terms = [term for term in tax_terms if term.applies_at(invoice.reference_date)]
@@ -50,6 +54,14 @@ def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value:
         tax_rates=[term.rated for term in terms_by_rate(tax_terms).values()],
         prepaid_value=prepaid_value,
     )
+
+
+def is_exempt(payer: Customer | None) -> bool:
+    """Whether a payer is charged no tax at all.
+
+    Rule: docs/rules/discounts-and-taxes.md#which-taxes-apply
+    """
+    return payer is not None and payer.tax_treatment is TaxTreatment.EXEMPT
 
 
 def charge_line(line: InvoiceLineItem, tax_rate_ids: frozenset[str] | None = None) -> ChargeLine:
@@ -80,6 +92,8 @@ async def compute(
     """
     lines = await published_lines(session, invoice.id) if parts is None else parts.lines
     await _clear(session, invoice, parts)
+    payer = parts.payer if parts is not None else await session.get(Customer, invoice.customer_id)
+    invoice.tax_exempt = is_exempt(payer)
     totals = calculate(invoice, lines, prepaid_value)
     write_figures(invoice, lines, totals, now)
     taken = reductions(invoice, totals, now)

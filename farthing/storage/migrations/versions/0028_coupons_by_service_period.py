@@ -31,6 +31,8 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_coupon_associations_periods_not_negative"), "coupon_associations", "periods_used >= 0"
     )
+    op.add_column("invoices", sa.Column("tax_exempt", sa.Boolean, server_default=sa.false(), nullable=False))
+    op.alter_column("invoices", "tax_exempt", server_default=None)
     op.add_column("coupon_applications", sa.Column("period_start", sa.DateTime(timezone=True)))
     op.create_index(
         "ix_coupon_applications_association",
