@@ -26,6 +26,7 @@ from farthing.billing.calculation.commitments import committed, in_force
 from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, explained
 from farthing.billing.calculation.progressive import Charged, still_owed
 from farthing.billing.calculation.service_time import seconds_of
+from farthing.billing.calculation.unpaid_rest import unpaid_rests
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
@@ -82,9 +83,10 @@ class Facts:
 def charges(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> Charges:
     """What one member is charged for on the invoice, without what others charge already."""
     found = charges_of(member, work.occasion, work.period, work.terms)
-    if work.repeats:
-        return without_invoiced_onetime(found, known.invoiced)
-    return not_yet_invoiced(found, known.invoiced)
+    rests = unpaid_rests(member, work.occasion, work.logical, known.invoiced)
+    new = without_invoiced_onetime if work.repeats else not_yet_invoiced
+    left = new(found, known.invoiced)
+    return replace(left, arrear=(*left.arrear, *rests))
 
 
 def plans(

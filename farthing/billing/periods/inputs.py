@@ -14,6 +14,7 @@ from farthing.billing.calculation.bill import CalculationInput, Facts, questions
 from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
+from farthing.billing.calculation.service_time import service_of
 from farthing.billing.calculation.usage_charges import MeasuredUsage, UsageRange
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import RecheckableLine
@@ -191,6 +192,7 @@ async def _invoiced(
             InvoiceLineItem.quantity,
             InvoiceLineItem.raw_usage,
             InvoiceLineItem.kind,
+            InvoiceLineItem.whole_seconds,
         )
         .where(
             InvoiceLineItem.environment_id == scope_of(session).environment_id,
@@ -218,17 +220,17 @@ async def _invoiced(
         .lateral("counting")
     )
     what = (line.c[name] for name in ("subscription_id", "period_start", "period_end", "kind"))
-    figures = (line.c[name] for name in ("amount", "quantity", "raw_usage"))
+    figures = (line.c[name] for name in ("amount", "quantity", "raw_usage", "whole_seconds"))
     rows = await session.execute(
         select(items.c.id, *what, *figures).select_from(items).join(line, true()).join(counting, true())
     )
-    for item_id, subscription_id, start, end, kind, amount, quantity, raw in rows:
+    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in rows:
         assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
         if kind is LineKind.LATE_USAGE:
             key = (subscription_id, item_id, LineKind.USAGE.value)
             found[owner[item_id]].late.append((start, key, Charged(amount, quantity, raw or ZERO)))
         else:
-            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end))
+            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end, service_of(seconds or ZERO)))
     return found
 
 
