@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import tempfile
 import uuid
@@ -39,6 +40,7 @@ def _start_postgres(config: pytest.Config) -> str:
     """The run's PostgreSQL, started once by whoever asks first in the main process."""
     if not hasattr(config, "farthing_postgres"):
         folder = tempfile.mkdtemp(prefix="farthing-test-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))  # runs last, after the server stopped
         server = EmbeddedPostgres(Path(folder) / "data", _FAST)
         server.start()
         config.add_cleanup(server.stop)
@@ -48,6 +50,16 @@ def _start_postgres(config: pytest.Config) -> str:
             connection.execute(rename.format(sql.Identifier(_TEMPLATE)))
         config.farthing_postgres = server  # type: ignore[attr-defined]
     return str(config.farthing_postgres.sockets)  # type: ignore[attr-defined]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by the fixtures it uses, so that `-m database` and `-m browser` choose among them."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "sockets" in fixtures:
+            item.add_marker(pytest.mark.database)
+        if "browser" in fixtures:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.hookimpl(optionalhook=True)
