@@ -6,6 +6,7 @@ Tests of one worker share a database and never meet: each makes its own tenant, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import socket
@@ -32,7 +33,7 @@ from farthing.wiring import wire
 from tests.account import Account
 
 # durability is what crash tests are about; everything else may run without waiting for the disk
-_FAST = {"fsync": "off", "synchronous_commit": "off", "shared_buffers": "128MB"}
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
 _TEMPLATE = "farthing_template"
 
 
@@ -50,6 +51,22 @@ def _start_postgres(config: pytest.Config) -> str:
             connection.execute(rename.format(sql.Identifier(_TEMPLATE)))
         config.farthing_postgres = server  # type: ignore[attr-defined]
     return str(config.farthing_postgres.sockets)  # type: ignore[attr-defined]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Trust no certificate authority: what tests talk to is on this machine and speaks plain HTTP.
+
+    Every HTTP client reads its authorities when it is made, and reading the usual bundle takes longer than most tests.
+    """
+    folder = tempfile.mkdtemp(prefix="farthing-no-authorities-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["SSL_CERT_DIR"] = folder
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collected tests out of every later garbage collection: they stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
