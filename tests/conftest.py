@@ -6,6 +6,7 @@ Tests of one worker share a database and never meet: each makes its own tenant, 
 from __future__ import annotations
 
 import asyncio
+import compileall
 import gc
 import os
 import shutil
@@ -24,6 +25,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from psycopg import sql
 
+import farthing
 from farthing.app import create_app
 from farthing.settings import Settings
 from farthing.storage.embedded import ROLE, EmbeddedPostgres
@@ -57,7 +59,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Trust no certificate authority: what tests talk to is on this machine and speaks plain HTTP.
 
     Every HTTP client reads its authorities when it is made, and reading the usual bundle takes longer than most tests.
+    The processes that tests start, some hundreds, find compiled modules also where Python is told to write none.
     """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(farthing.__file__).parent, quiet=2, workers=0)
     folder = tempfile.mkdtemp(prefix="farthing-no-authorities-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ["SSL_CERT_DIR"] = folder
@@ -70,13 +75,15 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by the fixtures it uses, so that `-m database` and `-m browser` choose among them."""
+    """Mark each test by the fixtures it uses, so that `-m database` and `-m browser` choose; the slow come first."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "sockets" in fixtures:
             item.add_marker(pytest.mark.database)
         if "browser" in fixtures:
             item.add_marker(pytest.mark.browser)
+    # one worker begins with the long ones while the others do the rest, so that none is left for the end
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(optionalhook=True)
