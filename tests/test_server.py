@@ -153,6 +153,7 @@ def _until_status(client: httpx.Client, key: str, status: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_the_openapi_document_is_printed_without_a_database(tmp_path: Path) -> None:
     printed = _run(tmp_path, "openapi")
     assert printed.returncode == 0

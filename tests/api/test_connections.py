@@ -127,6 +127,7 @@ async def test_a_conflict_that_passes_is_not_kept_for_its_idempotency_key(deploy
     assert "idempotent-replayed" not in again.headers
 
 
+@pytest.mark.slow
 async def test_one_locked_row_and_many_requests_leave_the_others_alone(deployment: Deployment) -> None:
     id = await customer(deployment.account, "crowded")
     other = await customer(deployment.stranger, "unbothered")

@@ -282,6 +282,7 @@ def process(url: str, port: int) -> Iterator[subprocess.Popen[str]]:
         server.stdout.close()
 
 
+@pytest.mark.slow
 async def test_a_crash_in_between_leaves_nothing_claimed(new_database: Callable[..., str], sockets: str) -> None:
     url, port = new_database(), free_port()
     admin = f"postgresql://postgres@/{make_url(url).database}?host={sockets}"

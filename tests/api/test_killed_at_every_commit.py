@@ -148,6 +148,7 @@ class Walk:
         self._victim, self._port = await self.deployment.group.start(str(self.deployment.relay.folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prepare",
     EVERY_KIND if EVERY_COMMIT else IN_EVERY_RUN,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 from flexprice import Flexprice
 
 from tests.account import Account
@@ -79,6 +80,7 @@ def arguments(method: Callable[..., Any], call: Call) -> dict[str, Any]:
     return named
 
 
+@pytest.mark.slow
 async def test_every_operation_of_the_client_is_understood(account: Account) -> None:
     go = ByClient(account)
     made = await build(go)

@@ -31,6 +31,7 @@ async def _move(account: Account, to: str | None, expect: int = 200) -> dict[str
     return answer
 
 
+@pytest.mark.slow
 async def test_a_year_passes_period_by_period(office: Office) -> None:
     await office.settings(compute_delay_seconds=900, finalization_delay_seconds=7200)
     calls = await office.feature("calls")
@@ -155,6 +156,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 async def test_a_move_whose_process_is_killed_says_so_and_goes_on_when_it_is_made_again(office: Office) -> None:
     subscription = await office.subscribed(await office.plan(fixed("50")))
     scope = office.account.scope

@@ -239,6 +239,7 @@ async def test_killed_at_any_point_nothing_is_billed_twice_or_left_out(new_datab
         await database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 4])
 async def test_processes_that_race_bill_each_period_once(new_database: Callable[..., str], workers: int) -> None:
     url, count = new_database(), 200
@@ -402,6 +403,7 @@ async def _lived(office: Office, lives: Sequence[Life]) -> list[Subscription]:
     return begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_day_by_day_at_once_and_a_model_agree(office: Office, stranger: Account, seed: int) -> None:
     at_random = random.Random(seed)

@@ -173,6 +173,7 @@ class _Named:
         self.tenant_id, self.environment_id = own.account.tenant_id, own.account.environment_id
 
 
+@pytest.mark.slow
 async def test_no_name_runs_as_a_script_anywhere(page: Page, own: Stage) -> None:
     made = await _play_evil(own)
     await sign_in(page, own)
