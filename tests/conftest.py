@@ -33,6 +33,7 @@ from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
+from tests.waiting import until
 
 # durability is what crash tests are about; everything else may run without waiting for the disk
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
@@ -147,18 +148,21 @@ def settings_for(url: str, **given: Any) -> Settings:
     return Settings(database_url=url, **{**values, **given})
 
 
+async def _answers(settings: Settings, serving: asyncio.Task[None]) -> bool:
+    if serving.done():
+        serving.result()
+    with socket.socket() as probe:
+        return probe.connect_ex((settings.host, settings.port)) == 0
+
+
 @asynccontextmanager
 async def running(settings: Settings, database: Database) -> AsyncIterator[str]:
     """A real HTTP server in this event loop; yields its base URL."""
     app = create_app(settings, database)
     server = Server(app, address=settings.host, port=settings.port, interface=Interfaces.ASGI, log_enabled=False)
     serving = asyncio.create_task(server.serve())
-    for _ in range(500):
-        with socket.socket() as probe:
-            if probe.connect_ex((settings.host, settings.port)) == 0:
-                break
-        await asyncio.sleep(0.01)
     try:
+        await until(lambda: _answers(settings, serving))
         yield f"http://{settings.host}:{settings.port}"
     finally:
         server.stop()

@@ -51,7 +51,7 @@ class Deployment:
     async def until_waiting(self, how_many: int = 1) -> None:
         """Until so many connections wait for a lock."""
         waiting = 0
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         with self.superuser() as connection:
             while waiting < how_many:
                 row = connection.execute(
