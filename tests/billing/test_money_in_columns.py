@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from farthing.billing.collection.dunning import announce_renewals
@@ -126,6 +127,7 @@ def _rows(url: str, scope: Account) -> dict[str, list[dict[str, Any]]]:
         return {table: connection.execute(f"SELECT * FROM {table} ORDER BY id".encode()).fetchall() for table in TABLES}
 
 
+@pytest.mark.slow
 async def test_books_of_the_release_before_come_through_unchanged(new_database: Callable[..., str]) -> None:
     url = new_database()
     database, settings = Database(url, wire()), settings_for(url)
