@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.credit_sink import Refund
 from farthing.billing.needed_usage import find_earliest_needed
+from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.ports import BillingPorts
 from farthing.catalogue.costs.tables import CostSheet
@@ -80,7 +81,9 @@ def wire() -> Wiring:
             cost_sheet_table=CostSheet,
         ),
         events=EventPorts(list_charged_items=items_of_customers, find_earliest_needed=find_earliest_needed),
-        subscriptions=SubscriptionPorts(load_credit_grants=list_no_grants_of_subscriptions),
+        subscriptions=SubscriptionPorts(
+            load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
+        ),
         invoices=InvoicePorts(hooks=BillingEffects()),
         payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),
         billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),

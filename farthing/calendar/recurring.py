@@ -85,15 +85,23 @@ def reset_windows(
 
 
 def stretched_periods(
-    start: datetime, recurrence: Recurrence, pauses: Sequence[tuple[datetime, datetime | None]]
+    start: datetime,
+    recurrence: Recurrence,
+    pauses: Sequence[tuple[datetime, datetime | None]],
+    *,
+    moves_anchor: bool = True,
 ) -> Iterator[Period]:
-    """The periods from `start` on, each longer by the pauses that begin in it, as a pause does with billing periods."""
+    """The periods from `start` on, each longer by the pauses that begin in it, as a pause does with billing periods.
+
+    A pause moves the anchor too, unless the boundaries are those of the calendar.
+    """
     while True:
         end = next_billing_date(start, recurrence)
         for paused, back in pauses:
             if back is not None and start <= paused < end:
                 end += back - paused
-                recurrence = replace(recurrence, anchor=recurrence.anchor + (back - paused))
+                if moves_anchor:
+                    recurrence = replace(recurrence, anchor=recurrence.anchor + (back - paused))
         yield Period(start, end)
         start = end
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.proof.budgets import overdrawn_budgets
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
@@ -154,6 +155,7 @@ async def audit(database: Database, console: Console | None = None, keep: timede
                     if not page:
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
+                        findings.differences += await overdrawn_budgets(session)
                         real_now = database.clock.now()
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break

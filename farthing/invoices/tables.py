@@ -103,6 +103,8 @@ class Invoice(Scoped, Tracked, Base):
     """The coupons of this invoice in the order they apply, as they stood when it took them; text decimals."""
     tax_terms: Mapped[list[Any]] = mapped_column(default=list)
     """The tax rates of this invoice as they stood when it took them; text decimals."""
+    tax_exempt: Mapped[bool] = mapped_column(default=False)
+    """Whether its payer was exempt from taxes when it was last computed: then its rates charge nothing."""
     scale_arrears: Mapped[bool] = mapped_column(default=False)
     """Whether fees in arrear are charged for the share of their period that was lived, as a prorated end asks for."""
     opening_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
@@ -373,6 +375,8 @@ class CouponApplicationRow(Scoped, Tracked, Base):
     subscription_id: Mapped[str | None] = mapped_column(String(50))
     coupon_id: Mapped[str] = mapped_column(String(50))
     coupon_association_id: Mapped[str | None] = mapped_column(String(50))
+    period_start: Mapped[datetime | None]
+    """The start of the service period whose budget it draws on; None where no budget limits it."""
     applied_at: Mapped[datetime]
     currency: Mapped[str] = mapped_column(String(3))
     discount_type: Mapped[str] = mapped_column(String(20))
@@ -388,6 +392,13 @@ class CouponApplicationRow(Scoped, Tracked, Base):
     __table_args__ = (
         CheckConstraint("discounted_amount >= 0", name="amount_not_negative"),
         Index("ix_coupon_applications_invoice", "environment_id", "invoice_id"),
+        # what an attached coupon has taken, on all invoices
+        Index(
+            "ix_coupon_applications_association",
+            "environment_id",
+            "coupon_association_id",
+            postgresql_where=text("coupon_association_id IS NOT NULL"),
+        ),
     )
 
 

@@ -36,7 +36,7 @@ class Billable:
 
 
 class ItemAction(StrEnum):
-    """What happened to a line item. QUANTITY settles without a cap, the others credit what was invoiced at most."""
+    """What happened to a line item."""
 
     ADD = "add"
     REMOVE = "remove"

@@ -94,6 +94,7 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
     mapping = {"provider": "stripe", "provider_entity_id": "cus_walk"}
     addon = {"addon_id": made["addon"], "override_line_items": [{"price_id": made["addon price"], "amount": "5"}]}
     phase = {"start_date": "2026-01-01T00:00:00Z"}
+    onto = {"target_plan_id": made["larger plan"], "proration_behavior": "none"}
 
     def subscribing(**more: Any) -> Call:
         return Call("createSubscription", body={**terms, **more})
@@ -181,6 +182,14 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
         Call("getUsageAnalytics", body={"external_customer_id": "tour-acme"}),
         Call("getDetailedCostAnalytics", body={"external_customer_id": "tour-acme"}),
         Call("executeSubscriptionChange", {"id": subscription}, body=_changing(made)),
+        *(
+            Call(operation, {"id": subscription}, body={**_changing(made), "line_items": [{"quantity": "2"}]})
+            for operation in ("executeSubscriptionChange", "previewSubscriptionChange")
+        ),
+        *(
+            Call(operation, {"id": subscription}, body={**onto, "line_items": [{"quantity": "2"}]})
+            for operation in ("executeSubscriptionPlanChangeV2", "previewSubscriptionPlanChangeV2")
+        ),
     ]
 
 

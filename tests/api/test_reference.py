@@ -12,9 +12,9 @@ import pytest
 
 import farthing
 from farthing.api.reference import described_structs, references
-from farthing.app import routes_only
 from farthing.core.decoding import json_decoder
 from tests.api.doors import DOCUMENT
+from tests.application import routed_application
 
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
@@ -53,7 +53,7 @@ def test_every_field_is_described() -> None:
 
 
 def bodies() -> Iterator[Any]:
-    for route in routes_only().routes:
+    for route in routed_application().routes:
         for handler in getattr(route, "route_handlers", ()):
             if handler.resolve_include_in_schema() and handler.parsed_data_field is not None:
                 yield pytest.param(handler, id=handler.operation_id)

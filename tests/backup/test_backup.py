@@ -53,6 +53,7 @@ async def filled(account: Account, stranger: Account) -> Account:
     return account
 
 
+@pytest.mark.slow
 async def test_a_confined_role_backs_up_every_row_of_every_tenant(
     filled: Account, tmp_path: Path, new_database: Callable[..., str]
 ) -> None:
@@ -77,6 +78,7 @@ async def test_a_confined_role_backs_up_every_row_of_every_tenant(
             assert new.execute(catalogue).fetchall() == old.execute(catalogue).fetchall()
 
 
+@pytest.mark.slow
 async def test_a_role_that_sees_all_takes_the_same_backup(filled: Account, tmp_path: Path) -> None:
     url = (filled.settings.database_url or "").replace("farthing@", "postgres@")
     confined = back_up(filled.settings, tmp_path / "confined", QUIET)

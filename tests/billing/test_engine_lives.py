@@ -162,6 +162,7 @@ def _story(at_random: random.Random) -> list[tuple[datetime, str]]:
     return [(START + timedelta(minutes=one), name) for one, name in zip(minutes, [*names, "cancel"], strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 async def test_often_and_seldom_agree(office: Office, stranger: Account, seed: int) -> None:
     at_random = random.Random(seed)

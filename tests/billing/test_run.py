@@ -218,8 +218,9 @@ class Worker:
         self.process.wait()
 
 
+@pytest.mark.slow
 async def test_killed_at_any_point_nothing_is_billed_twice_or_left_out(new_database: Callable[..., str]) -> None:
-    url, count = new_database(), 2_000
+    url, count = new_database(), 600
     database = Database(url, wire())
     try:
         scope = await company(database, count)
@@ -241,9 +242,10 @@ async def test_killed_at_any_point_nothing_is_billed_twice_or_left_out(new_datab
         await database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 4])
 async def test_processes_that_race_bill_each_period_once(new_database: Callable[..., str], workers: int) -> None:
-    url, count = new_database(), 400
+    url, count = new_database(), 200
     database = Database(url, wire())
     try:
         scope = await company(database, count)
@@ -259,7 +261,7 @@ async def test_processes_that_race_bill_each_period_once(new_database: Callable[
 
 def _race(url: str, scope: Scope, workers: int) -> tuple[list[int], list[int]]:
     """How many each of them rolled, and finalized."""
-    racing = [Worker(url, scope, batch=20) for _ in range(workers)]
+    racing = [Worker(url, scope, batch=10) for _ in range(workers)]
     for worker in racing:
         worker.bill(datetime(2026, 1, 2, tzinfo=UTC))
     assert [worker.finished() for worker in racing] == [(0, 0)] * workers, "all are up, and nothing is due yet"
@@ -275,11 +277,11 @@ def _race(url: str, scope: Scope, workers: int) -> tuple[list[int], list[int]]:
 
 def _run_and_kill(url: str, scope: Scope, now: datetime, at_random: random.Random) -> None:
     """Let a worker do a few batches and kill it in the middle of the next."""
-    worker = Worker(url, scope, batch=100)
+    worker = Worker(url, scope, batch=30)
     worker.bill(now)
     for _ in range(at_random.randint(2, 6)):
         worker.line()
-    time.sleep(at_random.random() / 5)
+    time.sleep(at_random.random() / 20)
     worker.kill()
 
 
@@ -404,6 +406,7 @@ async def _lived(office: Office, lives: Sequence[Life]) -> list[Subscription]:
     return begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_day_by_day_at_once_and_a_model_agree(office: Office, stranger: Account, seed: int) -> None:
     at_random = random.Random(seed)

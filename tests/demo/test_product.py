@@ -146,6 +146,7 @@ async def test_loading_again_adds_nothing(told: Stage) -> None:
     assert await told.bills() == bills
 
 
+@pytest.mark.slow
 async def test_the_same_seed_makes_the_same_bills_even_if_a_load_was_cut_off_and_finished_weeks_later(
     told: Stage, new_database: Callable[..., str]
 ) -> None:

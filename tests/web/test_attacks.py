@@ -14,7 +14,6 @@ from playwright.async_api import Page
 from sqlalchemy import update
 
 from farthing import app
-from farthing.app import routes_only
 from farthing.core.enums import Status
 from farthing.customers import portal
 from farthing.identity.credentials.keys import derived_key
@@ -24,6 +23,7 @@ from farthing.identity.tables import Tenant, User
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
+from tests.application import routed_application
 from tests.conftest import running, settings_for
 from tests.invoices.desk import Desk, fixed, usage
 from tests.web.browsing import sign_in
@@ -173,6 +173,7 @@ class _Named:
         self.tenant_id, self.environment_id = own.account.tenant_id, own.account.environment_id
 
 
+@pytest.mark.slow
 async def test_no_name_runs_as_a_script_anywhere(page: Page, own: Stage) -> None:
     made = await _play_evil(own)
     await sign_in(page, own)
@@ -235,7 +236,7 @@ async def test_the_session_cookie_is_out_of_reach(own: Stage, outside: Visitor) 
 
 FORMS = sorted(
     (route.path_format, handler.opt)
-    for route in routes_only().routes
+    for route in routed_application().routes
     for handler in getattr(route, "route_handlers", ())
     if "POST" in handler.http_methods and not route.path_format.startswith(("/v1", "/portal", "/health", "/schema"))
 )
@@ -500,7 +501,7 @@ PARAMETERS = (
 READS = sorted(
     {
         route.path_format
-        for route in app.routes_only().routes
+        for route in routed_application().routes
         for handler in getattr(route, "route_handlers", ())
         if "GET" in handler.http_methods
         and not route.path_format.startswith(("/v1", "/portal", "/health", "/schema", "/openapi", "/metrics"))

@@ -23,9 +23,10 @@ from farthing.billing.calculation.charges import (
     without_invoiced_onetime,
 )
 from farthing.billing.calculation.commitments import committed, in_force
-from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, credited, explained
+from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, explained
 from farthing.billing.calculation.progressive import Charged, still_owed
 from farthing.billing.calculation.service_time import seconds_of
+from farthing.billing.calculation.unpaid_rest import unpaid_rests
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
@@ -41,8 +42,7 @@ from farthing.subscriptions.snapshot.values import LineItemSnapshot, Subscriptio
 class CalculationInput:
     """One invoice to calculate: `period` of a subscription and its grouped children, because of `occasion`.
 
-    `repeats`: charges that other invoices have already are shown again, as previews do. `opening_credit` reduces the
-    fixed lines (a plan change that replaces the subscription).
+    `repeats`: charges that other invoices have already are shown again, as previews do.
     """
 
     snapshot: SubscriptionSnapshot
@@ -50,7 +50,6 @@ class CalculationInput:
     period: Period
     terms: ItemTerms = field(default_factory=ItemTerms)
     repeats: bool = False
-    opening_credit: Decimal = ZERO
 
     @property
     def logical(self) -> Period:
@@ -84,9 +83,10 @@ class Facts:
 def charges(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> Charges:
     """What one member is charged for on the invoice, without what others charge already."""
     found = charges_of(member, work.occasion, work.period, work.terms)
-    if work.repeats:
-        return without_invoiced_onetime(found, known.invoiced)
-    return not_yet_invoiced(found, known.invoiced)
+    rests = unpaid_rests(member, work.occasion, work.logical, known.invoiced)
+    new = without_invoiced_onetime if work.repeats else not_yet_invoiced
+    left = new(found, known.invoiced)
+    return replace(left, arrear=(*left.arrear, *rests))
 
 
 def plans(
@@ -120,8 +120,7 @@ def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
         lines = [replace(line, amount=ZERO) for line in lines]
     if work.occasion is InvoiceTrigger.THRESHOLD:
         lines = [line for line in lines if line.amount > 0 or line.quantity > 0]
-    reduced, left = credited(lines, work.opening_credit)
-    return InvoiceDraft(tuple(reduced), left)
+    return InvoiceDraft(tuple(lines))
 
 
 def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> list[DraftLine]:

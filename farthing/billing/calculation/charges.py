@@ -56,11 +56,15 @@ class MeteredCharge:
 
 @dataclass(frozen=True, slots=True)
 class InvoicedWindow:
-    """A stretch of a line item that another invoice charges already; one-time charges have `end` = `start`."""
+    """A stretch of a line item that another invoice charges already; one-time charges have `end` = `start`.
+
+    `service` is the service time that a fee pays for.
+    """
 
     line_item_id: str
     start: datetime
     end: datetime
+    service: timedelta = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ Rule: docs/rules/proration.md#what-is-settled
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, charged_until, service_span
-from farthing.calendar.period import MICROSECOND, Period
+from farthing.calendar.period import MICROSECOND, Period, elapsed_share
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.rating.pricing.cost import price_quantity
@@ -22,17 +22,30 @@ from farthing.subscriptions.snapshot.values import LineItemSnapshot, Subscriptio
 
 
 @dataclass(frozen=True, slots=True)
+class DiscountShare:
+    """What an attached coupon took off a fee, or a part of that: of the budget of the period that begins then, or
+    (`period_start` None) as a coupon for one invoice."""
+
+    association_id: str
+    period_start: datetime | None
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """What is known of a line item's service window: `paid` is invoiced net of discounts and before tax, `credited`
     was given back already; `only_drafted` says that the fee stands on a draft alone, which will be computed again.
 
-    `paid_service` is the service time of the window that was paid for; None for all of it.
+    `paid_service` is how far into the window it was paid for, and `paid_length` the service time that was paid for;
+    None for all of it. `discounts` are what coupons with budgets, and those for one invoice, took off.
     """
 
     paid: Decimal = ZERO
     credited: Decimal = ZERO
     only_drafted: bool = False
     paid_service: timedelta | None = None
+    paid_length: timedelta | None = None
+    discounts: tuple[DiscountShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,16 @@ class SettledChange:
     charged_share: Fraction
     listed: Decimal
     """What the side before costs for a whole window (0 without one)."""
+    returned: tuple[DiscountShare, ...] = ()
+    """What the credit gives back to the budgets of fixed coupons."""
+    carried: tuple[DiscountShare, ...] = ()
+    """What coupons for one invoice took off what goes on: another quantity is charged for the difference."""
+    discount: Decimal = ZERO
+    """What coupons take off the charge."""
+
+    @property
+    def net_charge(self) -> Decimal:
+        return EXACT.subtract(self.charge, self.discount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +89,12 @@ class Proration:
 
     @property
     def charge(self) -> Decimal:
-        return exact_sum([one.charge for one in self.changes])
+        """What is charged after discounts."""
+        return exact_sum([one.net_charge for one in self.changes])
+
+    @property
+    def discount(self) -> Decimal:
+        return exact_sum([one.discount for one in self.changes])
 
     @property
     def net(self) -> Decimal:
@@ -74,10 +102,10 @@ class Proration:
         return EXACT.subtract(self.charge, self.credit)
 
     def charged(self) -> list[tuple[SettledChange, Decimal]]:
-        """The charges that are invoiced: credits reduce them in order, each down to 0."""
+        """The charges that are invoiced: credits reduce them in order, each down to its discount."""
         left, lines = self.credit, []
         for one in self.changes:
-            taken = min(left, one.charge)
+            taken = min(left, one.net_charge)
             left = EXACT.subtract(left, taken)
             if one.charge > taken:
                 lines.append((one, EXACT.subtract(one.charge, taken)))
@@ -87,10 +115,9 @@ class Proration:
 def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], served: Mapping[str, Served]) -> Proration:
     """Settle changes of a subscription's line items; `served` by the id of the item before, else of the one after.
 
-    Only fees in advance are settled. A credit is at most what was invoiced and not credited yet. A change of quantity,
-    whose two sides are the same fee, may credit its own charge beside, so that only the difference is ever invoiced;
-    but no more than was paid is given back. A fee that stands on a draft alone settles nothing: the draft will be
-    computed with the item's new versions.
+    Only fees in advance are settled. Unused time is worth what was paid for it, net of discounts, and at most what was
+    not credited yet. A fee that stands on a draft alone settles nothing: the draft will be computed with the item's new
+    versions.
     """
     digits = currency.digits(snapshot.currency)
     settled = []
@@ -106,7 +133,8 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
         if item is None or span is None:
             continue
         paid_for = span.length if known.paid_service is None else min(known.paid_service, span.length)
-        unused = span.share(max(paid_for - span.consumed(change.at), NO_TIME))
+        unused_time = max(paid_for - span.consumed(change.at), NO_TIME)
+        unused = span.share(unused_time)
         listed = ZERO if before is None else price_quantity(before.price, before.quantity)
         charge, service, share = ZERO, NO_TIME, Fraction(0)
         if after is not None:
@@ -114,15 +142,32 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
             service = rest.between(change.at, charged_until(snapshot, after))
             share = rest.share(service)
             charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share, digits)
-        most = max(EXACT.subtract(known.paid, known.credited), ZERO)
-        if change.action is ItemAction.QUANTITY:
-            most = EXACT.add(most, charge)
-        credit = min(round_to(Fraction(listed) * unused, digits), most)
+        unused_share = elapsed_share(unused_time, known.paid_length or span.length)
+        left = max(EXACT.subtract(known.paid, known.credited), ZERO)
+        credit = min(round_to(Fraction(known.paid) * unused_share, digits), left) if before is not None else ZERO
+        had = known.discounts if credit else ()
+        returned = tuple(_part_of(one, unused_share, digits) for one in had if one.period_start is not None)
+        goes_on = _share_that_goes_on(change, Fraction(listed) * unused, charge)
+        once = tuple(one for one in had if goes_on and one.period_start is None)
+        carried = tuple(_part_of(one, unused_share * goes_on, digits) for one in once)
         coefficient = share if before is None else unused
         settled.append(
-            SettledChange(change, _window(span, change), coefficient, credit, charge, service, share, listed)
+            SettledChange(
+                change, _window(span, change), coefficient, credit, charge, service, share, listed, returned, carried
+            )
         )
     return Proration(tuple(settled))
+
+
+def _share_that_goes_on(change: ItemChange, unused: Fraction, charge: Decimal) -> Fraction:
+    """The part of what was charged before that is charged again after a change of quantity."""
+    if change.action is not ItemAction.QUANTITY or not unused:
+        return Fraction(0)
+    return min(Fraction(charge) / unused, Fraction(1))
+
+
+def _part_of(discount: DiscountShare, share: Fraction, digits: int) -> DiscountShare:
+    return replace(discount, amount=round_to(Fraction(discount.amount) * share, digits))
 
 
 def _window(span: ServiceSpan, change: ItemChange) -> Period:

@@ -6,13 +6,13 @@ Rule: docs/rules/proration.md#service-time
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import takewhile
 
-from farthing.calendar.billing import BillingCycle, Recurrence, natural_period_start, next_billing_date
+from farthing.calendar.billing import natural_period_start, next_billing_date
 from farthing.calendar.period import MICROSECOND, Period, elapsed_share
 from farthing.calendar.recurring import stretched_periods
 from farthing.subscriptions.enums import ProrationBehavior
@@ -90,7 +90,7 @@ def period_span(snapshot: SubscriptionSnapshot, period: Period) -> ServiceSpan:
     # a subscription that ended while it was paused: the pause is over, and has not stretched the period
     overhung = any(back is not None and period.start <= paused <= period.end < back for paused, back in pauses)
     if cut or overhung:
-        length = next_billing_date(period.start, _recurrence_at(snapshot, period.start)) - period.start
+        length = next_billing_date(period.start, snapshot.recurrence_at(period.start)) - period.start
     else:
         length = period.duration
         for paused, back in pauses:
@@ -98,7 +98,7 @@ def period_span(snapshot: SubscriptionSnapshot, period: Period) -> ServiceSpan:
             length -= NO_TIME if stopped is None else stopped.duration
     whole = length
     if snapshot.proration is ProrationBehavior.CREATE_PRORATIONS and period.start == snapshot.first_paid_at:
-        recurrence = _recurrence_at(snapshot, period.start)
+        recurrence = snapshot.recurrence_at(period.start)
         end = next_billing_date(period.start, recurrence)
         whole = max(length, end - natural_period_start(end, recurrence))
     return ServiceSpan(period.start, length, whole, pauses)
@@ -106,7 +106,7 @@ def period_span(snapshot: SubscriptionSnapshot, period: Period) -> ServiceSpan:
 
 def following_period(snapshot: SubscriptionSnapshot, end: datetime) -> Period:
     """The period that begins where one ends: as long as the pauses in it have made it, and up to the end at most."""
-    natural = next_billing_date(end, _recurrence_at(snapshot, end))
+    natural = next_billing_date(end, snapshot.recurrence_at(end))
     window = ServiceSpan(end, natural - end, natural - end, snapshot.service_pauses).window
     last = window.end if snapshot.end is None else min(window.end, snapshot.end)
     return Period(end, last)
@@ -151,12 +151,3 @@ def seconds_of(service: timedelta) -> Decimal:
 def service_of(seconds: Decimal) -> timedelta:
     """Service time that a line or a settlement keeps."""
     return int(seconds.scaleb(6)) * MICROSECOND
-
-
-def _recurrence_at(snapshot: SubscriptionSnapshot, at: datetime) -> Recurrence:
-    """The rhythm with the anchor that it had at `at`, before later pauses moved it."""
-    if snapshot.cycle is not BillingCycle.ANNIVERSARY:
-        return snapshot.recurrence
-    later = [back - paused for paused, back in snapshot.service_pauses if back is not None and paused >= at]
-    moved = sum(later, NO_TIME)
-    return replace(snapshot.recurrence, anchor=snapshot.recurrence.anchor - moved) if moved else snapshot.recurrence

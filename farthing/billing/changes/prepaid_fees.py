@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.proration import Served, fee_of
-from farthing.billing.calculation.service_time import ServiceSpan, service_of, service_span
+from farthing.billing.calculation.proration import DiscountShare, Served, fee_of
+from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of, service_span
 from farthing.billing.tables import ProrationSettlement
+from farthing.catalogue.discounts.tables import CouponCadence
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
+from farthing.invoices.figures.computation import calculate
+from farthing.invoices.figures.terms import coupons_on
+from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.rows import in_array
@@ -98,13 +102,14 @@ async def served(
     at = max(wanted.values())
     spans = _spans(snapshot, [*snapshot.items, *(change.after for change in changes if change.after)], wanted, at)
     lines = await _lines(session, snapshot, spans)
-    settled, of_settlements, added = await _settlements(session, snapshot, spans, lines)
+    settled, of_settlements, added, added_service = await _settlements(session, snapshot, spans, lines)
     finalized = [line for line in lines if not line.is_draft]
     invoiced: dict[str, list[Decimal]] = defaultdict(list)
     for line in finalized:
         if line.invoice_id not in of_settlements:
             invoiced[line.item_id].append(line.net)
     found = fee_balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
+    discount_shares = await _discount_shares(session, [line for line in finalized if line.item_id in wanted])
     waits = await _draft_waits(session, snapshot)
     known = {}
     for item_id in wanted:
@@ -116,11 +121,16 @@ async def served(
         paid_until = [line.paid_until for line in billed] + [added[member] for member in family if member in added]
         balance = found.get(item_id, FeeBalance())
         open_now = waits and spans[item_id].start >= snapshot.full_period.start
+        own = [line for line in finalized if line.item_id == item_id]
+        beside = [line for line in own if line.invoice_id not in of_settlements]
+        length = sum((line.service for line in beside), added_service.get(item_id, NO_TIME))
         known[item_id] = Served(
             balance.received,
             balance.taken,
             only_drafted=not billed and (drafted or open_now),
             paid_service=max(paid_until, default=None),
+            paid_length=length,
+            discounts=tuple(share for line in own for share in discount_shares.get(line.id, ())),
         )
     return known
 
@@ -140,12 +150,14 @@ def _spans(
 @dataclass(frozen=True, slots=True)
 class _Line:
     """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it.
-    `paid_until` is how far into its service period it pays."""
+    It pays for `service`, up to `paid_until` in its service period."""
 
+    id: str
     item_id: str
     invoice_id: str
     is_draft: bool
     net: Decimal
+    service: timedelta
     paid_until: timedelta
 
 
@@ -175,16 +187,18 @@ async def _lines(
             # a settlement's own lines say what credits paid of them too, but there the settlement tells it
             credit = ZERO if kind is InvoiceType.ONE_OFF else row.proration_credit
             net = EXACT.add(EXACT.subtract(row.amount, off), credit)
-            paid_until = span.consumed(row.period_start) + service_of(row.whole_seconds or ZERO)
-            found.append(_Line(item_id, row.invoice_id, status is InvoiceStatus.DRAFT, net, paid_until))
+            service = service_of(row.whole_seconds or ZERO)
+            paid_until = span.consumed(row.period_start) + service
+            is_draft = status is InvoiceStatus.DRAFT
+            found.append(_Line(row.id, item_id, row.invoice_id, is_draft, net, service, paid_until))
     return found
 
 
 async def _settlements(
     session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan], lines: Sequence[_Line]
-) -> tuple[list[Settled], set[str], dict[str, timedelta]]:
-    """The settlements in the service periods of `spans`, oldest first, and their invoices; and how far into its period
-    each item's charge in them pays."""
+) -> tuple[list[Settled], set[str], dict[str, timedelta], dict[str, timedelta]]:
+    """The settlements in the service periods of `spans`, oldest first, and their invoices; how far into its period each
+    item's charge in them pays, and for how much service time."""
     entry = ProrationSettlement
     rows = (
         await session.scalars(
@@ -201,6 +215,7 @@ async def _settlements(
     groups: dict[str, list[FeeTransfer]] = defaultdict(list)
     invoices: dict[str, str] = {}
     paid_until: dict[str, timedelta] = {}
+    service: dict[str, timedelta] = defaultdict(lambda: NO_TIME)
     for row in rows:
         span = spans.get(row.subscription_line_item_id)
         if span is not None and row.window_start != span.start:
@@ -213,8 +228,10 @@ async def _settlements(
         )
         before = None if added else row.subscription_line_item_id
         if after is not None and after in spans:
+            service[after] += service_of(row.charged_seconds)
             paid_until[after] = spans[after].consumed(row.effective_at) + service_of(row.charged_seconds)
-        groups[row.settlement_key].append(FeeTransfer(before, after, row.credit, row.charge, row.credited_to_payer))
+        charge = EXACT.subtract(row.charge, row.discount)
+        groups[row.settlement_key].append(FeeTransfer(before, after, row.credit, charge, row.credited_to_payer))
         if row.invoice_id is not None:
             invoices[row.settlement_key] = row.invoice_id
     standing: dict[str, Decimal] = defaultdict(lambda: ZERO)
@@ -224,7 +241,37 @@ async def _settlements(
     settled = [
         Settled(tuple(moves), standing[invoices[key]] if key in invoices else ZERO) for key, moves in groups.items()
     ]
-    return settled, set(invoices.values()), paid_until
+    return settled, set(invoices.values()), paid_until, service
+
+
+async def _discount_shares(session: AsyncSession, lines: Sequence[_Line]) -> dict[str, list[DiscountShare]]:
+    """What coupons with budgets, and those for one invoice, took off lines; by line."""
+    wanted = {line.id for line in lines}
+    invoices = (
+        await session.scalars(
+            select(Invoice).where(
+                in_array(Invoice.id, {line.invoice_id for line in lines}),
+                func.jsonb_array_length(Invoice.coupon_terms) > 0,
+            )
+        )
+    ).all()
+    found: dict[str, list[DiscountShare]] = defaultdict(list)
+    beside = await lines_of(session, [invoice.id for invoice in invoices])
+    for invoice in invoices:
+        terms = coupons_on(invoice.coupon_terms)
+        once = CouponCadence.ONCE.value
+        if all(term.budgets is None and term.cadence != once for term in terms):
+            continue
+        totals = calculate(invoice, beside[invoice.id], invoice.total_prepaid_credits_applied)
+        for applied in totals.coupon_applications:
+            term = terms[applied.position]
+            if term.coupon_association_id is None or (term.budgets is None and term.cadence != once):
+                continue
+            for line_id, amount in applied.shares:
+                if line_id in wanted:
+                    share = DiscountShare(term.coupon_association_id, applied.period_start, amount)
+                    found[line_id].append(share)
+    return found
 
 
 async def _draft_waits(session: AsyncSession, snapshot: SubscriptionSnapshot) -> bool:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from msgspec.structs import replace as with_fields
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,27 +17,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
 from farthing.billing.calculation.reference_date import reference_date_of
+from farthing.billing.periods.coupons import terms_on
 from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
 from farthing.calendar.period import Period
-from farthing.core import currency
 from farthing.core.clock import instant
-from farthing.core.enums import Status
+from farthing.core.enums import PriceType, Status
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import ZERO, allocate, exact_sum, plain
+from farthing.core.money import EXACT, ZERO
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
-from farthing.invoices.figures.computation import calculate, reductions, write_figures
+from farthing.invoices.figures.computation import calculate, is_exempt, reductions, write_figures
 from farthing.invoices.figures.settlement import derive
-from farthing.invoices.figures.terms import CouponTerm, stored
+from farthing.invoices.figures.terms import stored
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
 from farthing.invoices.parts import Parts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
-from farthing.rating.totals.discounts import CouponType
 from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array, set_changed
@@ -122,6 +120,7 @@ def new_row(session: AsyncSession, wanted: Wanted) -> Invoice:
         amount_paid=ZERO,
         refunded_amount=ZERO,
         is_manually_edited=False,
+        tax_exempt=False,
         latest_attempt_failed=False,
         auto_completed=False,
         version=1,
@@ -163,7 +162,6 @@ def invoice_request_of(invoice: Invoice) -> InvoiceRequest:
         Period(invoice.period_start, invoice.period_end),
         invoice.id,
         scale_arrears=invoice.scale_arrears,
-        opening_credit=invoice.opening_credit,
     )
 
 
@@ -234,7 +232,9 @@ async def write(
             draft = bill(one.work, one.known)
             lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
             first = invoice.last_computed_at is None
-            put_terms(invoice, one, draft)
+            invoice.tax_exempt = is_exempt(payers.get(invoice.customer_id))
+            put_terms(invoice, one, lines)
+            take_opening_credit(invoice, lines)
             totals = calculate(invoice, lines)
             write_figures(invoice, lines, totals, now)
             if invoice.derives_due_date:
@@ -276,32 +276,26 @@ async def write(
     return parts
 
 
-def put_terms(invoice: Invoice, gathered: GatheredInput, draft: InvoiceDraft) -> None:
-    """The coupons and tax rates of an invoice, as they stand now."""
-    digits = currency.digits(invoice.currency)
-    coupons = list(gathered.coupons)
-    for subscription_id, terms in gathered.child_coupons.items():
-        ours = [line for line in draft.lines if line.subscription_id == subscription_id and line.item is not None]
-        coupons += [placed for term in terms for placed in _on_lines(term, ours, digits)]
-    invoice.coupon_terms = stored(coupons)
+def put_terms(invoice: Invoice, gathered: GatheredInput, lines: Sequence[InvoiceLineItem]) -> None:
+    """The coupons and tax rates of an invoice with these lines, as they stand now."""
+    billed = gathered.work.snapshot.id
+    invoice.coupon_terms = stored(terms_on(gathered.coupons, billed, lines, invoice.reference_date))
     invoice.tax_terms = stored(gathered.taxes)
 
 
-def _on_lines(term: CouponTerm, lines: Sequence[DraftLine], digits: int) -> list[CouponTerm]:
-    """A coupon of a grouped child as coupons of its lines: a percentage of each, or an amount spread over them."""
-    amounts: dict[str, Decimal] = {}
-    for line in lines:
-        assert line.item is not None
-        amounts[line.item.id] = exact_sum([amounts.get(line.item.id, ZERO), line.amount])
-    if term.type is CouponType.PERCENTAGE:
-        return [with_fields(term, target=item_id) for item_id in amounts]
-    off = min(Decimal(term.off), exact_sum(list(amounts.values())))
-    shares = allocate(off, list(amounts.values()), digits) if off > 0 else []
-    return [
-        with_fields(term, target=item_id, off=plain(share))
-        for item_id, share in zip(amounts, shares, strict=False)
-        if share > 0
-    ]
+def take_opening_credit(invoice: Invoice, lines: Sequence[InvoiceLineItem]) -> None:
+    """Let the credit of a replaced subscription pay the fees in order, each down to its discount.
+
+    Rule: docs/rules/subscriptions.md#by-replacement
+    """
+    left = invoice.opening_credit
+    if not left:
+        return
+    for line, worked in zip(lines, calculate(invoice, lines).lines, strict=True):
+        if line.price_type is PriceType.FIXED:
+            taken = min(left, EXACT.subtract(worked.amount, worked.discount))
+            left = EXACT.subtract(left, taken)
+            set_changed(line, amount=EXACT.subtract(worked.amount, taken), proration_credit=taken)
 
 
 def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceLineItem]) -> list[InvoiceLineItem]:
@@ -365,7 +359,7 @@ def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int
         commitment_info=None if line.commitment_info is None else dict(line.commitment_info),
         kind=line.kind,
         commitment_base=line.base,
-        proration_credit=line.proration_credit,
+        proration_credit=ZERO,
         whole_seconds=line.whole_seconds,
         already_invoiced=line.already_invoiced,
         late_for_line_id=line.late_for_line_id,

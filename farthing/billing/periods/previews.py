@@ -149,7 +149,7 @@ async def recalculate(
         asked.occasion,
         asked.period,
         scale_arrears=asked.scale_arrears,
-        opening_credit=asked.opening_credit,
+        opening_credit=old.opening_credit,
         reference_date=old.reference_date,
     )
     begun = await begin(session, [wanted])

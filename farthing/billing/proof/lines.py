@@ -460,6 +460,9 @@ def _stands(
         if not item.is_advance:
             return item.start <= start < end <= header.end and (is_cut or end > header.start)
         return max(item.start, since) <= start < end and (ahead or start < header.end)
+    if ahead and header.start < start < header.end:
+        # the rest of a fee that was charged up to an end which did not hold
+        return item.start <= start < end <= header.end
     if is_cut and not ahead and item.start <= start < since:
         return start < end <= header.end
     return start == max(item.start, since) and start < end and (ahead or end <= header.end)

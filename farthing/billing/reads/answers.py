@@ -71,7 +71,7 @@ def cancelled(done: Cancellation, proration: Proration, now: datetime) -> Cancel
             plan_name=item.plan_display_name,
             original_amount=plain(one.listed),
             credit_amount=plain(one.credit),
-            charge_amount=plain(one.charge),
+            charge_amount=plain(one.net_charge),
             proration_days=_days(one.window.end - one.change.at),
             description=f"Unused time from {instant(one.change.at)}",
         )
@@ -219,7 +219,8 @@ def details(replaced: Replaced, period: Period, at: datetime, code: str) -> Pror
     """What a replacement credited, and what the new opening charges beside it."""
     credit = replaced.proration.credit
     taken = EXACT.subtract(credit, replaced.refunded)
-    charge = ZERO if replaced.opening is None else EXACT.add(replaced.opening.subtotal, taken)
+    opening = replaced.opening
+    charge = ZERO if opening is None else EXACT.add(EXACT.subtract(opening.subtotal, opening.total_discount), taken)
     return ProrationDetails(
         credit_amount=plain(credit),
         credit_description="Unused time of the current plan",

@@ -20,9 +20,25 @@ from farthing.rating.totals import discounts, taxes
 from farthing.storage.documents import Document, decode_all, encode_all
 
 
+class Budget(Document, frozen=True, kw_only=True):
+    """What is left of a fixed coupon for the lines whose service begins in `[start, end)`."""
+
+    start: datetime
+    end: datetime
+    left: str
+
+    def contains(self, service_start: datetime) -> bool:
+        return self.start <= service_start < self.end
+
+
 class CouponTerm(Document, frozen=True, kw_only=True):
     """One coupon on an invoice. `off` is an amount or a percentage, `target` and `also` as in
     `rating.totals.discounts`.
+
+    A coupon of a subscription reaches the lines whose service overlaps its window `[start, end)`, and begins in
+    `[service_from, service_until)` where it is for a number of periods; of a grouped child, those of `subscription_id`
+    alone. `budgets` are what each period has left of an amount; None where a budget does not limit it. A coupon without
+    a window reaches all lines.
     """
 
     coupon_id: str
@@ -34,6 +50,12 @@ class CouponTerm(Document, frozen=True, kw_only=True):
     name: str = ""
     coupon_code: str | None = None
     cadence: str = ""
+    subscription_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    service_from: datetime | None = None
+    service_until: datetime | None = None
+    budgets: tuple[Budget, ...] | None = None
 
     @classmethod
     def of(cls, coupon: CouponRow, target: str | None = None, association_id: str | None = None) -> CouponTerm:
@@ -48,10 +70,6 @@ class CouponTerm(Document, frozen=True, kw_only=True):
             coupon_code=coupon.coupon_code,
             cadence=coupon.cadence.value,
         )
-
-    @property
-    def rated(self) -> discounts.Coupon:
-        return discounts.Coupon(self.coupon_id, self.type, Decimal(self.off), self.target, self.also)
 
     def snapshot(self) -> dict[str, Any]:
         """The coupon as responses and documents show it."""

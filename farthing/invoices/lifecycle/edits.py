@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, published_lines
@@ -141,6 +142,8 @@ def _replace(session: AsyncSession, line: InvoiceLineItem, asked: UpdateLineItem
         value = getattr(asked, name)
         if value is not None:
             setattr(copy, name, value)
+    if asked.amount is not None:
+        copy.proration_credit = ZERO  # what somebody sets is the whole charge
     if asked.description is not None:
         copy.meta["description"] = asked.description
     if copy.period_start and copy.period_end and copy.period_end < copy.period_start:

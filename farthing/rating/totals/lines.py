@@ -24,10 +24,17 @@ class ChargeLine:
     price_id: str | None = None
     tax_rate_ids: frozenset[str] | None = None
     """The rates that the line carries; None is all rates of the invoice."""
+    proration_credit: Decimal = ZERO
+    """What a credit for unused time has taken off the charge; `amount` is what was left."""
 
     def __post_init__(self) -> None:
         if self.amount < 0:
             raise ValueError("a line's amount must not be negative; use a credit note")
+
+    @property
+    def charge(self) -> Decimal:
+        """What is charged before a credit for unused time: coupons discount this."""
+        return EXACT.add(self.amount, self.proration_credit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons.lifecycle import period_of
-from farthing.subscriptions.attachments import prorate_entitlements
+from farthing.subscriptions.attachments import count_periods, prorate_entitlements
 from farthing.subscriptions.dates import effective_end, open_at, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,
@@ -100,9 +100,9 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
         elif addon.end_date is not None:
             addon.end_date += by
     await _move_items(session, subscription, by, ends)
-    coupons = await session.scalars(
-        select(CouponAssociation).where(CouponAssociation.subscription_id == subscription.id)
-    )
+    coupons = (
+        await session.scalars(select(CouponAssociation).where(CouponAssociation.subscription_id == subscription.id))
+    ).all()
     own = await session.scalars(
         select(Entitlement).where(
             Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION,
@@ -119,7 +119,12 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
             dated.start_date += by
         if dated.end_date is not None:
             dated.end_date += by
+        if isinstance(dated, CouponAssociation) and dated.cut_at is not None:
+            dated.cut_at += by
     await session.flush()
+    for coupon in coupons:
+        if coupon.counted_from is not None:
+            await count_periods(session, subscription, coupon)
 
 
 async def _move_items(

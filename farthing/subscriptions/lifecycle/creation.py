@@ -353,9 +353,9 @@ async def _made(
     await require_consistent(session, subscription)
     if terms.override_entitlements:
         await override_entitlements(session, subscription, terms.override_entitlements)
-    customer_taxes = (TaxEntityType.CUSTOMER, bearings.customer.id)
+    payer_taxes = (TaxEntityType.CUSTOMER, (bearings.payer or bearings.customer).id)
     own_taxes = (TaxEntityType.SUBSCRIPTION, subscription.id)
-    await associations.inherit(session, customer_taxes, own_taxes, terms.tax_rate_overrides, now)
+    await associations.inherit(session, payer_taxes, own_taxes, terms.tax_rate_overrides, now)
     await attach_coupons(session, subscription, terms, items, now)
     if trial is None:
         await prorate_entitlements(

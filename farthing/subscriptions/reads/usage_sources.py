@@ -183,7 +183,7 @@ async def _items(
     bucket_prices: dict[str, Price] = {}
     if buckets:
         bucket_prices = by_id((await session.scalars(select(Price).where(Price.id.in_(buckets)))).all())
-    coupons = await attached_during(session, dict.fromkeys({row.subscription_id for row in rows}, Period(start, end)))
+    coupons = await attached_during(session, {row.subscription_id for row in rows}, Period(start, end))
     answers = await _answers(session, rows)
     pairs.sort(
         key=lambda one: (

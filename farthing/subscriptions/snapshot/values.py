@@ -232,6 +232,14 @@ class SubscriptionSnapshot:
         paused = sum((back - paused for paused, back in self.pauses if back is not None), timedelta(0))
         return replace(self.recurrence, anchor=self.recurrence.anchor - paused) if paused else self.recurrence
 
+    def recurrence_at(self, at: datetime) -> Recurrence:
+        """The rhythm with the anchor that it had at `at`, before later pauses moved it."""
+        if self.cycle is not BillingCycle.ANNIVERSARY:
+            return self.recurrence
+        later = [back - paused for paused, back in self.service_pauses if back is not None and paused >= at]
+        moved = sum(later, timedelta(0))
+        return replace(self.recurrence, anchor=self.recurrence.anchor - moved) if moved else self.recurrence
+
     @property
     def ends_at(self) -> datetime | None:
         """When it ends, as far as is known: its end date or a cancellation to come, whichever is first."""
