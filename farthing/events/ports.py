@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.events.analytics.unit_charges import ChargedItem
 
 ListChargedItems = Callable[[AsyncSession, Collection[str], datetime, datetime, bool], Awaitable[Sequence[ChargedItem]]]
-"""Items of subscriptions that are active, trialing, paused or cancelled and charge these customers (by external id)
+"""Items of subscriptions that are active, trialing, paused or cancelled and charge these customers (by id)
 between two instants, ordered by subscription start, then id; with the flag, `customers` of a parent's items include
 those that inherit from it, and items of parents that pay for one of these customers are found too, for that customer's
 usage alone."""

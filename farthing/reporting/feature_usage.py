@@ -199,12 +199,15 @@ async def _used(
             by_span: dict[tuple[datetime, datetime], set[str]] = {}
             for customer in snapshot.usage_customers:
                 start, end = max(window.start, customer.start), min(now, customer.end or now)
-                if start < end and (feature_id, customer.external_id) not in counted:
-                    counted.add((feature_id, customer.external_id))
-                    by_span.setdefault((start, end), set()).add(customer.external_id)
+                if start < end and (feature_id, customer.customer_id) not in counted:
+                    counted.add((feature_id, customer.customer_id))
+                    by_span.setdefault((start, end), set()).add(customer.customer_id)
             meter = meter_of(meters[entitlement.meter_id])
             asked += [
-                (feature_id, UsageQuery(meter, *span, frozenset(whose), zone=zone, month_day=month_day))
+                (
+                    feature_id,
+                    UsageQuery(meter, *span, frozenset(whose), zone=zone, month_day=month_day, customers_are_ids=True),
+                )
                 for span, whose in by_span.items()
             ]
     parts: dict[str, list[Decimal]] = {}

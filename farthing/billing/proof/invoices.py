@@ -264,8 +264,8 @@ async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[s
     }
     renamed = set(
         await session.scalars(
-            select(Customer.external_id).where(
-                in_array(Customer.external_id, customers), func.jsonb_array_length(Customer.former_external_ids) > 0
+            select(Customer.id).where(
+                in_array(Customer.id, customers), func.jsonb_array_length(Customer.former_external_ids) > 0
             )
         )
     )
@@ -303,12 +303,16 @@ _ARRIVED = text(
                 CAST(:until AS timestamptz[]), CAST(:marks AS bigint[]))
         AS asked (line, customer, since, until, mark)
     CROSS JOIN LATERAL (
+        SELECT external_id FROM external_id_tenures
+        WHERE environment_id = :environment AND customer_id = asked.customer
+    ) AS tenure
+    CROSS JOIN LATERAL (
         SELECT FROM events
-        WHERE environment_id = :environment AND external_customer_id = asked.customer
+        WHERE environment_id = :environment AND external_customer_id = tenure.external_id
             AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
         UNION ALL
         SELECT FROM events_withdrawn
-        WHERE environment_id = :environment AND external_customer_id = asked.customer
+        WHERE environment_id = :environment AND external_customer_id = tenure.external_id
             AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
         LIMIT 1
     ) AS came

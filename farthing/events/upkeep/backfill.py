@@ -33,7 +33,8 @@ _VISIT = text(
 )
 _HOLD = text(
     """
-    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence
+    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence,
+        owner_sequence
     FROM events
     WHERE environment_id = :environment AND id > :reached AND id <= :last AND event_name = :event_name
     ORDER BY id COLLATE "C" FOR SHARE
@@ -42,10 +43,11 @@ _HOLD = text(
 _ADD = text(
     """
     INSERT INTO meter_usage
-        (environment_id, meter_id, external_customer_id, timestamp, sequence, quantity, key, quantity_error)
+        (environment_id, meter_id, external_customer_id, timestamp, sequence, owner_sequence, quantity, key,
+            quantity_error)
     SELECT :environment, :meter_id, * FROM unnest(
         CAST(:customers AS text[]), CAST(:timestamps AS timestamptz[]), CAST(:sequences AS bigint[]),
-        CAST(:quantities AS numeric[]), CAST(:keys AS text[]), CAST(:errors AS text[]))
+        CAST(:owners AS bigint[]), CAST(:quantities AS numeric[]), CAST(:keys AS text[]), CAST(:errors AS text[]))
     ON CONFLICT (environment_id, meter_id, external_customer_id, timestamp, sequence) DO NOTHING
     RETURNING 1
     """
@@ -97,14 +99,16 @@ async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: st
     customers: list[str] = []
     timestamps: list[datetime] = []
     sequences: list[int] = []
+    owners: list[int | None] = []
     quantities: list[Decimal] = []
     keys: list[str] = []
     errors: list[str | None] = []
-    events = ((sequence, stored_event(*content)) for *content, sequence in held.tuples())
-    for sequence, event, measured in await measure_with(environment_id, meter, events):
+    events = (((sequence, owner), stored_event(*content)) for *content, sequence, owner in held.tuples())
+    for (sequence, owner), event, measured in await measure_with(environment_id, meter, events):
         customers.append(event.external_customer_id)
         timestamps.append(event.timestamp)
         sequences.append(sequence)
+        owners.append(owner)
         quantities.append(measured.quantity)
         keys.append(measured.key)
         errors.append(measured.quantity_error)
@@ -118,6 +122,7 @@ async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: st
             "customers": customers,
             "timestamps": timestamps,
             "sequences": sequences,
+            "owners": owners,
             "quantities": quantities,
             "keys": keys,
             "errors": errors,

@@ -54,6 +54,7 @@ async def by_event_name(session: AsyncSession, request: GetUsageRequest, now: da
         start,
         end,
         await _customers(session, request.external_customer_id, request.customer_id),
+        customers_are_ids=not request.external_customer_id,
         properties=conditions_of("filters", request.filters),
         zone=request.zone,
         month_day=request.month_day,
@@ -85,6 +86,7 @@ async def by_meter(session: AsyncSession, request: GetUsageByMeterRequest, now: 
         start,
         end,
         await _customers(session, request.external_customer_id, request.customer_id),
+        customers_are_ids=not request.external_customer_id,
         properties=conditions_of("filters", request.filters),
         zone=request.zone,
         month_day=request.month_day,
@@ -156,7 +158,7 @@ async def _customers(
     customer = await session.get(Customer, customer_id)
     if customer is None:
         raise NotFound(f"Customer with ID {customer_id} was not found", {"customer_id": customer_id})
-    return frozenset({customer.external_id})
+    return frozenset({customer.id})
 
 
 def _results(values: Sequence[Point | BucketValue]) -> list[UsageResult] | None:
