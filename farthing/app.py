@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import farthing
 from farthing.api.body import JsonBody
 from farthing.api.guards import AccessControl
-from farthing.api.openapi import document
+from farthing.api.openapi import ApiDocument, document
 from farthing.api.services import services_of, state_with
 from farthing.api.transport.bodies import BodyReader, ReadTimes
 from farthing.api.transport.client_address import ClientAddresses
@@ -80,6 +80,7 @@ from farthing.subscriptions.routes.subscriptions import (
     SubscriptionSchedules,
 )
 from farthing.web.access.sessions import Sessions
+from farthing.web.api_reference.pages import ArrangedDocument
 from farthing.web.portal.routes import PortalDoors
 from farthing.web.rendering.answers import answer
 from farthing.web.site import site
@@ -161,6 +162,7 @@ class Services(Composition):
     second_factor_box: SealedBox
     client_addresses: ClientAddresses
     sessions: Sessions
+    api_reference: ArrangedDocument
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
@@ -287,6 +289,7 @@ def create_app(
         second_factor_box=SealedBox(authenticator.keys.current, second_factor.PURPOSE),
         client_addresses=ClientAddresses(settings.proxies(), settings.forwarded_header),
         sessions=Sessions(settings, authenticator.keys),
+        api_reference=ArrangedDocument(ApiDocument(described)),
     )
 
     @asynccontextmanager

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, String, Text
+from sqlalchemy import CheckConstraint, Index, Numeric, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.storage.tables import Base, Scoped, Tracked, lower_case
@@ -35,6 +35,8 @@ class ProrationSettlement(Scoped, Tracked, Base):
     currency: Mapped[str] = mapped_column(String(3))
     credit: Mapped[Decimal] = mapped_column(default=Decimal(0))
     charge: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    charged_seconds: Mapped[Decimal] = mapped_column(Numeric(20, 6), default=Decimal(0))
+    """The service time that the charge pays for."""
     credited_to_payer: Mapped[Decimal] = mapped_column(default=Decimal(0))
     invoice_id: Mapped[str | None] = mapped_column(String(50))
     wallet_transaction_id: Mapped[str | None] = mapped_column(String(50))

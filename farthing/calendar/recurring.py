@@ -79,12 +79,12 @@ def reset_windows(
     if reset is UsageReset.WEEKLY:
         return list(windows(span, WindowSize.WEEK, recurrence.zone))
     own = replace(recurrence, period=BillingPeriod(reset.value), count=1)
-    stretched = _stretched(subscription_start, own, pauses)
+    stretched = stretched_periods(subscription_start, own, pauses)
     until_span_ends = takewhile(lambda window: window.start < span.end, stretched)
     return [window for window in until_span_ends if window.end > span.start]
 
 
-def _stretched(
+def stretched_periods(
     start: datetime, recurrence: Recurrence, pauses: Sequence[tuple[datetime, datetime | None]]
 ) -> Iterator[Period]:
     """The periods from `start` on, each longer by the pauses that begin in it, as a pause does with billing periods."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import ARRAY, ColumnElement, String, any_, bindparam, select
@@ -13,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
 from farthing.core.enums import Status
-from farthing.core.errors import NotFound
+from farthing.core.errors import FarthingError, NotFound
 from farthing.storage.postgres import apply_defaults
 from farthing.storage.tables import Base
 
@@ -101,6 +102,22 @@ def set_changed(row: Base, **values: Any) -> None:
     for name, value in values.items():
         if name not in held or held[name] != value:
             setattr(row, name, value)
+
+
+@asynccontextmanager
+async def unique(session: AsyncSession, **refusals: FarthingError) -> AsyncIterator[None]:
+    """Write what the block changed in a savepoint; a constraint that is violated becomes the error given for its name.
+
+    Violations of other constraints stay what they are: errors of this program.
+    """
+    try:
+        async with session.begin_nested():
+            yield
+    except IntegrityError as error:
+        refusal = refusals.get(violated(error))
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def violated(error: IntegrityError) -> str:

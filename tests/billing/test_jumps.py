@@ -217,8 +217,8 @@ async def test_everything_happens_at_its_own_instant(account: Account) -> None:
     assert told["invoice.create.drafted"] == datetime(2026, 2, 1, 0, 15, tzinfo=UTC)
     soon = timedelta(microseconds=1)
     assert told["invoice.update.finalized"] == datetime(2026, 2, 1, 2, 15, tzinfo=UTC) + soon
-    # the opening fell due ten days after January, and forty more passed
-    assert told["subscription.cancelled"] == datetime(2026, 3, 23, tzinfo=UTC) + soon
+    # the opening fell due ten days after the start of January, and forty more passed
+    assert told["subscription.cancelled"] == datetime(2026, 2, 20, tzinfo=UTC) + soon
     threshold = [one for one in found[6]["invoices"] if one["billing_reason"] == "AUTO_INVOICE_THRESHOLD"]
     # each of February's two days of usage came to 38, and was told to the clock in advance
     assert [one["period_end"] for one in threshold][:1] == [datetime(2026, 2, 20, 18, 45, tzinfo=UTC)]

@@ -57,7 +57,7 @@ def subscription(*items: LineItemSnapshot, **more: Any) -> SubscriptionSnapshot:
         "recurrence": Recurrence(BillingPeriod.MONTHLY, APRIL.start), "cycle": BillingCycle.ANNIVERSARY,
         "start": APRIL.start, "end": None, "current": APRIL, "full_period_start": APRIL.start, "trial": None,
         "cancel_at": None, "cancel_at_period_end": False, "cancelled_at": None, "commitment": None, "threshold": None,
-        "proration": ProrationBehavior.NONE, "payment_behavior": PaymentBehavior.DEFAULT_ACTIVE,
+        "proration": ProrationBehavior.NONE, "end_proration": None, "payment_behavior": PaymentBehavior.DEFAULT_ACTIVE,
         "collection_method": CollectionMethod.CHARGE_AUTOMATICALLY, "payment_method_id": "", "payment_terms": None,
         "invoices_begun": 0, "version": 1, "metadata": {}, "items": items, "addons": (), "entitled": (),
         "usage_customers": (), "pauses": (),

@@ -22,6 +22,8 @@ class DraftLine:
     `item` None is a line of the subscription as a whole, such as a true-up. `base` is the unrounded cost that counts
     towards a commitment, before any overage factor. `rating` says how the amount came about, decimals as text.
 
+    A fee pays for `whole_seconds` of service time.
+
     What the amount was reduced or raised by stands in fields of its own: `proration_credit` was taken off,
     `already_invoiced` is what threshold invoices have charged of it (None where they have charged nothing), an overage
     costs `overage_factor` times its base, a true-up is `commitment_amount` less `commitment_utilized`. A late line
@@ -44,6 +46,7 @@ class DraftLine:
     rating: Mapping[str, Any] = field(default_factory=dict)
     commitment_info: Mapping[str, Any] | None = None
     proration_credit: Decimal = ZERO
+    whole_seconds: Decimal | None = None
     already_invoiced: Decimal | None = None
     late_for_line_id: str | None = None
     overage_factor: Decimal | None = None

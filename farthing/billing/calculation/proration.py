@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from farthing.billing.calculation.charges import whole_period
-from farthing.calendar.billing import periods_from
-from farthing.calendar.period import Period
+from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, charged_until, service_span
+from farthing.calendar.period import MICROSECOND, Period
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.rating.pricing.cost import price_quantity
@@ -24,18 +24,23 @@ from farthing.subscriptions.snapshot.values import LineItemSnapshot, Subscriptio
 @dataclass(frozen=True, slots=True)
 class Served:
     """What is known of a line item's service window: `paid` is invoiced net of discounts and before tax, `credited`
-    was given back already; `only_drafted` says that the fee stands on a draft alone, which will be computed again."""
+    was given back already; `only_drafted` says that the fee stands on a draft alone, which will be computed again.
+
+    `paid_service` is the service time of the window that was paid for; None for all of it.
+    """
 
     paid: Decimal = ZERO
     credited: Decimal = ZERO
     only_drafted: bool = False
+    paid_service: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SettledChange:
     """One change in money, rounded: `credit` for the side before, `charge` for the side after, both at least 0.
 
-    `coefficient` is the share of the service `window` that is left.
+    `coefficient` is the unused share of the whole that a full fee pays for. `charged_service` is the service time that
+    the charge pays for, and `charged_share` its share of the whole.
     """
 
     change: ItemChange
@@ -43,6 +48,8 @@ class SettledChange:
     coefficient: Fraction
     credit: Decimal
     charge: Decimal
+    charged_service: timedelta
+    charged_share: Fraction
     listed: Decimal
     """What the side before costs for a whole window (0 without one)."""
 
@@ -95,22 +102,33 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
         known = Served() if item is None else served.get(item.id, Served())
         if known.only_drafted:
             continue
-        window = _window(snapshot, before or after, change)
-        if window is None or (before is None and after is None):
+        span = None if item is None else service_span(snapshot, item, change.at)
+        if item is None or span is None:
             continue
-        share = _left(snapshot, before or after, window, change)
+        paid_for = span.length if known.paid_service is None else min(known.paid_service, span.length)
+        unused = span.share(max(paid_for - span.consumed(change.at), NO_TIME))
         listed = ZERO if before is None else price_quantity(before.price, before.quantity)
-        charge = ZERO
+        charge, service, share = ZERO, NO_TIME, Fraction(0)
         if after is not None:
-            rest = _window(snapshot, after, change)
-            share_after = share if rest == window or rest is None else _left(snapshot, after, rest, change)
-            charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share_after, digits)
+            rest = service_span(snapshot, after, change.at) or span
+            service = rest.between(change.at, charged_until(snapshot, after))
+            share = rest.share(service)
+            charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share, digits)
         most = max(EXACT.subtract(known.paid, known.credited), ZERO)
         if change.action is ItemAction.QUANTITY:
             most = EXACT.add(most, charge)
-        credit = min(round_to(Fraction(listed) * share, digits), most)
-        settled.append(SettledChange(change, window, share, credit, charge, listed))
+        credit = min(round_to(Fraction(listed) * unused, digits), most)
+        coefficient = share if before is None else unused
+        settled.append(
+            SettledChange(change, _window(span, change), coefficient, credit, charge, service, share, listed)
+        )
     return Proration(tuple(settled))
+
+
+def _window(span: ServiceSpan, change: ItemChange) -> Period:
+    """The period on the calendar; one that is paused lasts beyond the change."""
+    window = span.window
+    return window if change.at < window.end else Period(window.start, change.at + MICROSECOND)
 
 
 def fee_of(item: LineItemSnapshot | None) -> LineItemSnapshot | None:
@@ -118,33 +136,3 @@ def fee_of(item: LineItemSnapshot | None) -> LineItemSnapshot | None:
     if item is None or item.is_usage or item.is_onetime or not item.is_advance:
         return None
     return item
-
-
-def service_window(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, change: ItemChange) -> Period | None:
-    """The service period of the item that holds the moment of the change: the subscription's, or its own longer one.
-
-    None for a change that lies outside of it, such as one at the very end of the open period.
-    """
-    if snapshot.has_longer_period(item):
-        rhythm = snapshot.own_recurrence(item)
-        for own in periods_from(rhythm.anchor, rhythm):
-            if own.contains(change.at):
-                return own
-            if own.start > change.at:
-                break
-        return None
-    return snapshot.full_period if snapshot.full_period.contains(change.at) else None
-
-
-def _window(snapshot: SubscriptionSnapshot, item: LineItemSnapshot | None, change: ItemChange) -> Period | None:
-    return None if item is None else service_window(snapshot, item, change)
-
-
-def _left(
-    snapshot: SubscriptionSnapshot, item: LineItemSnapshot | None, window: Period, change: ItemChange
-) -> Fraction:
-    """The share of a full fee that pays for the rest of the window."""
-    assert item is not None
-    whole = window if snapshot.has_longer_period(item) else whole_period(snapshot, window)
-    rest = window.clip(change.at, None)
-    return Fraction(0) if rest is None else rest.fraction_of(whole)

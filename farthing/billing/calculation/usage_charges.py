@@ -125,10 +125,12 @@ class UsagePlan:
 @dataclass(frozen=True, slots=True)
 class Committed:
     """How far a line item's commitment has come: the `prior` cost of earlier periods of one that runs over several, and
-    of earlier versions of the item; and whether this charge is the one to true up."""
+    of earlier versions of the item; whether this charge is the one to true up; and the share of the commitment's period
+    in which it is in force."""
 
     prior: Decimal = ZERO
     trues_up: bool = True
+    share: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,8 @@ def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed
     if item.commitment is None:
         return None
     terms = item.commitment.terms
+    if committed.share != 1:
+        terms = replace(terms, amount=round_to(Fraction(terms.amount) * committed.share, FRACTION_DIGITS))
     now = replace(terms, true_up=terms.true_up and committed.trues_up)
     so_far = item_commitment(EXACT.add(committed.prior, cost), now)
     before = item_commitment(committed.prior, replace(terms, true_up=False))

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.proration import Served, fee_of, service_window
+from farthing.billing.calculation.proration import Served, fee_of
+from farthing.billing.calculation.service_time import ServiceSpan, service_of, service_span
 from farthing.billing.tables import ProrationSettlement
-from farthing.calendar.period import Period
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
@@ -26,7 +26,7 @@ from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.outcome import ItemAction, ItemChange
-from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +90,15 @@ async def served(
     session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
 ) -> dict[str, Served]:
     """What is known of the fees that change, by the id of the item before, or of the one after if there is none."""
-    windows: dict[str, Period] = {}
-    moments: dict[str, datetime] = {}
-    for change in changes:
-        item = fee_of(change.before) or fee_of(change.after)
-        window = None if item is None else service_window(snapshot, item, change)
-        if item is not None and window is not None:
-            windows[item.id], moments[item.id] = window, change.at
-    if not windows:
+    wanted = {
+        item.id: change.at for change in changes for item in [fee_of(change.before) or fee_of(change.after)] if item
+    }
+    if not wanted:
         return {}
-    lines = await _lines(session, snapshot, moments)
-    settled, of_settlements = await _settlements(session, snapshot, max(moments.values()), lines)
+    at = max(wanted.values())
+    spans = _spans(snapshot, [*snapshot.items, *(change.after for change in changes if change.after)], wanted, at)
+    lines = await _lines(session, snapshot, spans)
+    settled, of_settlements, added = await _settlements(session, snapshot, spans, lines)
     finalized = [line for line in lines if not line.is_draft]
     invoiced: dict[str, list[Decimal]] = defaultdict(list)
     for line in finalized:
@@ -109,39 +107,58 @@ async def served(
     found = fee_balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
     waits = await _draft_waits(session, snapshot)
     known = {}
-    for item_id, window in windows.items():
+    for item_id in wanted:
+        if item_id not in spans:
+            continue
         family = _predecessors(snapshot, item_id)
         drafted = any(line.is_draft and line.item_id in family for line in lines)
-        billed = any(line.item_id in family for line in finalized)
+        billed = [line for line in finalized if line.item_id in family]
+        paid_until = [line.paid_until for line in billed] + [added[member] for member in family if member in added]
         balance = found.get(item_id, FeeBalance())
+        open_now = waits and spans[item_id].start >= snapshot.full_period.start
         known[item_id] = Served(
             balance.received,
             balance.taken,
-            only_drafted=not billed and (drafted or (waits and window.start >= snapshot.full_period.start)),
+            only_drafted=not billed and (drafted or open_now),
+            paid_service=max(paid_until, default=None),
         )
     return known
 
 
+def _spans(
+    snapshot: SubscriptionSnapshot, items: Iterable[LineItemSnapshot], moments: Mapping[str, datetime], at: datetime
+) -> dict[str, ServiceSpan]:
+    """The service period of each fee that holds the moment of its change, or `at` for one that does not change."""
+    found: dict[str, ServiceSpan] = {}
+    for item in items:
+        span = None if fee_of(item) is None else service_span(snapshot, item, moments.get(item.id, at))
+        if span is not None:
+            found[item.id] = span
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it."""
+    """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it.
+    `paid_until` is how far into its service period it pays."""
 
     item_id: str
     invoice_id: str
     is_draft: bool
     net: Decimal
+    paid_until: timedelta
 
 
-async def _lines(session: AsyncSession, snapshot: SubscriptionSnapshot, moments: Mapping[str, datetime]) -> list[_Line]:
-    """The lines of the subscription's fees, on drafts and claims, whose service window holds the moment of change."""
-    latest = max(moments.values())
-    fees = [item.id for item in snapshot.items if fee_of(item) is not None]
+async def _lines(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan]
+) -> list[_Line]:
+    """The lines of the subscription's fees, on drafts and claims, that pay for the service periods of `spans`."""
     line = InvoiceLineItem
     rows = await session.execute(
         select(line, Invoice.invoice_status, Invoice.invoice_type)
         .join(Invoice, Invoice.id == line.invoice_id)
         .where(
-            in_array(line.subscription_line_item_id, fees),
+            in_array(line.subscription_line_item_id, list(spans)),
             line.status == Status.PUBLISHED,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)),
@@ -150,22 +167,24 @@ async def _lines(session: AsyncSession, snapshot: SubscriptionSnapshot, moments:
     )
     found = []
     for row, status, kind in rows:
-        item_id, at = row.subscription_line_item_id or "", moments.get(row.subscription_line_item_id or "", latest)
+        item_id = row.subscription_line_item_id or ""
         assert row.period_start is not None
-        assert row.period_end is not None
-        if row.period_start <= at < row.period_end:
+        span = spans[item_id]
+        if span.window.contains(row.period_start):
             off = EXACT.add(row.line_item_discount, row.invoice_level_discount)
             # a settlement's own lines say what credits paid of them too, but there the settlement tells it
             credit = ZERO if kind is InvoiceType.ONE_OFF else row.proration_credit
             net = EXACT.add(EXACT.subtract(row.amount, off), credit)
-            found.append(_Line(item_id, row.invoice_id, status is InvoiceStatus.DRAFT, net))
+            paid_until = span.consumed(row.period_start) + service_of(row.whole_seconds or ZERO)
+            found.append(_Line(item_id, row.invoice_id, status is InvoiceStatus.DRAFT, net, paid_until))
     return found
 
 
 async def _settlements(
-    session: AsyncSession, snapshot: SubscriptionSnapshot, at: datetime, lines: Sequence[_Line]
-) -> tuple[list[Settled], set[str]]:
-    """The settlements of the windows that hold `at`, oldest first, and their invoices."""
+    session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan], lines: Sequence[_Line]
+) -> tuple[list[Settled], set[str], dict[str, timedelta]]:
+    """The settlements in the service periods of `spans`, oldest first, and their invoices; and how far into its period
+    each item's charge in them pays."""
     entry = ProrationSettlement
     rows = (
         await session.scalars(
@@ -173,8 +192,7 @@ async def _settlements(
             .where(
                 in_array(entry.subscription_line_item_id, [item.id for item in snapshot.items]),
                 entry.status == Status.PUBLISHED,
-                entry.window_start <= at,
-                entry.window_end > at,
+                entry.window_start.in_({span.start for span in spans.values()}),
             )
             .order_by(entry.created_at, entry.id)
         )
@@ -182,7 +200,11 @@ async def _settlements(
     successors = {(item.replaces_id, item.start): item.id for item in snapshot.items if item.replaces_id is not None}
     groups: dict[str, list[FeeTransfer]] = defaultdict(list)
     invoices: dict[str, str] = {}
+    paid_until: dict[str, timedelta] = {}
     for row in rows:
+        span = spans.get(row.subscription_line_item_id)
+        if span is not None and row.window_start != span.start:
+            continue
         added = row.action == ItemAction.ADD.value
         after = (
             row.subscription_line_item_id
@@ -190,6 +212,8 @@ async def _settlements(
             else successors.get((row.subscription_line_item_id, row.effective_at))
         )
         before = None if added else row.subscription_line_item_id
+        if after is not None and after in spans:
+            paid_until[after] = spans[after].consumed(row.effective_at) + service_of(row.charged_seconds)
         groups[row.settlement_key].append(FeeTransfer(before, after, row.credit, row.charge, row.credited_to_payer))
         if row.invoice_id is not None:
             invoices[row.settlement_key] = row.invoice_id
@@ -200,7 +224,7 @@ async def _settlements(
     settled = [
         Settled(tuple(moves), standing[invoices[key]] if key in invoices else ZERO) for key, moves in groups.items()
     ]
-    return settled, set(invoices.values())
+    return settled, set(invoices.values()), paid_until
 
 
 async def _draft_waits(session: AsyncSession, snapshot: SubscriptionSnapshot) -> bool:

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
+from farthing.billing.calculation.service_time import seconds_of
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.credit_sink import Refund
 from farthing.billing.ports import BillingPorts
 from farthing.billing.tables import ProrationSettlement
-from farthing.calendar.period import Period
 from farthing.catalogue.taxes.choosing import auto_apply_associations
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.clock import instant
@@ -38,7 +37,7 @@ from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceTy
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import explain
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import violated
+from farthing.storage.rows import unique
 from farthing.subscriptions.outcome import ItemChange
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
@@ -142,18 +141,16 @@ async def record(
                 currency=snapshot.currency,
                 credit=one.credit,
                 charge=one.charge,
+                charged_seconds=seconds_of(one.charged_service),
                 credited_to_payer=given,
                 invoice_id=invoice.id if invoice is not None else None,
                 wallet_transaction_id=transaction_id,
             )
         )
-    try:
-        async with session.begin_nested():
-            session.add_all(rows)
-    except IntegrityError as error:
-        if violated(error) != "uq_proration_settlements_key":
-            raise
-        raise AlreadyExists("This change was settled before", {"settlement_key": key}) from error
+    async with unique(
+        session, uq_proration_settlements_key=AlreadyExists("This change was settled before", {"settlement_key": key})
+    ):
+        session.add_all(rows)
 
 
 async def _invoiced(
@@ -179,17 +176,16 @@ async def _invoiced(
         idempotency_key=key,
         period_start=start,
         period_end=end,
-        due_date=now,
+        reference_date=start,
+        derives_due_date=True,
         meta={},
     )
     invoice = await drafts.begin(session, wanted)
     if invoice is not wanted:
         raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
     drafts.add_lines(session, invoice, [_line(one, amount) for one, amount in proration.charged()])
-    taxes = await auto_apply_associations(
-        session, TaxEntityType.SUBSCRIPTION, snapshot.id, snapshot.currency, Period(start, end)
-    )
-    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association.id) for tax in taxes])
+    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.id, snapshot.currency)
+    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
     await compute(session, invoice, now)
     await settle(session, invoice, now)
     await transitions.finalize(session, invoice, now, effects=effects)
@@ -215,9 +211,10 @@ def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
         period_end=one.window.end,
         kind=LineKind.FIXED,
         proration_credit=EXACT.subtract(one.charge, amount),
+        whole_seconds=seconds_of(one.charged_service),
         rating={
             "gross": plain(one.charge),
-            **explained(explain(item.price, item.quantity), one.coefficient),
+            **explained(explain(item.price, item.quantity), one.charged_share),
         },
         meta={"description": f"{item.display_name or item.plan_display_name} from {instant(one.change.at)}"},
     )

@@ -16,10 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
+from farthing.billing.calculation.reference_date import reference_date_of
 from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
-from farthing.calendar.due import due_date
 from farthing.calendar.period import Period
-from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.enums import Status
@@ -34,6 +33,7 @@ from farthing.invoices.figures.computation import calculate, reductions, write_f
 from farthing.invoices.figures.settlement import derive
 from farthing.invoices.figures.terms import CouponTerm, stored
 from farthing.invoices.lifecycle import drafts, transitions
+from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
 from farthing.invoices.parts import Parts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
@@ -54,6 +54,8 @@ class Wanted:
     period: Period
     scale_arrears: bool = False
     opening_credit: Decimal = ZERO
+    reference_date: datetime | None = None
+    """That of the invoice which this one replaces; None where the occasion decides."""
 
 
 async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice]:
@@ -63,8 +65,7 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     """
     if not wanted:
         return []
-    config = await read(session, InvoiceConfig)
-    rows = [new_row(session, one, config) for one in wanted]
+    rows = [new_row(session, one) for one in wanted]
     try:
         async with session.begin_nested():
             session.add_all(rows)
@@ -86,7 +87,7 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     return begun
 
 
-def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Invoice:
+def new_row(session: AsyncSession, wanted: Wanted) -> Invoice:
     """An empty draft, not in the session yet; takes the subscription's next sequence number."""
     subscription, period = wanted.subscription, wanted.period
     payer = subscription.invoicing_customer_id or subscription.customer_id
@@ -107,9 +108,8 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
         period_end=period.end,
         idempotency_key=invoice_key(session, subscription, wanted.occasion, period),
         derived_key=True,
-        due_date=due_date(
-            period.end, subscription.payment_terms, config.due_date_days, zone_or_abbreviation(config.timezone)
-        ),
+        reference_date=wanted.reference_date or reference_date_of(wanted.occasion, period),
+        derives_due_date=True,
         settles_at_zero=not (wanted.occasion is InvoiceTrigger.TRIAL_START and only_sent),
         scale_arrears=wanted.scale_arrears,
         opening_credit=wanted.opening_credit,
@@ -221,6 +221,7 @@ async def write(
         await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
         await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
     payers = await payers_of(session, invoices)
+    due_terms = await due_terms_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
     corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
     parts: dict[str, Parts] = {}
@@ -234,6 +235,8 @@ async def write(
             put_terms(invoice, one, draft)
             totals = calculate(invoice, lines)
             write_figures(invoice, lines, totals, now)
+            if invoice.derives_due_date:
+                derive_due_date(invoice, due_terms[one.work.snapshot.id], now)
             invoice.usage_watermark = one.watermark
             derive(invoice, invoice.amount_paid, now)
             if not first:
@@ -350,6 +353,7 @@ def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int
         kind=line.kind,
         commitment_base=line.base,
         proration_credit=line.proration_credit,
+        whole_seconds=line.whole_seconds,
         already_invoiced=line.already_invoiced,
         late_for_line_id=line.late_for_line_id,
         overage_factor=line.overage_factor,

@@ -380,7 +380,7 @@ async def _used_elsewhere(
 
 
 async def _taxes(session: AsyncSession, found: Sequence[GatheredInput]) -> None:
-    entities = {one.work.snapshot.id: (one.work.snapshot.currency, one.work.period) for one in found}
-    chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, dict(entities))
+    currencies = {one.work.snapshot.id: one.work.snapshot.currency for one in found}
+    chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, currencies)
     for one in found:
-        one.taxes = [TaxTerm.of(tax.rate, tax.association.id) for tax in chosen[one.work.snapshot.id]]
+        one.taxes = [TaxTerm.of(tax.rate, tax.association) for tax in chosen[one.work.snapshot.id]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -232,8 +232,12 @@ def details(replaced: Replaced, period: Period, at: datetime, code: str) -> Pror
     )
 
 
-def invoice_preview(shown_invoice: InvoiceResponse) -> InvoicePreview:
-    """An invoice in short."""
+def _noted(name: str, note: str | None) -> str:
+    return name if note is None else f"{name} ({note})"
+
+
+def invoice_preview(shown_invoice: InvoiceResponse, notes: Mapping[str, str]) -> InvoicePreview:
+    """An invoice in short; `notes`, by price, say which quantities were carried over."""
     lines = shown_invoice.line_items or []
     return InvoicePreview(
         subtotal=shown_invoice.subtotal,
@@ -243,7 +247,7 @@ def invoice_preview(shown_invoice: InvoiceResponse) -> InvoicePreview:
         due_date=shown_invoice.due_date,
         line_items=[
             InvoiceLineItemPreview(
-                description=line.display_name or "",
+                description=_noted(line.display_name or "", notes.get(line.price_id or "")),
                 amount=line.amount,
                 quantity=line.quantity,
                 is_proration="proration_credit" in line.metadata,

@@ -25,6 +25,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
+from farthing.billing.changes.settle import settle_changes
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, new_row
 from farthing.billing.periods.finalize import issue_all, issue_at_once
 from farthing.core.clock import FixedClock
@@ -170,11 +171,13 @@ class Run:
         config = await read(session, InvoiceConfig)
         waiting = await roll_forward.waiting_ids(session, ids)
         later: list[Wanted] = []
+        ended: list[roll_forward.EndedInTime] = []
         subscriptions = taken.all()
         for subscription in subscriptions:
             idle = subscription.id not in waiting
             advance = await roll_forward.advance_to(session, subscription, self.now, nothing_waits=idle)
             did.rolled += 1
+            ended += advance.ended
             at_once = [one for one in advance.billables if one.at_once]
             later += [Wanted(subscription, one.occasion, one.period) for one in advance.billables if not one.at_once]
             for one in at_once:
@@ -186,7 +189,7 @@ class Run:
                 await replace_due(session, subscription, advance.replacement, self.now, self.effects)
         # many at once are written as they will be, in one statement; if one of them is in the way of another's, all
         # is undone, and each is begun by itself
-        drafts = [new_row(session, one, config) for one in later] if len(ids) > 1 else await begin(session, later)
+        drafts = [new_row(session, one) for one in later] if len(ids) > 1 else await begin(session, later)
         did.drafted += len(drafts)
         await update_all(session, subscriptions)
         ripe = [one for one in drafts if one.last_computed_at is None and _is_ready_to_compute(one, config, self.now)]
@@ -196,6 +199,8 @@ class Run:
         did.computed += len(ripe)
         for invoice in ripe:
             did.count(invoice)
+        for end in ended:
+            await settle_changes(session, end.before, end.changes, self.now, self.effects, reason="cancellation")
         return did
 
     async def compute(self, done: Summary) -> None:

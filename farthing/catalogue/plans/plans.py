@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue import in_use
@@ -19,7 +17,7 @@ from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "display_order", "status", "created_at", "updated_at")
 
@@ -77,13 +75,11 @@ async def search(
     return await select_page(session, Plan, query, SEARCHABLE, statement)
 
 
-@asynccontextmanager
-async def refusing_duplicates(session: AsyncSession, lookup_key: str) -> AsyncIterator[None]:
+def refusing_duplicates(session: AsyncSession, lookup_key: str) -> AbstractAsyncContextManager[None]:
     """Turn a key that the database refuses into AlreadyExists."""
-    try:
-        async with session.begin_nested():
-            yield
-    except IntegrityError as error:
-        if violated(error) != "uq_plans_lookup_key":
-            raise
-        raise AlreadyExists(f"A plan with the lookup key '{lookup_key}' exists", {"lookup_key": lookup_key}) from error
+    return unique(
+        session,
+        uq_plans_lookup_key=AlreadyExists(
+            f"A plan with the lookup key '{lookup_key}' exists", {"lookup_key": lookup_key}
+        ),
+    )

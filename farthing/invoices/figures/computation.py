@@ -19,7 +19,8 @@ from farthing.core.enums import PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import LARGEST_AMOUNT, ZERO, exact_sum, plain
-from farthing.invoices.figures.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
+from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
+from farthing.invoices.figures.terms import CouponTerm, coupons_on, taxes_on
 from farthing.invoices.parts import Parts, lines_of
 from farthing.invoices.receivable import BillingReason
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
@@ -38,14 +39,24 @@ async def published_lines(session: AsyncSession, invoice_id: str) -> list[Invoic
 def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value: Decimal = ZERO) -> InvoiceTotals:
     """The figures of an invoice with these lines; nothing is written. A trial's opening invoice carries no tax."""
     taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START
+    tax_terms = taxes_on(invoice.tax_terms) if taxed else []
+    if not lines:
+        tax_terms = [term for term in tax_terms if term.applies_at(invoice.reference_date)]
     return invoice_totals(
         [
-            ChargeLine(line.id, line.amount, line.price_type, line.subscription_line_item_id, line.price_id)
+            ChargeLine(
+                line.id,
+                line.amount,
+                line.price_type,
+                line.subscription_line_item_id,
+                line.price_id,
+                rates_carried(line, invoice.reference_date, tax_terms),
+            )
             for line in lines
         ],
         currency.digits(invoice.currency),
         coupons=[term.rated for term in coupons_on(invoice.coupon_terms)],
-        tax_rates=[term.rated for term in taxes_on(invoice.tax_terms)] if taxed else (),
+        tax_rates=[term.rated for term in terms_by_rate(tax_terms).values()],
         prepaid_value=prepaid_value,
     )
 
@@ -172,7 +183,7 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
                 position=position,
             )
         )
-    tax_terms: dict[str, TaxTerm] = {term.tax_rate_id: term for term in taxes_on(invoice.tax_terms)}
+    tax_terms = terms_by_rate(taxes_on(invoice.tax_terms))
     for position, tax in enumerate(totals.taxes):
         rate = tax_terms[tax.rate.id]
         rows.append(

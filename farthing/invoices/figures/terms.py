@@ -7,13 +7,14 @@ since: the catalogue is asked once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.taxes.choosing import tax_of
-from farthing.catalogue.taxes.tables import TaxRateRow
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.money import plain
 from farthing.rating.totals import discounts, taxes
 from farthing.storage.documents import Document, decode_all, encode_all
@@ -62,7 +63,11 @@ class CouponTerm(Document, frozen=True, kw_only=True):
 
 
 class TaxTerm(Document, frozen=True, kw_only=True):
-    """One tax rate on an invoice. `value` is a percentage or an amount."""
+    """One tax rate on an invoice. `value` is a percentage or an amount.
+
+    `start` and `end` are the window of the association that asks for it: a line carries the rate when the line's tax
+    point lies in the window of a term of the rate. Without a window all lines carry it.
+    """
 
     tax_rate_id: str
     type: taxes.TaxRateType
@@ -70,18 +75,26 @@ class TaxTerm(Document, frozen=True, kw_only=True):
     tax_association_id: str | None = None
     name: str = ""
     code: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
 
     @classmethod
-    def of(cls, rate: TaxRateRow, association_id: str | None = None) -> TaxTerm:
-        """The term a rate of the catalogue makes."""
+    def of(cls, rate: TaxRateRow, association: TaxAssociation | None = None) -> TaxTerm:
+        """The term that a rate of the catalogue makes, for the window of its association if it has one."""
         return cls(
             tax_rate_id=rate.id,
             type=rate.tax_rate_type,
             value=plain(tax_of(rate).value),
-            tax_association_id=association_id,
+            tax_association_id=association.id if association is not None else None,
             name=rate.name,
             code=rate.code,
+            start=association.start_date if association is not None else None,
+            end=association.end_date if association is not None else None,
         )
+
+    def applies_at(self, tax_point: datetime) -> bool:
+        """Whether a line with this tax point carries the rate because of this term."""
+        return (self.start is None or self.start <= tax_point) and (self.end is None or tax_point < self.end)
 
     @property
     def rated(self) -> taxes.TaxRate:

@@ -50,7 +50,7 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
         if asked.due_date < now:
             raise ValidationFailed.of("due_date", "must not be in the past")
         if asked.due_date != invoice.due_date:
-            invoice.due_date = asked.due_date
+            invoice.due_date, invoice.derives_due_date = asked.due_date, False
             invoice.overdue_notified_at = None
     if asked.metadata is not None:
         refuse_reserved(asked.metadata, invoice.composed_metadata())
@@ -167,7 +167,8 @@ async def recompute(session: AsyncSession, invoice_id: str, asked: ComputeInvoic
     if asked.description is not None:
         invoice.description = asked.description
     if asked.due_date is not None and asked.due_date != invoice.due_date:
-        invoice.due_date, invoice.overdue_notified_at = asked.due_date, None
+        invoice.due_date, invoice.derives_due_date = asked.due_date, False
+        invoice.overdue_notified_at = None
     if asked.invoice_coupons is not None or asked.line_item_coupons is not None:
         had = {term.coupon_id: term for term in coupons_on(invoice.coupon_terms)}
         invoice.coupon_terms = stored(

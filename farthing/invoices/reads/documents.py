@@ -40,6 +40,7 @@ from farthing.invoices.pdf.document import (
     Totals,
 )
 from farthing.invoices.pdf.render import render
+from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
 from farthing.storage.rows import find
 
@@ -55,8 +56,13 @@ async def pdf(session: AsyncSession, invoice: Invoice) -> bytes:
 
 
 async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
-    """Everything that stands on the invoice's pages; days are those of the numbering's time zone."""
+    """Everything that stands on the invoice's pages.
+
+    Periods and the due date are days of the zone in which they were cut, the issue and payments days of the seller's.
+    Rule: docs/rules/invoices-and-payments.md#dates-that-people-read
+    """
     zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
+    cut_in = zone_or_abbreviation(await reading_zone(session, invoice))
     seller = await find(session, Tenant, invoice.tenant_id)
     customer = await session.get_one(Customer, invoice.customer_id)
     lines = await published_lines(session, invoice.id)
@@ -83,11 +89,11 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         payment_status=invoice.payment_status.value,
         number=invoice.invoice_number or "",
         issued=to_local(issued, zone).date() if issued else None,
-        due_on=to_local(invoice.due_date, zone).date() if invoice.due_date else None,
-        days=_days(invoice.period_start, invoice.period_end, zone),
+        due_on=to_local(invoice.due_date, cut_in).date() if invoice.due_date else None,
+        days=_days(invoice.period_start, invoice.period_end, cut_in),
         billing_period=invoice.billing_period or "",
         description=invoice.description,
-        groups=tuple(_groups(lines, zone)),
+        groups=tuple(_groups(lines, cut_in)),
         discounts=tuple(_discount(row, names) for row in coupons),
         taxes=tuple(_tax(row) for row in taxes),
         payments=tuple(

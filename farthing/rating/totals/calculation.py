@@ -19,7 +19,7 @@ from farthing.rating.totals.discounts import (
 )
 from farthing.rating.totals.lines import ChargeLine, LineTotals
 from farthing.rating.totals.prepaid import applied_credits
-from farthing.rating.totals.taxes import TaxApplied, TaxRate, applied_taxes
+from farthing.rating.totals.taxes import TaxableLine, TaxApplied, TaxRate, applied_taxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,12 @@ def invoice_totals(
 
     total_discount = exact_sum([line.discount for line in worked])
     total_credits = exact_sum(credits_taken)
-    taxable = max(EXACT.subtract(subtotal, total_discount), ZERO)
+    taxable = [
+        TaxableLine(line.id, EXACT.subtract(line.amount, line.discount), charge.tax_rate_ids)
+        for line, charge in zip(worked, charges, strict=True)
+    ]
     taxes = applied_taxes(taxable, tax_rates, digits)
+    worked = _with_taxes(worked, taxes)
     total_tax = exact_sum([tax.tax_amount for tax in taxes])
     before_tax = EXACT.subtract(EXACT.subtract(subtotal, total_discount), total_credits)
     return InvoiceTotals(
@@ -86,10 +90,18 @@ def invoice_totals(
         subtotal=subtotal,
         total_discount=total_discount,
         total_prepaid_credits_applied=total_credits,
-        taxable_amount=taxable,
+        taxable_amount=max(EXACT.subtract(subtotal, total_discount), ZERO),
         total_tax=total_tax,
         total=max(EXACT.add(before_tax, total_tax), ZERO),
     )
+
+
+def _with_taxes(lines: Sequence[LineTotals], taxes: Sequence[TaxApplied]) -> list[LineTotals]:
+    shares: dict[str, list[tuple[str, Decimal]]] = {}
+    for tax in taxes:
+        for line_id, share in tax.shares:
+            shares.setdefault(line_id, []).append((tax.rate.id, share))
+    return [replace(line, taxes=tuple(shares.get(line.id, ()))) for line in lines]
 
 
 def _by_line(applications: Sequence[CouponApplication]) -> dict[str, list[Decimal]]:

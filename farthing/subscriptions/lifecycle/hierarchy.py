@@ -32,6 +32,7 @@ _MIRRORED = (
     "end_date",
     "cancel_at",
     "cancel_at_period_end",
+    "end_proration_behavior",
     "cancelled_at",
     "pause_status",
     "active_pause_id",

@@ -95,6 +95,11 @@ async def pause(
     if subscription.active_pause_id is not None:
         raise InvalidOperation("A pause is scheduled already", {"pause_id": subscription.active_pause_id})
     start = _start(subscription, request, now)
+    if subscription.opens_at is not None and start <= subscription.opens_at:
+        raise InvalidOperation(
+            "A subscription cannot be paused before it has started",
+            {"subscription_id": subscription.id, "start_date": instant(subscription.start_date)},
+        )
     end = request.pause_end
     if request.pause_days is not None:
         end = start + timedelta(days=request.pause_days)

@@ -367,6 +367,7 @@ def _whole(
         commitment=commitment,
         threshold=row.auto_invoice_threshold,
         proration=row.proration_behavior,
+        end_proration=row.end_proration_behavior,
         payment_behavior=row.payment_behavior,
         collection_method=row.collection_method,
         payment_method_id=row.gateway_payment_method_id,

@@ -178,6 +178,7 @@ class SubscriptionSnapshot:
     commitment: SubscriptionCommitment | None
     threshold: Decimal | None
     proration: ProrationBehavior
+    end_proration: ProrationBehavior | None
     payment_behavior: PaymentBehavior
     collection_method: CollectionMethod
     payment_method_id: str
@@ -215,6 +216,18 @@ class SubscriptionSnapshot:
     def ends_at(self) -> datetime | None:
         """When it ends, as far as is known: its end date or a cancellation to come, whichever is first."""
         return min((at for at in (self.cancel_at, self.end) if at is not None), default=None)
+
+    @property
+    def prorates_end(self) -> bool:
+        """Whether the last period, when the subscription's end cuts it, is charged by its share: as the cancellation
+        says, else as the subscription itself does."""
+        return (self.end_proration or self.proration) is ProrationBehavior.CREATE_PRORATIONS
+
+    @property
+    def service_pauses(self) -> tuple[tuple[datetime, datetime | None], ...]:
+        """The pauses in which no service time passes; a trial inside a family's period is none of them."""
+        trial = None if self.trial is None else (self.trial.start, self.trial.end)
+        return tuple(stop for stop in self.pauses if stop != trial)
 
     @property
     def is_billed(self) -> bool:

@@ -27,6 +27,7 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.reads import documents
+from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
@@ -133,7 +134,7 @@ class InvoicePages(Controller):
             listing=at,
             narrowed=narrowed,
             now=now,
-            zone=await zone_of(session),
+            zones=await reading_zones(session, found),
             currencies=await currencies_of(session),
             standings=STANDINGS,
             payment_statuses=[
@@ -152,6 +153,7 @@ class InvoicePages(Controller):
             invoice=invoice,
             now=clock.now(),
             zone=await zone_of(session),
+            cut_in=await reading_zone(session, invoice),
             names=await names_of(session, {invoice.customer_id, invoice.owner_id}),
             lines=await published_lines(session, invoice.id),
             coupons=await _rows(session, CouponApplicationRow, CouponApplicationRow.invoice_id == invoice.id),
