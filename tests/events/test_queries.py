@@ -99,10 +99,17 @@ def charging(charged_terms: list[dict[str, Any]]) -> Iterator[list[dict[str, Any
     charged_terms.clear()
 
 
+@pytest.fixture
+async def customer(account: Account) -> str:
+    """The customer that the events of these tests belong to, its id; what nobody owns is charged to nobody."""
+    return str((await account.post("/customers", {"external_id": "c1", "name": "One"}))["id"])
+
+
 async def asked(account: Account, **given: Any) -> Any:
     return await post(account, "/events/analytics", {"external_customer_id": "c1", **RANGE, **given})
 
 
+@pytest.mark.usefixtures("customer")
 @pytest.mark.parametrize(
     ("meter", "price", "events", "quantity", "cost"),
     [
@@ -182,6 +189,7 @@ async def test_usage_and_its_cost(
     assert (point["timestamp"], point["cost"]) == ("2024-01-15T00:00:00Z", cost)
 
 
+@pytest.mark.usefixtures("customer")
 async def test_a36_a_price_change_in_the_middle_is_two_items(account: Account, charging: list[dict[str, Any]]) -> None:
     meter_id = await new_meter(account)
     change = datetime(2024, 1, 11, tzinfo=UTC)
@@ -193,6 +201,7 @@ async def test_a36_a_price_change_in_the_middle_is_two_items(account: Account, c
     assert answer["total_cost"] == "11"
 
 
+@pytest.mark.usefixtures("customer")
 async def test_groups_discounts_and_commitments(account: Account, charging: list[dict[str, Any]]) -> None:
     meter_id = await new_meter(account)
     price = await new_price(account, meter_id, amount="1")
@@ -225,6 +234,7 @@ async def test_groups_discounts_and_commitments(account: Account, charging: list
     assert [item["total_cost"] for item in later["items"]] == ["100"]
 
 
+@pytest.mark.usefixtures("customer")
 async def test_a_feature_names_its_items_and_shows_its_own_unit(
     account: Account, charging: list[dict[str, Any]]
 ) -> None:
@@ -291,6 +301,7 @@ async def test_the_debugger_follows_an_event_to_its_charge(account: Account, cha
     assert (entry["price_id"], entry["meter_id"], entry["sub_line_item_id"]) == (price, meter_id, "subs_line_0")
 
 
+@pytest.mark.usefixtures("customer")
 async def test_single_events_are_priced_alone(account: Account, charging: list[dict[str, Any]]) -> None:
     meter_id = await new_meter(account)
     charging.append({"price": await new_price(account, meter_id, amount="0.000001")})
