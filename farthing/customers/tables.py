@@ -113,6 +113,8 @@ class ExternalIdTenure(InEnvironment, Base):
     customer_id: Mapped[str] = mapped_column(String(50))
     since_sequence: Mapped[int] = mapped_column(BigInteger)
     until_sequence: Mapped[int | None] = mapped_column(BigInteger)
+    taken_sequence: Mapped[int] = mapped_column(BigInteger)
+    """When the customer took the id; larger than where its ownership begins if the id was nobody's until then."""
 
     __table_args__ = (
         # an external id has one owner at a time; answers whose it is now
@@ -123,6 +125,8 @@ class ExternalIdTenure(InEnvironment, Base):
             unique=True,
             postgresql_where=text("until_sequence IS NULL"),
         ),
+        # to whom the events under an id have belonged
+        Index("ix_external_id_tenures_external_id", "environment_id", "external_id"),
         # under which ids a customer's events came
         Index("ix_external_id_tenures_customer", "environment_id", "customer_id"),
     )
