@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 
 from farthing.core.money import plain
 from farthing.doctor.examination import audit
+from farthing.storage.migrations import state, upgrade
+from farthing.storage.postgres import Database
 from farthing.subscriptions.tables import Subscription
+from farthing.wiring import wire
+from tests.account import Account
 from tests.billing.lateness import settled
 from tests.billing.office import Office
+from tests.conftest import running, settings_for
 
 Body = Mapping[str, Any]
 JANUARY = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-02-01T00:00:00Z"}
@@ -336,3 +342,55 @@ async def test_who_asks_for_a_former_id_hears_whose_it_was(office: Office) -> No
     assert "former_customer_id" not in answer["details"]
     taker = await office.customer("old")
     assert (await office.account.get("/customers/external/old"))["id"] == taker["id"]
+
+
+# the shape of revision 0026, where usage followed the present external id
+_AS_BEFORE = """
+DROP TRIGGER take_external_id ON customers;
+DROP FUNCTION take_external_id;
+DROP TABLE external_id_tenures;
+ALTER TABLE events DROP COLUMN owner_sequence;
+ALTER TABLE meter_usage DROP COLUMN owner_sequence;
+UPDATE alembic_version SET version_num = '0026';
+"""
+
+
+async def test_books_of_the_release_before_keep_their_figures(new_database: Callable[..., str]) -> None:
+    """What was invoiced stays; from now on former ids count for who had them, unless somebody else has them."""
+    url = new_database()
+    database, settings = Database(url, wire()), settings_for(url)
+    try:
+        async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+            office = Office(account)
+            await office.on("2026-01-01")
+            await office.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
+            calls = await office.feature("calls")
+            await settled(office)
+            plan = await office.plan(office.usage(calls, "1"))
+            renamed, parted = await office.customer("old"), await office.customer("desk")
+            first, second = await office.subscribed(plan, renamed), await office.subscribed(plan, parted)
+            await used(office, "old", 5)
+            renamed, parted = await rename(office, renamed, "new"), await rename(office, parted, "parted")
+            with psycopg.connect(url) as connection:  # the release before forgot who had an id
+                connection.execute("SELECT set_config('farthing.environment_id', %s, true)", (account.environment_id,))
+                assert connection.execute("DELETE FROM external_id_tenures WHERE external_id = 'old'").rowcount == 1
+            await office.account.post("/customers", {"external_id": "desk", "name": "taker"})
+            await used(office, "new", 7)
+            await settled(office)
+            await office.run("2026-02-01")
+            assert (await office.totals(first), await office.totals(second)) == (["7.00"], [])
+            with psycopg.connect(url) as connection:
+                connection.execute(_AS_BEFORE)
+            assert state(url)[0] == "0026"
+            upgrade(url)
+            assert await office.totals(first) == ["7.00"]
+            findings = await audit(database)
+            assert (findings.differences, findings.charges.unmeasured) == ([], 1)
+            await used(office, "old", 2, "2026-02-02")
+            await used(office, "desk", 4, "2026-02-02")
+            await settled(office)
+            await office.run("2026-03-01")
+            assert (await office.totals(first), await office.totals(second)) == (["7.00", "2.00"], [])
+            assert (await audit(database)).differences == []
+    finally:
+        await database.close()
