@@ -28,6 +28,7 @@ from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
+from farthing.events.upkeep.backfill import fill_new_meter
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
@@ -71,6 +72,7 @@ def wire() -> Wiring:
             count_entitlements_of_feature=count_entitlements_of_feature,
             count_subscriptions_of_plan=live_subscriptions_of_plan,
             count_uses_of_addon=uses_of_addon,
+            fill_new_meter=fill_new_meter,
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
             load_credit_grants=list_no_grants_of_owners,

@@ -141,7 +141,8 @@ class MeterBackfill(Scoped, Base):
     """When appends that did not know the meter had all ended; the walk begins after that."""
     finished_at: Mapped[datetime | None]
     finished_sequence: Mapped[int | None] = mapped_column(BigInteger)
-    """Where in the order of acceptance the last walk ended: what was measured before it may lack what it added."""
+    """Where in the order of acceptance the last walk ended: what was measured before it may lack what it added. 0 for
+    a meter's first walk, which invoices wait for; null until that has ended."""
     reached: Mapped[str] = mapped_column(String(255), default="")
     """The last event id visited, in the order of the key of `events`."""
     visited: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.tables import Price
 from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.upkeep import backfill
 from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
@@ -272,7 +273,9 @@ async def test_an_unknown_customer_has_no_items(account: Account, charging: list
     assert (item["meter_id"], item["external_customer_id"], item["total_cost"]) == (meter_id, "c1", "0")
 
 
-async def test_the_debugger_follows_an_event_to_its_charge(account: Account, charging: list[dict[str, Any]]) -> None:
+async def test_the_debugger_follows_an_event_to_its_charge(
+    account: Account, charging: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     await send(account, [sent("10:00", "e", x=5)])
     found = await account.get("/events/lookup", id="e")
     assert (found["status"], found["debug_tracker"]["failure_point"]["failure_point_type"]) == (
@@ -280,7 +283,9 @@ async def test_the_debugger_follows_an_event_to_its_charge(account: Account, cha
         "customer_lookup",
     )
     await account.post("/customers", {"external_id": "c1", "name": "One"})
-    meter_id = await new_meter(account)
+    with monkeypatch.context() as patch:
+        patch.setattr(backfill, "MOST_AT_ONCE", 0)
+        meter_id = await new_meter(account)
     found = await account.get("/events/lookup", id="e")
     assert found["status"] == "processing"  # the meter came after the event, and its backfill has not run
     assert found["debug_tracker"]["meter_matching"]["status"] == "not_found"
@@ -414,7 +419,8 @@ async def test_too_many_windows_are_refused(account: Account) -> None:
     assert len(minutes["results"]) == 2
 
 
-async def test_monitoring_counts_and_tells_what_is_left(account: Account) -> None:
+async def test_monitoring_counts_and_tells_what_is_left(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "MOST_AT_ONCE", 0)
     await send(account, [sent("10:00", "a"), sent("10:30", "b"), sent("12:00", "c")])
     await new_meter(account)
     answer = await account.get("/events/monitoring", window_size="HOUR", **RANGE)
