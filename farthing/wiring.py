@@ -38,7 +38,7 @@ from farthing.payments.testing_provider.provider import TestProvider
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
-from farthing.subscriptions.reads.usage_sources import items_of_customers
+from farthing.subscriptions.reads.usage_sources import items_of_customers, zone_of_customer
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
 
@@ -81,7 +81,9 @@ def wire() -> Wiring:
             subscription_table=Subscription,
             cost_sheet_table=CostSheet,
         ),
-        events=EventPorts(list_charged_items=items_of_customers, find_earliest_needed=find_earliest_needed),
+        events=EventPorts(
+            list_charged_items=items_of_customers, find_zone=zone_of_customer, find_earliest_needed=find_earliest_needed
+        ),
         subscriptions=SubscriptionPorts(load_credit_grants=list_no_grants_of_subscriptions),
         invoices=InvoicePorts(hooks=BillingEffects()),
         payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),

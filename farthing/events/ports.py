@@ -19,10 +19,15 @@ usage alone."""
 FindEarliestNeeded = Callable[[AsyncSession, datetime], Awaitable[datetime | None]]
 """The earliest instant whose events something in this environment still needs; None when nothing needs any."""
 
+FindZone = Callable[[AsyncSession, str, datetime, datetime], Awaitable[str]]
+"""The zone in which invoices cut the usage of a customer (by id) between two instants: that of its first subscription
+that charges for it, else the customer's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventPorts:
-    """What charges for usage, and how far back events are needed."""
+    """What charges for usage and on whose wall, and how far back events are needed."""
 
     list_charged_items: ListChargedItems
+    find_zone: FindZone
     find_earliest_needed: FindEarliestNeeded

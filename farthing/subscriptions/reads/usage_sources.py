@@ -16,8 +16,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from farthing.calendar.period import Period
 from farthing.calendar.windows import anchor_day
@@ -29,6 +30,7 @@ from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import EXACT, ZERO, plain
+from farthing.customers.tables import Customer
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.listing import by_id
@@ -112,6 +114,29 @@ async def children_of(session: AsyncSession, customer: str, start: datetime, end
     parents = select(Subscription.id).where(Subscription.customer_id == customer, _charges(start, end))
     found = await _children(session, Subscription.parent_subscription_id.in_(parents), start, end)
     return frozenset(child for _, child in found)
+
+
+async def zone_of_customer(session: AsyncSession, customer_id: str, start: datetime, end: datetime) -> str:
+    """The zone in which invoices cut this customer's usage in `[start, end)`: its first subscription's, else its own.
+
+    What an inherited subscription uses stands on its parent's invoices.
+    """
+    table, parent = Subscription, aliased(Subscription)
+    charging = await session.scalar(
+        select(func.coalesce(parent.timezone, table.timezone))
+        .outerjoin(
+            parent,
+            and_(
+                parent.id == table.parent_subscription_id,
+                table.subscription_type == SubscriptionType.INHERITED,
+            ),
+        )
+        .where(table.customer_id == customer_id, _charges(start, end))
+        .order_by(table.start_date, table.id)
+        .limit(1)
+    )
+    own = select(Customer.timezone).where(Customer.id == customer_id)
+    return charging or (await session.scalar(own)) or ""
 
 
 def _charges(start: datetime, end: datetime) -> ColumnElement[bool]:
