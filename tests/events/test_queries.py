@@ -353,6 +353,24 @@ async def test_pages_by_cursor_cover_everything_once_in_both_directions(account:
         assert seen == [f"e::{n:02}" for n in reversed(range(25))]
 
 
+@pytest.mark.parametrize("key", ["iter_last_key", "iter_first_key"])
+async def test_pages_oldest_first_walk_on_by_the_keys_of_the_answer(account: Account, key: str) -> None:
+    await send(account, [sent(f"10:{n // 3:02}", f"e{n:02}") for n in range(25)])
+    body = {**RANGE, "page_size": 7, "order": "asc"}
+    seen: list[str] = []
+    while True:
+        page = await post(account, "/events/query", body)
+        seen += [event["id"] for event in page["events"]]
+        if not page["has_more"]:
+            break
+        body[key] = page[key]
+    assert seen == [f"e{n:02}" for n in range(25)]
+    # what comes later is found from where the walk ended
+    await send(account, [sent("10:59", "later")])
+    page = await post(account, "/events/query", {**body, key: page["iter_first_key"]})
+    assert [event["id"] for event in page["events"]] == ["later"]
+
+
 async def test_listings_narrow(account: Account) -> None:
     await send(
         account,

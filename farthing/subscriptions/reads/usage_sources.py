@@ -124,6 +124,7 @@ async def zone_of_customer(session: AsyncSession, customer_id: str, start: datet
     table, parent = Subscription, aliased(Subscription)
     charging = await session.scalar(
         select(func.coalesce(parent.timezone, table.timezone))
+        .select_from(table)
         .outerjoin(
             parent,
             and_(
