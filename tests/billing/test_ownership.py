@@ -344,6 +344,28 @@ async def test_who_asks_for_a_former_id_hears_whose_it_was(office: Office) -> No
     assert (await office.account.get("/customers/external/old"))["id"] == taker["id"]
 
 
+async def test_the_doctor_names_what_came_before_the_subscription(office: Office, calls: Body) -> None:
+    first = await office.customer("old")
+    await used(office, "old", 3, "2025-12-20")
+    first = await rename(office, first, "new")
+    await used(office, "new", 4, "2025-12-21")
+    second = await office.customer("old")
+    await used(office, "old", 5, "2025-12-22")
+    plan = await office.plan(office.usage(calls, "1"))
+    for customer in (first, second):
+        await office.subscribed(plan, customer)
+    await used(office, "new", 1)
+    nobody = await office.customer()
+    await used(office, nobody["external_id"], 2)
+    findings = await audit(office.account.database)
+    assert {id: findings.uncharged.get(id) for id in (first["id"], second["id"], nobody["id"])} == {
+        first["id"]: 7,
+        second["id"]: 5,
+        nobody["id"]: None,
+    }
+    assert findings.differences == []
+
+
 # the shape of revision 0026, where usage followed the present external id
 _AS_BEFORE = """
 DROP TRIGGER take_external_id ON customers;
