@@ -29,6 +29,7 @@ from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
+from farthing.events.upkeep.backfill import fill_new_meter
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
@@ -38,7 +39,7 @@ from farthing.payments.testing_provider.provider import TestProvider
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
-from farthing.subscriptions.reads.usage_sources import items_of_customers
+from farthing.subscriptions.reads.usage_sources import items_of_customers, zone_of_customer
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
 
@@ -72,6 +73,7 @@ def wire() -> Wiring:
             count_entitlements_of_feature=count_entitlements_of_feature,
             count_subscriptions_of_plan=live_subscriptions_of_plan,
             count_uses_of_addon=uses_of_addon,
+            fill_new_meter=fill_new_meter,
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
             load_credit_grants=list_no_grants_of_owners,
@@ -80,7 +82,9 @@ def wire() -> Wiring:
             subscription_table=Subscription,
             cost_sheet_table=CostSheet,
         ),
-        events=EventPorts(list_charged_items=items_of_customers, find_earliest_needed=find_earliest_needed),
+        events=EventPorts(
+            list_charged_items=items_of_customers, find_zone=zone_of_customer, find_earliest_needed=find_earliest_needed
+        ),
         subscriptions=SubscriptionPorts(
             load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
         ),

@@ -21,6 +21,7 @@ from farthing.billing.proof.budgets import overdrawn_budgets
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
+from farthing.billing.proof.uncharged import events_before_subscriptions
 from farthing.core.enums import Status
 from farthing.doctor.files import describe_master_key, unsafe_files
 from farthing.events.tables import StoredEvent
@@ -53,6 +54,8 @@ class Findings:
     charges: Proof = field(default_factory=Proof)
     """The lines of subscriptions' invoices; its differences are among those here."""
     differences: list[Difference] = field(default_factory=list)
+    uncharged: dict[str, int] = field(default_factory=dict)
+    """How many events came for a time before their customer's first subscription, by customer: nobody pays for them."""
 
 
 async def examine(settings: Settings, database: Database, console: Console) -> int:
@@ -83,6 +86,11 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
             f"not measured    {charges.unmeasured:,} lines: events past retention, "
             "or a meter or customer that changed since"
         )
+    if findings.uncharged:
+        events = f"{sum(findings.uncharged.values()):,} events of {len(findings.uncharged):,} customers"
+        console.print(f"not charged     {events} came for a time before their subscription:")
+        for customer_id, count in list(findings.uncharged.items())[:SHOWN]:
+            console.print(f"  {customer_id}: {count:,}")
     console.print(f"usage           {findings.days_of_events} days of events, measured again")
     for difference in findings.differences[:SHOWN]:
         console.print(
@@ -156,6 +164,7 @@ async def audit(database: Database, console: Console | None = None, keep: timede
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
                         findings.differences += await overdrawn_budgets(session)
+                        findings.uncharged |= await events_before_subscriptions(session)
                         real_now = database.clock.now()
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break

@@ -64,6 +64,11 @@ class AggregationAsked(StrEnum):
 FilterMap = dict[str, list[str]]
 
 
+def past(now: datetime) -> datetime:
+    """The end of a range that includes `now`: events have whole milliseconds."""
+    return shifted(now, timedelta(milliseconds=1))
+
+
 class Ranged(Request):
     """A query over event time `[start_time, end_time)`; by default the last seven days."""
 
@@ -71,9 +76,12 @@ class Ranged(Request):
     end_time: Moment | None = None
 
     def span(self, now: datetime) -> tuple[datetime, datetime]:
-        """The range asked for, possibly empty. Raises ValidationFailed for one that ends before it starts."""
-        end = self.end_time or now
-        start = self.start_time or shifted(end, -DEFAULT_SPAN)
+        """The range asked for, possibly empty; without an end it includes `now`, also where a clock stands still.
+
+        Raises ValidationFailed for one that ends before it starts.
+        """
+        end = self.end_time or past(now)
+        start = self.start_time or shifted(self.end_time or now, -DEFAULT_SPAN)
         if end < start:
             raise ValidationFailed("end time must be after start time", {"end_time": "must not be before start_time"})
         return start, end
@@ -108,14 +116,16 @@ class OnTheWall(Ranged):
     window_size: SeriesSize | None = None
     timezone: str | None = None
     billing_anchor: Moment | None = None
+    external_customer_id: str | None = None
+    customer_id: str | None = None
 
     @property
     def zone(self) -> ZoneInfo:
         return zone(self.timezone or "")
 
-    @property
-    def month_day(self) -> int:
-        return anchor_day(self.billing_anchor, self.zone) if self.billing_anchor else 1
+    def month_day(self, zone: ZoneInfo) -> int:
+        """On which day months begin on the wall of `zone`."""
+        return anchor_day(self.billing_anchor, zone) if self.billing_anchor else 1
 
 
 class GetUsageRequest(OnTheWall, kw_only=True):
@@ -124,8 +134,6 @@ class GetUsageRequest(OnTheWall, kw_only=True):
     event_name: Annotated[str, Meta(min_length=1, max_length=255)]
     aggregation_type: AggregationAsked
     property_name: str | None = None
-    external_customer_id: str | None = None
-    customer_id: str | None = None
     bucket_size: SeriesSize | None = None
     filters: FilterMap | None = None
     multiplier: Decimal | None = None
@@ -137,8 +145,6 @@ class GetUsageByMeterRequest(OnTheWall, kw_only=True):
     """The usage of one meter. `bucket_size` is ignored: the meter's own counts."""
 
     meter_id: Annotated[str, Meta(min_length=1)]
-    external_customer_id: str | None = None
-    customer_id: str | None = None
     bucket_size: SeriesSize | None = None
     filters: FilterMap | None = None
 

@@ -118,7 +118,8 @@ def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
     lines += known.late
     if work.occasion is InvoiceTrigger.TRIAL_START:
         lines = [replace(line, amount=ZERO) for line in lines]
-    if work.occasion is InvoiceTrigger.THRESHOLD:
+    if work.occasion is InvoiceTrigger.THRESHOLD and not work.repeats:
+        # an invoice amid the period names what was used; what only shows the period names every item
         lines = [line for line in lines if line.amount > 0 or line.quantity > 0]
     return InvoiceDraft(tuple(lines))
 

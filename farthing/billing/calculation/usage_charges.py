@@ -178,7 +178,7 @@ class _Spreads:
             return ()
         owner, *others = self.snapshot.usage_customers
         if not others and not self.snapshot.pauses:
-            return (self._range(frozenset({owner.external_id}), start, end),)
+            return (self._range(frozenset({owner.customer_id}), start, end),)
         cuts = {start, end}
         for customer in others:
             cuts |= {at for at in (customer.start, customer.end) if at is not None and start < at < end}
@@ -190,8 +190,8 @@ class _Spreads:
             if any(paused <= since and (back is None or since < back) for paused, back in self.snapshot.pauses):
                 continue
             counted = frozenset(
-                {owner.external_id}
-                | {one.external_id for one in others if one.start <= since and (one.end is None or since < one.end)}
+                {owner.customer_id}
+                | {one.customer_id for one in others if one.start <= since and (one.end is None or since < one.end)}
             )
             if pieces and pieces[-1].end == since and pieces[-1].customers == counted:
                 pieces[-1] = self._range(counted, pieces[-1].start, until)

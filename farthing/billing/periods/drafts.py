@@ -20,11 +20,13 @@ from farthing.billing.calculation.reference_date import reference_date_of
 from farthing.billing.periods.coupons import terms_on
 from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
 from farthing.calendar.period import Period
+from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.enums import PriceType, Status
-from farthing.core.errors import AlreadyExists
+from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO
+from farthing.events.upkeep.backfill import unfilled
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices import events
@@ -179,13 +181,30 @@ async def compute_all(
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
     charge. One that comes to nothing is skipped, unless it opens a trial. Unless nothing is to be `told`, those that
     `stay` drafts are told of when first computed, and everyone is when computed again. Without `flush` all that
-    changed waits in the session, for a caller that goes on to change the same rows.
+    changed waits in the session, for a caller that goes on to change the same rows. Raises InvalidOperation while a
+    meter that they charge by does not count all stored events yet.
     """
     parts: dict[str, Parts] = {}
     for layer in _layers(invoices):
         gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
+        await _require_filled(session, gathered)
         parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
     return parts
+
+
+async def _require_filled(session: AsyncSession, gathered: Sequence[GatheredInput]) -> None:
+    """Refuse to charge for usage that is not all there.
+
+    Rule: docs/rules/metering.md#new-meters-and-wider-filters
+    """
+    meters = {meter_id for one in gathered if one.watermark is not None for meter_id in one.known.meters}
+    waiting = await unfilled(session, meters) if meters else frozenset()
+    if waiting:
+        raise InvalidOperation(
+            "A new meter does not count all stored events yet; try again in a moment",
+            {"meter_ids": sorted(waiting)},
+            retry_after_seconds=5,
+        )
 
 
 def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:

@@ -311,6 +311,7 @@ def _query(one: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
         month_day=one.month_day,
         more=one.more,
         level_since=one.level_since,
+        customers_are_ids=True,
     )
 
 

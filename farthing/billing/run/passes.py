@@ -28,6 +28,7 @@ from farthing.billing.changes.replacement import replace_due
 from farthing.billing.changes.settle import settle_changes
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, new_row
 from farthing.billing.periods.finalize import issue_all, issue_at_once
+from farthing.billing.run.unfilled import charging_by_unfilled
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
@@ -73,6 +74,8 @@ class Summary:
     amounts: dict[str, Decimal] = field(default_factory=dict)
     claims: list[str] = field(default_factory=list)
     """Invoices that became claims."""
+    waiting: set[str] = field(default_factory=set)
+    """Subscriptions left for the next run, because a meter of theirs does not count all stored events yet."""
 
     def counts(self) -> dict[str, int]:
         """The same in numbers, for the journal of duties."""
@@ -82,6 +85,7 @@ class Summary:
             "computed": self.computed,
             "skipped": self.skipped,
             "finalized": self.finalized,
+            "waiting": len(self.waiting),
             "failed": len(self.failed),
         }
 
@@ -103,6 +107,7 @@ class Summary:
         self.skipped += other.skipped
         self.finalized += other.finalized
         self.claims += other.claims
+        self.waiting |= other.waiting
         for code, amount in other.amounts.items():
             self.amounts[code] = EXACT.add(self.amounts.get(code, ZERO), amount)
 
@@ -289,7 +294,10 @@ class Run:
     async def each(self, ids: Sequence[str], some: Some, name: str, done: Summary) -> None:
         """All of a batch in one transaction; if that fails, one by one, so that only what fails stays behind."""
         try:
-            done.add(await self._in_transaction(ids, some))
+            did = await self._in_transaction(ids, some)
+            if did.waiting:
+                log.info("billing.waits_for_meters", subscriptions=len(did.waiting))
+            done.add(did)
         except Exception as error:  # a bad row must not stop the others; alone it will be named below
             if len(ids) > 1:
                 for one in ids:
@@ -306,7 +314,10 @@ class Run:
         async with self.database.session(self.scope, clock=FixedClock(self.now)) as session:
             # plans for the values at hand: those for any value are chosen by statistics, which a run outdates
             await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
-            did = await some(session, ids)
+            waiting = await charging_by_unfilled(session, ids)
+            ready = [subscription_id for subscription_id in ids if subscription_id not in waiting]
+            did = await some(session, ready) if ready else Summary()
+            did.waiting |= waiting
             if self.dry:
                 await session.rollback()
             else:

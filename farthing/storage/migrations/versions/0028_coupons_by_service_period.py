@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0028"
-down_revision = "0026"
+down_revision = "0027"
 
 _READ = ("coupon_associations",)
 
