@@ -142,9 +142,13 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
             service = rest.between(change.at, charged_until(snapshot, after))
             share = rest.share(service)
             charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share, digits)
-        unused_share = elapsed_share(unused_time, known.paid_length or span.length)
+        paid_length = known.paid_length or span.length
+        unused_share = elapsed_share(unused_time, paid_length)
+        worth = Fraction(known.paid) * unused_share
+        if known.paid == round_to(Fraction(listed) * span.share(paid_length), digits):
+            worth = Fraction(listed) * unused  # as its price says, without the rounding of what was paid
         left = max(EXACT.subtract(known.paid, known.credited), ZERO)
-        credit = min(round_to(Fraction(known.paid) * unused_share, digits), left) if before is not None else ZERO
+        credit = min(round_to(worth, digits), left)
         had = known.discounts if credit else ()
         returned = tuple(_part_of(one, unused_share, digits) for one in had if one.period_start is not None)
         goes_on = _share_that_goes_on(change, Fraction(listed) * unused, charge)
