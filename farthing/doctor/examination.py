@@ -8,7 +8,7 @@ that differs. Reads only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 
@@ -143,14 +143,20 @@ async def examine_duties(settings: Settings, database: Database, console: Consol
     return bool(late or queue.stalled)
 
 
-async def audit(database: Database, console: Console | None = None, keep: timedelta | None = None) -> Findings:
+async def audit(
+    database: Database,
+    console: Console | None = None,
+    keep: timedelta | None = None,
+    only: Collection[str] | None = None,
+) -> Findings:
     """Derive every figure of every invoice of every environment again, and measure every event again.
 
-    `keep`: how long events are kept; None is for ever.
+    `keep`: how long events are kept; None is for ever. `only`: the ids of the environments that are looked at; None is
+    all of them.
     """
     findings = Findings()
     clocks = dict(await environments(database))
-    scopes = list(clocks)
+    scopes = [scope for scope in clocks if only is None or scope.environment_id in only]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
         task = progress.add_task("invoices", total=await _count(database, scopes))

@@ -34,7 +34,7 @@ async def test_few_events_are_counted_when_the_meter_is_made(office: Office) -> 
     subscription, _ = await started(office)
     await Clockwork(office.account.database, office.account.scope).move(at("2026-02-01"))
     assert await office.totals(subscription) == ["1.00", "16.00"]
-    assert (await audit(office.account.database)).differences == []
+    assert (await audit(office.account.database, only={office.account.environment_id})).differences == []
 
 
 @pytest.mark.usefixtures("many_events")
@@ -42,7 +42,7 @@ async def test_a_clock_waits_for_a_long_backfill(office: Office) -> None:
     subscription, _ = await started(office)
     await Clockwork(office.account.database, office.account.scope).move(at("2026-02-01"))
     assert await office.totals(subscription) == ["1.00", "16.00"]
-    assert (await audit(office.account.database)).differences == []
+    assert (await audit(office.account.database, only={office.account.environment_id})).differences == []
 
 
 @pytest.mark.usefixtures("many_events")

@@ -27,6 +27,7 @@ NEW = {
     "recompute_at": None,
     "reference_date": datetime(2026, 2, 1, tzinfo=UTC),
     "derives_due_date": False,
+    "tax_exempt": False,
 }
 """Columns of invoices that revisions after 0012 add, and what they hold of an invoice of before."""
 

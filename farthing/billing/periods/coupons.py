@@ -120,7 +120,8 @@ def _subscription_coupon(
     """None for a coupon whose periods are used up."""
     association, coupon = attached.association, attached.coupon
     target = association.subscription_line_item_id
-    item = None if target is None else member.item(target)
+    versions = () if target is None else (target, *_versions(target, member, later))
+    item = next((item for version in versions if (item := member.item(version)) is not None), None)
     counted: Period | None = None
     if association.counted_from is not None:
         count = (coupon.duration_in_periods or 0) - association.periods_used
@@ -129,8 +130,8 @@ def _subscription_coupon(
             return None
     term = with_fields(
         CouponTerm.of(coupon, target, association.id),
-        also=() if target is None else _versions(target, member, later),
-        start=min(association.start_date, counted.start) if counted else association.start_date,
+        also=versions[1:],
+        start=association.start_date,
         end=association.cut_at,
         service_from=counted.start if counted else None,
         service_until=counted.end if counted else None,
