@@ -87,10 +87,10 @@ class Life:
     async def _use(self, until: datetime) -> None:
         """Usage since a while ago, under a name that the customer has or had."""
         since = max(self.model.start, until - timedelta(days=self.dice.choice([3, 12, 30])))
-        minutes = int((until - since) / timedelta(minutes=1))
+        minutes = max(int((until - since) / timedelta(minutes=1)), 1)
         moments = [since + timedelta(minutes=self.dice.randrange(minutes)) for _ in range(self.dice.randint(0, 6))]
         name = self.dice.choice(self.names)
-        if minutes and moments:
+        if moments:
             await self.office.recorded("calls", {"external_id": name}, *((use.isoformat()[:19], 1) for use in moments))
             if name not in self.taken_names:
                 self.model.use(moments)

@@ -18,8 +18,7 @@ from typing import Any
 from farthing.billing.calculation.charges import OPENINGS
 from farthing.billing.calculation.commitments import span_of
 from farthing.billing.calculation.draft import explained
-from farthing.billing.calculation.service_time import seconds_of
-from farthing.billing.proof.service_spans import service_span_at
+from farthing.billing.proof.service_time import service_time_faults
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.enums import LineKind
@@ -120,7 +119,7 @@ def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterato
     item = sources.item(line)
     if item is not None:
         yield from _unless(line.id, "quantity", plain(line.quantity), plain(item.quantity))
-        yield from _service_time(line, item, sources.members[line.subscription_id or ""], share)
+        yield from service_time_faults(line, item, sources.members[line.subscription_id or ""], share)
     due = round_to(Fraction(breakdown.amount) * share, digits)
     if "gross" in (line.rating or {}):
         # a settled change may have had a window of its own: its share is that of what it replaced
@@ -132,24 +131,6 @@ def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterato
         due = ZERO
     left = EXACT.subtract(due, line.proration_credit)
     yield from _unless(line.id, "price x quantity x share", line.amount, left)
-
-
-def _service_time(
-    line: InvoiceLineItem, item: LineItemSnapshot, member: SubscriptionSnapshot, share: Fraction
-) -> Iterator[Difference]:
-    """The service time that a fee pays for is its share of the whole of its period.
-
-    Rule: docs/rules/proration.md#service-time
-    """
-    if line.period_start is None:
-        return
-    due: Fraction | None = Fraction(0)
-    if not item.is_onetime:
-        span = service_span_at(member, item, line.period_start)
-        due = None if span is None else share * Fraction(seconds_of(span.whole))
-    stored = None if line.whole_seconds is None else Fraction(line.whole_seconds)
-    if due is not None and stored != due:
-        yield Difference(line.id, "service time", f"{line.whole_seconds} s", f"{float(due)} s")
 
 
 def _late(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator[Difference]:

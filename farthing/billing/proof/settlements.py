@@ -24,7 +24,7 @@ from farthing.billing.calculation.proration import DiscountShare, Served, part_o
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of
 from farthing.billing.changes.prepaid_fees import FeeTransfer, discount_shares_of
 from farthing.billing.periods.coupons import returned_shares
-from farthing.billing.proof.service_spans import service_span_at
+from farthing.billing.proof.service_time import service_span_at
 from farthing.billing.tables import ProrationSettlement
 from farthing.core import currency
 from farthing.core.enums import LineKind, Status
@@ -224,7 +224,7 @@ class _Settlements:
         self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan, behind: _Behind
     ) -> None:
         """Add what invoices have charged for the fee, up to the settlement, beside the settlements themselves."""
-        of_settlements = {other.invoice_id for other in self.rows if other.action != "" and other.invoice_id}
+        of_settlements = {other.invoice_id for other in self.rows if other.invoice_id is not None}
         for one in self.lines:
             line, invoice = one.line, one.invoice
             if (
