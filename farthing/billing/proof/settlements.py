@@ -10,7 +10,7 @@ Rule: docs/rules/proration.md#settlement
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -61,6 +61,14 @@ class _FeeLine:
 
 
 @dataclass(slots=True)
+class _FeeLines:
+    """Lines of fees, in their order, by line item and by invoice."""
+
+    of_item: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
+    on_invoice: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
+
+
+@dataclass(slots=True)
 class _Behind:
     """What stands behind one fee in one service period, as far as the settlements have come."""
 
@@ -82,8 +90,10 @@ class _Behind:
 
 async def settlement_differences(session: AsyncSession) -> list[Difference]:
     """Every settlement of the environment that is not what the lines and prices of its fees make it."""
+    settled = sorted(await session.scalars(select(ProrationSettlement.subscription_id).distinct()))
     found: list[Difference] = []
-    async for subscription_ids in _pages(session):
+    for first in range(0, len(settled), PAGE):
+        subscription_ids = settled[first : first + PAGE]
         rows = (
             await session.scalars(
                 select(ProrationSettlement)
@@ -103,28 +113,7 @@ async def settlement_differences(session: AsyncSession) -> list[Difference]:
     return found
 
 
-async def _pages(session: AsyncSession) -> AsyncIterator[Sequence[str]]:
-    """The subscriptions that have settlements, a page at a time."""
-    last = ""
-    while True:
-        ids = (
-            await session.scalars(
-                select(ProrationSettlement.subscription_id)
-                .where(ProrationSettlement.subscription_id > last)
-                .distinct()
-                .order_by(ProrationSettlement.subscription_id)
-                .limit(PAGE)
-            )
-        ).all()
-        if not ids:
-            return
-        yield ids
-        last = ids[-1]
-
-
-async def _fee_lines(
-    session: AsyncSession, rows: Sequence[ProrationSettlement], item_ids: Sequence[str]
-) -> Sequence[_FeeLine]:
+async def _fee_lines(session: AsyncSession, rows: Sequence[ProrationSettlement], item_ids: Sequence[str]) -> _FeeLines:
     """The lines of these fees, on invoices that are final or void, and all lines of the settlements' own invoices."""
     line = InvoiceLineItem
     own = {row.invoice_id for row in rows if row.invoice_id is not None}
@@ -142,7 +131,12 @@ async def _fee_lines(
     )
     pairs = found.tuples().all()
     shares = await discount_shares_of(session, {row.id: invoice.id for row, invoice in pairs})
-    return [_FeeLine(row, invoice, tuple(shares.get(row.id, ()))) for row, invoice in pairs]
+    lines = _FeeLines()
+    for row, invoice in pairs:
+        charged = _FeeLine(row, invoice, tuple(shares.get(row.id, ())))
+        lines.of_item[row.subscription_line_item_id or ""].append(charged)
+        lines.on_invoice[invoice.id].append(charged)
+    return lines
 
 
 @dataclass(slots=True)
@@ -151,7 +145,7 @@ class _Settlements:
 
     member: SubscriptionSnapshot
     rows: Sequence[ProrationSettlement]
-    lines: Sequence[_FeeLine]
+    lines: _FeeLines
     behind: dict[tuple[str, datetime], _Behind] = field(default_factory=lambda: defaultdict(_Behind))
     counted: set[str] = field(default_factory=set)
 
@@ -200,11 +194,10 @@ class _Settlements:
         """Whether what was paid for a fee by then can be told: nothing of it has become void since, and nobody has
         edited it by hand."""
         return not any(
-            one.line.subscription_line_item_id == item.id
-            and one.line.period_start is not None
+            one.line.period_start is not None
             and row.window_start <= one.line.period_start < row.window_end
             and (one.invoice.invoice_status is InvoiceStatus.VOIDED or one.invoice.is_manually_edited)
-            for one in self.lines
+            for one in self.lines.of_item[item.id]
         )
 
     def _credit(self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan) -> Iterator[Difference]:
@@ -225,11 +218,10 @@ class _Settlements:
     ) -> None:
         """Add what invoices have charged for the fee, up to the settlement, beside the settlements themselves."""
         of_settlements = {other.invoice_id for other in self.rows if other.invoice_id is not None}
-        for one in self.lines:
+        for one in self.lines.of_item[item.id]:
             line, invoice = one.line, one.invoice
             if (
-                line.subscription_line_item_id != item.id
-                or line.id in self.counted
+                line.id in self.counted
                 or line.period_start is None
                 or not span.window.contains(line.period_start)
                 or invoice.finalized_at is None
@@ -253,11 +245,7 @@ class _Settlements:
         most = own.between(row.effective_at, None)
         if service_of(row.charged_seconds) > most:
             yield Difference(row.id, "service time charged", str(row.charged_seconds), f"at most {most}")
-        lines = [
-            one
-            for one in self.lines
-            if one.invoice.id == row.invoice_id and one.line.subscription_line_item_id == item.id
-        ]
+        lines = [one for one in self.lines.of_item[item.id] if one.invoice.id == row.invoice_id]
         if row.invoice_id is None or any(one.invoice.is_manually_edited for one in lines):
             return
         discount = exact_sum([one.discount for one in lines])
@@ -269,7 +257,7 @@ class _Settlements:
         credit = exact_sum([row.credit for row in rows])
         given = exact_sum([row.credited_to_payer for row in rows])
         charge = exact_sum([EXACT.subtract(row.charge, row.discount) for row in rows])
-        lines = [one for one in self.lines if one.invoice.id == rows[0].invoice_id]
+        lines = self.lines.on_invoice[rows[0].invoice_id or ""]
         if any(one.invoice.is_manually_edited for one in lines):
             return
         used = exact_sum([one.line.proration_credit for one in lines])
@@ -292,8 +280,8 @@ class _Settlements:
 
     def _pass_on(self, rows: Sequence[ProrationSettlement], moves: Sequence[FeeTransfer]) -> None:
         """What was taken from the fees before, and invoiced beside that, stands behind the fees after."""
-        of_group = [one for one in self.lines if one.invoice.id == rows[0].invoice_id]
-        standing = [one for one in of_group if one.invoice.invoice_status is InvoiceStatus.FINALIZED]
+        invoiced = self.lines.on_invoice[rows[0].invoice_id or ""]
+        standing = [one for one in invoiced if one.invoice.invoice_status is InvoiceStatus.FINALIZED]
         pool = exact_sum([EXACT.subtract(one.line.amount, one.discount) for one in standing])
         for row, move in zip(rows, moves, strict=True):
             if move.before is not None:
