@@ -192,6 +192,11 @@ class LifeModel:
     # what happens
 
     @property
+    def patience(self) -> timedelta:
+        """A draft is final when more than the delay has passed."""
+        return timedelta(seconds=1) if self.delay else NO_TIME
+
+    @property
     def open_period(self) -> Period:
         return self.periods[-1]
 
@@ -204,7 +209,7 @@ class LifeModel:
         """When the run has something to do next."""
         duties = []
         if self.draft is not None:
-            duties.append(self.draft.reference + self.delay)
+            duties.append(self.draft.reference + self.delay + self.patience)
         if self.paused_at is None and self.ended_at is None:
             duties.append(self.open_period.end)
         return min(duties, default=None)
@@ -224,7 +229,7 @@ class LifeModel:
             self.documents.append(document)
             self._compute(document)
         draft = self.draft
-        if draft is not None and draft.reference + self.delay <= now:
+        if draft is not None and draft.reference + self.delay + self.patience <= now:
             self._issue(draft)
 
     def use(self, moments: Iterable[datetime]) -> None:

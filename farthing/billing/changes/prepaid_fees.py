@@ -120,11 +120,12 @@ async def served(
         family = _predecessors(snapshot, item_id)
         drafted = any(line.is_draft and line.item_id in family for line in lines)
         billed = [line for line in finalized if line.item_id in family]
-        paid_until = [line.paid_until for line in billed] + [added[member] for member in family if member in added]
         balance = found.get(item_id, FeeBalance())
         open_now = waits and spans[item_id].start >= snapshot.full_period.start
         own = [line for line in finalized if line.item_id == item_id]
         beside = [line for line in own if line.invoice_id not in of_settlements]
+        # what an earlier version was paid for beyond this one's charge was credited with it
+        paid_until = [line.paid_until for line in own] + ([added[item_id]] if item_id in added else [])
         length = sum((line.service for line in beside), added_service.get(item_id, NO_TIME))
         known[item_id] = Served(
             balance.received,
