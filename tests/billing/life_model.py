@@ -1,12 +1,13 @@
 """What a subscription's life must come to, worked out from the rules alone: plain dates, decimals and fractions.
 
-It shares no code with what it checks. One subscription of monthly periods, from a day up to the 28th, in UTC, to which
-things happen at moments that the caller goes through in order. `documents` are the invoices, and `given_back` what was
-owed to the payer, as they must be.
+It shares no code with what it checks. One subscription of monthly periods in UTC, to which things happen at moments that
+the caller goes through in order. `documents` are the invoices, and `given_back` what was owed to the payer, as they must
+be.
 
 Rule: docs/rules/discounts-and-taxes.md#which-lines-a-coupon-discounts
 Rule: docs/rules/discounts-and-taxes.md#budgets
 Rule: docs/rules/discounts-and-taxes.md#tax-points
+Rule: docs/rules/calendar.md#pauses-and-dates
 Rule: docs/rules/proration.md#service-time
 Rule: docs/rules/proration.md#what-is-settled
 Rule: docs/rules/late-usage.md#what-is-charged
@@ -14,6 +15,7 @@ Rule: docs/rules/late-usage.md#what-is-charged
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -47,9 +49,15 @@ def part_of(service: timedelta, whole: timedelta) -> Fraction:
     return Fraction(service // MOMENT, whole // MOMENT) if whole else Fraction(0)
 
 
-def month_after(moment: datetime) -> datetime:
-    year, month = divmod(moment.year * 12 + moment.month, 12)
-    return moment.replace(year=year, month=month + 1)
+def boundary_after(moment: datetime, anchor: datetime) -> datetime:
+    """The next time that it is the anchor's day of a month, or the last of a shorter month, at the anchor's clock."""
+    months = (moment.year * 12 + moment.month - 1 + ahead for ahead in range(3))
+    days = (anchor.replace(year=month // 12, month=month % 12 + 1, day=_day_of(anchor, month)) for month in months)
+    return next(day for day in days if day > moment)
+
+
+def _day_of(anchor: datetime, month: int) -> int:
+    return min(anchor.day, monthrange(month // 12, month % 12 + 1)[1])
 
 
 @dataclass(eq=False)
@@ -184,8 +192,11 @@ class LifeModel:
     standing: dict[Item, Standing] = field(default_factory=dict)
     returned: dict[tuple[Coupon, int], Decimal] = field(default_factory=lambda: defaultdict(lambda: NOTHING))
 
+    anchor: datetime = field(init=False)
+
     def __post_init__(self) -> None:
-        end = month_after(self.start)
+        self.anchor = self.start
+        end = boundary_after(self.start, self.anchor)
         self.periods = [Period(self.start, end - self.start, end)]
         self._issue(Document("CREATE", self.start, end, lambda: self._advance(self.periods[0])))
 
@@ -218,7 +229,7 @@ class LifeModel:
         """Renew what has ended by now, and make final what has waited long enough."""
         period = self.open_period
         if self.paused_at is None and self.ended_at is None and period.end <= now:
-            closed, end = period, month_after(period.end)
+            closed, end = period, boundary_after(period.end, self.anchor)
             following = Period(period.end, end - period.end, end)
             self.periods.append(following)
             former = self.standing
@@ -242,6 +253,7 @@ class LifeModel:
     def resume(self, now: datetime) -> None:
         assert self.paused_at is not None
         self.open_period.end += now - self.paused_at
+        self.anchor += now - self.paused_at
         self.pauses.append((self.paused_at, now))
         self.paused_at = None
 
