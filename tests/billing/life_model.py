@@ -1,8 +1,8 @@
 """What a subscription's life must come to, worked out from the rules alone: plain dates, decimals and fractions.
 
-It shares no code with what it checks. One subscription of monthly periods in UTC, to which things happen at moments that
-the caller goes through in order. `documents` are the invoices, and `given_back` what was owed to the payer, as they must
-be.
+It shares no code with what it checks. One subscription of monthly periods in UTC, to which things happen at moments
+that the caller goes through in order. `documents` are the invoices, and `given_back` what was owed to the payer, as
+they must be.
 
 Rule: docs/rules/discounts-and-taxes.md#which-lines-a-coupon-discounts
 Rule: docs/rules/discounts-and-taxes.md#budgets
