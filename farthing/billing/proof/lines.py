@@ -472,9 +472,12 @@ def _stands(
 def _most(
     member: SubscriptionSnapshot, item: LineItemSnapshot, header: Period, window: Period, *, is_cut: bool
 ) -> Fraction:
-    """The largest share of a full fee that a window may be charged: a first period may be the rest of a longer one."""
+    """The largest share of a full fee that a window may be charged.
+
+    An end that does not prorate cuts the header of a whole fee, and a pause stretches it beyond the service time.
+    """
     inside = header.start <= window.start and window.end <= header.end
     span = service_span_at(member, item, window.start)
     if member.has_longer_period(item) or is_cut or not inside or span is None:
         return Fraction(1)
-    return min(span.share(window.duration), Fraction(1))
+    return min(max(window.fraction_of(header), span.share(window.duration)), Fraction(1))
