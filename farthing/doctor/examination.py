@@ -17,10 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.proof.budgets import overdrawn_budgets
+from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
+from farthing.billing.proof.settlements import settlement_differences
 from farthing.billing.proof.uncharged import events_before_subscriptions
 from farthing.core.enums import Status
 from farthing.doctor.files import describe_master_key, unsafe_files
@@ -169,7 +170,8 @@ async def audit(
                     if not page:
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
-                        findings.differences += await overdrawn_budgets(session)
+                        findings.differences += await coupon_differences(session)
+                        findings.differences += await settlement_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)
                         real_now = database.clock.now()
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)

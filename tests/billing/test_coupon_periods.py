@@ -302,6 +302,34 @@ async def test_a_credit_greater_than_the_discounted_charge_is_owed(office: Offic
     assert sorted(await credited(office, made)) == ["0", "23.33", "30"]
 
 
+@pytest.mark.parametrize(
+    ("off", "cadence", "expected"),
+    [
+        pytest.param(
+            TEN, "forever", ["7440.50 - 0.50", "5.00 - 5.00"], id="the final invoice has what the draft leaves"
+        ),
+        pytest.param(TEN, "once", ["7440.50 - 0.00", "5.00 - 0.00"], id="used by the opening"),
+        pytest.param(HALF, "forever", ["7440.50 - 3720.25", "5.00 - 2.50"], id="a percentage has no budget"),
+    ],
+)
+async def test_a_draft_that_an_end_shortens_leaves_its_budget_to_the_final_invoice(
+    office: Office, off: dict[str, Any], cadence: str, expected: list[str]
+) -> None:
+    """744 in advance and 7440 in arrear, cancelled half an hour after the renewal, which is a draft."""
+    await office.settings(finalization_delay_seconds=7200)
+    await office.on("2026-04-01")
+    code = await code_of(office, off, cadence)
+    plan = await office.plan(fixed("744"), fixed("7440", **ARREAR))
+    made = await opened(office, plan, subscription_coupons=[{"coupon_code": code}])
+    await office.run("2026-05-01")
+    await office.on("2026-05-01T00:30:00")
+    await cancel(
+        office, made, proration_behavior="create_prorations", cancel_immediately_invoice_policy="generate_invoice"
+    )
+    await office.run("2026-05-02")
+    assert sorted((await figures(office, made))[1:], reverse=True) == expected
+
+
 async def test_a_successor_s_credit_pays_its_fee_down_to_the_discount(office: Office) -> None:
     await office.on("2026-04-01")
     code = await code_of(office, HALF)

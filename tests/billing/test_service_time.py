@@ -123,3 +123,25 @@ async def test_a_draft_that_a_cancellation_shortens_is_computed_again(office: Of
     await cancel(office, made, proration_behavior=behavior)
     await office.run("2026-05-02")
     assert (await office.totals())[1:] == [fee]
+
+
+@pytest.mark.parametrize(
+    ("later", "given"),
+    [
+        pytest.param("2026-04-10", ["20", "20"], id="three days later"),
+        pytest.param("2026-04-13", ["20", "10"], id="six"),
+    ],
+)
+async def test_seats_up_to_an_announced_end_are_worth_the_time_that_they_paid_for(
+    office: Office, later: str, given: list[str]
+) -> None:
+    """Two seats from the 7th to the 16th cost 60, of which one is given up: the days after the end were never paid."""
+    await office.on("2026-04-01")
+    made = await opened(office, await office.plan(fixed("100")))
+    await office.on("2026-04-06")
+    await cancel(office, made, "scheduled_date", cancel_at="2026-04-16T00:00:00Z", **PRORATES)
+    for day, quantity in (("2026-04-07", 2), (later, 1)):
+        await office.on(day)
+        newest = max((await read(office, made))["line_items"], key=lambda item: item["start_date"])
+        await seats(office, made, newest, quantity)
+    assert await credited(office) == given

@@ -112,6 +112,32 @@ class Proration:
         return lines
 
 
+@dataclass(frozen=True, slots=True)
+class UnusedTime:
+    """What is unused of a fee: its share of the service time that was paid for, its share of the whole that a full fee
+    pays for, and the `credit` that it is worth, rounded."""
+
+    share_of_paid: Fraction
+    share_of_whole: Fraction
+    credit: Decimal
+
+
+def unused_time(known: Served, listed: Decimal, span: ServiceSpan, at: datetime, digits: int) -> UnusedTime:
+    """What is unused at `at` of a fee that costs `listed` for a whole period.
+
+    Rule: docs/rules/proration.md#what-is-settled
+    """
+    paid_for = span.length if known.paid_service is None else min(known.paid_service, span.length)
+    unused = max(paid_for - span.consumed(at), NO_TIME)
+    paid_length = known.paid_length or span.length
+    share_of_paid, share_of_whole = elapsed_share(unused, paid_length), span.share(unused)
+    worth = Fraction(known.paid) * share_of_paid
+    if known.paid == round_to(Fraction(listed) * span.share(paid_length), digits):
+        worth = Fraction(listed) * share_of_whole  # as its price says, without the rounding of what was paid
+    left = max(EXACT.subtract(known.paid, known.credited), ZERO)
+    return UnusedTime(share_of_paid, share_of_whole, min(round_to(worth, digits), left))
+
+
 def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], served: Mapping[str, Served]) -> Proration:
     """Settle changes of a subscription's line items; `served` by the id of the item before, else of the one after.
 
@@ -132,32 +158,32 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
         span = None if item is None else service_span(snapshot, item, change.at)
         if item is None or span is None:
             continue
-        paid_for = span.length if known.paid_service is None else min(known.paid_service, span.length)
-        unused_time = max(paid_for - span.consumed(change.at), NO_TIME)
-        unused = span.share(unused_time)
         listed = ZERO if before is None else price_quantity(before.price, before.quantity)
+        unused = unused_time(known, listed, span, change.at, digits)
         charge, service, share = ZERO, NO_TIME, Fraction(0)
         if after is not None:
             rest = service_span(snapshot, after, change.at) or span
             service = rest.between(change.at, charged_until(snapshot, after))
             share = rest.share(service)
             charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share, digits)
-        paid_length = known.paid_length or span.length
-        unused_share = elapsed_share(unused_time, paid_length)
-        worth = Fraction(known.paid) * unused_share
-        if known.paid == round_to(Fraction(listed) * span.share(paid_length), digits):
-            worth = Fraction(listed) * unused  # as its price says, without the rounding of what was paid
-        left = max(EXACT.subtract(known.paid, known.credited), ZERO)
-        credit = min(round_to(worth, digits), left)
-        had = known.discounts if credit else ()
-        returned = tuple(_part_of(one, unused_share, digits) for one in had if one.period_start is not None)
-        goes_on = _share_that_goes_on(change, Fraction(listed) * unused, charge)
+        had = known.discounts if unused.credit else ()
+        returned = tuple(part_of(one, unused.share_of_paid, digits) for one in had if one.period_start is not None)
+        goes_on = _share_that_goes_on(change, Fraction(listed) * unused.share_of_whole, charge)
         once = tuple(one for one in had if goes_on and one.period_start is None)
-        carried = tuple(_part_of(one, unused_share * goes_on, digits) for one in once)
-        coefficient = share if before is None else unused
+        carried = tuple(part_of(one, unused.share_of_paid * goes_on, digits) for one in once)
+        coefficient = share if before is None else unused.share_of_whole
         settled.append(
             SettledChange(
-                change, _window(span, change), coefficient, credit, charge, service, share, listed, returned, carried
+                change=change,
+                window=_window(span, change),
+                coefficient=coefficient,
+                credit=unused.credit,
+                charge=charge,
+                charged_service=service,
+                charged_share=share,
+                listed=listed,
+                returned=returned,
+                carried=carried,
             )
         )
     return Proration(tuple(settled))
@@ -170,7 +196,8 @@ def _share_that_goes_on(change: ItemChange, unused: Fraction, charge: Decimal) -
     return min(Fraction(charge) / unused, Fraction(1))
 
 
-def _part_of(discount: DiscountShare, share: Fraction, digits: int) -> DiscountShare:
+def part_of(discount: DiscountShare, share: Fraction, digits: int) -> DiscountShare:
+    """A share of what a coupon took, rounded."""
     return replace(discount, amount=round_to(Fraction(discount.amount) * share, digits))
 
 

@@ -109,7 +109,9 @@ async def served(
         if line.invoice_id not in of_settlements:
             invoiced[line.item_id].append(line.net)
     found = fee_balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
-    discount_shares = await _discount_shares(session, [line for line in finalized if line.item_id in wanted])
+    discount_shares = await discount_shares_of(
+        session, {line.id: line.invoice_id for line in finalized if line.item_id in wanted}
+    )
     waits = await _draft_waits(session, snapshot)
     known = {}
     for item_id in wanted:
@@ -118,11 +120,12 @@ async def served(
         family = _predecessors(snapshot, item_id)
         drafted = any(line.is_draft and line.item_id in family for line in lines)
         billed = [line for line in finalized if line.item_id in family]
-        paid_until = [line.paid_until for line in billed] + [added[member] for member in family if member in added]
         balance = found.get(item_id, FeeBalance())
         open_now = waits and spans[item_id].start >= snapshot.full_period.start
         own = [line for line in finalized if line.item_id == item_id]
         beside = [line for line in own if line.invoice_id not in of_settlements]
+        # what an earlier version was paid for beyond this one's charge was credited with it
+        paid_until = [line.paid_until for line in own] + ([added[item_id]] if item_id in added else [])
         length = sum((line.service for line in beside), added_service.get(item_id, NO_TIME))
         known[item_id] = Served(
             balance.received,
@@ -244,13 +247,13 @@ async def _settlements(
     return settled, set(invoices.values()), paid_until, service
 
 
-async def _discount_shares(session: AsyncSession, lines: Sequence[_Line]) -> dict[str, list[DiscountShare]]:
-    """What coupons with budgets, and those for one invoice, took off lines; by line."""
-    wanted = {line.id for line in lines}
+async def discount_shares_of(session: AsyncSession, lines: Mapping[str, str]) -> dict[str, list[DiscountShare]]:
+    """What coupons with budgets, and those for one invoice, took off lines, by line; `lines` are their ids, with those
+    of their invoices."""
     invoices = (
         await session.scalars(
             select(Invoice).where(
-                in_array(Invoice.id, {line.invoice_id for line in lines}),
+                in_array(Invoice.id, set(lines.values())),
                 func.jsonb_array_length(Invoice.coupon_terms) > 0,
             )
         )
@@ -268,7 +271,7 @@ async def _discount_shares(session: AsyncSession, lines: Sequence[_Line]) -> dic
             if term.coupon_association_id is None or (term.budgets is None and term.cadence != once):
                 continue
             for line_id, amount in applied.shares:
-                if line_id in wanted:
+                if line_id in lines:
                     share = DiscountShare(term.coupon_association_id, applied.period_start, amount)
                     found[line_id].append(share)
     return found

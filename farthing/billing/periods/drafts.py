@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -190,6 +190,30 @@ async def compute_all(
         await _require_filled(session, gathered)
         parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
     return parts
+
+
+def recomputable() -> tuple[ColumnElement[bool], ...]:
+    """Which drafts may be computed again: those of subscriptions that were computed once and not edited by hand."""
+    return (
+        Invoice.status == Status.PUBLISHED,
+        Invoice.invoice_status == InvoiceStatus.DRAFT,
+        Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+        Invoice.derived_key.is_(True),
+        Invoice.last_computed_at.is_not(None),
+        Invoice.is_manually_edited.is_(False),
+    )
+
+
+async def recompute(session: AsyncSession, drafts: Sequence[Invoice], now: datetime) -> None:
+    """Compute locked drafts again. Their time for corrections goes on: a draft that is computed every day must become
+    a claim some day.
+
+    Rule: docs/rules/billing.md#recomputing-drafts
+    """
+    before = {draft.id: draft.last_computed_at for draft in drafts}
+    await compute_all(session, drafts, now)
+    for draft in drafts:
+        draft.last_computed_at = before[draft.id]
 
 
 async def _require_filled(session: AsyncSession, gathered: Sequence[GatheredInput]) -> None:
