@@ -27,9 +27,9 @@ from farthing.invoices.pdf.document import (
     Tax,
     Totals,
 )
-from farthing.invoices.pdf.logo import Logo
+from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf.render import render
-from tests.invoices.pdf.test_logo import png
+from tests.identity.test_logo import png
 
 NOVEMBER = Days(date(2026, 11, 1), date(2026, 11, 30))
 HOSTILE = [
