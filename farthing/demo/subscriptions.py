@@ -88,7 +88,7 @@ def deals(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[Deal
 
 
 def billed_by_hand(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[DemoCustomer]:
-    """The customers with the bills that are written by hand: those of a subscriber end where its subscription begins."""
+    """The customers with the bills that are written by hand: a subscriber's end where its subscription begins."""
     begins = {deal.customer.external_id: deal.begins for deal in deals(customers, story)}
     return [
         replace(

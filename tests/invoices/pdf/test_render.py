@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
+from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf import fonts
 from farthing.invoices.pdf.document import (
     Days,
@@ -27,7 +28,6 @@ from farthing.invoices.pdf.document import (
     Tax,
     Totals,
 )
-from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf.render import render
 from tests.identity.test_logo import png
 
