@@ -67,7 +67,7 @@ def fields_of(effective: Effective) -> list[Field]:
         kind, choices = _kind(one.type)
         value = effective.value.get(one.encode_name)
         if kind == "picture":
-            value = picture_address(value)
+            value = picture_address(value or "")
         if kind == "json":
             value = readable(value) if one.encode_name in effective.value else ""
         found.append(Field(one.encode_name, kind, value, choices))
