@@ -58,7 +58,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("events", "/events"),
         Place("event", "/events/one?id=ev-0-4"),
         Place("api", "/docs"),
-        Place("api-subject", "/docs/invoices"),
+        Place("api-subject", "/docs/tenants"),
         Place("api-type", "/docs/types/ErrorResponse"),
         Place("keys", "/keys"),
         Place("settings", "/settings"),
