@@ -50,8 +50,8 @@ FORGETFUL_MONTHS = 6
 """How long ago, at least, that of a forgetful customer: what it owed before that is paid by now."""
 COMMITTED = {"usd": "300", "eur": "280", "jpy": "45000", "kwd": "92"}
 PLANS = {STARTER: 20, TEAM: 30, SCALE: 32, ENTERPRISE: 18}
-METERED = {SCALE: 64, ENTERPRISE: 36}
-"""The plans that charge for usage; one of them is what a forgetful customer subscribes to."""
+METERED = frozenset({SCALE, ENTERPRISE})
+"""The plans that charge for usage."""
 UPGRADES = {STARTER: TEAM, SCALE: ENTERPRISE}
 
 _KEY = "demo-"
@@ -101,8 +101,8 @@ def billed_by_hand(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> 
 
 def _deal(customer: DemoCustomer, chance: Random, until: datetime) -> Deal:
     is_forgetful = customer.habit is Habit.FORGETFUL
-    offered = METERED if is_forgetful else PLANS
-    plan = chance.choices(list(offered), list(offered.values()))[0]
+    # what most is owed for is explained by tiers alone, with no commitment beside them
+    plan = SCALE if is_forgetful else chance.choices(list(PLANS), list(PLANS.values()))[0]
     months = chance.randint(FORGETFUL_MONTHS if is_forgetful else FEWEST_MONTHS, MOST_MONTHS)
     begins = _month(until, months) + timedelta(days=chance.randint(1, 26), minutes=chance.randint(420, 1200))
     begins = max(begins, customer.since + timedelta(hours=2))
