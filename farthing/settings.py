@@ -14,6 +14,8 @@ from farthing import secret_file
 from farthing.storage.connections.timeouts import Timeouts
 
 PREFIX = "FARTHING_"
+DEFAULT_TENANT_NAME = "Farthing"
+"""What a company is called that nobody named."""
 
 
 class BadSettings(ValueError):
@@ -53,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate_limit_per_second: Annotated[float, Meta(ge=0)] = 0
     rate_limit_burst: Annotated[int, Meta(ge=1)] = 100
     signup_enabled: bool = True
-    default_tenant_name: str = "Farthing"
+    default_tenant_name: str = DEFAULT_TENANT_NAME
     pool_size: Annotated[int, Meta(ge=2, le=500)] = 20
     tenant_connections: Annotated[int, Meta(ge=0, le=500)] = 0
     """The most connections that requests of one tenant hold at once; 0 is a third of all."""

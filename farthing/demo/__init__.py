@@ -5,8 +5,8 @@ the public routes, on a clock that is set to when it happened. Loading is resuma
 it is written in one transaction, or not at all, and one that is there is not written twice. Several customers are
 written at a time; only ids and the order of numbers within a month differ from one load to the next.
 
-`company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used (`usage`) and subscribed
-to (`subscriptions`). A load takes a minute or two, which a running server spends answering.
+`seller` is who sells; `company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used
+(`usage`) and subscribed to (`subscriptions`). A load takes about a minute, which a running server spends answering.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import secrets
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
+from farthing.demo.catalogue import CatalogueOffer
 from farthing.demo.company import customers
 from farthing.demo.product import load_product
+from farthing.demo.progress import progress_of
+from farthing.demo.seller import load_seller
+from farthing.demo.subscriptions import billed_by_hand
 from farthing.demo.usage import EVENTS
 from farthing.identity.bootstrap import OWNER_EMAIL
 from farthing.identity.sign_in.passwords import hashed
@@ -97,14 +100,17 @@ async def _first_password(session: AsyncSession, scope: Scope) -> str | None:
 async def _load(
     settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int, events: int
 ) -> None:
+    ledger = Ledger(settings, database, scope)
+    await load_seller(ledger)
     await load_books(settings, database, scope, console, seed=seed)
-    await load_product(Ledger(settings, database, scope), settings, console, count=CUSTOMERS, seed=seed, events=events)
+    await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
 
 
 async def load_books(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> None:
     """Write the bills of the story that are not there yet, several customers at a time."""
     ledger = Ledger(settings, database, scope)
-    wanted = customers(CUSTOMERS, seed, database.clock.now())
+    now = database.clock.now()
+    wanted = billed_by_hand(customers(CUSTOMERS, seed, now), CatalogueOffer(now, seed, events=0))
     ids, written = await ledger.present()
     missing = [
         (customer, [bill for bill in customer.bills if key_of(customer, bill) not in written]) for customer in wanted
@@ -114,9 +120,7 @@ async def load_books(settings: Settings, database: Database, scope: Scope, conso
         console.print(f"Demo: {len(wanted)} customers are there already")
         return
     began = time.monotonic()
-    columns = (TextColumn("Demo books"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("books", total=sum(len(bills) for _, bills in missing))
+    with progress_of(console, "Demo: bills", sum(len(bills) for _, bills in missing)) as advance:
         waiting = iter(missing)
 
         async def write() -> None:
@@ -124,7 +128,7 @@ async def load_books(settings: Settings, database: Database, scope: Scope, conso
                 customer_id = ids.get(customer.external_id) or await load_customer(ledger, customer)
                 for bill in bills:
                     await load_bill(ledger, customer_id, customer, bill)
-                    progress.advance(task)
+                    advance(1)
 
         async with asyncio.TaskGroup() as writers:
             for _ in range(WRITERS):

@@ -138,7 +138,7 @@ PLANS: Sequence[tuple[str, str, str, Sequence[Mapping[str, Any]]]] = (
         "By what is used, cheaper as it grows",
         [
             _fee("Scale platform", "99"),
-            _usage("tokens-large", **_slabs((1_000_000, "0.00001"), (10_000_000, "0.000008"), (None, "0.000006"))),
+            _usage("tokens-large", **_slabs((10_000_000, "0.00001"), (100_000_000, "0.000008"), (None, "0.000006"))),
             _usage("tokens-small", **_each("0.0000006")),
             _usage("requests", **_THOUSAND, amount="0.5"),
             _usage("seats", **_slabs((5, "0"), (None, "4"))),
@@ -151,9 +151,10 @@ PLANS: Sequence[tuple[str, str, str, Sequence[Mapping[str, Any]]]] = (
         "A platform fee, and usage with a commitment",
         [
             _fee("Enterprise platform", "400"),
-            _usage("tokens-large", **_slabs((10_000_000, "0.000007"), (None, "0.000005"))),
+            _usage("tokens-large", **_slabs((100_000_000, "0.000007"), (None, "0.000005"))),
             _usage("tokens-small", **_each("0.0000005")),
             _usage("requests", **_THOUSAND, amount="0.3"),
+            _usage("seats", **_slabs((25, "0"), (None, "2"))),
             _usage("storage", **_each("0.08")),
         ],
     ),

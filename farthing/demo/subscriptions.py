@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -46,8 +46,12 @@ AT_ONCE = 40
 """How many subscriptions are told of in one transaction: enough for the run to work in batches."""
 FEWEST_MONTHS, MOST_MONTHS = 3, 12
 """How long ago a subscription may have begun."""
+FORGETFUL_MONTHS = 6
+"""How long ago, at least, that of a forgetful customer: what it owed before that is paid by now."""
 COMMITTED = {"usd": "300", "eur": "280", "jpy": "45000", "kwd": "92"}
 PLANS = {STARTER: 20, TEAM: 30, SCALE: 32, ENTERPRISE: 18}
+METERED = frozenset({SCALE, ENTERPRISE})
+"""The plans that charge for usage."""
 UPGRADES = {STARTER: TEAM, SCALE: ENTERPRISE}
 
 _KEY = "demo-"
@@ -83,9 +87,23 @@ def deals(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[Deal
     return [_deal(one, Random(f"{story.seed}/deal/{one.external_id}"), story.until) for one in subscribers]  # noqa: S311 (a story)
 
 
+def billed_by_hand(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[DemoCustomer]:
+    """The customers with the bills that are written by hand: a subscriber's end where its subscription begins."""
+    begins = {deal.customer.external_id: deal.begins for deal in deals(customers, story)}
+    return [
+        replace(
+            customer,
+            bills=[bill for bill in customer.bills if bill.issued < begins.get(customer.external_id, story.until)],
+        )
+        for customer in customers
+    ]
+
+
 def _deal(customer: DemoCustomer, chance: Random, until: datetime) -> Deal:
-    plan = chance.choices(list(PLANS), list(PLANS.values()))[0]
-    months = chance.randint(FEWEST_MONTHS, MOST_MONTHS)
+    is_forgetful = customer.habit is Habit.FORGETFUL
+    # what most is owed for is explained by tiers alone, with no commitment beside them
+    plan = SCALE if is_forgetful else chance.choices(list(PLANS), list(PLANS.values()))[0]
+    months = chance.randint(FORGETFUL_MONTHS if is_forgetful else FEWEST_MONTHS, MOST_MONTHS)
     begins = _month(until, months) + timedelta(days=chance.randint(1, 26), minutes=chance.randint(420, 1200))
     begins = max(begins, customer.since + timedelta(hours=2))
     life = until - begins

@@ -76,6 +76,7 @@ class TenantBillingDetails(Request, omit_defaults=True):
     email: Name | None = None
     help_email: Name | None = None
     phone: Annotated[str, Meta(max_length=50)] | None = None
+    tax_id: Annotated[str, Meta(max_length=50)] | None = None
     address: Address | None = None
 
 
@@ -96,6 +97,7 @@ class ShownBillingDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     email: str | None = None
     help_email: str | None = None
     phone: str | None = None
+    tax_id: str | None = None
     address: ShownAddress
 
 

@@ -6,6 +6,7 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from farthing.web.administration.clock import TestClock
+from farthing.web.administration.company import Company
 from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.keys import Keys
@@ -36,6 +37,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Catalogue,
     Events,
     Keys,
+    Company,
     SettingsPages,
     TestClock,
     Duties,

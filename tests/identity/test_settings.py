@@ -63,7 +63,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "late_usage_policy": "report",
     },
     "subscription_config": {"grace_period_days": 3, "auto_cancellation_enabled": False},
-    "invoice_pdf_config": {"template_name": "invoice.typ", "group_by": []},
+    "invoice_pdf_config": {"template_name": "invoice.typ", "group_by": [], "logo": ""},
     "tenant_config": {"production": 0, "development": 2, "max_users": 10, "max_meters_per_event_name": 100},
     "customer_onboarding": {"workflow_type": "customer_onboarding", "actions": []},
     "wallet_balance_alert_config": {
@@ -268,6 +268,9 @@ BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
         pytest.param("subscription_config", {"grace_period_days": 0}, "grace_period_days", id="no grace at all"),
         pytest.param("invoice_pdf_config", {"template_name": "x.typ"}, "template_name", id="an unknown template"),
         pytest.param("invoice_pdf_config", {"group_by": ["a", ""]}, "group_by[1]", id="grouped by nothing"),
+        pytest.param("invoice_pdf_config", {"logo": "!"}, "logo", id="a logo that is no base64"),
+        pytest.param("invoice_pdf_config", {"logo": "PHN2Zy8+"}, "logo", id="a logo that is no PNG or JPEG"),
+        pytest.param("invoice_pdf_config", {"logo": "A" * 180_000}, "logo", id="a logo of more than 128 KiB"),
         pytest.param("customer_onboarding", {"workflow_type": ""}, "workflow_type", id="a workflow has a name"),
         pytest.param(
             "customer_onboarding", {"actions": [{"action": "dance"}]}, "actions[0].action", id="unknown action"

@@ -21,6 +21,7 @@ DETAILS = {
     "email": "bills@example.com",
     "help_email": "help@example.com",
     "phone": "+49 30 1",
+    "tax_id": "DE123456789",
     "address": {
         "address_line1": "1 Main St",
         "address_line2": "Back",

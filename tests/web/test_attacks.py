@@ -149,6 +149,7 @@ async def _play_evil(own: Stage) -> dict[str, str]:
     async with own.account.database.transaction(SYSTEM) as session:
         await session.execute(update(User).where(User.id == own.account.user_id).values(name=EVIL))
         await session.execute(update(Tenant).where(Tenant.id == own.account.tenant_id).values(name=EVIL))
+    await own.account.put("/tenants/update", {"billing_details": {"email": EVIL, "address": {"address_line1": EVIL}}})
     await post("/secrets/api/keys", {"name": EVIL, "type": "private_key"})
     await own.account.put("/settings/invoice_config", {"value": {"prefix": EVIL[:50]}})
     line = (await own.account.get(f"/invoices/{invoice['id']}"))["line_items"][0]
@@ -197,6 +198,7 @@ async def test_no_name_runs_as_a_script_anywhere(page: Page, own: Stage) -> None
         "/events?name=%22%3E%3Cscript%3Ewindow.caught%3D1%3C%2Fscript%3E",
         "/keys",
         "/settings/invoice_config",
+        "/company",
         f"/portal/{made['token']}",
         f"/portal/{made['token']}/invoices/{made['invoice']}",
         "/sign-in?next=%22%3E%3Cscript%3Ewindow.caught%3D1%3C%2Fscript%3E",
@@ -358,6 +360,7 @@ async def test_a_reader_is_offered_nothing_to_change_and_may_change_nothing(own:
         (f"/invoices/{invoice['id']}/payments", {"amount": "10"}),
         ("/keys", {"name": "x", "type": "private_key"}),
         ("/settings/invoice_config", {"prefix": "X"}),
+        ("/company", {"name": "X"}),
         ("/clock", {"step": "day"}),
         (f"/customers/{invoice['customer_id']}/portal", {}),
     ):
@@ -526,7 +529,7 @@ async def test_no_form_makes_a_page_fail(own: Stage, inside: Visitor, path: str)
     token = await inside.token()
     names = (
         *("amount", "note", "once", "name", "type", "action", "step", "at", "environment"),
-        *("prefix", "actions", "sections", "suffix_length", "rules"),
+        *("prefix", "actions", "sections", "suffix_length", "rules", "tax_id", "address_city"),
     )
     keys = {"{key}": "invoice_config", "{key:str}": "customer_portal_config"}
     for hostile in HOSTILE:

@@ -12,7 +12,7 @@ from farthing.calendar.zones import to_local
 from farthing.core import currency as currencies
 from farthing.core.clock import shifted
 from farthing.core.money import ZERO
-from farthing.invoices.pdf.logo import Logo
+from farthing.identity.settings.logo import Logo
 
 InvoiceStatus = Literal["DRAFT", "FINALIZED", "VOIDED", "SKIPPED"]
 Paper = Literal["a4", "us-letter"]

@@ -24,8 +24,9 @@ from farthing.core.money import EXACT, ZERO, plain
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
-from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
+from farthing.identity.settings.logo import Logo
 from farthing.identity.tables import Tenant
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.pdf.document import (
@@ -64,6 +65,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
     zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
     cut_in = zone_or_abbreviation(await reading_zone(session, invoice))
     seller = await find(session, Tenant, invoice.tenant_id)
+    logo = (await read(session, InvoicePdfConfig)).logo
     customer = await session.get_one(Customer, invoice.customer_id)
     lines = await published_lines(session, invoice.id)
     names = {line.id: _name(line) for line in lines}
@@ -102,6 +104,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         totals=_totals(invoice),
         notes=invoice.meta.get("notes", ""),
         vat=invoice.meta.get("vat", ""),
+        logo=Logo.of_base64(logo) if logo else None,
     )
 
 
@@ -128,6 +131,7 @@ def _seller(tenant: Tenant) -> Party:
         name=tenant.name,
         address=(*_address(address), *([country] if country else ())),
         country=country if len(country) == 2 else "",
+        tax_id=details.get("tax_id") or "",
         email=details.get("email") or "",
         help_email=details.get("help_email") or "",
         phone=details.get("phone") or "",
