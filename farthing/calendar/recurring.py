@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 from zoneinfo import ZoneInfo
@@ -22,6 +22,9 @@ from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, windows
 from farthing.calendar.zones import UTC, to_local, to_utc
 from farthing.core.errors import ValidationFailed
+
+
+SECOND = timedelta(seconds=1)
 
 
 class UsageReset(StrEnum):
@@ -101,7 +104,7 @@ def stretched_periods(
             if back is not None and start <= paused < end:
                 end += back - paused
                 if moves_anchor:
-                    recurrence = replace(recurrence, anchor=recurrence.anchor + (back - paused))
+                    recurrence = replace(recurrence, anchor=moved_anchor(recurrence, back - paused, end))
         yield Period(start, end)
         start = end
 
@@ -151,8 +154,20 @@ def trial_window(start: datetime, days: int, zone: ZoneInfo = UTC) -> Period | N
     return Period(start, to_utc(to_local(start, zone).replace(microsecond=0) + days * DAY, zone))
 
 
+def moved_anchor(recurrence: Recurrence, by: timedelta, boundary: datetime) -> datetime:
+    """The anchor after a pause as long as `by` has moved the end of the open period to `boundary`.
+
+    It moves alike; where months of other lengths, or another offset of the zone, would put the boundary beside the
+    moved rhythm, the boundary is the anchor: the period that begins there always has its full length.
+    Rule: docs/rules/calendar.md#pauses-and-dates
+    """
+    moved = replace(recurrence, anchor=recurrence.anchor + by)
+    second = boundary.replace(microsecond=0)
+    return moved.anchor if next_billing_date(second - SECOND, moved) == second else boundary
+
+
 def shift_for_pause(
-    current: Period, anchor: datetime, cycle: BillingCycle, pause_start: datetime, resumed_at: datetime
+    current: Period, recurrence: Recurrence, cycle: BillingCycle, pause_start: datetime, resumed_at: datetime
 ) -> tuple[Period, datetime]:
     """The open period and the anchor after a pause: the period's end moves by the pause's elapsed time, and an
     anniversary's anchor with it, so that the next period has its full length; a calendar's boundaries stay.
@@ -161,7 +176,9 @@ def shift_for_pause(
     Rule: docs/rules/calendar.md#pauses-and-dates
     """
     if resumed_at <= pause_start:
-        return current, anchor
+        return current, recurrence.anchor
     paused = resumed_at - pause_start
     shifted = Period(current.start, current.end + paused)
-    return shifted, anchor + paused if cycle is BillingCycle.ANNIVERSARY else anchor
+    if cycle is not BillingCycle.ANNIVERSARY:
+        return shifted, recurrence.anchor
+    return shifted, moved_anchor(recurrence, paused, shifted.end)

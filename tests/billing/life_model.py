@@ -253,7 +253,9 @@ class LifeModel:
     def resume(self, now: datetime) -> None:
         assert self.paused_at is not None
         self.open_period.end += now - self.paused_at
-        self.anchor += now - self.paused_at
+        end, moved = self.open_period.end, self.anchor + (now - self.paused_at)
+        # months differ in length: the next period begins where this one ends, and is whole
+        self.anchor = moved if boundary_after(end - timedelta(seconds=1), moved) == end else end
         self.pauses.append((self.paused_at, now))
         self.paused_at = None
 

@@ -19,7 +19,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import METADATA_VALUE_LENGTH, Moment, Request
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
-from farthing.subscriptions.dates import open_period
+from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
     CancelInvoicePolicy,
@@ -206,7 +206,7 @@ async def finish(
             pause.resumed_at = max(at, pause.pause_start)
             _, subscription.billing_anchor = shift_for_pause(
                 open_period(subscription),
-                subscription.billing_anchor,
+                recurrence(subscription),
                 subscription.billing_cycle,
                 pause.pause_start,
                 pause.resumed_at,

@@ -21,7 +21,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.wire import BadField, Moment, Request, checked_metadata
 from farthing.storage.documents import encode
 from farthing.storage.rows import find, lock_row
-from farthing.subscriptions.dates import open_period
+from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     PauseMode,
     PauseStatus,
@@ -157,7 +157,7 @@ def impact_of(subscription: Subscription, start: datetime, end: datetime | None)
     original = open_period(subscription)
     if end is None:
         return Impact(original, None, None)
-    adjusted, _ = shift_for_pause(original, subscription.billing_anchor, subscription.billing_cycle, start, end)
+    adjusted, _ = shift_for_pause(original, recurrence(subscription), subscription.billing_cycle, start, end)
     return Impact(original, adjusted, max(end - start, timedelta(0)))
 
 
@@ -205,7 +205,7 @@ async def end(session: AsyncSession, subscription: Subscription, at: datetime) -
     begun = made.pause_status is PauseStatus.ACTIVE
     at = max(at, made.pause_start)
     period, anchor = shift_for_pause(
-        open_period(subscription), subscription.billing_anchor, subscription.billing_cycle, made.pause_start, at
+        open_period(subscription), recurrence(subscription), subscription.billing_cycle, made.pause_start, at
     )
     if begun:
         await _shift_schedules(session, subscription, period.end)
