@@ -23,7 +23,6 @@ from farthing.calendar.windows import WindowSize, windows
 from farthing.calendar.zones import UTC, to_local, to_utc
 from farthing.core.errors import ValidationFailed
 
-
 SECOND = timedelta(seconds=1)
 
 

@@ -177,3 +177,19 @@ async def test_it_resumes_by_itself_and_catches_up(office: Office) -> None:
     after = await read(office, made)
     assert (after["subscription_status"], span(after)) == ("active", ("2026-03-11", "2026-04-11"))
     assert [period for _, period, _ in await office.billed()] == ["01-01..02-01", "01-01..02-11", "02-11..03-11"]
+
+
+async def test_the_period_after_a_pause_is_a_whole_one_for_a_whole_fee(office: Office) -> None:
+    """From 15 February, paused for 20 days of the period from 15 March: to 5 May, then to 5 June."""
+    await office.on("2026-02-15")
+    made = await opened(office, await office.plan(fixed("100")))
+    await office.run("2026-03-15")
+    await office.on("2026-03-20")
+    await do(office, made, "pause", {"pause_mode": "immediate", "resume_mode": "immediate"})
+    await office.on("2026-04-09")
+    await do(office, made, "resume", {"resume_mode": "immediate"})
+    await office.run("2026-05-05")
+    await office.run("2026-05-20")
+    after = await read(office, made)
+    assert (after["current_period_start"][:10], after["current_period_end"][:10]) == ("2026-05-05", "2026-06-05")
+    assert await office.totals() == ["100.00", "100.00", "100.00"]
