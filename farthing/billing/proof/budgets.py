@@ -87,7 +87,7 @@ _WINDOWS = """
     JOIN coupon_associations AS association ON association.id = term ->> 'coupon_association_id'
     WHERE invoices.status = 'published' AND invoice_status <> 'VOIDED' AND jsonb_array_length(coupon_terms) > 0
     AND term ->> 'start' IS NOT NULL AND (
-        (term ->> 'start')::timestamptz <> least(start_date, (term ->> 'service_from')::timestamptz)
+        (term ->> 'start')::timestamptz <> start_date
         OR association.coupon_id <> term ->> 'coupon_id'
         OR (term ->> 'service_from')::timestamptz < counted_from
     )
