@@ -22,6 +22,7 @@ NAME_NOTHING_HERE = {
     "event_id": "the sender gives an event its id",
     "external_id": "the caller's own system gives a customer its id",
     "provider_entity_id": "the provider gives this id",
+    "tax_id": "a tax office gives this number",
     "gateway_payment_id": "the provider gives this id",
     "gateway_payment_method_id": "the provider gives this id, and is asked about it when it is charged",
     "payment_method_id": "the provider gives this id, and is asked about it when it is charged",
