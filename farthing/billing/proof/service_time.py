@@ -31,9 +31,10 @@ def service_time_faults(
 ) -> Iterator[Difference]:
     """The service time that a fee pays for is its `share` of the whole of its period, in which it ends.
 
-    Lines from before service time was kept have that of their window.
+    Lines from before service time was kept have that of their window. What a trial's opening charges for nothing is for
+    the trial as it was planned, whenever it ended.
     """
-    if line.period_start is None or line.period_end is None:
+    if line.period_start is None or line.period_end is None or line.period_start < member.first_paid_at:
         return
     span = None if item.is_onetime else service_span_at(member, item, line.period_start)
     if span is None:
