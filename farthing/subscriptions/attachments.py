@@ -53,7 +53,7 @@ async def attach_to(
 ) -> CouponAssociation:
     """Attach a coupon, and find the first of its periods if it is for a number of them. Raises as `attach` does."""
     association = await attach(session, coupon_id, to, now)
-    coupon = await find(session, CouponRow, coupon_id)
+    coupon = await session.get_one(CouponRow, coupon_id)  # in memory: attaching has locked it
     if coupon.cadence is CouponCadence.REPEATED:
         await count_periods(session, subscription, association)
     return association

@@ -31,12 +31,14 @@ def unpaid_rests(
     for window in invoiced:
         if period.contains(window.start):
             charged[window.line_item_id].append(window)
+    if not charged:
+        return
+    span = period_span(snapshot, period)
     for item in snapshot.items:
         windows = charged.get(item.id)
         held = item.window(period)
         if not windows or held is None or not item.is_advance or item.is_onetime or snapshot.has_longer_period(item):
             continue
-        span = period_span(snapshot, period)
         paid = sum((window.service for window in windows), NO_TIME)
         rest = span.between(item.start, charged_until(snapshot, item)) - paid
         start = max(window.end for window in windows)

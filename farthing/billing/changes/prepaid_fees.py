@@ -28,7 +28,6 @@ from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.rows import in_array
-from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.outcome import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
@@ -262,33 +261,33 @@ async def discount_shares_of(session: AsyncSession, lines: Mapping[str, str]) ->
     beside = await lines_of(session, [invoice.id for invoice in invoices])
     for invoice in invoices:
         terms = coupons_on(invoice.coupon_terms)
-        once = CouponCadence.ONCE.value
-        if all(term.budgets is None and term.cadence != once for term in terms):
+        followed = {
+            position: term.coupon_association_id
+            for position, term in enumerate(terms)
+            if term.coupon_association_id and (term.budgets is not None or term.cadence == CouponCadence.ONCE.value)
+        }
+        if not followed:
             continue
         totals = calculate(invoice, beside[invoice.id], invoice.total_prepaid_credits_applied)
         for applied in totals.coupon_applications:
-            term = terms[applied.position]
-            if term.coupon_association_id is None or (term.budgets is None and term.cadence != once):
+            association_id = followed.get(applied.position)
+            if association_id is None:
                 continue
             for line_id, amount in applied.shares:
                 if line_id in lines:
-                    share = DiscountShare(term.coupon_association_id, applied.period_start, amount)
-                    found[line_id].append(share)
+                    found[line_id].append(DiscountShare(association_id, applied.period_start, amount))
     return found
 
 
 async def _draft_waits(session: AsyncSession, snapshot: SubscriptionSnapshot) -> bool:
     """Whether the invoice that charges the open period's fees in advance is still a draft: begun, perhaps not computed
     yet, and to be computed again before it is a claim."""
-    billed_with = snapshot.id
-    if snapshot.type is SubscriptionType.GROUPED_INVOICING and snapshot.parent_id is not None:
-        billed_with = snapshot.parent_id
     start = snapshot.full_period.start
     return bool(
         await session.scalar(
             select(
                 exists().where(
-                    Invoice.subscription_id == billed_with,
+                    Invoice.subscription_id == snapshot.billed_with,
                     Invoice.status == Status.PUBLISHED,
                     Invoice.invoice_status == InvoiceStatus.DRAFT,
                     Invoice.invoice_type == InvoiceType.SUBSCRIPTION,

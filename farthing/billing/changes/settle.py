@@ -43,7 +43,6 @@ from farthing.rating.pricing.cost import explain
 from farthing.rating.totals.calculation import invoice_totals
 from farthing.storage.postgres import ports_of
 from farthing.storage.rows import unique
-from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.outcome import ItemChange
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -83,8 +82,8 @@ async def _discounted(
     if not lines:
         return proration, []
     members = [snapshot]
-    if _billed_with(snapshot) != snapshot.id:
-        members.append(await loading.load_one(session, _billed_with(snapshot)))
+    if snapshot.billed_with != snapshot.id:
+        members.append(await loading.load_one(session, snapshot.billed_with))
     coupons = [one for found in (await coupons_of(session, members, ())).values() for one in found]
     carried = {one.change.after.id: one.carried for one in proration.changes if one.change.after is not None}
     carried_on = await carried_terms(session, carried)
@@ -111,12 +110,6 @@ async def _discounted(
         ),
         terms,
     )
-
-
-def _billed_with(snapshot: SubscriptionSnapshot) -> str:
-    """The subscription on whose invoices it stands: a grouped child's parent, else itself."""
-    grouped = snapshot.type is SubscriptionType.GROUPED_INVOICING and snapshot.parent_id is not None
-    return snapshot.parent_id or "" if grouped else snapshot.id
 
 
 async def settle_changes(
@@ -245,9 +238,7 @@ async def _invoiced(
     if invoice is not wanted:
         raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
     drafts.add_lines(session, invoice, [_line(one, amount) for one, amount in proration.charged()])
-    taxes = await auto_apply_associations(
-        session, TaxEntityType.SUBSCRIPTION, _billed_with(snapshot), snapshot.currency
-    )
+    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, snapshot.currency)
     invoice.coupon_terms = stored(coupons)
     invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
     await compute(session, invoice, now)

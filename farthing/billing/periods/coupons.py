@@ -18,12 +18,13 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import DiscountShare
+from farthing.billing.periods.history import COUNTING
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_to, predecessors_of
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
 from farthing.core.enums import Status
-from farthing.core.money import EXACT, ZERO, plain
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.invoices.figures.coupon_reach import reaches, service_start
 from farthing.invoices.figures.terms import Budget, CouponTerm
 from farthing.invoices.receivable import InvoiceStatus
@@ -80,11 +81,15 @@ class SubscriptionCoupon:
     is_budgeted: bool = False
     taken: dict[datetime, Decimal] = field(default_factory=lambda: defaultdict(lambda: ZERO))
 
+    def take(self, period_start: datetime, amount: Decimal) -> None:
+        """Count what an invoice took of the budget of a period; what a credit returns counts below 0."""
+        self.taken[period_start] = EXACT.add(self.taken[period_start], amount)
+
     def budget_at(self, start: datetime) -> Budget:
         """The budget of the service period that holds a moment, with what is left of it."""
         period = service_period_at(self.member, self.item, start)
-        taken = [amount for begun, amount in self.taken.items() if period.contains(begun)]
-        left = EXACT.subtract(Decimal(self.term.off), sum(taken, ZERO))
+        taken = exact_sum([amount for begun, amount in self.taken.items() if period.contains(begun)])
+        left = EXACT.subtract(Decimal(self.term.off), taken)
         return Budget(start=period.start, end=period.end, left=plain(max(left, ZERO)))
 
 
@@ -185,7 +190,7 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
     )
     for association_id, period_start, amount in rows:
         assert period_start is not None, "only these were asked for"
-        by_association[association_id or ""].taken[period_start] += amount
+        by_association[association_id or ""].take(period_start, amount)
     items = {item.id for one in coupons for item in one.member.items}
     settlement = ProrationSettlement
     columns = await session.scalars(
@@ -204,7 +209,7 @@ def return_to_budgets(coupons: Iterable[SubscriptionCoupon], returned: Iterable[
     for share in returned:
         coupon = by_association.get(share.association_id)
         if coupon is not None and share.period_start is not None:
-            coupon.taken[share.period_start] -= share.amount
+            coupon.take(share.period_start, share.amount.copy_negate())
 
 
 def _standing(own: Collection[str]) -> tuple[ColumnElement[bool], ...]:
@@ -272,7 +277,7 @@ async def is_period_invoiced(
             line.period_start >= period.start,
             line.period_start < period.end,
             Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)),
+            Invoice.invoice_status.in_(COUNTING),
         )
         .limit(1)
     )

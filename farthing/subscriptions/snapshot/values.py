@@ -262,6 +262,12 @@ class SubscriptionSnapshot:
         """Whether it has invoices of its own; children appear on their parent's, or not at all."""
         return self.type not in {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}
 
+    @property
+    def billed_with(self) -> str:
+        """The id of the subscription on whose invoices it stands: a grouped child's parent, else itself."""
+        grouped = self.type is SubscriptionType.GROUPED_INVOICING
+        return self.parent_id if grouped and self.parent_id is not None else self.id
+
     def allowances(self, period: Period) -> dict[str, FeatureEntitlement]:
         """What is included in `period`, by meter id. The period is the invoice's, never the moment of computing."""
         return by_meter(self.entitled, period)
