@@ -388,6 +388,8 @@ class SubscriptionPause(Scoped, Tracked, Base):
     resumed_at: Mapped[datetime | None]
     original_period_start: Mapped[datetime]
     original_period_end: Mapped[datetime]
+    original_billing_anchor: Mapped[datetime]
+    """The anchor of the subscription until this pause moved it: what periods before it are derived from again."""
     reason: Mapped[str] = mapped_column(String(255), default="")
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 

@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
-WITHOUT_0028 = """
+AS_OF_0027 = """
+ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor;
 ALTER TABLE coupon_associations DROP COLUMN cut_at, DROP COLUMN counted_from, DROP COLUMN periods_used,
     DROP COLUMN continues_id;
 ALTER TABLE coupon_applications DROP COLUMN period_start;

@@ -223,10 +223,9 @@ def _allowances(
 ) -> Iterable[Allowance]:
     start, end = charge.window.start, charge.window.end
     adds_up = meter.aggregation.type in ADDS_UP or meter.aggregation.bucket_size is not None
-    moved_by = snapshot.pauses if snapshot.cycle is BillingCycle.ANNIVERSARY else ()
-    for window in reset_windows(
-        entitlement.reset, charge.period, snapshot.first_recurrence, snapshot.start, charge.window, moved_by
-    ):
+    moved_by = snapshot.service_pauses if snapshot.cycle is BillingCycle.ANNIVERSARY else ()
+    recurrence = snapshot.recurrence_at(snapshot.start)
+    for window in reset_windows(entitlement.reset, charge.period, recurrence, snapshot.start, charge.window, moved_by):
         first, last = max(start, window.start), min(end, window.end)
         if first >= last:
             continue

@@ -116,6 +116,7 @@ async def pause(
         pause_end=end,
         original_period_start=subscription.current_period_start,
         original_period_end=subscription.current_period_end,
+        original_billing_anchor=subscription.billing_anchor,
         reason=request.reason or "",
         meta=dict(request.metadata or {}),
     )
@@ -167,6 +168,7 @@ async def begin(session: AsyncSession, subscription: Subscription) -> None:
     move_pause(made, PauseStatus.ACTIVE)
     made.original_period_start = subscription.current_period_start
     made.original_period_end = subscription.current_period_end
+    made.original_billing_anchor = subscription.billing_anchor
     move(subscription, SubscriptionStatus.PAUSED)
     subscription.pause_status = PauseStatus.ACTIVE
     subscription.pause_due_at = made.pause_end

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -173,6 +173,7 @@ class SubscriptionSnapshot:
     `items` are in order of start, then id, those of all versions that the load asked for. `usage_customers` are the
     owner and, for a parent, the customers of its inherited children. `grouped` are the children whose lines belong on
     this one's invoices. `pauses` are the stretches whose usage is not charged; an open pause ends with None.
+    `former_anchors` are the anchors that pauses have moved, each with the moment at which its pause began.
     """
 
     id: str
@@ -211,6 +212,7 @@ class SubscriptionSnapshot:
     entitled: tuple[Entitled, ...]
     usage_customers: tuple[UsageCustomer, ...]
     pauses: tuple[tuple[datetime, datetime | None], ...]
+    former_anchors: tuple[tuple[datetime, datetime], ...] = ()
     grouped: tuple[SubscriptionSnapshot, ...] = ()
 
     @property
@@ -224,21 +226,10 @@ class SubscriptionSnapshot:
         here is ever a stub."""
         return self.start if self.trial is None else self.trial.end
 
-    @property
-    def first_recurrence(self) -> Recurrence:
-        """The rhythm before pauses moved an anniversary's anchor."""
-        if self.cycle is not BillingCycle.ANNIVERSARY:
-            return self.recurrence
-        paused = sum((back - paused for paused, back in self.pauses if back is not None), timedelta(0))
-        return replace(self.recurrence, anchor=self.recurrence.anchor - paused) if paused else self.recurrence
-
     def recurrence_at(self, at: datetime) -> Recurrence:
         """The rhythm with the anchor that it had at `at`, before later pauses moved it."""
-        if self.cycle is not BillingCycle.ANNIVERSARY:
-            return self.recurrence
-        later = [back - paused for paused, back in self.service_pauses if back is not None and paused >= at]
-        moved = sum(later, timedelta(0))
-        return replace(self.recurrence, anchor=self.recurrence.anchor - moved) if moved else self.recurrence
+        anchor = next((anchor for paused, anchor in self.former_anchors if paused >= at), self.recurrence.anchor)
+        return replace(self.recurrence, anchor=anchor)
 
     @property
     def ends_at(self) -> datetime | None:
