@@ -66,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(Path(farthing.__file__).parent, quiet=2, workers=0)
     folder = tempfile.mkdtemp(prefix="farthing-no-authorities-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ.pop("SSL_CERT_FILE", None)  # clients look at it first
     os.environ["SSL_CERT_DIR"] = folder
 
 
