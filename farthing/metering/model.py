@@ -101,7 +101,7 @@ def aggregate(meter: Meter, events: Iterable[Event], asked: Selection, bucket_of
     rows = _rows(meter, events, asked)
     within = _between(rows, asked.start, asked.end)
     if meter.aggregation.bucket_size:
-        return Usage(exact_sum([one.value for one in _buckets(meter, within, bucket_of)]), len(within))
+        return Usage(exact_sum([bucket.value for bucket in _buckets(meter, within, bucket_of)]), len(within))
     if meter.aggregation.type is AggregationType.WEIGHTED_SUM:
         return Usage(_mean_level(_level_before(meter, rows, asked.start), within, asked.start, asked.end), len(within))
     return Usage(_folded(meter.aggregation.type, within), len(within))
@@ -237,11 +237,11 @@ def _buckets(meter: Meter, rows: Iterable[_Row], bucket_of: WindowOf | None) -> 
 
 def _rolled_up(meter: Meter, values: Iterable[BucketValue], window_of: WindowOf) -> list[Point]:
     windows: dict[datetime, dict[datetime, list[BucketValue]]] = {}
-    for one in values:
-        windows.setdefault(window_of(one.start).start, {}).setdefault(one.start, []).append(one)
+    for bucket in values:
+        windows.setdefault(window_of(bucket.start).start, {}).setdefault(bucket.start, []).append(bucket)
     series: list[Point] = []
     for start, cut in windows.items():
-        totals = [exact_sum([one.value for one in groups]) for groups in cut.values()]
+        totals = [exact_sum([bucket.value for bucket in groups]) for groups in cut.values()]
         value = max(totals) if meter.aggregation.type is AggregationType.MAX else exact_sum(totals)
-        series.append(Point(start, value, sum(one.event_count for groups in cut.values() for one in groups)))
+        series.append(Point(start, value, sum(bucket.event_count for groups in cut.values() for bucket in groups)))
     return series

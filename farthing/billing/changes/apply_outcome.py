@@ -55,9 +55,9 @@ async def perform(
     scale = outcome.proration is ProrationBehavior.CREATE_PRORATIONS
     at_once: list[Wanted] = []
     later: list[Wanted] = []
-    for one in outcome.billables:
-        wanted = Wanted(outcome.subscription, one.occasion, one.period, scale_arrears=scale)
-        (at_once if one.at_once else later).append(wanted)
+    for billable in outcome.billables:
+        wanted = Wanted(outcome.subscription, billable.occasion, billable.period, scale_arrears=scale)
+        (at_once if billable.at_once else later).append(wanted)
     issued = await issue_at_once(session, at_once, now, effects)
     drafts = await begin(session, later)
     settlement = None

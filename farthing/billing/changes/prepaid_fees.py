@@ -73,15 +73,15 @@ def fee_balances(invoiced: Mapping[str, Decimal], settled: Iterable[Settled]) ->
     found: dict[str, FeeBalance] = defaultdict(FeeBalance)
     for item_id, amount in invoiced.items():
         found[item_id].received = amount
-    for one in settled:
-        pool = one.invoiced
-        for move in one.moves:
+    for settlement in settled:
+        pool = settlement.invoiced
+        for move in settlement.moves:
             if move.before is not None:
                 taken = min(move.credit, max(found[move.before].left, ZERO))
                 found[move.before].taken = EXACT.add(found[move.before].taken, taken)
                 pool = EXACT.add(pool, taken)
             pool = EXACT.subtract(pool, move.given)
-        for move in one.moves:
+        for move in settlement.moves:
             if move.after is not None:
                 put = max(min(move.charge, pool), ZERO)
                 found[move.after].received = EXACT.add(found[move.after].received, put)

@@ -59,14 +59,20 @@ async def replace(
     scale = former.proration is ProrationBehavior.CREATE_PRORATIONS
     finals = await issue_at_once(
         session,
-        [Wanted(former.subscription, one.occasion, one.period, scale_arrears=scale) for one in former.billables],
+        [
+            Wanted(former.subscription, billable.occasion, billable.period, scale_arrears=scale)
+            for billable in former.billables
+        ],
         now,
         effects,
     )
     proration = await proration_of(session, before, former.changes) if scale else Proration()
     openings = await issue_at_once(
         session,
-        [Wanted(new.subscription, one.occasion, one.period, opening_credit=proration.credit) for one in new.billables],
+        [
+            Wanted(new.subscription, billable.occasion, billable.period, opening_credit=proration.credit)
+            for billable in new.billables
+        ],
         now,
         effects,
     )

@@ -116,8 +116,8 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
     ]
     if waits.grace is not None:
         wanted.append(_Wanted(DueWork.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
-    row = (await session.execute(select(*[one.first(after) for one in wanted]))).one()
-    return {one.work: at + one.shift for one, at in zip(wanted, row, strict=True) if at is not None}
+    row = (await session.execute(select(*[work.first(after) for work in wanted]))).one()
+    return {work.work: at + work.shift for work, at in zip(wanted, row, strict=True) if at is not None}
 
 
 _PROCESSING = (Payment.payment_status == PaymentStatus.PROCESSING,)

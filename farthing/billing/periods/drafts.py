@@ -67,7 +67,7 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     """
     if not wanted:
         return []
-    rows = [new_row(session, one) for one in wanted]
+    rows = [new_row(session, wanted_draft) for wanted_draft in wanted]
     try:
         async with session.begin_nested():
             session.add_all(rows)
@@ -76,15 +76,15 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     else:
         return rows
     begun = []
-    for one, row in zip(wanted, rows, strict=True):
+    for wanted_draft, row in zip(wanted, rows, strict=True):
         fresh = _copy(row)
         try:
             invoice = await drafts.begin(session, fresh)
         except AlreadyExists:
-            one.subscription.invoices_begun -= 1
+            wanted_draft.subscription.invoices_begun -= 1
             continue
         if invoice is not fresh:
-            one.subscription.invoices_begun -= 1
+            wanted_draft.subscription.invoices_begun -= 1
         begun.append(invoice)
     return begun
 
@@ -221,7 +221,12 @@ async def _require_filled(session: AsyncSession, gathered: Sequence[GatheredInpu
 
     Rule: docs/rules/metering.md#new-meters-and-wider-filters
     """
-    meters = {meter_id for one in gathered if one.watermark is not None for meter_id in one.known.meters}
+    meters = {
+        meter_id
+        for invoice_input in gathered
+        if invoice_input.watermark is not None
+        for meter_id in invoice_input.known.meters
+    }
     waiting = await unfilled(session, meters) if meters else frozenset()
     if waiting:
         raise InvalidOperation(
@@ -235,7 +240,7 @@ def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
     """The first invoice of each subscription, then the second of each, and so on."""
     layers: list[list[Invoice]] = []
     depth: dict[str, int] = defaultdict(int)
-    for invoice in sorted(invoices, key=lambda one: (one.period_end, one.id)):
+    for invoice in sorted(invoices, key=lambda invoice: (invoice.period_end, invoice.id)):
         if invoice.is_manually_edited:
             continue
         level = depth[invoice.subscription_id or ""]
@@ -259,7 +264,11 @@ async def write(
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
     had = await lines_of(session, again)
-    reduced = [one.id for one in invoices if one.last_computed_at is not None and (one.coupon_terms or one.tax_terms)]
+    reduced = [
+        invoice.id
+        for invoice in invoices
+        if invoice.last_computed_at is not None and (invoice.coupon_terms or invoice.tax_terms)
+    ]
     if reduced:
         await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
         await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
@@ -271,18 +280,18 @@ async def write(
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
     with session.no_autoflush:
-        for invoice, one in zip(invoices, gathered, strict=True):
-            draft = bill(one.work, one.known)
+        for invoice, invoice_input in zip(invoices, gathered, strict=True):
+            draft = bill(invoice_input.work, invoice_input.known)
             lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
             first = invoice.last_computed_at is None
             invoice.tax_exempt = is_exempt(payers.get(invoice.customer_id))
-            put_terms(invoice, one, lines)
+            put_terms(invoice, invoice_input, lines)
             take_opening_credit(invoice, lines)
             totals = calculate(invoice, lines)
             write_figures(invoice, lines, totals, now)
             if invoice.derives_due_date:
-                derive_due_date(invoice, due_terms[one.work.snapshot.id], now)
-            invoice.usage_watermark = one.watermark
+                derive_due_date(invoice, due_terms[invoice_input.work.snapshot.id], now)
+            invoice.usage_watermark = invoice_input.watermark
             derive(invoice, invoice.amount_paid, now)
             if not first:
                 invoice.version += 1
@@ -305,9 +314,11 @@ async def write(
             if not nothing:
                 (drafted if first else updated).append(invoice)
     await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
-    await insert_all(session, [line for one in parts.values() for line in one.lines if is_new(line)])
-    await insert_all(session, [row for one in parts.values() for row in one.coupon_applications])
-    await insert_all(session, [row for one in parts.values() for row in one.taxes])
+    await insert_all(
+        session, [line for invoice_parts in parts.values() for line in invoice_parts.lines if is_new(line)]
+    )
+    await insert_all(session, [row for invoice_parts in parts.values() for row in invoice_parts.coupon_applications])
+    await insert_all(session, [row for invoice_parts in parts.values() for row in invoice_parts.taxes])
     if flush:
         await update_all(session, invoices)
         await session.flush()

@@ -101,9 +101,11 @@ async def issue_at_once(
     A draft that waits while its subscription ends is computed again first, because the final invoice counts what it
     takes of budgets and what it charges.
     """
-    await _recompute_waiting(session, [one for one in wanted if one.occasion is InvoiceTrigger.FINAL], now)
+    await _recompute_waiting(
+        session, [wanted_draft for wanted_draft in wanted if wanted_draft.occasion is InvoiceTrigger.FINAL], now
+    )
     invoices = await begin(session, wanted)
-    drafts = [one for one in invoices if one.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
+    drafts = [invoice for invoice in invoices if invoice.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
     parts = await compute_all(session, drafts, now, stay=False)
     await issue_all(session, drafts, now, effects, parts)
     return invoices
@@ -114,7 +116,10 @@ async def _recompute_waiting(session: AsyncSession, finals: Sequence[Wanted], no
         return
     waiting = await session.scalars(
         select(Invoice)
-        .where(in_array(Invoice.subscription_id, {one.subscription.id for one in finals}), *recomputable())
+        .where(
+            in_array(Invoice.subscription_id, {wanted_draft.subscription.id for wanted_draft in finals}),
+            *recomputable(),
+        )
         .order_by(Invoice.period_end, Invoice.id)
         .with_for_update()
         .execution_options(populate_existing=True)

@@ -345,7 +345,7 @@ class _Usage:
         due = {self._left(overage, round_to(cost * factor, self.digits)) for cost in exact}
         if overage.already_invoiced is not None:
             # how many units are over is told less those that threshold invoices charged
-            near = any(abs(overage.amount - one) <= (factor + 1) / 10**self.digits for one in due)
+            near = any(abs(overage.amount - amount) <= (factor + 1) / 10**self.digits for amount in due)
             due = due | {overage.amount} if near else due
         if overage.amount not in due:
             yield Difference(

@@ -118,10 +118,13 @@ def require_compatible(entitlements: Iterable[Entitlement]) -> None:
     quotas become one window.
     """
     every = list(entitlements)
-    grants = [grant_of(one) for one in every]
+    grants = [grant_of(entitlement) for entitlement in every]
     if (
         len(
-            {(one.aggregation_mode, grant.measure if grant else None) for one, grant in zip(every, grants, strict=True)}
+            {
+                (entitlement.aggregation_mode, grant.measure if grant else None)
+                for entitlement, grant in zip(every, grants, strict=True)
+            }
         )
         > 1
     ):

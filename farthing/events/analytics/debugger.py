@@ -184,7 +184,8 @@ async def _tracked(session: AsyncSession, facts: _Facts) -> DebugTracker:
     tracker.meter_matching = MeterMatchingResult(
         status=FOUND,
         matched_meters=[
-            MatchedMeter(meter_id=one.id, event_name=one.event_name, meter=meter_answer(one)) for one in facts.meters
+            MatchedMeter(meter_id=meter.id, event_name=meter.event_name, meter=meter_answer(meter))
+            for meter in facts.meters
         ],
     )
     prices = {item.price.id: item.price for item in facts.items}
@@ -195,8 +196,8 @@ async def _tracked(session: AsyncSession, facts: _Facts) -> DebugTracker:
     tracker.price_lookup = PriceLookupResult(
         status=FOUND,
         matched_prices=[
-            MatchedPrice(price_id=one.id, meter_id=one.meter_id, status=str(one.status), price=one)
-            for one in await price_answers(session, list(prices.values()), frozenset())
+            MatchedPrice(price_id=price.id, meter_id=price.meter_id, status=str(price.status), price=price)
+            for price in await price_answers(session, list(prices.values()), frozenset())
         ],
     )
     error = _missing("No active line item covers the time of the event")

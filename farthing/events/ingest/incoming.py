@@ -202,9 +202,9 @@ def arrivals_of(
     """
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
-    for index, one in enumerate(given):
+    for index, event in enumerate(given):
         try:
-            arrivals.append(_arrival(one, now, sender, token, times, index))
+            arrivals.append(_arrival(event, now, sender, token, times, index))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:

@@ -83,8 +83,8 @@ async def grouped_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> li
     found = await _folded(session, [(number, query) for number, query in asked if not query.buckets])
     bucketed = await _bucket_rows(session, [(number, query) for number, query in asked if query.buckets])
     answers: list[dict[Group, Usage]] = [{} for _ in queries]
-    for (number, group), one in found.items():
-        answers[number][group] = one
+    for (number, group), group_usage in found.items():
+        answers[number][group] = group_usage
     for (number, group), values in bucketed.items():
         answers[number][group] = _sum_of(values)
     return answers
@@ -113,7 +113,7 @@ async def series_of(
     answers: list[dict[Group, list[Point]]] = [{} for _ in queries]
     levels = await _levels(session, plain)
     found: dict[tuple[int, Group], list[_Row]] = defaultdict(list)
-    for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda one: one.window):
+    for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda row: row.window):
         found[row.number, row.group].append(row)
     for (number, group), rows in found.items():
         query = queries[number]
@@ -135,15 +135,17 @@ def rolled_up(query: UsageQuery, values: Iterable[BucketValue], how: Windows) ->
     """Points made of buckets; a bucket's groups are added first."""
     starts: dict[datetime, datetime] = {}
     windows: dict[datetime, dict[datetime, list[BucketValue]]] = {}
-    for one in values:
-        if one.start not in starts:
-            starts[one.start] = window_containing(one.start, how.size, how.zone, how.month_day).start
-        windows.setdefault(starts[one.start], {}).setdefault(one.start, []).append(one)
+    for bucket in values:
+        if bucket.start not in starts:
+            starts[bucket.start] = window_containing(bucket.start, how.size, how.zone, how.month_day).start
+        windows.setdefault(starts[bucket.start], {}).setdefault(bucket.start, []).append(bucket)
     points: list[Point] = []
     for start, cut_values in windows.items():
-        totals = [exact_sum([one.value for one in groups]) for groups in cut_values.values()]
+        totals = [exact_sum([bucket.value for bucket in groups]) for groups in cut_values.values()]
         value = max(totals) if query.meter.aggregation.type is AggregationType.MAX else exact_sum(totals)
-        points.append(Point(start, value, sum(one.event_count for groups in cut_values.values() for one in groups)))
+        points.append(
+            Point(start, value, sum(bucket.event_count for groups in cut_values.values() for bucket in groups))
+        )
     return points
 
 
@@ -210,7 +212,7 @@ async def _bucket_rows(
         value = max(Decimal(row.measures[0]), ZERO)
         found[row.number, row.group].append(BucketValue(row.window, row.key, value, row.events))
     for values in found.values():
-        values.sort(key=lambda one: (one.start, one.group))
+        values.sort(key=lambda bucket: (bucket.start, bucket.group))
     return dict(found)
 
 
@@ -320,7 +322,7 @@ def _points(query: UsageQuery, rows: Sequence[_Row], level: Decimal, how: Window
 
 
 def _sum_of(values: Sequence[BucketValue]) -> Usage:
-    return Usage(exact_sum([one.value for one in values]), sum(one.event_count for one in values))
+    return Usage(exact_sum([bucket.value for bucket in values]), sum(bucket.event_count for bucket in values))
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -148,13 +148,13 @@ def statement(
             within.append(rows.c.external_customer_id == pairs.c.customer)
         if shape.bounded:
             within += _arrived_within(rows, pairs)
-        if shape.sources is not None or shape.properties or any(one != CUSTOMER for one in shape.group_by):
+        if shape.sources is not None or shape.properties or any(dimension != CUSTOMER for dimension in shape.group_by):
             joined = rows.join(_EVENTS, _same_event(environment_id, rows, pairs, everyone=shape.everyone))
     if shape.sources is not None:
         within.append(_EVENTS.c.source.in_(sorted(shape.sources)))
     for key, values in shape.properties:
         within.append(canonical(_EVENTS.c.properties, key).in_(sorted(values)))
-    groups = [_dimension(rows, one).label(f"group_{n}") for n, one in enumerate(shape.group_by)]
+    groups = [_dimension(rows, dimension).label(f"group_{n}") for n, dimension in enumerate(shape.group_by)]
     if cut is not None:
         groups.append(cut.name_of(rows.c.timestamp).label("cut"))
     if shape.keyed:
@@ -334,8 +334,8 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape, ownership: Own
 
 def _stretches(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
     yield query.customers, query.start, query.end
-    for one in query.more:
-        yield one.customers, one.start, one.end
+    for stretch in query.more:
+        yield stretch.customers, stretch.start, stretch.end
 
 
 def _arrays(measured: MeasuredRows) -> FromClause:

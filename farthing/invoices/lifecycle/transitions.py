@@ -111,15 +111,15 @@ async def finalize_all(
 
     `known` parts, by invoice, are not read again. Raises what `finalize` does.
     """
-    drafts = [one for one in invoices if one.invoice_status is not InvoiceStatus.SKIPPED]
+    drafts = [invoice for invoice in invoices if invoice.invoice_status is not InvoiceStatus.SKIPPED]
     for invoice in drafts:
         _check_computed_draft(invoice)
-    unknown = [one for one in drafts if one.id not in known]
+    unknown = [invoice for invoice in drafts if invoice.id not in known]
     parts = dict(known)
     if unknown:
-        parts |= {one.id: part for one, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
+        parts |= {invoice.id: part for invoice, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
     with session.no_autoflush:  # settlements are written as they are recorded
-        paid = await settled_amounts(session, [one.id for one in drafts])
+        paid = await settled_amounts(session, [invoice.id for invoice in drafts])
     due_terms = await _open_due_terms(session, drafts, now)
     for invoice in drafts:
         parts[invoice.id].paid = paid.get(invoice.id, ZERO)

@@ -58,7 +58,7 @@ async def with_subscriptions(
         return
     rows = (await session.scalars(select(Subscription).where(Subscription.id.in_(ids)))).all()
     found: dict[str | None, SubscriptionResponse] = {
-        one.id: one for one in await subscription_answers(session, rows, wanted, now)
+        subscription.id: subscription for subscription in await subscription_answers(session, rows, wanted, now)
     }
     for answer in answers:
         answer.subscription = found.get(answer.subscription_id)

@@ -56,7 +56,7 @@ async def sync_page(
         return counts
     # read under the locks of their subscriptions: whoever attaches or detaches takes those first
     associations = await _associations(session, addon_id, [row.id for row in rows])
-    ids = [one.id for each in associations.values() for one in each]
+    ids = [association.id for each in associations.values() for association in each]
     items = await _items(session, ids)
     overridden = await _overridden(session, items)
     prices = await prices_up_to(session, PriceEntityType.ADDON, addon_id, target)

@@ -83,7 +83,7 @@ async def add(
 
 def _added(snapshot: SubscriptionSnapshot, items: list[SubscriptionLineItem]) -> tuple[ItemChange, ...]:
     made = [snapshot.item(item.id) for item in items]
-    return tuple(ItemChange(ItemAction.ADD, one.start, after=one) for one in made if one is not None)
+    return tuple(ItemChange(ItemAction.ADD, item.start, after=item) for item in made if item is not None)
 
 
 async def attach(
@@ -155,16 +155,19 @@ def period_of(subscription: Subscription, at: datetime) -> Period:
 async def _demand_same_resets(session: AsyncSession, subscription: Subscription, addon: Addon) -> None:
     """A metered feature may not be entitled with two reset periods. Raises ValidationFailed."""
     brought = (await entitlements_of(session, EntitlementOwner.ADDON, [addon.id]))[addon.id]
-    metered = [one for one in brought if one.feature_type is FeatureType.METERED]
+    metered = [entitlement for entitlement in brought if entitlement.feature_type is FeatureType.METERED]
     if not metered:
         return
     present = (await load_one(session, subscription.id)).entitled
-    for one in metered:
+    for entitlement in metered:
         for other in present:
-            if other.feature_id == one.feature_id and other.usage_reset_period is not one.usage_reset_period:
+            if (
+                other.feature_id == entitlement.feature_id
+                and other.usage_reset_period is not entitlement.usage_reset_period
+            ):
                 raise ValidationFailed.listing(
                     {"addon_id": "includes a feature that the subscription has with another usage reset period"},
-                    feature_id=one.feature_id,
+                    feature_id=entitlement.feature_id,
                 )
 
 

@@ -149,11 +149,11 @@ def planned_change(
     return PlannedChange(kind, tuple(carried), tuple(closing), tuple(opening), tuple(dropped))
 
 
-def _bills_alike(one: LineItemSnapshot, other: LineItemSnapshot, requested: Collection[str]) -> bool:
-    if other.price_id in requested and one.quantity != other.quantity:
+def _bills_alike(item: LineItemSnapshot, other: LineItemSnapshot, requested: Collection[str]) -> bool:
+    if other.price_id in requested and item.quantity != other.quantity:
         return False
     return all(
-        getattr(one, name) == getattr(other, name)
+        getattr(item, name) == getattr(other, name)
         for name in ("price_type", "price", "billing_period", "billing_period_count", "cadence", "meter_id", "currency")
     )
 

@@ -387,8 +387,13 @@ def _whole(
         addons=tuple(parts.addons.get(row.id, ())),
         entitled=tuple(parts.entitled.get(row.id, ())),
         usage_customers=tuple(
-            UsageCustomer(one.customer_id, parts.customers.get(one.customer_id, ""), one.start_date, one.end_date)
-            for one in (row, *inherited)
+            UsageCustomer(
+                subscription.customer_id,
+                parts.customers.get(subscription.customer_id, ""),
+                subscription.start_date,
+                subscription.end_date,
+            )
+            for subscription in (row, *inherited)
         ),
         pauses=_uncharged(row, parts),
         former_anchors=tuple(
@@ -402,7 +407,7 @@ def _uncharged(row: Subscription, parts: _Parts) -> tuple[tuple[datetime, dateti
     """The stretches whose usage is free: pauses; and a grouped child's trial, which the family's periods may hold."""
     pauses = [(pause.pause_start, pause.resumed_at) for pause in parts.pauses.get(row.id, ())]
     if row.subscription_type is SubscriptionType.GROUPED_INVOICING and row.trial_start and row.trial_end:
-        pauses = sorted([*pauses, (row.trial_start, row.trial_end)], key=lambda one: one[0])
+        pauses = sorted([*pauses, (row.trial_start, row.trial_end)], key=lambda span: span[0])
     return tuple(pauses)
 
 
