@@ -38,8 +38,8 @@ from farthing.subscriptions.plan_change import by_replacement, in_place
 from farthing.subscriptions.plan_change.in_place import PlannedChange
 from farthing.subscriptions.planned_terms import (
     AddonPolicies,
-    EntityPolicies,
     PlannedChangeInPlace,
+    PlannedEntityPolicies,
     PlannedReplacement,
 )
 from farthing.subscriptions.reads.answers import subscription_answer
@@ -312,11 +312,11 @@ async def _scheduled_change(
     )
 
 
-def _entity_policies(asked: SubscriptionChangeV2Request) -> EntityPolicies:
+def _entity_policies(asked: SubscriptionChangeV2Request) -> PlannedEntityPolicies:
     addons = asked.entity_policies.addons if asked.entity_policies is not None else None
     if addons is None:
-        return EntityPolicies()
-    return EntityPolicies(AddonPolicies(addons.default_behaviour, addons.overrides))
+        return PlannedEntityPolicies()
+    return PlannedEntityPolicies(AddonPolicies(addons.default_behaviour, addons.overrides))
 
 
 async def _superseded(

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes.settle import give_back, proration_of, record, settlement_key
-from farthing.billing.periods.drafts import Wanted
+from farthing.billing.periods.drafts import WantedDraft
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
@@ -60,7 +60,7 @@ async def replace(
     finals = await issue_at_once(
         session,
         [
-            Wanted(former.subscription, billable.occasion, billable.period, scale_arrears=scale)
+            WantedDraft(former.subscription, billable.occasion, billable.period, scale_arrears=scale)
             for billable in former.billables
         ],
         now,
@@ -70,7 +70,7 @@ async def replace(
     openings = await issue_at_once(
         session,
         [
-            Wanted(new.subscription, billable.occasion, billable.period, opening_credit=proration.credit)
+            WantedDraft(new.subscription, billable.occasion, billable.period, opening_credit=proration.credit)
             for billable in new.billables
         ],
         now,

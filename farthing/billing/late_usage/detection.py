@@ -58,7 +58,7 @@ class NotCharged(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Invoiced:
+class InvoicedUsage:
     """A usage line of a finished invoice.
 
     `amount`, `quantity` (billable) and `usage` (raw) are what all invoices that count charge so far for its item and
@@ -86,7 +86,7 @@ class Invoiced:
 class RecheckableLine:
     """A line that can be measured again, at the price and in the period that it was charged for."""
 
-    line: Invoiced
+    line: InvoicedUsage
     member: SubscriptionSnapshot
     plan: UsagePlan
     kept: NotCharged | None
@@ -209,7 +209,7 @@ async def recheckable_lines(
         },
     )
     lines = [
-        Invoiced(
+        InvoicedUsage(
             id=row.id,
             billed=row.billed,
             subscription_id=row.subscription_id,
@@ -231,7 +231,7 @@ async def recheckable_lines(
     return await _planned(session, lines) if lines else []
 
 
-async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[RecheckableLine]:
+async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> list[RecheckableLine]:
     since = min(line.window.start for line in lines)
     loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
     members = {member.id: member for snapshot in loaded for member in (snapshot, *snapshot.grouped)}
@@ -256,7 +256,7 @@ async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[Rec
     return result
 
 
-def _logical_periods(lines: Sequence[Invoiced]) -> dict[tuple[str, Period, str], Period]:
+def _logical_periods(lines: Sequence[InvoicedUsage]) -> dict[tuple[str, Period, str], Period]:
     """The period that allowances ran over: the invoice's, or a longer one that threshold invoices had cut, whose
     usage lines begin where it does."""
     starts: dict[tuple[str, Period, str], datetime] = {}
@@ -267,7 +267,7 @@ def _logical_periods(lines: Sequence[Invoiced]) -> dict[tuple[str, Period, str],
 
 
 async def _at_their_prices(
-    session: AsyncSession, found: Sequence[tuple[Invoiced, SubscriptionSnapshot, LineItemSnapshot]]
+    session: AsyncSession, found: Sequence[tuple[InvoicedUsage, SubscriptionSnapshot, LineItemSnapshot]]
 ) -> list[LineItemSnapshot]:
     """The items as they were charged; a change of plan may have pointed them to another price since."""
     changed = {line.price_id for line, _, item in found if line.price_id != item.price_id}
@@ -291,7 +291,7 @@ async def _meters(session: AsyncSession, ids: Collection[str]) -> dict[str, tupl
 
 
 def _excluded_because(
-    line: Invoiced, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
+    line: InvoicedUsage, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
 ) -> NotCharged | None:
     if line.committed or item.commitment is not None or item.buckets or member.commitment is not None:
         return NotCharged.COMMITMENT

@@ -36,7 +36,7 @@ from farthing.invoices.figures.settlement import derive
 from farthing.invoices.figures.terms import stored
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
-from farthing.invoices.parts import Parts, lines_of, payers_of
+from farthing.invoices.parts import InvoiceParts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.storage.bulk import insert_all, is_new, update_all
@@ -48,7 +48,7 @@ from farthing.subscriptions.tables import Subscription
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedDraft:
     """A draft to begin for a subscription whose row is locked."""
 
     subscription: Subscription
@@ -60,7 +60,7 @@ class Wanted:
     """That of the invoice which this one replaces; None where the occasion decides."""
 
 
-async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice]:
+async def begin(session: AsyncSession, wanted: Sequence[WantedDraft]) -> list[Invoice]:
     """The drafts, each begun now or found as somebody began it before; those finalized already are left out.
 
     One statement writes them all; only when one is in the way are they begun one by one.
@@ -89,7 +89,7 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     return begun
 
 
-def new_row(session: AsyncSession, wanted: Wanted) -> Invoice:
+def new_row(session: AsyncSession, wanted: WantedDraft) -> Invoice:
     """An empty draft, not in the session yet; takes the subscription's next sequence number."""
     subscription, period = wanted.subscription, wanted.period
     payer = subscription.invoicing_customer_id or subscription.customer_id
@@ -175,7 +175,7 @@ async def compute_all(
     stay: bool = True,
     told: bool = True,
     flush: bool = True,
-) -> dict[str, Parts]:
+) -> dict[str, InvoiceParts]:
     """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
 
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
@@ -184,7 +184,7 @@ async def compute_all(
     changed waits in the session, for a caller that goes on to change the same rows. Raises InvalidOperation while a
     meter that they charge by does not count all stored events yet.
     """
-    parts: dict[str, Parts] = {}
+    parts: dict[str, InvoiceParts] = {}
     for layer in _layers(invoices):
         gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
         await _require_filled(session, gathered)
@@ -260,7 +260,7 @@ async def write(
     stay: bool = True,
     told: bool = True,
     flush: bool = True,
-) -> dict[str, Parts]:
+) -> dict[str, InvoiceParts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
     had = await lines_of(session, again)
@@ -276,7 +276,7 @@ async def write(
     due_terms = await due_terms_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
     corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
-    parts: dict[str, Parts] = {}
+    parts: dict[str, InvoiceParts] = {}
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
     with session.no_autoflush:
@@ -296,7 +296,7 @@ async def write(
             if not first:
                 invoice.version += 1
             taken = reductions(invoice, totals, now)
-            parts[invoice.id] = Parts(
+            parts[invoice.id] = InvoiceParts(
                 payers.get(invoice.customer_id),
                 lines,
                 [row for row in taken if isinstance(row, CouponApplicationRow)],

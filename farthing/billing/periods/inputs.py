@@ -75,7 +75,7 @@ class GatheredInput:
 
 
 @dataclass(slots=True)
-class _Invoiced:
+class _InvoicedElsewhere:
     """What other invoices charge of a subscription already: its charges, and apart from them what they charge as late
     usage, by the start of its window."""
 
@@ -175,9 +175,9 @@ async def _meters(session: AsyncSession, works: Sequence[CalculationInput]) -> M
 
 async def _invoiced(
     session: AsyncSession, works: Sequence[CalculationInput], own: Collection[str]
-) -> dict[str, _Invoiced]:
+) -> dict[str, _InvoicedElsewhere]:
     """What other invoices charge already, by the subscription whose invoice is being calculated."""
-    found: dict[str, _Invoiced] = defaultdict(_Invoiced)
+    found: dict[str, _InvoicedElsewhere] = defaultdict(_InvoicedElsewhere)
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
     if not owner:
         return found
@@ -236,7 +236,7 @@ async def _invoiced(
     return found
 
 
-def _charged_as_late(invoice_input: GatheredInput, invoiced: _Invoiced) -> None:
+def _charged_as_late(invoice_input: GatheredInput, invoiced: _InvoicedElsewhere) -> None:
     """A period that is billed afresh does not charge again what later invoices have charged of it."""
     if invoice_input.work.repeats:
         return

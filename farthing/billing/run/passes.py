@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
 from farthing.billing.changes.settle import settle_changes
-from farthing.billing.periods.drafts import Wanted, begin, compute_all, new_row
+from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, new_row
 from farthing.billing.periods.finalize import issue_all, issue_at_once
 from farthing.billing.run.unfilled import charging_by_unfilled
 from farthing.core.clock import FixedClock
@@ -175,7 +175,7 @@ class Run:
         )
         config = await read(session, InvoiceConfig)
         waiting = await roll_forward.waiting_ids(session, ids)
-        later: list[Wanted] = []
+        later: list[WantedDraft] = []
         ended: list[roll_forward.EndedInTime] = []
         subscriptions = taken.all()
         for subscription in subscriptions:
@@ -185,12 +185,12 @@ class Run:
             ended += advance.ended
             at_once = [billable for billable in advance.billables if billable.at_once]
             later += [
-                Wanted(subscription, billable.occasion, billable.period)
+                WantedDraft(subscription, billable.occasion, billable.period)
                 for billable in advance.billables
                 if not billable.at_once
             ]
             for billable in at_once:
-                wanted = [Wanted(subscription, billable.occasion, billable.period)]
+                wanted = [WantedDraft(subscription, billable.occasion, billable.period)]
                 for invoice in await issue_at_once(session, wanted, self.now, self.effects):
                     did.drafted += 1
                     did.count(invoice)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
-from farthing.billing.periods.drafts import Wanted
+from farthing.billing.periods.drafts import WantedDraft
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.billing.run.passes import Run, Summary
@@ -127,7 +127,7 @@ async def _cut_some(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summ
     )
     for subscription in await _reached(session, dict.fromkeys(taken.all(), run.now)):
         billable = await roll_forward.cut_period(session, subscription, run.now)
-        wanted = [Wanted(subscription, billable.occasion, billable.period)]
+        wanted = [WantedDraft(subscription, billable.occasion, billable.period)]
         for invoice in await issue_at_once(session, wanted, run.now, run.effects):
             did.drafted += 1
             did.count(invoice)

@@ -51,7 +51,7 @@ _SIZES = list(WindowSize)
 
 
 @dataclass(slots=True)
-class _Line:
+class _UsageQuestion:
     """One question of the request: a meter's usage, charged by an item or by nobody."""
 
     row: tables.MeterRow
@@ -65,7 +65,7 @@ class _Line:
 class _Found:
     """What was found for one line and group."""
 
-    line: _Line
+    line: _UsageQuestion
     group: Group
     usage: Usage
     buckets: Sequence[BucketValue]
@@ -107,7 +107,7 @@ async def charged_usage(
 
 
 async def _answered(
-    session: AsyncSession, request: GetUsageAnalyticsRequest, lines: Sequence[_Line], now: datetime
+    session: AsyncSession, request: GetUsageAnalyticsRequest, lines: Sequence[_UsageQuestion], now: datetime
 ) -> list[UsageAnalyticItem]:
     size = size_of(request.window_size)
     wanted = frozenset(request.expand or ())
@@ -127,20 +127,22 @@ async def _answered(
     return items
 
 
-async def _uncharged_lines(session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime) -> list[_Line]:
+async def _uncharged_lines(
+    session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime
+) -> list[_UsageQuestion]:
     start, end = request.span(now)
     sources = frozenset(request.sources) if request.sources else None
     properties = conditions_of("property_filters", request.property_filters)
     dimensions = request.dimensions()
     return [
-        _Line(row, meter, UsageQuery(meter, start, end, None, sources, properties, dimensions))
+        _UsageQuestion(row, meter, UsageQuery(meter, start, end, None, sources, properties, dimensions))
         for row, meter in (await meters_asked(session, request.feature_ids)).values()
     ]
 
 
 async def _charged_lines(
     session: AsyncSession, request: GetUsageAnalyticsRequest, charged: Sequence[ChargedItem], now: datetime
-) -> list[_Line]:
+) -> list[_UsageQuestion]:
     start, end = request.span(now)
     dimensions = request.dimensions()
     sources = frozenset(request.sources) if request.sources else None
@@ -148,7 +150,7 @@ async def _charged_lines(
     # a commitment is to all of a line item's usage, so narrowed usage cannot be held against it
     narrowed = bool(sources or properties or any(dimension != CUSTOMER for dimension in dimensions))
     meters = await meters_asked(session, request.feature_ids)
-    lines: list[_Line] = []
+    lines: list[_UsageQuestion] = []
     for item in charged:
         span = item.within(start, end)
         if item.meter_id not in meters or span is None:
@@ -167,7 +169,7 @@ async def _charged_lines(
             item.month_day,
             customers_are_ids=True,
         )
-        lines.append(_Line(row, meter, query, item, committed))
+        lines.append(_UsageQuestion(row, meter, query, item, committed))
     return lines
 
 
@@ -193,7 +195,7 @@ async def _features(session: AsyncSession, meter_ids: Sequence[str]) -> dict[str
 
 
 async def _found(
-    session: AsyncSession, lines: Sequence[_Line], size: WindowSize | None, *, with_sources: bool
+    session: AsyncSession, lines: Sequence[_UsageQuestion], size: WindowSize | None, *, with_sources: bool
 ) -> list[_Found]:
     """All lines' groups, with a statement per kind of question and not per line."""
     queries = [line.query for line in lines]

@@ -30,7 +30,7 @@ from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTI
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory
-from farthing.metering.event import Event, same_content
+from farthing.metering.event import UsageEvent, same_content
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
@@ -140,7 +140,7 @@ def sender_named(name: str, *, corrects_all: bool) -> Sender:
 class Arrival(msgspec.Struct, frozen=True):
     """An event as it came in, when, and from whom."""
 
-    event: Event
+    event: UsageEvent
     at: datetime
     sender: Sender = _DEPLOYMENT
     keeps_stored_time: bool = False
@@ -421,9 +421,9 @@ def stored_event(
     properties: str,
     source: str,
     customer_id: str,
-) -> Event:
+) -> UsageEvent:
     """An event from the columns of its row, in this order, properties as text."""
-    return Event(
+    return UsageEvent(
         id=id,
         event_name=event_name,
         external_customer_id=external_customer_id,

@@ -22,7 +22,7 @@ from farthing.core.clock import shifted
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.events.usage.cuts import Windows, cut
 from farthing.events.usage.ownership import Ownership, owned_by_external_ids, owned_by_ids
-from farthing.events.usage.usage_statement import MeasuredRows, Shape, UsageQuery, bounds, owned, statement
+from farthing.events.usage.usage_statement import MeasuredRows, StatementShape, UsageQuery, bounds, owned, statement
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING, BucketValue, Point, Usage
 from farthing.metering.quantity import FRACTION_DIGITS
@@ -112,7 +112,7 @@ async def series_of(
     plain = [(number, query) for number, query in asked if not query.buckets]
     answers: list[dict[Group, list[Point]]] = [{} for _ in queries]
     levels = await _levels(session, plain)
-    found: dict[tuple[int, Group], list[_Row]] = defaultdict(list)
+    found: dict[tuple[int, Group], list[_UsageRow]] = defaultdict(list)
     for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda row: row.window):
         found[row.number, row.group].append(row)
     for (number, group), rows in found.items():
@@ -150,7 +150,7 @@ def rolled_up(query: UsageQuery, values: Iterable[BucketValue], how: Windows) ->
 
 
 @dataclass(slots=True)
-class _Row:
+class _UsageRow:
     number: int
     group: Group
     window: datetime
@@ -171,19 +171,19 @@ async def _rows(
     *,
     by_bucket: bool = False,
     measured: MeasuredRows | None = None,
-) -> list[_Row]:
+) -> list[_UsageRow]:
     """What the statements answer: one statement per shape among the questions.
 
     Rows are cut into windows of `size`, or into each meter's own buckets.
     """
     ownership = await ownership_of(session, [query for _, query in asked])
-    by_shape: dict[Shape, list[tuple[int, UsageQuery]]] = defaultdict(list)
+    by_shape: dict[StatementShape, list[tuple[int, UsageQuery]]] = defaultdict(list)
     for number, query in asked:
         if query.start < query.end and query.customers != frozenset() and query.sources != frozenset():
             windows = query.buckets if by_bucket else query.windows(size) if size else None
             whose = ownership[query.customers_are_ids]
             by_shape[_shape(query, windows, whose, keyed=by_bucket)].append((number, query))
-    found: list[_Row] = []
+    found: list[_UsageRow] = []
     environment_id = scope_of(session).environment_id
     for shape, some in by_shape.items():
         how = None
@@ -200,7 +200,7 @@ async def _rows(
             group = tuple(next(values) for _ in shape.group_by)
             window = _NO_WINDOW if how is None else how.start_of(next(values))
             key = next(values) if by_bucket else ""
-            found.append(_Row(number, group, window, key, next(values), list(values), queries[number]))
+            found.append(_UsageRow(number, group, window, key, next(values), list(values), queries[number]))
     return found
 
 
@@ -229,9 +229,9 @@ async def ownership_of(session: AsyncSession, queries: Iterable[UsageQuery]) -> 
     }
 
 
-def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, keyed: bool) -> Shape:
+def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, keyed: bool) -> StatementShape:
     customers = frozenset().union(query.customers or (), *(stretch.customers for stretch in query.more))
-    return Shape(
+    return StatementShape(
         query.meter.aggregation.type,
         query.customers is None,
         query.sources,
@@ -247,7 +247,7 @@ def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, 
 async def _span(
     session: AsyncSession,
     environment_id: str,
-    shape: Shape,
+    shape: StatementShape,
     asked: _Asked,
     ownership: Ownership,
     measured: MeasuredRows | None,
@@ -294,7 +294,7 @@ async def _levels(session: AsyncSession, asked: _Asked) -> dict[tuple[int, Group
     return {(row.number, row.group): max(row.measures[0], ZERO) for row in await _rows(session, earlier)}
 
 
-def _value(row: _Row, start: datetime, end: datetime, level: Decimal) -> Decimal:
+def _value(row: _UsageRow, start: datetime, end: datetime, level: Decimal) -> Decimal:
     """One value of one row, at least 0; `start` and `end` matter to WEIGHTED_SUM, which begins from `level`."""
     match row.query.meter.aggregation.type:
         case AggregationType.COUNT:
@@ -310,7 +310,7 @@ def _value(row: _Row, start: datetime, end: datetime, level: Decimal) -> Decimal
             return max(Decimal(row.measures[0]), ZERO)
 
 
-def _points(query: UsageQuery, rows: Sequence[_Row], level: Decimal, how: Windows) -> list[Point]:
+def _points(query: UsageQuery, rows: Sequence[_UsageRow], level: Decimal, how: Windows) -> list[Point]:
     points: list[Point] = []
     for row in rows:
         window = window_containing(row.window, how.size, how.zone, how.month_day)

@@ -103,7 +103,7 @@ class MeasuredRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class StatementShape:
     """What the questions of one statement share."""
 
     how: AggregationType
@@ -125,7 +125,7 @@ _EVENTS = StoredEvent.__table__
 
 def statement(
     environment_id: str,
-    shape: Shape,
+    shape: StatementShape,
     asked: Sequence[tuple[int, UsageQuery]],
     ownership: Ownership,
     cut: WindowExpression | None = None,
@@ -246,7 +246,7 @@ def _microseconds(timestamp: ColumnElement[datetime]) -> ColumnElement[Decimal]:
 
 
 def bounds(
-    environment_id: str, shape: Shape, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership
+    environment_id: str, shape: StatementShape, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership
 ) -> Select[Any]:
     """The first and last timestamp of each question's rows, whatever else narrows them."""
     pairs = _pairs(asked, shape, ownership)
@@ -296,7 +296,7 @@ def owned(customers: frozenset[str] | None, ownership: Ownership) -> list[OwnedE
     return sorted(parts, key=lambda part: (part.external_id, part.since))
 
 
-def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape, ownership: Ownership) -> FromClause:
+def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, ownership: Ownership) -> FromClause:
     """A table of questions, each once for each external id under which its customers' events came."""
     numbers: list[int] = []
     meters: list[str] = []

@@ -19,7 +19,7 @@ from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
-from farthing.invoices.parts import Parts, parts_of, parts_of_all
+from farthing.invoices.parts import InvoiceParts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import RESERVED_METADATA
@@ -74,7 +74,7 @@ async def finalize(
     *,
     effects: InvoiceHooks,
     number: str | None = None,
-    parts: Parts | None = None,
+    parts: InvoiceParts | None = None,
 ) -> Invoice:
     """Make a locked draft a claim: last computation with prepaid credits, its standing, its number.
 
@@ -105,7 +105,7 @@ async def finalize_all(
     now: datetime,
     *,
     effects: InvoiceHooks,
-    known: Mapping[str, Parts] = MappingProxyType({}),
+    known: Mapping[str, InvoiceParts] = MappingProxyType({}),
 ) -> None:
     """The same for many locked drafts, numbered in their order: what is read and written is so for all at once.
 
@@ -151,7 +151,7 @@ async def _claim(
     invoice: Invoice,
     now: datetime,
     effects: InvoiceHooks,
-    parts: Parts,
+    parts: InvoiceParts,
     due_terms: Mapping[str, DueTerms],
 ) -> None:
     """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""

@@ -14,7 +14,7 @@ from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.money import EXACT, plain
 from farthing.core.wire import as_wire
 from farthing.customers.schemas import CustomerResponse
-from farthing.invoices.parts import Parts, parts_of_all
+from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.schemas import (
     CouponApplicationResponse,
@@ -65,7 +65,7 @@ async def with_subscriptions(
 
 
 def whole(
-    invoice: Invoice, parts: Parts, *, with_lines: bool = True, rates: Mapping[str, TaxRateResponse] = _NO_RATES
+    invoice: Invoice, parts: InvoiceParts, *, with_lines: bool = True, rates: Mapping[str, TaxRateResponse] = _NO_RATES
 ) -> InvoiceResponse:
     """An invoice with its parts, as they stand in memory; `rates` are those of the catalogue, by id."""
     overpaid = None

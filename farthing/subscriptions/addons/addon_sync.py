@@ -21,7 +21,7 @@ from farthing.storage.rows import find
 from farthing.subscriptions.enums import AddonStatus, LineItemOwner, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.line_items.price_sync import PAGE, REACHED, SyncCounts, end_terminated, prices_up_to
-from farthing.subscriptions.line_items.rows import Origin, fits, line_item, meters_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, fits, line_item, meters_of
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 
@@ -73,7 +73,7 @@ async def sync_page(
                 item = line_item(
                     subscription,
                     price,
-                    Origin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id),
+                    ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id),
                     meters,
                     start=max(association.start_date, subscription.current_period_start),
                     end=association.end_date or subscription.end_date,

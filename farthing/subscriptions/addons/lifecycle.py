@@ -32,7 +32,7 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 from farthing.subscriptions.events import changed
-from farthing.subscriptions.line_items.rows import Origin, commit_item, line_item, meters_of, overridden, prices_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of, overridden, prices_of
 from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome, closing
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest, RemoveAddonRequest
 from farthing.subscriptions.snapshot.loading import load_one
@@ -128,7 +128,7 @@ async def attach(
     if not prices:
         raise ValidationFailed.of("addon_id", f"the addon has no price in {subscription.currency}")
     meters = await meters_of(session, prices)
-    origin = Origin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id)
+    origin = ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id)
     items = []
     by_price: dict[str, SubscriptionLineItem] = {}
     for price, charged, given in await overridden(session, subscription, prices, request.override_line_items, start):

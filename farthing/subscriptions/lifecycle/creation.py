@@ -42,7 +42,7 @@ from farthing.subscriptions.enums import (
 from farthing.subscriptions.events import record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.line_items.add import extra_item, make_phases, priced_items, require_consistent
-from farthing.subscriptions.line_items.rows import Origin, prices_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, prices_of
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.schemas.requests import (
     CreateSubscriptionRequest,
@@ -402,7 +402,7 @@ async def _plan_items(
     terms: SubscriptionTerms,
     now: datetime,
 ) -> dict[str, SubscriptionLineItem]:
-    origin = Origin(LineItemOwner.PLAN, plan.id, plan.name)
+    origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name)
     return await priced_items(
         session,
         subscription,

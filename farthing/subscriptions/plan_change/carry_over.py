@@ -26,7 +26,7 @@ from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import count_periods
 from farthing.subscriptions.enums import AddonCadence, AddonStatus, LineItemOwner
 from farthing.subscriptions.line_items.add import require_consistent
-from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.service_periods import periods_begun
@@ -125,7 +125,7 @@ async def carry(
     for carried_item in had.extras:
         price = await _price_for(session, carried_item.price, fresh, at)
         start = max(carried_item.item.start_date, at)
-        origin = Origin(LineItemOwner.SUBSCRIPTION, fresh.id, "")
+        origin = ItemOrigin(LineItemOwner.SUBSCRIPTION, fresh.id, "")
         meters = await meters_of(session, [price])
         item = line_item(fresh, price, origin, meters, start=start, end=carried_item.end or fresh.end_date)
         _resemble(item, carried_item.item)

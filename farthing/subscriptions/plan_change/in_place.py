@@ -36,7 +36,7 @@ from farthing.subscriptions.enums import (
 )
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import schedules
-from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of, prices_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of, prices_of
 from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome
 from farthing.subscriptions.plan_change.quantities import (
     CarriedQuantities,
@@ -228,7 +228,7 @@ async def target_items(
             f"{subscription.billing_period_count} {subscription.billing_period.value}",
         )
     meters = await meters_of(session, prices)
-    origin = Origin(LineItemOwner.PLAN, plan.id, plan.name)
+    origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name)
     carried = await carried_quantities(session, snapshot, prices, at, requested)
     rows = [
         line_item(

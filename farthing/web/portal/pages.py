@@ -36,7 +36,7 @@ from farthing.payments.states import OPEN
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery
-from farthing.payments.testing_provider.tables import SessionState, TestSession
+from farthing.payments.testing_provider.tables import HostedPageState, TestSession
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
@@ -208,7 +208,7 @@ class Portal(Controller):
                 visit=visit_of(request),
                 invoice=invoice,
                 page=page,
-                is_open=page.state is SessionState.OPEN,
+                is_open=page.state is HostedPageState.OPEN,
             )
         )
 
