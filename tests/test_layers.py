@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +129,26 @@ def test_no_module_holds_an_empty_list_for_others_to_fill() -> None:
 
 def test_no_import_is_for_its_side_effect() -> None:
     assert [name_of(path) for path in MODULES if "noqa: F401" in path.read_text()] == []
+
+
+def test_a_class_name_means_one_thing() -> None:
+    """No two classes have the same name, whether or not it begins with an underscore."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name.lstrip("_")].append(f"{name_of(path)}:{node.lineno}")
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_a_variable_says_what_it_holds() -> None:
+    nameless = [
+        f"{name_of(path)}:{node.lineno}"
+        for path, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Name) and node.id == "one") or (isinstance(node, ast.arg) and node.arg == "one")
+    ]
+    assert nameless == []
 
 
 def _targets(node: ast.stmt) -> list[ast.expr]:

@@ -14,7 +14,7 @@ from litestar.typing import FieldDefinition
 from farthing.api.ignored_fields import MOST_NAMED, note_ignored_fields
 from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
 from farthing.core.errors import ValidationFailed
-from farthing.core.shapes import Shape, shape_of, unknown_paths
+from farthing.core.shapes import BodyShape, shape_of, unknown_paths
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """An escaped NUL, but not an escaped backslash before the text u0000."""
@@ -38,7 +38,7 @@ class JsonBody(AbstractDTO[Any]):
     """
 
     _readers: dict[str, Callable[[bytes], Any]] = {}
-    _shapes: dict[str, Shape] = {}
+    _shapes: dict[str, BodyShape] = {}
 
     @classmethod
     def create_for_field_definition(

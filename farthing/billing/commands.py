@@ -54,10 +54,12 @@ async def bill_environments(
     """
     gateways = Gateways(database, settings, database.ports.part(InvoicePorts).hooks)
     status = 0
-    for one in await _environments(database, environment):
-        now = as_utc(until) if until is not None else one.frozen_time or database.clock.now()
-        done = await _bill(database, gateways, console, Scope(one.tenant_id, one.id), now, dry_run=dry_run)
-        _report(console, one, now, done, dry_run=dry_run)
+    for environment_row in await _environments(database, environment):
+        now = as_utc(until) if until is not None else environment_row.frozen_time or database.clock.now()
+        done = await _bill(
+            database, gateways, console, Scope(environment_row.tenant_id, environment_row.id), now, dry_run=dry_run
+        )
+        _report(console, environment_row, now, done, dry_run=dry_run)
         status = status or (1 if done.failed else 0)
     return status
 
@@ -92,7 +94,7 @@ def _report(console: Console, environment: Environment, now: datetime, done: Sum
         (done.finalized, "invoice finalized", "invoices finalized"),
         (len(done.waiting), "subscription waits for its meters", "subscriptions wait for their meters"),
     ]
-    lines = [f"{count:>10,}  {one if count == 1 else many}" for count, one, many in told if count]
+    lines = [f"{count:>10,}  {singular if count == 1 else many}" for count, singular, many in told if count]
     if not lines and not done.failed:
         console.print(f"{title}: nothing is due")
         return

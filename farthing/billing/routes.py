@@ -13,7 +13,7 @@ from farthing.api.work import rehearsal
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes import modifications, pauses, plan_change
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.changes.in_two_steps import Opened, change_and_collect, open_and_collect
+from farthing.billing.changes.in_two_steps import OpenedSubscription, change_and_collect, open_and_collect
 from farthing.billing.changes.opening import open_subscription
 from farthing.billing.changes.plan_change_schemas import (
     SubscriptionChangeExecuteResponse,
@@ -80,9 +80,9 @@ class SubscriptionLife(Controller):
     ) -> SubscriptionResponse:
         """Create a subscription; its opening invoice is issued and collected as it says."""
 
-        async def begin() -> Opened:
+        async def begin() -> OpenedSubscription:
             outcome, performed = await open_subscription(session, data, clock.now(), gateways.effects)
-            return Opened.of(outcome, performed)
+            return OpenedSubscription.of(outcome, performed)
 
         return await open_and_collect(session, gateways, clock, begin, must_be_paid=True)
 
@@ -92,9 +92,9 @@ class SubscriptionLife(Controller):
     ) -> SubscriptionResponse:
         """Let a draft begin."""
 
-        async def begin() -> Opened:
+        async def begin() -> OpenedSubscription:
             outcome = await activation.activate(session, id, data.start_date, clock.now())
-            return Opened.of(outcome, await perform(session, outcome, clock.now(), gateways.effects))
+            return OpenedSubscription.of(outcome, await perform(session, outcome, clock.now(), gateways.effects))
 
         return await open_and_collect(session, gateways, clock, begin, must_be_paid=False)
 

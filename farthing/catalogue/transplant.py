@@ -69,7 +69,7 @@ class _Source:
     units: Mapping[str, PriceUnit]
 
     def feature_of_meter(self, meter_id: str) -> Feature | None:
-        return next((one for one in self.features if one.meter_id == meter_id), None)
+        return next((feature for feature in self.features if feature.meter_id == meter_id), None)
 
 
 Row = TypeVar("Row", Feature, Plan)
@@ -122,9 +122,9 @@ async def _read(database: Database, source: Scope) -> _Source:
             plans=plans,
             prices={plan.id: await cloning.live_prices(session, plan.id, now) for plan in plans},
             entitlements={plan.id: await cloning.entitlements(session, plan.id) for plan in plans},
-            meters={one.id: one for one in await session.scalars(select(MeterRow))},
-            groups={one.id: one for one in await session.scalars(select(GroupRow))},
-            units={one.id: one for one in await session.scalars(select(PriceUnit))},
+            meters={meter.id: meter for meter in await session.scalars(select(MeterRow))},
+            groups={group.id: group for group in await session.scalars(select(GroupRow))},
+            units={unit.id: unit for unit in await session.scalars(select(PriceUnit))},
         )
 
 
@@ -186,7 +186,7 @@ async def _plan(session: AsyncSession, source: _Source, plan: Plan) -> bool:
         }
         session.add(cloning.price_copy(price, **different))
     for entitlement in source.entitlements[plan.id]:
-        feature = next((one for one in source.features if one.id == entitlement.feature_id), None)
+        feature = next((feature for feature in source.features if feature.id == entitlement.feature_id), None)
         twin = await _twin(session, Feature, feature, FEATURE_KEY) if feature is not None else None
         if twin is None:
             raise ValidationFailed.of("feature_id", f"the target has no feature in place of {entitlement.feature_id}")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from farthing.core.errors import ValidationFailed
-from farthing.core.shapes import Shape, below, members_of, shape_of
+from farthing.core.shapes import BodyShape, below, members_of, shape_of
 from farthing.core.times import decode_special
 from farthing.core.wire import BadField
 
@@ -82,10 +82,10 @@ def from_decoding(error: Exception) -> ValidationFailed:
     """The answer for what the decoder said, when there is no more to learn from the body itself."""
     if not isinstance(error, msgspec.ValidationError):
         return ValidationFailed.of("body", "is not valid JSON")
-    return ValidationFailed.listing(_said(error, "", Shape(Any)))
+    return ValidationFailed.listing(_said(error, "", BodyShape(Any)))
 
 
-def _problems(value: Any, shape: Shape, path: str, strict: bool) -> dict[str, Any]:
+def _problems(value: Any, shape: BodyShape, path: str, strict: bool) -> dict[str, Any]:
     """What is wrong with `value`, by path; parts are looked at one by one, the whole only when they are right."""
     problems: dict[str, Any] = {}
     if isinstance(value, dict) and (struct := shape.struct_of(value)) is not None:
@@ -113,7 +113,7 @@ def _problems(value: Any, shape: Shape, path: str, strict: bool) -> dict[str, An
     return {}
 
 
-def _said(error: msgspec.ValidationError, path: str, shape: Shape) -> dict[str, Any]:
+def _said(error: msgspec.ValidationError, path: str, shape: BodyShape) -> dict[str, Any]:
     """What the decoder says of the value at `path`, by field and in the words of JSON."""
     match = _PATH.search(str(error))
     where = path + (match["path"].replace("[...]", "") if match else "")
@@ -129,7 +129,7 @@ def _said(error: msgspec.ValidationError, path: str, shape: Shape) -> dict[str, 
     return {where or "body": _in_words(reason, shape)}
 
 
-def _in_words(reason: str, shape: Shape) -> str:
+def _in_words(reason: str, shape: BodyShape) -> str:
     if reason.startswith("Invalid enum value") and shape.choices:
         return f"must be one of {', '.join(shape.choices)}; not {reason.removeprefix('Invalid enum value ')}"
     match = _EXPECTED.match(reason)

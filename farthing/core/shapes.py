@@ -16,14 +16,14 @@ import msgspec
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class BodyShape:
     """What one place of a body may hold."""
 
     annotation: Any
     structs: tuple[type[msgspec.Struct], ...] = ()
-    item: Shape | None = None
+    item: BodyShape | None = None
     """What the items of a list are, where it may be a list."""
-    entry: Shape | None = None
+    entry: BodyShape | None = None
     """What the entries of a map are, where it may be a map."""
     choices: tuple[str, ...] = ()
     """The values that are allowed, where they are listed."""
@@ -43,7 +43,7 @@ class Shape:
 class Member:
     """A field of a struct, by its name on the wire."""
 
-    shape: Shape
+    shape: BodyShape
     is_required: bool
 
 
@@ -55,11 +55,11 @@ def members_of(struct: type[msgspec.Struct]) -> dict[str, Member]:
     }
     tag_field = struct.__struct_config__.tag_field
     if tag_field is not None:
-        members[tag_field] = Member(Shape(str), is_required=False)
+        members[tag_field] = Member(BodyShape(str), is_required=False)
     return members
 
 
-def shape_of(annotation: Any) -> Shape:
+def shape_of(annotation: Any) -> BodyShape:
     """The shape of a field's type. Structs are only named, so a struct may hold itself."""
     structs: list[type[msgspec.Struct]] = []
     item = entry = None
@@ -76,7 +76,7 @@ def shape_of(annotation: Any) -> Shape:
             item = shape_of(arguments[0])
         elif origin is dict:
             entry = shape_of(arguments[1])
-    return Shape(annotation, tuple(structs), item, entry, tuple(choices))
+    return BodyShape(annotation, tuple(structs), item, entry, tuple(choices))
 
 
 def _options(annotation: Any) -> Iterator[Any]:
@@ -95,14 +95,14 @@ _WITHOUT_NUMBERS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=la
 """Reads what stands where; fractions are left out, because an unknown field may hold one that nothing can keep."""
 
 
-def unknown_paths(body: bytes, shape: Shape, most: int) -> list[str]:
+def unknown_paths(body: bytes, shape: BodyShape, most: int) -> list[str]:
     """Where `body` holds a field that its struct does not have, as paths such as `line_items[0].colour`."""
     paths: list[str] = []
     _walk(_WITHOUT_NUMBERS.decode(body), shape, "", paths, most)
     return paths
 
 
-def _walk(value: Any, shape: Shape, path: str, paths: list[str], most: int) -> None:
+def _walk(value: Any, shape: BodyShape, path: str, paths: list[str], most: int) -> None:
     if isinstance(value, dict):
         struct = shape.struct_of(value)
         members = members_of(struct) if struct is not None else None

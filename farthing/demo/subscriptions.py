@@ -83,8 +83,11 @@ class Deal:
 
 def deals(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[Deal]:
     """Who of `customers` subscribes: three of five."""
-    subscribers = [one for number, one in enumerate(customers) if number % 5 in {0, 2, 3}]
-    return [_deal(one, Random(f"{story.seed}/deal/{one.external_id}"), story.until) for one in subscribers]  # noqa: S311 (a story)
+    subscribers = [customer for number, customer in enumerate(customers) if number % 5 in {0, 2, 3}]
+    return [
+        _deal(customer, Random(f"{story.seed}/deal/{customer.external_id}"), story.until)  # noqa: S311 (a story)
+        for customer in subscribers
+    ]
 
 
 def billed_by_hand(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[DemoCustomer]:

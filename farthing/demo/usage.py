@@ -23,7 +23,7 @@ from farthing.demo.subscriptions import METERED, Deal
 from farthing.events.ingest.arrival import settle_in
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, append
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 
 EVENTS = 1_000_000
 BATCH = 2_000
@@ -77,7 +77,7 @@ def batches(total: int) -> Iterator[tuple[int, int]]:
         yield number, min(BATCH, total - start)
 
 
-def events(deals: Sequence[Deal], number: int, count: int, story: CatalogueOffer) -> list[Event]:
+def events(deals: Sequence[Deal], number: int, count: int, story: CatalogueOffer) -> list[UsageEvent]:
     """The events of one batch, which has its own stretch of the last five months; ids say where they belong."""
     chance = Random(f"{story.seed}/events/{number}")  # noqa: S311 (a story)
     users = UsersOverTime(deals)
@@ -92,7 +92,7 @@ def events(deals: Sequence[Deal], number: int, count: int, story: CatalogueOffer
         at = whole + _MILLISECOND * (slot * place + int(chance.random() * slot))
         names, sums = users.at(at)
         made.append(
-            Event(
+            UsageEvent(
                 id=_id(story.seed, number, place),
                 event_name=kind,
                 external_customer_id=chance.choices(names, cum_weights=sums)[0],

@@ -207,12 +207,12 @@ async def _measured_again(database: Database, scope: Scope) -> AsyncIterator[lis
             found = await reconcile.differences(session, day, day + reconcile.DAY)
         yield [
             Difference(
-                one.meter_id,
-                f"usage on {one.day:%Y-%m-%d}",
-                f"{one.stored_rows} rows, {one.stored_sum}",
-                f"{one.measured_rows} rows, {one.measured_sum}",
+                difference.meter_id,
+                f"usage on {difference.day:%Y-%m-%d}",
+                f"{difference.stored_rows} rows, {difference.stored_sum}",
+                f"{difference.measured_rows} rows, {difference.measured_sum}",
             )
-            for one in found
+            for difference in found
         ]
         day += reconcile.DAY
 

@@ -165,16 +165,16 @@ class GetUsageAnalyticsRequest(Ranged):
     def dimensions(self) -> tuple[str, ...]:
         """What items are split by, beyond the line item they belong to. Raises ValidationFailed."""
         found: list[str] = []
-        for one in self.group_by or ():
-            if one in {"feature_id", "meter_id"}:
+        for dimension in self.group_by or ():
+            if dimension in {"feature_id", "meter_id"}:
                 continue
-            name = one.removeprefix(PROPERTY)
-            if one not in {SOURCE, CUSTOMER} and not (one.startswith(PROPERTY) and _NAME.fullmatch(name)):
+            name = dimension.removeprefix(PROPERTY)
+            if dimension not in {SOURCE, CUSTOMER} and not (dimension.startswith(PROPERTY) and _NAME.fullmatch(name)):
                 raise ValidationFailed.of(
                     "group_by",
-                    f"'{one}' is not feature_id, meter_id, source, external_customer_id or properties.<name>",
+                    f"'{dimension}' is not feature_id, meter_id, source, external_customer_id or properties.<name>",
                 )
-            found.append(one)
+            found.append(dimension)
         return tuple(dict.fromkeys(found))
 
 

@@ -86,7 +86,7 @@ class GetHuggingFaceBillingDataResponse(Response):
 
 
 class CommitmentInfo(Response):
-    """A line item's commitment and what it came to."""
+    """How a commitment bore on a charge: what was promised, used, missed and exceeded."""
 
     type: Literal["amount", "quantity"] | None = None
     amount: DecimalText | None = None

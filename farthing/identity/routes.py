@@ -57,7 +57,7 @@ from farthing.identity.schemas import (
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import Configuration, TenantConfig
 from farthing.identity.sign_in import email_and_password, passwords, second_factor, sessions
-from farthing.identity.sign_in.sessions import Origin
+from farthing.identity.sign_in.sessions import SignInOrigin
 from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, Secret, SecretType, Tenant, User, UserType
 from farthing.settings import Settings
@@ -79,9 +79,9 @@ async def limit_by_address(request: AnyRequest) -> None:
     services_of(request).part(AccessControl).sign_in_limiter.take(_address_of(request))
 
 
-def origin_of(request: AnyRequest) -> Origin:
+def origin_of(request: AnyRequest) -> SignInOrigin:
     """Where a request comes from, for the session it opens."""
-    return Origin(_address_of(request), request.headers.get("user-agent", ""))
+    return SignInOrigin(_address_of(request), request.headers.get("user-agent", ""))
 
 
 def _address_of(request: AnyRequest) -> str:

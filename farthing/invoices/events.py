@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.invoices.parts import Parts, parts_of_all
+from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.reads.presentation import whole
 from farthing.invoices.tables import Invoice
 from farthing.storage import outbox
@@ -87,7 +87,7 @@ _LITE_CUSTOMER = (
 
 
 async def record_invoice_event(
-    session: AsyncSession, event: InvoiceEvent, invoice: Invoice, parts: Parts | None = None
+    session: AsyncSession, event: InvoiceEvent, invoice: Invoice, parts: InvoiceParts | None = None
 ) -> None:
     """Record `event` with the invoice as it stands now; runs no query if its parts are known."""
     (told,) = await bodies(session, [invoice]) if parts is None else [body(invoice, parts)]
@@ -106,7 +106,7 @@ async def bodies(session: AsyncSession, invoices: Sequence[Invoice]) -> list[dic
     return [body(invoice, part) for invoice, part in zip(invoices, parts, strict=True)]
 
 
-def body(invoice: Invoice, parts: Parts) -> dict[str, Any]:
+def body(invoice: Invoice, parts: InvoiceParts) -> dict[str, Any]:
     """An invoice with its parts as they stand in memory, ready to be told."""
     told: dict[str, Any] = msgspec.to_builtins(whole(invoice, parts))
     return told

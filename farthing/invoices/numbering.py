@@ -74,7 +74,7 @@ async def number_all(session: AsyncSession, invoices: Sequence[Invoice], now: da
         await session.flush()
         try:
             async with session.begin_nested():
-                written = await session.execute(_NUMBERED_ALL, {**asked, "ids": [one.id for one in invoices]})
+                written = await session.execute(_NUMBERED_ALL, {**asked, "ids": [invoice.id for invoice in invoices]})
         except IntegrityError as error:
             if violated(error) != "uq_invoices_number":
                 raise

@@ -19,7 +19,7 @@ from farthing.storage.rows import in_array
 
 
 @dataclass(slots=True)
-class Parts:
+class InvoiceParts:
     """The published lines in their order, the discounts and taxes in theirs, and the payer.
 
     True for as long as the invoice's row is locked, or new; whoever changes one of them changes it here too.
@@ -35,12 +35,14 @@ class Parts:
     """Whether the figures were worked out from these very parts in this transaction, without prepaid credits."""
 
 
-async def parts_of(session: AsyncSession, invoice: Invoice) -> Parts:
+async def parts_of(session: AsyncSession, invoice: Invoice) -> InvoiceParts:
     """Read the parts of one invoice."""
     return (await parts_of_all(session, [invoice]))[0]
 
 
-async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice], *, with_lines: bool = True) -> list[Parts]:
+async def parts_of_all(
+    session: AsyncSession, invoices: Sequence[Invoice], *, with_lines: bool = True
+) -> list[InvoiceParts]:
     """Read the parts of invoices, in their order; as many queries for a page as for one.
 
     An invoice without terms has no discounts and no taxes: they come from terms alone.
@@ -50,7 +52,9 @@ async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice], *, wi
     coupons = await _coupons_of(session, [row.id for row in invoices if row.coupon_terms])
     taxes = await _taxes_of(session, [row.id for row in invoices if row.tax_terms])
     payers = await payers_of(session, invoices)
-    return [Parts(payers.get(row.customer_id), lines[row.id], coupons[row.id], taxes[row.id]) for row in invoices]
+    return [
+        InvoiceParts(payers.get(row.customer_id), lines[row.id], coupons[row.id], taxes[row.id]) for row in invoices
+    ]
 
 
 async def payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:

@@ -11,8 +11,8 @@ from msgspec import Meta
 from farthing.core.enums import PriceType
 from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride
+from farthing.events.schemas import CommitmentInfo
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.invoices.schemas import CommitmentInfo
 from farthing.storage.listing import ListQuery
 
 MOST_LINES = 1000

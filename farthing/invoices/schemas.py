@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from farthing.api.queries.lists import Page
-from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.taxes.schemas import TaxRateResponse
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
+from farthing.events.schemas import CommitmentInfo
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.rating.totals.discounts import CouponType
-from farthing.subscriptions.enums import CommitmentType
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 
 
@@ -36,21 +35,6 @@ class UsageBreakdownItem(Response):
     percentage: DecimalText
     event_count: int
     grouped_by: dict[str, str]
-
-
-class CommitmentInfo(Response):
-    """How a commitment bore on a charge: what was promised, used, missed and exceeded."""
-
-    type: CommitmentType | None = None
-    amount: DecimalText | None = None
-    quantity: DecimalText | None = None
-    duration: BillingPeriod | None = None
-    overage_factor: DecimalText | None = None
-    true_up_enabled: bool | None = None
-    is_windowed: bool | None = None
-    computed_commitment_utilized_amount: DecimalText | None = None
-    computed_overage_amount: DecimalText | None = None
-    computed_true_up_amount: DecimalText | None = None
 
 
 class InvoiceLineItemResponse(Response):

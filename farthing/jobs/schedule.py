@@ -99,8 +99,8 @@ async def _bill_everywhere(
         clock = database.clock if frozen is None else FixedClock(frozen)
         try:
             async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
-                for one in passes:
-                    await one(Run(database, scope, frozen or now), done)
+                for run_pass in passes:
+                    await run_pass(Run(database, scope, frozen or now), done)
         except Exception as error:  # one environment's trouble must not stop the others
             done.failed[scope.environment_id] = reason_of(error)
             log.exception("duty.failed", environment_id=scope.environment_id)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class UsageEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, when, and for whom. `id` is its whole identity within an environment.
 
     `timestamp` is aware UTC in whole milliseconds. `properties` holds JSON values with numbers as int or Decimal, never
@@ -25,7 +25,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str = ""
 
 
-def same_content(first: Event, second: Event) -> bool:
+def same_content(first: UsageEvent, second: UsageEvent) -> bool:
     """Whether sending `second` after `first` would change nothing. Numbers compare by value: 5 and 5.0 are the same."""
     return (
         first.id == second.id

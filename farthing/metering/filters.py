@@ -29,7 +29,7 @@ Conditions = tuple[tuple[str, frozenset[str]], ...]
 
 def conditions(filters: Iterable[Filter]) -> Conditions:
     """`filters` in the form that `matches` runs."""
-    return tuple((one.key, frozenset(one.values)) for one in filters)
+    return tuple((condition.key, frozenset(condition.values)) for condition in filters)
 
 
 def matches(wanted: Conditions, properties: Mapping[str, object]) -> bool:

@@ -159,7 +159,7 @@ def _number(node: Number, places: Mapping[str, int]) -> _NumberOf:
         case Call(function, (left, right)):
             return _applied(_BINARY[function], left, right, places)
         case Call(function, operands):
-            apply, (only,) = _UNARY[function], (_number(one, places) for one in operands)
+            apply, (only,) = _UNARY[function], (_number(operand, places) for operand in operands)
             return lambda row: apply(only(row))
         case Choice(condition, then, otherwise):
             test = _truth(condition, places)

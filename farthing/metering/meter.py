@@ -68,21 +68,21 @@ class Aggregation:
             raise ValidationFailed.listing(problems)
 
 
-def _problems(one: Aggregation) -> dict[str, str]:
+def _problems(aggregation: Aggregation) -> dict[str, str]:
     problems: dict[str, str] = {}
-    if one.type is not AggregationType.COUNT and not one.field and not one.expression:
-        problems["aggregation.field"] = f"is required for {one.type}"
-    if one.expression and one.type not in EXPRESSIBLE:
-        problems["aggregation.expression"] = f"is not allowed for {one.type}, only for SUM, AVG, MAX and LATEST"
-    elif one.expression and one.field:
+    if aggregation.type is not AggregationType.COUNT and not aggregation.field and not aggregation.expression:
+        problems["aggregation.field"] = f"is required for {aggregation.type}"
+    if aggregation.expression and aggregation.type not in EXPRESSIBLE:
+        problems["aggregation.expression"] = f"is not allowed for {aggregation.type}, only for SUM, AVG, MAX and LATEST"
+    elif aggregation.expression and aggregation.field:
         problems["aggregation.expression"] = "cannot be given together with field"
-    if one.type is AggregationType.SUM_WITH_MULTIPLIER and (reason := _bad_multiplier(one.multiplier)):
+    if aggregation.type is AggregationType.SUM_WITH_MULTIPLIER and (reason := _bad_multiplier(aggregation.multiplier)):
         problems["aggregation.multiplier"] = reason
-    if one.bucket_size and one.type not in BUCKETABLE:
-        problems["aggregation.bucket_size"] = f"is not allowed for {one.type}, only for MAX and SUM"
-    if one.group_by and (one.type is not AggregationType.MAX or not one.bucket_size):
+    if aggregation.bucket_size and aggregation.type not in BUCKETABLE:
+        problems["aggregation.bucket_size"] = f"is not allowed for {aggregation.type}, only for MAX and SUM"
+    if aggregation.group_by and (aggregation.type is not AggregationType.MAX or not aggregation.bucket_size):
         problems["aggregation.group_by"] = "is only allowed for MAX with a bucket_size"
-    elif one.group_by and _GROUP_NAME.fullmatch(one.group_by) is None:
+    elif aggregation.group_by and _GROUP_NAME.fullmatch(aggregation.group_by) is None:
         problems["aggregation.group_by"] = "may hold letters, digits, '_' and '.' only"
     return problems
 

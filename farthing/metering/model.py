@@ -17,7 +17,7 @@ from fractions import Fraction
 
 from farthing.calendar.period import Period, elapsed_share
 from farthing.core.money import ZERO, exact_sum, round_to
-from farthing.metering.event import Event, same_content
+from farthing.metering.event import UsageEvent, same_content
 from farthing.metering.filters import Conditions, matches
 from farthing.metering.meter import AggregationType, Meter, ResetUsage
 from farthing.metering.quantity import FRACTION_DIGITS, MeasuredQuantity, quantity_of
@@ -70,19 +70,19 @@ class BucketValue:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _MeasuredEvent:
     timestamp: datetime
     measured: MeasuredQuantity
 
 
-def live(events: Iterable[Event]) -> list[Event]:
+def live(events: Iterable[UsageEvent]) -> list[UsageEvent]:
     """The versions that count, in the order of their acceptance.
 
     Of the events with one id only the last accepted counts, whatever changed; sending the same content again changes
     nothing, not even the order.
     Rule: docs/rules/metering.md#identity-of-an-event
     """
-    found: dict[str, Event] = {}
+    found: dict[str, UsageEvent] = {}
     for event in events:
         earlier = found.get(event.id)
         if earlier is not None and same_content(earlier, event):
@@ -92,7 +92,7 @@ def live(events: Iterable[Event]) -> list[Event]:
     return list(found.values())
 
 
-def aggregate(meter: Meter, events: Iterable[Event], asked: Selection, bucket_of: WindowOf | None = None) -> Usage:
+def aggregate(meter: Meter, events: Iterable[UsageEvent], asked: Selection, bucket_of: WindowOf | None = None) -> Usage:
     """The meter's value over the selection, never below 0. Bucketed meters need `bucket_of`.
 
     WEIGHTED_SUM is the mean level over `[start, end)` by elapsed time, divided once and rounded to 15 digits; it starts
@@ -101,14 +101,14 @@ def aggregate(meter: Meter, events: Iterable[Event], asked: Selection, bucket_of
     rows = _rows(meter, events, asked)
     within = _between(rows, asked.start, asked.end)
     if meter.aggregation.bucket_size:
-        return Usage(exact_sum([one.value for one in _buckets(meter, within, bucket_of)]), len(within))
+        return Usage(exact_sum([bucket.value for bucket in _buckets(meter, within, bucket_of)]), len(within))
     if meter.aggregation.type is AggregationType.WEIGHTED_SUM:
         return Usage(_mean_level(_level_before(meter, rows, asked.start), within, asked.start, asked.end), len(within))
     return Usage(_folded(meter.aggregation.type, within), len(within))
 
 
 def since_beginning(
-    meter: Meter, events: Iterable[Event], asked: Selection, bucket_of: WindowOf | None = None
+    meter: Meter, events: Iterable[UsageEvent], asked: Selection, bucket_of: WindowOf | None = None
 ) -> Usage:
     """What a meter query answers as its value: with reset NEVER, one aggregation over all events before `end`.
 
@@ -120,14 +120,14 @@ def since_beginning(
     return aggregate(meter, events, dataclasses.replace(asked, start=BEGINNING) if carries else asked, bucket_of)
 
 
-def buckets(meter: Meter, events: Iterable[Event], asked: Selection, bucket_of: WindowOf) -> list[BucketValue]:
+def buckets(meter: Meter, events: Iterable[UsageEvent], asked: Selection, bucket_of: WindowOf) -> list[BucketValue]:
     """The values of a bucketed meter, by bucket, then group; buckets without events are left out."""
     return _buckets(meter, _between(_rows(meter, events, asked), asked.start, asked.end), bucket_of)
 
 
 def points(
     meter: Meter,
-    events: Iterable[Event],
+    events: Iterable[UsageEvent],
     asked: Selection,
     window_of: WindowOf,
     bucket_of: WindowOf | None = None,
@@ -155,9 +155,9 @@ def points(
     return series
 
 
-def _rows(meter: Meter, events: Iterable[Event], asked: Selection) -> list[_Row]:
+def _rows(meter: Meter, events: Iterable[UsageEvent], asked: Selection) -> list[_MeasuredEvent]:
     """The meter's rows for the customers and filters asked for, of all times, in order of acceptance."""
-    rows: list[_Row] = []
+    rows: list[_MeasuredEvent] = []
     for event in live(events):
         if asked.customers is not None and event.external_customer_id not in asked.customers:
             continue
@@ -165,15 +165,15 @@ def _rows(meter: Meter, events: Iterable[Event], asked: Selection) -> list[_Row]
             continue
         measured = quantity_of(meter, event) if matches(asked.properties, event.properties) else None
         if measured is not None:
-            rows.append(_Row(event.timestamp, measured))
+            rows.append(_MeasuredEvent(event.timestamp, measured))
     return rows
 
 
-def _between(rows: Iterable[_Row], start: datetime, end: datetime) -> list[_Row]:
+def _between(rows: Iterable[_MeasuredEvent], start: datetime, end: datetime) -> list[_MeasuredEvent]:
     return [row for row in rows if start <= row.timestamp < end]
 
 
-def _folded(how: AggregationType, rows: Sequence[_Row]) -> Decimal:
+def _folded(how: AggregationType, rows: Sequence[_MeasuredEvent]) -> Decimal:
     """One value of one set of rows, for every type but WEIGHTED_SUM; 0 for none."""
     if not rows:
         return ZERO
@@ -200,14 +200,14 @@ def _folded(how: AggregationType, rows: Sequence[_Row]) -> Decimal:
             raise ValueError("a level needs the range it is averaged over")
 
 
-def _level_before(meter: Meter, rows: Iterable[_Row], start: datetime) -> Decimal:
+def _level_before(meter: Meter, rows: Iterable[_MeasuredEvent], start: datetime) -> Decimal:
     """The level a range begins with: 0, or with reset NEVER the sum of all earlier changes, at least 0."""
     if meter.reset_usage is not ResetUsage.NEVER:
         return ZERO
     return max(exact_sum([row.measured.quantity for row in rows if row.timestamp < start]), ZERO)
 
 
-def _mean_level(level: Decimal, rows: Iterable[_Row], start: datetime, end: datetime) -> Decimal:
+def _mean_level(level: Decimal, rows: Iterable[_MeasuredEvent], start: datetime, end: datetime) -> Decimal:
     """Time average over `[start, end)` of a level that the rows change; at least 0, and 0 over no time at all."""
     if start >= end:
         return ZERO
@@ -217,14 +217,14 @@ def _mean_level(level: Decimal, rows: Iterable[_Row], start: datetime, end: date
     return max(round_to(total, FRACTION_DIGITS), ZERO)
 
 
-def _by_window(rows: Iterable[_Row], window_of: WindowOf) -> Mapping[Period, list[_Row]]:
-    found: dict[Period, list[_Row]] = {}
+def _by_window(rows: Iterable[_MeasuredEvent], window_of: WindowOf) -> Mapping[Period, list[_MeasuredEvent]]:
+    found: dict[Period, list[_MeasuredEvent]] = {}
     for row in rows:
         found.setdefault(window_of(row.timestamp), []).append(row)
     return dict(sorted(found.items()))
 
 
-def _buckets(meter: Meter, rows: Iterable[_Row], bucket_of: WindowOf | None) -> list[BucketValue]:
+def _buckets(meter: Meter, rows: Iterable[_MeasuredEvent], bucket_of: WindowOf | None) -> list[BucketValue]:
     if bucket_of is None or meter.aggregation.bucket_size is None:
         raise ValueError("buckets need a bucketed meter and a function that cuts them")
     values: list[BucketValue] = []
@@ -237,11 +237,11 @@ def _buckets(meter: Meter, rows: Iterable[_Row], bucket_of: WindowOf | None) -> 
 
 def _rolled_up(meter: Meter, values: Iterable[BucketValue], window_of: WindowOf) -> list[Point]:
     windows: dict[datetime, dict[datetime, list[BucketValue]]] = {}
-    for one in values:
-        windows.setdefault(window_of(one.start).start, {}).setdefault(one.start, []).append(one)
+    for bucket in values:
+        windows.setdefault(window_of(bucket.start).start, {}).setdefault(bucket.start, []).append(bucket)
     series: list[Point] = []
     for start, cut in windows.items():
-        totals = [exact_sum([one.value for one in groups]) for groups in cut.values()]
+        totals = [exact_sum([bucket.value for bucket in groups]) for groups in cut.values()]
         value = max(totals) if meter.aggregation.type is AggregationType.MAX else exact_sum(totals)
-        series.append(Point(start, value, sum(one.event_count for groups in cut.values() for one in groups)))
+        series.append(Point(start, value, sum(bucket.event_count for groups in cut.values() for bucket in groups)))
     return series

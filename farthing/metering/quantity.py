@@ -13,7 +13,7 @@ import msgspec
 
 from farthing.core.money import ZERO
 from farthing.metering.canonical import QuantityError, canonical_text, read_number, stored_key
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.metering.filters import matches
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 
@@ -40,7 +40,7 @@ class MeasuredQuantity(msgspec.Struct, frozen=True):
     quantity_error: QuantityError | None = None
 
 
-def quantity_of(meter: Meter, event: Event) -> MeasuredQuantity | None:
+def quantity_of(meter: Meter, event: UsageEvent) -> MeasuredQuantity | None:
     """What `event` counts for `meter`; None when it does not count: another name, a filter, no unique key, or an
     expression that has no value for it.
 

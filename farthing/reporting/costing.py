@@ -177,8 +177,8 @@ async def cost_analytics(
     costs = await _costs(session, asked, sheet.id, start, end, now)
     revenue = await _revenue(session, asked, start, end, now)
     code = _currency(asked.currency, costs, revenue)
-    costs = [one for one in costs if one.price.currency == code]
-    margin = Margin(revenue.get(code, ZERO), exact_sum([one.amount for one in costs]))
+    costs = [cost for cost in costs if cost.price.currency == code]
+    margin = Margin(revenue.get(code, ZERO), exact_sum([cost.amount for cost in costs]))
     offset = asked.offset or 0
     shown = costs[offset : offset + asked.limit] if asked.limit else costs[offset:]
     return GetDetailedCostAnalyticsResponse(
@@ -199,7 +199,7 @@ def _currency(asked: str | None, costs: Sequence[_Cost], revenue: Mapping[str, D
     """The one currency of all amounts, or the one asked for."""
     if asked:
         return asked
-    found = sorted({one.price.currency for one in costs} | {code for code, amount in revenue.items() if amount})
+    found = sorted({cost.price.currency for cost in costs} | {code for code, amount in revenue.items() if amount})
     if len(found) > 1:
         raise ValidationFailed.of("currency", f"is required: costs and revenue are in {', '.join(found)}")
     return found[0] if found else ""
@@ -239,12 +239,12 @@ async def _costs(
         if not usage.event_count and not usage.value:
             continue
         amount = (
-            price_values(rated(price), [one.value for one in values[meter_id]])
+            price_values(rated(price), [bucket.value for bucket in values[meter_id]])
             if meter_id in values
             else price_quantity(rated(price), usage.value)
         )
         costs.append(_Cost(meters[meter_id][0], price, usage.value, usage.event_count, amount))
-    return sorted(costs, key=lambda one: (one.meter.name, one.meter.id))
+    return sorted(costs, key=lambda cost: (cost.meter.name, cost.meter.id))
 
 
 async def _revenue(
@@ -256,8 +256,8 @@ async def _revenue(
     )
     total: dict[str, Decimal] = defaultdict(lambda: ZERO)
     async for charged in _charged(session, asked, start, end):
-        for one in await charged_usage(session, request, charged, now):
-            total[one.currency or ""] = EXACT.add(total[one.currency or ""], Decimal(one.total_cost))
+        for item in await charged_usage(session, request, charged, now):
+            total[item.currency or ""] = EXACT.add(total[item.currency or ""], Decimal(item.total_cost))
     return total
 
 
@@ -279,7 +279,7 @@ async def _answers(
     wanted = EXPANDABLE & set(asked.expand or ())
     prices: dict[str, PriceResponse] = {}
     if "price" in wanted:
-        answers = await price_answers(session, [one.price for one in costs], frozenset())
+        answers = await price_answers(session, [cost.price for cost in costs], frozenset())
         prices = {answer.id: answer for answer in answers}
     customer_id = None
     if asked.external_customer_id:
@@ -290,20 +290,20 @@ async def _answers(
         )
     return [
         CostAnalyticItem(
-            meter_id=one.meter.id,
-            total_cost=plain(one.amount),
-            total_quantity=plain(one.quantity),
-            total_events=one.events,
-            currency=one.price.currency,
-            meter_name=one.meter.name or None,
+            meter_id=cost.meter.id,
+            total_cost=plain(cost.amount),
+            total_quantity=plain(cost.quantity),
+            total_events=cost.events,
+            currency=cost.price.currency,
+            meter_name=cost.meter.name or None,
             customer_id=customer_id,
             external_customer_id=asked.external_customer_id or None,
-            price_id=one.price.id,
+            price_id=cost.price.id,
             costsheet_id=sheet_id,
-            meter=_meter(one.meter) if "meter" in wanted else None,
-            price=prices.get(one.price.id),
+            meter=_meter(cost.meter) if "meter" in wanted else None,
+            price=prices.get(cost.price.id),
         )
-        for one in costs
+        for cost in costs
     ]
 
 

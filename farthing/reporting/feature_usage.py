@@ -118,12 +118,12 @@ async def usage_summary(
     rows = await lookup.entitling(session, customer.id, subscription_ids)
     snapshots = await load(session, [row.id for row in rows])
     found = {
-        one.id: {
+        snapshot.id: {
             id: each
-            for id, each in effective(one.entitled, one.full_period).items()  # noqa: A001
+            for id, each in effective(snapshot.entitled, snapshot.full_period).items()  # noqa: A001
             if wanted is None or id in wanted
         }
-        for one in snapshots
+        for snapshot in snapshots
     }
     together = combined(found.values())
     features = await features_by_id(session, list(together))
@@ -134,7 +134,9 @@ async def usage_summary(
             features[id],
             entitlement,
             used.get(id, ZERO),
-            _next_reset([(one, found[one.id][id]) for one in snapshots if id in found[one.id]], now),
+            _next_reset(
+                [(snapshot, found[snapshot.id][id]) for snapshot in snapshots if id in found[snapshot.id]], now
+            ),
             [
                 source_of(source, subscription_id, names)
                 for subscription_id, each in found.items()
@@ -145,7 +147,7 @@ async def usage_summary(
         for id, entitlement in together.items()  # noqa: A001
         if id in features
     ]
-    answers.sort(key=lambda one: (_ORDER.index(one.feature.type), one.feature.name, one.feature.id))
+    answers.sort(key=lambda summary: (_ORDER.index(summary.feature.type), summary.feature.name, summary.feature.id))
     return CustomerUsageSummaryResponse(customer_id=customer.id, features=answers, period=None)
 
 
@@ -183,7 +185,9 @@ async def _used(
     now: datetime,
 ) -> dict[str, Decimal]:
     """What was used of each metered feature: each customer's usage once, in the window of its first subscription."""
-    meter_ids = {one.meter_id for each in found.values() for one in each.values() if one.meter_id}
+    meter_ids = {
+        entitlement.meter_id for each in found.values() for entitlement in each.values() if entitlement.meter_id
+    }
     meters = (
         by_id((await session.scalars(select(MeterRow).where(MeterRow.id.in_(meter_ids)))).all()) if meter_ids else {}
     )

@@ -90,7 +90,7 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
     It waits for a rival that is being written, as any insert does, and needs no savepoint.
     """
     apply_defaults(session, row)
-    columns = [(one.key, one.columns[0]) for one in type(row).__mapper__.column_attrs]
+    columns = [(attribute.key, attribute.columns[0]) for attribute in type(row).__mapper__.column_attrs]
     given = [(name, column) for name, column in columns if column.computed is None]
     computed = [(name, column) for name, column in columns if column.computed is not None]
     for name, _ in given:

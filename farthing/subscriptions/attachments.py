@@ -93,9 +93,9 @@ async def attach_coupons(
     start = phase.start_date if phase else subscription.start_date
     end = phase.end_date if phase else None
     wanted: list[tuple[str, str | None, SubscriptionCouponInput | None]] = []
-    for one in asked.subscription_coupons or ():
-        coupon = await coupons.by_code(session, one.coupon_code)
-        wanted.append((coupon.id, one.price_id, one))
+    for coupon_input in asked.subscription_coupons or ():
+        coupon = await coupons.by_code(session, coupon_input.coupon_code)
+        wanted.append((coupon.id, coupon_input.price_id, coupon_input))
     wanted += [(coupon_id, None, None) for coupon_id in asked.coupons or ()]
     wanted += [
         (coupon_id, price_id, None) for price_id, ids in (asked.line_item_coupons or {}).items() for coupon_id in ids

@@ -63,7 +63,7 @@ class AddonPolicies(msgspec.Struct, frozen=True):
     overrides: dict[str, AddonPolicy] | None = None
 
 
-class EntityPolicies(msgspec.Struct, frozen=True, omit_defaults=True):
+class PlannedEntityPolicies(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a plan change does with what is not the plan's."""
 
     addons: AddonPolicies | None = None
@@ -77,7 +77,7 @@ class PlannedChangeInPlace(Document, frozen=True, kw_only=True, omit_defaults=Fa
 
     target_plan_id: str
     idempotency_key: str = ""
-    entity_policies: EntityPolicies = EntityPolicies()
+    entity_policies: PlannedEntityPolicies = PlannedEntityPolicies()
     change_metadata: dict[str, str] = {}
     line_items: list[RequestedQuantity] = []
 
@@ -115,7 +115,7 @@ def instant_kept(text: str | None) -> datetime | None:
     return None if text is None else read_time(text)
 
 
-class TimeOfDay(msgspec.Struct, frozen=True):
+class StoredTimeOfDay(msgspec.Struct, frozen=True):
     """A minute of the UTC day; 24:00 is its end."""
 
     hour: int
@@ -130,8 +130,8 @@ class StoredTimeBucket(Document, frozen=True, kw_only=True, omit_defaults=False)
     """The terms of the windows that start in a stretch of the UTC day; decimals as text."""
 
     id: str
-    start: TimeOfDay
-    end: TimeOfDay
+    start: StoredTimeOfDay
+    end: StoredTimeOfDay
     price_id: str
     commitment_type: CommitmentType
     commitment_value: str

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from farthing.events.tables import StoredEvent
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from tests.billing.lateness import WEEKLY, Body, charging, late, settled, watched
 from tests.billing.office import ARREAR, Office
 from tests.events.books import Books, opened
@@ -318,7 +318,7 @@ async def test_an_invoice_says_up_to_where_its_usage_was_read(office: Office) ->
 
 
 async def _append(books: Books, customer: Body) -> None:
-    event = Event(
+    event = UsageEvent(
         id="in-flight",
         event_name="calls",
         external_customer_id=customer["external_id"],

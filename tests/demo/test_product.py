@@ -42,7 +42,7 @@ from farthing.identity.bootstrap import new_tenant
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.receivables.summary import summarise
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.payments.tables import Payment
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -117,7 +117,7 @@ def _story() -> tuple[list[Deal], CatalogueOffer]:
     return deals(customers(COUNT, SEED, NOW), story), story
 
 
-def _used() -> list[Event]:
+def _used() -> list[UsageEvent]:
     subscribed, story = _story()
     return [one for number, count in batches(EVENTS) for one in events(subscribed, number, count, story)]
 

@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 from farthing.catalogue.products.tables import MeterRow
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Appended, Arrival, append
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Meter
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -34,7 +34,7 @@ class Books:
         async with self.database.transaction(self.scope) as session:
             session.add_all(row_of(meter) for meter in meters)
 
-    async def send(self, events: Sequence[Event], at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> Appended:
+    async def send(self, events: Sequence[UsageEvent], at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> Appended:
         """Append in one transaction."""
         return await append(self.connection, self.scope, [Arrival(event, at) for event in events], self.memory)
 

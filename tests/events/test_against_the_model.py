@@ -18,7 +18,7 @@ from farthing.calendar.windows import WindowSize, window_containing
 from farthing.events.usage import usage_query
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering import model
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.metering.filters import Filter, conditions
 from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUsage
 from farthing.metering.model import Selection
@@ -64,7 +64,7 @@ numbers = st.one_of(
 texts = st.sampled_from(["a", "b", "5", 5, Decimal("5.0"), True, None, ""])
 properties = st.fixed_dictionaries({}, optional={"x": numbers, "y": st.integers(0, 9), "u": texts})
 events = st.builds(
-    lambda event_id, customer, moment, source, given: Event(
+    lambda event_id, customer, moment, source, given: UsageEvent(
         id=event_id,
         event_name="call",
         external_customer_id=customer,
@@ -110,7 +110,7 @@ def _by(size: WindowSize, zone: ZoneInfo, month_day: int) -> Callable[[datetime]
 )
 async def test_every_query_answers_what_the_model_says(
     database: Database,
-    arrivals: list[list[Event]],
+    arrivals: list[list[UsageEvent]],
     asked: Selection,
     zone: str,
     size: WindowSize,
@@ -158,7 +158,7 @@ async def test_every_query_answers_what_the_model_says(
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=st.lists(events, min_size=1, max_size=15), asked=selections())
 async def test_groups_are_the_same_query_narrowed_to_each_of_them(
-    database: Database, sent: list[Event], asked: Selection
+    database: Database, sent: list[UsageEvent], asked: Selection
 ) -> None:
     async with opened(database) as books:
         meters = [dataclasses.replace(meter, id=f"meter_{uuid.uuid4().hex}") for meter in METERS]

@@ -15,7 +15,7 @@ from farthing.core.errors import ServiceUnavailable, TooManyRequests
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES
 from farthing.events.ingest.store import Arrival
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.wiring import wire
@@ -279,7 +279,7 @@ async def test_the_ingestion_filter_leaves_other_customers_out(account: Account)
 async def test_a_full_queue_tells_clients_to_come_back(database: Database, account: Account) -> None:
     ingest = Ingest(database.url)  # not started: nothing is taken from the queue
     arrival = Arrival(
-        Event(id="e", event_name="call", external_customer_id="c", timestamp=datetime(2024, 1, 1, tzinfo=UTC)),
+        UsageEvent(id="e", event_name="call", external_customer_id="c", timestamp=datetime(2024, 1, 1, tzinfo=UTC)),
         datetime(2024, 1, 1, tzinfo=UTC),
     )
     waiting = asyncio.create_task(ingest.accept(account.scope, [arrival] * 50_000))
@@ -296,7 +296,7 @@ async def test_without_a_store_nothing_is_accepted() -> None:
     ingest = Ingest(database.url)
     await ingest.start()
     moment = datetime(2024, 1, 1, tzinfo=UTC)
-    event = Event(id="e", event_name="call", external_customer_id="c", timestamp=moment)
+    event = UsageEvent(id="e", event_name="call", external_customer_id="c", timestamp=moment)
     with pytest.raises(ServiceUnavailable):
         await ingest.accept(Scope("t", "e"), [Arrival(event, moment)])
     await ingest.stop()

@@ -25,7 +25,7 @@ from farthing.events.upkeep import backfill, retention
 from farthing.events.upkeep.reconcile import differences
 from farthing.events.usage import usage_query
 from farthing.events.usage.usage_statement import UsageQuery
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.metering.filters import Filter
 from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUsage
 from farthing.storage.postgres import Database
@@ -37,8 +37,10 @@ DAY = datetime(2025, 5, 1, tzinfo=UTC)
 LATER = DAY + timedelta(days=30)
 
 
-def event(name: str, x: Any = 1, minute: int = 0, customer: str = "c1", event_name: str = "call", **more: Any) -> Event:
-    return Event(
+def event(
+    name: str, x: Any = 1, minute: int = 0, customer: str = "c1", event_name: str = "call", **more: Any
+) -> UsageEvent:
+    return UsageEvent(
         id=name,
         event_name=event_name,
         external_customer_id=customer,

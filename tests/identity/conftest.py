@@ -12,7 +12,7 @@ import pytest
 from farthing.core.ids import Kind, new_id
 from farthing.identity.credentials.authentication import TOKEN_LIFE, Tokens
 from farthing.identity.credentials.master_key import MasterKeys
-from farthing.identity.sign_in.sessions import Origin, open_session
+from farthing.identity.sign_in.sessions import SignInOrigin, open_session
 from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import User, UserType
 from farthing.storage.scope import SYSTEM
@@ -45,7 +45,7 @@ async def opened_session(account: Account, user_id: str) -> tuple[User, str]:
     """A user, and what proves a session that was just opened for them."""
     async with account.database.transaction(SYSTEM) as session:
         user = await session.get_one(User, user_id)
-        return user, await open_session(session, user, SessionKind.API, TOKEN_LIFE, Origin(), datetime.now(UTC))
+        return user, await open_session(session, user, SessionKind.API, TOKEN_LIFE, SignInOrigin(), datetime.now(UTC))
 
 
 async def token_of(account: Account, user_id: str) -> str:

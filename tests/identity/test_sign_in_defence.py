@@ -21,7 +21,7 @@ from farthing.identity.sign_in.email_and_password import sign_in
 from farthing.identity.sign_in.password_change import change_password, make_link, redeem_link
 from farthing.identity.sign_in.sessions import (
     MOST_PER_PERSON,
-    Origin,
+    SignInOrigin,
     end_session,
     listed,
     open_session,
@@ -144,7 +144,7 @@ async def test_a_token_ends_with_its_session(account: Account, person: User, vis
 
 async def test_nobody_ends_another_persons_session(account: Account, person: User) -> None:
     async with account.transaction() as session:
-        await open_session(session, person, SessionKind.DASHBOARD, LIFE, Origin(), datetime.now(UTC))
+        await open_session(session, person, SessionKind.DASHBOARD, LIFE, SignInOrigin(), datetime.now(UTC))
     async with account.transaction() as session:
         (row,) = await listed(session, person, datetime.now(UTC))
         with pytest.raises(NotFound):
@@ -154,7 +154,7 @@ async def test_nobody_ends_another_persons_session(account: Account, person: Use
 async def test_last_seen_is_written_once_a_minute(account: Account, person: User) -> None:
     now = datetime.now(UTC)
     async with account.transaction() as session:
-        token = await open_session(session, person, SessionKind.DASHBOARD, LIFE, Origin(), now)
+        token = await open_session(session, person, SessionKind.DASHBOARD, LIFE, SignInOrigin(), now)
     async with account.transaction(read_only=True) as session:  # looking it up is a read
         found = await valid_session(session, token, SessionKind.DASHBOARD, person, now)
         assert await valid_session(session, token, SessionKind.API, person, now) is None
@@ -172,9 +172,9 @@ async def test_sessions_of_a_person_are_bounded_and_old_ones_are_forgotten(accou
     async with account.transaction() as session:
         for number in range(MOST_PER_PERSON + 3):
             moment = now + timedelta(seconds=number)
-            await open_session(session, person, SessionKind.API, LIFE, Origin(), moment)
+            await open_session(session, person, SessionKind.API, LIFE, SignInOrigin(), moment)
         assert len(await listed(session, person, now)) == MOST_PER_PERSON
-        await open_session(session, person, SessionKind.API, LIFE, Origin(), now + timedelta(hours=2))
+        await open_session(session, person, SessionKind.API, LIFE, SignInOrigin(), now + timedelta(hours=2))
         assert len((await session.scalars(select(SignInSession).where(SignInSession.user_id == person.id))).all()) == 1
 
 
@@ -187,7 +187,7 @@ async def test_a_password_changes_only_with_the_old_one_and_ends_all_other_sessi
     now = datetime.now(UTC)
     async with account.transaction() as session:
         mine, other = [
-            await open_session(session, person, SessionKind.DASHBOARD, LIFE, Origin(), now) for _ in range(2)
+            await open_session(session, person, SessionKind.DASHBOARD, LIFE, SignInOrigin(), now) for _ in range(2)
         ]
         kept = await valid_session(session, mine, SessionKind.DASHBOARD, person, now)
     assert kept is not None
@@ -226,7 +226,7 @@ async def test_the_operator_makes_links_sets_passwords_and_signs_people_out(acco
     await redeem_link(account.database, link.url.rpartition("/")[2], OTHER)
     async with account.transaction() as session:
         user = await session.get_one(User, person.id)
-        await open_session(session, user, SessionKind.API, LIFE, Origin(), datetime.now(UTC))
+        await open_session(session, user, SessionKind.API, LIFE, SignInOrigin(), datetime.now(UTC))
     assert email in [row[1] for row in await operator.list_people(account.database)]
     assert await operator.sign_out_everywhere(account.database, email) == 1
     await operator.set_password_of(account.database, email, PASSWORD)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_containing
 from farthing.core.clock import instant
-from farthing.metering.event import Event, same_content
+from farthing.metering.event import UsageEvent, same_content
 from farthing.metering.filters import Filter, conditions
 from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUsage
 from farthing.metering.model import (
@@ -40,8 +40,8 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text if "T" in text else f"2024-01-15T{text}").replace(tzinfo=UTC)
 
 
-def sent(time: str, id: str | None = None, customer: str = "c1", source: str = "", **properties: Any) -> Event:
-    return Event(
+def sent(time: str, id: str | None = None, customer: str = "c1", source: str = "", **properties: Any) -> UsageEvent:
+    return UsageEvent(
         id=id or f"{customer}-{time}-{properties}",
         event_name="call",
         external_customer_id=customer,
@@ -51,7 +51,7 @@ def sent(time: str, id: str | None = None, customer: str = "c1", source: str = "
     )
 
 
-def each(*values: Any) -> list[Event]:
+def each(*values: Any) -> list[UsageEvent]:
     """One event a minute with `x` of that value; `...` leaves x out."""
     return [
         sent(f"10:{minute:02}", id=f"e{minute}", **({} if value is ... else {"x": value}))
@@ -163,7 +163,7 @@ def cut(size: WindowSize, zone: str = "UTC") -> Callable[[datetime], Period]:
         pytest.param(LEVEL, [sent("2024-01-01T00:00", x=-5)], "0", 1, id="a mean level is never below 0"),
     ],
 )
-def test_one_value(meter: Meter, events: list[Event], value: str, event_count: int) -> None:
+def test_one_value(meter: Meter, events: list[UsageEvent], value: str, event_count: int) -> None:
     assert aggregate(meter, events, JANUARY) == Usage(Decimal(value), event_count)
 
 
@@ -218,7 +218,7 @@ A18 = [sent("10:01", x=4), sent("10:14", x=3), sent("10:15", x=6)]
         pytest.param(QUARTERLY_SUM, A18, [("10:00", "", 7), ("10:15", "", 6)], 13, id="A18: sums of quarter hours"),
     ],
 )
-def test_buckets(meter: Meter, events: list[Event], expected: Sequence[tuple[str, str, int]], total: int) -> None:
+def test_buckets(meter: Meter, events: list[UsageEvent], expected: Sequence[tuple[str, str, int]], total: int) -> None:
     bucket_of = cut(meter.aggregation.bucket_size or WindowSize.HOUR)
     found = buckets(meter, events, JANUARY, bucket_of)
     assert [(one.start, one.group, one.value) for one in found] == [(at(s), g, Decimal(v)) for s, g, v in expected]
@@ -267,7 +267,9 @@ def test_the_range_is_cut_first_and_the_point_keeps_its_windows_start() -> None:
         pytest.param(QUARTERLY_SUM, A18, "13", 3, id="the buckets of a SUM added"),
     ],
 )
-def test_points_are_rolled_up_from_buckets(meter: Meter, events: list[Event], value: str, event_count: int) -> None:
+def test_points_are_rolled_up_from_buckets(
+    meter: Meter, events: list[UsageEvent], value: str, event_count: int
+) -> None:
     bucket_of = cut(meter.aggregation.bucket_size or WindowSize.HOUR)
     series = points(meter, events, JANUARY, cut(WindowSize.DAY), bucket_of)
     assert series == [Point(at("00:00"), Decimal(value), event_count)]
@@ -334,7 +336,7 @@ BEFORE_APRIL = [sent("2025-03-10T00:00", x=12), sent("2025-03-11T00:00", x=-2)]
         ),
     ],
 )
-def test_mean_levels(meter: Meter, events: list[Event], start: str, end: str, value: str) -> None:
+def test_mean_levels(meter: Meter, events: list[UsageEvent], start: str, end: str, value: str) -> None:
     assert aggregate(meter, events, Selection(at(start), at(end))).value == Decimal(value)
 
 
@@ -403,7 +405,7 @@ def test_a_correction_moves_an_event_to_another_customer_and_time() -> None:
 def test_same_content(first: dict[str, Any], second: dict[str, Any], same: bool) -> None:
     base = sent("10:00", "e1")
     one, other = (
-        Event(
+        UsageEvent(
             id=base.id,
             event_name=base.event_name,
             external_customer_id=base.external_customer_id,
@@ -418,7 +420,7 @@ def test_same_content(first: dict[str, Any], second: dict[str, Any], same: bool)
 METERS = st.sampled_from([COUNT, SUM, AVG, MAX, UNIQUE, LATEST, THOUSAND, LEVEL, LIVING_LEVEL])
 
 
-def _somewhen(event_id: str, minutes: int, customer: str, x: Any) -> Event:
+def _somewhen(event_id: str, minutes: int, customer: str, x: Any) -> UsageEvent:
     moment = at("2024-01-01T00:00") + timedelta(minutes=minutes)
     return sent(moment.replace(tzinfo=None).isoformat(), event_id, customer, x=x)
 
@@ -437,7 +439,7 @@ STREAMS = st.lists(
 
 @given(METERS, STREAMS)
 @settings(max_examples=150, deadline=None)
-def test_sending_everything_again_changes_nothing(meter: Meter, events: list[Event]) -> None:
+def test_sending_everything_again_changes_nothing(meter: Meter, events: list[UsageEvent]) -> None:
     standing = live(events)
     assert live([*events, *standing]) == standing
     assert aggregate(meter, [*events, *standing], JANUARY) == aggregate(meter, events, JANUARY)
@@ -446,7 +448,7 @@ def test_sending_everything_again_changes_nothing(meter: Meter, events: list[Eve
 @given(st.sampled_from([COUNT, SUM, THOUSAND]), STREAMS, st.integers(0, 44_640))
 @settings(max_examples=150, deadline=None)
 def test_what_adds_up_adds_up_over_any_split_and_over_points_and_buckets(
-    meter: Meter, events: list[Event], minute: int
+    meter: Meter, events: list[UsageEvent], minute: int
 ) -> None:
     whole = aggregate(meter, events, JANUARY)
     middle = JANUARY.start + timedelta(minutes=minute)
@@ -461,7 +463,7 @@ def test_what_adds_up_adds_up_over_any_split_and_over_points_and_buckets(
 
 @given(STREAMS, st.integers(1, 44_639))
 @settings(max_examples=150, deadline=None)
-def test_a_carried_level_is_the_weighted_mean_of_its_parts(events: list[Event], minute: int) -> None:
+def test_a_carried_level_is_the_weighted_mean_of_its_parts(events: list[UsageEvent], minute: int) -> None:
     # a level that falls below 0 is cut off at 0 per part, so only rising ones add up
     rising = [one for one in events if not str(one.properties["x"]).startswith("-")]
     middle = JANUARY.start + timedelta(minutes=minute)
@@ -475,7 +477,7 @@ def test_a_carried_level_is_the_weighted_mean_of_its_parts(events: list[Event], 
 
 @given(STREAMS, st.permutations(range(12)))
 @settings(max_examples=100, deadline=None)
-def test_the_order_of_arrival_matters_to_ties_and_corrections_only(events: list[Event], order: list[int]) -> None:
+def test_the_order_of_arrival_matters_to_ties_and_corrections_only(events: list[UsageEvent], order: list[int]) -> None:
     standing = live(events)
     shuffled = [standing[place] for place in order if place < len(standing)]
     for one in (COUNT, SUM, AVG, MAX, UNIQUE, LEVEL):

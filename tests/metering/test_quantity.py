@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from farthing.calendar.windows import WindowSize
 from farthing.core.money import decimals
 from farthing.metering.canonical import QuantityError
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.metering.filters import Filter
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.metering.quantity import MeasuredQuantity, quantity_of
@@ -22,8 +22,8 @@ NOT_NUMERIC, OUT_OF_RANGE = QuantityError.NOT_NUMERIC, QuantityError.OUT_OF_RANG
 TEXT_LIKE_PYTHON_DECIMALS = ["1_0", "٣", "Infinity", "sNaN"]
 
 
-def event(properties: dict[str, Any], name: str = "call") -> Event:
-    return Event(
+def event(properties: dict[str, Any], name: str = "call") -> UsageEvent:
+    return UsageEvent(
         id="e1",
         event_name=name,
         external_customer_id="c1",

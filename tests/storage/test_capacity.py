@@ -15,7 +15,7 @@ from rich.console import Console
 from farthing.doctor.examination import examine
 from farthing.health import Health
 from farthing.server import Engine, opened
-from farthing.storage.connections.capacity import Demand, Grant, TooFewConnections, demand_of, fitted, granted
+from farthing.storage.connections.capacity import ConnectionGrant, Demand, TooFewConnections, demand_of, fitted, granted
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
@@ -39,7 +39,7 @@ RESERVED = 3
 def test_pools_are_made_to_fit(free: int, expected: tuple[int, int, int]) -> None:
     demand = demand_of(20, works=True)
     assert demand.total == 53
-    sizes = fitted(demand, Grant(free + 5, "max_connections", in_use=5))
+    sizes = fitted(demand, ConnectionGrant(free + 5, "max_connections", in_use=5))
     assert (sizes.pool, sizes.overflow, sizes.hot_reads) == expected
     assert sizes.total <= free
     assert sizes.fixed == demand.fixed
@@ -47,7 +47,7 @@ def test_pools_are_made_to_fit(free: int, expected: tuple[int, int, int]) -> Non
 
 def test_below_the_least_the_start_is_refused_with_what_to_set() -> None:
     with pytest.raises(TooFewConnections) as refused:
-        fitted(demand_of(20, works=True), Grant(20, "max_connections less what is reserved", in_use=8))
+        fitted(demand_of(20, works=True), ConnectionGrant(20, "max_connections less what is reserved", in_use=8))
     for part in ("grants 20", "8 are in use", "wants 53", "at least 16", "by 41", "FARTHING_POOL_SIZE"):
         assert part in str(refused.value)
 
@@ -66,17 +66,17 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedP
 
 def test_the_tightest_of_the_servers_the_roles_and_the_databases_limit_is_found(small_server: EmbeddedPostgres) -> None:
     url = small_server.url()
-    assert granted(url) == Grant(MOST - RESERVED, "max_connections less what is reserved", in_use=0)
+    assert granted(url) == ConnectionGrant(MOST - RESERVED, "max_connections less what is reserved", in_use=0)
     with (
         psycopg.connect(small_server.url("postgres", "postgres"), autocommit=True) as admin,
         psycopg.connect(url),
     ):
         assert granted(url).in_use == 2
         admin.execute("ALTER ROLE farthing CONNECTION LIMIT 7")
-        assert granted(url) == Grant(7, "the role's CONNECTION LIMIT", in_use=1)
+        assert granted(url) == ConnectionGrant(7, "the role's CONNECTION LIMIT", in_use=1)
         admin.execute("ALTER ROLE farthing CONNECTION LIMIT -1")
         admin.execute("ALTER DATABASE farthing CONNECTION LIMIT 5")
-        assert granted(url) == Grant(5, "the database's CONNECTION LIMIT", in_use=1)
+        assert granted(url) == ConnectionGrant(5, "the database's CONNECTION LIMIT", in_use=1)
         admin.execute("ALTER DATABASE farthing CONNECTION LIMIT -1")
 
 

@@ -105,8 +105,8 @@ def plans(
 def questions(work: CalculationInput, known: Facts) -> Iterable[UsageRange]:
     """Every range of usage that `bill` will look up; `known` needs no answers for it."""
     for member in work.members:
-        for one in plans(work, member, known):
-            yield from one.ranges()
+        for usage_plan in plans(work, member, known):
+            yield from usage_plan.ranges()
 
 
 def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
@@ -128,16 +128,18 @@ def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts
     digits = currency.digits(member.currency)
     found = charges(work, member, known)
     trues_up = work.occasion is not InvoiceTrigger.THRESHOLD
-    usage = [_usage_line(member, one, rated) for one, rated in _rated(work, member, known, found.usage, digits)]
+    usage = [
+        _usage_line(member, usage_plan, rated) for usage_plan, rated in _rated(work, member, known, found.usage, digits)
+    ]
     if usage or (member.commitment is not None and work.occasion in {InvoiceTrigger.CYCLE, InvoiceTrigger.FINAL}):
         usage = committed(
             member, usage, work.logical, digits, prior=known.prior.get(member.id, ZERO), trues_up=trues_up
         )
     usage = still_owed(usage, known.charged, pooled=member.commitment is not None)
     lines = [
-        *(_fixed_line(member, one, digits) for one in found.arrear),
+        *(_fixed_line(member, charge, digits) for charge in found.arrear),
         *usage,
-        *(_fixed_line(member, one, digits) for one in found.advance),
+        *(_fixed_line(member, charge, digits) for charge in found.advance),
     ]
     if member is work.snapshot:
         return lines
@@ -153,20 +155,20 @@ def _rated(
     earlier stopped, and only the last is trued up.
     """
     planned = plans(work, member, known, charged)
-    items = {one.charge.item.id: one.charge.item for one in planned}
+    items = {usage_plan.charge.item.id: usage_plan.charge.item for usage_plan in planned}
     goes_on = {
         item.id: item.replaces_id for item in items.values() if _goes_on(item, items.get(item.replaces_id or ""))
     }
     so_far: dict[str, Decimal] = {}
-    for one in planned:
-        item = one.charge.item
+    for usage_plan in planned:
+        item = usage_plan.charge.item
         before = so_far[goes_on[item.id] or ""] if item.id in goes_on else known.prior.get(item.id, ZERO)
         share, last = (Fraction(1), True) if item.commitment is None else _in_force(member, item, work.logical)
         closes = last and item.id not in goes_on.values()
         committed_to = Committed(before, closes and work.occasion is not InvoiceTrigger.THRESHOLD, share)
-        rated = rate(one, known.answers, digits, known.now, committed_to)
+        rated = rate(usage_plan, known.answers, digits, known.now, committed_to)
         so_far[item.id] = EXACT.add(before, rated.cost)
-        yield one, rated
+        yield usage_plan, rated
 
 
 def _goes_on(item: LineItemSnapshot, former: LineItemSnapshot | None) -> bool:

@@ -130,16 +130,20 @@ def not_yet_invoiced(charges: Charges, invoiced: Sequence[InvoicedWindow]) -> Ch
     for window in invoiced:
         taken.setdefault(window.line_item_id, []).append(window)
     return Charges(
-        tuple(one for one in charges.arrear if not _is_taken(one.item, one.start, one.end, taken)),
-        tuple(one for one in charges.usage if not _is_taken(one.item, one.window.start, one.window.end, taken)),
-        tuple(one for one in charges.advance if not _is_taken(one.item, one.start, one.end, taken)),
+        tuple(charge for charge in charges.arrear if not _is_taken(charge.item, charge.start, charge.end, taken)),
+        tuple(
+            charge
+            for charge in charges.usage
+            if not _is_taken(charge.item, charge.window.start, charge.window.end, taken)
+        ),
+        tuple(charge for charge in charges.advance if not _is_taken(charge.item, charge.start, charge.end, taken)),
     )
 
 
 def without_invoiced_onetime(charges: Charges, invoiced: Sequence[InvoicedWindow]) -> Charges:
     """A preview shows recurring charges whether or not they were invoiced, but no one-time charge twice."""
     taken = {window.line_item_id for window in invoiced}
-    kept = tuple(one for one in charges.advance if not (one.item.is_onetime and one.item.id in taken))
+    kept = tuple(charge for charge in charges.advance if not (charge.item.is_onetime and charge.item.id in taken))
     return Charges(charges.arrear, charges.usage, kept)
 
 

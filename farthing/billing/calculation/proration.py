@@ -85,16 +85,16 @@ class Proration:
 
     @property
     def credit(self) -> Decimal:
-        return exact_sum([one.credit for one in self.changes])
+        return exact_sum([change.credit for change in self.changes])
 
     @property
     def charge(self) -> Decimal:
         """What is charged after discounts."""
-        return exact_sum([one.net_charge for one in self.changes])
+        return exact_sum([change.net_charge for change in self.changes])
 
     @property
     def discount(self) -> Decimal:
-        return exact_sum([one.discount for one in self.changes])
+        return exact_sum([change.discount for change in self.changes])
 
     @property
     def net(self) -> Decimal:
@@ -104,11 +104,11 @@ class Proration:
     def charged(self) -> list[tuple[SettledChange, Decimal]]:
         """The charges that are invoiced: credits reduce them in order, each down to its discount."""
         left, lines = self.credit, []
-        for one in self.changes:
-            taken = min(left, one.net_charge)
+        for change in self.changes:
+            taken = min(left, change.net_charge)
             left = EXACT.subtract(left, taken)
-            if one.charge > taken:
-                lines.append((one, EXACT.subtract(one.charge, taken)))
+            if change.charge > taken:
+                lines.append((change, EXACT.subtract(change.charge, taken)))
         return lines
 
 
@@ -167,10 +167,12 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
             share = rest.share(service)
             charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share, digits)
         had = known.discounts if unused.credit else ()
-        returned = tuple(part_of(one, unused.share_of_paid, digits) for one in had if one.period_start is not None)
+        returned = tuple(
+            part_of(share, unused.share_of_paid, digits) for share in had if share.period_start is not None
+        )
         goes_on = _share_that_goes_on(change, Fraction(listed) * unused.share_of_whole, charge)
-        once = tuple(one for one in had if goes_on and one.period_start is None)
-        carried = tuple(part_of(one, unused.share_of_paid * goes_on, digits) for one in once)
+        once = tuple(share for share in had if goes_on and share.period_start is None)
+        carried = tuple(part_of(share, unused.share_of_paid * goes_on, digits) for share in once)
         coefficient = share if before is None else unused.share_of_whole
         settled.append(
             SettledChange(

@@ -191,7 +191,11 @@ class _Spreads:
                 continue
             counted = frozenset(
                 {owner.customer_id}
-                | {one.customer_id for one in others if one.start <= since and (one.end is None or since < one.end)}
+                | {
+                    customer.customer_id
+                    for customer in others
+                    if customer.start <= since and (customer.end is None or since < customer.end)
+                }
             )
             if pieces and pieces[-1].end == since and pieces[-1].customers == counted:
                 pieces[-1] = self._range(counted, pieces[-1].start, until)
@@ -262,10 +266,10 @@ def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:
     if entitlement.limit is None:
         return ZERO
     used = []
-    for one in plan.allowances:
-        before = value_of(plan.meter, one.used_before, answers)
+    for allowance in plan.allowances:
+        before = value_of(plan.meter, allowance.used_before, answers)
         # corrections can make a sum shrink; what was billed of it then stays billed
-        used.append(ResetWindow(max(value_of(plan.meter, one.used, answers), before), before))
+        used.append(ResetWindow(max(value_of(plan.meter, allowance.used, answers), before), before))
     return billable_quantity(used, entitlement.limit)
 
 
@@ -309,11 +313,11 @@ def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed
 def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime, committed: Committed) -> RatedUsage:
     item = plan.charge.item
     values = buckets_of(plan.meter, plan.raw, answers)
-    raw = exact_sum([one.value for one in values])
+    raw = exact_sum([bucket.value for bucket in values])
     charged = _billable_buckets(plan, answers, values)
     by_start: dict[datetime, list[Decimal]] = {}
-    for one, billable in zip(values, charged, strict=True):
-        by_start.setdefault(one.start, []).append(billable)
+    for bucket, billable in zip(values, charged, strict=True):
+        by_start.setdefault(bucket.start, []).append(billable)
     breakdown = explain_values(item.price, charged)
     if not item.buckets and not (item.commitment is not None and item.commitment.windowed):
         cost = breakdown.amount
@@ -336,7 +340,7 @@ def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime,
 def _billable_buckets(plan: UsagePlan, answers: Answers, values: Sequence[BucketValue]) -> list[Decimal]:
     entitlement = plan.entitlement
     if entitlement is None:
-        return [one.value for one in values]
+        return [bucket.value for bucket in values]
     if entitlement.limit is None or not plan.allowances:
         return [ZERO for _ in values]
     charged: list[Decimal] = []
@@ -344,11 +348,11 @@ def _billable_buckets(plan: UsagePlan, answers: Answers, values: Sequence[Bucket
     for number, allowance in enumerate(plan.allowances):
         until = starts[number + 1] if number + 1 < len(starts) else None
         ours = [
-            one.value
-            for one in values
-            if (number == 0 or one.start >= allowance.start) and (until is None or one.start < until)
+            bucket.value
+            for bucket in values
+            if (number == 0 or bucket.start >= allowance.start) and (until is None or bucket.start < until)
         ]
-        before = exact_sum([one.value for one in buckets_of(plan.meter, allowance.used_before, answers)])
+        before = exact_sum([bucket.value for bucket in buckets_of(plan.meter, allowance.used_before, answers)])
         charged += billable_buckets(ours, entitlement.limit, before)
     return charged
 
@@ -361,7 +365,9 @@ def _empty_windows_to_true_up(plan: UsagePlan, now: datetime) -> Iterable[dateti
     item, size = plan.charge.item, plan.meter.aggregation.bucket_size
     assert size is not None
     own = item.commitment is not None and item.commitment.terms.true_up
-    if not own and not any(one.terms.commitment is not None and one.terms.commitment.true_up for one in item.buckets):
+    if not own and not any(
+        bucket.terms.commitment is not None and bucket.terms.commitment.true_up for bucket in item.buckets
+    ):
         return
     for piece in plan.raw:
         if piece.start < min(piece.end, now):
@@ -375,14 +381,16 @@ def buckets_of(meter: Meter, spread: Spread, answers: Answers) -> list[BucketVal
         return list(answers.get(spread[0], NOTHING).buckets)
     whole: dict[tuple[datetime, str], BucketValue] = {}
     for piece in spread:
-        for one in answers.get(piece, NOTHING).buckets:
-            same = whole.get((one.start, one.group))
+        for bucket in answers.get(piece, NOTHING).buckets:
+            same = whole.get((bucket.start, bucket.group))
             if same is None:
-                whole[one.start, one.group] = one
+                whole[bucket.start, bucket.group] = bucket
                 continue
             largest = meter.aggregation.type is AggregationType.MAX
-            value = max(same.value, one.value) if largest else EXACT.add(same.value, one.value)
-            whole[one.start, one.group] = BucketValue(one.start, one.group, value, same.event_count + one.event_count)
+            value = max(same.value, bucket.value) if largest else EXACT.add(same.value, bucket.value)
+            whole[bucket.start, bucket.group] = BucketValue(
+                bucket.start, bucket.group, value, same.event_count + bucket.event_count
+            )
     return [whole[key] for key in sorted(whole)]
 
 
@@ -393,7 +401,7 @@ def value_of(meter: Meter, spread: Spread, answers: Answers) -> Decimal:
     as the aggregation says.
     """
     if meter.aggregation.bucket_size is not None:
-        return exact_sum([one.value for one in buckets_of(meter, spread, answers)])
+        return exact_sum([bucket.value for bucket in buckets_of(meter, spread, answers)])
     if not spread:
         return ZERO
     if len(spread) == 1:

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.settle import ProrationResult, settle_changes
-from farthing.billing.periods.drafts import Wanted, begin
+from farthing.billing.periods.drafts import WantedDraft, begin
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
@@ -53,11 +53,11 @@ async def perform(
     while it is a draft, in its trial or about to start: nobody has paid.
     """
     scale = outcome.proration is ProrationBehavior.CREATE_PRORATIONS
-    at_once: list[Wanted] = []
-    later: list[Wanted] = []
-    for one in outcome.billables:
-        wanted = Wanted(outcome.subscription, one.occasion, one.period, scale_arrears=scale)
-        (at_once if one.at_once else later).append(wanted)
+    at_once: list[WantedDraft] = []
+    later: list[WantedDraft] = []
+    for billable in outcome.billables:
+        wanted = WantedDraft(outcome.subscription, billable.occasion, billable.period, scale_arrears=scale)
+        (at_once if billable.at_once else later).append(wanted)
     issued = await issue_at_once(session, at_once, now, effects)
     drafts = await begin(session, later)
     settlement = None

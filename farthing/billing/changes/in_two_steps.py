@@ -27,7 +27,7 @@ from farthing.subscriptions.tables import Subscription
 Answer = TypeVar("Answer")
 
 
-class Opened(msgspec.Struct):
+class OpenedSubscription(msgspec.Struct):
     """A subscription that has begun. It is answered as it is once its opening invoice was collected."""
 
     subscription_id: str
@@ -35,7 +35,7 @@ class Opened(msgspec.Struct):
     to_collect: list[str]
 
     @classmethod
-    def of(cls, outcome: Outcome, performed: Performed) -> Opened:
+    def of(cls, outcome: Outcome, performed: Performed) -> OpenedSubscription:
         latest = performed.issued[-1].id if performed.issued else None
         return cls(outcome.subscription.id, latest, performed.to_collect)
 
@@ -52,7 +52,7 @@ async def open_and_collect(
     session: AsyncSession,
     gateways: Gateways,
     clock: Clock,
-    begin: Callable[[], Awaitable[Opened]],
+    begin: Callable[[], Awaitable[OpenedSubscription]],
     *,
     must_be_paid: bool,
 ) -> SubscriptionResponse:
@@ -60,7 +60,7 @@ async def open_and_collect(
 
     `must_be_paid`: one that must not stand without its payment is undone without it. Raises InvalidOperation then.
     """
-    interrupted = resume_point(session, Opened)
+    interrupted = resume_point(session, OpenedSubscription)
     opened = interrupted or await begin()
     if opened.to_collect:
         if interrupted is None:

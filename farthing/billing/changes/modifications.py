@@ -88,8 +88,8 @@ async def _modified(
     match asked.type:
         case SubscriptionModifyType.QUANTITY_CHANGE if asked.quantity_change_params is not None:
             wanted = [
-                revise.QuantityWanted(one.id, one.quantity, one.effective_date)
-                for one in asked.quantity_change_params.line_items
+                revise.QuantityWanted(change.id, change.quantity, change.effective_date)
+                for change in asked.quantity_change_params.line_items
             ]
             return await revise.change_quantities(session, subscription_id, wanted, now), ()
         case SubscriptionModifyType.LINE_ITEM_CHANGE if asked.line_item_change_params is not None:
@@ -132,22 +132,24 @@ async def _line_items(
     """
     subscription = await lock_row(session, Subscription, subscription_id)
     changes: list[ItemChange] = []
-    for one in asked:
-        item = await find(session, SubscriptionLineItem, one.id)
+    for item_change in asked:
+        item = await find(session, SubscriptionLineItem, item_change.id)
         _demand_own(item.subscription_id, subscription_id, "line_item_change_params.id")
         version_id = item.id
-        if one.amount is None:
-            assert one.quantity is not None, "checked when the body was read"
-            wanted = [revise.QuantityWanted(one.id, one.quantity, one.effective_date)]
+        if item_change.amount is None:
+            assert item_change.quantity is not None, "checked when the body was read"
+            wanted = [revise.QuantityWanted(item_change.id, item_change.quantity, item_change.effective_date)]
             outcome = await revise.change_quantities(session, subscription_id, wanted, now)
             version_id = next((made.after.id for made in outcome.changes if made.after), version_id)
         else:
-            request = UpdateSubscriptionLineItemRequest(amount=one.amount, effective_from=one.effective_date)
-            version, outcome = await revise.update(session, one.id, request, now, quantity=one.quantity)
+            request = UpdateSubscriptionLineItemRequest(
+                amount=item_change.amount, effective_from=item_change.effective_date
+            )
+            version, outcome = await revise.update(session, item_change.id, request, now, quantity=item_change.quantity)
             version_id = version.id
         changes += outcome.changes
         version_price = (await find(session, SubscriptionLineItem, version_id)).price_id
-        for coupon in one.coupons or ():
+        for coupon in item_change.coupons or ():
             if coupon.price_id and coupon.price_id not in {item.price_id, version_price}:
                 raise ValidationFailed.of("line_item_change_params.coupons.price_id", "is not the line item's price")
             await attachments.add_coupon(
@@ -155,7 +157,7 @@ async def _line_items(
                 subscription,
                 coupon.coupon_code,
                 now,
-                start=coupon.start_date or one.effective_date,
+                start=coupon.start_date or item_change.effective_date,
                 end=coupon.end_date,
                 line_item_id=version_id,
             )
@@ -164,8 +166,8 @@ async def _line_items(
 
 
 async def _people(session: AsyncSession, external_ids: Sequence[str]) -> list[Customer]:
-    found = [(await lookup.by_external_id(session, one)).id for one in dict.fromkeys(external_ids)]
-    return [await lock_row(session, Customer, one) for one in sorted(found)]
+    found = [(await lookup.by_external_id(session, external_id)).id for external_id in dict.fromkeys(external_ids)]
+    return [await lock_row(session, Customer, customer_id) for customer_id in sorted(found)]
 
 
 async def _inheritance(

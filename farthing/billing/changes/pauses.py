@@ -79,9 +79,9 @@ def _fees(snapshot: SubscriptionSnapshot, period: Period) -> Fraction:
     advance = charges_of(snapshot, InvoiceTrigger.UPDATE, period).advance
     return sum(
         (
-            Fraction(price_quantity(one.item.price, one.item.quantity)) * one.share
-            for one in advance
-            if not one.item.is_onetime
+            Fraction(price_quantity(charge.item.price, charge.item.quantity)) * charge.share
+            for charge in advance
+            if not charge.item.is_onetime
         ),
         Fraction(Decimal(0)),
     )

@@ -38,8 +38,8 @@ from farthing.subscriptions.plan_change import by_replacement, in_place
 from farthing.subscriptions.plan_change.in_place import PlannedChange
 from farthing.subscriptions.planned_terms import (
     AddonPolicies,
-    EntityPolicies,
     PlannedChangeInPlace,
+    PlannedEntityPolicies,
     PlannedReplacement,
 )
 from farthing.subscriptions.reads.answers import subscription_answer
@@ -81,7 +81,9 @@ async def replace_plan(
         invoice=None if done.opening is None else await shown(session, done.opening),
         proration_applied=answers.details(done, period, at, old.currency) if prorated else None,
     )
-    return answer, [one.id for one in (done.final, done.opening) if one is not None and one.amount_remaining > 0]
+    return answer, [
+        invoice.id for invoice in (done.final, done.opening) if invoice is not None and invoice.amount_remaining > 0
+    ]
 
 
 async def _scheduled_replacement(
@@ -210,7 +212,7 @@ async def _changed_now(
         raise ValidationFailed.of("proration_date", "must not be before the current period: what is invoiced stays")
     superseded = await _superseded(session, subscription_id, asked, now)
     default, overrides = _policies(asked)
-    known = {one.association_id for one in (await loading.load_one(session, subscription_id)).addons}
+    known = {addon.association_id for addon in (await loading.load_one(session, subscription_id)).addons}
     planned, outcome = await in_place.change_plan(
         session,
         subscription_id,
@@ -275,7 +277,7 @@ async def _scheduled_change(
         overrides,
         asked.requested_quantities,
     )
-    known = {one.association_id for one in snapshot.addons}
+    known = {addon.association_id for addon in snapshot.addons}
     terms = PlannedChangeInPlace(
         target_plan_id=asked.target_plan_id,
         idempotency_key=asked.idempotency_key or "",
@@ -310,11 +312,11 @@ async def _scheduled_change(
     )
 
 
-def _entity_policies(asked: SubscriptionChangeV2Request) -> EntityPolicies:
+def _entity_policies(asked: SubscriptionChangeV2Request) -> PlannedEntityPolicies:
     addons = asked.entity_policies.addons if asked.entity_policies is not None else None
     if addons is None:
-        return EntityPolicies()
-    return EntityPolicies(AddonPolicies(addons.default_behaviour, addons.overrides))
+        return PlannedEntityPolicies()
+    return PlannedEntityPolicies(AddonPolicies(addons.default_behaviour, addons.overrides))
 
 
 async def _superseded(
@@ -338,7 +340,9 @@ def _supersedes(asked: SubscriptionChangeV2Request) -> bool:
 
 
 def _warnings(overrides: Mapping[str, AddonPolicy], known: set[str]) -> list[str]:
-    return [f"'{one}' is not an addon of the subscription" for one in sorted(set(overrides) - known)]
+    return [
+        f"'{association_id}' is not an addon of the subscription" for association_id in sorted(set(overrides) - known)
+    ]
 
 
 def _moment(asked: SubscriptionChangeRequest | SubscriptionChangeV2Request, now: datetime) -> datetime:

@@ -73,15 +73,15 @@ def fee_balances(invoiced: Mapping[str, Decimal], settled: Iterable[Settled]) ->
     found: dict[str, FeeBalance] = defaultdict(FeeBalance)
     for item_id, amount in invoiced.items():
         found[item_id].received = amount
-    for one in settled:
-        pool = one.invoiced
-        for move in one.moves:
+    for settlement in settled:
+        pool = settlement.invoiced
+        for move in settlement.moves:
             if move.before is not None:
                 taken = min(move.credit, max(found[move.before].left, ZERO))
                 found[move.before].taken = EXACT.add(found[move.before].taken, taken)
                 pool = EXACT.add(pool, taken)
             pool = EXACT.subtract(pool, move.given)
-        for move in one.moves:
+        for move in settlement.moves:
             if move.after is not None:
                 put = max(min(move.charge, pool), ZERO)
                 found[move.after].received = EXACT.add(found[move.after].received, put)
@@ -150,7 +150,7 @@ def _spans(
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _InvoicedFee:
     """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it.
     It pays for `service`, up to `paid_until` in its service period."""
 
@@ -165,7 +165,7 @@ class _Line:
 
 async def _lines(
     session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan]
-) -> list[_Line]:
+) -> list[_InvoicedFee]:
     """The lines of the subscription's fees, on drafts and claims, that pay for the service periods of `spans`."""
     line = InvoiceLineItem
     rows = await session.execute(
@@ -192,12 +192,15 @@ async def _lines(
             service = service_of(row.whole_seconds or ZERO)
             paid_until = span.consumed(row.period_start) + service
             is_draft = status is InvoiceStatus.DRAFT
-            found.append(_Line(row.id, item_id, row.invoice_id, is_draft, net, service, paid_until))
+            found.append(_InvoicedFee(row.id, item_id, row.invoice_id, is_draft, net, service, paid_until))
     return found
 
 
 async def _settlements(
-    session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan], lines: Sequence[_Line]
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    spans: Mapping[str, ServiceSpan],
+    lines: Sequence[_InvoicedFee],
 ) -> tuple[list[Settled], set[str], dict[str, timedelta], dict[str, timedelta]]:
     """The settlements in the service periods of `spans`, oldest first, and their invoices; how far into its period each
     item's charge in them pays, and for how much service time."""

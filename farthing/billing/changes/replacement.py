@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes.settle import give_back, proration_of, record, settlement_key
-from farthing.billing.periods.drafts import Wanted
+from farthing.billing.periods.drafts import WantedDraft
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
@@ -59,14 +59,20 @@ async def replace(
     scale = former.proration is ProrationBehavior.CREATE_PRORATIONS
     finals = await issue_at_once(
         session,
-        [Wanted(former.subscription, one.occasion, one.period, scale_arrears=scale) for one in former.billables],
+        [
+            WantedDraft(former.subscription, billable.occasion, billable.period, scale_arrears=scale)
+            for billable in former.billables
+        ],
         now,
         effects,
     )
     proration = await proration_of(session, before, former.changes) if scale else Proration()
     openings = await issue_at_once(
         session,
-        [Wanted(new.subscription, one.occasion, one.period, opening_credit=proration.credit) for one in new.billables],
+        [
+            WantedDraft(new.subscription, billable.occasion, billable.period, opening_credit=proration.credit)
+            for billable in new.billables
+        ],
         now,
         effects,
     )

@@ -78,19 +78,23 @@ async def _discounted(
     Rule: docs/rules/proration.md#coupons-on-charges
     """
     proration = prorated(snapshot, changes, await served(session, snapshot, changes))
-    lines = {position: _line(one, one.charge) for position, one in enumerate(proration.changes) if one.charge}
+    lines = {
+        position: _line(change, change.charge) for position, change in enumerate(proration.changes) if change.charge
+    }
     if not lines:
         return proration, []
     members = [snapshot]
     if snapshot.billed_with != snapshot.id:
         members.append(await loading.load_one(session, snapshot.billed_with))
-    coupons = [one for found in (await coupons_of(session, members, ())).values() for one in found]
-    carried = {one.change.after.id: one.carried for one in proration.changes if one.change.after is not None}
+    coupons = [coupon for found in (await coupons_of(session, members, ())).values() for coupon in found]
+    carried = {
+        change.change.after.id: change.carried for change in proration.changes if change.change.after is not None
+    }
     carried_on = await carried_terms(session, carried)
     if not coupons and not carried_on:
         return proration, []
-    return_to_budgets(coupons, [share for one in proration.changes for share in one.returned])
-    at = min(one.change.at for one in proration.changes)
+    return_to_budgets(coupons, [share for change in proration.changes for share in change.returned])
+    at = min(change.change.at for change in proration.changes)
     for position, line in lines.items():
         line.id = str(position)
     charged = list(lines.values())
@@ -104,8 +108,8 @@ async def _discounted(
     return (
         Proration(
             tuple(
-                replace(one, discount=discounts.get(str(position), ZERO))
-                for position, one in enumerate(proration.changes)
+                replace(change, discount=discounts.get(str(position), ZERO))
+                for position, change in enumerate(proration.changes)
             )
         ),
         terms,
@@ -156,7 +160,11 @@ async def give_back(
     reason: str,
 ) -> str | None:
     """Let the payer have `amount` of the credits of a proration."""
-    fees = tuple(one.change.before.id for one in proration.changes if one.credit > 0 and one.change.before is not None)
+    fees = tuple(
+        change.change.before.id
+        for change in proration.changes
+        if change.credit > 0 and change.change.before is not None
+    )
     refund = Refund(snapshot.payer_id, snapshot.currency, amount, key, snapshot.id, fees, reason)
     return await ports_of(session, BillingPorts).issue_credit(session, refund)
 
@@ -173,10 +181,10 @@ async def record(
     """Write down what was credited and charged per line item. Raises AlreadyExists for a key that was settled."""
     left = refunded
     rows = []
-    for one in proration.changes:
-        item = one.change.before or one.change.after
+    for change in proration.changes:
+        item = change.change.before or change.change.after
         assert item is not None
-        given = min(left, one.credit)
+        given = min(left, change.credit)
         left = EXACT.subtract(left, given)
         rows.append(
             ProrationSettlement(
@@ -184,17 +192,17 @@ async def record(
                 subscription_id=snapshot.id,
                 subscription_line_item_id=item.id,
                 customer_id=snapshot.payer_id,
-                action=one.change.action.value,
+                action=change.change.action.value,
                 settlement_key=key,
-                effective_at=one.change.at,
-                window_start=one.window.start,
-                window_end=one.window.end,
+                effective_at=change.change.at,
+                window_start=change.window.start,
+                window_end=change.window.end,
                 currency=snapshot.currency,
-                credit=one.credit,
-                charge=one.charge,
-                discount=one.discount,
-                returned_discounts=stored_shares(one.returned),
-                charged_seconds=seconds_of(one.charged_service),
+                credit=change.credit,
+                charge=change.charge,
+                discount=change.discount,
+                returned_discounts=stored_shares(change.returned),
+                charged_seconds=seconds_of(change.charged_service),
                 credited_to_payer=given,
                 invoice_id=invoice.id if invoice is not None else None,
                 wallet_transaction_id=transaction_id,
@@ -215,8 +223,8 @@ async def _invoiced(
     now: datetime,
     effects: InvoiceHooks,
 ) -> Invoice:
-    start = min(one.change.at for one in proration.changes)
-    end = max(one.window.end for one in proration.changes)
+    start = min(change.change.at for change in proration.changes)
+    end = max(change.window.end for change in proration.changes)
     wanted = Invoice(
         id=new_id(Kind.INVOICE),
         customer_id=snapshot.payer_id,
@@ -237,7 +245,7 @@ async def _invoiced(
     invoice = await drafts.begin(session, wanted)
     if invoice is not wanted:
         raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
-    drafts.add_lines(session, invoice, [_line(one, amount) for one, amount in proration.charged()])
+    drafts.add_lines(session, invoice, [_line(change, amount) for change, amount in proration.charged()])
     taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, snapshot.currency)
     invoice.coupon_terms = stored(coupons)
     invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
@@ -247,9 +255,9 @@ async def _invoiced(
     return invoice
 
 
-def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
+def _line(change: SettledChange, amount: Decimal) -> InvoiceLineItem:
     """The charge of one item for the rest of its window."""
-    item = one.change.after
+    item = change.change.after
     assert item is not None, "only what starts is charged"
     return InvoiceLineItem(
         subscription_id=item.subscription_id,
@@ -262,15 +270,15 @@ def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
         price_type=PriceType.FIXED,
         amount=amount,
         quantity=item.quantity,
-        period_start=one.change.at,
-        period_end=one.window.end,
+        period_start=change.change.at,
+        period_end=change.window.end,
         kind=LineKind.FIXED,
         **in_price_unit(item, amount, item.currency),
-        proration_credit=EXACT.subtract(one.charge, amount),
-        whole_seconds=seconds_of(one.charged_service),
+        proration_credit=EXACT.subtract(change.charge, amount),
+        whole_seconds=seconds_of(change.charged_service),
         rating={
-            "gross": plain(one.charge),
-            **explained(explain(item.price, item.quantity), one.charged_share),
+            "gross": plain(change.charge),
+            **explained(explain(item.price, item.quantity), change.charged_share),
         },
-        meta={"description": f"{item.display_name or item.plan_display_name} from {instant(one.change.at)}"},
+        meta={"description": f"{item.display_name or item.plan_display_name} from {instant(change.change.at)}"},
     )

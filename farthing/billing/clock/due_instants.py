@@ -105,19 +105,19 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
     """When each kind of work falls due first after `after`, in one statement."""
     unpaid, invoice = text(UNPAID), Invoice
     wanted = [
-        _Wanted(DueWork.ROLL, Subscription.due_at),
-        _Wanted(DueWork.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
-        _Wanted(DueWork.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
-        _Wanted(DueWork.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
-        _Wanted(DueWork.COLLECT, invoice.collect_at, _AFTER),
-        _Wanted(DueWork.LAST_LOOK, invoice.recompute_at, _AFTER),
-        _Wanted(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
-        _Wanted(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
+        _DueColumn(DueWork.ROLL, Subscription.due_at),
+        _DueColumn(DueWork.NOTICE, Subscription.current_period_end, -NOTICE, renews()),
+        _DueColumn(DueWork.COMPUTE, invoice.period_end, waits.compute, (*_DRAFTS, invoice.last_computed_at.is_(None))),
+        _DueColumn(DueWork.FINALIZE, invoice.last_computed_at, waits.finalize + _AFTER, _DRAFTS),
+        _DueColumn(DueWork.COLLECT, invoice.collect_at, _AFTER),
+        _DueColumn(DueWork.LAST_LOOK, invoice.recompute_at, _AFTER),
+        _DueColumn(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
+        _DueColumn(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]
     if waits.grace is not None:
-        wanted.append(_Wanted(DueWork.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
-    row = (await session.execute(select(*[one.first(after) for one in wanted]))).one()
-    return {one.work: at + one.shift for one, at in zip(wanted, row, strict=True) if at is not None}
+        wanted.append(_DueColumn(DueWork.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
+    row = (await session.execute(select(*[work.first(after) for work in wanted]))).one()
+    return {work.work: at + work.shift for work, at in zip(wanted, row, strict=True) if at is not None}
 
 
 _PROCESSING = (Payment.payment_status == PaymentStatus.PROCESSING,)
@@ -127,7 +127,7 @@ _OF_ACTIVE = exists().where(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _DueColumn:
     """The work that falls due `shift` after `column`, of the rows that meet `where`."""
 
     work: DueWork

@@ -95,9 +95,9 @@ async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summar
         .execution_options(populate_existing=True)
     )
     late = [
-        one.id
-        for one in invoices.all()
-        if one.due_date is not None and grace_is_over(one.due_date, config.grace_period_days, run.now)
+        invoice.id
+        for invoice in invoices.all()
+        if invoice.due_date is not None and grace_is_over(invoice.due_date, config.grace_period_days, run.now)
     ]
     paying = await session.scalar(
         select(exists().where(Payment.destination_id.in_(late), Payment.payment_status == PaymentStatus.PROCESSING))

@@ -58,7 +58,7 @@ class NotCharged(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Invoiced:
+class InvoicedUsage:
     """A usage line of a finished invoice.
 
     `amount`, `quantity` (billable) and `usage` (raw) are what all invoices that count charge so far for its item and
@@ -86,7 +86,7 @@ class Invoiced:
 class RecheckableLine:
     """A line that can be measured again, at the price and in the period that it was charged for."""
 
-    line: Invoiced
+    line: InvoicedUsage
     member: SubscriptionSnapshot
     plan: UsagePlan
     kept: NotCharged | None
@@ -209,7 +209,7 @@ async def recheckable_lines(
         },
     )
     lines = [
-        Invoiced(
+        InvoicedUsage(
             id=row.id,
             billed=row.billed,
             subscription_id=row.subscription_id,
@@ -231,10 +231,10 @@ async def recheckable_lines(
     return await _planned(session, lines) if lines else []
 
 
-async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[RecheckableLine]:
+async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> list[RecheckableLine]:
     since = min(line.window.start for line in lines)
     loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
-    members = {member.id: member for one in loaded for member in (one, *one.grouped)}
+    members = {member.id: member for snapshot in loaded for member in (snapshot, *snapshot.grouped)}
     found = [
         (line, member, item)
         for line in lines
@@ -256,7 +256,7 @@ async def _planned(session: AsyncSession, lines: Sequence[Invoiced]) -> list[Rec
     return result
 
 
-def _logical_periods(lines: Sequence[Invoiced]) -> dict[tuple[str, Period, str], Period]:
+def _logical_periods(lines: Sequence[InvoicedUsage]) -> dict[tuple[str, Period, str], Period]:
     """The period that allowances ran over: the invoice's, or a longer one that threshold invoices had cut, whose
     usage lines begin where it does."""
     starts: dict[tuple[str, Period, str], datetime] = {}
@@ -267,7 +267,7 @@ def _logical_periods(lines: Sequence[Invoiced]) -> dict[tuple[str, Period, str],
 
 
 async def _at_their_prices(
-    session: AsyncSession, found: Sequence[tuple[Invoiced, SubscriptionSnapshot, LineItemSnapshot]]
+    session: AsyncSession, found: Sequence[tuple[InvoicedUsage, SubscriptionSnapshot, LineItemSnapshot]]
 ) -> list[LineItemSnapshot]:
     """The items as they were charged; a change of plan may have pointed them to another price since."""
     changed = {line.price_id for line, _, item in found if line.price_id != item.price_id}
@@ -286,12 +286,12 @@ async def _meters(session: AsyncSession, ids: Collection[str]) -> dict[str, tupl
     backfills = await session.scalars(
         select(MeterBackfill).where(MeterBackfill.id.in_(ids)).execution_options(populate_existing=True)
     )
-    by_id = {one.id: one for one in backfills}
+    by_id = {backfill.id: backfill for backfill in backfills}
     return {row.id: (meter_of(row), by_id.get(row.id)) for row in meters}
 
 
 def _excluded_because(
-    line: Invoiced, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
+    line: InvoicedUsage, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
 ) -> NotCharged | None:
     if line.committed or item.commitment is not None or item.buckets or member.commitment is not None:
         return NotCharged.COMMITMENT
@@ -310,22 +310,22 @@ def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:
     return backfill.finished_at is None or (sequence is not None and sequence > watermark)
 
 
-def late_charges(one: RecheckableLine, answers: Answers, now: datetime) -> LateCharge:
+def late_charges(recheckable: RecheckableLine, answers: Answers, now: datetime) -> LateCharge:
     """What has changed on a line. Pure."""
-    line = one.line
-    again = rate(one.plan, answers, currency.digits(one.member.currency), now)
+    line = recheckable.line
+    again = rate(recheckable.plan, answers, currency.digits(recheckable.member.currency), now)
     usage = EXACT.subtract(again.raw, line.usage)
-    if one.kept is NotCharged.COMMITMENT:
-        return LateCharge(again.raw, usage, None, one.kept, again)
+    if recheckable.kept is NotCharged.COMMITMENT:
+        return LateCharge(again.raw, usage, None, recheckable.kept, again)
     # the same usage costs what it was invoiced for, whatever has become of allowances since
     amount = ZERO if usage == 0 else EXACT.subtract(again.amount, line.amount)
     negative = NotCharged.NEGATIVE if usage < 0 or amount < 0 else None
-    return LateCharge(again.raw, usage, amount, one.kept or negative, again)
+    return LateCharge(again.raw, usage, amount, recheckable.kept or negative, again)
 
 
-def late_line(one: RecheckableLine, answers: Answers, now: datetime) -> DraftLine | None:
+def late_line(recheckable: RecheckableLine, answers: Answers, now: datetime) -> DraftLine | None:
     """The line that charges what came late; None when there is nothing to charge. Pure."""
-    line, item, found = one.line, one.plan.charge.item, late_charges(one, answers, now)
+    line, item, found = recheckable.line, recheckable.plan.charge.item, late_charges(recheckable, answers, now)
     if found.not_charged is not None or found.amount is None or found.amount == 0:
         return None
     quantity = max(EXACT.subtract(found.rated.billable, line.quantity), ZERO)
@@ -349,5 +349,5 @@ def late_line(one: RecheckableLine, answers: Answers, now: datetime) -> DraftLin
             "charged_before": plain(line.amount),
         },
         late_for_line_id=line.id,
-        metadata={"child_customer_id": one.member.customer_id} if of_child else {},
+        metadata={"child_customer_id": recheckable.member.customer_id} if of_child else {},
     )

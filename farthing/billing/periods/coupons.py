@@ -61,8 +61,8 @@ def stored_shares(shares: Iterable[DiscountShare]) -> list[Any]:
 def returned_shares(column: Sequence[Any]) -> list[DiscountShare]:
     """The shares of budgets that a settlement's column keeps."""
     return [
-        DiscountShare(one.coupon_association_id, one.period_start, Decimal(one.amount))
-        for one in decode_all(ReturnedDiscount, column)
+        DiscountShare(discount.coupon_association_id, discount.period_start, Decimal(discount.amount))
+        for discount in decode_all(ReturnedDiscount, column)
     ]
 
 
@@ -101,21 +101,22 @@ async def coupons_of(
     `own` are the invoices that are being calculated: what they have taken is theirs.
     """
     attached = await attached_to(session, {member.id for member in members})
-    everything = [one for coupons in attached.values() for one in coupons]
+    everything = [coupon for coupons in attached.values() for coupon in coupons]
     if not everything:
         return {}
     used = await _used_elsewhere(session, everything, own)
-    targets = {one.association.subscription_line_item_id for one in everything} - {None}
+    targets = {coupon.association.subscription_line_item_id for coupon in everything} - {None}
     later = await later_versions(session, {target for target in targets if target}) if targets else {}
     found = {
         member.id: [
             coupon
-            for one in attached[member.id]
-            if one.association.id not in used and (coupon := _subscription_coupon(one, member, later)) is not None
+            for attached_coupon in attached[member.id]
+            if attached_coupon.association.id not in used
+            and (coupon := _subscription_coupon(attached_coupon, member, later)) is not None
         ]
         for member in members
     }
-    await _count_taken(session, [one for coupons in found.values() for one in coupons if one.is_budgeted], own)
+    await _count_taken(session, [coupon for coupons in found.values() for coupon in coupons if coupon.is_budgeted], own)
     return found
 
 
@@ -156,7 +157,7 @@ def _versions(target: str, member: SubscriptionSnapshot, later: Mapping[str, Seq
 async def _used_elsewhere(session: AsyncSession, attached: Sequence[AttachedCoupon], own: Collection[str]) -> set[str]:
     """The associations of coupons for one invoice that have discounted another that is not void, or whose predecessor
     has."""
-    once = [one.association for one in attached if one.coupon.cadence is CouponCadence.ONCE]
+    once = [coupon.association for coupon in attached if coupon.coupon.cadence is CouponCadence.ONCE]
     if not once:
         return set()
     chains = await predecessors_of(session, once)
@@ -174,7 +175,7 @@ async def _used_elsewhere(session: AsyncSession, attached: Sequence[AttachedCoup
 
 async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoupon], own: Collection[str]) -> None:
     """Count what other invoices have taken of the budgets, less what credits gave back."""
-    by_association = {one.term.coupon_association_id or "": one for one in coupons}
+    by_association = {coupon.term.coupon_association_id or "": coupon for coupon in coupons}
     if not by_association:
         return
     application = CouponApplicationRow
@@ -191,7 +192,7 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
     for association_id, period_start, amount in rows:
         assert period_start is not None, "only these were asked for"
         by_association[association_id or ""].take(period_start, amount)
-    items = {item.id for one in coupons for item in one.member.items}
+    items = {item.id for coupon in coupons for item in coupon.member.items}
     settlement = ProrationSettlement
     columns = await session.scalars(
         select(settlement.returned_discounts).where(
@@ -205,7 +206,7 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
 
 def return_to_budgets(coupons: Iterable[SubscriptionCoupon], returned: Iterable[DiscountShare]) -> None:
     """Count discounts as not taken that credits give back."""
-    by_association = {one.term.coupon_association_id: one for one in coupons}
+    by_association = {coupon.term.coupon_association_id: coupon for coupon in coupons}
     for share in returned:
         coupon = by_association.get(share.association_id)
         if coupon is not None and share.period_start is not None:
@@ -231,11 +232,11 @@ def terms_on(
     Coupons of a grouped child, or of a member alone, discount its own lines only.
     """
     terms = []
-    for one in sorted(coupons, key=lambda one: (one.term.target is None, one.attached_at)):
-        term = one.term if one.member.id == billed else with_fields(one.term, subscription_id=one.member.id)
-        if one.is_budgeted:
+    for coupon in sorted(coupons, key=lambda coupon: (coupon.term.target is None, coupon.attached_at)):
+        term = coupon.term if coupon.member.id == billed else with_fields(coupon.term, subscription_id=coupon.member.id)
+        if coupon.is_budgeted:
             starts = {service_start(line, reference_date) for line in lines if reaches(term, line, reference_date)}
-            budgets = {budget.start: budget for budget in map(one.budget_at, starts)}
+            budgets = {budget.start: budget for budget in map(coupon.budget_at, starts)}
             term = with_fields(term, budgets=tuple(budgets[start] for start in sorted(budgets)))
         terms.append(term)
     return terms

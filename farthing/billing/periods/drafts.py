@@ -36,7 +36,7 @@ from farthing.invoices.figures.settlement import derive
 from farthing.invoices.figures.terms import stored
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
-from farthing.invoices.parts import Parts, lines_of, payers_of
+from farthing.invoices.parts import InvoiceParts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.storage.bulk import insert_all, is_new, update_all
@@ -48,7 +48,7 @@ from farthing.subscriptions.tables import Subscription
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedDraft:
     """A draft to begin for a subscription whose row is locked."""
 
     subscription: Subscription
@@ -60,14 +60,14 @@ class Wanted:
     """That of the invoice which this one replaces; None where the occasion decides."""
 
 
-async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice]:
+async def begin(session: AsyncSession, wanted: Sequence[WantedDraft]) -> list[Invoice]:
     """The drafts, each begun now or found as somebody began it before; those finalized already are left out.
 
     One statement writes them all; only when one is in the way are they begun one by one.
     """
     if not wanted:
         return []
-    rows = [new_row(session, one) for one in wanted]
+    rows = [new_row(session, wanted_draft) for wanted_draft in wanted]
     try:
         async with session.begin_nested():
             session.add_all(rows)
@@ -76,20 +76,20 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     else:
         return rows
     begun = []
-    for one, row in zip(wanted, rows, strict=True):
+    for wanted_draft, row in zip(wanted, rows, strict=True):
         fresh = _copy(row)
         try:
             invoice = await drafts.begin(session, fresh)
         except AlreadyExists:
-            one.subscription.invoices_begun -= 1
+            wanted_draft.subscription.invoices_begun -= 1
             continue
         if invoice is not fresh:
-            one.subscription.invoices_begun -= 1
+            wanted_draft.subscription.invoices_begun -= 1
         begun.append(invoice)
     return begun
 
 
-def new_row(session: AsyncSession, wanted: Wanted) -> Invoice:
+def new_row(session: AsyncSession, wanted: WantedDraft) -> Invoice:
     """An empty draft, not in the session yet; takes the subscription's next sequence number."""
     subscription, period = wanted.subscription, wanted.period
     payer = subscription.invoicing_customer_id or subscription.customer_id
@@ -175,7 +175,7 @@ async def compute_all(
     stay: bool = True,
     told: bool = True,
     flush: bool = True,
-) -> dict[str, Parts]:
+) -> dict[str, InvoiceParts]:
     """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
 
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
@@ -184,7 +184,7 @@ async def compute_all(
     changed waits in the session, for a caller that goes on to change the same rows. Raises InvalidOperation while a
     meter that they charge by does not count all stored events yet.
     """
-    parts: dict[str, Parts] = {}
+    parts: dict[str, InvoiceParts] = {}
     for layer in _layers(invoices):
         gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
         await _require_filled(session, gathered)
@@ -221,7 +221,12 @@ async def _require_filled(session: AsyncSession, gathered: Sequence[GatheredInpu
 
     Rule: docs/rules/metering.md#new-meters-and-wider-filters
     """
-    meters = {meter_id for one in gathered if one.watermark is not None for meter_id in one.known.meters}
+    meters = {
+        meter_id
+        for invoice_input in gathered
+        if invoice_input.watermark is not None
+        for meter_id in invoice_input.known.meters
+    }
     waiting = await unfilled(session, meters) if meters else frozenset()
     if waiting:
         raise InvalidOperation(
@@ -235,7 +240,7 @@ def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
     """The first invoice of each subscription, then the second of each, and so on."""
     layers: list[list[Invoice]] = []
     depth: dict[str, int] = defaultdict(int)
-    for invoice in sorted(invoices, key=lambda one: (one.period_end, one.id)):
+    for invoice in sorted(invoices, key=lambda invoice: (invoice.period_end, invoice.id)):
         if invoice.is_manually_edited:
             continue
         level = depth[invoice.subscription_id or ""]
@@ -255,11 +260,15 @@ async def write(
     stay: bool = True,
     told: bool = True,
     flush: bool = True,
-) -> dict[str, Parts]:
+) -> dict[str, InvoiceParts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
     had = await lines_of(session, again)
-    reduced = [one.id for one in invoices if one.last_computed_at is not None and (one.coupon_terms or one.tax_terms)]
+    reduced = [
+        invoice.id
+        for invoice in invoices
+        if invoice.last_computed_at is not None and (invoice.coupon_terms or invoice.tax_terms)
+    ]
     if reduced:
         await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
         await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
@@ -267,27 +276,27 @@ async def write(
     due_terms = await due_terms_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
     corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
-    parts: dict[str, Parts] = {}
+    parts: dict[str, InvoiceParts] = {}
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
     with session.no_autoflush:
-        for invoice, one in zip(invoices, gathered, strict=True):
-            draft = bill(one.work, one.known)
+        for invoice, invoice_input in zip(invoices, gathered, strict=True):
+            draft = bill(invoice_input.work, invoice_input.known)
             lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
             first = invoice.last_computed_at is None
             invoice.tax_exempt = is_exempt(payers.get(invoice.customer_id))
-            put_terms(invoice, one, lines)
+            put_terms(invoice, invoice_input, lines)
             take_opening_credit(invoice, lines)
             totals = calculate(invoice, lines)
             write_figures(invoice, lines, totals, now)
             if invoice.derives_due_date:
-                derive_due_date(invoice, due_terms[one.work.snapshot.id], now)
-            invoice.usage_watermark = one.watermark
+                derive_due_date(invoice, due_terms[invoice_input.work.snapshot.id], now)
+            invoice.usage_watermark = invoice_input.watermark
             derive(invoice, invoice.amount_paid, now)
             if not first:
                 invoice.version += 1
             taken = reductions(invoice, totals, now)
-            parts[invoice.id] = Parts(
+            parts[invoice.id] = InvoiceParts(
                 payers.get(invoice.customer_id),
                 lines,
                 [row for row in taken if isinstance(row, CouponApplicationRow)],
@@ -305,9 +314,11 @@ async def write(
             if not nothing:
                 (drafted if first else updated).append(invoice)
     await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
-    await insert_all(session, [line for one in parts.values() for line in one.lines if is_new(line)])
-    await insert_all(session, [row for one in parts.values() for row in one.coupon_applications])
-    await insert_all(session, [row for one in parts.values() for row in one.taxes])
+    await insert_all(
+        session, [line for invoice_parts in parts.values() for line in invoice_parts.lines if is_new(line)]
+    )
+    await insert_all(session, [row for invoice_parts in parts.values() for row in invoice_parts.coupon_applications])
+    await insert_all(session, [row for invoice_parts in parts.values() for row in invoice_parts.taxes])
     if flush:
         await update_all(session, invoices)
         await session.flush()

@@ -9,11 +9,11 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.periods.drafts import Wanted, begin, compute_all, recomputable, recompute
+from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.core.money import ZERO
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
-from farthing.invoices.parts import Parts
+from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
@@ -82,7 +82,11 @@ async def issue(session: AsyncSession, invoice: Invoice, now: datetime, effects:
 
 
 async def issue_all(
-    session: AsyncSession, invoices: Sequence[Invoice], now: datetime, effects: InvoiceHooks, known: Mapping[str, Parts]
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    now: datetime,
+    effects: InvoiceHooks,
+    known: Mapping[str, InvoiceParts],
 ) -> None:
     """Finalize computed drafts that are locked or new; `known` parts, by invoice, are not read again. One that came to
     nothing is skipped, and counts as paid."""
@@ -94,27 +98,32 @@ async def issue_all(
 
 
 async def issue_at_once(
-    session: AsyncSession, wanted: Sequence[Wanted], now: datetime, effects: InvoiceHooks
+    session: AsyncSession, wanted: Sequence[WantedDraft], now: datetime, effects: InvoiceHooks
 ) -> list[Invoice]:
     """Begin, compute and finalize invoices in one go, as openings and final invoices are.
 
     A draft that waits while its subscription ends is computed again first, because the final invoice counts what it
     takes of budgets and what it charges.
     """
-    await _recompute_waiting(session, [one for one in wanted if one.occasion is InvoiceTrigger.FINAL], now)
+    await _recompute_waiting(
+        session, [wanted_draft for wanted_draft in wanted if wanted_draft.occasion is InvoiceTrigger.FINAL], now
+    )
     invoices = await begin(session, wanted)
-    drafts = [one for one in invoices if one.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
+    drafts = [invoice for invoice in invoices if invoice.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
     parts = await compute_all(session, drafts, now, stay=False)
     await issue_all(session, drafts, now, effects, parts)
     return invoices
 
 
-async def _recompute_waiting(session: AsyncSession, finals: Sequence[Wanted], now: datetime) -> None:
+async def _recompute_waiting(session: AsyncSession, finals: Sequence[WantedDraft], now: datetime) -> None:
     if not finals:
         return
     waiting = await session.scalars(
         select(Invoice)
-        .where(in_array(Invoice.subscription_id, {one.subscription.id for one in finals}), *recomputable())
+        .where(
+            in_array(Invoice.subscription_id, {wanted_draft.subscription.id for wanted_draft in finals}),
+            *recomputable(),
+        )
         .order_by(Invoice.period_end, Invoice.id)
         .with_for_update()
         .execution_options(populate_existing=True)

@@ -79,8 +79,8 @@ async def threshold_cuts(
     for work in watched:
         since, charged = work.period.start, dict[Key, Charged]()
         while lines := by_end.get((work.snapshot.id, since)):
-            for _, key, one in lines:
-                charged[key] = charged[key].plus(one) if key in charged else one
+            for _, key, part in lines:
+                charged[key] = charged[key].plus(part) if key in charged else part
             since = lines[0][0]
         if since < work.period.start:
             found[work.snapshot.id] = ThresholdCut(since, charged)

@@ -75,7 +75,7 @@ class GatheredInput:
 
 
 @dataclass(slots=True)
-class _Invoiced:
+class _InvoicedElsewhere:
     """What other invoices charge of a subscription already: its charges, and apart from them what they charge as late
     usage, by the start of its window."""
 
@@ -90,12 +90,12 @@ async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: da
     there are any, coupons, taxes, the watermark, and one for usage per kind of meter; and those of `late_usage` where
     late usage is charged. Raises NotFound for an unknown subscription.
     """
-    ids = [one.subscription_id for one in asked]
+    ids = [request.subscription_id for request in asked]
     assert len(set(ids)) == len(ids), "one invoice of a subscription at a time: each counts what is on the one before"
     if not asked:
         return []
     works = await _works(session, asked)
-    own = {one.invoice_id for one in asked if one.invoice_id is not None}
+    own = {request.invoice_id for request in asked if request.invoice_id is not None}
     cuts = await history.threshold_cuts(session, works, own)
     if cuts:
         works = await _whole(session, asked, works, cuts)
@@ -108,8 +108,8 @@ async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: da
         charged = {} if cut is None or work.repeats else cut.charged
         windows = invoiced[work.snapshot.id].windows
         found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged, prior=prior)))
-    for one in found:
-        _charged_as_late(one, invoiced[one.work.snapshot.id])
+    for invoice_input in found:
+        _charged_as_late(invoice_input, invoiced[invoice_input.work.snapshot.id])
     await _usage(session, found, await _late(session, asked))
     await _coupons(session, asked, found)
     await _taxes(session, found)
@@ -117,21 +117,21 @@ async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: da
 
 
 async def _works(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[CalculationInput]:
-    stored = [one.subscription_id for one in asked if one.snapshot is None]
-    since = min(one.period.start for one in asked)
-    loaded = {one.id: one for one in await loading.load(session, stored, since=since)} if stored else {}
+    stored = [request.subscription_id for request in asked if request.snapshot is None]
+    since = min(request.period.start for request in asked)
+    loaded = {snapshot.id: snapshot for snapshot in await loading.load(session, stored, since=since)} if stored else {}
     works = []
-    for one in asked:
-        snapshot = one.snapshot or loaded.get(one.subscription_id)
+    for request in asked:
+        snapshot = request.snapshot or loaded.get(request.subscription_id)
         if snapshot is None:
-            raise not_found(Subscription, one.subscription_id)
+            raise not_found(Subscription, request.subscription_id)
         works.append(
             CalculationInput(
                 snapshot,
-                one.occasion,
-                one.period,
-                ItemTerms(scale_arrears=one.scale_arrears),
-                repeats=one.repeats,
+                request.occasion,
+                request.period,
+                ItemTerms(scale_arrears=request.scale_arrears),
+                repeats=request.repeats,
             )
         )
     return works
@@ -144,9 +144,11 @@ async def _whole(
     cuts: Mapping[str, ThresholdCut],
 ) -> list[CalculationInput]:
     """The works with the whole of each period that was cut, and with the line items that ended before the cut."""
-    stored = [one.subscription_id for one in asked if one.snapshot is None and one.subscription_id in cuts]
+    stored = [
+        request.subscription_id for request in asked if request.snapshot is None and request.subscription_id in cuts
+    ]
     since = min(cut.since for cut in cuts.values())
-    loaded = {one.id: one for one in await loading.load(session, stored, since=since)} if stored else {}
+    loaded = {snapshot.id: snapshot for snapshot in await loading.load(session, stored, since=since)} if stored else {}
     return [
         replace(
             work,
@@ -173,9 +175,9 @@ async def _meters(session: AsyncSession, works: Sequence[CalculationInput]) -> M
 
 async def _invoiced(
     session: AsyncSession, works: Sequence[CalculationInput], own: Collection[str]
-) -> dict[str, _Invoiced]:
+) -> dict[str, _InvoicedElsewhere]:
     """What other invoices charge already, by the subscription whose invoice is being calculated."""
-    found: dict[str, _Invoiced] = defaultdict(_Invoiced)
+    found: dict[str, _InvoicedElsewhere] = defaultdict(_InvoicedElsewhere)
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
     if not owner:
         return found
@@ -234,27 +236,29 @@ async def _invoiced(
     return found
 
 
-def _charged_as_late(one: GatheredInput, invoiced: _Invoiced) -> None:
+def _charged_as_late(invoice_input: GatheredInput, invoiced: _InvoicedElsewhere) -> None:
     """A period that is billed afresh does not charge again what later invoices have charged of it."""
-    if one.work.repeats:
+    if invoice_input.work.repeats:
         return
-    charged = dict(one.known.charged)
+    charged = dict(invoice_input.known.charged)
     for start, key, late in invoiced.late:
-        if one.work.logical.contains(start):
+        if invoice_input.work.logical.contains(start):
             charged[key] = charged[key].plus(late) if key in charged else late
     if charged:
-        one.known = replace(one.known, charged=charged)
+        invoice_input.known = replace(invoice_input.known, charged=charged)
 
 
 async def _late(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[RecheckableLine]:
     """What finished invoices of the subscriptions have to be measured again for: nothing, unless late usage is
     charged on the next invoice and this is one of a whole period."""
-    ends = {one.subscription_id: one.period.end for one in asked if one.occasion is InvoiceTrigger.CYCLE}
+    ends = {
+        request.subscription_id: request.period.end for request in asked if request.occasion is InvoiceTrigger.CYCLE
+    }
     if not ends or (await read(session, InvoiceConfig)).late_usage_policy != "next_invoice":
         return []
     past = await detection.finished_before(session, ends)
     return await detection.recheckable_lines(
-        session, past, [one.invoice_id for one in asked if one.invoice_id is not None]
+        session, past, [request.invoice_id for request in asked if request.invoice_id is not None]
     )
 
 
@@ -262,17 +266,17 @@ async def _usage(session: AsyncSession, found: Sequence[GatheredInput], watched:
     """Measure everything that was used, and list what of it came late."""
     asked: dict[UsageRange, None] = {}
     mark = None
-    for one in found:
-        own = dict.fromkeys(questions(one.work, one.known))
+    for invoice_input in found:
+        own = dict.fromkeys(questions(invoice_input.work, invoice_input.known))
         if own and mark is None:
             mark = await watermark(session)  # before any usage is read, so that all up to it is in it
-        one.watermark = mark if own else None
+        invoice_input.watermark = mark if own else None
         asked |= own
     for line in watched:
         asked |= dict.fromkeys(line.ranges())
     if not asked:
         return
-    meters = {meter.id: meter for one in found for meter in one.known.meters.values()}
+    meters = {meter.id: meter for invoice_input in found for meter in invoice_input.known.meters.values()}
     meters |= {line.plan.meter.id: line.plan.meter for line in watched}
     answers = await measured(session, list(asked), meters)
     late: dict[str, list[DraftLine]] = defaultdict(list)
@@ -280,50 +284,56 @@ async def _usage(session: AsyncSession, found: Sequence[GatheredInput], watched:
         made = detection.late_line(line, answers, found[0].known.now)
         if made is not None:
             late[line.line.billed].append(made)
-    for one in found:
-        one.known = replace(one.known, answers=answers, late=late[one.work.snapshot.id])
+    for invoice_input in found:
+        invoice_input.known = replace(invoice_input.known, answers=answers, late=late[invoice_input.work.snapshot.id])
 
 
 async def measured(
     session: AsyncSession, ranges: Sequence[UsageRange], meters: Mapping[str, Meter]
 ) -> dict[UsageRange, MeasuredUsage]:
     """The answer to each question; one statement per kind of meter, however many there are."""
-    bucketed = [one for one in ranges if meters[one.meter_id].aggregation.bucket_size is not None]
-    plain = [one for one in ranges if meters[one.meter_id].aggregation.bucket_size is None]
+    bucketed = [
+        usage_range for usage_range in ranges if meters[usage_range.meter_id].aggregation.bucket_size is not None
+    ]
+    plain = [usage_range for usage_range in ranges if meters[usage_range.meter_id].aggregation.bucket_size is None]
     answers: dict[UsageRange, MeasuredUsage] = {}
     if plain:
-        values = await usage_of(session, [_query(one, meters) for one in plain])
-        answers = {one: MeasuredUsage(value) for one, value in zip(plain, values, strict=True)}
+        values = await usage_of(session, [_query(usage_range, meters) for usage_range in plain])
+        answers = {usage_range: MeasuredUsage(value) for usage_range, value in zip(plain, values, strict=True)}
     if bucketed:
-        cuts = await buckets_of(session, [_query(one, meters) for one in bucketed])
-        for one, buckets in zip(bucketed, cuts, strict=True):
-            answers[one] = MeasuredUsage(Usage(ZERO, sum(bucket.event_count for bucket in buckets)), tuple(buckets))
+        cuts = await buckets_of(session, [_query(usage_range, meters) for usage_range in bucketed])
+        for usage_range, buckets in zip(bucketed, cuts, strict=True):
+            answers[usage_range] = MeasuredUsage(
+                Usage(ZERO, sum(bucket.event_count for bucket in buckets)), tuple(buckets)
+            )
     return answers
 
 
-def _query(one: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
+def _query(usage_range: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
     return UsageQuery(
-        meters[one.meter_id],
-        one.start,
-        one.end,
-        one.customers,
-        zone=one.zone,
-        month_day=one.month_day,
-        more=one.more,
-        level_since=one.level_since,
+        meters[usage_range.meter_id],
+        usage_range.start,
+        usage_range.end,
+        usage_range.customers,
+        zone=usage_range.zone,
+        month_day=usage_range.month_day,
+        more=usage_range.more,
+        level_since=usage_range.level_since,
         customers_are_ids=True,
     )
 
 
 async def _coupons(session: AsyncSession, asked: Sequence[InvoiceRequest], found: Sequence[GatheredInput]) -> None:
-    own = [one.invoice_id for one in asked if one.invoice_id is not None]
-    coupons = await coupons_of(session, list(_members([one.work for one in found])), own)
-    for one in found:
-        one.coupons = [coupon for member in one.work.members for coupon in coupons.get(member.id, ())]
+    own = [request.invoice_id for request in asked if request.invoice_id is not None]
+    coupons = await coupons_of(session, list(_members([invoice_input.work for invoice_input in found])), own)
+    for invoice_input in found:
+        invoice_input.coupons = [
+            coupon for member in invoice_input.work.members for coupon in coupons.get(member.id, ())
+        ]
 
 
 async def _taxes(session: AsyncSession, found: Sequence[GatheredInput]) -> None:
-    currencies = {one.work.snapshot.id: one.work.snapshot.currency for one in found}
+    currencies = {invoice_input.work.snapshot.id: invoice_input.work.snapshot.currency for invoice_input in found}
     chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, currencies)
-    for one in found:
-        one.taxes = [TaxTerm.of(tax.rate, tax.association) for tax in chosen[one.work.snapshot.id]]
+    for invoice_input in found:
+        invoice_input.taxes = [TaxTerm.of(tax.rate, tax.association) for tax in chosen[invoice_input.work.snapshot.id]]

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
-from farthing.billing.periods.drafts import Wanted, begin, compute_all, invoice_request_of, new_row, write
+from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, invoice_request_of, new_row, write
 from farthing.billing.periods.finalize import issue
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.billing.schemas import GetPreviewInvoiceRequest
@@ -53,7 +53,7 @@ async def preview(
         occasion, period = await _advance_to_boundary(session, subscription) or (occasion, period)
     else:
         occasion, period = InvoiceTrigger.CYCLE, Period(start, end)
-    invoice = new_row(session, Wanted(subscription, occasion, period))
+    invoice = new_row(session, WantedDraft(subscription, occasion, period))
     invoice.idempotency_key, invoice.derived_key, invoice.billing_sequence = None, False, None
     session.add(invoice)
     await session.flush()
@@ -144,7 +144,7 @@ async def recalculate(
     if old.invoice_status is not InvoiceStatus.VOIDED:
         await transitions.void(session, old, now, effects=effects)
     asked = invoice_request_of(old)
-    wanted = Wanted(
+    wanted = WantedDraft(
         subscription,
         asked.occasion,
         asked.period,

@@ -69,28 +69,28 @@ async def prove(session: AsyncSession, invoices: Sequence[Invoice], kept_since: 
     `kept_since`: events before it may have been forgotten (None: none ever were).
     """
     ours = {
-        one.id: one
-        for one in invoices
-        if one.subscription_id is not None
-        and one.status is Status.PUBLISHED
-        and one.invoice_status is not InvoiceStatus.VOIDED
-        and one.last_computed_at is not None
+        invoice.id: invoice
+        for invoice in invoices
+        if invoice.subscription_id is not None
+        and invoice.status is Status.PUBLISHED
+        and invoice.invoice_status is not InvoiceStatus.VOIDED
+        and invoice.last_computed_at is not None
     }
     if not ours:
         return Proof()
     lines = await lines_of(session, list(ours))
     sources = await _sources(session, [line for some in lines.values() for line in some])
-    proof = Proof(len(ours), sum(len(lines[one]) for one in ours))
+    proof = Proof(len(ours), sum(len(lines[invoice_id]) for invoice_id in ours))
     for invoice in ours.values():
         proof.differences += reckoning.faults(invoice, lines[invoice.id], sources)
     again = [
-        one.id
-        for one in ours.values()
-        if one.invoice_type is InvoiceType.SUBSCRIPTION
-        and one.invoice_status in FINISHED
-        and one.billing_reason in REASONS
+        invoice.id
+        for invoice in ours.values()
+        if invoice.invoice_type is InvoiceType.SUBSCRIPTION
+        and invoice.invoice_status in FINISHED
+        and invoice.billing_reason in REASONS
     ]
-    by_id = {line.id: (ours[one], line) for one in again for line in lines[one]}
+    by_id = {line.id: (ours[invoice_id], line) for invoice_id in again for line in lines[invoice_id]}
     await _measure(session, proof, await recheckable_lines(session, again), by_id, kept_since)
     return proof
 
@@ -117,8 +117,8 @@ async def _sources(session: AsyncSession, lines: Sequence[InvoiceLineItem]) -> r
     )
     return reckoning.Sources(
         prices={price.id: rated(price) for price in found},
-        members={member.id: member for one in loaded for member in (*one.grouped, one)},
-        cut=frozenset(one for one in cut if one is not None),
+        members={member.id: member for snapshot in loaded for member in (*snapshot.grouped, snapshot)},
+        cut=frozenset(subscription_id for subscription_id in cut if subscription_id is not None),
         bucketed=frozenset(bucketed),
     )
 
@@ -158,51 +158,57 @@ async def _measure(
         came = joined.get(watch.member.id, {}).values()
         plan_then = _as_it_was(watch, invoice, joined)
         asked.append(_Again(line, invoice, watch, plan_then, invoice.last_computed_at in came))
-    ranges = list({question: None for one in asked for question in one.plan.raw})
-    answers = await measured(session, ranges, {one.plan.meter.id: one.plan.meter for one in asked}) if ranges else {}
-    changed = [(one, difference) for one in asked if (difference := _difference(one, answers)) is not None]
+    ranges = list({question: None for recheck in asked for question in recheck.plan.raw})
+    answers = (
+        await measured(session, ranges, {recheck.plan.meter.id: recheck.plan.meter for recheck in asked})
+        if ranges
+        else {}
+    )
+    changed = [(recheck, difference) for recheck in asked if (difference := _difference(recheck, answers)) is not None]
     if not changed:
         return
-    differing = [one for one, _ in changed]
+    differing = [recheck for recheck, _ in changed]
     unknowable = await _unknowable(session, differing)
-    late = await _arrived(session, [one for one in differing if one.line.id not in unknowable])
-    for one, difference in changed:
-        if one.line.id in unknowable:
+    late = await _arrived(session, [recheck for recheck in differing if recheck.line.id not in unknowable])
+    for recheck, difference in changed:
+        if recheck.line.id in unknowable:
             proof.unmeasured += 1
-        elif one.line.id in late:
+        elif recheck.line.id in late:
             proof.late += 1
         else:
             proof.differences.append(difference)
 
 
-def _difference(one: _Again, answers: Answers) -> Difference | None:
-    line = one.line
-    live = value_of(one.plan.meter, one.plan.raw, answers)
-    if live != one.watched.line.usage and not _shrunk_before_the_end(one, live):
-        return Difference(line.id, "usage measured again", plain(one.watched.line.usage), plain(live))
+def _difference(recheck: _Again, answers: Answers) -> Difference | None:
+    line = recheck.line
+    live = value_of(recheck.plan.meter, recheck.plan.raw, answers)
+    if live != recheck.watched.line.usage and not _shrunk_before_the_end(recheck, live):
+        return Difference(line.id, "usage measured again", plain(recheck.watched.line.usage), plain(live))
     whole = line.raw_usage == live and line.already_invoiced is None
-    if one.plan.meter.aggregation.bucket_size is None or not whole or line.adjusted_entitlement_quantity != 0:
+    if recheck.plan.meter.aggregation.bucket_size is None or not whole or line.adjusted_entitlement_quantity != 0:
         return None
-    if _is_cut(one):
+    if _is_cut(recheck):
         return None
     # each bucket at its price, and each window under its commitment
-    assert one.invoice.last_computed_at is not None
-    worked = rate(one.plan, answers, currency.digits(line.currency), one.invoice.last_computed_at)
+    assert recheck.invoice.last_computed_at is not None
+    worked = rate(recheck.plan, answers, currency.digits(line.currency), recheck.invoice.last_computed_at)
     if worked.amount == line.amount:
         return None
     return Difference(line.id, "buckets priced again", plain(line.amount), plain(worked.amount))
 
 
-def _shrunk_before_the_end(one: _Again, live: Decimal) -> bool:
+def _shrunk_before_the_end(recheck: _Again, live: Decimal) -> bool:
     """Threshold invoices had charged more than the whole period came to in the end; a line charges no less than 0."""
-    return one.line.already_invoiced is not None and one.line.raw_usage == 0 and live <= one.watched.line.usage
+    return (
+        recheck.line.already_invoiced is not None and recheck.line.raw_usage == 0 and live <= recheck.watched.line.usage
+    )
 
 
-def _is_cut(one: _Again) -> bool:
+def _is_cut(recheck: _Again) -> bool:
     """Whether something beside the line itself decides what it charges."""
-    item = one.plan.charge.item
+    item = recheck.plan.charge.item
     lasting = item.commitment is not None and item.commitment.duration is not None
-    return lasting or one.watched.member.commitment is not None
+    return lasting or recheck.watched.member.commitment is not None
 
 
 def _lives_on(plan: UsagePlan) -> bool:
@@ -211,13 +217,13 @@ def _lives_on(plan: UsagePlan) -> bool:
     return meter.aggregation.type is AggregationType.WEIGHTED_SUM and meter.reset_usage is ResetUsage.NEVER
 
 
-def _forgotten(one: RecheckableLine, kept_since: datetime | None) -> bool:
-    return kept_since is not None and one.line.window.start < kept_since and not _lives_on(one.plan)
+def _forgotten(recheckable: RecheckableLine, kept_since: datetime | None) -> bool:
+    return kept_since is not None and recheckable.line.window.start < kept_since and not _lives_on(recheckable.plan)
 
 
-def _moved_buckets(one: RecheckableLine) -> bool:
+def _moved_buckets(recheckable: RecheckableLine) -> bool:
     """Months are cut at the anchor's day, which a pause may have moved since."""
-    return one.plan.meter.aggregation.bucket_size is WindowSize.MONTH and bool(one.member.pauses)
+    return recheckable.plan.meter.aggregation.bucket_size is WindowSize.MONTH and bool(recheckable.member.pauses)
 
 
 _Joined = Mapping[str, Mapping[tuple[str, datetime], datetime]]
@@ -225,7 +231,7 @@ _Joined = Mapping[str, Mapping[tuple[str, datetime], datetime]]
 
 
 async def _joined(session: AsyncSession, found: Sequence[RecheckableLine]) -> _Joined:
-    parents = {one.member.id for one in found if len(one.member.usage_customers) > 1}
+    parents = {recheckable.member.id for recheckable in found if len(recheckable.member.usage_customers) > 1}
     joined: dict[str, dict[tuple[str, datetime], datetime]] = {}
     if parents:
         rows = await session.execute(
@@ -244,31 +250,31 @@ async def _joined(session: AsyncSession, found: Sequence[RecheckableLine]) -> _J
     return joined
 
 
-def _as_it_was(one: RecheckableLine, invoice: Invoice, joined: _Joined) -> UsagePlan:
+def _as_it_was(recheckable: RecheckableLine, invoice: Invoice, joined: _Joined) -> UsagePlan:
     """The plan with those customers only who belonged to the subscription when the invoice was computed."""
     as_of = invoice.last_computed_at
     assert as_of is not None
-    owner, *others = one.member.usage_customers
-    known = joined.get(one.member.id, {})
+    owner, *others = recheckable.member.usage_customers
+    known = joined.get(recheckable.member.id, {})
     there = [child for child in others if known.get((child.customer_id, child.start), as_of) <= as_of]
-    member: SubscriptionSnapshot = replace(one.member, usage_customers=(owner, *there))
-    return plan(member, one.plan.charge, one.plan.meter, None)
+    member: SubscriptionSnapshot = replace(recheckable.member, usage_customers=(owner, *there))
+    return plan(member, recheckable.plan.charge, recheckable.plan.meter, None)
 
 
 async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[str]:
     """Of lines that measure otherwise now: those with a meter widened, or customers that took events over, since."""
-    meters = {one.plan.meter.id for one in changed}
-    customers = {customer for one in changed for customer in _customers(one)}
+    meters = {recheck.plan.meter.id for recheck in changed}
+    customers = {customer for recheck in changed for customer in _customers(recheck)}
     backfills = {
         row.id: row for row in await session.scalars(select(MeterBackfill).where(in_array(MeterBackfill.id, meters)))
     }
     taken_over = await _taken_over(session, customers)
     return {
-        one.line.id
-        for one in changed
-        if one.joined_then
-        or any(_is_later(taken_over.get(customer), one) for customer in _customers(one))
-        or _was_widened(one, backfills.get(one.plan.meter.id))
+        recheck.line.id
+        for recheck in changed
+        if recheck.joined_then
+        or any(_is_later(taken_over.get(customer), recheck) for customer in _customers(recheck))
+        or _was_widened(recheck, backfills.get(recheck.plan.meter.id))
     }
 
 
@@ -283,28 +289,28 @@ async def _taken_over(session: AsyncSession, customers: Collection[str]) -> dict
     return dict(rows.tuples().all())
 
 
-def _is_later(sequence: int | None, one: _Again) -> bool:
-    mark = one.invoice.usage_watermark
+def _is_later(sequence: int | None, recheck: _Again) -> bool:
+    mark = recheck.invoice.usage_watermark
     return sequence is not None and mark is not None and sequence > mark
 
 
-def _was_widened(one: _Again, backfill: MeterBackfill | None) -> bool:
-    mark = one.invoice.usage_watermark
+def _was_widened(recheck: _Again, backfill: MeterBackfill | None) -> bool:
+    mark = recheck.invoice.usage_watermark
     return mark is not None and widened_since(backfill, mark)
 
 
-def _stretches(one: _Again) -> Iterator[tuple[str, datetime, datetime]]:
+def _stretches(recheck: _Again) -> Iterator[tuple[str, datetime, datetime]]:
     """Whose events count on the line, and from when to when."""
-    for question in one.plan.raw:
+    for question in recheck.plan.raw:
         pieces = (Stretch(question.customers, question.start, question.end), *question.more)
         for piece in pieces:
-            since = BEGINNING if _lives_on(one.plan) else question.level_since or piece.start
+            since = BEGINNING if _lives_on(recheck.plan) else question.level_since or piece.start
             for customer in piece.customers:
                 yield customer, since, piece.end
 
 
-def _customers(one: _Again) -> set[str]:
-    return {customer for customer, _, _ in _stretches(one)}
+def _customers(recheck: _Again) -> set[str]:
+    return {customer for customer, _, _ in _stretches(recheck)}
 
 
 # events of a customer, whatever their name: what no longer counts came late just as what counts now
@@ -335,12 +341,12 @@ _ARRIVED = text(
 async def _arrived(session: AsyncSession, changed: Sequence[_Again]) -> set[str]:
     """The lines for which an event came, or was withdrawn, after their invoice had read usage; without a watermark
     nobody can tell."""
-    late = {one.line.id for one in changed if one.invoice.usage_watermark is None}
+    late = {recheck.line.id for recheck in changed if recheck.invoice.usage_watermark is None}
     asked = [
-        (one.line.id, customer, since, until, one.invoice.usage_watermark)
-        for one in changed
-        if one.invoice.usage_watermark is not None
-        for customer, since, until in _stretches(one)
+        (recheck.line.id, customer, since, until, recheck.invoice.usage_watermark)
+        for recheck in changed
+        if recheck.invoice.usage_watermark is not None
+        for customer, since, until in _stretches(recheck)
     ]
     if asked:
         ids, customers, since, until, marks = zip(*asked, strict=True)

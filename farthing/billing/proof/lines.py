@@ -77,7 +77,7 @@ def faults(invoice: Invoice, lines: Sequence[InvoiceLineItem], sources: Sources)
         else:
             usage[line.subscription_id or ""].append(line)
     for subscription_id, theirs in usage.items():
-        yield from _Usage(invoice, sources.members.get(subscription_id), theirs, sources).faults()
+        yield from _UsageLines(invoice, sources.members.get(subscription_id), theirs, sources).faults()
 
 
 def kind_of(line: InvoiceLineItem) -> LineKind | None:
@@ -184,7 +184,7 @@ class _Charge:
 
 
 @dataclass(frozen=True, slots=True)
-class _Usage:
+class _UsageLines:
     """The usage of one subscription on one invoice, with what its commitment made of it."""
 
     invoice: Invoice
@@ -345,7 +345,7 @@ class _Usage:
         due = {self._left(overage, round_to(cost * factor, self.digits)) for cost in exact}
         if overage.already_invoiced is not None:
             # how many units are over is told less those that threshold invoices charged
-            near = any(abs(overage.amount - one) <= (factor + 1) / 10**self.digits for one in due)
+            near = any(abs(overage.amount - amount) <= (factor + 1) / 10**self.digits for amount in due)
             due = due | {overage.amount} if near else due
         if overage.amount not in due:
             yield Difference(

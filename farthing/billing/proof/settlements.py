@@ -105,7 +105,7 @@ async def settlement_differences(session: AsyncSession) -> list[Difference]:
             )
         ).all()
         loaded = await loading.load(session, subscription_ids)
-        members = {member.id: member for one in loaded for member in (*one.grouped, one)}
+        members = {member.id: member for snapshot in loaded for member in (*snapshot.grouped, snapshot)}
         lines = await _fee_lines(session, rows, [item.id for member in members.values() for item in member.items])
         for subscription_id, theirs in groupby(rows, key=lambda row: row.subscription_id):
             if subscription_id in members:
@@ -194,10 +194,10 @@ class _Settlements:
         """Whether what was paid for a fee by then can be told: nothing of it has become void since, and nobody has
         edited it by hand."""
         return not any(
-            one.line.period_start is not None
-            and row.window_start <= one.line.period_start < row.window_end
-            and (one.invoice.invoice_status is InvoiceStatus.VOIDED or one.invoice.is_manually_edited)
-            for one in self.lines.of_item[item.id]
+            line.line.period_start is not None
+            and row.window_start <= line.line.period_start < row.window_end
+            and (line.invoice.invoice_status is InvoiceStatus.VOIDED or line.invoice.is_manually_edited)
+            for line in self.lines.of_item[item.id]
         )
 
     def _credit(self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan) -> Iterator[Difference]:
@@ -218,8 +218,8 @@ class _Settlements:
     ) -> None:
         """Add what invoices have charged for the fee, up to the settlement, beside the settlements themselves."""
         of_settlements = {other.invoice_id for other in self.rows if other.invoice_id is not None}
-        for one in self.lines.of_item[item.id]:
-            line, invoice = one.line, one.invoice
+        for fee_line in self.lines.of_item[item.id]:
+            line, invoice = fee_line.line, fee_line.invoice
             if (
                 line.id in self.counted
                 or line.period_start is None
@@ -231,10 +231,10 @@ class _Settlements:
                 continue
             self.counted.add(line.id)
             service = service_of(line.whole_seconds or ZERO)
-            behind.paid = EXACT.add(behind.paid, one.paid)
+            behind.paid = EXACT.add(behind.paid, fee_line.paid)
             behind.service += service
             behind.until = max(behind.until, span.consumed(line.period_start) + service)
-            behind.shares += one.shares
+            behind.shares += fee_line.shares
 
     def _charge(self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan) -> Iterator[Difference]:
         own = service_span_at(self.member, item, row.effective_at) or span
@@ -245,10 +245,10 @@ class _Settlements:
         most = own.between(row.effective_at, None)
         if service_of(row.charged_seconds) > most:
             yield Difference(row.id, "service time charged", str(row.charged_seconds), f"at most {most}")
-        lines = [one for one in self.lines.of_item[item.id] if one.invoice.id == row.invoice_id]
-        if row.invoice_id is None or any(one.invoice.is_manually_edited for one in lines):
+        lines = [line for line in self.lines.of_item[item.id] if line.invoice.id == row.invoice_id]
+        if row.invoice_id is None or any(line.invoice.is_manually_edited for line in lines):
             return
-        discount = exact_sum([one.discount for one in lines])
+        discount = exact_sum([line.discount for line in lines])
         if row.discount != discount:
             yield Difference(row.id, "discount of the charge", plain(row.discount), plain(discount))
 
@@ -258,10 +258,10 @@ class _Settlements:
         given = exact_sum([row.credited_to_payer for row in rows])
         charge = exact_sum([EXACT.subtract(row.charge, row.discount) for row in rows])
         lines = self.lines.on_invoice[rows[0].invoice_id or ""]
-        if any(one.invoice.is_manually_edited for one in lines):
+        if any(line.invoice.is_manually_edited for line in lines):
             return
-        used = exact_sum([one.line.proration_credit for one in lines])
-        opened = any(one.invoice.invoice_type is not InvoiceType.ONE_OFF for one in lines)
+        used = exact_sum([line.line.proration_credit for line in lines])
+        opened = any(line.invoice.invoice_type is not InvoiceType.ONE_OFF for line in lines)
         due = EXACT.subtract(credit, used if opened else min(credit, charge))
         if given != due:
             yield Difference(rows[0].id, "owed to the payer", plain(given), plain(due))
@@ -281,8 +281,8 @@ class _Settlements:
     def _pass_on(self, rows: Sequence[ProrationSettlement], moves: Sequence[FeeTransfer]) -> None:
         """What was taken from the fees before, and invoiced beside that, stands behind the fees after."""
         invoiced = self.lines.on_invoice[rows[0].invoice_id or ""]
-        standing = [one for one in invoiced if one.invoice.invoice_status is InvoiceStatus.FINALIZED]
-        pool = exact_sum([EXACT.subtract(one.line.amount, one.discount) for one in standing])
+        standing = [line for line in invoiced if line.invoice.invoice_status is InvoiceStatus.FINALIZED]
+        pool = exact_sum([EXACT.subtract(line.line.amount, line.discount) for line in standing])
         for row, move in zip(rows, moves, strict=True):
             if move.before is not None:
                 behind = self.behind[move.before, row.window_start]
@@ -304,7 +304,7 @@ class _Settlements:
             behind.service += service_of(row.charged_seconds)
             behind.until = span.consumed(row.effective_at) + service_of(row.charged_seconds)
             behind.shares += [
-                share for one in standing if one.line.subscription_line_item_id == move.after for share in one.shares
+                share for line in standing if line.line.subscription_line_item_id == move.after for share in line.shares
             ]
 
 

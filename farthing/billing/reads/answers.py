@@ -69,14 +69,14 @@ def cancelled(done: Cancellation, proration: Proration, now: datetime) -> Cancel
             line_item_id=item.id,
             price_id=item.price_id,
             plan_name=item.plan_display_name,
-            original_amount=plain(one.listed),
-            credit_amount=plain(one.credit),
-            charge_amount=plain(one.net_charge),
-            proration_days=_days(one.window.end - one.change.at),
-            description=f"Unused time from {instant(one.change.at)}",
+            original_amount=plain(change.listed),
+            credit_amount=plain(change.credit),
+            charge_amount=plain(change.net_charge),
+            proration_days=_days(change.window.end - change.change.at),
+            description=f"Unused time from {instant(change.change.at)}",
         )
-        for one in proration.changes
-        if (item := one.change.before) is not None
+        for change in proration.changes
+        if (item := change.change.before) is not None
     ]
     status = done.outcome.subscription.subscription_status
     when = {
@@ -136,8 +136,8 @@ async def changed_invoices(session: AsyncSession, performed: Performed) -> list[
     for invoice in made:
         await session.refresh(invoice)
     answers = [
-        ChangedInvoice(id=one.id, action="created", status="issued", invoice=one)
-        for one in await all_shown(session, made)
+        ChangedInvoice(id=invoice.id, action="created", status="issued", invoice=invoice)
+        for invoice in await all_shown(session, made)
     ]
     if settlement is not None and settlement.refunded > 0:
         answers.append(
@@ -159,7 +159,7 @@ async def resources(
     return ChangedResources(
         line_items=changed_items(outcome.changes),
         invoices=await changed_invoices(session, performed),
-        subscriptions=[changed_subscription(one) for one in touched],
+        subscriptions=[changed_subscription(subscription) for subscription in touched],
     )
 
 

@@ -89,6 +89,8 @@ async def _late_of(
     session: AsyncSession, invoice_ids: Sequence[str], now: datetime
 ) -> list[tuple[RecheckableLine, LateCharge]]:
     watched = await detection.recheckable_lines(session, invoice_ids)
-    questions = dict.fromkeys(question for one in watched for question in one.ranges())
-    answers = await measured(session, list(questions), {one.plan.meter.id: one.plan.meter for one in watched})
-    return [(one, detection.late_charges(one, answers, now)) for one in watched]
+    questions = dict.fromkeys(question for recheckable in watched for question in recheckable.ranges())
+    answers = await measured(
+        session, list(questions), {recheckable.plan.meter.id: recheckable.plan.meter for recheckable in watched}
+    )
+    return [(recheckable, detection.late_charges(recheckable, answers, now)) for recheckable in watched]

@@ -104,7 +104,7 @@ async def usage_of(
     lines = await priced_usage(session, subscription.id, Period(start, end), now)
     wanted = {line.item.price_id for line in lines if line.item is not None}
     rows = (await session.scalars(select(Price).where(Price.id.in_(wanted)))).all()
-    prices = {one.id: one for one in await price_answers(session, rows, frozenset())}
+    prices = {price.id: price for price in await price_answers(session, rows, frozenset())}
     snapshot = await loading.load_one(session, subscription.id)
     code = subscription.currency
     over = [line for line in lines if line.kind is LineKind.OVERAGE]

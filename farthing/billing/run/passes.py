@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
 from farthing.billing.changes.settle import settle_changes
-from farthing.billing.periods.drafts import Wanted, begin, compute_all, new_row
+from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, new_row
 from farthing.billing.periods.finalize import issue_all, issue_at_once
 from farthing.billing.run.unfilled import charging_by_unfilled
 from farthing.core.clock import FixedClock
@@ -175,7 +175,7 @@ class Run:
         )
         config = await read(session, InvoiceConfig)
         waiting = await roll_forward.waiting_ids(session, ids)
-        later: list[Wanted] = []
+        later: list[WantedDraft] = []
         ended: list[roll_forward.EndedInTime] = []
         subscriptions = taken.all()
         for subscription in subscriptions:
@@ -183,10 +183,14 @@ class Run:
             advance = await roll_forward.advance_to(session, subscription, self.now, nothing_waits=idle)
             did.rolled += 1
             ended += advance.ended
-            at_once = [one for one in advance.billables if one.at_once]
-            later += [Wanted(subscription, one.occasion, one.period) for one in advance.billables if not one.at_once]
-            for one in at_once:
-                wanted = [Wanted(subscription, one.occasion, one.period)]
+            at_once = [billable for billable in advance.billables if billable.at_once]
+            later += [
+                WantedDraft(subscription, billable.occasion, billable.period)
+                for billable in advance.billables
+                if not billable.at_once
+            ]
+            for billable in at_once:
+                wanted = [WantedDraft(subscription, billable.occasion, billable.period)]
                 for invoice in await issue_at_once(session, wanted, self.now, self.effects):
                     did.drafted += 1
                     did.count(invoice)
@@ -194,12 +198,18 @@ class Run:
                 await replace_due(session, subscription, advance.replacement, self.now, self.effects)
         # many at once are written as they will be, in one statement; if one of them is in the way of another's, all
         # is undone, and each is begun by itself
-        drafts = [new_row(session, one) for one in later] if len(ids) > 1 else await begin(session, later)
+        drafts = (
+            [new_row(session, wanted_draft) for wanted_draft in later] if len(ids) > 1 else await begin(session, later)
+        )
         did.drafted += len(drafts)
         await update_all(session, subscriptions)
-        ripe = [one for one in drafts if one.last_computed_at is None and _is_ready_to_compute(one, config, self.now)]
-        riping = {one.id for one in ripe}
-        await insert_all(session, [one for one in drafts if is_new(one) and one.id not in riping])
+        ripe = [
+            invoice
+            for invoice in drafts
+            if invoice.last_computed_at is None and _is_ready_to_compute(invoice, config, self.now)
+        ]
+        riping = {invoice.id for invoice in ripe}
+        await insert_all(session, [invoice for invoice in drafts if is_new(invoice) and invoice.id not in riping])
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
         for invoice in ripe:
@@ -219,8 +229,8 @@ class Run:
     async def _compute_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
         config = await read(session, InvoiceConfig)
-        drafts = [one for one in await self._held(session, ids, _DRAFT) if one.last_computed_at is None]
-        ripe = [one for one in drafts if _is_ready_to_compute(one, config, self.now)]
+        drafts = [invoice for invoice in await self._held(session, ids, _DRAFT) if invoice.last_computed_at is None]
+        ripe = [invoice for invoice in drafts if _is_ready_to_compute(invoice, config, self.now)]
         await compute_all(session, ripe, self.now)
         did.computed += len(ripe)
         for invoice in ripe:
@@ -238,7 +248,9 @@ class Run:
         config = await read(session, InvoiceConfig)
         drafts = await self._held(session, ids, _final(config, self.now))
         # at once means at once: there was no time in which anything could have changed
-        stale = [one for one in drafts if one.last_computed_at is None or one.last_computed_at < self.now]
+        stale = [
+            invoice for invoice in drafts if invoice.last_computed_at is None or invoice.last_computed_at < self.now
+        ]
         # what becomes a claim is told of as that
         parts = await compute_all(session, stale, self.now, told=False, flush=False)
         await issue_all(session, drafts, self.now, self.effects, parts)
@@ -276,7 +288,7 @@ class Run:
         while True:
             async with self.database.transaction(self.scope, read_only=True) as session:
                 waiting = await session.scalars(_waiting(where, after, self.batch))
-                ids = [one for one in waiting if one is not None]
+                ids = [subscription_id for subscription_id in waiting if subscription_id is not None]
             if not ids:
                 return
             after = ids[-1]
@@ -300,8 +312,8 @@ class Run:
             done.add(did)
         except Exception as error:  # a bad row must not stop the others; alone it will be named below
             if len(ids) > 1:
-                for one in ids:
-                    await self.each([one], some, name, done)
+                for row_id in ids:
+                    await self.each([row_id], some, name, done)
                 return
             done.failed[ids[0]] = public_reason(error)
             if not isinstance(error, FarthingError):

@@ -34,7 +34,7 @@ async def recompute_drafts(run: Run, done: Summary) -> None:
                 .order_by(Invoice.subscription_id)
                 .limit(run.batch)
             )
-            ids = [one for one in found if one is not None]
+            ids = [row_id for row_id in found if row_id is not None]
         if not ids:
             return
         after = ids[-1]

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
-from farthing.billing.periods.drafts import Wanted
+from farthing.billing.periods.drafts import WantedDraft
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.billing.run.passes import Run, Summary
@@ -54,10 +54,13 @@ async def crossing(run: Run, until: datetime) -> datetime | None:
                 return first
             after = ids[-1]
             rows = await session.scalars(select(Subscription).where(Subscription.id.in_(ids)))
-            ahead = {one: _last_tick(min(first or until, one.current_period_end - _INSTANT)) for one in rows.all()}
-            ahead = {one: at for one, at in ahead.items() if at > run.now}
-            for one in await _reached(session, ahead):
-                found = await _search(session, one, run.now, ahead[one])
+            ahead = {
+                subscription: _last_tick(min(first or until, subscription.current_period_end - _INSTANT))
+                for subscription in rows.all()
+            }
+            ahead = {subscription: at for subscription, at in ahead.items() if at > run.now}
+            for subscription in await _reached(session, ahead):
+                found = await _search(session, subscription, run.now, ahead[subscription])
                 first = found if first is None else min(first, found)
 
 
@@ -94,18 +97,21 @@ def _tick(number: int) -> datetime:
 async def _reached(session: AsyncSession, moments: Mapping[Subscription, datetime]) -> list[Subscription]:
     """Those of these subscriptions that by the moment given owe their threshold since their last invoice."""
     inside = {
-        one.id: (one, InvoiceRequest(one.id, InvoiceTrigger.THRESHOLD, Period(one.current_period_start, at)))
-        for one, at in moments.items()
-        if one.current_period_start < at < one.current_period_end
+        subscription.id: (
+            subscription,
+            InvoiceRequest(subscription.id, InvoiceTrigger.THRESHOLD, Period(subscription.current_period_start, at)),
+        )
+        for subscription, at in moments.items()
+        if subscription.current_period_start < at < subscription.current_period_end
     }
     if not inside:
         return []
     found = await gather(session, [asked for _, asked in inside.values()], max(moments.values()))
     reached = []
-    for one in found:
-        subscription, _ = inside[one.work.snapshot.id]
+    for invoice_input in found:
+        subscription, _ = inside[invoice_input.work.snapshot.id]
         threshold = subscription.auto_invoice_threshold
-        if threshold is not None and bill(one.work, one.known).subtotal >= threshold:
+        if threshold is not None and bill(invoice_input.work, invoice_input.known).subtotal >= threshold:
             reached.append(subscription)
     return reached
 
@@ -121,7 +127,7 @@ async def _cut_some(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summ
     )
     for subscription in await _reached(session, dict.fromkeys(taken.all(), run.now)):
         billable = await roll_forward.cut_period(session, subscription, run.now)
-        wanted = [Wanted(subscription, billable.occasion, billable.period)]
+        wanted = [WantedDraft(subscription, billable.occasion, billable.period)]
         for invoice in await issue_at_once(session, wanted, run.now, run.effects):
             did.drafted += 1
             did.count(invoice)

@@ -138,10 +138,10 @@ async def attached_during(
     """The coupons of each subscription whose dates, as people see them, overlap the period."""
     return {
         subscription_id: [
-            one
-            for one in attached
-            if one.association.start_date < period.end
-            and (one.association.end_date is None or one.association.end_date > period.start)
+            coupon
+            for coupon in attached
+            if coupon.association.start_date < period.end
+            and (coupon.association.end_date is None or coupon.association.end_date > period.start)
         ]
         for subscription_id, attached in (await attached_to(session, subscription_ids)).items()
     }
@@ -150,7 +150,9 @@ async def attached_during(
 async def predecessors_of(session: AsyncSession, associations: Iterable[CouponAssociation]) -> dict[str, list[str]]:
     """The ids of each association and of those that it continues, by its id."""
     chains = {association.id: [association.id] for association in associations}
-    behind = {one.id: one.continues_id for one in associations if one.continues_id is not None}
+    behind = {
+        association.id: association.continues_id for association in associations if association.continues_id is not None
+    }
     while behind:
         for association_id, former in behind.items():
             chains[association_id].append(former)

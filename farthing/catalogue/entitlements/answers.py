@@ -33,7 +33,7 @@ async def entitlement_answers(
     """Entitlements with their `features` (and these with their `meters`), `plans` and `addons`: a query per kind."""
     features = {}
     if wanted & {"features", "meters"}:
-        ids = {one.feature_id for one in entitlements}
+        ids = {entitlement.feature_id for entitlement in entitlements}
         rows = (await session.scalars(select(Feature).where(Feature.id.in_(ids)))).all()
         answers = await feature_answers(session, rows, meters="meters" in wanted)
         features = {answer.id: answer for answer in answers}
@@ -41,19 +41,19 @@ async def entitlement_answers(
     addons = await _owners(session, Addon, entitlements, EntitlementOwner.ADDON) if "addons" in wanted else {}
     return [
         EntitlementResponse.of(
-            one,
-            plan=PlanResponse.of(plans[one.entity_id]) if one.entity_id in plans else None,
-            addon=AddonResponse.of(addons[one.entity_id]) if one.entity_id in addons else None,
-            usage_reset_period=one.usage_reset_period or None,
-            plan_id=one.entity_id if one.entity_type is EntitlementOwner.PLAN else None,
-            feature=features.get(one.feature_id),
+            entitlement,
+            plan=PlanResponse.of(plans[entitlement.entity_id]) if entitlement.entity_id in plans else None,
+            addon=AddonResponse.of(addons[entitlement.entity_id]) if entitlement.entity_id in addons else None,
+            usage_reset_period=entitlement.usage_reset_period or None,
+            plan_id=entitlement.entity_id if entitlement.entity_type is EntitlementOwner.PLAN else None,
+            feature=features.get(entitlement.feature_id),
         )
-        for one in entitlements
+        for entitlement in entitlements
     ]
 
 
 async def _owners(
     session: AsyncSession, table: type[Row], entitlements: Sequence[Entitlement], entity_type: EntitlementOwner
 ) -> dict[str, Row]:
-    ids = {one.entity_id for one in entitlements if one.entity_type is entity_type}
+    ids = {entitlement.entity_id for entitlement in entitlements if entitlement.entity_type is entity_type}
     return by_id((await session.scalars(select(table).where(table.id.in_(ids)))).all()) if ids else {}

@@ -49,14 +49,22 @@ def effective_entitlements(
     subscription's entitlement that names a parent stands in for it, everywhere it occurs. Archived and disabled
     entitlements do not count. `period` is the current one for views and the invoice's for billing.
     """
-    own = [one for one in subscription if one.status is Status.PUBLISHED and _overlaps(one, period)]
-    replaced = {one.parent_entitlement_id for one in own if one.parent_entitlement_id}
-    inherited = [one for group in (plan, *addons) for one in group]
-    standing = [one for one in inherited if one.status is Status.PUBLISHED and one.id not in replaced]
+    own = [
+        entitlement
+        for entitlement in subscription
+        if entitlement.status is Status.PUBLISHED and _overlaps(entitlement, period)
+    ]
+    replaced = {entitlement.parent_entitlement_id for entitlement in own if entitlement.parent_entitlement_id}
+    inherited = [entitlement for group in (plan, *addons) for entitlement in group]
+    standing = [
+        entitlement
+        for entitlement in inherited
+        if entitlement.status is Status.PUBLISHED and entitlement.id not in replaced
+    ]
     by_feature: dict[str, list[Entitlement]] = {}
-    for one in (*standing, *own):
-        if one.is_enabled:
-            by_feature.setdefault(one.feature_id, []).append(one)
+    for entitlement in (*standing, *own):
+        if entitlement.is_enabled:
+            by_feature.setdefault(entitlement.feature_id, []).append(entitlement)
     return [merged(sources) for sources in by_feature.values()]
 
 
@@ -73,15 +81,17 @@ def merged(sources: Sequence[Entitlement]) -> EffectiveEntitlement:
         case FeatureType.BOOLEAN:
             return plain
         case FeatureType.STATIC:
-            return replace(plain, static_values=tuple(dict.fromkeys(one.static_value for one in sources)))
+            return replace(
+                plain, static_values=tuple(dict.fromkeys(entitlement.static_value for entitlement in sources))
+            )
         case FeatureType.CONFIG:
-            return replace(plain, config_values=tuple(one.config_value or {} for one in sources))
+            return replace(plain, config_values=tuple(entitlement.config_value or {} for entitlement in sources))
         case FeatureType.METERED:
-            parallel = any(one.aggregation_mode is AggregationMode.PARALLEL for one in sources)
+            parallel = any(entitlement.aggregation_mode is AggregationMode.PARALLEL for entitlement in sources)
             return replace(
                 plain,
-                usage_limit=summed_limit([one.usage_limit for one in sources]),
-                is_soft_limit=any(one.is_soft_limit for one in sources),
+                usage_limit=summed_limit([entitlement.usage_limit for entitlement in sources]),
+                is_soft_limit=any(entitlement.is_soft_limit for entitlement in sources),
                 usage_reset_period=_prevailing_reset(sources),
                 aggregation_mode=AggregationMode.PARALLEL if parallel else AggregationMode.ADDITIVE,
             )
@@ -95,7 +105,9 @@ def summed_limit(limits: Sequence[int | None]) -> int | None:
 
 def _prevailing_reset(sources: Sequence[Entitlement]) -> UsageResetPeriod:
     """The most frequent reset period; of several, the one that a subscription, else a plan, else an addon has first."""
-    counts = Counter(one.usage_reset_period for one in sources)
+    counts = Counter(entitlement.usage_reset_period for entitlement in sources)
     most = max(counts.values())
-    ordered = sorted(sources, key=lambda one: (_ORDER[one.entity_type], one.id))
-    return next(one.usage_reset_period for one in ordered if counts[one.usage_reset_period] == most)
+    ordered = sorted(sources, key=lambda entitlement: (_ORDER[entitlement.entity_type], entitlement.id))
+    return next(
+        entitlement.usage_reset_period for entitlement in ordered if counts[entitlement.usage_reset_period] == most
+    )

@@ -30,7 +30,7 @@ from farthing.storage.postgres import clock_of
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class QuotaGrant:
     """How quotas are handed out: `quota` per window of `duration_value` units, or per subscription period.
 
     Fields are named as on the wire, without `grant_`.
@@ -43,17 +43,17 @@ class Grant:
     allocation_behavior: GrantAllocation = GrantAllocation.FIRST_USAGE
 
 
-NAMES = tuple(field.name for field in fields(Grant))
+NAMES = tuple(field.name for field in fields(QuotaGrant))
 
 
-def grant_of(entitlement: Entitlement) -> Grant | None:
+def grant_of(entitlement: Entitlement) -> QuotaGrant | None:
     """The grant an entitlement is configured with, if any."""
     if entitlement.grant_measure is None:
         return None
-    return Grant(**{name: getattr(entitlement, f"grant_{name}") for name in NAMES})
+    return QuotaGrant(**{name: getattr(entitlement, f"grant_{name}") for name in NAMES})
 
 
-def effective_configuration(given: object, standing: Grant | None = None) -> Grant | None:
+def effective_configuration(given: object, standing: QuotaGrant | None = None) -> QuotaGrant | None:
     """The grant that a request's `grant_` fields describe, on top of one that stands; None if there is neither.
 
     Raises ValidationFailed unless it is whole.
@@ -74,7 +74,7 @@ def effective_configuration(given: object, standing: Grant | None = None) -> Gra
     for name in ("measure", "quota", "duration_unit"):
         if name not in said:
             raise ValidationFailed.of(f"grant_{name}", "is required when any grant field is given")
-    grant = Grant(**said)
+    grant = QuotaGrant(**said)
     _require_billable(grant)
     if grant.duration_unit is GrantDurationUnit.SUBSCRIPTION_PERIOD:
         if grant.duration_value is not None:
@@ -88,7 +88,7 @@ def effective_configuration(given: object, standing: Grant | None = None) -> Gra
     return grant
 
 
-def _require_billable(grant: Grant) -> None:
+def _require_billable(grant: QuotaGrant) -> None:
     """Refuse what no invoice could be made of, when it is made and not when the period ends.
 
     Rule: docs/rules/entitlements.md#grants
@@ -102,7 +102,7 @@ def _require_billable(grant: Grant) -> None:
         )
 
 
-def configure(entitlement: Entitlement, grant: Grant | None, mode: AggregationMode) -> None:
+def configure(entitlement: Entitlement, grant: QuotaGrant | None, mode: AggregationMode) -> None:
     """Write a grant, or its absence, into an entitlement. Raises ValidationFailed for a parallel mode without grant."""
     if grant is None and mode is AggregationMode.PARALLEL:
         raise ValidationFailed.of("aggregation_mode", "parallel needs a grant")
@@ -118,10 +118,13 @@ def require_compatible(entitlements: Iterable[Entitlement]) -> None:
     quotas become one window.
     """
     every = list(entitlements)
-    grants = [grant_of(one) for one in every]
+    grants = [grant_of(entitlement) for entitlement in every]
     if (
         len(
-            {(one.aggregation_mode, grant.measure if grant else None) for one, grant in zip(every, grants, strict=True)}
+            {
+                (entitlement.aggregation_mode, grant.measure if grant else None)
+                for entitlement, grant in zip(every, grants, strict=True)
+            }
         )
         > 1
     ):
@@ -132,7 +135,7 @@ def require_compatible(entitlements: Iterable[Entitlement]) -> None:
             raise ValidationFailed.of("grant_duration_value", "must be that of the feature's other additive grants")
 
 
-async def require_measurable(session: AsyncSession, grant: Grant, meter: MeterRow) -> None:
+async def require_measurable(session: AsyncSession, grant: QuotaGrant, meter: MeterRow) -> None:
     """Refuse a grant on a meter whose usage cannot be cut into windows. Raises ValidationFailed."""
     if meter.aggregation_type == AggregationType.MAX:
         raise ValidationFailed.of("grant_measure", "a grant cannot be given on a MAX meter")

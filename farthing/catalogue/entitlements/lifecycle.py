@@ -60,10 +60,10 @@ async def create(session: AsyncSession, requests: Sequence[CreateEntitlementRequ
     the feature's type or its other entitlements forbid; AlreadyExists for an owner's second entitlement to a feature.
     """
     # always in this order, so that two bulks never wait for each other
-    features = {key: await _feature(session, key) for key in sorted({one.feature_id for one in requests})}
-    for owner in sorted({one.owner for one in requests}):
+    features = {key: await _feature(session, key) for key in sorted({request.feature_id for request in requests})}
+    for owner in sorted({request.owner for request in requests}):
         await _demand_owner(session, *owner)
-    return [await _insert(session, one, features[one.feature_id]) for one in requests]
+    return [await _insert(session, request, features[request.feature_id]) for request in requests]
 
 
 async def _feature(session: AsyncSession, feature_id: str) -> Feature:
@@ -142,7 +142,7 @@ async def _demand_fitting(session: AsyncSession, entitlement: Entitlement, featu
         await grants.require_measurable(session, grant, meter)
     with session.no_autoflush:
         siblings = await _siblings(session, entitlement)
-    if any(one.aggregation_mode is AggregationMode.PARALLEL for one in (entitlement, *siblings)):
+    if any(sibling.aggregation_mode is AggregationMode.PARALLEL for sibling in (entitlement, *siblings)):
         # of additive ones an owner has one; the database sees to that
         grants.require_compatible([entitlement, *siblings])
 

@@ -38,16 +38,16 @@ async def plan_answers(
     session: AsyncSession, plans: Sequence[Plan], wanted: Wanted, live_at: datetime | None
 ) -> list[PlanResponse]:
     """Plans with what is `wanted` of `EXPANDABLE`; prices that have not ended by `live_at`, or all if it is None."""
-    parts = await _parts(session, PriceEntityType.PLAN, [one.id for one in plans], wanted, live_at)
-    return [PlanResponse.of(one, **{name: of.get(one.id, []) for name, of in parts.items()}) for one in plans]
+    parts = await _parts(session, PriceEntityType.PLAN, [plan.id for plan in plans], wanted, live_at)
+    return [PlanResponse.of(plan, **{name: of.get(plan.id, []) for name, of in parts.items()}) for plan in plans]
 
 
 async def addon_answers(
     session: AsyncSession, addons: Sequence[Addon], wanted: Wanted, live_at: datetime | None
 ) -> list[AddonResponse]:
     """Addons with what is `wanted` of `EXPANDABLE`; prices that have not ended by `live_at`, or all if it is None."""
-    parts = await _parts(session, PriceEntityType.ADDON, [one.id for one in addons], wanted, live_at)
-    return [AddonResponse.of(one, **{name: of.get(one.id, []) for name, of in parts.items()}) for one in addons]
+    parts = await _parts(session, PriceEntityType.ADDON, [addon.id for addon in addons], wanted, live_at)
+    return [AddonResponse.of(addon, **{name: of.get(addon.id, []) for name, of in parts.items()}) for addon in addons]
 
 
 async def _parts(

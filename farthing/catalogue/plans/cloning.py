@@ -50,7 +50,9 @@ async def clone(session: AsyncSession, plan_id: str, request: ClonePlanRequest, 
     # the source's too, so that no price is copied while it is being ended
     await lock_prices_of(session, [source.id, plan.id])
     session.add_all(price_copy(price, entity_id=plan.id) for price in await live_prices(session, source.id, now))
-    session.add_all(entitlement_copy(one, entity_id=plan.id) for one in await entitlements(session, source.id))
+    session.add_all(
+        entitlement_copy(entitlement, entity_id=plan.id) for entitlement in await entitlements(session, source.id)
+    )
     await session.flush()
     await ports_of(session, CataloguePorts).copy_credit_grants(session, source.id, plan.id)
     return plan

@@ -25,16 +25,16 @@ def _tiers(stored: list[Any] | None) -> list[PriceTier] | None:
     if stored is None:
         return None
     return [
-        PriceTier(unit_amount=one["unit_amount"], up_to=one.get("up_to"), flat_amount=one.get("flat_amount"))
-        for one in stored
+        PriceTier(unit_amount=tier["unit_amount"], up_to=tier.get("up_to"), flat_amount=tier.get("flat_amount"))
+        for tier in stored
     ]
 
 
 async def price_answers(session: AsyncSession, prices: Sequence[Price], wanted: frozenset[str]) -> list[PriceResponse]:
     """Prices with what is `wanted` of `EXPANDABLE`, one query per kind."""
-    meters = await meters_by_id(session, (one.meter_id for one in prices)) if "meters" in wanted else {}
-    groups = await groups_by_id(session, (one.group_id for one in prices)) if "groups" in wanted else {}
-    units = await _rows(session, PriceUnit, [one.price_unit_id for one in prices] if "priceunit" in wanted else ())
+    meters = await meters_by_id(session, (price.meter_id for price in prices)) if "meters" in wanted else {}
+    groups = await groups_by_id(session, (price.group_id for price in prices)) if "groups" in wanted else {}
+    units = await _rows(session, PriceUnit, [price.price_unit_id for price in prices] if "priceunit" in wanted else ())
     plans = await _rows(session, Plan, _owners(prices, PriceEntityType.PLAN) if "plan" in wanted else ())
     addons = await _rows(session, Addon, _owners(prices, PriceEntityType.ADDON) if "addons" in wanted else ())
     answers = []
@@ -68,11 +68,11 @@ async def price_answer(session: AsyncSession, price: Price) -> PriceResponse:
 
 
 def _owners(prices: Sequence[Price], kind: PriceEntityType) -> list[str]:
-    return [one.entity_id for one in prices if one.entity_type is kind]
+    return [price.entity_id for price in prices if price.entity_type is kind]
 
 
 async def _rows(session: AsyncSession, table: type[Any], ids: Sequence[str | None]) -> dict[str, Any]:
-    wanted: set[str] = {one for one in ids if one}
+    wanted: set[str] = {row_id for row_id in ids if row_id}
     if not wanted:
         return {}
     found: Sequence[Base] = (await session.scalars(select(table).where(table.id.in_(wanted)))).all()

@@ -25,9 +25,9 @@ def tiers_of(price: Price) -> tuple[Tier, ...]:
     """The tiers of `price`, in its currency, in the order in which they were sent; none unless it is tiered."""
     return tuple(
         Tier(
-            up_to=None if one.get("up_to") is None else Decimal(one["up_to"]),
-            unit_amount=Decimal(one["unit_amount"]),
-            flat_amount=Decimal(one["flat_amount"]) if "flat_amount" in one else ZERO,
+            up_to=None if tier.get("up_to") is None else Decimal(tier["up_to"]),
+            unit_amount=Decimal(tier["unit_amount"]),
+            flat_amount=Decimal(tier["flat_amount"]) if "flat_amount" in tier else ZERO,
         )
-        for one in price.tiers or ()
+        for tier in price.tiers or ()
     )

@@ -142,6 +142,6 @@ async def _page(session: AsyncSession, query: PriceQuery, clock: Clock) -> ListP
 async def _units_page(session: AsyncSession, query: PriceUnitQuery) -> ListPriceUnitsResponse:
     expansions(query.expand, {})
     found, total = await units.search(session, query)
-    items = [PriceUnitResponse.of(one) for one in found]
+    items = [PriceUnitResponse.of(unit) for unit in found]
     answer: ListPriceUnitsResponse = page(items, total, query, next_offset=False)
     return answer

@@ -105,11 +105,11 @@ def terms_of(price: Price) -> PriceTerms:
         tier_mode=price.tier_mode,
         tiers=tuple(
             CreatePriceTier(
-                unit_amount=Decimal(one["unit_amount"]),
-                up_to=one.get("up_to"),
-                flat_amount=Decimal(one["flat_amount"]) if "flat_amount" in one else None,
+                unit_amount=Decimal(tier["unit_amount"]),
+                up_to=tier.get("up_to"),
+                flat_amount=Decimal(tier["flat_amount"]) if "flat_amount" in tier else None,
             )
-            for one in (price.price_unit_tiers if custom else price.tiers) or ()
+            for tier in (price.price_unit_tiers if custom else price.tiers) or ()
         ),
         divide_by=package.get("divide_by"),
         round=package.get("round"),
@@ -180,8 +180,8 @@ def _check_order(field: str, tiers: Sequence[CreatePriceTier]) -> None:
     try:
         ordered(
             [
-                Tier(None if one.up_to is None else Decimal(one.up_to), one.unit_amount, one.flat_amount or ZERO)
-                for one in tiers
+                Tier(None if tier.up_to is None else Decimal(tier.up_to), tier.unit_amount, tier.flat_amount or ZERO)
+                for tier in tiers
             ]
         )
     except ValueError as error:

@@ -54,11 +54,11 @@ def _check(settings: dict[str, Any]) -> None:
         raise ValidationFailed.of("alert_settings", "needs at least one threshold to be enabled")
     if "warning" in settings and "critical" not in settings:
         raise ValidationFailed.of("alert_settings.warning", "needs a critical threshold beside it")
-    conditions = {one["condition"] for one in given}
+    conditions = {threshold["condition"] for threshold in given}
     if len(conditions) > 1:
         raise ValidationFailed.of("alert_settings", "all thresholds must have the same condition")
     above = AlertCondition.ABOVE.value in conditions
-    for graver, milder in pairwise(Decimal(one["threshold"]) for one in given):
+    for graver, milder in pairwise(Decimal(threshold["threshold"]) for threshold in given):
         if (graver < milder) if above else (graver > milder):
             order = "info <= warning <= critical" if above else "info >= warning >= critical"
             raise ValidationFailed.of("alert_settings", f"thresholds must satisfy {order}")

@@ -34,7 +34,7 @@ def meter_answer(meter: MeterRow) -> MeterResponse:
     return MeterResponse.of(
         meter,
         aggregation=MeterAggregation.of(meter, type=meter.aggregation_type),
-        filters=[MeterFilterResponse(key=one["key"], values=one["values"]) for one in meter.filters],
+        filters=[MeterFilterResponse(key=condition["key"], values=condition["values"]) for condition in meter.filters],
     )
 
 
@@ -64,8 +64,10 @@ def _alert_settings(feature: Feature) -> FeatureAlertSettings | None:
         return None
 
     def threshold(level: str) -> AlertThreshold | None:
-        one = settings.get(level)
-        return one and AlertThreshold(threshold=one["threshold"], condition=AlertCondition(one["condition"]))
+        setting = settings.get(level)
+        return setting and AlertThreshold(
+            threshold=setting["threshold"], condition=AlertCondition(setting["condition"])
+        )
 
     return FeatureAlertSettings(
         alert_enabled=settings["alert_enabled"],
@@ -77,13 +79,13 @@ def _alert_settings(feature: Feature) -> FeatureAlertSettings | None:
 
 async def meters_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, MeterRow]:
     """The meters with these ids, in one query."""
-    wanted = {one for one in ids if one}
+    wanted = {meter_id for meter_id in ids if meter_id}
     return by_id((await session.scalars(select(MeterRow).where(MeterRow.id.in_(wanted)))).all()) if wanted else {}
 
 
 async def groups_by_id(session: AsyncSession, ids: Iterable[str | None]) -> dict[str, GroupRow]:
     """The groups with these ids, in one query."""
-    wanted = {one for one in ids if one}
+    wanted = {group_id for group_id in ids if group_id}
     return by_id((await session.scalars(select(GroupRow).where(GroupRow.id.in_(wanted)))).all()) if wanted else {}
 
 
@@ -91,9 +93,9 @@ async def feature_answers(
     session: AsyncSession, features: Sequence[Feature], *, meters: bool = False, groups: bool = False
 ) -> list[FeatureResponse]:
     """Features with what is asked for, one query per kind."""
-    found_meters = await meters_by_id(session, (one.meter_id for one in features)) if meters else {}
-    found_groups = await groups_by_id(session, (one.group_id for one in features)) if groups else {}
+    found_meters = await meters_by_id(session, (feature.meter_id for feature in features)) if meters else {}
+    found_groups = await groups_by_id(session, (feature.group_id for feature in features)) if groups else {}
     return [
-        feature_answer(one, found_meters.get(one.meter_id or ""), found_groups.get(one.group_id or ""))
-        for one in features
+        feature_answer(feature, found_meters.get(feature.meter_id or ""), found_groups.get(feature.group_id or ""))
+        for feature in features
     ]

@@ -54,7 +54,7 @@ def definition(row: MeterRow) -> metering.Meter:
             bucket_size=row.bucket_size,
             group_by=row.group_by,
         ),
-        filters=tuple(Filter(one["key"], tuple(one["values"])) for one in row.filters),
+        filters=tuple(Filter(condition["key"], tuple(condition["values"])) for condition in row.filters),
         reset_usage=row.reset_usage,
     )
 
@@ -140,7 +140,7 @@ def merged(stored: Iterable[dict[str, Any]], added: Iterable[MeterFilter]) -> li
     Raises ValidationFailed when that makes too many.
     Rule: docs/rules/catalogue.md#filters-of-a-meter
     """
-    values: dict[str, dict[str, None]] = {one["key"]: dict.fromkeys(one["values"]) for one in stored}
+    values: dict[str, dict[str, None]] = {condition["key"]: dict.fromkeys(condition["values"]) for condition in stored}
     for filter_ in added:
         values.setdefault(filter_.key, {}).update(dict.fromkeys(filter_.values))
     if len(values) > MOST_FILTER_KEYS:

@@ -54,7 +54,7 @@ class Groups(Controller):
         query = data or GroupFilter()
         expansions(query.expand, {})
         found, total = await groups.search(session, query)
-        answer: ListGroupsResponse = page([group_answer(one) for one in found], total, query, next_offset=True)
+        answer: ListGroupsResponse = page([group_answer(group) for group in found], total, query, next_offset=True)
         return answer
 
     @get("/{id:str}", operation_id="getGroup", guards=[needs("group", "read")])
@@ -85,7 +85,7 @@ class Meters(Controller):
         query = read_query(request, MeterQuery)
         expansions(query.expand, {})
         found, total = await meters.search(session, query)
-        answer: ListMetersResponse = page([meter_answer(one) for one in found], total, query, next_offset=True)
+        answer: ListMetersResponse = page([meter_answer(meter) for meter in found], total, query, next_offset=True)
         return answer
 
     @get("/{id:str}", operation_id="getMeter", guards=[needs("meter", "read")])

@@ -56,7 +56,7 @@ FOUND, NOT_FOUND, UNPROCESSED = DebugTrackerStatus.FOUND, DebugTrackerStatus.NOT
 
 
 @dataclass(slots=True)
-class _Facts:
+class _EventFacts:
     """What is known of one event."""
 
     event: Row[Any]
@@ -91,7 +91,7 @@ async def debugged(session: AsyncSession, event_id: str) -> GetEventByIDResponse
     return response
 
 
-async def _facts(session: AsyncSession, event_id: str) -> _Facts:
+async def _facts(session: AsyncSession, event_id: str) -> _EventFacts:
     environment_id = scope_of(session).environment_id
     found = select(*COLUMNS, _EVENTS.c.sequence, arrival_of(_EVENTS).label("arrival")).where(
         _EVENTS.c.environment_id == environment_id, _EVENTS.c.id == event_id
@@ -125,7 +125,7 @@ async def _facts(session: AsyncSession, event_id: str) -> _Facts:
     moment: datetime = event.timestamp
     list_charged_items = ports_of(session, EventPorts).list_charged_items
     items = await list_charged_items(session, owners, moment, shifted(moment, _INSTANT), True)
-    return _Facts(
+    return _EventFacts(
         event,
         quantities,
         [meter for meter in named if meter.id in quantities],
@@ -142,7 +142,7 @@ async def _being_backfilled(session: AsyncSession, event_name: str) -> bool:
     return (await session.scalars(running)).first() is not None
 
 
-def _processed(facts: _Facts) -> list[FeatureUsageInfo]:
+def _processed(facts: _EventFacts) -> list[FeatureUsageInfo]:
     """One entry per meter and covering line item; one for a meter that nobody charges."""
     charged: list[tuple[str, ChargedItem | None]] = []
     for meter_id in sorted(facts.quantities):
@@ -163,7 +163,7 @@ def _processed(facts: _Facts) -> list[FeatureUsageInfo]:
     ]
 
 
-async def _tracked(session: AsyncSession, facts: _Facts) -> DebugTracker:
+async def _tracked(session: AsyncSession, facts: _EventFacts) -> DebugTracker:
     """The steps in their order, up to the first that finds nothing."""
     tracker = DebugTracker(
         customer_lookup=CustomerLookupResult(status=UNPROCESSED),
@@ -184,7 +184,8 @@ async def _tracked(session: AsyncSession, facts: _Facts) -> DebugTracker:
     tracker.meter_matching = MeterMatchingResult(
         status=FOUND,
         matched_meters=[
-            MatchedMeter(meter_id=one.id, event_name=one.event_name, meter=meter_answer(one)) for one in facts.meters
+            MatchedMeter(meter_id=meter.id, event_name=meter.event_name, meter=meter_answer(meter))
+            for meter in facts.meters
         ],
     )
     prices = {item.price.id: item.price for item in facts.items}
@@ -195,8 +196,8 @@ async def _tracked(session: AsyncSession, facts: _Facts) -> DebugTracker:
     tracker.price_lookup = PriceLookupResult(
         status=FOUND,
         matched_prices=[
-            MatchedPrice(price_id=one.id, meter_id=one.meter_id, status=str(one.status), price=one)
-            for one in await price_answers(session, list(prices.values()), frozenset())
+            MatchedPrice(price_id=price.id, meter_id=price.meter_id, status=str(price.status), price=price)
+            for price in await price_answers(session, list(prices.values()), frozenset())
         ],
     )
     error = _missing("No active line item covers the time of the event")

@@ -40,9 +40,9 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
     ).all()
     found: dict[str, Decimal] = {}
     if events:
-        first = min(one.timestamp for one in events)
-        end = shifted(max(one.timestamp for one in events), timedelta(milliseconds=1))
-        ownership = await holders_of(session, {one.external_customer_id for one in events})
+        first = min(row.timestamp for row in events)
+        end = shifted(max(row.timestamp for row in events), timedelta(milliseconds=1))
+        ownership = await holders_of(session, {row.external_customer_id for row in events})
         items: dict[str, list[ChargedItem]] = defaultdict(list)
         list_charged_items = ports_of(session, EventPorts).list_charged_items
         for item in await list_charged_items(session, ownership, first, end, False):
@@ -64,7 +64,7 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
                 _USAGE.c.meter_id.in_(sorted(items)),
             )
         )
-        by_id = {one.id: one for one in events}
+        by_id = {row.id: row for row in events}
         for event_id, meter_id, quantity in quantities.tuples():
             event = by_id[event_id]
             for item in items[meter_id]:
@@ -75,7 +75,7 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
                     found[event_id] = exact_sum([found.get(event_id, ZERO), cost])
     return GetHuggingFaceBillingDataResponse(
         requests=[
-            EventCostInfo(requestId=one, costNanoUsd=plain(EXACT.multiply(found.get(one, ZERO), NANO)))
-            for one in event_ids
+            EventCostInfo(requestId=event_id, costNanoUsd=plain(EXACT.multiply(found.get(event_id, ZERO), NANO)))
+            for event_id in event_ids
         ]
     )

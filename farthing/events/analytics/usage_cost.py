@@ -51,7 +51,7 @@ _SIZES = list(WindowSize)
 
 
 @dataclass(slots=True)
-class _Line:
+class _UsageQuestion:
     """One question of the request: a meter's usage, charged by an item or by nobody."""
 
     row: tables.MeterRow
@@ -65,7 +65,7 @@ class _Line:
 class _Found:
     """What was found for one line and group."""
 
-    line: _Line
+    line: _UsageQuestion
     group: Group
     usage: Usage
     buckets: Sequence[BucketValue]
@@ -91,9 +91,9 @@ async def analytics(
         lines = await _uncharged_lines(session, request, now)
     items = await _answered(session, request, lines, now)
     return GetUsageAnalyticsResponse(
-        subtotal=_added(one.subtotal for one in items),
-        total_discount=_added(one.total_discount for one in items),
-        total_cost=_added(one.total_cost for one in items),
+        subtotal=_added(item.subtotal for item in items),
+        total_discount=_added(item.total_discount for item in items),
+        total_cost=_added(item.total_cost for item in items),
         currency=next((line.item.price.currency for line in lines if line.item), ""),
         items=items,
     )
@@ -107,48 +107,50 @@ async def charged_usage(
 
 
 async def _answered(
-    session: AsyncSession, request: GetUsageAnalyticsRequest, lines: Sequence[_Line], now: datetime
+    session: AsyncSession, request: GetUsageAnalyticsRequest, lines: Sequence[_UsageQuestion], now: datetime
 ) -> list[UsageAnalyticItem]:
     size = size_of(request.window_size)
     wanted = frozenset(request.expand or ())
     found = await _found(session, lines, size, with_sources="source" in wanted)
     features = await _features(session, [line.row.id for line in lines])
-    items = [_item(one, features.get(one.line.row.id), size, now) for one in found]
+    items = [_item(match, features.get(match.line.row.id), size, now) for match in found]
     await _expand(session, found, items, features, wanted)
     items.sort(
-        key=lambda one: (
-            one.name or "",
-            one.sub_line_item_id or "",
-            one.source or "",
-            sorted((one.properties or {}).items()),
-            one.external_customer_id or "",
+        key=lambda item: (
+            item.name or "",
+            item.sub_line_item_id or "",
+            item.source or "",
+            sorted((item.properties or {}).items()),
+            item.external_customer_id or "",
         )
     )
     return items
 
 
-async def _uncharged_lines(session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime) -> list[_Line]:
+async def _uncharged_lines(
+    session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime
+) -> list[_UsageQuestion]:
     start, end = request.span(now)
     sources = frozenset(request.sources) if request.sources else None
     properties = conditions_of("property_filters", request.property_filters)
     dimensions = request.dimensions()
     return [
-        _Line(row, meter, UsageQuery(meter, start, end, None, sources, properties, dimensions))
+        _UsageQuestion(row, meter, UsageQuery(meter, start, end, None, sources, properties, dimensions))
         for row, meter in (await meters_asked(session, request.feature_ids)).values()
     ]
 
 
 async def _charged_lines(
     session: AsyncSession, request: GetUsageAnalyticsRequest, charged: Sequence[ChargedItem], now: datetime
-) -> list[_Line]:
+) -> list[_UsageQuestion]:
     start, end = request.span(now)
     dimensions = request.dimensions()
     sources = frozenset(request.sources) if request.sources else None
     properties = conditions_of("property_filters", request.property_filters)
     # a commitment is to all of a line item's usage, so narrowed usage cannot be held against it
-    narrowed = bool(sources or properties or any(one != CUSTOMER for one in dimensions))
+    narrowed = bool(sources or properties or any(dimension != CUSTOMER for dimension in dimensions))
     meters = await meters_asked(session, request.feature_ids)
-    lines: list[_Line] = []
+    lines: list[_UsageQuestion] = []
     for item in charged:
         span = item.within(start, end)
         if item.meter_id not in meters or span is None:
@@ -167,7 +169,7 @@ async def _charged_lines(
             item.month_day,
             customers_are_ids=True,
         )
-        lines.append(_Line(row, meter, query, item, committed))
+        lines.append(_UsageQuestion(row, meter, query, item, committed))
     return lines
 
 
@@ -193,7 +195,7 @@ async def _features(session: AsyncSession, meter_ids: Sequence[str]) -> dict[str
 
 
 async def _found(
-    session: AsyncSession, lines: Sequence[_Line], size: WindowSize | None, *, with_sources: bool
+    session: AsyncSession, lines: Sequence[_UsageQuestion], size: WindowSize | None, *, with_sources: bool
 ) -> list[_Found]:
     """All lines' groups, with a statement per kind of question and not per line."""
     queries = [line.query for line in lines]
@@ -211,7 +213,7 @@ async def _found(
     if with_sources:
         split = [dataclasses.replace(query, group_by=(*query.group_by, SOURCE)) for query in queries]
         for number, groups in enumerate(await usage_query.grouped_of(session, split)):
-            for group in sorted(groups, key=lambda one: str(one[-1])):
+            for group in sorted(groups, key=lambda names: str(names[-1])):
                 sources[number][group[:-1]].append(str(group[-1]))
     found: list[_Found] = []
     for number, line in enumerate(lines):
@@ -277,8 +279,8 @@ def _item(
         by_window: dict[datetime, list[Decimal]] = defaultdict(list)
         for cut_value in found.buckets:
             by_window[window_start(cut_value.start, how.size, how.zone, how.month_day)].append(cut_value.value)
-        values = by_window if line.query.buckets else {one.start: [one.value] for one in found.points}
-        answer.points = [_point(one, values[one.start], item) for one in found.points]
+        values = by_window if line.query.buckets else {point.start: [point.value] for point in found.points}
+        answer.points = [_point(point, values[point.start], item) for point in found.points]
     elif line.meter.aggregation.bucket_size:
         answer.window_size = line.meter.aggregation.bucket_size
     return answer
@@ -289,7 +291,7 @@ def _charge(answer: UsageAnalyticItem, found: _Found, item: ChargedItem, now: da
     price, places = rated(item.price), digits(item.price.currency)
     bucketed = found.line.query.buckets is not None
     cost = (
-        price_values(price, [one.value for one in found.buckets])
+        price_values(price, [bucket.value for bucket in found.buckets])
         if bucketed
         else price_quantity(price, found.usage.value)
     )
@@ -325,11 +327,11 @@ def _committed(found: _Found, item: ChargedItem, cost: Decimal, now: datetime) -
         how = query.buckets
         for window in windows(Period(query.start, until), how.size, how.zone, how.month_day):
             values[window.start] = []
-    for one in found.buckets:
-        values[one.start].append(one.value)
+    for bucket in found.buckets:
+        values[bucket.start].append(bucket.value)
     usage = [WindowUsage(start, tuple(parts)) for start, parts in sorted(values.items())]
     charges = charge_windows(usage, WindowTerms(rated(item.price), item.commitment), item.time_buckets)
-    return total_charge([one.charge for one in charges])
+    return total_charge([window.charge for window in charges])
 
 
 def _point(point: Point, values: Sequence[Decimal], item: ChargedItem | None) -> UsageAnalyticPoint:
@@ -364,16 +366,16 @@ async def _expand(
     wanted: frozenset[str],
 ) -> None:
     """Fill in the objects that `expand` asks for, one query per kind."""
-    prices = {one.line.item.price.id: one.line.item.price for one in found if one.line.item}
+    prices = {match.line.item.price.id: match.line.item.price for match in found if match.line.item}
     priced = {}
     if "price" in wanted:
         answers = await price_answers(session, list(prices.values()), frozenset())
         priced = {answer.id: answer for answer in answers}
     groups = await groups_by_id(session, (feature.group_id for feature in features.values()))
-    for one, answer in zip(found, items, strict=True):
-        feature, item = features.get(one.line.row.id), one.line.item
+    for match, answer in zip(found, items, strict=True):
+        feature, item = features.get(match.line.row.id), match.line.item
         if "meter" in wanted:
-            answer.meter = meter_answer(one.line.row)
+            answer.meter = meter_answer(match.line.row)
         if feature is not None:
             group = groups.get(feature.group_id or "")
             answer.group = group_answer(group) if group else None
@@ -386,4 +388,4 @@ async def _expand(
 
 
 def _added(amounts: Iterable[str]) -> str:
-    return plain(exact_sum([Decimal(one) for one in amounts]))
+    return plain(exact_sum([Decimal(amount) for amount in amounts]))

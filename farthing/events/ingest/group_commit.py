@@ -198,9 +198,9 @@ class Ingest:
         while queue and (not taken or size + len(queue[0].arrivals) <= MOST_PER_TRANSACTION):
             if queue[0].measured.version != version:
                 break
-            one = queue.popleft()
-            taken.append(one)
-            size += len(one.arrivals)
+            waiting = queue.popleft()
+            taken.append(waiting)
+            size += len(waiting.arrivals)
         self._crowded = len(taken) > 1
         self._count(environment, -size)
         if queue:
@@ -286,7 +286,7 @@ class _Writer:
     async def _stored(self, batch: Sequence[_Waiting]) -> FarthingError | None:
         """Store all of `batch`; why not, if not. Raises MetersChanged."""
         measured = _together(batch)
-        arrivals = [arrival for one in batch for arrival in one.arrivals]
+        arrivals = [arrival for waiting in batch for arrival in waiting.arrivals]
         for last_try in (False, True):
             try:
                 connection = await self._connected()

@@ -22,7 +22,7 @@ from farthing.core.wire import BadField
 from farthing.events.ingest.contents import to_milliseconds
 from farthing.events.ingest.store import Arrival, Sender
 from farthing.metering.canonical import json_number
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 
 MOST_IN_BULK = 1000
 LARGEST_EVENT_BYTES = 256 * 1024
@@ -202,9 +202,9 @@ def arrivals_of(
     """
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
-    for index, one in enumerate(given):
+    for index, event in enumerate(given):
         try:
-            arrivals.append(_arrival(one, now, sender, token, times, index))
+            arrivals.append(_arrival(event, now, sender, token, times, index))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -221,7 +221,7 @@ def _arrival(
     return Arrival(_event(given, now, token, index), now, sender, untimed and token is not None)
 
 
-def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> Event:
+def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> UsageEvent:
     """`index` is its place in a request that has a `token`: without an id it gets the same one in every repeat."""
     fresh = new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
     timestamp = now
@@ -229,7 +229,7 @@ def _event(given: IngestEventRequest, now: datetime, token: str | None = None, i
         timestamp = given.timestamp
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
-    return Event(
+    return UsageEvent(
         id=_short("event_id", given.event_id) if given.event_id else fresh,
         event_name=_short("event_name", given.event_name.strip()),
         external_customer_id=_short("external_customer_id", given.external_customer_id),

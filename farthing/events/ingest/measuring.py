@@ -12,7 +12,7 @@ import msgspec
 
 from farthing.core.slices import collect
 from farthing.events.ingest.meters import MeterSet
-from farthing.metering.event import Event
+from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Meter
 from farthing.metering.quantity import MeasuredQuantity, quantity_of
 
@@ -38,7 +38,7 @@ UNMEASURED = Measurements(-1, (), frozenset())
 """What is known before the meters of an environment were read: a version that never stands."""
 
 
-def measure_if_cheap(events: Sequence[Event], meters: MeterSet) -> Measurements | None:
+def measure_if_cheap(events: Sequence[UsageEvent], meters: MeterSet) -> Measurements | None:
     """Measure `events` by all meters of their names at once; None when that could hold others up."""
     if len(events) * meters.dearest > COST_AT_ONCE:
         return None
@@ -52,7 +52,7 @@ def measure_if_cheap(events: Sequence[Event], meters: MeterSet) -> Measurements 
     return Measurements(meters.version, counted, by_name)
 
 
-async def measure_events(environment_id: str, events: Sequence[Event], meters: MeterSet) -> Measurements:
+async def measure_events(environment_id: str, events: Sequence[UsageEvent], meters: MeterSet) -> Measurements:
     """Measure `events` by all meters of their names, in slices if that takes long."""
     measured = measure_if_cheap(events, meters)
     if measured is not None:
@@ -62,8 +62,8 @@ async def measure_events(environment_id: str, events: Sequence[Event], meters: M
 
 
 async def measure_with(
-    environment_id: str, meter: Meter, events: Iterable[tuple[Carried, Event]]
-) -> list[tuple[Carried, Event, MeasuredQuantity]]:
+    environment_id: str, meter: Meter, events: Iterable[tuple[Carried, UsageEvent]]
+) -> list[tuple[Carried, UsageEvent, MeasuredQuantity]]:
     """Those of `events` that count for `meter`, each with what came along with it."""
     steps = ((carried, event, quantity_of(meter, event)) for carried, event in events)
     return [
@@ -73,7 +73,7 @@ async def measure_with(
     ]
 
 
-def _by_all_meters(events: Sequence[Event], by_name: Mapping[str, Sequence[Meter]]) -> Iterator[Counted | None]:
+def _by_all_meters(events: Sequence[UsageEvent], by_name: Mapping[str, Sequence[Meter]]) -> Iterator[Counted | None]:
     """A step for each event and meter, also where nothing is counted: each takes its time."""
     for place, event in enumerate(events):
         for meter in by_name.get(event.event_name, ()):

@@ -121,6 +121,6 @@ def _decoded(
             WindowSize(bucket_size) if bucket_size else None,
             group_by or None,
         ),
-        tuple(Filter(one["key"], tuple(one["values"])) for one in filters),
+        tuple(Filter(condition["key"], tuple(condition["values"])) for condition in filters),
         ResetUsage(reset_usage),
     )

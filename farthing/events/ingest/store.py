@@ -30,7 +30,7 @@ from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTI
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory
-from farthing.metering.event import Event, same_content
+from farthing.metering.event import UsageEvent, same_content
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
@@ -140,7 +140,7 @@ def sender_named(name: str, *, corrects_all: bool) -> Sender:
 class Arrival(msgspec.Struct, frozen=True):
     """An event as it came in, when, and from whom."""
 
-    event: Event
+    event: UsageEvent
     at: datetime
     sender: Sender = _DEPLOYMENT
     keeps_stored_time: bool = False
@@ -278,10 +278,10 @@ async def _append(
     )
     row = await cursor.fetchone()
     added: Sequence[int] = (row and row[0]) or ()
-    done = Appended(added=len(added), refused=len({one.event.id for one in arrivals}) - len(latest))
+    done = Appended(added=len(added), refused=len({arrival.event.id for arrival in arrivals}) - len(latest))
     if len(added) < len(latest):
         known = set(added)
-        again = [one for one in latest if one[0] not in known]
+        again = [numbered for numbered in latest if numbered[0] not in known]
         changed = await _changed(connection, environment, again, rewritten)
         done.replaced = len(changed)
         done.unchanged = len(again) - len(changed)
@@ -302,7 +302,7 @@ def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> Se
     if not rule or not rule.get("enabled"):
         return arrivals
     wanted = frozenset(rule.get("allowed_external_customer_ids") or ())
-    return [one for one in arrivals if one.event.external_customer_id in wanted]
+    return [arrival for arrival in arrivals if arrival.event.external_customer_id in wanted]
 
 
 def _last_of_each(arrivals: Sequence[Arrival]) -> tuple[list[_Placed], set[str]]:
@@ -355,9 +355,9 @@ class _Batch:
         return [
             [place for place, _, _ in counted],
             [meter_id for _, meter_id, _ in counted],
-            [one.quantity for _, _, one in counted],
-            [one.key for _, _, one in counted],
-            [one.quantity_error for _, _, one in counted],
+            [quantity.quantity for _, _, quantity in counted],
+            [quantity.key for _, _, quantity in counted],
+            [quantity.quantity_error for _, _, quantity in counted],
         ]
 
     def unmetered(self, places: set[int] | None) -> Counter[str]:
@@ -421,9 +421,9 @@ def stored_event(
     properties: str,
     source: str,
     customer_id: str,
-) -> Event:
+) -> UsageEvent:
     """An event from the columns of its row, in this order, properties as text."""
-    return Event(
+    return UsageEvent(
         id=id,
         event_name=event_name,
         external_customer_id=external_customer_id,

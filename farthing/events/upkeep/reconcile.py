@@ -64,8 +64,8 @@ async def differences(session: AsyncSession, start: datetime, end: datetime) -> 
 async def reconcile(session: AsyncSession, now: datetime) -> int:
     """The duty: compare yesterday (UTC) and log every difference. Answers 0, for there is nothing left to do."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    for one in await differences(session, today - DAY, today):
-        log.error("events.differ", **{name: str(getattr(one, name)) for name in UsageDifference.__slots__})
+    for difference in await differences(session, today - DAY, today):
+        log.error("events.differ", **{name: str(getattr(difference, name)) for name in UsageDifference.__slots__})
     return 0
 
 

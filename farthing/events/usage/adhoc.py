@@ -43,7 +43,9 @@ def meter_asked_for(request: GetUsageRequest) -> Meter:
         raise ValidationFailed.of("multiplier", "is only allowed for SUM_WITH_MULTIPLIER")
     bucket_size = size_of(request.bucket_size)
     groups = [request.group_by_property] if request.group_by_property else []
-    groups += [one.removeprefix(PROPERTY) for one in request.group_by or () if one.startswith(PROPERTY)]
+    groups += [
+        dimension.removeprefix(PROPERTY) for dimension in request.group_by or () if dimension.startswith(PROPERTY)
+    ]
     try:
         aggregation = Aggregation(
             how,

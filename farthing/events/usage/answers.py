@@ -182,7 +182,7 @@ async def _zone(session: AsyncSession, request: OnTheWall, meter: Meter, start: 
 
 
 def _results(values: Sequence[Point | BucketValue]) -> list[UsageResult] | None:
-    return [UsageResult(window_size=instant(one.start), value=json_number(one.value)) for one in values] or None
+    return [UsageResult(window_size=instant(value.start), value=json_number(value.value)) for value in values] or None
 
 
 def _number(value: Decimal) -> Any:

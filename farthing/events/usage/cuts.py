@@ -66,14 +66,17 @@ def _elapsed(
     stretches = offset_spans(span, zone)
     bins = [
         func.greatest(
-            func.date_bin(literal(size, Interval), timestamp, literal(one.midnight, INSTANT)),
-            literal(one.start, INSTANT),
+            func.date_bin(literal(size, Interval), timestamp, literal(stretch.midnight, INSTANT)),
+            literal(stretch.start, INSTANT),
         )
-        for one in stretches
+        for stretch in stretches
     ]
     if len(bins) == 1:
         return bins[0]
     return case(
-        *((timestamp < literal(one.end, INSTANT), start) for one, start in zip(stretches[:-1], bins[:-1], strict=True)),
+        *(
+            (timestamp < literal(stretch.end, INSTANT), start)
+            for stretch, start in zip(stretches[:-1], bins[:-1], strict=True)
+        ),
         else_=bins[-1],
     )

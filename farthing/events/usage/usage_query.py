@@ -22,7 +22,7 @@ from farthing.core.clock import shifted
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.events.usage.cuts import Windows, cut
 from farthing.events.usage.ownership import Ownership, owned_by_external_ids, owned_by_ids
-from farthing.events.usage.usage_statement import MeasuredRows, Shape, UsageQuery, bounds, owned, statement
+from farthing.events.usage.usage_statement import MeasuredRows, StatementShape, UsageQuery, bounds, owned, statement
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING, BucketValue, Point, Usage
 from farthing.metering.quantity import FRACTION_DIGITS
@@ -83,8 +83,8 @@ async def grouped_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> li
     found = await _folded(session, [(number, query) for number, query in asked if not query.buckets])
     bucketed = await _bucket_rows(session, [(number, query) for number, query in asked if query.buckets])
     answers: list[dict[Group, Usage]] = [{} for _ in queries]
-    for (number, group), one in found.items():
-        answers[number][group] = one
+    for (number, group), group_usage in found.items():
+        answers[number][group] = group_usage
     for (number, group), values in bucketed.items():
         answers[number][group] = _sum_of(values)
     return answers
@@ -112,8 +112,8 @@ async def series_of(
     plain = [(number, query) for number, query in asked if not query.buckets]
     answers: list[dict[Group, list[Point]]] = [{} for _ in queries]
     levels = await _levels(session, plain)
-    found: dict[tuple[int, Group], list[_Row]] = defaultdict(list)
-    for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda one: one.window):
+    found: dict[tuple[int, Group], list[_UsageRow]] = defaultdict(list)
+    for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda row: row.window):
         found[row.number, row.group].append(row)
     for (number, group), rows in found.items():
         query = queries[number]
@@ -135,20 +135,22 @@ def rolled_up(query: UsageQuery, values: Iterable[BucketValue], how: Windows) ->
     """Points made of buckets; a bucket's groups are added first."""
     starts: dict[datetime, datetime] = {}
     windows: dict[datetime, dict[datetime, list[BucketValue]]] = {}
-    for one in values:
-        if one.start not in starts:
-            starts[one.start] = window_containing(one.start, how.size, how.zone, how.month_day).start
-        windows.setdefault(starts[one.start], {}).setdefault(one.start, []).append(one)
+    for bucket in values:
+        if bucket.start not in starts:
+            starts[bucket.start] = window_containing(bucket.start, how.size, how.zone, how.month_day).start
+        windows.setdefault(starts[bucket.start], {}).setdefault(bucket.start, []).append(bucket)
     points: list[Point] = []
     for start, cut_values in windows.items():
-        totals = [exact_sum([one.value for one in groups]) for groups in cut_values.values()]
+        totals = [exact_sum([bucket.value for bucket in groups]) for groups in cut_values.values()]
         value = max(totals) if query.meter.aggregation.type is AggregationType.MAX else exact_sum(totals)
-        points.append(Point(start, value, sum(one.event_count for groups in cut_values.values() for one in groups)))
+        points.append(
+            Point(start, value, sum(bucket.event_count for groups in cut_values.values() for bucket in groups))
+        )
     return points
 
 
 @dataclass(slots=True)
-class _Row:
+class _UsageRow:
     number: int
     group: Group
     window: datetime
@@ -169,19 +171,19 @@ async def _rows(
     *,
     by_bucket: bool = False,
     measured: MeasuredRows | None = None,
-) -> list[_Row]:
+) -> list[_UsageRow]:
     """What the statements answer: one statement per shape among the questions.
 
     Rows are cut into windows of `size`, or into each meter's own buckets.
     """
     ownership = await ownership_of(session, [query for _, query in asked])
-    by_shape: dict[Shape, list[tuple[int, UsageQuery]]] = defaultdict(list)
+    by_shape: dict[StatementShape, list[tuple[int, UsageQuery]]] = defaultdict(list)
     for number, query in asked:
         if query.start < query.end and query.customers != frozenset() and query.sources != frozenset():
             windows = query.buckets if by_bucket else query.windows(size) if size else None
             whose = ownership[query.customers_are_ids]
             by_shape[_shape(query, windows, whose, keyed=by_bucket)].append((number, query))
-    found: list[_Row] = []
+    found: list[_UsageRow] = []
     environment_id = scope_of(session).environment_id
     for shape, some in by_shape.items():
         how = None
@@ -198,7 +200,7 @@ async def _rows(
             group = tuple(next(values) for _ in shape.group_by)
             window = _NO_WINDOW if how is None else how.start_of(next(values))
             key = next(values) if by_bucket else ""
-            found.append(_Row(number, group, window, key, next(values), list(values), queries[number]))
+            found.append(_UsageRow(number, group, window, key, next(values), list(values), queries[number]))
     return found
 
 
@@ -210,7 +212,7 @@ async def _bucket_rows(
         value = max(Decimal(row.measures[0]), ZERO)
         found[row.number, row.group].append(BucketValue(row.window, row.key, value, row.events))
     for values in found.values():
-        values.sort(key=lambda one: (one.start, one.group))
+        values.sort(key=lambda bucket: (bucket.start, bucket.group))
     return dict(found)
 
 
@@ -227,9 +229,9 @@ async def ownership_of(session: AsyncSession, queries: Iterable[UsageQuery]) -> 
     }
 
 
-def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, keyed: bool) -> Shape:
+def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, keyed: bool) -> StatementShape:
     customers = frozenset().union(query.customers or (), *(stretch.customers for stretch in query.more))
-    return Shape(
+    return StatementShape(
         query.meter.aggregation.type,
         query.customers is None,
         query.sources,
@@ -245,7 +247,7 @@ def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, 
 async def _span(
     session: AsyncSession,
     environment_id: str,
-    shape: Shape,
+    shape: StatementShape,
     asked: _Asked,
     ownership: Ownership,
     measured: MeasuredRows | None,
@@ -292,7 +294,7 @@ async def _levels(session: AsyncSession, asked: _Asked) -> dict[tuple[int, Group
     return {(row.number, row.group): max(row.measures[0], ZERO) for row in await _rows(session, earlier)}
 
 
-def _value(row: _Row, start: datetime, end: datetime, level: Decimal) -> Decimal:
+def _value(row: _UsageRow, start: datetime, end: datetime, level: Decimal) -> Decimal:
     """One value of one row, at least 0; `start` and `end` matter to WEIGHTED_SUM, which begins from `level`."""
     match row.query.meter.aggregation.type:
         case AggregationType.COUNT:
@@ -308,7 +310,7 @@ def _value(row: _Row, start: datetime, end: datetime, level: Decimal) -> Decimal
             return max(Decimal(row.measures[0]), ZERO)
 
 
-def _points(query: UsageQuery, rows: Sequence[_Row], level: Decimal, how: Windows) -> list[Point]:
+def _points(query: UsageQuery, rows: Sequence[_UsageRow], level: Decimal, how: Windows) -> list[Point]:
     points: list[Point] = []
     for row in rows:
         window = window_containing(row.window, how.size, how.zone, how.month_day)
@@ -320,7 +322,7 @@ def _points(query: UsageQuery, rows: Sequence[_Row], level: Decimal, how: Window
 
 
 def _sum_of(values: Sequence[BucketValue]) -> Usage:
-    return Usage(exact_sum([one.value for one in values]), sum(one.event_count for one in values))
+    return Usage(exact_sum([bucket.value for bucket in values]), sum(bucket.event_count for bucket in values))
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -103,7 +103,7 @@ class MeasuredRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class StatementShape:
     """What the questions of one statement share."""
 
     how: AggregationType
@@ -125,7 +125,7 @@ _EVENTS = StoredEvent.__table__
 
 def statement(
     environment_id: str,
-    shape: Shape,
+    shape: StatementShape,
     asked: Sequence[tuple[int, UsageQuery]],
     ownership: Ownership,
     cut: WindowExpression | None = None,
@@ -148,13 +148,13 @@ def statement(
             within.append(rows.c.external_customer_id == pairs.c.customer)
         if shape.bounded:
             within += _arrived_within(rows, pairs)
-        if shape.sources is not None or shape.properties or any(one != CUSTOMER for one in shape.group_by):
+        if shape.sources is not None or shape.properties or any(dimension != CUSTOMER for dimension in shape.group_by):
             joined = rows.join(_EVENTS, _same_event(environment_id, rows, pairs, everyone=shape.everyone))
     if shape.sources is not None:
         within.append(_EVENTS.c.source.in_(sorted(shape.sources)))
     for key, values in shape.properties:
         within.append(canonical(_EVENTS.c.properties, key).in_(sorted(values)))
-    groups = [_dimension(rows, one).label(f"group_{n}") for n, one in enumerate(shape.group_by)]
+    groups = [_dimension(rows, dimension).label(f"group_{n}") for n, dimension in enumerate(shape.group_by)]
     if cut is not None:
         groups.append(cut.name_of(rows.c.timestamp).label("cut"))
     if shape.keyed:
@@ -246,7 +246,7 @@ def _microseconds(timestamp: ColumnElement[datetime]) -> ColumnElement[Decimal]:
 
 
 def bounds(
-    environment_id: str, shape: Shape, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership
+    environment_id: str, shape: StatementShape, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership
 ) -> Select[Any]:
     """The first and last timestamp of each question's rows, whatever else narrows them."""
     pairs = _pairs(asked, shape, ownership)
@@ -296,7 +296,7 @@ def owned(customers: frozenset[str] | None, ownership: Ownership) -> list[OwnedE
     return sorted(parts, key=lambda part: (part.external_id, part.since))
 
 
-def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape, ownership: Ownership) -> FromClause:
+def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, ownership: Ownership) -> FromClause:
     """A table of questions, each once for each external id under which its customers' events came."""
     numbers: list[int] = []
     meters: list[str] = []
@@ -334,8 +334,8 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape, ownership: Own
 
 def _stretches(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
     yield query.customers, query.start, query.end
-    for one in query.more:
-        yield one.customers, one.start, one.end
+    for stretch in query.more:
+        yield stretch.customers, stretch.start, stretch.end
 
 
 def _arrays(measured: MeasuredRows) -> FromClause:

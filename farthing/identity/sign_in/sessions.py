@@ -30,7 +30,7 @@ _LONGEST_ADDRESS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SignInOrigin:
     """Where somebody signs in from; what a person recognises a session by."""
 
     address: str = ""
@@ -53,7 +53,7 @@ def password_stamp(user: User) -> str:
 
 
 async def open_session(
-    session: AsyncSession, user: User, kind: SessionKind, life: timedelta, origin: Origin, now: datetime
+    session: AsyncSession, user: User, kind: SessionKind, life: timedelta, origin: SignInOrigin, now: datetime
 ) -> str:
     """Open a session of `user`; the text that proves it exists nowhere else."""
     token = draw_token()

@@ -23,7 +23,7 @@ from farthing.customers.tables import Customer, TaxTreatment
 from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
 from farthing.invoices.figures.terms import coupons_on, taxes_on
-from farthing.invoices.parts import Parts, lines_of
+from farthing.invoices.parts import InvoiceParts, lines_of
 from farthing.invoices.receivable import BillingReason
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
@@ -83,7 +83,7 @@ async def compute(
     now: datetime,
     *,
     prepaid_value: Decimal = ZERO,
-    parts: Parts | None = None,
+    parts: InvoiceParts | None = None,
 ) -> InvoiceTotals:
     """Write the figures of a locked draft to it, its lines, its coupon applications and its taxes.
 
@@ -104,7 +104,7 @@ async def compute(
     return totals
 
 
-async def _clear(session: AsyncSession, invoice: Invoice, parts: Parts | None) -> None:
+async def _clear(session: AsyncSession, invoice: Invoice, parts: InvoiceParts | None) -> None:
     """Delete what an earlier computation took off and added, if there may be any."""
     coupons = parts is None or _stored(session, parts.coupon_applications)
     taxes = parts is None or _stored(session, parts.taxes)

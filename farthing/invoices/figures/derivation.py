@@ -31,7 +31,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class _FigureCheck:
     where: str
     figure: str
     stored: object
@@ -83,20 +83,20 @@ async def all_differences(session: AsyncSession, invoices: Sequence[Invoice]) ->
 
 def _computed(
     invoice: Invoice, lines: list[InvoiceLineItem], applied: list[CouponApplicationRow], taxes: list[TaxAppliedRow]
-) -> Iterator[_Claim]:
+) -> Iterator[_FigureCheck]:
     """What the calculation makes of the lines and terms, with the credits that were taken."""
     if invoice.last_computed_at is None:
         return
     totals = calculate(invoice, lines, invoice.total_prepaid_credits_applied)
     for figure in ("subtotal", "total_discount", "total_prepaid_credits_applied", "total_tax", "total"):
-        yield _Claim(invoice.id, figure, getattr(invoice, figure), getattr(totals, figure))
+        yield _FigureCheck(invoice.id, figure, getattr(invoice, figure), getattr(totals, figure))
     nets = net_sums(totals)
-    yield _Claim(invoice.id, "net_total", invoice.net_total, nets.total)
-    yield _Claim(invoice.id, "net_usage", invoice.net_usage, nets.usage)
+    yield _FigureCheck(invoice.id, "net_total", invoice.net_total, nets.total)
+    yield _FigureCheck(invoice.id, "net_usage", invoice.net_usage, nets.usage)
     for line, worked in zip(lines, totals.lines, strict=True):
         for figure in ("amount", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied"):
-            yield _Claim(line.id, figure, getattr(line, figure), getattr(worked, figure))
-    yield _Claim(
+            yield _FigureCheck(line.id, figure, getattr(line, figure), getattr(worked, figure))
+    yield _FigureCheck(
         invoice.id,
         "coupon_applications",
         [
@@ -108,7 +108,7 @@ def _computed(
             for taken in totals.coupon_applications
         ],
     )
-    yield _Claim(
+    yield _FigureCheck(
         invoice.id,
         "taxes",
         [(row.tax_rate_id, row.taxable_amount, row.tax_amount) for row in taxes],
@@ -122,32 +122,32 @@ def _identities(
     applied: list[CouponApplicationRow],
     taxes: list[TaxAppliedRow],
     paid: Decimal,
-) -> Iterator[_Claim]:
+) -> Iterator[_FigureCheck]:
     """The sums and differences that hold between stored figures, whatever calculated them."""
-    yield _Claim(invoice.id, "sum of lines", invoice.subtotal, exact_sum([line.amount for line in lines]))
+    yield _FigureCheck(invoice.id, "sum of lines", invoice.subtotal, exact_sum([line.amount for line in lines]))
     discounts = exact_sum([EXACT.add(line.line_item_discount, line.invoice_level_discount) for line in lines])
-    yield _Claim(invoice.id, "sum of line discounts", invoice.total_discount, discounts)
+    yield _FigureCheck(invoice.id, "sum of line discounts", invoice.total_discount, discounts)
     taken = exact_sum([row.discounted_amount for row in applied])
-    yield _Claim(invoice.id, "sum of coupon applications", invoice.total_discount, taken)
+    yield _FigureCheck(invoice.id, "sum of coupon applications", invoice.total_discount, taken)
     credits_taken = exact_sum([line.prepaid_credits_applied for line in lines])
-    yield _Claim(invoice.id, "sum of line credits", invoice.total_prepaid_credits_applied, credits_taken)
-    yield _Claim(invoice.id, "sum of taxes", invoice.total_tax, exact_sum([tax.tax_amount for tax in taxes]))
+    yield _FigureCheck(invoice.id, "sum of line credits", invoice.total_prepaid_credits_applied, credits_taken)
+    yield _FigureCheck(invoice.id, "sum of taxes", invoice.total_tax, exact_sum([tax.tax_amount for tax in taxes]))
     before_tax = EXACT.subtract(invoice.subtotal, EXACT.add(invoice.total_discount, credits_taken))
-    yield _Claim(invoice.id, "total", invoice.total, max(EXACT.add(before_tax, invoice.total_tax), ZERO))
+    yield _FigureCheck(invoice.id, "total", invoice.total, max(EXACT.add(before_tax, invoice.total_tax), ZERO))
     left = balance(invoice.total, invoice.adjustment_amount, paid)
-    yield _Claim(invoice.id, "amount_paid", invoice.amount_paid, paid)
-    yield _Claim(invoice.id, "amount_due", invoice.amount_due, left.amount_due)
-    yield _Claim(invoice.id, "amount_remaining", invoice.amount_remaining, left.amount_remaining)
+    yield _FigureCheck(invoice.id, "amount_paid", invoice.amount_paid, paid)
+    yield _FigureCheck(invoice.id, "amount_due", invoice.amount_due, left.amount_due)
+    yield _FigureCheck(invoice.id, "amount_remaining", invoice.amount_remaining, left.amount_remaining)
     usage = usage_share(left.amount_remaining, invoice.net_usage, invoice.net_total, currency.digits(invoice.currency))
-    yield _Claim(invoice.id, "usage_remaining", invoice.usage_remaining, usage)
-    yield _Claim(invoice.id, "payment_status", invoice.payment_status, payment_status(invoice))
+    yield _FigureCheck(invoice.id, "usage_remaining", invoice.usage_remaining, usage)
+    yield _FigureCheck(invoice.id, "payment_status", invoice.payment_status, payment_status(invoice))
     voided = invoice.invoice_status is InvoiceStatus.VOIDED
     returnable = EXACT.add(paid, invoice.total_prepaid_credits_applied) if voided else paid
-    yield _Claim(invoice.id, "refunded within paid", invoice.refunded_amount <= returnable, True)
-    yield _Claim(invoice.id, "adjusted within total", invoice.adjustment_amount <= invoice.total, True)
+    yield _FigureCheck(invoice.id, "refunded within paid", invoice.refunded_amount <= returnable, True)
+    yield _FigureCheck(invoice.id, "adjusted within total", invoice.adjustment_amount <= invoice.total, True)
     issued = invoice.finalized_at is not None
-    yield _Claim(invoice.id, "numbered if finalized", invoice.invoice_number is not None, issued)
-    yield _Claim(invoice.id, "credits only when finalized", credits_taken == 0 or issued, True)
+    yield _FigureCheck(invoice.id, "numbered if finalized", invoice.invoice_number is not None, issued)
+    yield _FigureCheck(invoice.id, "credits only when finalized", credits_taken == 0 or issued, True)
 
 
 _MONEY = (
@@ -164,13 +164,15 @@ _MONEY = (
 )
 
 
-def _precision(invoice: Invoice, lines: list[InvoiceLineItem]) -> Iterator[_Claim]:
+def _precision(invoice: Invoice, lines: list[InvoiceLineItem]) -> Iterator[_FigureCheck]:
     """No amount has more decimals than the currency."""
     digits = currency.digits(invoice.currency)
     for figure in _MONEY:
-        yield _Claim(invoice.id, f"{figure} in whole minor units", decimals(getattr(invoice, figure)) <= digits, True)
+        yield _FigureCheck(
+            invoice.id, f"{figure} in whole minor units", decimals(getattr(invoice, figure)) <= digits, True
+        )
     for line in lines:
-        yield _Claim(line.id, "amount in whole minor units", decimals(line.amount) <= digits, True)
+        yield _FigureCheck(line.id, "amount in whole minor units", decimals(line.amount) <= digits, True)
 
 
 _TOTALS = """

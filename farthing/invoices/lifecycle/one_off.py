@@ -30,7 +30,7 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.references import check_coupon_references, check_references
 from farthing.invoices.lifecycle.transitions import finalize, refuse_reserved, resettle
-from farthing.invoices.parts import Parts, parts_of
+from farthing.invoices.parts import InvoiceParts, parts_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import (
     NEGATIVE,
@@ -60,7 +60,7 @@ async def create(
 
 async def create_whole(
     session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: InvoiceHooks
-) -> tuple[Invoice, Parts]:
+) -> tuple[Invoice, InvoiceParts]:
     """As `create`, with the parts of the invoice, so that it can be shown without reading them."""
     if asked.checkout is not None:
         raise NotImplementedHere("Invoices that wait for a checkout are not available in this deployment")
@@ -80,7 +80,7 @@ async def create_whole(
     if invoice is not wanted:
         return invoice, await parts_of(session, invoice)
 
-    parts = Parts(payer, lines_of(asked.line_items) or [synthetic_line(asked.subtotal)], paid=ZERO)
+    parts = InvoiceParts(payer, lines_of(asked.line_items) or [synthetic_line(asked.subtotal)], paid=ZERO)
     drafts.add_lines(session, invoice, parts.lines)
     on_invoice = [InvoiceCoupon(coupon_id=coupon_id) for coupon_id in asked.coupons or ()]
     on_invoice += asked.invoice_coupons or []

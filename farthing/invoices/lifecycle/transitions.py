@@ -19,7 +19,7 @@ from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
-from farthing.invoices.parts import Parts, parts_of, parts_of_all
+from farthing.invoices.parts import InvoiceParts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import RESERVED_METADATA
@@ -74,7 +74,7 @@ async def finalize(
     *,
     effects: InvoiceHooks,
     number: str | None = None,
-    parts: Parts | None = None,
+    parts: InvoiceParts | None = None,
 ) -> Invoice:
     """Make a locked draft a claim: last computation with prepaid credits, its standing, its number.
 
@@ -105,21 +105,21 @@ async def finalize_all(
     now: datetime,
     *,
     effects: InvoiceHooks,
-    known: Mapping[str, Parts] = MappingProxyType({}),
+    known: Mapping[str, InvoiceParts] = MappingProxyType({}),
 ) -> None:
     """The same for many locked drafts, numbered in their order: what is read and written is so for all at once.
 
     `known` parts, by invoice, are not read again. Raises what `finalize` does.
     """
-    drafts = [one for one in invoices if one.invoice_status is not InvoiceStatus.SKIPPED]
+    drafts = [invoice for invoice in invoices if invoice.invoice_status is not InvoiceStatus.SKIPPED]
     for invoice in drafts:
         _check_computed_draft(invoice)
-    unknown = [one for one in drafts if one.id not in known]
+    unknown = [invoice for invoice in drafts if invoice.id not in known]
     parts = dict(known)
     if unknown:
-        parts |= {one.id: part for one, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
+        parts |= {invoice.id: part for invoice, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
     with session.no_autoflush:  # settlements are written as they are recorded
-        paid = await settled_amounts(session, [one.id for one in drafts])
+        paid = await settled_amounts(session, [invoice.id for invoice in drafts])
     due_terms = await _open_due_terms(session, drafts, now)
     for invoice in drafts:
         parts[invoice.id].paid = paid.get(invoice.id, ZERO)
@@ -151,7 +151,7 @@ async def _claim(
     invoice: Invoice,
     now: datetime,
     effects: InvoiceHooks,
-    parts: Parts,
+    parts: InvoiceParts,
     due_terms: Mapping[str, DueTerms],
 ) -> None:
     """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""

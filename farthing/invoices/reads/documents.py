@@ -207,7 +207,7 @@ def _tax(row: TaxAppliedRow) -> Tax:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class LinkedInvoice:
     """Which invoice a link opens."""
 
     tenant_id: str
@@ -228,7 +228,7 @@ def link(invoice: Invoice, base_url: str, master_key: str, now: datetime) -> str
     return f"{base_url}/v1/invoices/documents/{token}"
 
 
-def opened(token: str, master_keys: Sequence[str], now: datetime) -> Opened:
+def opened(token: str, master_keys: Sequence[str], now: datetime) -> LinkedInvoice:
     """What a link's token opens. Raises PermissionDenied for one that is forged or out of date."""
     try:
         # time is the caller's to tell, hence no check of its own
@@ -243,4 +243,4 @@ def opened(token: str, master_keys: Sequence[str], now: datetime) -> Opened:
         raise PermissionDenied("This link is not valid") from error
     if claims.get("typ") != _PURPOSE or claims["exp"] <= now.timestamp():
         raise PermissionDenied("This link is not valid any more")
-    return Opened(claims["tenant_id"], claims["environment_id"], claims["invoice_id"])
+    return LinkedInvoice(claims["tenant_id"], claims["environment_id"], claims["invoice_id"])

@@ -14,7 +14,7 @@ from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.money import EXACT, plain
 from farthing.core.wire import as_wire
 from farthing.customers.schemas import CustomerResponse
-from farthing.invoices.parts import Parts, parts_of_all
+from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.schemas import (
     CouponApplicationResponse,
@@ -58,14 +58,14 @@ async def with_subscriptions(
         return
     rows = (await session.scalars(select(Subscription).where(Subscription.id.in_(ids)))).all()
     found: dict[str | None, SubscriptionResponse] = {
-        one.id: one for one in await subscription_answers(session, rows, wanted, now)
+        subscription.id: subscription for subscription in await subscription_answers(session, rows, wanted, now)
     }
     for answer in answers:
         answer.subscription = found.get(answer.subscription_id)
 
 
 def whole(
-    invoice: Invoice, parts: Parts, *, with_lines: bool = True, rates: Mapping[str, TaxRateResponse] = _NO_RATES
+    invoice: Invoice, parts: InvoiceParts, *, with_lines: bool = True, rates: Mapping[str, TaxRateResponse] = _NO_RATES
 ) -> InvoiceResponse:
     """An invoice with its parts, as they stand in memory; `rates` are those of the catalogue, by id."""
     overpaid = None

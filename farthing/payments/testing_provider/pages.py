@@ -24,8 +24,8 @@ from farthing.payments.tables import Connection
 from farthing.payments.testing_provider import signing
 from farthing.payments.testing_provider.provider import SUCCESS
 from farthing.payments.testing_provider.tables import (
-    SessionKind,
-    SessionState,
+    HostedPageKind,
+    HostedPageState,
     TestCharge,
     TestEvent,
     TestMethod,
@@ -130,19 +130,19 @@ async def _send(gateways: Gateways, visit: Visit, event: TestEvent) -> Delivered
 
 
 def _demand_open(page: TestSession) -> None:
-    if page.state is not SessionState.OPEN:
+    if page.state is not HostedPageState.OPEN:
         raise InvalidOperation(f"the page is {page.state}", {"session_id": page.id, "state": page.state.value})
 
 
 async def _succeed(session: AsyncSession, page: TestSession, method: str, now: datetime) -> None:
     _demand_open(page)
     page.attempts += 1
-    page.state = SessionState.COMPLETE
-    if page.kind is SessionKind.SETUP:
+    page.state = HostedPageState.COMPLETE
+    if page.kind is HostedPageKind.SETUP:
         await _save(session, page, method, make_default=page.make_default, now=now)
         _event(session, page, signing.SETUP_SUCCEEDED)
         return
-    if page.kind is SessionKind.CHARGE:
+    if page.kind is HostedPageKind.CHARGE:
         charge = await session.get_one(TestCharge, page.charge_id, with_for_update=True)
         charge.state = ChargeState.SUCCEEDED
     else:
@@ -172,12 +172,12 @@ async def _fail(session: AsyncSession, page: TestSession) -> None:
     _demand_open(page)
     page.attempts += 1
     reason = "The card was declined"
-    if page.kind is SessionKind.LINK:
+    if page.kind is HostedPageKind.LINK:
         # another try may succeed: the page stays open
         _event(session, page, signing.PAYMENT_DECLINED, reason=reason)
         return
-    page.state = SessionState.FAILED
-    if page.kind is SessionKind.SETUP:
+    page.state = HostedPageState.FAILED
+    if page.kind is HostedPageKind.SETUP:
         _event(session, page, signing.SETUP_FAILED, reason=reason)
         return
     charge = await session.get_one(TestCharge, page.charge_id, with_for_update=True)
@@ -187,8 +187,8 @@ async def _fail(session: AsyncSession, page: TestSession) -> None:
 
 async def _expire(session: AsyncSession, page: TestSession) -> None:
     _demand_open(page)
-    page.state = SessionState.EXPIRED
-    if page.kind is not SessionKind.CHARGE:
+    page.state = HostedPageState.EXPIRED
+    if page.kind is not HostedPageKind.CHARGE:
         _event(session, page, signing.LINK_EXPIRED, reason="The page expired")
         return
     charge = await session.get_one(TestCharge, page.charge_id, with_for_update=True)

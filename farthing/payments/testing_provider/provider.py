@@ -33,7 +33,13 @@ from farthing.payments.providers.interface import (
 )
 from farthing.payments.providers.registry import ProviderSupport
 from farthing.payments.testing_provider import signing
-from farthing.payments.testing_provider.tables import SessionKind, SessionState, TestCharge, TestMethod, TestRefund
+from farthing.payments.testing_provider.tables import (
+    HostedPageKind,
+    HostedPageState,
+    TestCharge,
+    TestMethod,
+    TestRefund,
+)
 from farthing.payments.testing_provider.tables import TestSession as Session
 
 PATH = "/v1/test/gateway/sessions"
@@ -90,7 +96,7 @@ class TestProvider:
         async with self._database.transaction(self._scope) as session:
             page = await self._page(
                 session,
-                SessionKind.LINK,
+                HostedPageKind.LINK,
                 key,
                 payment_id=payment_id,
                 customer_id=account.customer_id if account else None,
@@ -108,8 +114,8 @@ class TestProvider:
             page = await session.get(Session, tracking_id, with_for_update=True)
             if page is None or page.environment_id != self._scope.environment_id:
                 return Declined("no_such_session", "No such payment page")
-            if page.state is SessionState.OPEN:
-                page.state = SessionState.CANCELLED
+            if page.state is HostedPageState.OPEN:
+                page.state = HostedPageState.CANCELLED
         return None
 
     async def charge_saved_method(
@@ -123,7 +129,7 @@ class TestProvider:
             if charge.state in _WAITS:
                 page = await self._page(
                     session,
-                    SessionKind.CHARGE,
+                    HostedPageKind.CHARGE,
                     f"charge/{charge.id}",
                     payment_id=payment_id,
                     amount=amount,
@@ -151,7 +157,7 @@ class TestProvider:
         async with self._database.transaction(self._scope) as session:
             page = await self._page(
                 session,
-                SessionKind.SETUP,
+                HostedPageKind.SETUP,
                 key,
                 customer_id=account.customer_id,
                 make_default=make_default,
@@ -280,7 +286,7 @@ class TestProvider:
             )
         ).one()
 
-    async def _page(self, session: AsyncSession, kind: SessionKind, key: str, **given: object) -> Session:
+    async def _page(self, session: AsyncSession, kind: HostedPageKind, key: str, **given: object) -> Session:
         now = self._database.clock.now()
         values: dict[str, object] = {
             "id": f"tgs_{new_ulid()}",
@@ -290,7 +296,7 @@ class TestProvider:
             "provider_type": self._standing.provider_type,
             "key": key,
             "kind": kind,
-            "state": SessionState.OPEN,
+            "state": HostedPageState.OPEN,
             "save_method": False,
             "make_default": False,
             "attempts": 0,

@@ -13,7 +13,7 @@ from farthing.payments.providers.interface import ChargeState
 from farthing.storage.tables import Base, OfTenant, Scoped, enum_column
 
 
-class SessionKind(StrEnum):
+class HostedPageKind(StrEnum):
     """What a hosted page is for: paying a link, settling a charge that waits, or saving a method."""
 
     LINK = "link"
@@ -21,7 +21,7 @@ class SessionKind(StrEnum):
     SETUP = "setup"
 
 
-class SessionState(StrEnum):
+class HostedPageState(StrEnum):
     OPEN = "open"
     COMPLETE = "complete"
     FAILED = "failed"
@@ -77,8 +77,8 @@ class TestSession(OfTenant, Base):
     connection_id: Mapped[str] = mapped_column(String(50))
     provider_type: Mapped[str] = mapped_column(String(50))
     key: Mapped[str] = mapped_column(String(255))
-    kind: Mapped[SessionKind] = mapped_column(enum_column(SessionKind))
-    state: Mapped[SessionState] = mapped_column(enum_column(SessionState), default=SessionState.OPEN)
+    kind: Mapped[HostedPageKind] = mapped_column(enum_column(HostedPageKind))
+    state: Mapped[HostedPageState] = mapped_column(enum_column(HostedPageState), default=HostedPageState.OPEN)
     payment_id: Mapped[str | None] = mapped_column(String(50))
     customer_id: Mapped[str | None] = mapped_column(String(50))
     amount: Mapped[Decimal | None]

@@ -77,9 +77,9 @@ def _parts(price: RatedPrice, quantity: Decimal) -> list[CostPart]:
             return volume_parts(quantity, price.tiers) if volume else slab_parts(quantity, price.tiers)
 
 
-def _joined(one: CostPart, other: CostPart) -> CostPart:
+def _joined(part: CostPart, other: CostPart) -> CostPart:
     return replace(
-        one,
-        quantity=EXACT.add(one.quantity, other.quantity),
-        flat_amount=EXACT.add(one.flat_amount, other.flat_amount),
+        part,
+        quantity=EXACT.add(part.quantity, other.quantity),
+        flat_amount=EXACT.add(part.flat_amount, other.flat_amount),
     )

@@ -48,7 +48,7 @@ def demand_of(pool_size: int, *, works: bool) -> Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class ConnectionGrant:
     """What the server grants this role, and how much of it others hold already."""
 
     most: int
@@ -76,7 +76,7 @@ _SERVER = """
 """
 
 
-def granted(url: str) -> Grant:
+def granted(url: str) -> ConnectionGrant:
     """What can be had now: the tightest of the server's, the role's and the database's limit."""
     try:
         with psycopg.connect(url, connect_timeout=10, application_name="farthing") as connection:
@@ -89,11 +89,11 @@ def granted(url: str) -> Grant:
         raise
     assert row is not None
     server, role, database, all_in_use, of_role, of_database = row
-    grants = [Grant(server, "max_connections less what is reserved", all_in_use)]
+    grants = [ConnectionGrant(server, "max_connections less what is reserved", all_in_use)]
     if role >= 0:
-        grants.append(Grant(role, "the role's CONNECTION LIMIT", of_role))
+        grants.append(ConnectionGrant(role, "the role's CONNECTION LIMIT", of_role))
     if database >= 0:
-        grants.append(Grant(database, "the database's CONNECTION LIMIT", of_database))
+        grants.append(ConnectionGrant(database, "the database's CONNECTION LIMIT", of_database))
     return min(grants, key=lambda grant: grant.free)
 
 
@@ -101,7 +101,7 @@ class TooFewConnections(UnsafeDatabase):
     """The server does not grant what the process needs at least; the message says what to set."""
 
 
-def fitted(demand: Demand, grant: Grant) -> Demand:
+def fitted(demand: Demand, grant: ConnectionGrant) -> Demand:
     """The demand, made smaller where the server grants less. Raises TooFewConnections below the least."""
     if demand.total <= grant.free:
         return demand
@@ -114,7 +114,7 @@ def fitted(demand: Demand, grant: Grant) -> Demand:
     return replace(demand, pool=LEAST_POOL + pool, hot_reads=LEAST_HOT_READS + hot_reads, overflow=overflow)
 
 
-def shortage(demand: Demand, grant: Grant) -> str:
+def shortage(demand: Demand, grant: ConnectionGrant) -> str:
     """What is wanted, what is granted, and what to set."""
     return (
         f"PostgreSQL grants {grant.most} connections ({grant.limited_by}), of which {grant.in_use} are in use; "

@@ -21,7 +21,7 @@ from farthing.storage.rows import find
 from farthing.subscriptions.enums import AddonStatus, LineItemOwner, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.line_items.price_sync import PAGE, REACHED, SyncCounts, end_terminated, prices_up_to
-from farthing.subscriptions.line_items.rows import Origin, fits, line_item, meters_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, fits, line_item, meters_of
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 
@@ -56,7 +56,7 @@ async def sync_page(
         return counts
     # read under the locks of their subscriptions: whoever attaches or detaches takes those first
     associations = await _associations(session, addon_id, [row.id for row in rows])
-    ids = [one.id for each in associations.values() for one in each]
+    ids = [association.id for each in associations.values() for association in each]
     items = await _items(session, ids)
     overridden = await _overridden(session, items)
     prices = await prices_up_to(session, PriceEntityType.ADDON, addon_id, target)
@@ -73,7 +73,7 @@ async def sync_page(
                 item = line_item(
                     subscription,
                     price,
-                    Origin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id),
+                    ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id),
                     meters,
                     start=max(association.start_date, subscription.current_period_start),
                     end=association.end_date or subscription.end_date,

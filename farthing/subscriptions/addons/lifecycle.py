@@ -32,7 +32,7 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 from farthing.subscriptions.events import changed
-from farthing.subscriptions.line_items.rows import Origin, commit_item, line_item, meters_of, overridden, prices_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of, overridden, prices_of
 from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome, closing
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest, RemoveAddonRequest
 from farthing.subscriptions.snapshot.loading import load_one
@@ -83,7 +83,7 @@ async def add(
 
 def _added(snapshot: SubscriptionSnapshot, items: list[SubscriptionLineItem]) -> tuple[ItemChange, ...]:
     made = [snapshot.item(item.id) for item in items]
-    return tuple(ItemChange(ItemAction.ADD, one.start, after=one) for one in made if one is not None)
+    return tuple(ItemChange(ItemAction.ADD, item.start, after=item) for item in made if item is not None)
 
 
 async def attach(
@@ -128,7 +128,7 @@ async def attach(
     if not prices:
         raise ValidationFailed.of("addon_id", f"the addon has no price in {subscription.currency}")
     meters = await meters_of(session, prices)
-    origin = Origin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id)
+    origin = ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id)
     items = []
     by_price: dict[str, SubscriptionLineItem] = {}
     for price, charged, given in await overridden(session, subscription, prices, request.override_line_items, start):
@@ -155,16 +155,19 @@ def period_of(subscription: Subscription, at: datetime) -> Period:
 async def _demand_same_resets(session: AsyncSession, subscription: Subscription, addon: Addon) -> None:
     """A metered feature may not be entitled with two reset periods. Raises ValidationFailed."""
     brought = (await entitlements_of(session, EntitlementOwner.ADDON, [addon.id]))[addon.id]
-    metered = [one for one in brought if one.feature_type is FeatureType.METERED]
+    metered = [entitlement for entitlement in brought if entitlement.feature_type is FeatureType.METERED]
     if not metered:
         return
     present = (await load_one(session, subscription.id)).entitled
-    for one in metered:
+    for entitlement in metered:
         for other in present:
-            if other.feature_id == one.feature_id and other.usage_reset_period is not one.usage_reset_period:
+            if (
+                other.feature_id == entitlement.feature_id
+                and other.usage_reset_period is not entitlement.usage_reset_period
+            ):
                 raise ValidationFailed.listing(
                     {"addon_id": "includes a feature that the subscription has with another usage reset period"},
-                    feature_id=one.feature_id,
+                    feature_id=entitlement.feature_id,
                 )
 
 

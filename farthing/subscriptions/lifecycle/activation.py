@@ -156,8 +156,8 @@ async def _prorate_family(session: AsyncSession, subscription: Subscription, fir
     children: list[Subscription] = []
     if subscription.subscription_type is SubscriptionType.PARENT:
         children = await hierarchy.children_of(session, subscription.id, SubscriptionType.GROUPED_INVOICING)
-    for one in (subscription, *children):
-        await prorate_entitlements(session, one, first)
+    for member in (subscription, *children):
+        await prorate_entitlements(session, member, first)
 
 
 async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -> Subscription:

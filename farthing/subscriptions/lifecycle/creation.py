@@ -42,7 +42,7 @@ from farthing.subscriptions.enums import (
 from farthing.subscriptions.events import record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.line_items.add import extra_item, make_phases, priced_items, require_consistent
-from farthing.subscriptions.line_items.rows import Origin, prices_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, prices_of
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.schemas.requests import (
     CreateSubscriptionRequest,
@@ -213,8 +213,8 @@ async def _people(
     return (
         rows[customer_id],
         rows[payer_id] if payer_id else None,
-        [rows[one] for one in below],
-        [rows[one] for one in inline],
+        [rows[customer_id] for customer_id in below],
+        [rows[customer_id] for customer_id in inline],
     )
 
 
@@ -257,7 +257,7 @@ def _check_terms(request: CreateSubscriptionRequest, rhythm: BillingTerms, now: 
 def check_collection(method: CollectionMethod, behaviour: PaymentBehavior) -> None:
     """Refuse a payment behaviour that does not go with the collection method. Raises ValidationFailed."""
     if behaviour not in _ALLOWED_PAYMENT[method]:
-        allowed = ", ".join(sorted(one.value for one in _ALLOWED_PAYMENT[method]))
+        allowed = ", ".join(sorted(behavior.value for behavior in _ALLOWED_PAYMENT[method]))
         raise ValidationFailed.of("payment_behavior", f"must be one of {allowed} for {method.value}")
 
 
@@ -402,7 +402,7 @@ async def _plan_items(
     terms: SubscriptionTerms,
     now: datetime,
 ) -> dict[str, SubscriptionLineItem]:
-    origin = Origin(LineItemOwner.PLAN, plan.id, plan.name)
+    origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name)
     return await priced_items(
         session,
         subscription,
@@ -420,7 +420,9 @@ def first_overrides(terms: SubscriptionTerms) -> list[OverrideLineItemRequest]:
     """The overrides that the plan's items begin with: the subscription's, or for a price that it names the first
     phase's."""
     first = terms.phases[0].override_line_items if terms.phases else None
-    return list({one.price_id: one for one in (*(terms.override_line_items or ()), *(first or ()))}.values())
+    return list(
+        {override.price_id: override for override in (*(terms.override_line_items or ()), *(first or ()))}.values()
+    )
 
 
 async def _inherited(session: AsyncSession, parent: Subscription, customer: Customer) -> Subscription:

@@ -41,7 +41,7 @@ async def _take_back(session: AsyncSession, subscription: Subscription, status: 
     Children that waited with it were made with it: nobody else's subscription can join one that is not live.
     """
     gone = [subscription, *await hierarchy.children_of(session, subscription.id)]
-    ids = [one.id for one in gone]
+    ids = [member.id for member in gone]
     redeemed = await session.scalars(
         update(CouponAssociation)
         .where(CouponAssociation.subscription_id.in_(ids), CouponAssociation.status == Status.PUBLISHED)
@@ -65,6 +65,6 @@ async def _take_back(session: AsyncSession, subscription: Subscription, status: 
         .where(TaxAssociation.entity_type == TaxEntityType.SUBSCRIPTION, TaxAssociation.entity_id.in_(ids))
         .values(status=status)
     )
-    for one in gone:
-        one.status = status
-        await changed(session, one)
+    for member in gone:
+        member.status = status
+        await changed(session, member)

@@ -20,7 +20,7 @@ from farthing.subscriptions.attachments import attach_coupons
 from farthing.subscriptions.enums import LineItemOwner, ProrationBehavior
 from farthing.subscriptions.events import record_phase_event
 from farthing.subscriptions.line_items.rows import (
-    Origin,
+    ItemOrigin,
     commit_item,
     line_item,
     meters_of,
@@ -40,7 +40,7 @@ async def priced_items(
     session: AsyncSession,
     subscription: Subscription,
     prices: Sequence[Price],
-    origin: Origin,
+    origin: ItemOrigin,
     overrides: Sequence[OverrideLineItemRequest] | None,
     start: datetime,
     end: datetime | None,
@@ -107,7 +107,7 @@ async def extra_item(
     if request.quantity and price.type is PriceType.USAGE:
         raise ValidationFailed.of("quantity", "of usage is metered")
     meters = await meters_of(session, [price])
-    origin = Origin(LineItemOwner.SUBSCRIPTION, subscription.id, "", phase_id=phase.id if phase else None)
+    origin = ItemOrigin(LineItemOwner.SUBSCRIPTION, subscription.id, "", phase_id=phase.id if phase else None)
     item = line_item(
         subscription,
         price,
@@ -195,7 +195,7 @@ async def make_phases(
                 item.subscription_phase_id = phase.id
         else:
             prices = await prices_of(session, PriceEntityType.PLAN, plan.id, subscription, asked.start_date)
-            origin = Origin(LineItemOwner.PLAN, plan.id, plan.name, phase_id=phase.id)
+            origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name, phase_id=phase.id)
             own = await priced_items(
                 session,
                 subscription,

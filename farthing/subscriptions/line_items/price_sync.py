@@ -21,7 +21,7 @@ from farthing.core.enums import PriceType, Status
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import LineItemOwner, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
-from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 PAGE = 100
@@ -93,7 +93,7 @@ async def sync_page(
     items = await _items(session, [row.id for row in rows])
     overridden = await _overridden(session, [row.id for row in rows])
     meters = await meters_of(session, prices)
-    origin = Origin(LineItemOwner.PLAN, plan.id, plan.name)
+    origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name)
     for subscription in rows:
         own = items[subscription.id]
         held = {item.price_id for item in own}

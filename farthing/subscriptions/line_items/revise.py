@@ -186,24 +186,24 @@ def planned_quantities(
     require_status(snapshot.id, snapshot.status, SubscriptionStatus.ACTIVE, to="change quantities of")
     changes = []
     seen: set[str] = set()
-    for index, one in enumerate(wanted):
+    for index, quantity in enumerate(wanted):
         field = f"line_items[{index}]"
-        item = snapshot.item(one.item_id)
+        item = snapshot.item(quantity.item_id)
         if item is None or item.is_usage:
             raise ValidationFailed.of(f"{field}.id", "is not a fixed line item of the subscription")
         if item.id in seen:
             raise ValidationFailed.of(f"{field}.id", "is named twice")
         seen.add(item.id)
-        at = one.at or max(now, item.start)
+        at = quantity.at or max(now, item.start)
         _demand_newest(item, at, {other.replaces_id: other.id for other in snapshot.items})
         if not snapshot.current.contains(at):
             raise ValidationFailed.of(f"{field}.effective_date", "must lie in the current period")
         if at < item.start or (item.end is not None and at >= item.end):
             raise ValidationFailed.of(f"{field}.effective_date", "must lie in the life of the line item")
-        _demand_countable(item.is_usage, item.min_quantity, one.quantity, f"{field}.quantity")
-        if one.quantity == item.quantity:
+        _demand_countable(item.is_usage, item.min_quantity, quantity.quantity, f"{field}.quantity")
+        if quantity.quantity == item.quantity:
             continue
-        changes.append(quantity_change(item, one.quantity, at))
+        changes.append(quantity_change(item, quantity.quantity, at))
     return tuple(changes)
 
 

@@ -25,7 +25,7 @@ from farthing.rating.pricing.quantity import default_quantity
 from farthing.storage.documents import encode_all
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner
-from farthing.subscriptions.planned_terms import StoredTimeBucket, TimeOfDay
+from farthing.subscriptions.planned_terms import StoredTimeBucket, StoredTimeOfDay
 from farthing.subscriptions.schemas.requests import (
     CommitmentBucketRequest,
     LineItemCommitmentConfig,
@@ -41,7 +41,7 @@ ONETIME_LASTS = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ItemOrigin:
     """Where a line item comes from: the plan, addon or subscription with this id and name."""
 
     owner: LineItemOwner
@@ -117,7 +117,7 @@ def fits(period: BillingPeriod, count: int, subscription: Subscription) -> bool:
 def line_item(
     subscription: Subscription,
     price: Price,
-    origin: Origin,
+    origin: ItemOrigin,
     meters: Mapping[str, MeterRow],
     *,
     start: datetime,
@@ -330,8 +330,8 @@ async def _buckets(
         stored.append(
             StoredTimeBucket(
                 id=bucket.id or new_id(Kind.COMMITMENT_BUCKET),
-                start=TimeOfDay(bucket.start.hour, bucket.start.minute),
-                end=TimeOfDay(bucket.end.hour, bucket.end.minute),
+                start=StoredTimeOfDay(bucket.start.hour, bucket.start.minute),
+                end=StoredTimeOfDay(bucket.end.hour, bucket.end.minute),
                 price_id=price_id,
                 commitment_type=bucket.commitment_type,
                 commitment_value=plain(bucket.commitment_value),

@@ -188,8 +188,10 @@ async def replace_plan(
         await hierarchy.mirror(session, fresh)
     await record_subscription_event(session, fresh, "plan_changed")
     opening = tuple(
-        Billable(one.subscription_id, InvoiceTrigger.UPDATE, one.period, one.at_once, one.activating)
-        for one in made.billables
+        Billable(
+            billable.subscription_id, InvoiceTrigger.UPDATE, billable.period, billable.at_once, billable.activating
+        )
+        for billable in made.billables
     )
     return Replacement(change_type, before, former, Outcome(fresh, opening, at=at), called_off, quantities)
 

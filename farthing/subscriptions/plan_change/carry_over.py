@@ -26,7 +26,7 @@ from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import count_periods
 from farthing.subscriptions.enums import AddonCadence, AddonStatus, LineItemOwner
 from farthing.subscriptions.line_items.add import require_consistent
-from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.service_periods import periods_begun
@@ -105,11 +105,11 @@ async def belongings(session: AsyncSession, former: Subscription, at: datetime) 
         .order_by(table.start_date, table.id)
     )
     return Belongings(
-        tuple(one for one in carried if one.item.entity_type is LineItemOwner.SUBSCRIPTION),
+        tuple(carried_item for carried_item in carried if carried_item.item.entity_type is LineItemOwner.SUBSCRIPTION),
         tuple(
             CarriedAddon(row, _own_end(row.end_date, former), row.cancelled_at, row.cancellation_reason) for row in rows
         ),
-        tuple(one for one in carried if one.item.entity_type is LineItemOwner.ADDON),
+        tuple(carried_item for carried_item in carried if carried_item.item.entity_type is LineItemOwner.ADDON),
     )
 
 
@@ -122,15 +122,15 @@ async def carry(
 ) -> None:
     """Give the successor what its predecessor had. Raises ValidationFailed for what does not fit its rhythm."""
     heirs: dict[str, str] = {}
-    for one in had.extras:
-        price = await _price_for(session, one.price, fresh, at)
-        start = max(one.item.start_date, at)
-        origin = Origin(LineItemOwner.SUBSCRIPTION, fresh.id, "")
+    for carried_item in had.extras:
+        price = await _price_for(session, carried_item.price, fresh, at)
+        start = max(carried_item.item.start_date, at)
+        origin = ItemOrigin(LineItemOwner.SUBSCRIPTION, fresh.id, "")
         meters = await meters_of(session, [price])
-        item = line_item(fresh, price, origin, meters, start=start, end=one.end or fresh.end_date)
-        _resemble(item, one.item)
+        item = line_item(fresh, price, origin, meters, start=start, end=carried_item.end or fresh.end_date)
+        _resemble(item, carried_item.item)
         session.add(item)
-        heirs[one.item.id] = item.id
+        heirs[carried_item.item.id] = item.id
     for addon in had.addons:
         association, end = addon.association, addon.end
         asked = AddAddonToSubscriptionRequest(addon_id=association.addon_id, metadata=dict(association.meta))
@@ -138,14 +138,16 @@ async def carry(
         made, items = await lifecycle.attach(session, fresh, asked, now, begin=begin)
         if end is not None:
             made.end_date, made.cancelled_at, made.cancellation_reason = end, addon.cancelled_at, addon.reason
-        theirs = [one for one in had.of_addons if one.item.addon_association_id == association.id]
+        theirs = [
+            carried_item for carried_item in had.of_addons if carried_item.item.addon_association_id == association.id
+        ]
         for item in items:
             await _inherit(session, item, theirs, fresh, at, heirs)
             if end is not None and (item.end_date is None or item.end_date > end):
                 item.end_date = max(end, item.start_date)
     await session.flush()
     await require_consistent(session, fresh)
-    taxed, untaxed = ((TaxEntityType.SUBSCRIPTION, one.id) for one in (former, fresh))
+    taxed, untaxed = ((TaxEntityType.SUBSCRIPTION, subscription.id) for subscription in (former, fresh))
     await associations.inherit(session, taxed, untaxed, None, now)
     await _carry_coupons(session, former, fresh, at, heirs)
 
@@ -159,11 +161,11 @@ async def _inherit(
     heirs: dict[str, str],
 ) -> None:
     """Give an addon's new item the price, quantity and commitment that the old one of the same price had."""
-    for one in theirs:
-        if versions.root_of(one.price) == item.price_id or one.price.id == item.price_id:
-            item.price_id = (await _price_for(session, one.price, fresh, at)).id
-            _resemble(item, one.item)
-            heirs[one.item.id] = item.id
+    for carried_item in theirs:
+        if versions.root_of(carried_item.price) == item.price_id or carried_item.price.id == item.price_id:
+            item.price_id = (await _price_for(session, carried_item.price, fresh, at)).id
+            _resemble(item, carried_item.item)
+            heirs[carried_item.item.id] = item.id
 
 
 async def _price_for(session: AsyncSession, price: Price, fresh: Subscription, at: datetime) -> Price:

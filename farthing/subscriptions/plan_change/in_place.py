@@ -36,7 +36,7 @@ from farthing.subscriptions.enums import (
 )
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import schedules
-from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of, prices_of
+from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of, prices_of
 from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome
 from farthing.subscriptions.plan_change.quantities import (
     CarriedQuantities,
@@ -149,11 +149,11 @@ def planned_change(
     return PlannedChange(kind, tuple(carried), tuple(closing), tuple(opening), tuple(dropped))
 
 
-def _bills_alike(one: LineItemSnapshot, other: LineItemSnapshot, requested: Collection[str]) -> bool:
-    if other.price_id in requested and one.quantity != other.quantity:
+def _bills_alike(item: LineItemSnapshot, other: LineItemSnapshot, requested: Collection[str]) -> bool:
+    if other.price_id in requested and item.quantity != other.quantity:
         return False
     return all(
-        getattr(one, name) == getattr(other, name)
+        getattr(item, name) == getattr(other, name)
         for name in ("price_type", "price", "billing_period", "billing_period_count", "cadence", "meter_id", "currency")
     )
 
@@ -228,7 +228,7 @@ async def target_items(
             f"{subscription.billing_period_count} {subscription.billing_period.value}",
         )
     meters = await meters_of(session, prices)
-    origin = Origin(LineItemOwner.PLAN, plan.id, plan.name)
+    origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name)
     carried = await carried_quantities(session, snapshot, prices, at, requested)
     rows = [
         line_item(

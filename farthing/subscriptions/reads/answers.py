@@ -133,8 +133,8 @@ async def subscription_answer_v2(
     )
     if "schedule" in wanted:
         found = await _of(session, SubscriptionSchedule, [row.id], SubscriptionSchedule.scheduled_at)
-        waiting = [one for one in found[row.id] if one.schedule_status is ScheduleStatus.PENDING]
-        parts["schedule"] = [schedule_answer(one, now) for one in waiting]
+        waiting = [schedule for schedule in found[row.id] if schedule.schedule_status is ScheduleStatus.PENDING]
+        parts["schedule"] = [schedule_answer(schedule, now) for schedule in waiting]
     return SubscriptionResponseV2.of(
         row, **_own(row), **parts, plan_prices_out_of_sync=row.synced_price_sequence < (newest or 0)
     )
@@ -225,7 +225,7 @@ async def _of(session: AsyncSession, table: type[Row], ids: Sequence[str], order
 async def pauses_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[SubscriptionPauseResponse]]:
     """The pauses of each subscription that has any, earliest first."""
     found = await _of(session, SubscriptionPause, ids, SubscriptionPause.pause_start)
-    return {id: [SubscriptionPauseResponse.of(one) for one in pauses] for id, pauses in found.items()}  # noqa: A001
+    return {id: [SubscriptionPauseResponse.of(pause) for pause in pauses] for id, pauses in found.items()}  # noqa: A001
 
 
 async def _open_items(
@@ -257,22 +257,22 @@ async def item_answers(
     """Line items with their `prices` (and these with `meters`, `priceunit`, `plan`, ...) and `meters` if asked for."""
     prices: dict[str, PriceResponse] = {}
     if "prices" in wanted:
-        rows = (await session.scalars(select(Price).where(Price.id.in_({one.price_id for one in items})))).all()
+        rows = (await session.scalars(select(Price).where(Price.id.in_({item.price_id for item in items})))).all()
         answers = await price_answers(session, rows, frozenset(wanted - {"prices"}))
         prices = {answer.id: answer for answer in answers}
-    meters = await meters_by_id(session, (one.meter_id for one in items)) if "meters" in wanted else {}
+    meters = await meters_by_id(session, (item.meter_id for item in items)) if "meters" in wanted else {}
     return [
         SubscriptionLineItemResponse.of(
-            one,
-            meter_id=one.meter_id or "",
-            end_date=as_wire(one.end_date),
-            price_unit_id=one.price_unit_id,
-            price_unit=one.price_unit,
-            commitment_time_buckets=_buckets(one.commitment_time_buckets),
-            price=prices.get(one.price_id),
-            meter=_meter(meters[one.meter_id]) if one.meter_id in meters else None,
+            item,
+            meter_id=item.meter_id or "",
+            end_date=as_wire(item.end_date),
+            price_unit_id=item.price_unit_id,
+            price_unit=item.price_unit,
+            commitment_time_buckets=_buckets(item.commitment_time_buckets),
+            price=prices.get(item.price_id),
+            meter=_meter(meters[item.meter_id]) if item.meter_id in meters else None,
         )
-        for one in items
+        for item in items
     ]
 
 
@@ -317,12 +317,14 @@ async def _coupons(
             .order_by(CouponAssociation.created_at, CouponAssociation.id)
         )
     ).all()
-    known = {one.id: one for owned in items.values() for one in owned}
-    unknown = {one.subscription_line_item_id for one, _ in pairs if one.subscription_line_item_id} - known.keys()
+    known = {item.id: item for owned in items.values() for item in owned}
+    unknown = {
+        association.subscription_line_item_id for association, _ in pairs if association.subscription_line_item_id
+    } - known.keys()
     if unknown:
         table = SubscriptionLineItem
         rows = (await session.scalars(select(table).where(table.id.in_(unknown)))).all()
-        known |= {one.id: one for one in await item_answers(session, rows, set())}
+        known |= {item.id: item for item in await item_answers(session, rows, set())}
     found: dict[str, list[CouponAssociationResponse]] = defaultdict(list)
     for association, coupon in pairs:
         item = known.get(association.subscription_line_item_id or "")
@@ -380,15 +382,15 @@ async def association_answers(
     session: AsyncSession, associations: Sequence[AddonAssociation]
 ) -> list[AddonAssociationResponse]:
     """Addon associations with their addons."""
-    ids = {one.addon_id for one in associations}
+    ids = {association.addon_id for association in associations}
     addons = by_id((await session.scalars(select(Addon).where(Addon.id.in_(ids)))).all()) if ids else {}
     return [
         AddonAssociationResponse.of(
-            one,
-            entity_id=one.subscription_id,
+            association,
+            entity_id=association.subscription_id,
             entity_type="subscription",
-            cancellation_reason=one.cancellation_reason or None,
-            addon=AddonResponse.of(addons[one.addon_id]) if one.addon_id in addons else None,
+            cancellation_reason=association.cancellation_reason or None,
+            addon=AddonResponse.of(addons[association.addon_id]) if association.addon_id in addons else None,
         )
-        for one in associations
+        for association in associations
     ]

@@ -40,7 +40,9 @@ async def entitlements_of(
 ) -> dict[str, list[AggregatedFeature]]:
     """What each subscription includes in its open period, by subscription id, only `feature_ids` if there are any."""
     snapshots = await load(session, subscription_ids)
-    found = {one.id: _wanted(effective(one.entitled, one.full_period), feature_ids) for one in snapshots}
+    found = {
+        snapshot.id: _wanted(effective(snapshot.entitled, snapshot.full_period), feature_ids) for snapshot in snapshots
+    }
     features = await features_by_id(session, [id for each in found.values() for id in each])  # noqa: A001
     names = await names_of(session, snapshots)
     return {
@@ -62,7 +64,9 @@ async def entitlements_of_customer(
 ) -> list[AggregatedFeature]:
     """What subscriptions of one customer include together, each in its own open period."""
     snapshots = await load(session, subscription_ids)
-    found = {one.id: _wanted(effective(one.entitled, one.full_period), feature_ids) for one in snapshots}
+    found = {
+        snapshot.id: _wanted(effective(snapshot.entitled, snapshot.full_period), feature_ids) for snapshot in snapshots
+    }
     together = combined(found.values())
     features = await features_by_id(session, list(together))
     names = await names_of(session, snapshots)
@@ -83,7 +87,7 @@ async def entitlements_of_customer(
 
 
 def _wanted(found: dict[str, FeatureEntitlement], feature_ids: Sequence[str]) -> dict[str, FeatureEntitlement]:
-    return {id: one for id, one in found.items() if not feature_ids or id in feature_ids}  # noqa: A001
+    return {id: entitlement for id, entitlement in found.items() if not feature_ids or id in feature_ids}  # noqa: A001
 
 
 async def features_by_id(session: AsyncSession, ids: Sequence[str]) -> dict[str, FeatureResponse]:
@@ -94,28 +98,30 @@ async def features_by_id(session: AsyncSession, ids: Sequence[str]) -> dict[str,
 
 async def names_of(session: AsyncSession, snapshots: Sequence[SubscriptionSnapshot]) -> dict[str, str]:
     """What plans and addons are called, by id."""
-    names = {one.plan_id: one.plan_name for one in snapshots}
-    addons = {addon.addon_id for one in snapshots for addon in one.addons}
-    for table, ids in ((Plan, {one.plan_id for one in snapshots} - names.keys()), (Addon, addons)):
+    names = {snapshot.plan_id: snapshot.plan_name for snapshot in snapshots}
+    addons = {addon.addon_id for snapshot in snapshots for addon in snapshot.addons}
+    for table, ids in ((Plan, {snapshot.plan_id for snapshot in snapshots} - names.keys()), (Addon, addons)):
         if ids:
             rows = await session.execute(select(table.id, table.name).where(table.id.in_(ids)))
             names.update(rows.tuples().all())
     return names
 
 
-def aggregated(one: FeatureEntitlement) -> AggregatedEntitlement:
+def aggregated(entitlement: FeatureEntitlement) -> AggregatedEntitlement:
     """What holds for a feature, with the fields that its type has."""
-    metered = one.feature_type is FeatureType.METERED
-    limit = None if one.limit is None else int(one.limit)
+    metered = entitlement.feature_type is FeatureType.METERED
+    limit = None if entitlement.limit is None else int(entitlement.limit)
     return AggregatedEntitlement(
         is_enabled=True,
-        is_soft_limit=one.soft,
-        aggregation_mode=one.mode,
+        is_soft_limit=entitlement.soft,
+        aggregation_mode=entitlement.mode,
         **({"usage_limit": limit} if metered else {}),
-        usage_reset_period=one.reset if metered else None,
-        static_values=list(one.static_values) or None,
-        config_values=[dict(value) for value in one.config_values] or None,
-        buckets=[_bucket(source) for source in one.sources] if one.mode is AggregationMode.PARALLEL else None,
+        usage_reset_period=entitlement.reset if metered else None,
+        static_values=list(entitlement.static_values) or None,
+        config_values=[dict(value) for value in entitlement.config_values] or None,
+        buckets=[_bucket(source) for source in entitlement.sources]
+        if entitlement.mode is AggregationMode.PARALLEL
+        else None,
     )
 
 

@@ -146,7 +146,7 @@ async def search_items(
         (table.customer_id, query.customer_ids),
         (table.price_id, query.price_ids),
         (table.meter_id, query.meter_ids),
-        (table.currency, [one.lower() for one in query.currencies or ()]),
+        (table.currency, [code.lower() for code in query.currencies or ()]),
         (table.billing_period, query.billing_periods),
         (table.entity_id, query.entity_ids),
         (table.addon_association_id, query.addon_association_ids),

@@ -171,7 +171,7 @@ async def _children(
 async def _items(
     session: AsyncSession, charging: Sequence[_Charging], start: datetime, end: datetime
 ) -> list[ChargedItem]:
-    by_subscription = {one.row.id: one for one in charging}
+    by_subscription = {charging_subscription.row.id: charging_subscription for charging_subscription in charging}
     item = SubscriptionLineItem
     query = (
         select(item, Price)
@@ -195,11 +195,11 @@ async def _items(
     coupons = await attached_during(session, {row.subscription_id for row in rows}, Period(start, end))
     answers = await _answers(session, rows)
     pairs.sort(
-        key=lambda one: (
-            by_subscription[one[0].subscription_id].row.start_date,
-            one[0].subscription_id,
-            one[0].start_date,
-            one[0].id,
+        key=lambda pair: (
+            by_subscription[pair[0].subscription_id].row.start_date,
+            pair[0].subscription_id,
+            pair[0].start_date,
+            pair[0].id,
         )
     )
     return [
@@ -275,11 +275,11 @@ def _commitment_terms(row: SubscriptionLineItem) -> dict[str, Any]:
 def _percent_off(row: SubscriptionLineItem, coupons: Iterable[AttachedCoupon]) -> Decimal:
     """What lasting percentage coupons take of a line, 0 to 100: each of what those before it left."""
     left = _HUNDRED
-    for one in coupons:
-        mine = one.association.subscription_line_item_id in {None, row.id}
-        lasting = one.coupon.cadence in {CouponCadence.FOREVER, CouponCadence.REPEATED}
-        if mine and lasting and one.coupon.type is CouponType.PERCENTAGE:
-            share_left = EXACT.subtract(_HUNDRED, one.coupon.percentage_off or ZERO)
+    for coupon in coupons:
+        mine = coupon.association.subscription_line_item_id in {None, row.id}
+        lasting = coupon.coupon.cadence in {CouponCadence.FOREVER, CouponCadence.REPEATED}
+        if mine and lasting and coupon.coupon.type is CouponType.PERCENTAGE:
+            share_left = EXACT.subtract(_HUNDRED, coupon.coupon.percentage_off or ZERO)
             left = EXACT.divide(EXACT.multiply(left, share_left), _HUNDRED)
     return EXACT.subtract(_HUNDRED, left)
 
@@ -292,8 +292,8 @@ async def _answers(session: AsyncSession, rows: Sequence[SubscriptionLineItem]) 
     plans = (await session.scalars(select(Plan).where(Plan.id.in_(brought[LineItemOwner.PLAN])))).all()
     addons = (await session.scalars(select(Addon).where(Addon.id.in_(brought[LineItemOwner.ADDON])))).all()
     owners: dict[tuple[LineItemOwner, str], Any] = {
-        **{(LineItemOwner.PLAN, one.id): PlanResponse.of(one) for one in plans},
-        **{(LineItemOwner.ADDON, one.id): AddonResponse.of(one) for one in addons},
+        **{(LineItemOwner.PLAN, plan.id): PlanResponse.of(plan) for plan in plans},
+        **{(LineItemOwner.ADDON, addon.id): AddonResponse.of(addon) for addon in addons},
     }
     found: dict[str, dict[str, Any]] = {}
     for row, answer in zip(rows, await item_answers(session, rows, set()), strict=True):

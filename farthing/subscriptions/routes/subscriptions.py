@@ -324,7 +324,7 @@ async def _entitlements(
 
 def split(given: list[str] | None) -> list[str]:
     """A list in a query string, whether its values are repeated or separated by commas."""
-    return [one for text in given or () for one in text.split(",") if one]
+    return [value for text in given or () for value in text.split(",") if value]
 
 
 async def _page(session: AsyncSession, query: SubscriptionQuery, clock: Clock) -> ListSubscriptionsResponse:

@@ -394,7 +394,7 @@ class SubscriptionTerms(Request):
             # Rule: docs/rules/subscriptions.md#creation
             self.collection_method = CollectionMethod.CHARGE_AUTOMATICALLY.value
             self.payment_behavior = PaymentBehavior.ALLOW_INCOMPLETE
-        if self.collection_method not in {None, "", *(one.value for one in CollectionMethod)}:
+        if self.collection_method not in {None, "", *(method.value for method in CollectionMethod)}:
             raise BadField("collection_method", "must be charge_automatically or send_invoice")
 
     def _check_continuous(self) -> None:

@@ -49,7 +49,7 @@ InvoiceAbove = Annotated[
 CheckoutAbove = Annotated[dict[str, Any], Meta(description="a checkout session, as its own endpoint answers it")]
 
 
-class _Row(Response, kw_only=True):
+class _StoredRow(Response, kw_only=True):
     """What every stored row tells."""
 
     renamed: ClassVar[Mapping[str, str]] = _META
@@ -92,7 +92,7 @@ class LineItemMeterResponse(MeterResponse, kw_only=True):
     updated_by: str
 
 
-class SubscriptionLineItemResponse(_Row, kw_only=True):
+class SubscriptionLineItemResponse(_StoredRow, kw_only=True):
     """One version of a line item. `quantity` is "0" for usage; an open end is null."""
 
     subscription_id: str
@@ -129,7 +129,7 @@ class SubscriptionLineItemResponse(_Row, kw_only=True):
     meter: LineItemMeterResponse | None = None
 
 
-class SubscriptionPhaseResponse(_Row, kw_only=True):
+class SubscriptionPhaseResponse(_StoredRow, kw_only=True):
     """A stretch of a subscription with line items of its own."""
 
     subscription_id: str
@@ -138,7 +138,7 @@ class SubscriptionPhaseResponse(_Row, kw_only=True):
     end_date: Timestamp | None = None
 
 
-class SubscriptionPauseResponse(_Row, kw_only=True):
+class SubscriptionPauseResponse(_StoredRow, kw_only=True):
     """A pause, scheduled, present or past."""
 
     subscription_id: str
@@ -292,7 +292,7 @@ class SubscriptionEntitlementsResponse(Response):
     features: list[AggregatedFeature]
 
 
-class _SubscriptionFields(_Row, kw_only=True):
+class _SubscriptionFields(_StoredRow, kw_only=True):
     """What both forms of a subscription tell."""
 
     customer_id: str
@@ -381,7 +381,7 @@ class ListSubscriptionLineItemsResponse(Page[SubscriptionLineItemResponse]):
     items: list[SubscriptionLineItemResponse]
 
 
-class AddonAssociationResponse(_Row, kw_only=True):
+class AddonAssociationResponse(_StoredRow, kw_only=True):
     """An addon attached to a subscription."""
 
     entity_id: str

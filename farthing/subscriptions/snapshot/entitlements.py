@@ -98,14 +98,14 @@ def effective(entitled: Iterable[Entitled], period: Period) -> dict[str, Feature
     Rule: docs/rules/entitlements.md#effective-entitlements
     """
     owned: dict[EntitlementOwner, list[Entitled]] = {owner: [] for owner in EntitlementOwner}
-    for one in entitled:
-        owned[one.entity_type].append(one)
+    for entitlement in entitled:
+        owned[entitlement.entity_type].append(entitlement)
     attached: dict[str, list[Entitled]] = {}
-    for one in owned[EntitlementOwner.ADDON]:
-        if (one.start_date is None or one.start_date < period.end) and (
-            one.end_date is None or one.end_date > period.start
+    for entitlement in owned[EntitlementOwner.ADDON]:
+        if (entitlement.start_date is None or entitlement.start_date < period.end) and (
+            entitlement.end_date is None or entitlement.end_date > period.start
         ):
-            attached.setdefault(one.association_id or one.entity_id, []).append(one)
+            attached.setdefault(entitlement.association_id or entitlement.entity_id, []).append(entitlement)
     found = effective_entitlements(
         _as_rows(owned[EntitlementOwner.PLAN]),
         [_as_rows(group) for group in attached.values()],

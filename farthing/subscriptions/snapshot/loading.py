@@ -110,7 +110,7 @@ async def _payers_of_families(session: AsyncSession, rows: Mapping[str, Subscrip
 _CHILDREN = {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}
 
 
-class _Parts:
+class _SnapshotParts:
     """What belongs to the subscriptions, by subscription id; and who is called what."""
 
     items: dict[str, list[LineItemSnapshot]]
@@ -121,9 +121,9 @@ class _Parts:
     customers: dict[str, str]
 
 
-async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: datetime | None) -> _Parts:
+async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: datetime | None) -> _SnapshotParts:
     ids = [row.id for row in rows]
-    parts = _Parts()
+    parts = _SnapshotParts()
     parts.items = await _items(session, ids, since)
     parts.addons = await _addons(session, ids)
     parts.entitled = await _entitled(session, rows, parts.addons)
@@ -338,7 +338,7 @@ def entitled(row: Entitlement, meter_id: str | None, addon: AddonWindow | None =
 
 
 def _whole(
-    row: Subscription, children: Mapping[str, list[Subscription]], parts: _Parts, payers: Mapping[str, str]
+    row: Subscription, children: Mapping[str, list[Subscription]], parts: _SnapshotParts, payers: Mapping[str, str]
 ) -> SubscriptionSnapshot:
     below = children.get(row.id, ())
     inherited = [child for child in below if child.subscription_type is SubscriptionType.INHERITED]
@@ -387,8 +387,13 @@ def _whole(
         addons=tuple(parts.addons.get(row.id, ())),
         entitled=tuple(parts.entitled.get(row.id, ())),
         usage_customers=tuple(
-            UsageCustomer(one.customer_id, parts.customers.get(one.customer_id, ""), one.start_date, one.end_date)
-            for one in (row, *inherited)
+            UsageCustomer(
+                subscription.customer_id,
+                parts.customers.get(subscription.customer_id, ""),
+                subscription.start_date,
+                subscription.end_date,
+            )
+            for subscription in (row, *inherited)
         ),
         pauses=_uncharged(row, parts),
         former_anchors=tuple(
@@ -398,11 +403,11 @@ def _whole(
     )
 
 
-def _uncharged(row: Subscription, parts: _Parts) -> tuple[tuple[datetime, datetime | None], ...]:
+def _uncharged(row: Subscription, parts: _SnapshotParts) -> tuple[tuple[datetime, datetime | None], ...]:
     """The stretches whose usage is free: pauses; and a grouped child's trial, which the family's periods may hold."""
     pauses = [(pause.pause_start, pause.resumed_at) for pause in parts.pauses.get(row.id, ())]
     if row.subscription_type is SubscriptionType.GROUPED_INVOICING and row.trial_start and row.trial_end:
-        pauses = sorted([*pauses, (row.trial_start, row.trial_end)], key=lambda one: one[0])
+        pauses = sorted([*pauses, (row.trial_start, row.trial_end)], key=lambda span: span[0])
     return tuple(pauses)
 
 

@@ -306,6 +306,6 @@ def customer_ids(snapshots: Sequence[SubscriptionSnapshot]) -> set[str]:
     return {
         customer.customer_id
         for snapshot in snapshots
-        for one in (snapshot, *snapshot.grouped)
-        for customer in one.usage_customers
+        for member in (snapshot, *snapshot.grouped)
+        for customer in member.usage_customers
     }

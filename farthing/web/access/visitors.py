@@ -180,7 +180,7 @@ def _chosen(environments: Sequence[Environment], wanted: str) -> Environment:
     if not environments:
         raise PermissionDenied("There is no environment that you may enter")
     by_id = {environment.id: environment for environment in environments}
-    production = [one for one in environments if one.type is EnvironmentType.PRODUCTION]
+    production = [environment for environment in environments if environment.type is EnvironmentType.PRODUCTION]
     return by_id.get(wanted) or (production or list(environments))[0]
 
 

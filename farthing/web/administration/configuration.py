@@ -63,14 +63,14 @@ def fields_of(effective: Effective) -> list[Field]:
     described = inspect.type_info(effective.kind)
     assert isinstance(described, inspect.StructType), "settings are structs"
     found = []
-    for one in described.fields:
-        kind, choices = _kind(one.type)
-        value = effective.value.get(one.encode_name)
+    for field in described.fields:
+        kind, choices = _kind(field.type)
+        value = effective.value.get(field.encode_name)
         if kind == "picture":
             value = picture_address(value or "")
         if kind == "json":
-            value = readable(value) if one.encode_name in effective.value else ""
-        found.append(Field(one.encode_name, kind, value, choices))
+            value = readable(value) if field.encode_name in effective.value else ""
+        found.append(Field(field.encode_name, kind, value, choices))
     return found
 
 
@@ -84,21 +84,21 @@ def picture_address(base64: str) -> str:
 def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.Raw]:
     """What a sent form says, as JSON per field. Raises ValidationFailed."""
     said: dict[str, msgspec.Raw] = {}
-    for one in fields_of(effective):
-        text = given.get(one.name, "")
-        if one.kind == "yes-no":
-            said[one.name] = msgspec.Raw(b"true" if text == "yes" else b"false")
-        elif one.kind == "picture" or (one.kind == "json" and not text):
+    for field in fields_of(effective):
+        text = given.get(field.name, "")
+        if field.kind == "yes-no":
+            said[field.name] = msgspec.Raw(b"true" if text == "yes" else b"false")
+        elif field.kind == "picture" or (field.kind == "json" and not text):
             continue  # a picture stays as it is, and what was never set stays so
-        elif one.kind in {"number", "json"}:
+        elif field.kind in {"number", "json"}:
             try:
                 msgspec.json.decode(text.encode())
             except (msgspec.DecodeError, RecursionError) as error:
-                what = "must be a whole number" if one.kind == "number" else f"is not valid JSON: {error}"
-                raise ValidationFailed.of(one.name, what) from error
-            said[one.name] = msgspec.Raw(text.encode())
-        elif one.name in given:
-            said[one.name] = msgspec.Raw(msgspec.json.encode(text))
+                what = "must be a whole number" if field.kind == "number" else f"is not valid JSON: {error}"
+                raise ValidationFailed.of(field.name, what) from error
+            said[field.name] = msgspec.Raw(text.encode())
+        elif field.name in given:
+            said[field.name] = msgspec.Raw(msgspec.json.encode(text))
     return said
 
 
@@ -112,7 +112,7 @@ class SettingsPages(Controller):
     async def all(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Every setting there is, and whether it was changed."""
         found = [await current.effective(session, kind) for kind in CATALOGUE.values()]
-        return render(request, "settings.html", settings=[(one, _about(one.kind)) for one in found])
+        return render(request, "settings.html", settings=[(setting, _about(setting.kind)) for setting in found])
 
     @get("/{key:str}", guards=[shows("setting")])
     async def one(self, key: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

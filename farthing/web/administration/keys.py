@@ -65,6 +65,6 @@ class Keys(Controller):
 async def _page(request: HttpRequest, session: AsyncSession, made: str = "") -> Response[str]:
     statement = api_keys.visible(visitor_of(request).caller).where(Secret.status == Status.PUBLISHED)
     found = (await session.scalars(statement.order_by(Secret.created_at.desc()).limit(MOST))).all()
-    owners = select(User.id, User.name, User.email).where(User.id.in_({one.user_id for one in found}))
+    owners = select(User.id, User.name, User.email).where(User.id.in_({key.user_id for key in found}))
     names = {row.id: row.name or row.email or row.id for row in await session.execute(owners)}
     return render(request, "keys.html", keys=found, owners=names, made=made)

@@ -139,12 +139,14 @@ async def subscriptions_of(session: AsyncSession, customer: Customer) -> list[Su
         .limit(MOST_RELATED)
     )
     found = [(row[0], row[1]) for row in rows]
-    others = {party for one, _ in found for party in (one.customer_id, one.payer_id)} - {customer.id}
+    others = {party for subscription, _ in found for party in (subscription.customer_id, subscription.payer_id)} - {
+        customer.id
+    }
     names = await names_of(session, others)
     return [
-        Subscribed(one, name or one.plan_id, names.get(other, ""), other)
-        for one, name in found
-        for other in [next((p for p in (one.customer_id, one.payer_id) if p != customer.id), "")]
+        Subscribed(subscription, name or subscription.plan_id, names.get(other, ""), other)
+        for subscription, name in found
+        for other in [next((p for p in (subscription.customer_id, subscription.payer_id) if p != customer.id), "")]
     ]
 
 
@@ -178,7 +180,7 @@ async def family(session: AsyncSession, customer: Customer) -> list[Relative]:
     ]
     names = await names_of(session, {other for other, _ in found})
     relatives = [Relative(other, names.get(other, other), relation) for other, relation in found]
-    return sorted(relatives, key=lambda one: (one.relation, one.name.lower()))
+    return sorted(relatives, key=lambda relative: (relative.relation, relative.name.lower()))
 
 
 async def names_of(session: AsyncSession, ids: set[str]) -> dict[str, str]:
@@ -246,7 +248,7 @@ class CustomerPages(Controller):
         words = request.query_params.get("q", "")[:200].replace("\x00", "")
         archived = request.query_params.get("archived") == "yes"
         found = await browse(session, at, words, archived, currencies)
-        owing = await debts(session, [one.id for one in found], clock.now()) if may_see_money else {}
+        owing = await debts(session, [customer.id for customer in found], clock.now()) if may_see_money else {}
         return render(
             request,
             "customers.html",

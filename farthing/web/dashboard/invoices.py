@@ -123,7 +123,7 @@ class InvoicePages(Controller):
         names = ("standing", "payment", "currency", "customer", "number")
         narrowed = {name: request.query_params.get(name, "").strip()[:100].replace("\x00", "") for name in names}
         found, sums = await browse(session, at, narrowed, now)
-        parties = await names_of(session, {one.customer_id for one in found} | {narrowed["customer"]} - {""})
+        parties = await names_of(session, {invoice.customer_id for invoice in found} | {narrowed["customer"]} - {""})
         return render(
             request,
             "invoices.html",

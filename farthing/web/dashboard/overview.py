@@ -228,14 +228,14 @@ class Overview(Controller):
         seen = visitor_of(request)
         by_month = await invoiced(session, now)
         open_amounts = await owed(session, now)
-        order = [one.currency for one in open_amounts]
+        order = [amount.currency for amount in open_amounts]
         currencies = order + sorted(set(by_month) - set(order))
         return render(
             request,
             "overview.html",
             now=now,
             currencies=currencies,
-            owed={one.currency: one for one in open_amounts},
+            owed={amount.currency: amount for amount in open_amounts},
             invoiced=by_month,
             debtors=await top_debtors(session, now) if seen.may(READ, "customer") else {},
             states=await states(session, now),

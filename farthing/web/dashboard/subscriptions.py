@@ -78,7 +78,7 @@ class SubscriptionPages(Controller):
             plan_id=plan_id,
             plans=plans,
             plan_names=dict(plans),
-            names=await names_of(session, {one.customer_id for one in found}),
+            names=await names_of(session, {subscription.customer_id for subscription in found}),
             states=list(SubscriptionStatus),
         )
 
@@ -161,7 +161,7 @@ async def _happenings(session: AsyncSession, row: Subscription, pauses: Sequence
         found.append(Happening(row.cancel_at, "Cancelled" if row.subscription_status == "cancelled" else "Ends"))
     elif row.end_date is not None:
         found.append(Happening(row.end_date, "Ends"))
-    return sorted(found, key=lambda one: one.at)
+    return sorted(found, key=lambda happening: happening.at)
 
 
 def _picture(
@@ -187,9 +187,11 @@ def _picture(
         return TimelineSpan(place(first), place(last), tone, label, title)
 
     past = sorted(
-        (one.period_start, one.period_end, one.invoice_number or "Draft")
-        for one in invoices
-        if one.period_start is not None and one.period_end is not None and one.period_end <= row.current_period_start
+        (invoice.period_start, invoice.period_end, invoice.invoice_number or "Draft")
+        for invoice in invoices
+        if invoice.period_start is not None
+        and invoice.period_end is not None
+        and invoice.period_end <= row.current_period_start
     )
     periods = [span(first, last, "calm", number) for first, last, number in past]
     rows = [[*periods, span(row.current_period_start, row.current_period_end, "open", "Open period")]]

@@ -42,8 +42,8 @@ class FeatureUsage:
     @property
     def unit(self) -> str:
         """What it is counted in; "" when nobody said."""
-        one, many = self.feature.unit_singular, self.feature.unit_plural
-        return one if self.total == 1 else many or one
+        singular, many = self.feature.unit_singular, self.feature.unit_plural
+        return singular if self.total == 1 else many or singular
 
     @property
     def bars(self) -> list[Bar]:
@@ -60,7 +60,7 @@ async def by_feature(
     """Usage in the last `days` days, today included, of features with any; None means all customers."""
     today = to_local(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     walls = [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
-    starts = [first_instant_at(one, zone) for one in walls]
+    starts = [first_instant_at(moment, zone) for moment in walls]
     end = first_instant_at(today + timedelta(days=1), zone)
     return await between(session, external_ids, starts, end, zone)
 

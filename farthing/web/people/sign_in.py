@@ -118,7 +118,7 @@ class SigningIn(Controller):
         visitor = visitor_of(request)
         require_own_form(request, visitor.session)
         wanted = form_of(request).get("environment", "")
-        chosen = next((one for one in visitor.environments if one.id == wanted), None)
+        chosen = next((environment for environment in visitor.environments if environment.id == wanted), None)
         if chosen is None:
             return error_page(request, PermissionDenied("There is no such environment"))
         sessions: Sessions = services.part(Sessions)

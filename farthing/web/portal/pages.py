@@ -36,7 +36,7 @@ from farthing.payments.states import OPEN
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery
-from farthing.payments.testing_provider.tables import SessionState, TestSession
+from farthing.payments.testing_provider.tables import HostedPageState, TestSession
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
@@ -90,7 +90,14 @@ class Portal(Controller):
                 .limit(20)
             )
         ).all()
-        start = min((one.current_period_start for one in subscriptions if one.customer_id == customer.id), default=None)
+        start = min(
+            (
+                subscription.current_period_start
+                for subscription in subscriptions
+                if subscription.customer_id == customer.id
+            ),
+            default=None,
+        )
         features = await _used(session, customer, start, now, local)
         return _private(
             render(
@@ -127,9 +134,9 @@ class Portal(Controller):
             )
         ).all()
         waiting = [
-            one
-            for one in payments
-            if one.payment_url and one.payment_status in OPEN and one.amount <= invoice.amount_remaining
+            payment
+            for payment in payments
+            if payment.payment_url and payment.payment_status in OPEN and payment.amount <= invoice.amount_remaining
         ]
         return _private(
             render(
@@ -143,7 +150,7 @@ class Portal(Controller):
                 now=clock.now(),
                 invoice=invoice,
                 lines=await published_lines(session, invoice.id),
-                payments=[one for one in payments if one.payment_status not in OPEN],
+                payments=[payment for payment in payments if payment.payment_status not in OPEN],
                 can_pay=is_unpaid(invoice) and bool(await saved_methods.connected_gateways(session)),
                 pay_url=_page_of(waiting[-1], token) if waiting and is_unpaid(invoice) else "",
             )
@@ -201,7 +208,7 @@ class Portal(Controller):
                 visit=visit_of(request),
                 invoice=invoice,
                 page=page,
-                is_open=page.state is SessionState.OPEN,
+                is_open=page.state is HostedPageState.OPEN,
             )
         )
 

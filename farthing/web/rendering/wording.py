@@ -93,9 +93,9 @@ def words(value: object) -> str:
     return text[:1].upper() + text[1:]
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def counted(number: int, singular: str, many: str | None = None) -> str:
     """ "1 invoice", "1,204 invoices"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
 TONES = MappingProxyType(
