@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 from playwright.async_api import Page, expect
@@ -57,6 +58,17 @@ async def test_who_owes_most_and_why_is_three_clicks_away(looking: Page, stage: 
     await expect(looking.get_by_text("Rounded once, this is the amount of the line.")).to_be_visible()
     await looking.get_by_role("link", name="See these events").click()
     await expect(looking.get_by_role("heading", name="Events", exact=True)).to_be_visible()
+
+
+async def test_an_event_says_what_it_counts_and_leads_to_who_pays_for_it(looking: Page, stage: Stage) -> None:
+    await looking.goto("/events/one?id=ev-0-4")
+    counted = looking.get_by_role("region", name="What it counts").locator("tbody tr")
+    assert (await counted.inner_text()).split() == ["api_calls", "API", "calls", "Growth", "33"]
+    await looking.get_by_role("region", name="The event").get_by_role("link", name="cust-000").click()
+    await expect(looking.get_by_role("region", name="Invoices")).to_be_visible()
+    await looking.go_back()
+    await counted.get_by_role("link", name="API calls").click()
+    await expect(looking).to_have_url(re.compile("/subscriptions/subs_"))
 
 
 async def test_an_invoice_page_shows_the_invoice(looking: Page, stage: Stage) -> None:

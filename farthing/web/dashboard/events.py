@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Controller, Response, get
@@ -12,17 +13,23 @@ from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.caller import READ
 from farthing.core.errors import ValidationFailed
 from farthing.core.times import read_typed_time
 from farthing.events.analytics.debugger import debugged
 from farthing.events.analytics.listing import COLUMNS
+from farthing.events.schemas import FeatureUsageInfo, GetEventByIDResponse
 from farthing.events.tables import StoredEvent
+from farthing.storage.listing import by_id
 from farthing.storage.postgres import scope_of
+from farthing.storage.rows import in_array
+from farthing.subscriptions.tables import SubscriptionLineItem
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, render
 
 SHOWN = 50
+NamedRow = TypeVar("NamedRow", MeterRow, Feature, SubscriptionLineItem)
 
 _EVENTS = StoredEvent.__table__
 
@@ -87,16 +94,63 @@ class Events(Controller):
         """One event: what it counts, what it is charged as, and where it got stuck if it did."""
         event_id = request.query_params.get("id", "").replace("\x00", "")
         found = await debugged(session, event_id)
-        customer = found.event.customer_id if visitor_of(request).may(READ, "customer") else ""
+        event = found.event
+        customer = _owner(found) if visitor_of(request).may(READ, "customer") else ""
         return render(
             request,
             "event.html",
             found=found,
-            event=found.event,
+            event=event,
+            times=(read_typed_time(event.timestamp), read_typed_time(event.ingested_at)),
             customer_id=customer,
-            properties=msgspec.json.format(msgspec.json.encode(found.event.properties), indent=2).decode(),
+            counted=await _counted(session, found.processed_events or []),
+            properties=msgspec.json.format(msgspec.json.encode(event.properties), indent=2).decode(),
             steps=_steps(found.debug_tracker),
         )
+
+
+def _owner(found: GetEventByIDResponse) -> str:
+    """The id of the customer whose event it is; empty for nobody's."""
+    if found.processed_events:
+        return found.processed_events[0].customer_id
+    looked_up = found.debug_tracker and found.debug_tracker.customer_lookup
+    return looked_up.customer.id if looked_up and looked_up.customer else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedFor:
+    """What an event counts for one meter: what it is called, how much, and which charge of a subscription it is in."""
+
+    name: str
+    quantity: str
+    charge: str
+    plan: str
+    subscription_id: str
+
+
+async def _counted(session: AsyncSession, processed: Sequence[FeatureUsageInfo]) -> list[CountedFor]:
+    """What the event counts, in names that people know; a meter without a feature goes by its own name."""
+    meters = await _named(session, MeterRow, {part.meter_id for part in processed})
+    features = await _named(session, Feature, {part.feature_id for part in processed})
+    items = await _named(session, SubscriptionLineItem, {part.sub_line_item_id for part in processed})
+    counted = []
+    for part in processed:
+        feature, item = features.get(part.feature_id), items.get(part.sub_line_item_id)
+        name = meters[part.meter_id].name if feature is None else feature.name
+        counted.append(
+            CountedFor(
+                name=name,
+                quantity=part.qty_total,
+                charge="" if item is None else item.display_name or name,
+                plan="" if item is None else item.plan_display_name,
+                subscription_id=part.subscription_id,
+            )
+        )
+    return counted
+
+
+async def _named(session: AsyncSession, table: type[NamedRow], ids: set[str]) -> dict[str, NamedRow]:
+    return by_id((await session.scalars(select(table).where(in_array(table.id, ids)))).all())
 
 
 def _steps(tracker: Any) -> list[tuple[str, str, str]]:
