@@ -1,0 +1,234 @@
+"""The one way a movement gets into the ledger.
+
+The wallet's row is locked first (`lock_wallet`), its open lots are read under that lock, a pure rule plans what is
+consumed, and `post` writes the row, the consumptions, the lots and the balances together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+from sqlalchemy import ARRAY, String, bindparam, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, plain
+from farthing.credits.enums import (
+    PURCHASES,
+    CreditClass,
+    ReferenceType,
+    TransactionReason,
+    TransactionType,
+    WalletStatus,
+)
+from farthing.credits.ledger.events import record_transaction_event
+from farthing.credits.ledger.tables import Credits, Wallet, WalletConsumption, WalletTransaction
+from farthing.credits.rules.conversion import value_of
+from farthing.credits.rules.lots import ConsumptionPlan, Lot, opened_with
+from farthing.storage.bulk import insert_all
+from farthing.storage.rows import lock_row, violated
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Why a movement happens: what it refers to, what was said of it, and the key that makes it happen once.
+
+    `request_hash` goes with a caller's key and tells a repeat from another request.
+    """
+
+    reference_type: ReferenceType = ReferenceType.REQUEST
+    reference_id: str = ""
+    description: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    parent_transaction_id: str | None = None
+    caller_key: str | None = None
+    request_hash: str | None = None
+    system_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditMovement:
+    """`credits`, above 0, that become a lot. `amount` is their value where the caller gave it."""
+
+    credits: Decimal
+    reason: TransactionReason
+    origin: Origin
+    credit_class: CreditClass
+    expiry: datetime | None = None
+    priority: int | None = None
+    valid_from: datetime | None = None
+    amount: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DebitMovement:
+    """`plan` is what leaves the wallet; only a manual debit may leave a part of it uncovered."""
+
+    plan: ConsumptionPlan
+    reason: TransactionReason
+    origin: Origin
+
+
+async def lock_wallet(session: AsyncSession, wallet_id: str) -> Wallet:
+    """The wallet, fresh and locked until the transaction ends. Raises NotFound."""
+    return await lock_row(session, Wallet, wallet_id)
+
+
+def require_active(wallet: Wallet, action: str) -> None:
+    """Raises InvalidOperation unless the wallet is active."""
+    if wallet.wallet_status is not WalletStatus.ACTIVE:
+        raise InvalidOperation(
+            f"A {wallet.wallet_status.value} wallet cannot be {action}",
+            {"wallet_id": wallet.id, "wallet_status": wallet.wallet_status.value},
+        )
+
+
+async def open_lots(session: AsyncSession, wallet_id: str) -> list[Lot]:
+    """The lots of a locked wallet that have something left."""
+    row = WalletTransaction
+    columns = (
+        row.id,
+        row.credit_amount,
+        row.credits_available,
+        row.created_at,
+        row.priority,
+        row.expiry_date,
+        row.valid_from,
+    )
+    found = await session.execute(select(*columns).where(row.wallet_id == wallet_id, row.credits_available > 0))
+    return [Lot(*values) for values in found]
+
+
+def hash_of_request(wallet_id: str, operation: str, request: msgspec.Struct) -> str:
+    """What tells a repeat of a request from another one with the same key."""
+    body = msgspec.json.encode(request, order="deterministic")
+    return hashlib.sha256(b"\0".join((wallet_id.encode(), operation.encode(), body))).hexdigest()
+
+
+async def find_repeated(session: AsyncSession, key: str | None, request_hash: str) -> WalletTransaction | None:
+    """The transaction that this very request made before. Raises AlreadyExists if the key was another's."""
+    if key is None:
+        return None
+    earlier = await session.scalar(select(WalletTransaction).where(WalletTransaction.caller_key == key))
+    if earlier is not None and earlier.request_hash != request_hash:
+        raise _key_is_taken(key)
+    return earlier
+
+
+def _key_is_taken(key: str) -> AlreadyExists:
+    return AlreadyExists("This idempotency key was used with another request", {"idempotency_key": key})
+
+
+async def post(
+    session: AsyncSession, wallet: Wallet, movement: CreditMovement | DebitMovement, now: datetime
+) -> WalletTransaction:
+    """Append a movement to the chain of a locked wallet.
+
+    Raises AlreadyExists for a key in use, ValidationFailed for a balance beyond what money columns hold.
+    Rule: docs/rules/credits.md#invariants
+    """
+    row = _credit(wallet, movement) if isinstance(movement, CreditMovement) else _debit(wallet, movement)
+    if max(abs(row.credit_balance_after), abs(value_of(row.credit_balance_after, wallet.conversion_rate))) > (
+        LARGEST_AMOUNT
+    ):
+        raise ValidationFailed.of("credits", f"would take the balance beyond {plain(LARGEST_AMOUNT)}")
+    row.created_at = row.updated_at = now
+    try:
+        async with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:
+        if violated(error) != "uq_wallet_transactions_caller_key" or row.caller_key is None:
+            raise
+        raise _key_is_taken(row.caller_key) from error
+    if isinstance(movement, DebitMovement):
+        await _consume(session, row, movement.plan)
+    wallet.last_seq = row.seq
+    wallet.credit_balance = row.credit_balance_after
+    wallet.balance = value_of(row.credit_balance_after, wallet.conversion_rate)
+    await session.flush()
+    await record_transaction_event(session, "wallet.transaction.created", row)
+    return row
+
+
+def _credit(wallet: Wallet, credit: CreditMovement) -> WalletTransaction:
+    rate = _rate_of(wallet, credit.reason)
+    row = _row(wallet, TransactionType.CREDIT, credit.reason, credit.origin)
+    row.credit_amount = credit.credits
+    row.credit_balance_after = EXACT.add(wallet.credit_balance, credit.credits)
+    row.credits_available = opened_with(credit.credits, wallet.credit_balance)
+    row.amount = credit.amount if credit.amount is not None else value_of(credit.credits, rate)
+    row.topup_conversion_rate = rate
+    row.credit_class = credit.credit_class
+    row.expiry_date, row.valid_from, row.priority = credit.expiry, credit.valid_from, credit.priority
+    return row
+
+
+def _rate_of(wallet: Wallet, reason: TransactionReason) -> Decimal:
+    """Purchases, and the bonus on them, at the purchase rate; all others at that of consumption."""
+    bought = reason in PURCHASES or reason is TransactionReason.PURCHASED_CREDIT_BONUS
+    return wallet.topup_conversion_rate if bought else wallet.conversion_rate
+
+
+def _debit(wallet: Wallet, debit: DebitMovement) -> WalletTransaction:
+    row = _row(wallet, TransactionType.DEBIT, debit.reason, debit.origin)
+    row.credit_amount = EXACT.add(debit.plan.covered, debit.plan.uncovered)
+    row.credit_balance_after = EXACT.subtract(wallet.credit_balance, row.credit_amount)
+    row.credits_available = ZERO
+    row.amount = value_of(row.credit_amount, wallet.conversion_rate)
+    row.conversion_rate = wallet.conversion_rate
+    return row
+
+
+def _row(
+    wallet: Wallet, type: TransactionType, reason: TransactionReason, origin: Origin
+) -> WalletTransaction:
+    id = new_id(Kind.WALLET_TRANSACTION)
+    return WalletTransaction(
+        id=id,
+        wallet_id=wallet.id,
+        customer_id=wallet.customer_id,
+        currency=wallet.currency,
+        seq=wallet.last_seq + 1,
+        type=type,
+        transaction_reason=reason,
+        credit_balance_before=wallet.credit_balance,
+        reference_type=origin.reference_type,
+        reference_id=origin.reference_id or id,
+        parent_transaction_id=origin.parent_transaction_id,
+        description=origin.description,
+        meta=origin.metadata,
+        caller_key=origin.caller_key,
+        request_hash=origin.request_hash,
+        system_key=origin.system_key,
+    )
+
+
+_TAKE = text(
+    """
+    UPDATE wallet_transactions AS lot SET credits_available = lot.credits_available - taken.credits
+    FROM unnest(:ids, :credits) AS taken (id, credits) WHERE lot.id = taken.id
+    """
+).bindparams(bindparam("ids", type_=ARRAY(String)), bindparam("credits", type_=ARRAY(Credits)))
+
+
+async def _consume(session: AsyncSession, debit: WalletTransaction, plan: ConsumptionPlan) -> None:
+    if not plan.consumptions:
+        return
+    rows: Sequence[WalletConsumption] = [
+        WalletConsumption(
+            id=f"{debit.id}/{part.lot_id}", debit_id=debit.id, credit_id=part.lot_id, position=place, credits=part.credits
+        )
+        for place, part in enumerate(plan.consumptions, start=1)
+    ]
+    for row in rows:
+        row.environment_id = debit.environment_id
+    await insert_all(session, rows)
+    parts = {"ids": [part.lot_id for part in plan.consumptions], "credits": [p.credits for p in plan.consumptions]}
+    await session.execute(_TAKE, parts)
