@@ -44,6 +44,7 @@ from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
@@ -136,6 +137,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Integrations,
     ProviderWebhooks,
     TestGateway,
+    Wallets,
+    CustomerWallets,
     PortalDoors,
     EnvironmentCloning,
 )

@@ -26,6 +26,7 @@ from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
+from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
 from farthing.identity.ports import CallerCaches, IdentityPorts
@@ -62,6 +63,7 @@ def wire() -> Wiring:
         identity=IdentityPorts(caller_caches=CallerCaches(), reset_mail=None),
         customers=CustomerPorts(
             require_no_live_subscription=nothing_live,
+            require_no_open_wallet=require_no_open_wallet,
             require_invoices_settled=require_invoices_settled,
             link_taxes=link_customer,
         ),

@@ -21,6 +21,7 @@ from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
 from farthing.core.enums import Status
+from farthing.credits.reads.derivation import ledger_differences
 from farthing.doctor.files import describe_master_key, unsafe_files
 from farthing.events.tables import StoredEvent
 from farthing.events.upkeep import reconcile
@@ -154,6 +155,7 @@ async def audit(database: Database, console: Console | None = None, keep: timede
                     if not page:
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
+                        findings.differences += await ledger_differences(session)
                         real_now = database.clock.now()
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break

@@ -186,9 +186,7 @@ def _debit(wallet: Wallet, debit: DebitMovement) -> WalletTransaction:
     return row
 
 
-def _row(
-    wallet: Wallet, type: TransactionType, reason: TransactionReason, origin: Origin
-) -> WalletTransaction:
+def _row(wallet: Wallet, type: TransactionType, reason: TransactionReason, origin: Origin) -> WalletTransaction:
     id = new_id(Kind.WALLET_TRANSACTION)
     return WalletTransaction(
         id=id,
@@ -223,7 +221,11 @@ async def _consume(session: AsyncSession, debit: WalletTransaction, plan: Consum
         return
     rows: Sequence[WalletConsumption] = [
         WalletConsumption(
-            id=f"{debit.id}/{part.lot_id}", debit_id=debit.id, credit_id=part.lot_id, position=place, credits=part.credits
+            id=f"{debit.id}/{part.lot_id}",
+            debit_id=debit.id,
+            credit_id=part.lot_id,
+            position=place,
+            credits=part.credits,
         )
         for place, part in enumerate(plan.consumptions, start=1)
     ]
