@@ -187,9 +187,9 @@ def _debit(wallet: Wallet, debit: DebitMovement) -> WalletTransaction:
 
 
 def _row(wallet: Wallet, type: TransactionType, reason: TransactionReason, origin: Origin) -> WalletTransaction:
-    id = new_id(Kind.WALLET_TRANSACTION)
+    transaction_id = new_id(Kind.WALLET_TRANSACTION)
     return WalletTransaction(
-        id=id,
+        id=transaction_id,
         wallet_id=wallet.id,
         customer_id=wallet.customer_id,
         currency=wallet.currency,
@@ -198,7 +198,7 @@ def _row(wallet: Wallet, type: TransactionType, reason: TransactionReason, origi
         transaction_reason=reason,
         credit_balance_before=wallet.credit_balance,
         reference_type=origin.reference_type,
-        reference_id=origin.reference_id or id,
+        reference_id=origin.reference_id or transaction_id,
         parent_transaction_id=origin.parent_transaction_id,
         description=origin.description,
         meta=origin.metadata,

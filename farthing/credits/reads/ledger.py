@@ -95,6 +95,7 @@ async def available_by_class(
         lambda: {CreditClass.PURCHASED: ZERO, CreditClass.FREE: ZERO}
     )
     for wallet_id, credit_class, available in await session.execute(query):
+        assert credit_class is not None, "what has something left is a lot"
         sums[wallet_id][credit_class] = available
     return sums
 
@@ -104,6 +105,6 @@ async def consumptions_of(session: AsyncSession, debit_ids: Sequence[str]) -> Ma
     row = WalletConsumption
     query = select(row.debit_id, row.credit_id, row.credits).where(in_array(row.debit_id, debit_ids))
     breakdowns: defaultdict[str, list[Consumption]] = defaultdict(list)
-    for debit_id, credit_id, credits in await session.execute(query.order_by(row.debit_id, row.position)):
-        breakdowns[debit_id].append(Consumption(credit_id, credits))
+    for debit_id, credit_id, taken in await session.execute(query.order_by(row.debit_id, row.position)):
+        breakdowns[debit_id].append(Consumption(credit_id, taken))
     return breakdowns

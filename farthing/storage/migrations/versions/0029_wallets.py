@@ -1,5 +1,7 @@
 """Wallets, the movements of their ledger and what each debit consumed; the ledger's facts cannot be changed."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -23,11 +25,11 @@ def upgrade() -> None:
     _guard_chain()
 
 
-def _text(name: str, length: int | None = None, *, nullable: bool = False) -> sa.Column:
+def _text(name: str, length: int | None = None, *, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.String(length) if length else sa.String(), nullable=nullable)
 
 
-def _tracked() -> list[sa.Column]:
+def _tracked() -> list[sa.Column[Any]]:
     return [
         _text("tenant_id", 50),
         _text("environment_id", 50),
