@@ -49,8 +49,8 @@ _DEBITS = """
 _STATEMENTS = (
     text(_WALLETS),
     text(_CHAINS),
-    text(f"SELECT * FROM ({_LOTS}) AS lots WHERE credits_available <> derived"),  # noqa: S608 (our own text)
-    text(f"SELECT * FROM ({_DEBITS}) AS debits (id, figure, stored, derived) WHERE stored <> derived"),  # noqa: S608
+    text(f"SELECT * FROM ({_LOTS}) AS lots WHERE credits_available <> derived"),
+    text(f"SELECT * FROM ({_DEBITS}) AS debits (id, figure, stored, derived) WHERE stored <> derived"),
 )
 
 
@@ -60,7 +60,7 @@ async def ledger_differences(session: AsyncSession) -> list[Difference]:
     Rule: docs/rules/credits.md#invariants
     """
     return [
-        Difference(id, figure, plain(stored), plain(derived))
+        Difference(row_id, figure, plain(stored), plain(derived))
         for statement in _STATEMENTS
-        for id, figure, stored, derived in await session.execute(statement)
+        for row_id, figure, stored, derived in await session.execute(statement)
     ]
