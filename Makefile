@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve test browser lint format types check-imports unit audit bench lock clean screenshots
+.PHONY: install serve test browser lint format types check-imports unit quick audit bench lock clean screenshots
 
 install: $(STAMP)
 
@@ -45,6 +45,10 @@ check-imports: install
 
 unit: install
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+# what needs neither database nor browser nor patience: about a minute
+quick: install
+	$(BIN)/pytest -n 2 --dist worksteal -m "not database and not browser and not slow" $(ARGS)
 
 # known vulnerabilities of what the lock file pins; a service that cannot be reached fails nothing, a finding does
 audit: install

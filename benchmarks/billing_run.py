@@ -16,7 +16,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import msgspec
 import psutil
 from sqlalchemy import event, text
 
@@ -29,6 +28,7 @@ from farthing.catalogue.prices.schemas import CreatePriceRequest
 from farthing.catalogue.products import features
 from farthing.catalogue.products.schemas import CreateFeatureRequest
 from farthing.core.clock import FixedClock
+from farthing.core.decoding import convert
 from farthing.customers.lifecycle import create as create_customer
 from farthing.customers.schemas import CreateCustomerRequest
 from farthing.identity.bootstrap import new_tenant
@@ -94,23 +94,21 @@ async def company(database: Database, count: int) -> Scope:
         tenant, _, environment = await new_tenant(session, name="Bench", email=f"{uuid.uuid4().hex}@example.com")
     scope = Scope(tenant.id, environment.id)
     async with database.transaction(scope, clock=FixedClock(START)) as session:
-        plan = await plans.create(session, msgspec.convert({"name": "Plan"}, CreatePlanRequest))
+        plan = await plans.create(session, convert({"name": "Plan"}, CreatePlanRequest), START)
         common = {"billing_period": "MONTHLY", "currency": "usd", "price_unit_type": "FIAT", "entity_type": "PLAN"}
         common |= {"entity_id": plan.id, "billing_model": "FLAT_FEE", "start_date": "2020-01-01T00:00:00Z"}
         fee = {**common, "type": "FIXED", "invoice_cadence": "ADVANCE", "amount": "50"}
-        await prices.create(session, msgspec.convert(fee, CreatePriceRequest, strict=False), START)
+        await prices.create(session, convert(fee, CreatePriceRequest, strict=False), START)
         meters = []
         for number in range(3):
-            feature = await features.create(
-                session, msgspec.convert(_feature(number), CreateFeatureRequest, strict=False)
-            )
+            feature = await features.create(session, convert(_feature(number), CreateFeatureRequest, strict=False))
             meters.append(feature.meter_id or "")
             usage = {**common, "type": "USAGE", "invoice_cadence": "ARREAR", "amount": "0.02", "meter_id": meters[-1]}
-            await prices.create(session, msgspec.convert(usage, CreatePriceRequest, strict=False), START)
+            await prices.create(session, convert(usage, CreatePriceRequest, strict=False), START)
     async with database.transaction(scope, clock=FixedClock(START)) as session:
         customer = await create_customer(session, CreateCustomerRequest(external_id="c0", name="c"), strict_ids=False)
         body = {"customer_id": customer.id, "plan_id": plan.id, "currency": "usd", "billing_period": "MONTHLY"}
-        outcome = await creation.create(session, msgspec.convert(body, CreateSubscriptionRequest, strict=False), START)
+        outcome = await creation.create(session, convert(body, CreateSubscriptionRequest, strict=False), START)
     await _multiply(database, scope, customer.id, outcome.subscription.id, meters, count)
     return scope
 

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import farthing
 from farthing.api.body import JsonBody
 from farthing.api.guards import AccessControl
-from farthing.api.openapi import document
+from farthing.api.openapi import ApiDocument, document
 from farthing.api.services import services_of, state_with
 from farthing.api.transport.bodies import BodyReader, ReadTimes
 from farthing.api.transport.client_address import ClientAddresses
@@ -44,6 +44,7 @@ from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.times import MomentText, decode_special
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
 from farthing.events.ingest.group_commit import Ingest
@@ -81,6 +82,7 @@ from farthing.subscriptions.routes.subscriptions import (
     SubscriptionSchedules,
 )
 from farthing.web.access.sessions import Sessions
+from farthing.web.api_reference.pages import ArrangedDocument
 from farthing.web.portal.routes import PortalDoors
 from farthing.web.rendering.answers import answer
 from farthing.web.site import site
@@ -164,6 +166,7 @@ class Services(Composition):
     second_factor_box: SealedBox
     client_addresses: ClientAddresses
     sessions: Sessions
+    api_reference: ArrangedDocument
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
@@ -227,6 +230,7 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
         ],
         middleware=[slashes_restored],
         dto=JsonBody,
+        type_decoders=[(lambda kind: kind is MomentText, decode_special)],  # times that handlers take as parameters
         return_dto=None,
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
@@ -290,6 +294,7 @@ def create_app(
         second_factor_box=SealedBox(authenticator.keys.current, second_factor.PURPOSE),
         client_addresses=ClientAddresses(settings.proxies(), settings.forwarded_header),
         sessions=Sessions(settings, authenticator.keys),
+        api_reference=ArrangedDocument(ApiDocument(described)),
     )
 
     @asynccontextmanager

@@ -19,6 +19,7 @@ import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
+from rich.markup import escape
 
 import farthing
 from farthing.core.errors import FarthingError, NotFound, ValidationFailed
@@ -46,8 +47,13 @@ DataDir = Annotated[str | None, Parameter(help="Folder of the embedded PostgreSQ
 
 def main() -> None:
     """Run a command; what the operator can mend is said in one line and ends with status 2."""
+    import psycopg
+    from sqlalchemy.exc import OperationalError
+
     from farthing.backup import BackupFailed
+    from farthing.listener import CannotListen
     from farthing.secret_file import UnusableSecretKey
+    from farthing.storage.connections.unusable import UnusableDatabase
     from farthing.storage.embedded import EmbeddedFailed
     from farthing.storage.postgres import UnsafeDatabase
 
@@ -58,8 +64,19 @@ def main() -> None:
     except cyclopts.CycloptsError as error:
         errors.print(f"farthing: {str(error).strip()}")
         sys.exit(2)
-    except (BackupFailed, BadSettings, EmbeddedFailed, UnsafeDatabase, UnusableSecretKey) as error:
-        errors.print(f"[red]farthing:[/red] {error}", markup=True)
+    except (
+        BackupFailed,
+        BadSettings,
+        CannotListen,
+        EmbeddedFailed,
+        UnsafeDatabase,
+        UnusableDatabase,
+        UnusableSecretKey,
+    ) as error:
+        errors.print(f"[red]farthing:[/red] {escape(str(error))}", markup=True)
+        sys.exit(2)
+    except (OperationalError, psycopg.OperationalError) as error:
+        errors.print(f"[red]farthing:[/red] {escape(str(UnusableDatabase.because(error)))}", markup=True)
         sys.exit(2)
     except ValidationFailed as error:
         for field, reason in error.details.items():
@@ -121,17 +138,20 @@ def serve(
     demo: Annotated[bool, Parameter(help="Load a small company's books on first start.", negative="")] = False,
 ) -> None:
     """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
-    from farthing import server
+    from farthing import listener, server
     from farthing.storage.connections.capacity import demand_of
 
     settings = _settings(data_dir=data_dir, host=host, port=port)
+    listener.check_free(settings)
 
     async def started(database: Database, first: FirstStart | None) -> None:
         _greet(settings, first)
         if demo:
             from farthing.demo import ensure_demo
 
-            await ensure_demo(settings, database, first, console)
+            await ensure_demo(settings, database, console)
+        elif first is not None:
+            await _invite_owner(settings, database)
 
     async def task(database: Database) -> None:
         await server.serve(settings, database, started)
@@ -147,6 +167,17 @@ def _greet(settings: Settings, first: FirstStart | None) -> None:
         console.print("API key: the one in FARTHING_BOOTSTRAP_API_KEY")
     else:
         console.print(f"API key: [bold]{first.api_key}[/bold]  (shown once; keep it)", markup=True)
+
+
+async def _invite_owner(settings: Settings, database: Database) -> None:
+    """Print how the first person of a new deployment signs in."""
+    from farthing.identity.bootstrap import OWNER_EMAIL
+    from farthing.identity.sign_in import operator
+
+    link = await operator.link_for(database, settings, OWNER_EMAIL)
+    console.print(f"Sign in: as [bold]{OWNER_EMAIL}[/bold], once you have set a password at", markup=True)
+    console.print(f"  {link.url}")
+    console.print(f"  (works once, until {link.expires_at:%Y-%m-%d %H:%M} UTC)")
 
 
 @app.command
@@ -167,12 +198,12 @@ def worker(*, data_dir: DataDir = None) -> None:
 def migrate(*, data_dir: DataDir = None) -> None:
     """Bring the database to this release's schema; safe to run from many places at once."""
     from farthing import server
-    from farthing.storage.migrations import state, upgrade
+    from farthing.storage.migrations import state
 
     settings = _settings(data_dir=data_dir)
     with server.engine(settings) as engine:
         before, _ = state(engine.url)
-        upgrade(engine.url)
+        server.bring_up_to_date(engine.url)
         after, _ = state(engine.url)
     console.print(f"schema {before or 'empty'} -> {after}" if before != after else f"schema {after}: nothing to do")
 

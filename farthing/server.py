@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -15,9 +14,10 @@ from pathlib import Path
 from types import FrameType
 
 import structlog
+from alembic.util.exc import CommandError
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
-from granian.server.embed import Server
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from farthing import secret_file
 from farthing.app import create_app
@@ -26,8 +26,10 @@ from farthing.identity.credentials.master_key import settle
 from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import keep_working
+from farthing.listener import BACKLOG, ListeningServer, listen
 from farthing.settings import Settings
 from farthing.storage.connections.capacity import Demand, fitted, granted, shortage
+from farthing.storage.connections.unusable import UnusableDatabase
 from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
@@ -54,11 +56,21 @@ def engine(settings: Settings) -> Iterator[Engine]:
     if settings.database_url is not None:
         yield Engine(settings.database_url)
         return
-    if settings.secret_key is None:
-        secret_file.ensure(Path(settings.data_dir))
     archive = None if settings.wal_archive_dir is None else Path(settings.wal_archive_dir)
-    with EmbeddedPostgres(Path(settings.data_dir), wal_archive=archive) as server:
+    server = EmbeddedPostgres(Path(settings.data_dir), wal_archive=archive)
+    try:
+        if settings.secret_key is None:
+            secret_file.ensure(Path(settings.data_dir))
+        server.start()
+    except OSError as error:
+        place = error.filename or settings.data_dir
+        raise EmbeddedFailed(
+            f"the data folder {settings.data_dir} cannot be used: {place}: {error.strerror}"
+        ) from error
+    try:
         yield Engine(server.url(), server)
+    finally:
+        server.stop()
 
 
 @asynccontextmanager
@@ -78,7 +90,7 @@ async def unlocked(settings: Settings, engine: Engine, demand: Demand | None = N
 
     An embedded engine that dies meanwhile is started again.
     """
-    await asyncio.to_thread(upgrade, engine.url)
+    await asyncio.to_thread(bring_up_to_date, engine.url)
     database = await asyncio.to_thread(_sized, settings, engine, demand)
     watching = asyncio.create_task(_watch(engine.embedded), name="engine") if engine.embedded else None
     try:
@@ -87,6 +99,14 @@ async def unlocked(settings: Settings, engine: Engine, demand: Demand | None = N
     finally:
         await _end(watching)
         await database.close()
+
+
+def bring_up_to_date(url: str) -> None:
+    """Migrate the database at `url`. Raises UnusableDatabase where that cannot be done, with the reason."""
+    try:
+        upgrade(url)
+    except (ArgumentError, DBAPIError, CommandError) as error:
+        raise UnusableDatabase.because(error) from error
 
 
 def _sized(settings: Settings, engine: Engine, demand: Demand | None) -> Database:
@@ -123,17 +143,18 @@ async def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first.
 
-    `started` is called once the server accepts requests.
+    `started` is called once the server accepts requests. Raises CannotListen.
     """
     first = await first_start(database, settings)
     worker = WorkerState() if settings.worker else None
     application = create_app(settings, database, worker=worker)
-    server = Server(
+    server = ListeningServer(
         application,
+        listen(settings),
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
-        backlog=2048,
+        backlog=BACKLOG,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_MILLISECONDS),
         log_enabled=False,
     )
@@ -142,12 +163,7 @@ async def serve(
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
 
-    async def when_listening() -> None:
-        while not _answers(settings):  # noqa: ASYNC110 (the server has no event for it)
-            await asyncio.sleep(0.01)
-        await started(database, first)
-
-    starting = asyncio.create_task(when_listening(), name="started")
+    starting = asyncio.create_task(started(database, first), name="started")
     done, _ = await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
     if serving in done:
@@ -204,11 +220,3 @@ async def _end(task: asyncio.Task[None] | None) -> None:
     if task is not None and not task.done():
         task.cancel()
         await asyncio.wait({task})  # it takes no longer than its pace allows
-
-
-def _answers(settings: Settings) -> bool:
-    """Whether something accepts connections at our address."""
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104 (compared, not bound)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex((host, settings.port)) == 0

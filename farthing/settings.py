@@ -14,6 +14,8 @@ from farthing import secret_file
 from farthing.storage.connections.timeouts import Timeouts
 
 PREFIX = "FARTHING_"
+DEFAULT_TENANT_NAME = "Farthing"
+"""What a company is called that nobody named."""
 
 
 class BadSettings(ValueError):
@@ -53,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate_limit_per_second: Annotated[float, Meta(ge=0)] = 0
     rate_limit_burst: Annotated[int, Meta(ge=1)] = 100
     signup_enabled: bool = True
-    default_tenant_name: str = "Farthing"
+    default_tenant_name: str = DEFAULT_TENANT_NAME
     pool_size: Annotated[int, Meta(ge=2, le=500)] = 20
     tenant_connections: Annotated[int, Meta(ge=0, le=500)] = 0
     """The most connections that requests of one tenant hold at once; 0 is a third of all."""
@@ -158,6 +160,7 @@ def _cross_check(settings: Settings) -> None:
     if settings.database_url is not None:
         if not settings.database_url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
             raise BadSettings("FARTHING_DATABASE_URL must be a postgresql:// URL")
+        _check_url(settings.database_url)
         if settings.secret_key is None:
             raise BadSettings("FARTHING_SECRET_KEY is required with FARTHING_DATABASE_URL: all processes must share it")
     if settings.wal_archive_dir is not None:
@@ -180,6 +183,19 @@ def _cross_check(settings: Settings) -> None:
             read()
         except msgspec.DecodeError as error:
             raise BadSettings(f"FARTHING_{name} is not the JSON it should be: {error}") from error
+
+
+def _check_url(url: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise BadSettings(
+            "FARTHING_DATABASE_URL must look like postgresql://role:password@host:5432/database; "
+            "write characters such as @, : and / of a password as %40, %3A and %2F"
+        ) from error
 
 
 def _check_master_keys(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.credit_sink import Refund
 from farthing.billing.needed_usage import find_earliest_needed
+from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.ports import BillingPorts
 from farthing.catalogue.costs.tables import CostSheet
@@ -29,6 +30,7 @@ from farthing.core.errors import NotImplementedHere
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
+from farthing.events.upkeep.backfill import fill_new_meter
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
@@ -38,7 +40,7 @@ from farthing.payments.testing_provider.provider import TestProvider
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
-from farthing.subscriptions.reads.usage_sources import items_of_customers
+from farthing.subscriptions.reads.usage_sources import items_of_customers, zone_of_customer
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
 
@@ -73,6 +75,7 @@ def wire() -> Wiring:
             count_entitlements_of_feature=count_entitlements_of_feature,
             count_subscriptions_of_plan=live_subscriptions_of_plan,
             count_uses_of_addon=uses_of_addon,
+            fill_new_meter=fill_new_meter,
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
             load_credit_grants=list_no_grants_of_owners,
@@ -81,8 +84,12 @@ def wire() -> Wiring:
             subscription_table=Subscription,
             cost_sheet_table=CostSheet,
         ),
-        events=EventPorts(list_charged_items=items_of_customers, find_earliest_needed=find_earliest_needed),
-        subscriptions=SubscriptionPorts(load_credit_grants=list_no_grants_of_subscriptions),
+        events=EventPorts(
+            list_charged_items=items_of_customers, find_zone=zone_of_customer, find_earliest_needed=find_earliest_needed
+        ),
+        subscriptions=SubscriptionPorts(
+            load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
+        ),
         invoices=InvoicePorts(hooks=BillingEffects()),
         payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),
         billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),

@@ -6,7 +6,10 @@ Tests of one worker share a database and never meet: each makes its own tenant, 
 from __future__ import annotations
 
 import asyncio
+import compileall
+import gc
 import os
+import shutil
 import socket
 import tempfile
 import uuid
@@ -22,6 +25,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from psycopg import sql
 
+import farthing
 from farthing.app import create_app
 from farthing.settings import Settings
 from farthing.storage.embedded import ROLE, EmbeddedPostgres
@@ -29,9 +33,10 @@ from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
+from tests.waiting import until
 
 # durability is what crash tests are about; everything else may run without waiting for the disk
-_FAST = {"fsync": "off", "synchronous_commit": "off", "shared_buffers": "128MB"}
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
 _TEMPLATE = "farthing_template"
 
 
@@ -39,6 +44,7 @@ def _start_postgres(config: pytest.Config) -> str:
     """The run's PostgreSQL, started once by whoever asks first in the main process."""
     if not hasattr(config, "farthing_postgres"):
         folder = tempfile.mkdtemp(prefix="farthing-test-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))  # runs last, after the server stopped
         server = EmbeddedPostgres(Path(folder) / "data", _FAST)
         server.start()
         config.add_cleanup(server.stop)
@@ -48,6 +54,37 @@ def _start_postgres(config: pytest.Config) -> str:
             connection.execute(rename.format(sql.Identifier(_TEMPLATE)))
         config.farthing_postgres = server  # type: ignore[attr-defined]
     return str(config.farthing_postgres.sockets)  # type: ignore[attr-defined]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Trust no certificate authority: what tests talk to is on this machine and speaks plain HTTP.
+
+    Every HTTP client reads its authorities when it is made, and reading the usual bundle takes longer than most tests.
+    The processes that tests start, some hundreds, find compiled modules also where Python is told to write none.
+    """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(farthing.__file__).parent, quiet=2, workers=0)
+    folder = tempfile.mkdtemp(prefix="farthing-no-authorities-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["SSL_CERT_DIR"] = folder
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collected tests out of every later garbage collection: they stay until the end."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by the fixtures it uses, so that `-m database` and `-m browser` choose; the slow come first."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "sockets" in fixtures:
+            item.add_marker(pytest.mark.database)
+        if "browser" in fixtures:
+            item.add_marker(pytest.mark.browser)
+    # one worker begins with the long ones while the others do the rest, so that none is left for the end
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -111,18 +148,21 @@ def settings_for(url: str, **given: Any) -> Settings:
     return Settings(database_url=url, **{**values, **given})
 
 
+async def _answers(settings: Settings, serving: asyncio.Task[None]) -> bool:
+    if serving.done():
+        serving.result()
+    with socket.socket() as probe:
+        return probe.connect_ex((settings.host, settings.port)) == 0
+
+
 @asynccontextmanager
 async def running(settings: Settings, database: Database) -> AsyncIterator[str]:
     """A real HTTP server in this event loop; yields its base URL."""
     app = create_app(settings, database)
     server = Server(app, address=settings.host, port=settings.port, interface=Interfaces.ASGI, log_enabled=False)
     serving = asyncio.create_task(server.serve())
-    for _ in range(500):
-        with socket.socket() as probe:
-            if probe.connect_ex((settings.host, settings.port)) == 0:
-                break
-        await asyncio.sleep(0.01)
     try:
+        await until(lambda: _answers(settings, serving))
         yield f"http://{settings.host}:{settings.port}"
     finally:
         server.stop()

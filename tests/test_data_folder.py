@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from farthing.storage.embedded import EmbeddedPostgres
 
 
@@ -29,6 +31,7 @@ def _open_to_others(folder: Path) -> set[str]:
     return {path.name for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077}
 
 
+@pytest.mark.slow
 def test_a_life_of_the_key(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     listed = _run(folder, "keys", "list")

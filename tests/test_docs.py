@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from farthing import cli
-from farthing.app import routes_only
 from farthing.core import errors
 from farthing.jobs.schedule import duties
 from farthing.settings import PREFIX, Settings
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
+from tests.application import routed_application
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=str)
@@ -84,7 +84,7 @@ def test_every_command_exists(document: Path) -> None:
 
 @cache
 def paths() -> list[list[str]]:
-    return [path.removeprefix("/v1/").split("/") for path in routes_only().openapi_schema.paths or {}]
+    return [path.removeprefix("/v1/").split("/") for path in routed_application().openapi_schema.paths or {}]
 
 
 def is_served(path: str) -> bool:

@@ -11,8 +11,10 @@ from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.typing import FieldDefinition
 
-from farthing.core.decoding import from_decoding
+from farthing.api.ignored_fields import MOST_NAMED, note_ignored_fields
+from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
 from farthing.core.errors import ValidationFailed
+from farthing.core.shapes import Shape, shape_of, unknown_paths
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """An escaped NUL, but not an escaped backslash before the text u0000."""
@@ -21,7 +23,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def _reader(decoder: msgspec.json.Decoder[Any]) -> Callable[[bytes], Any]:
     def read(value: bytes) -> Any:
         if b"\\u0000" in value and _NUL.search(value):
-            raise ValidationFailed("Invalid request format", {"body": "must not contain NUL characters"})
+            raise ValidationFailed.of("body", "must not contain NUL characters")
         return decoder.decode(value)
 
     return read
@@ -31,25 +33,36 @@ class JsonBody(AbstractDTO[Any]):
     """Decodes `data` with msgspec from the raw bytes, so that 0.1 stays 0.1 and "1" is not the number 1.
 
     It replaces the framework's own way through untyped Python values, which rounds numbers to floats. A struct that
-    must be read in a way of its own says how in a class method `from_json`.
+    must be read in a way of its own says how in a class method `from_json`, and finds the fields that it does not
+    know itself (`unknown_fields`).
     """
 
     _readers: dict[str, Callable[[bytes], Any]] = {}
+    _shapes: dict[str, Shape] = {}
 
     @classmethod
     def create_for_field_definition(
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:
         own = getattr(field_definition.annotation, "from_json", None)
-        cls._readers[handler_id] = own or _reader(msgspec.json.Decoder(field_definition.annotation))
+        cls._readers[handler_id] = own or _reader(json_decoder(field_definition.annotation))
+        cls._shapes[handler_id] = shape_of(field_definition.annotation)
 
     def decode_bytes(self, value: bytes) -> Any:
+        connection = self.asgi_connection
+        handler_id = connection.route_handler.handler_id
+        if not value.strip():
+            raise ValidationFailed.of("body", "is required")
         try:
             if not value.isascii():
                 value.decode()  # the decoder does not look into fields that it skips
-            return self._readers[self.asgi_connection.route_handler.handler_id](value)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise from_decoding(error) from error
+            decoded = self._readers[handler_id](value)
+        except UNREADABLE as error:
+            raise unreadable(error, value, self._shapes[handler_id].annotation) from error
+        own = getattr(decoded, "unknown_fields", None)
+        paths = own(value) if own else unknown_paths(value, self._shapes[handler_id], MOST_NAMED)
+        note_ignored_fields(connection, paths)
+        return decoded
 
     @classmethod
     def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:

@@ -50,6 +50,19 @@ def body_of(error: errors.FarthingError) -> dict[str, Any]:
     return {**body, "success": False, "error": {"message": error.message, "internal_error": ""}}
 
 
+API_PREFIX = "/v1"
+
+
+def hint_at_prefix(request: Request[Any, Any, Any], error: errors.FarthingError) -> None:
+    """Say so when an unknown path, or one of the pages, only lacks the prefix of the API."""
+    path = request.scope["path"]
+    known = {route.path.split("/")[2] for route in request.app.routes if route.path.startswith(f"{API_PREFIX}/")}
+    if not path.startswith(f"{API_PREFIX}/") and path.split("/")[1] in known:
+        suggested = f"{API_PREFIX}{path}"[:200]
+        error.message += f": the paths of the API begin with {API_PREFIX}; try {suggested}"
+        error.details["path"] = suggested
+
+
 def from_framework(error: HTTPException) -> errors.FarthingError:
     """The router's and the framework's own refusals."""
     if isinstance(error, MethodNotAllowedException):
@@ -59,7 +72,7 @@ def from_framework(error: HTTPException) -> errors.FarthingError:
     if isinstance(error, ValidationException):
         extra = error.extra if isinstance(error.extra, list) else []
         details = {str(e.get("key", "request")): str(e.get("message", "")) for e in extra if isinstance(e, dict)}
-        return errors.ValidationFailed("Request validation failed", details)
+        return errors.ValidationFailed.listing(details or {"request": error.detail or "is not valid"})
     if error.status_code < 500:
         return errors.ValidationFailed(error.detail or "Invalid request")
     return errors.FarthingError("Internal server error")
@@ -72,7 +85,7 @@ def as_domain_error(error: Exception) -> errors.FarthingError:
     if isinstance(error, (msgspec.ValidationError, msgspec.DecodeError)):
         return from_decoding(error)
     if isinstance(error, BadField):  # from a struct that a route made itself
-        return errors.ValidationFailed.of(error.field, error.reason)
+        return errors.ValidationFailed.listing(error.problems)
     if isinstance(error, HTTPException):
         return from_framework(error)
     return failure_of(error) or errors.FarthingError("Internal server error")
@@ -102,6 +115,10 @@ def answer(request: Request[Any, Any, Any], exception: Exception) -> Response[An
         )
     work = unit_of_work(request)
     error = as_domain_error(exception)
+    if isinstance(exception, (NotFoundException, MethodNotAllowedException)):
+        hint_at_prefix(request, error)
+    elif isinstance(exception, ValidationException) and not work.body.strip() and "data" in error.details:
+        error = errors.ValidationFailed.of("body", "is required")
     if work.read_only and is_read_only_violation(exception):  # a read that writes is an error of ours
         error = errors.DatabaseFailed("The database could not complete the request")
     if error.retry_after_seconds is not None:

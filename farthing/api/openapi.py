@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,6 +11,14 @@ from litestar import Litestar
 
 from farthing.api.errors import ErrorResponse
 from farthing.api.queries.lists import query_fields
+from farthing.api.reference import (
+    add_example,
+    describe_fields,
+    operation_description,
+    operation_summary,
+    parameter_description,
+    path_parameter_description,
+)
 
 _ERRORS = {
     "400": "Invalid request",
@@ -26,6 +36,15 @@ _SCHEMES = {
     "ApiKeyAuth": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "UserToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDocument:
+    """Where our OpenAPI document is read: it is made of the routes, which only the application knows."""
+
+    read: Callable[[], dict[str, Any]]
+
+
 _REFERENCE = "#/components/schemas/{name}"
 
 
@@ -40,8 +59,25 @@ def document(app: Litestar) -> dict[str, Any]:
     made["components"]["securitySchemes"] = _SCHEMES
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
-            _complete(operation, _handler(app, path, method), schemas)
+            handler = _handler(app, path, method)
+            _complete(operation, handler, schemas)
+            _describe(operation, handler, path)
+    describe_fields(schemas)
     return made
+
+
+def _describe(operation: dict[str, Any], handler: Any, path: str) -> None:
+    """Say what an operation does, what its parameters mean, and how its body looks."""
+    operation["summary"] = operation_summary(operation["operationId"])
+    operation["description"] = operation_description(handler)
+    for parameter in operation.get("parameters", ()):
+        name = parameter["name"]
+        is_path = parameter["in"] == "path"
+        text = path_parameter_description(path, name) if is_path else parameter_description(handler, name)
+        if text is not None:
+            parameter["description"] = text
+    if "requestBody" in operation:
+        add_example(operation["requestBody"])
 
 
 def _one_or_more(part: Any) -> Any:

@@ -54,6 +54,8 @@ class UnitOfWork:
         self.claim: Claim | None = None
         """The idempotency key this request holds and must answer for."""
         self.claim_lock: str | None = None
+        self.ignored_fields: list[str] = []
+        """Paths of fields of the request that its endpoint does not know."""
         self.admission = Admission()
         self.progress: RequestProgress | None = None
         """How far a request with an idempotency key has come; None without a key."""

@@ -90,6 +90,7 @@ def _report(console: Console, environment: Environment, now: datetime, done: Sum
         (done.drafted, "invoice drafted", "invoices drafted"),
         (done.skipped, "of nothing, skipped", "of nothing, skipped"),
         (done.finalized, "invoice finalized", "invoices finalized"),
+        (len(done.waiting), "subscription waits for its meters", "subscriptions wait for their meters"),
     ]
     lines = [f"{count:>10,}  {one if count == 1 else many}" for count, one, many in told if count]
     if not lines and not done.failed:

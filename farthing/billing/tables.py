@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, String, Text
+from sqlalchemy import CheckConstraint, Index, Numeric, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.storage.tables import Base, Scoped, Tracked, lower_case
@@ -35,6 +35,12 @@ class ProrationSettlement(Scoped, Tracked, Base):
     currency: Mapped[str] = mapped_column(String(3))
     credit: Mapped[Decimal] = mapped_column(default=Decimal(0))
     charge: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    discount: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    """What coupons took off the charge."""
+    returned_discounts: Mapped[list[Any]] = mapped_column(default=list)
+    """What the credit gave back to the budgets of fixed coupons; text decimals."""
+    charged_seconds: Mapped[Decimal] = mapped_column(Numeric(20, 6), default=Decimal(0))
+    """The service time that the charge pays for."""
     credited_to_payer: Mapped[Decimal] = mapped_column(default=Decimal(0))
     invoice_id: Mapped[str | None] = mapped_column(String(50))
     wallet_transaction_id: Mapped[str | None] = mapped_column(String(50))
@@ -51,7 +57,10 @@ class ProrationSettlement(Scoped, Tracked, Base):
         ),
         # what was credited for an item before
         Index("ix_proration_settlements_item", "environment_id", "subscription_line_item_id", "window_start"),
-        CheckConstraint("credit >= 0 AND charge >= 0 AND credited_to_payer >= 0", name="amounts_not_negative"),
+        CheckConstraint(
+            "credit >= 0 AND charge >= 0 AND credited_to_payer >= 0 AND discount BETWEEN 0 AND charge",
+            name="amounts_not_negative",
+        ),
         lower_case(),
     )
 

@@ -120,7 +120,7 @@ def next_billing_date(start: datetime, recurrence: Recurrence, end: datetime | N
     """Where the period that begins at `start` ends; at `end` at the latest, when given. Always after `start`.
 
     A start off the grid gives a first period of another length: up to the next anchor day for weeks (plus count - 1
-    weeks), months and years, up to a future anchor for quarters and halves.
+    weeks), months and years; for quarters and halves up to the next whole distance from an anchor that lies ahead.
     Raises ValidationFailed when `end` is not after `start`, or when the result would lie beyond the year 9999.
     Rule: docs/rules/calendar.md#next-billing-date
     """
@@ -136,7 +136,7 @@ def next_billing_date(start: datetime, recurrence: Recurrence, end: datetime | N
 
 def _next_boundary(start: datetime, recurrence: Recurrence) -> datetime:
     if recurrence.period in {BillingPeriod.QUARTERLY, BillingPeriod.HALF_YEARLY} and start < recurrence.anchor:
-        return recurrence.anchor
+        return _first_point_before_anchor(start, recurrence)
     day, found = _nominal_day(start, recurrence), start
     # One step is enough but where a clock is set back across midnight: there tomorrow's boundary (its first
     # occurrence) can precede a start in the repeated stretch of today.
@@ -144,6 +144,19 @@ def _next_boundary(start: datetime, recurrence: Recurrence) -> datetime:
         day = _next_day(day, start, recurrence)
         found = recurrence.boundary(day)
     return found
+
+
+def _first_point_before_anchor(start: datetime, recurrence: Recurrence) -> datetime:
+    """The first point after `start` of the grid that is counted back from an anchor that lies ahead, each point
+    clamped from the anchor's own day."""
+    anchor, length = recurrence.local_anchor.date(), MONTHS[recurrence.period] * recurrence.count
+    day = to_local(start, recurrence.zone).date()
+    steps = ((anchor.year - day.year) * 12 + anchor.month - day.month) // length + 1
+    point = recurrence.boundary(add_months(anchor, -steps * length, anchor.day))
+    while point <= start:
+        steps -= 1
+        point = recurrence.boundary(add_months(anchor, -steps * length, anchor.day))
+    return point
 
 
 def _nominal_day(boundary: datetime, recurrence: Recurrence) -> date:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -10,11 +11,10 @@ from zoneinfo import ZoneInfo
 from farthing.calendar.billing import DAY, add_months
 from farthing.calendar.period import MICROSECOND
 from farthing.calendar.zones import UTC, to_local, to_utc
-from farthing.core.clock import as_utc
 
 
 class PaymentTerms(StrEnum):
-    """How long after the end of the period an invoice may be paid."""
+    """How long after its reference date an invoice may be paid."""
 
     NET_15 = "15 NET"
     NET_30 = "30 NET"
@@ -38,25 +38,46 @@ NET_DAYS = MappingProxyType(
 )
 
 DEFAULT_DUE_DAYS = 1
+LATEST_ISSUE = timedelta(hours=72)
+"""How long after its reference date an invoice may be issued before its time to pay counts from its issue."""
 
 
-def due_date(
-    period_end: datetime, terms: PaymentTerms | None = None, due_days: int | None = None, zone: ZoneInfo = UTC
-) -> datetime:
-    """When a subscription's invoice is due: by its payment terms, else `due_days` (the setting; missing means 1).
+@dataclass(frozen=True, slots=True)
+class DueTerms:
+    """How long a payer may take: payment terms, else `due_days`, counted on the calendar of `zone`."""
 
-    Net terms and days are counted in 24 hours from `period_end`. The end of a month is its last microsecond in `zone`,
-    the tenant's, of the month that `period_end` itself lies in (or the next).
+    terms: PaymentTerms | None = None
+    due_days: int = DEFAULT_DUE_DAYS
+    zone: ZoneInfo = UTC
+
+
+def due_date(reference_date: datetime, issued_at: datetime, due_terms: DueTerms) -> datetime:
+    """When an invoice is due: by its terms from its reference date, or from its issue when that comes too late.
+
     Rule: docs/rules/invoices-and-payments.md#due-date
     """
-    period_end = as_utc(period_end)
-    if terms is None:
-        return period_end + (DEFAULT_DUE_DAYS if due_days is None else due_days) * DAY
-    if terms in NET_DAYS:
-        return period_end + NET_DAYS[terms] * DAY
+    return payable_until(issued_at if is_issued_late(reference_date, issued_at) else reference_date, due_terms)
+
+
+def is_issued_late(reference_date: datetime, issued_at: datetime) -> bool:
+    """Whether an invoice is issued more than 72 hours after its reference date."""
+    return issued_at - reference_date > LATEST_ISSUE
+
+
+def payable_until(moment: datetime, due_terms: DueTerms) -> datetime:
+    """The end of the time to pay that begins at `moment`.
+
+    Days keep the time on the wall of the zone, so that a clock change moves no due day. The end of a month is the last
+    microsecond of the month that `moment` lies in (or the next), in the zone.
+    """
+    local = to_local(moment, due_terms.zone)
+    terms = due_terms.terms
+    if terms is None or terms in NET_DAYS:
+        days = due_terms.due_days if terms is None else NET_DAYS[terms]
+        return to_utc(local + days * DAY, due_terms.zone)
     months = 1 if terms is PaymentTerms.END_OF_MONTH else 2
-    following = add_months(to_local(period_end, zone).date(), months, 1)
-    return to_utc(datetime.combine(following, time.min), zone) - MICROSECOND
+    following = add_months(local.date(), months, 1)
+    return to_utc(datetime.combine(following, time.min), due_terms.zone) - MICROSECOND
 
 
 def grace_is_over(due: datetime, grace_days: int, now: datetime) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 from zoneinfo import ZoneInfo
@@ -22,6 +22,8 @@ from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, windows
 from farthing.calendar.zones import UTC, to_local, to_utc
 from farthing.core.errors import ValidationFailed
+
+SECOND = timedelta(seconds=1)
 
 
 class UsageReset(StrEnum):
@@ -79,21 +81,29 @@ def reset_windows(
     if reset is UsageReset.WEEKLY:
         return list(windows(span, WindowSize.WEEK, recurrence.zone))
     own = replace(recurrence, period=BillingPeriod(reset.value), count=1)
-    stretched = _stretched(subscription_start, own, pauses)
+    stretched = stretched_periods(subscription_start, own, pauses)
     until_span_ends = takewhile(lambda window: window.start < span.end, stretched)
     return [window for window in until_span_ends if window.end > span.start]
 
 
-def _stretched(
-    start: datetime, recurrence: Recurrence, pauses: Sequence[tuple[datetime, datetime | None]]
+def stretched_periods(
+    start: datetime,
+    recurrence: Recurrence,
+    pauses: Sequence[tuple[datetime, datetime | None]],
+    *,
+    moves_anchor: bool = True,
 ) -> Iterator[Period]:
-    """The periods from `start` on, each longer by the pauses that begin in it, as a pause does with billing periods."""
+    """The periods from `start` on, each longer by the pauses that begin in it, as a pause does with billing periods.
+
+    A pause moves the anchor too, unless the boundaries are those of the calendar.
+    """
     while True:
         end = next_billing_date(start, recurrence)
         for paused, back in pauses:
             if back is not None and start <= paused < end:
                 end += back - paused
-                recurrence = replace(recurrence, anchor=recurrence.anchor + (back - paused))
+                if moves_anchor:
+                    recurrence = replace(recurrence, anchor=moved_anchor(recurrence, back - paused, end))
         yield Period(start, end)
         start = end
 
@@ -143,8 +153,20 @@ def trial_window(start: datetime, days: int, zone: ZoneInfo = UTC) -> Period | N
     return Period(start, to_utc(to_local(start, zone).replace(microsecond=0) + days * DAY, zone))
 
 
+def moved_anchor(recurrence: Recurrence, by: timedelta, boundary: datetime) -> datetime:
+    """The anchor after a pause as long as `by` has moved the end of the open period to `boundary`.
+
+    It moves alike; where months of other lengths, or another offset of the zone, would put the boundary beside the
+    moved rhythm, the boundary is the anchor: the period that begins there always has its full length.
+    Rule: docs/rules/calendar.md#pauses-and-dates
+    """
+    moved = replace(recurrence, anchor=recurrence.anchor + by)
+    second = boundary.replace(microsecond=0)
+    return moved.anchor if next_billing_date(second - SECOND, moved) == second else boundary
+
+
 def shift_for_pause(
-    current: Period, anchor: datetime, cycle: BillingCycle, pause_start: datetime, resumed_at: datetime
+    current: Period, recurrence: Recurrence, cycle: BillingCycle, pause_start: datetime, resumed_at: datetime
 ) -> tuple[Period, datetime]:
     """The open period and the anchor after a pause: the period's end moves by the pause's elapsed time, and an
     anniversary's anchor with it, so that the next period has its full length; a calendar's boundaries stay.
@@ -153,7 +175,9 @@ def shift_for_pause(
     Rule: docs/rules/calendar.md#pauses-and-dates
     """
     if resumed_at <= pause_start:
-        return current, anchor
+        return current, recurrence.anchor
     paused = resumed_at - pause_start
     shifted = Period(current.start, current.end + paused)
-    return shifted, anchor + paused if cycle is BillingCycle.ANNIVERSARY else anchor
+    if cycle is not BillingCycle.ANNIVERSARY:
+        return shifted, recurrence.anchor
+    return shifted, moved_anchor(recurrence, paused, shifted.end)

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 from farthing.calendar.billing import DAY, add_months
 from farthing.calendar.period import MICROSECOND, Period
 from farthing.calendar.zones import UTC, first_instant_at, last_change, offset_at, to_local
-from farthing.core.clock import as_utc
+from farthing.core.clock import FIRST_INSTANT, FIRST_WALL_TIME, LAST_INSTANT, LAST_WALL_TIME, as_utc, shifted
 
 
 class WindowSize(StrEnum):
@@ -82,11 +82,11 @@ def window_containing(moment: datetime, size: WindowSize, zone: ZoneInfo = UTC, 
         return _elapsed_window(moment, ELAPSED[size], zone)
     edge = _floor(to_local(moment, zone), size, month_day)
     # The wall may run backwards or skip midnight, so what it shows is only a first guess: instants decide.
-    while first_instant_at(edge, zone) > moment:
+    while _start_at(edge, zone) > moment:
         edge = _step(edge, size, month_day, -1)
-    while (end := first_instant_at(following := _step(edge, size, month_day, 1), zone)) <= moment:
+    while (end := _start_at(following := _step(edge, size, month_day, 1), zone)) <= moment < LAST_INSTANT:
         edge = following
-    return Period(first_instant_at(edge, zone), end)
+    return Period(_start_at(edge, zone), end)
 
 
 def window_start(moment: datetime, size: WindowSize, zone: ZoneInfo = UTC, month_day: int = 1) -> datetime:
@@ -110,14 +110,20 @@ def windows(span: Period, size: WindowSize, zone: ZoneInfo = UTC, month_day: int
 
 def _elapsed_window(moment: datetime, size: timedelta, zone: ZoneInfo) -> Period:
     offset = offset_at(moment, zone)
-    local = to_local(moment, zone)
-    start = moment - (local - datetime.combine(local.date(), time.min)) % size
-    end = start + size
+    start = shifted(moment, -((moment - FIRST_INSTANT + offset) % size))
+    end = shifted(start, size)
     if offset_at(start, zone) != offset:
         start = last_change(start, moment, zone)
     if offset_at(end - MICROSECOND, zone) != offset:
         end = last_change(moment, end - MICROSECOND, zone)
     return Period(start, end)
+
+
+def _start_at(edge: datetime, zone: ZoneInfo) -> datetime:
+    """The instant of an edge; windows at either end of the calendar reach to the end, whatever the wall shows."""
+    if edge == FIRST_WALL_TIME:
+        return FIRST_INSTANT
+    return LAST_INSTANT if edge == LAST_WALL_TIME else first_instant_at(edge, zone)
 
 
 def _floor(local: datetime, size: WindowSize, month_day: int) -> datetime:
@@ -131,9 +137,12 @@ def _floor(local: datetime, size: WindowSize, month_day: int) -> datetime:
 
 
 def _step(edge: datetime, size: WindowSize, month_day: int, direction: int) -> datetime:
-    if size is WindowSize.MONTH:
+    if size is not WindowSize.MONTH:
+        return shifted(edge, direction * ON_THE_WALL[size])
+    try:
         return datetime.combine(add_months(edge.date(), direction, month_day), time.min)
-    return edge + direction * ON_THE_WALL[size]
+    except (ValueError, OverflowError):
+        return LAST_WALL_TIME if direction > 0 else FIRST_WALL_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +166,9 @@ def offset_spans(span: Period, zone: ZoneInfo) -> list[OffsetSpan]:
     that reaches into `span`. Two changes within a day would be missed; no zone has had them.
     """
     found: list[OffsetSpan] = []
-    start = cursor = span.start - DAY
+    start = cursor = shifted(span.start, -DAY)
     while cursor < span.end:
-        following = min(cursor + DAY, span.end)
+        following = min(shifted(cursor, DAY), span.end)
         if offset_at(following, zone) != offset_at(cursor, zone):
             change = last_change(cursor, following, zone)
             found.append(OffsetSpan(start, change, offset_at(cursor, zone)))

@@ -9,7 +9,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from zoneinfo import ZoneInfo, reset_tzpath
 
-from farthing.core.clock import as_utc
+from farthing.core.clock import FIRST_INSTANT, FIRST_WALL_TIME, LAST_INSTANT, LAST_WALL_TIME, as_utc
 from farthing.core.errors import ValidationFailed
 
 # the pinned tzdata package alone, so that every host knows the same rules
@@ -18,6 +18,7 @@ reset_tzpath(to=())
 UTC = ZoneInfo("UTC")
 
 SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
 
 # The letters that invoice settings accept beside IANA names. Some of them are IANA names too (EST, GMT, CET, ...);
 # there the reading below wins, because whoever writes EST means the civil time of New York, summer time included.
@@ -73,18 +74,28 @@ def _known_names() -> frozenset[str]:
 
 
 def to_local(instant: datetime, zone: ZoneInfo) -> datetime:
-    """What the clock on the wall shows at `instant`: a naive datetime whose `fold` is 1 the second time round."""
-    return as_utc(instant).astimezone(zone).replace(tzinfo=None)
+    """What the clock on the wall shows at `instant`: a naive datetime whose `fold` is 1 the second time round.
+
+    The first or last that there is, where the wall would show a year before 1 or after 9999.
+    """
+    instant = as_utc(instant)
+    try:
+        return instant.astimezone(zone).replace(tzinfo=None)
+    except OverflowError:
+        return LAST_WALL_TIME if instant.year > 1 else FIRST_WALL_TIME
 
 
 def to_utc(wall_time: datetime, zone: ZoneInfo) -> datetime:
     """The instant at which the wall shows the naive `wall_time`.
 
     A repeated time means its first occurrence. A time that a clock set forward skips is moved forward by as much:
-    02:30 becomes 03:30.
+    02:30 becomes 03:30. The result never leaves the years 1 to 9999.
     Rule: docs/rules/calendar.md#instants-of-local-times
     """
-    return wall_time.replace(tzinfo=zone, fold=0).astimezone(UTC_OFFSET)
+    try:
+        return wall_time.replace(tzinfo=zone, fold=0).astimezone(UTC_OFFSET)
+    except OverflowError:
+        return LAST_INSTANT if wall_time.year > 1 else FIRST_INSTANT
 
 
 def first_instant_at(wall_time: datetime, zone: ZoneInfo) -> datetime:
@@ -94,13 +105,18 @@ def first_instant_at(wall_time: datetime, zone: ZoneInfo) -> datetime:
     inside one gap are the first instant after the gap. So edges never run backwards, however long the gap is.
     """
     instant = to_utc(wall_time, zone)
+    if instant in {FIRST_INSTANT, LAST_INSTANT}:
+        return instant
     skipped = to_local(instant, zone) - wall_time
     return last_change(instant - skipped, instant, zone) if skipped else instant
 
 
 def offset_at(instant: datetime, zone: ZoneInfo) -> timedelta:
     """How far the wall is ahead of UTC (east is positive)."""
-    offset = instant.astimezone(zone).utcoffset()
+    try:
+        offset = instant.astimezone(zone).utcoffset()
+    except OverflowError:  # no clock is set within a day of either end of the calendar
+        offset = (instant + (_DAY if instant.year == 1 else -_DAY)).astimezone(zone).utcoffset()
     assert offset is not None, "a ZoneInfo always knows its offset"
     return offset
 

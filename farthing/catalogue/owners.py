@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
 from farthing.core.enums import Status
-from farthing.storage.rows import not_found
+from farthing.storage.rows import missing
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)
@@ -24,6 +24,6 @@ async def lock_for_use(session: AsyncSession, table: type[Row], id: str) -> Row:
     query = query.with_for_update(read=True).execution_options(populate_existing=True)
     row = (await session.execute(query)).scalar_one_or_none()
     if row is None:
-        raise not_found(table, id)
+        raise await missing(session, table, id)
     require_published(row)
     return row

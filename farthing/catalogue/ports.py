@@ -37,6 +37,10 @@ LeaveGroup = Callable[[AsyncSession, str], Awaitable[None]]
 WasCharged = Callable[[AsyncSession, str], Awaitable[bool]]
 """Whether the tax rate with this id stands on any invoice."""
 
+FillNewMeter = Callable[[AsyncSession, str], Awaitable[None]]
+"""Lets the meter with an id, which the running transaction made, count the events that are stored, unless there are so
+many that this is done in the background."""
+
 
 @dataclass(frozen=True, slots=True)
 class CataloguePorts:
@@ -47,6 +51,7 @@ class CataloguePorts:
     count_entitlements_of_feature: CountUses
     count_subscriptions_of_plan: CountUses
     count_uses_of_addon: CountUses
+    fill_new_meter: FillNewMeter
     let_prices_leave_group: LeaveGroup
     was_tax_rate_charged: WasCharged
     load_credit_grants: LoadCreditGrants

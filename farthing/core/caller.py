@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 READ = "read"
 WRITE = "write"
@@ -13,6 +13,18 @@ ANY = "*"
 
 Permissions = Mapping[str, frozenset[str]]
 """Entity name (or `*`) to actions (`read`, `write`, `delete` of events, or `*`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTerms:
+    """What the settings of an environment say about requests.
+
+    They are read with the caller, because bodies are decoded, and events taken, before there is a session.
+    """
+
+    refuses_unknown_fields: bool = False
+    earliest_event_time: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    event_years_ahead: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,7 @@ class Caller:
     """When the API key that speaks expires; None for one that does not, and for a person who signed in."""
     frozen_time: datetime | None = None
     """The environment's test clock, when it stands still."""
+    terms: RequestTerms = RequestTerms()
 
     def may(self, action: str, entity: str) -> bool:
         """Whether any role grants `action` on `entity`, either of them possibly by `*`."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
+
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
+LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
+FIRST_WALL_TIME, LAST_WALL_TIME = FIRST_INSTANT.replace(tzinfo=None), LAST_INSTANT.replace(tzinfo=None)
 
 
 @runtime_checkable
@@ -38,6 +42,17 @@ def as_utc(moment: datetime) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("is out of range") from error
+
+
+def shifted(moment: datetime, by: timedelta) -> datetime:
+    """`moment` moved by `by`, or the end of the calendar on that side where this would leave the years 1 to 9999.
+
+    Rule: docs/rules/conventions.md#times
+    """
+    try:
+        return moment + by
+    except OverflowError:
+        return (LAST_INSTANT if by > timedelta(0) else FIRST_INSTANT).replace(tzinfo=moment.tzinfo)
 
 
 def instant(moment: datetime) -> str:

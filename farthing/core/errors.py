@@ -37,7 +37,20 @@ class ValidationFailed(FarthingError):
     @classmethod
     def of(cls, field: str, reason: str) -> ValidationFailed:
         """The error for one bad field, named as on the wire."""
-        return cls("Request validation failed", {field: reason})
+        return cls.listing({field: reason})
+
+    @classmethod
+    def listing(cls, problems: Mapping[str, Any], **more: Any) -> ValidationFailed:
+        """The error for several bad fields: the message says the first, the details all of them and `more`.
+
+        Rule: docs/rules/conventions.md#errors
+        """
+        field, reason = next(iter(problems.items()))
+        return cls(f"{field}: {reason}", {**problems, **more})
+
+    def within(self, place: str) -> ValidationFailed:
+        """The same error of fields that stand in `place` of a larger request."""
+        return ValidationFailed.listing({f"{place}.{field}": reason for field, reason in self.details.items()})
 
 
 class RequestTimedOut(ValidationFailed):

@@ -17,14 +17,13 @@ from typing import Annotated, Any, ClassVar, TypeVar
 import msgspec
 from msgspec import Meta
 
-from farthing.core import currency, money
+from farthing.core import currency, money, times
 from farthing.core.clock import as_utc, instant
 from farthing.core.errors import ValidationFailed
 
+Moment = times.Moment
 DecimalText = Annotated[str, Meta(description="exact decimal in plain notation")]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
-Moment = Annotated[datetime, Meta(tz=True)]
-"""A time in a request: any offset, never naive; converted to UTC when the struct is made."""
 
 METADATA_KEYS = 50
 METADATA_KEY_LENGTH = 64
@@ -37,25 +36,34 @@ DEEPEST = 20
 
 
 class BadField(ValueError):
-    """One field of a struct is wrong; the decoder adds the path of the struct."""
+    """Fields of a struct are wrong, most often one; the decoder adds the path of the struct."""
 
-    def __init__(self, field: str, reason: str) -> None:
+    def __init__(self, field: str, reason: str, *, others: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
         self.field = field
         self.reason = reason
+        self.problems: dict[str, str] = {field: reason, **(others or {})}
 
 
 class Request(msgspec.Struct, kw_only=True):
     """Base of request bodies. Unknown fields are ignored; a subclass that adds checks calls `super()` first."""
 
     def __post_init__(self) -> None:
+        problems: dict[str, str] = {}
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is None or isinstance(value, (bool, int)):
                 continue
-            checked = _checked(name, value)
+            try:
+                checked = _checked(name, value)
+            except BadField as error:
+                problems.setdefault(error.field, error.reason)
+                continue
             if checked is not value:
                 setattr(self, name, checked)
+        if problems:
+            (field, reason), *others = problems.items()
+            raise BadField(field, reason, others=dict(others))
 
 
 def _checked(name: str, value: Any, depth: int = 0) -> Any:

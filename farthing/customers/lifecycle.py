@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -29,7 +27,7 @@ from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
 from farthing.storage.outbox import record_event
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 
 async def create(session: AsyncSession, request: CreateCustomerRequest, *, strict_ids: bool) -> Customer:
@@ -100,12 +98,10 @@ async def _identified(session: AsyncSession, customer_id: str | None, external_i
     if external_id is not None:
         customer = await by_external_id(session, external_id, lock=True)
         if customer_id not in {None, customer.id}:
-            raise ValidationFailed(
-                "Request validation failed", {"id": "and external_customer_id must name the same customer"}
-            )
+            raise ValidationFailed.of("id", "and external_customer_id must name the same customer")
         return customer
     if customer_id is None:
-        raise ValidationFailed("Request validation failed", {"id": "or external_customer_id is required"})
+        raise ValidationFailed.of("id", "or external_customer_id is required")
     return await lock_row(session, Customer, customer_id)
 
 
@@ -177,16 +173,14 @@ def _demand_plain(external_id: str) -> None:
         raise ValidationFailed.of("external_id", "must not contain %, spaces or control characters")
 
 
-@asynccontextmanager
-async def _refusing_duplicates(session: AsyncSession, external_id: str) -> AsyncIterator[None]:
+def _refusing_duplicates(session: AsyncSession, external_id: str) -> AbstractAsyncContextManager[None]:
     """Write what the block changed; a second published customer of one external id becomes AlreadyExists."""
-    try:
-        async with session.begin_nested():
-            yield
-    except IntegrityError as error:
-        if violated(error) != "uq_customers_external_id":
-            raise
-        raise AlreadyExists("A customer with this identifier already exists", {"external_id": external_id}) from error
+    return unique(
+        session,
+        uq_customers_external_id=AlreadyExists(
+            "A customer with this identifier already exists", {"external_id": external_id}
+        ),
+    )
 
 
 _TOLD = ("id", "external_id", "environment_id", *_NAMED_ALIKE[:-1], "name")

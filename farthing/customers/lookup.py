@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.customers.schemas import CustomerQuery
-from farthing.customers.tables import Customer
+from farthing.customers.tables import Customer, ExternalIdTenure
 from farthing.storage.listing import select_page
-from farthing.storage.rows import not_found
+from farthing.storage.rows import missing
 
 SEARCHABLE = (
     "id",
@@ -45,8 +45,21 @@ async def by_external_id(session: AsyncSession, external_id: str, *, lock: bool 
         query = query.with_for_update().execution_options(populate_existing=True)
     customer = (await session.execute(query)).scalar_one_or_none()
     if customer is None:
-        raise NotFound(f"Customer with external ID {external_id} was not found", {"external_customer_id": external_id})
+        raise await _nobody_called(session, external_id)
     return customer
+
+
+async def _nobody_called(session: AsyncSession, external_id: str) -> NotFound:
+    """The error for an external id that no published customer has; it says whose the id was last."""
+    details = {"external_customer_id": external_id}
+    owner = select(ExternalIdTenure.customer_id).where(
+        ExternalIdTenure.external_id == external_id, ExternalIdTenure.until_sequence.is_(None)
+    )
+    customer_id = (await session.execute(owner)).scalar_one_or_none()
+    if customer_id is not None:
+        details["former_customer_id"] = customer_id
+    message = f"Customer with external ID {external_id} was not found"
+    return NotFound(message + (f"; it was that of customer {customer_id}" if customer_id else ""), details)
 
 
 async def held(session: AsyncSession, customer_id: str) -> Customer:
@@ -59,7 +72,7 @@ async def held(session: AsyncSession, customer_id: str) -> Customer:
     query = query.with_for_update(read=True).execution_options(populate_existing=True)
     customer = (await session.execute(query)).scalar_one_or_none()
     if customer is None:
-        raise not_found(Customer, customer_id)
+        raise await missing(session, Customer, customer_id)
     if customer.status is not Status.PUBLISHED:
         raise InvalidOperation(
             "The customer is archived", {"customer_id": customer_id, "status": customer.status.value}

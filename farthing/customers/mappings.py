@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -17,7 +16,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.customers.schemas import CreateEntityIntegrationMappingRequest
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.rows import violated
+from farthing.storage.rows import unique
 
 
 async def of_entities(
@@ -94,14 +93,12 @@ async def remember(
             "updated_by": scope.user_id,
         },
     ).returning(IntegrationMapping)
-    try:
-        async with session.begin_nested():
-            stored = await session.scalars(upsert, execution_options={"populate_existing": True})
-            return stored.one()
-    except IntegrityError as error:
-        if violated(error) != "uq_integration_mappings_image":
-            raise
-        raise AlreadyExists(
+    async with unique(
+        session,
+        uq_integration_mappings_image=AlreadyExists(
             f"'{provider_entity_id}' at {provider_type} is mapped to another {entity_type}",
             {"provider_entity_id": provider_entity_id, "provider_type": provider_type},
-        ) from error
+        ),
+    ):
+        stored = await session.scalars(upsert, execution_options={"populate_existing": True})
+        return stored.one()

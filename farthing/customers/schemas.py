@@ -19,6 +19,8 @@ MOST_MAPPINGS = 50
 MOST_IDS = 1000
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=255)]
+ExternalId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
+"""What the tenant calls a customer: not only blanks."""
 Line = Annotated[str, Meta(max_length=255)]
 Word = Annotated[str, Meta(max_length=100)]
 Short = Annotated[str, Meta(max_length=20)]
@@ -135,7 +137,7 @@ class CustomerFields(Request):
 class CreateCustomerRequest(CustomerFields, kw_only=True):
     """A new customer."""
 
-    external_id: Identifier
+    external_id: ExternalId
     name: Identifier
     tax_rate_overrides: Annotated[list[TaxRateOverride], Meta(max_length=100)] | None = None
     """None: inherit the tenant's; empty: no tax; else these."""
@@ -146,7 +148,7 @@ class CreateCustomerRequest(CustomerFields, kw_only=True):
 class UpdateCustomerRequest(CustomerFields):
     """What to change; a field that is absent or null stays."""
 
-    external_id: Identifier | None = None
+    external_id: ExternalId | None = None
     name: Identifier | None = None
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, String, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.wire import METADATA_VALUE_LENGTH
-from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
+from farthing.storage.tables import Base, InEnvironment, Scoped, Tracked, enum_column, lower_case
 
 FORMER_IDS = "old_external_ids"
 """The metadata key under which former external ids are shown."""
@@ -96,6 +96,41 @@ class Customer(Scoped, Tracked, Base):
         while len(",".join(ids)) > METADATA_VALUE_LENGTH and len(ids) > 1:
             ids.pop(0)
         return {**self.meta, FORMER_IDS: ",".join(ids)}
+
+
+class ExternalIdTenure(InEnvironment, Base):
+    """Which customer owns what arrives under an external id: from when it took the id until another customer does.
+
+    Kept by a trigger on `customers`, so that no way of naming a customer can forget it. Both ends are numbers of the
+    order of arrival (`farthing.events.ingest.arrival`); what arrived before the first owner is the first owner's.
+    """
+
+    __tablename__ = "external_id_tenures"
+    label = "Tenure of an external id"
+
+    id = None  # type: ignore[assignment]  # a row is a customer's hold of an external id
+    external_id: Mapped[str] = mapped_column(String(255))
+    customer_id: Mapped[str] = mapped_column(String(50))
+    since_sequence: Mapped[int] = mapped_column(BigInteger)
+    until_sequence: Mapped[int | None] = mapped_column(BigInteger)
+    taken_sequence: Mapped[int] = mapped_column(BigInteger)
+    """When the customer took the id; larger than where its ownership begins if the id was nobody's until then."""
+
+    __table_args__ = (
+        # an external id has one owner at a time; answers whose it is now
+        Index(
+            "uq_external_id_tenures_owner",
+            "environment_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("until_sequence IS NULL"),
+        ),
+        # to whom the events under an id have belonged
+        Index("ix_external_id_tenures_external_id", "environment_id", "external_id"),
+        # under which ids a customer's events came
+        Index("ix_external_id_tenures_customer", "environment_id", "customer_id"),
+    )
+    __mapper_args__ = {"primary_key": [external_id, customer_id, since_sequence]}
 
 
 class IntegrationMapping(Scoped, Tracked, Base):

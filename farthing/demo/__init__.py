@@ -5,8 +5,8 @@ the public routes, on a clock that is set to when it happened. Loading is resuma
 it is written in one transaction, or not at all, and one that is there is not written twice. Several customers are
 written at a time; only ids and the order of numbers within a month differ from one load to the next.
 
-`company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used (`usage`) and subscribed
-to (`subscriptions`). A load takes a minute or two, which a running server spends answering.
+`seller` is who sells; `company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used
+(`usage`) and subscribed to (`subscriptions`). A load takes about two minutes, which a running server spends answering.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
+from farthing.demo.catalogue import CatalogueOffer
 from farthing.demo.company import customers
 from farthing.demo.product import load_product
+from farthing.demo.progress import progress_of
+from farthing.demo.seller import load_seller
+from farthing.demo.subscriptions import billed_by_hand
 from farthing.demo.usage import EVENTS
-from farthing.identity.bootstrap import OWNER_EMAIL, FirstStart
-from farthing.identity.credentials import keys
+from farthing.identity.bootstrap import OWNER_EMAIL
 from farthing.identity.sign_in.passwords import hashed
-from farthing.identity.tables import Environment, Secret, User
+from farthing.identity.tables import Environment, User
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
@@ -37,29 +38,22 @@ from farthing.storage.scope import SYSTEM, Scope
 CUSTOMERS = 200
 WRITERS = 4
 """How many customers are written at a time: one computes while others wait for the database."""
-KEY_NAME = "Demo key"
 
 
-@dataclass(frozen=True, slots=True)
-class Entrance:
-    """How to get in: made anew at each start, for neither is stored in clear."""
+async def ensure_demo(settings: Settings, database: Database, console: Console) -> None:
+    """Load the demo into the first environment if it is not there, and print how to sign in.
 
-    scope: Scope
-    email: str
-    password: str
-    api_key: str | None
-    """None when the key was shown already at this start, or came from the configuration."""
-
-
-async def ensure_demo(settings: Settings, database: Database, first: FirstStart | None, console: Console) -> None:
-    """Load the demo into the first environment if it is not there, and print how to get in."""
-    entrance = await _open(settings, database, first)
-    if entrance.api_key:
-        console.print(
-            f"API key: [bold]{entrance.api_key}[/bold]  (for this start; the one before is revoked)", markup=True
-        )
-    console.print(f"Sign in: [bold]{entrance.email}[/bold] with [bold]{entrance.password}[/bold]", markup=True)
-    await _load(settings, database, entrance.scope, console, seed=1, events=EVENTS)
+    The owner's password is set and printed once, for it is not stored in clear; later starts leave it as it is.
+    """
+    async with database.transaction(SYSTEM) as session:
+        scope = await _oldest(session)
+        password = await _first_password(session, scope)
+    if password is not None:
+        console.print(f"Sign in: [bold]{OWNER_EMAIL}[/bold] with [bold]{password}[/bold]", markup=True)
+    else:
+        console.print(f"Sign in: {OWNER_EMAIL}, with the password and the API key of the first start")
+        console.print("  (lost? with the server stopped: farthing users password, farthing keys create)")
+    await _load(settings, database, scope, console, seed=1, events=EVENTS)
 
 
 async def load_demo(
@@ -93,40 +87,30 @@ async def _oldest(session: AsyncSession) -> Scope:
     return Scope(environment.tenant_id, environment.id, owner.id)
 
 
-async def _open(settings: Settings, database: Database, first: FirstStart | None) -> Entrance:
-    """A fresh password for the owner, and a fresh key that takes the place of the last start's."""
+async def _first_password(session: AsyncSession, scope: Scope) -> str | None:
+    """A password for an owner who has none yet."""
+    owner = await session.get_one(User, scope.user_id)
+    if owner.password_hash is not None:
+        return None
     password = secrets.token_urlsafe(9)
-    async with database.transaction(SYSTEM) as session:
-        scope = await _oldest(session)
-        owner = await session.get_one(User, scope.user_id)
-        owner.password_hash = await hashed(password)
-        api_key = None
-        if first is None and not settings.bootstrap_api_key:
-            for old in await session.scalars(
-                select(Secret).where(
-                    Secret.user_id == owner.id, Secret.name == KEY_NAME, Secret.status == Status.PUBLISHED
-                )
-            ):
-                old.status = Status.ARCHIVED
-                await keys.changed(session, old.hash)
-            hasher = keys.KeyHasher(settings.master_key())
-            _, api_key = await keys.create(
-                session, hasher, owner=owner, environment_id=scope.environment_id, name=KEY_NAME
-            )
-    return Entrance(scope, OWNER_EMAIL, password, api_key)
+    owner.password_hash = await hashed(password)
+    return password
 
 
 async def _load(
     settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int, events: int
 ) -> None:
+    ledger = Ledger(settings, database, scope)
+    await load_seller(ledger)
     await load_books(settings, database, scope, console, seed=seed)
-    await load_product(Ledger(settings, database, scope), settings, console, count=CUSTOMERS, seed=seed, events=events)
+    await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
 
 
 async def load_books(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> None:
     """Write the bills of the story that are not there yet, several customers at a time."""
     ledger = Ledger(settings, database, scope)
-    wanted = customers(CUSTOMERS, seed, database.clock.now())
+    now = database.clock.now()
+    wanted = billed_by_hand(customers(CUSTOMERS, seed, now), CatalogueOffer(now, seed, events=0))
     ids, written = await ledger.present()
     missing = [
         (customer, [bill for bill in customer.bills if key_of(customer, bill) not in written]) for customer in wanted
@@ -136,9 +120,7 @@ async def load_books(settings: Settings, database: Database, scope: Scope, conso
         console.print(f"Demo: {len(wanted)} customers are there already")
         return
     began = time.monotonic()
-    columns = (TextColumn("Demo books"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("books", total=sum(len(bills) for _, bills in missing))
+    with progress_of(console, "Demo: bills", sum(len(bills) for _, bills in missing)) as advance:
         waiting = iter(missing)
 
         async def write() -> None:
@@ -146,7 +128,7 @@ async def load_books(settings: Settings, database: Database, scope: Scope, conso
                 customer_id = ids.get(customer.external_id) or await load_customer(ledger, customer)
                 for bill in bills:
                     await load_bill(ledger, customer_id, customer, bill)
-                    progress.advance(task)
+                    advance(1)
 
         async with asyncio.TaskGroup() as writers:
             for _ in range(WRITERS):

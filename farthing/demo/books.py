@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
 from sqlalchemy import select
 
+from farthing.core.decoding import convert
 from farthing.core.money import plain
 from farthing.customers.lifecycle import create as create_customer
 from farthing.customers.schemas import CreateCustomerRequest
@@ -92,7 +92,7 @@ async def load_bill(ledger: Ledger, customer_id: str, customer: DemoCustomer, bi
 
 
 def _asked(customer: DemoCustomer) -> CreateCustomerRequest:
-    return msgspec.convert(
+    return convert(
         {
             "external_id": customer.external_id,
             "name": customer.name,
@@ -108,7 +108,7 @@ def _asked(customer: DemoCustomer) -> CreateCustomerRequest:
 
 
 def _billed(bill: DemoInvoice, customer_id: str, key: str) -> CreateInvoiceRequest:
-    return msgspec.convert(
+    return convert(
         {
             "customer_id": customer_id,
             "currency": bill.currency,
@@ -133,7 +133,7 @@ def _billed(bill: DemoInvoice, customer_id: str, key: str) -> CreateInvoiceReque
 
 
 def _paid(invoice_id: str, currency: str, amount: str, key: str) -> CreatePaymentRequest:
-    return msgspec.convert(
+    return convert(
         {
             "destination_type": "INVOICE",
             "destination_id": invoice_id,

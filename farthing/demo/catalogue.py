@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 from sqlalchemy import select
 
 from farthing.catalogue.plans import plans
@@ -25,6 +24,7 @@ from farthing.catalogue.products import features
 from farthing.catalogue.products.schemas import CreateFeatureRequest
 from farthing.core import currency
 from farthing.core.clock import as_utc, instant
+from farthing.core.decoding import convert
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import plain, round_to
 from farthing.demo.books import Ledger, StoryClock
@@ -138,7 +138,7 @@ PLANS: Sequence[tuple[str, str, str, Sequence[Mapping[str, Any]]]] = (
         "By what is used, cheaper as it grows",
         [
             _fee("Scale platform", "99"),
-            _usage("tokens-large", **_slabs((1_000_000, "0.00001"), (10_000_000, "0.000008"), (None, "0.000006"))),
+            _usage("tokens-large", **_slabs((10_000_000, "0.00001"), (100_000_000, "0.000008"), (None, "0.000006"))),
             _usage("tokens-small", **_each("0.0000006")),
             _usage("requests", **_THOUSAND, amount="0.5"),
             _usage("seats", **_slabs((5, "0"), (None, "4"))),
@@ -151,9 +151,10 @@ PLANS: Sequence[tuple[str, str, str, Sequence[Mapping[str, Any]]]] = (
         "A platform fee, and usage with a commitment",
         [
             _fee("Enterprise platform", "400"),
-            _usage("tokens-large", **_slabs((10_000_000, "0.000007"), (None, "0.000005"))),
+            _usage("tokens-large", **_slabs((100_000_000, "0.000007"), (None, "0.000005"))),
             _usage("tokens-small", **_each("0.0000005")),
             _usage("requests", **_THOUSAND, amount="0.3"),
+            _usage("seats", **_slabs((25, "0"), (None, "2"))),
             _usage("storage", **_each("0.08")),
         ],
     ),
@@ -187,7 +188,7 @@ async def load_catalogue(ledger: Ledger, story: CatalogueOffer) -> Offers:
     async with ledger.database.transaction(ledger.scope, clock=clock) as session:
         meters: dict[str, str] = {}
         for asked in FEATURES:
-            feature = await features.create(session, msgspec.convert(dict(asked), CreateFeatureRequest, strict=False))
+            feature = await features.create(session, convert(dict(asked), CreateFeatureRequest, strict=False))
             meters[feature.lookup_key] = feature.meter_id or ""
         for order, (key, name, description, charges) in enumerate(PLANS):
             body = {
@@ -201,7 +202,7 @@ async def load_catalogue(ledger: Ledger, story: CatalogueOffer) -> Offers:
                     _EVENTS: str(story.events),
                 },
             }
-            plan = await plans.create(session, msgspec.convert(body, CreatePlanRequest))
+            plan = await plans.create(session, convert(body, CreatePlanRequest), clock.now())
             wanted = [_priced(charge, plan.id, code, meters) for code in CURRENCIES for charge in charges]
             for start in range(0, len(wanted), _MOST_AT_ONCE):
                 await prices.create_all(session, wanted[start : start + _MOST_AT_ONCE], clock.now())
@@ -238,7 +239,7 @@ def _priced(charge: Mapping[str, Any], plan_id: str, code: str, meters: Mapping[
         "billing_period": "MONTHLY",
         "price_unit_type": "FIAT",
     }
-    return msgspec.convert(body, CreatePriceRequest, strict=False)
+    return convert(body, CreatePriceRequest, strict=False)
 
 
 def _amounts(body: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -1,4 +1,8 @@
-"""Who the demo's customers are and how they pay; pure, and the same for the same seed."""
+"""Who the demo's customers are, what they are billed for by hand, and how they pay.
+
+Pure, and the same for the same seed. Bills that somebody writes by hand are for services and are small beside what
+subscriptions come to.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +63,8 @@ _PLACES = {
 }
 CURRENCIES = {"usd": 50, "eur": 28, "jpy": 12, "kwd": 10}
 _SCALE = {"usd": Decimal(1), "eur": Decimal("0.92"), "jpy": Decimal(150), "kwd": Decimal("0.307")}
-_USAGE = ("Tokens, large model", "Tokens, small model", "API requests", "Image generations", "Storage, GB-months")
-_FIXED = ("Platform fee", "Seats", "Priority support")
+_USAGE = ("Image generations", "Fine-tuning hours", "Archive, GB-months")
+_FIXED = ("Onboarding", "Support hours", "Training")
 _STREETS = ("Mill Road", "Station Street", "Canal Walk", "Market Square", "Hill Lane")
 
 
@@ -144,7 +148,7 @@ def _months_before(now: datetime, months: int) -> datetime:
 
 
 def _bills(code: str, habit: Habit, months: int, chance: Random, now: datetime) -> list[DemoInvoice]:
-    size = Decimal(chance.choice((1, 1, 2, 3, 5, 12)))
+    size = Decimal(chance.choice((1, 1, 1, 2)))
     bills: list[DemoInvoice] = []
     for age in range(months, -1, -1):
         issued = _months_before(now, age) + timedelta(minutes=chance.randint(0, 600))
@@ -166,12 +170,12 @@ def _charges(code: str, size: Decimal, chance: Random) -> list[DemoCharge]:
 
     lines = [DemoCharge(_FIXED[0], PriceType.FIXED, 1, priced(49, 99))]
     if chance.random() < 0.6:
-        lines.append(DemoCharge(_FIXED[1], PriceType.FIXED, chance.randint(2, 40), priced(20, 400)))
+        lines.append(DemoCharge(_FIXED[1], PriceType.FIXED, chance.randint(2, 12), priced(20, 160)))
     if chance.random() < 0.2:
-        lines.append(DemoCharge(_FIXED[2], PriceType.FIXED, 1, priced(100, 300)))
+        lines.append(DemoCharge(_FIXED[2], PriceType.FIXED, 1, priced(50, 120)))
     lines += [
-        DemoCharge(name, PriceType.USAGE, chance.randint(1_000, 9_000_000), priced(5, 700))
-        for name in chance.sample(_USAGE, chance.randint(1, 3))
+        DemoCharge(name, PriceType.USAGE, chance.randint(10, 9_000), priced(5, 60))
+        for name in chance.sample(_USAGE, chance.randint(1, 2))
     ]
     return lines
 

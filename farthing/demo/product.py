@@ -1,7 +1,7 @@
 """The product side of the demo in the order in which it must come: what is sold, what is used, what is billed.
 
 Usage comes before the subscriptions, whose whole year is billed as they are loaded, so that the invoices of the last
-three months carry what was used in them.
+five months carry what was used in them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from farthing.demo.books import Ledger
 from farthing.demo.catalogue import CatalogueOffer, load_catalogue
 from farthing.demo.company import customers
+from farthing.demo.progress import progress_of
 from farthing.demo.subscriptions import deals, load_deals, missing
 from farthing.demo.usage import load_events
 from farthing.settings import Settings
@@ -36,12 +36,10 @@ async def load_product(
         console.print(f"Demo: {len(subscribed)} subscriptions are there already")
         return
     before = ledger.invoices, ledger.payments
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        used = progress.add_task("Demo events", total=story.events)
-        appended = await load_events(ledger, subscribed, story, lambda some: progress.advance(used, some))
-        billed = progress.add_task("Demo subscriptions", total=len(to_come))
-        await load_deals(ledger, settings, offers, to_come, lambda some: progress.advance(billed, some))
+    with progress_of(console, "Demo: events", story.events) as advance:
+        appended = await load_events(ledger, subscribed, story, advance)
+    with progress_of(console, "Demo: subscriptions", len(to_come)) as advance:
+        await load_deals(ledger, settings, offers, to_come, advance)
     console.print(
         f"Demo: {appended} events, {len(to_come)} subscriptions, {ledger.invoices - before[0]} invoices and "
         f"{ledger.payments - before[1]} payments in {time.monotonic() - began:.1f} s"

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from random import Random
 from typing import Any
 
-import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,6 +26,7 @@ from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Req
 from farthing.billing.run.passes import Run
 from farthing.core import currency
 from farthing.core.clock import instant
+from farthing.core.decoding import convert
 from farthing.core.money import plain, round_to
 from farthing.demo.books import Ledger, StoryClock
 from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, CatalogueOffer, Offers
@@ -46,8 +46,12 @@ AT_ONCE = 40
 """How many subscriptions are told of in one transaction: enough for the run to work in batches."""
 FEWEST_MONTHS, MOST_MONTHS = 3, 12
 """How long ago a subscription may have begun."""
+FORGETFUL_MONTHS = 6
+"""How long ago, at least, that of a forgetful customer: what it owed before that is paid by now."""
 COMMITTED = {"usd": "300", "eur": "280", "jpy": "45000", "kwd": "92"}
 PLANS = {STARTER: 20, TEAM: 30, SCALE: 32, ENTERPRISE: 18}
+METERED = frozenset({SCALE, ENTERPRISE})
+"""The plans that charge for usage."""
 UPGRADES = {STARTER: TEAM, SCALE: ENTERPRISE}
 
 _KEY = "demo-"
@@ -83,9 +87,23 @@ def deals(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[Deal
     return [_deal(one, Random(f"{story.seed}/deal/{one.external_id}"), story.until) for one in subscribers]  # noqa: S311 (a story)
 
 
+def billed_by_hand(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[DemoCustomer]:
+    """The customers with the bills that are written by hand: a subscriber's end where its subscription begins."""
+    begins = {deal.customer.external_id: deal.begins for deal in deals(customers, story)}
+    return [
+        replace(
+            customer,
+            bills=[bill for bill in customer.bills if bill.issued < begins.get(customer.external_id, story.until)],
+        )
+        for customer in customers
+    ]
+
+
 def _deal(customer: DemoCustomer, chance: Random, until: datetime) -> Deal:
-    plan = chance.choices(list(PLANS), list(PLANS.values()))[0]
-    months = chance.randint(FEWEST_MONTHS, MOST_MONTHS)
+    is_forgetful = customer.habit is Habit.FORGETFUL
+    # what most is owed for is explained by tiers alone, with no commitment beside them
+    plan = SCALE if is_forgetful else chance.choices(list(PLANS), list(PLANS.values()))[0]
+    months = chance.randint(FORGETFUL_MONTHS if is_forgetful else FEWEST_MONTHS, MOST_MONTHS)
     begins = _month(until, months) + timedelta(days=chance.randint(1, 26), minutes=chance.randint(420, 1200))
     begins = max(begins, customer.since + timedelta(hours=2))
     life = until - begins
@@ -201,7 +219,7 @@ class Chronicle:
             heapq.heappush(self._to_come, (moment, self._steps, step))
 
     async def _begin(self, deal: Deal) -> None:
-        asked = msgspec.convert(self._asked(deal), CreateSubscriptionRequest, strict=False)
+        asked = convert(self._asked(deal), CreateSubscriptionRequest, strict=False)
         outcome, performed = await open_subscription(self.session, asked, self.clock.now(), self.gateways.effects)
         subscription_id = outcome.subscription.id
         self.deals[subscription_id] = deal
@@ -294,6 +312,4 @@ class Chronicle:
             "process_payment": True,
             "idempotency_key": f"{_KEY}{invoice.id}",
         }
-        await execution.record_payment(
-            self.session, self.gateways, msgspec.convert(body, CreatePaymentRequest), self.clock
-        )
+        await execution.record_payment(self.session, self.gateways, convert(body, CreatePaymentRequest), self.clock)

@@ -1,5 +1,6 @@
-"""What the demo's customers use: events of the last three months, through the code that stores what the API is sent.
+"""What the demo's customers use: events of the last five months, through the code that stores what the API is sent.
 
+Each event is charged for: it comes from a customer whose plan has a price for it, while the customer subscribes.
 The same for the same seed. Events come in batches, each of one stretch of time and appended in one transaction;
 a batch whose first event is there is there whole.
 """
@@ -7,16 +8,18 @@ a batch whose first event is there is there whole.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import accumulate
 from random import Random
 
 import psycopg
 
 from farthing.demo.books import Ledger
-from farthing.demo.catalogue import ACTIVE, COMPLETION, ENTERPRISE, LARGE, REQUEST, SCALE, SMALL, STORED, CatalogueOffer
-from farthing.demo.subscriptions import UPGRADES, Deal
+from farthing.demo.catalogue import ACTIVE, COMPLETION, LARGE, REQUEST, SMALL, STORED, CatalogueOffer
+from farthing.demo.company import Habit
+from farthing.demo.subscriptions import METERED, Deal
 from farthing.events.ingest.arrival import settle_in
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, append
@@ -24,21 +27,48 @@ from farthing.metering.event import Event
 
 EVENTS = 1_000_000
 BATCH = 2_000
-LASTS = timedelta(days=92)
+LASTS = timedelta(days=153)
+"""Long enough for every invoice that is still owed to have the events of its period."""
 
-_METERED = frozenset({SCALE, ENTERPRISE})
 _KINDS = {COMPLETION: 58, REQUEST: 36, ACTIVE: 5, STORED: 1}
 _SIZES = (1, 1, 2, 3, 5, 12, 30)
+_LARGE_SIZES = (20, 30)
 _REGIONS = ("eu-west", "us-east", "ap-south")
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-def user(deal: Deal) -> tuple[str, int]:
-    """A customer that uses things, and how much of all use is its own, as a weight."""
+class UsersOverTime:
+    """The customers that use things at a time, and how much of all use is each one's own, as a weight.
+
+    Customers who forget to pay use much, so that most of what is owed is owed for usage.
+    """
+
+    def __init__(self, deals: Sequence[Deal]) -> None:
+        self._metered = [deal for deal in deals if deal.plan in METERED] or list(deals)
+        ends = [deal.cancelled for deal in self._metered if deal.cancelled is not None]
+        self._changes = sorted([*(deal.begins for deal in self._metered), *ends])
+        self._known: dict[int, tuple[list[str], list[int]]] = {}
+
+    def at(self, moment: datetime) -> tuple[list[str], list[int]]:
+        """External ids and the running sums of their weights; all of them where nobody subscribes yet."""
+        stretch = bisect_right(self._changes, moment)
+        if stretch not in self._known:
+            active = [
+                deal
+                for deal in self._metered
+                if deal.begins <= moment and (deal.cancelled is None or moment < deal.cancelled)
+            ]
+            users = active or self._metered
+            self._known[stretch] = (
+                [deal.customer.external_id for deal in users],
+                list(accumulate(_weight(deal) for deal in users)),
+            )
+        return self._known[stretch]
+
+
+def _weight(deal: Deal) -> int:
     chance = Random(f"use/{deal.key}")  # noqa: S311 (a story)
-    plans = {deal.plan, UPGRADES.get(deal.plan) if deal.upgraded is not None else deal.plan}
-    # whoever pays no usage uses a little all the same: the trial of a model, a script
-    return deal.customer.external_id, chance.choice(_SIZES) * (10 if plans & _METERED else 1)
+    return chance.choice(_LARGE_SIZES if deal.customer.habit is Habit.FORGETFUL else _SIZES)
 
 
 def batches(total: int) -> Iterator[tuple[int, int]]:
@@ -48,11 +78,9 @@ def batches(total: int) -> Iterator[tuple[int, int]]:
 
 
 def events(deals: Sequence[Deal], number: int, count: int, story: CatalogueOffer) -> list[Event]:
-    """The events of one batch, which has its own stretch of the last three months; ids say where they belong."""
+    """The events of one batch, which has its own stretch of the last five months; ids say where they belong."""
     chance = Random(f"{story.seed}/events/{number}")  # noqa: S311 (a story)
-    users = [user(deal) for deal in deals]
-    names = [name for name, _ in users]
-    sums = list(accumulate(weight for _, weight in users))
+    users = UsersOverTime(deals)
     kinds = chance.choices(list(_KINDS), list(_KINDS.values()), k=count)
     begins = story.until - LASTS + LASTS * (number * BATCH) / story.events
     stretch = LASTS * count / story.events
@@ -60,13 +88,14 @@ def events(deals: Sequence[Deal], number: int, count: int, story: CatalogueOffer
     slot = int(stretch / _MILLISECOND) // count
     whole = begins.replace(microsecond=begins.microsecond // 1000 * 1000)
     made = []
-    for place, (name, kind) in enumerate(zip(chance.choices(names, cum_weights=sums, k=count), kinds, strict=True)):
+    for place, kind in enumerate(kinds):
         at = whole + _MILLISECOND * (slot * place + int(chance.random() * slot))
+        names, sums = users.at(at)
         made.append(
             Event(
                 id=_id(story.seed, number, place),
                 event_name=kind,
-                external_customer_id=name,
+                external_customer_id=chance.choices(names, cum_weights=sums)[0],
                 timestamp=at,
                 properties=_properties(kind, chance),
                 source="demo",
@@ -84,7 +113,7 @@ def _properties(kind: str, chance: Random) -> dict[str, str | int]:
     region = _REGIONS[int(draw * 997) % 3]
     if kind == COMPLETION:
         model = LARGE if draw < 0.35 else SMALL
-        return {"model": model, "tokens": 2_000 + int(120_000 * chance.random() ** 2), "region": region}
+        return {"model": model, "tokens": 4_000 + int(240_000 * chance.random() ** 2), "region": region}
     if kind == REQUEST:
         return {"path": "/v1/chat" if draw < 0.7 else "/v1/embed", "status": 200 if draw < 0.98 else 429}
     if kind == ACTIVE:

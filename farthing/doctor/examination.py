@@ -8,7 +8,7 @@ that differs. Reads only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 
@@ -17,9 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
+from farthing.billing.proof.settlements import settlement_differences
+from farthing.billing.proof.uncharged import events_before_subscriptions
 from farthing.core.enums import Status
 from farthing.credits.reads.derivation import ledger_differences
 from farthing.doctor.files import describe_master_key, unsafe_files
@@ -53,6 +56,8 @@ class Findings:
     charges: Proof = field(default_factory=Proof)
     """The lines of subscriptions' invoices; its differences are among those here."""
     differences: list[Difference] = field(default_factory=list)
+    uncharged: dict[str, int] = field(default_factory=dict)
+    """How many events came for a time before their customer's first subscription, by customer: nobody pays for them."""
 
 
 async def examine(settings: Settings, database: Database, console: Console) -> int:
@@ -83,6 +88,11 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
             f"not measured    {charges.unmeasured:,} lines: events past retention, "
             "or a meter or customer that changed since"
         )
+    if findings.uncharged:
+        events = f"{sum(findings.uncharged.values()):,} events of {len(findings.uncharged):,} customers"
+        console.print(f"not charged     {events} came for a time before their subscription:")
+        for customer_id, count in list(findings.uncharged.items())[:SHOWN]:
+            console.print(f"  {customer_id}: {count:,}")
     console.print(f"usage           {findings.days_of_events} days of events, measured again")
     for difference in findings.differences[:SHOWN]:
         console.print(
@@ -135,14 +145,20 @@ async def examine_duties(settings: Settings, database: Database, console: Consol
     return bool(late or queue.stalled)
 
 
-async def audit(database: Database, console: Console | None = None, keep: timedelta | None = None) -> Findings:
+async def audit(
+    database: Database,
+    console: Console | None = None,
+    keep: timedelta | None = None,
+    only: Collection[str] | None = None,
+) -> Findings:
     """Derive every figure of every invoice of every environment again, and measure every event again.
 
-    `keep`: how long events are kept; None is for ever.
+    `keep`: how long events are kept; None is for ever. `only`: the ids of the environments that are looked at; None is
+    all of them.
     """
     findings = Findings()
     clocks = dict(await environments(database))
-    scopes = list(clocks)
+    scopes = [scope for scope in clocks if only is None or scope.environment_id in only]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
         task = progress.add_task("invoices", total=await _count(database, scopes))
@@ -156,6 +172,9 @@ async def audit(database: Database, console: Console | None = None, keep: timede
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
                         findings.differences += await ledger_differences(session)
+                        findings.differences += await coupon_differences(session)
+                        findings.differences += await settlement_differences(session)
+                        findings.uncharged |= await events_before_subscriptions(session)
                         real_now = database.clock.now()
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break

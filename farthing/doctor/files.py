@@ -27,9 +27,12 @@ class FileFault:
 
 
 def unsafe_files(settings: Settings) -> list[FileFault]:
-    """What in the data folder others could read or write, and key files that cannot be used."""
+    """What in the data folder others could read or write, and key files that cannot be used.
+
+    With a database elsewhere the folder is not ours: such a server keeps nothing in it, its keys come from settings.
+    """
     folder = Path(settings.data_dir)
-    if not settings.embedded or not folder.is_dir():  # with a database elsewhere no folder is used
+    if not settings.embedded or not folder.is_dir():
         return []
     faults = [fault for path in (folder, *sorted(folder.iterdir())) for fault in _open_to_others(path, top=folder)]
     for name in (secret_file.NAME, secret_file.PREVIOUS, secret_file.NEXT):

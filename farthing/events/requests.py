@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from farthing.calendar.windows import WindowSize, anchor_day
 from farthing.calendar.zones import zone
+from farthing.core.clock import shifted
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, Moment, Request
 from farthing.events.usage.usage_statement import CUSTOMER, PROPERTY, SOURCE
@@ -63,6 +64,11 @@ class AggregationAsked(StrEnum):
 FilterMap = dict[str, list[str]]
 
 
+def past(now: datetime) -> datetime:
+    """The end of a range that includes `now`: events have whole milliseconds."""
+    return shifted(now, timedelta(milliseconds=1))
+
+
 class Ranged(Request):
     """A query over event time `[start_time, end_time)`; by default the last seven days."""
 
@@ -70,9 +76,12 @@ class Ranged(Request):
     end_time: Moment | None = None
 
     def span(self, now: datetime) -> tuple[datetime, datetime]:
-        """The range asked for, possibly empty. Raises ValidationFailed for one that ends before it starts."""
-        end = self.end_time or now
-        start = self.start_time or _before(end)
+        """The range asked for, possibly empty; without an end it includes `now`, also where a clock stands still.
+
+        Raises ValidationFailed for one that ends before it starts.
+        """
+        end = self.end_time or past(now)
+        start = self.start_time or shifted(self.end_time or now, -DEFAULT_SPAN)
         if end < start:
             raise ValidationFailed("end time must be after start time", {"end_time": "must not be before start_time"})
         return start, end
@@ -107,14 +116,16 @@ class OnTheWall(Ranged):
     window_size: SeriesSize | None = None
     timezone: str | None = None
     billing_anchor: Moment | None = None
+    external_customer_id: str | None = None
+    customer_id: str | None = None
 
     @property
     def zone(self) -> ZoneInfo:
         return zone(self.timezone or "")
 
-    @property
-    def month_day(self) -> int:
-        return anchor_day(self.billing_anchor, self.zone) if self.billing_anchor else 1
+    def month_day(self, zone: ZoneInfo) -> int:
+        """On which day months begin on the wall of `zone`."""
+        return anchor_day(self.billing_anchor, zone) if self.billing_anchor else 1
 
 
 class GetUsageRequest(OnTheWall, kw_only=True):
@@ -123,8 +134,6 @@ class GetUsageRequest(OnTheWall, kw_only=True):
     event_name: Annotated[str, Meta(min_length=1, max_length=255)]
     aggregation_type: AggregationAsked
     property_name: str | None = None
-    external_customer_id: str | None = None
-    customer_id: str | None = None
     bucket_size: SeriesSize | None = None
     filters: FilterMap | None = None
     multiplier: Decimal | None = None
@@ -136,8 +145,6 @@ class GetUsageByMeterRequest(OnTheWall, kw_only=True):
     """The usage of one meter. `bucket_size` is ignored: the meter's own counts."""
 
     meter_id: Annotated[str, Meta(min_length=1)]
-    external_customer_id: str | None = None
-    customer_id: str | None = None
     bucket_size: SeriesSize | None = None
     filters: FilterMap | None = None
 
@@ -203,10 +210,3 @@ def filters_of_text(text: str) -> dict[str, Any]:
         if piece:
             found[key] = [value for value in values.split(",") if value]
     return found
-
-
-def _before(end: datetime) -> datetime:
-    try:
-        return end - DEFAULT_SPAN
-    except OverflowError as error:
-        raise ValidationFailed.of("end_time", "is out of range") from error

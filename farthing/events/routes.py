@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-import msgspec
 from litestar import Controller, Request, delete, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
+from farthing.api.ignored_fields import note_ignored_fields
 from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
 from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
-from farthing.core.decoding import from_decoding
+from farthing.core.decoding import convert
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.wire import Moment
 from farthing.events.analytics import debugger, inference_costs, listing
 from farthing.events.analytics.usage_cost import analytics
 from farthing.events.ingest import store
 from farthing.events.ingest.group_commit import Ingest
-from farthing.events.ingest.incoming import BulkIngestEventRequest, IngestEventRequest, arrival_of, arrivals_of
+from farthing.events.ingest.incoming import (
+    AcceptedTimes,
+    BulkIngestEventRequest,
+    IngestEventRequest,
+    arrival_of,
+    arrivals_of,
+)
 from farthing.events.requests import (
     GetEventsRequest,
     GetHuggingFaceBillingDataRequest,
@@ -55,7 +62,8 @@ class EventIngestion(Controller):
         """Ingest one event. The answer comes when it is durable and counted."""
         # what other routes have injected is fetched by hand: injection costs as much as storing an event
         work = unit_of_work(request)
-        arrival = arrival_of(data, work.clock.now(), _sender(request), work.token)
+        now = work.clock.now()
+        arrival = arrival_of(data, now, _sender(request), work.token, _accepted_times(request, now))
         await _ingest(request).accept(work.scope, [arrival])
         return {"message": "Event accepted for processing", "event_id": arrival.event.id}
 
@@ -63,9 +71,10 @@ class EventIngestion(Controller):
     async def bulk(self, data: BulkIngestEventRequest, request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Ingest up to 1000 events, all or none."""
         work = unit_of_work(request)
-        arrivals = arrivals_of(
-            await data.read(work.scope.environment_id), work.clock.now(), _sender(request), work.token
-        )
+        events = await data.read(work.scope.environment_id)
+        note_ignored_fields(request, data.unknown_fields_read_later())
+        now = work.clock.now()
+        arrivals = arrivals_of(events, now, _sender(request), work.token, _accepted_times(request, now))
         await _ingest(request).accept(work.scope, arrivals)
         answer: dict[str, Any] = {"message": "Events accepted for processing"}
         # published clients read a map of texts, so the list is for those who ask
@@ -194,16 +203,22 @@ class EventQueries(Controller):
 
 
 def _converted(**given: Any) -> GetEventsRequest:
-    try:
-        return msgspec.convert({name: value for name, value in given.items() if value is not None}, GetEventsRequest)
-    except msgspec.ValidationError as error:
-        raise from_decoding(error) from error
+    return convert({name: value for name, value in given.items() if value is not None}, GetEventsRequest)
+
+
+def _accepted_times(request: Request[Any, Any, Any], now: datetime) -> AcceptedTimes:
+    return AcceptedTimes.at(now, _caller(request).terms)
+
+
+def _caller(request: Request[Any, Any, Any]) -> Caller:
+    caller = unit_of_work(request).caller
+    assert caller is not None, "the route has no guard"
+    return caller
 
 
 def _sender(request: Request[Any, Any, Any]) -> store.Sender:
     """Who sends: whoever may not delete events may not replace those of others either."""
-    caller = unit_of_work(request).caller
-    assert caller is not None, "the route has no guard"
+    caller = _caller(request)
     return store.sender_named(caller.sender, corrects_all=caller.may(DELETE, "event"))
 
 

@@ -35,6 +35,8 @@ class StoredEvent(InEnvironment, Base):
     customer_id: Mapped[str] = mapped_column(Text, default="")
     source: Mapped[str] = mapped_column(Text, default="")
     properties: Mapped[dict[str, Any]]
+    owner_sequence: Mapped[int | None] = mapped_column(BigInteger)
+    """Where it first came in the order of acceptance, if it was sent again since: that decides whose it is."""
     sent_by: Mapped[int | None] = mapped_column(BigInteger)
     """Whose credential sent it, as a number (see `store.sender_named`); null for what was sent before it was kept."""
 
@@ -88,6 +90,8 @@ class MeterUsage(InEnvironment, Base):
     key: Mapped[str] = mapped_column(Text, default="")
     """What a unique count tells apart, or the group of a grouped meter; else empty."""
     quantity_error: Mapped[str | None] = mapped_column(String(40))
+    owner_sequence: Mapped[int | None] = mapped_column(BigInteger)
+    """The event's own."""
 
     __table_args__ = (
         # a customer's usage of a meter over a time is one index-only range scan; and, because an event says where its
@@ -137,7 +141,8 @@ class MeterBackfill(Scoped, Base):
     """When appends that did not know the meter had all ended; the walk begins after that."""
     finished_at: Mapped[datetime | None]
     finished_sequence: Mapped[int | None] = mapped_column(BigInteger)
-    """Where in the order of acceptance the last walk ended: what was measured before it may lack what it added."""
+    """Where in the order of acceptance the last walk ended: what was measured before it may lack what it added. 0 for
+    a meter's first walk, which invoices wait for; null until that has ended."""
     reached: Mapped[str] = mapped_column(String(255), default="")
     """The last event id visited, in the order of the key of `events`."""
     visited: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -88,8 +88,11 @@ def checked_roles(roles: Sequence[str], type: UserType) -> list[str]:
     allowed = [role.id for role in ROLES.values() if type in role.assignable_to]
     for role in wanted:
         if role not in allowed:
-            raise ValidationFailed(
-                "Request validation failed", {"role": role, "user_type": type.value, "allowed_roles": allowed}
+            raise ValidationFailed.listing(
+                {"roles": f"must be among {', '.join(allowed)}; not '{role}'"},
+                role=role,
+                user_type=type.value,
+                allowed_roles=allowed,
             )
     if SUPER_ADMIN in wanted and len(wanted) > 1:
         raise ValidationFailed.of("roles", f"{SUPER_ADMIN} stands alone")

@@ -234,7 +234,9 @@ class Users(Controller):
 
     @get("/me", operation_id="getUserInfo", guards=[any_caller(senders=True)])
     async def me(self, session: AsyncSession, caller: Caller) -> UserResponse:
-        """The user behind the key or token; of a key that may only send events, no more than whose events they are."""
+        """The user behind the key or token; of a service account that only sends events, no more than its id."""
+        if caller.is_publishable:
+            raise PermissionDenied("insufficient permissions")
         if caller.only_sends:
             return UserResponse(
                 id=caller.sender, name="", type=UserType.SERVICE_ACCOUNT, roles=list(caller.roles), metadata={}

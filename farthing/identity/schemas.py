@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from farthing.core.clock import instant
 from farthing.core.enums import Status
-from farthing.core.wire import Moment, Request, Response, Timestamp
+from farthing.core.wire import BadField, Moment, Request, Response, Timestamp
 from farthing.identity.sign_in import passwords
 from farthing.identity.tables import EnvironmentType, UserType
 from farthing.storage.listing import ListQuery, Pagination
@@ -76,7 +76,29 @@ class TenantBillingDetails(Request, omit_defaults=True):
     email: Name | None = None
     help_email: Name | None = None
     phone: Annotated[str, Meta(max_length=50)] | None = None
+    tax_id: Annotated[str, Meta(max_length=50)] | None = None
     address: Address | None = None
+
+
+class ShownAddress(msgspec.Struct, kw_only=True):
+    """A postal address with all of its parts: dashboards read each of them."""
+
+    address_line1: str = ""
+    address_line2: str = ""
+    address_city: str = ""
+    address_state: str = ""
+    address_postal_code: str = ""
+    address_country: str = ""
+
+
+class ShownBillingDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How a tenant is reached about money, as it is stored, with a whole address."""
+
+    email: str | None = None
+    help_email: str | None = None
+    phone: str | None = None
+    tax_id: str | None = None
+    address: ShownAddress
 
 
 class TenantResponse(WholeSeconds):
@@ -85,8 +107,15 @@ class TenantResponse(WholeSeconds):
     id: str
     name: str
     status: Status
-    billing_details: TenantBillingDetails
+    billing_details: ShownBillingDetails
     metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, row: object, **given: Any) -> TenantResponse:
+        """As of any row; what is stored of the billing details is filled up to all of an address."""
+        stored = getattr(row, "billing_details", None) or {}
+        shown = msgspec.convert({"address": {}, **stored}, ShownBillingDetails)
+        return super().of(row, billing_details=shown, **given)
 
 
 class UpdateTenantRequest(Request):
@@ -235,6 +264,13 @@ class CreateAPIKeyRequest(Request):
     type: SecretKind
     expires_at: Moment | None = None
     service_account_id: str | None = None
+    permissions: Any = None
+    """Refused: older clients send it, and it would mean nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.permissions is not None:
+            raise BadField("permissions", "is not supported: a key may do what the roles of its owner allow")
 
 
 class CreateAPIKeyResponse(Response):

@@ -13,7 +13,6 @@ from typing import Any
 
 from sqlalchemy import Select, Text, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import Caller
@@ -31,7 +30,7 @@ from farthing.identity.roles import SUPER_ADMIN, checked_roles, covers, permissi
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, Secret, Tenant, User, UserType
-from farthing.storage.rows import find, lock_row, not_found, violated
+from farthing.storage.rows import find, lock_row, not_found, unique
 
 EMAIL_INDEX = "uq_users_email"
 LONGEST_EMAIL = 254
@@ -79,13 +78,9 @@ async def invite(
         roles=granted,
         password_hash=password_hash,
     )
-    try:
-        async with session.begin_nested():
-            session.add(person)
-    except IntegrityError as error:
-        if violated(error) == EMAIL_INDEX:
-            raise AlreadyExists("A user with this email already exists", {"email": email}) from error
-        raise
+    taken = AlreadyExists("A user with this email already exists", {"email": email})
+    async with unique(session, **{EMAIL_INDEX: taken}):
+        session.add(person)
     return person
 
 

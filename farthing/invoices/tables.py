@@ -74,7 +74,11 @@ class Invoice(Scoped, Tracked, Base):
     """Whether billing derived the key from the period, rather than a caller choosing it."""
     billing_sequence: Mapped[int | None]
     description: Mapped[str] = mapped_column(Text, default="")
+    reference_date: Mapped[datetime]
+    """The instant at which what it charges became payable; terms of payment and tax points count from it."""
     due_date: Mapped[datetime | None]
+    derives_due_date: Mapped[bool] = mapped_column(default=False)
+    """Whether the due date follows from the reference date and the terms of payment; else a caller decides it."""
     issue_date: Mapped[datetime | None]
     paid_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
@@ -99,6 +103,8 @@ class Invoice(Scoped, Tracked, Base):
     """The coupons of this invoice in the order they apply, as they stood when it took them; text decimals."""
     tax_terms: Mapped[list[Any]] = mapped_column(default=list)
     """The tax rates of this invoice as they stood when it took them; text decimals."""
+    tax_exempt: Mapped[bool] = mapped_column(default=False)
+    """Whether its payer was exempt from taxes when it was last computed: then its rates charge nothing."""
     scale_arrears: Mapped[bool] = mapped_column(default=False)
     """Whether fees in arrear are charged for the share of their period that was lived, as a prorated end asks for."""
     opening_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
@@ -285,6 +291,8 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     """The unrounded cost that counts towards a commitment, before any overage factor."""
     proration_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
     """What a credit for unused time took off the charge; `amount` is what was left."""
+    whole_seconds: Mapped[Decimal | None] = mapped_column(Numeric(20, 6))
+    """The service time that a fee of billing pays for; what of it was not consumed is unused. None for other lines."""
     already_invoiced: Mapped[Decimal | None]
     """What threshold invoices of the period have charged of it; None when they have charged nothing."""
     late_for_line_id: Mapped[str | None] = mapped_column(String(50))
@@ -309,7 +317,8 @@ class InvoiceLineItem(Scoped, Tracked, Base):
             name="reductions_within_amount",
         ),
         CheckConstraint(
-            "proration_credit >= 0 AND already_invoiced >= 0 AND commitment_base >= 0 AND overage_factor >= 1",
+            "proration_credit >= 0 AND already_invoiced >= 0 AND commitment_base >= 0 AND overage_factor >= 1 "
+            "AND whole_seconds >= 0",
             name="origins_not_negative",
         ),
         # a late line names the line it is late for, an overage its factor, a true-up its commitment; no other line does
@@ -366,6 +375,8 @@ class CouponApplicationRow(Scoped, Tracked, Base):
     subscription_id: Mapped[str | None] = mapped_column(String(50))
     coupon_id: Mapped[str] = mapped_column(String(50))
     coupon_association_id: Mapped[str | None] = mapped_column(String(50))
+    period_start: Mapped[datetime | None]
+    """The start of the service period whose budget it draws on; None where no budget limits it."""
     applied_at: Mapped[datetime]
     currency: Mapped[str] = mapped_column(String(3))
     discount_type: Mapped[str] = mapped_column(String(20))
@@ -381,6 +392,13 @@ class CouponApplicationRow(Scoped, Tracked, Base):
     __table_args__ = (
         CheckConstraint("discounted_amount >= 0", name="amount_not_negative"),
         Index("ix_coupon_applications_invoice", "environment_id", "invoice_id"),
+        # what an attached coupon has taken, on all invoices
+        Index(
+            "ix_coupon_applications_association",
+            "environment_id",
+            "coupon_association_id",
+            postgresql_where=text("coupon_association_id IS NOT NULL"),
+        ),
     )
 
 

@@ -65,7 +65,7 @@ class Aggregation:
             except InvalidExpression as error:
                 problems.setdefault("aggregation.expression", f"invalid aggregation expression: {error}")
         if problems:
-            raise ValidationFailed("Request validation failed", problems)
+            raise ValidationFailed.listing(problems)
 
 
 def _problems(one: Aggregation) -> dict[str, str]:

@@ -16,7 +16,7 @@ from farthing.api.queries.lists import page, read_query
 from farthing.api.work import unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.decoding import from_decoding
+from farthing.core.decoding import UNREADABLE, unreadable
 from farthing.core.wire import Message
 from farthing.customers.tables import Customer
 from farthing.payments import saved_methods
@@ -144,8 +144,8 @@ def _provider_in(body: bytes) -> str:
         return ""
     try:
         return msgspec.json.decode(body, type=_ProviderBody).provider
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise from_decoding(error) from error
+    except UNREADABLE as error:
+        raise unreadable(error, body, _ProviderBody) from error
 
 
 class CustomerPaymentMethods(Controller):

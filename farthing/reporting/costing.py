@@ -37,6 +37,7 @@ from farthing.customers.tables import Customer
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.analytics.usage_cost import charged_usage, meters_asked
 from farthing.events.requests import MOST_IDS, FilterMap, GetUsageAnalyticsRequest, Ranged, conditions_of
+from farthing.events.usage.ownership import owners_of
 from farthing.events.usage.usage_query import buckets_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.rating.pricing.cost import price_quantity, price_values
@@ -222,11 +223,15 @@ async def _costs(
             first.setdefault(price.meter_id, price)
     customers: frozenset[str] | None = None
     if asked.external_customer_id:
-        customers = frozenset({asked.external_customer_id})
-        if asked.include_children:
-            customers |= await children_of(session, asked.external_customer_id, start, end)
+        owner = (await owners_of(session, {asked.external_customer_id})).get(asked.external_customer_id)
+        customers = frozenset({owner} if owner else ())
+        if owner and asked.include_children:
+            customers |= await children_of(session, owner, start, end)
     properties = conditions_of("property_filters", asked.property_filters)
-    queries = [UsageQuery(meters[meter_id][1], start, end, customers, properties=properties) for meter_id in first]
+    queries = [
+        UsageQuery(meters[meter_id][1], start, end, customers, properties=properties, customers_are_ids=True)
+        for meter_id in first
+    ]
     bucketed = [query for query in queries if query.buckets]
     values = dict(zip((query.meter.id for query in bucketed), await buckets_of(session, bucketed), strict=True))
     costs: list[_Cost] = []
@@ -261,7 +266,8 @@ async def _charged(
 ) -> AsyncIterator[Sequence[ChargedItem]]:
     if asked.external_customer_id:
         children = bool(asked.include_children)
-        yield await items_of_customers(session, {asked.external_customer_id}, start, end, children)
+        owners = set((await owners_of(session, {asked.external_customer_id})).values())
+        yield await items_of_customers(session, owners, start, end, children)
         return
     async for portion in all_items(session, start, end):
         yield portion

@@ -26,6 +26,7 @@ from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers import lookup as customers
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
+from farthing.events.requests import past
 from farthing.events.usage.usage_query import usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.storage.listing import Pagination, by_id
@@ -198,13 +199,17 @@ async def _used(
             # customers who count for the same time are one question: some meters do not add up over customers
             by_span: dict[tuple[datetime, datetime], set[str]] = {}
             for customer in snapshot.usage_customers:
-                start, end = max(window.start, customer.start), min(now, customer.end or now)
-                if start < end and (feature_id, customer.external_id) not in counted:
-                    counted.add((feature_id, customer.external_id))
-                    by_span.setdefault((start, end), set()).add(customer.external_id)
+                until = past(now)
+                start, end = max(window.start, customer.start), min(until, customer.end or until)
+                if start < end and (feature_id, customer.customer_id) not in counted:
+                    counted.add((feature_id, customer.customer_id))
+                    by_span.setdefault((start, end), set()).add(customer.customer_id)
             meter = meter_of(meters[entitlement.meter_id])
             asked += [
-                (feature_id, UsageQuery(meter, *span, frozenset(whose), zone=zone, month_day=month_day))
+                (
+                    feature_id,
+                    UsageQuery(meter, *span, frozenset(whose), zone=zone, month_day=month_day, customers_are_ids=True),
+                )
                 for span, whose in by_span.items()
             ]
     parts: dict[str, list[Decimal]] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import ARRAY, ColumnElement, String, any_, bindparam, select
@@ -13,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
 from farthing.core.enums import Status
-from farthing.core.errors import NotFound
+from farthing.core.errors import FarthingError, NotFound
 from farthing.storage.postgres import apply_defaults
 from farthing.storage.tables import Base
 
@@ -24,6 +25,24 @@ def not_found(table: type[Base], id: str) -> NotFound:
     """The 404 for an id: alike for an unknown, a foreign and a deleted row."""
     key = table.label.lower().replace(" ", "_").replace("-", "_") + "_id"
     return NotFound(f"{table.label} with ID {id} was not found", {key: id})
+
+
+async def missing(session: AsyncSession, table: type[Base], id: str) -> NotFound:
+    """As `not_found`; it says so when the id is really what the tenant itself calls a row of its own."""
+    error = not_found(table, id)
+    columns = table.__table__.columns
+    if "external_id" not in columns or "status" not in columns:
+        return error
+    own = select(table.id).where(columns["external_id"] == id, columns["status"] == Status.PUBLISHED)
+    held_by = await session.scalar(own.limit(1))
+    if held_by is None:
+        return error
+    label = table.label.lower()
+    return NotFound(
+        f"{error.message}: that is the external id of the {label} {held_by}; send the id, "
+        "or use the field or path for external ids",
+        {**error.details, f"{label}_with_this_external_id": held_by},
+    )
 
 
 async def find(session: AsyncSession, table: type[Row], id: str) -> Row:
@@ -44,7 +63,7 @@ async def lock_if_there(session: AsyncSession, table: type[Row], id: str) -> Row
 async def _one(session: AsyncSession, table: type[Row], id: str, *, lock: bool) -> Row:
     row = await _row(session, table, id, lock=lock)
     if row is None:
-        raise not_found(table, id)
+        raise await missing(session, table, id)
     return row
 
 
@@ -101,6 +120,22 @@ def set_changed(row: Base, **values: Any) -> None:
     for name, value in values.items():
         if name not in held or held[name] != value:
             setattr(row, name, value)
+
+
+@asynccontextmanager
+async def unique(session: AsyncSession, **refusals: FarthingError) -> AsyncIterator[None]:
+    """Write what the block changed in a savepoint; a constraint that is violated becomes the error given for its name.
+
+    Violations of other constraints stay what they are: errors of this program.
+    """
+    try:
+        async with session.begin_nested():
+            yield
+    except IntegrityError as error:
+        refusal = refusals.get(violated(error))
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def violated(error: IntegrityError) -> str:

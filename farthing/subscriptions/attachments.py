@@ -12,22 +12,26 @@ from farthing.calendar.period import Period
 from farthing.calendar.proration import first_period_coefficient
 from farthing.catalogue.discounts import coupons
 from farthing.catalogue.discounts.attaching import Attachment, attach
-from farthing.catalogue.discounts.tables import CouponAssociation
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
 from farthing.catalogue.entitlements.lifecycle import entitlements_of
 from farthing.catalogue.entitlements.overriding import overriding
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.products.tables import FeatureType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import round_to
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ProrationBehavior
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.schemas.requests import (
     OverrideEntitlementRequest,
     SubscriptionCouponInput,
     SubscriptionPhaseCreateRequest,
     SubscriptionTerms,
 )
+from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.snapshot.service_periods import service_period_at
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPhase
 
 
@@ -42,6 +46,36 @@ def periods_after(subscription: Subscription, start: datetime) -> Callable[[int]
         return at
 
     return after
+
+
+async def attach_to(
+    session: AsyncSession, subscription: Subscription, coupon_id: str, to: Attachment, now: datetime
+) -> CouponAssociation:
+    """Attach a coupon, and find the first of its periods if it is for a number of them. Raises as `attach` does."""
+    association = await attach(session, coupon_id, to, now)
+    coupon = await session.get_one(CouponRow, coupon_id)  # in memory: attaching has locked it
+    if coupon.cadence is CouponCadence.REPEATED:
+        await count_periods(session, subscription, association)
+    return association
+
+
+async def count_periods(session: AsyncSession, subscription: Subscription, association: CouponAssociation) -> None:
+    """Set the first of the periods that an attached coupon is for: that which holds its start, as long as no line of
+    it stands on an invoice that is not void, else the next one.
+
+    Rule: docs/rules/discounts-and-taxes.md#which-lines-a-coupon-discounts
+    """
+    snapshot = await loading.load_one(session, subscription.id)
+    item_id = association.subscription_line_item_id
+    item = None if item_id is None else snapshot.item(item_id)
+    period = service_period_at(snapshot, item, association.start_date)
+    begun = period.start >= snapshot.first_paid_at and period.start < association.start_date
+    if period.start == association.start_date or (
+        begun and not await ports_of(session, SubscriptionPorts).is_invoiced(session, subscription.id, period, item_id)
+    ):
+        association.counted_from = period.start
+    else:
+        association.counted_from = period.end
 
 
 async def attach_coupons(
@@ -71,8 +105,9 @@ async def attach_coupons(
         item = items.get(price_id) if price_id else None
         if price_id and item is None:
             raise ValidationFailed.of("subscription_coupons", f"'{price_id}' is not a price of the subscription")
-        await attach(
+        await attach_to(
             session,
+            subscription,
             coupon_id,
             Attachment(
                 subscription_id=subscription.id,
@@ -158,8 +193,9 @@ async def add_coupon(
         if item.subscription_id != subscription.id:
             raise ValidationFailed.of("subscription_line_item_id", "is not a line item of the subscription")
     begins = start or now
-    return await attach(
+    return await attach_to(
         session,
+        subscription,
         coupon.id,
         Attachment(
             subscription_id=subscription.id,
@@ -183,4 +219,5 @@ async def remove_coupon(
         raise ValidationFailed.of("coupon_association_id", "is not attached to the subscription")
     at = max(at, association.start_date)
     association.end_date = at if association.end_date is None else min(at, association.end_date)
+    association.cut_at = at if association.cut_at is None else min(at, association.cut_at)
     return association

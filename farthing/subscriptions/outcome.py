@@ -36,7 +36,7 @@ class Billable:
 
 
 class ItemAction(StrEnum):
-    """What happened to a line item. QUANTITY settles without a cap, the others credit what was invoiced at most."""
+    """What happened to a line item."""
 
     ADD = "add"
     REMOVE = "remove"
@@ -85,13 +85,12 @@ class Outcome:
 def closing(snapshot: SubscriptionSnapshot, at: datetime, ids: Collection[str] | None = None) -> tuple[ItemChange, ...]:
     """The items (of `ids`, when given) that a closing at `at` cuts short, as removals.
 
-    One that was to end anyway, other than with the subscription, gives no credit and is left out; so is one that had
-    not begun.
+    One that was to end anyway, before the subscription, gives no credit and is left out; so is one that had not begun.
     """
     return tuple(
         ItemChange(ItemAction.REMOVE, at, before=item)
         for item in snapshot.items
         if (ids is None or item.id in ids)
         and item.start <= at
-        and (item.end is None or (item.end > at and item.end == snapshot.end))
+        and (item.end is None or (snapshot.end is not None and item.end >= max(at, snapshot.end)))
     )

@@ -14,7 +14,7 @@ import msgspec
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.prices.tables import BillingCadence
-from farthing.core.clock import as_utc
+from farthing.core.times import read_time
 from farthing.storage.documents import VERSION, Document, decode
 from farthing.subscriptions.enums import AddonPolicy, CancellationType, CommitmentType, ProrationBehavior
 
@@ -31,6 +31,18 @@ class PlannedEnd(Document, frozen=True, kw_only=True, omit_defaults=False):
     original_current_period_end: str | None = None
 
 
+class RequestedQuantity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The quantity that a plan change asks for, of a price of the target plan; the decimal as text."""
+
+    count: str
+    price_id: str = ""
+    lookup_key: str = ""
+
+    @property
+    def quantity(self) -> Decimal:
+        return Decimal(self.count)
+
+
 class PlannedReplacement(Document, frozen=True, kw_only=True, omit_defaults=False):
     """A plan change that ends the subscription and begins another."""
 
@@ -41,6 +53,7 @@ class PlannedReplacement(Document, frozen=True, kw_only=True, omit_defaults=Fals
     billing_period_count: int = 1
     billing_cycle: BillingCycle = BillingCycle.ANNIVERSARY
     change_metadata: dict[str, str] = {}
+    line_items: list[RequestedQuantity] = []
 
 
 class AddonPolicies(msgspec.Struct, frozen=True):
@@ -66,6 +79,7 @@ class PlannedChangeInPlace(Document, frozen=True, kw_only=True, omit_defaults=Fa
     idempotency_key: str = ""
     entity_policies: EntityPolicies = EntityPolicies()
     change_metadata: dict[str, str] = {}
+    line_items: list[RequestedQuantity] = []
 
     @property
     def addon_policies(self) -> tuple[AddonPolicy, dict[str, AddonPolicy]]:
@@ -98,7 +112,7 @@ def shown_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def instant_kept(text: str | None) -> datetime | None:
     """An instant that a document keeps as text."""
-    return None if text is None else as_utc(datetime.fromisoformat(text))
+    return None if text is None else read_time(text)
 
 
 class TimeOfDay(msgspec.Struct, frozen=True):

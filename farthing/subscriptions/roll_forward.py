@@ -32,25 +32,42 @@ from farthing.subscriptions.enums import (
 from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.lifecycle.cancellation import finish
-from farthing.subscriptions.outcome import Billable
+from farthing.subscriptions.lifecycle.creation import opening
+from farthing.subscriptions.outcome import Billable, ItemChange, closing
 from farthing.subscriptions.plan_change.in_place import change_plan
 from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
+from farthing.subscriptions.snapshot.loading import load_one
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.states import require
 from farthing.subscriptions.tables import Subscription, SubscriptionPause, SubscriptionSchedule
 
 _INSTANT = timedelta(microseconds=1)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedInTime:
+    """A subscription whose end has come: `before` is what it was, `changes` are the items that the end closed.
+
+    What was paid of the period that the end cuts is credited for the time that was not served.
+    Rule: docs/rules/proration.md#last-period
+    """
+
+    before: SubscriptionSnapshot
+    changes: tuple[ItemChange, ...]
+
+
 @dataclass
 class AdvanceResult:
     """What bringing one subscription to now came to.
 
-    `billables` in the order in which they must be made. `replacement`, when set, is a scheduled plan change (v1) that
-    is due now, after the period has rolled: the caller makes it, through `replacing`, and marks it as executed.
+    `billables` in the order in which they must be made; `ended` is settled after them. `replacement`, when set, is a
+    scheduled plan change (v1) that is due now, after the period has rolled: the caller makes it, through `replacing`,
+    and marks it as executed.
     """
 
     subscription: Subscription
     billables: list[Billable] = field(default_factory=list)
+    ended: list[EndedInTime] = field(default_factory=list)
     replacement: SubscriptionSchedule | None = None
 
 
@@ -99,10 +116,15 @@ async def advance_to(
     """Bring a locked subscription to `now`. Running it again changes nothing.
 
     `nothing_waits` says that nothing is scheduled for it: then a period that only rolls runs no statement, and the
-    caller's flush writes hundreds together. One that leaves its trial stops there: the next advance rolls what is left,
-    after the invoice that activates it.
+    caller's flush writes hundreds together. One that starts or leaves its trial stops there: the next advance rolls
+    what is left, after the invoice that activates it.
     """
     done = AdvanceResult(subscription)
+    if subscription.opens_at is not None:
+        if subscription.opens_at <= now:
+            subscription.opens_at = None
+            done.billables += opening(subscription)
+        return done
     if subscription.subscription_status is SubscriptionStatus.PAUSED:
         await _resume(session, subscription, now)
     match subscription.subscription_status:
@@ -176,7 +198,7 @@ async def _end_paused(session: AsyncSession, done: AdvanceResult, now: datetime)
         return
     if subscription.current_period_start < ends:
         done.billables.append(_closed(subscription, Period(subscription.current_period_start, ends)))
-    await _end(session, subscription, ends, now)
+    await _end_and_settle(session, done, subscription, ends, now)
 
 
 def _closed(subscription: Subscription, period: Period) -> Billable:
@@ -205,7 +227,7 @@ async def _roll(session: AsyncSession, done: AdvanceResult, now: datetime, *, no
     if ends is not None and current.start < ends < current.end:
         current = Period(current.start, ends)
     if ends is not None and ends <= current.start and ends <= horizon:
-        await _end(session, subscription, ends, now)
+        await _end_and_settle(session, done, subscription, ends, now)
         return
     progress = periods_until(current, recurrence(subscription), horizon, ends)
     for period in progress.completed:
@@ -213,11 +235,13 @@ async def _roll(session: AsyncSession, done: AdvanceResult, now: datetime, *, no
             await _change_in_place(session, subscription, period, now)
         done.billables.append(_closed(subscription, period))
     if progress.current is None:
-        await _end(session, subscription, progress.completed[-1].end, now)
+        if len(progress.completed) > 1:
+            open_at(subscription, progress.completed[-1])
+        await _end_and_settle(session, done, subscription, progress.completed[-1].end, now)
         return
     if progress.completed:
         open_at(subscription, progress.current)
-        await _end_children(session, subscription)
+        await _end_children(session, done)
         await hierarchy.mirror(session, subscription)
         if nothing_waits:
             subscription.version += 1
@@ -229,6 +253,17 @@ async def _roll(session: AsyncSession, done: AdvanceResult, now: datetime, *, no
         await pausing.begin(session, subscription)
 
 
+async def _end_and_settle(
+    session: AsyncSession, done: AdvanceResult, subscription: Subscription, at: datetime, now: datetime
+) -> None:
+    """End a subscription that was paid for, and hand over what its end cuts short where that prorates."""
+    behavior = subscription.end_proration_behavior or subscription.proration_behavior
+    if behavior is ProrationBehavior.CREATE_PRORATIONS:
+        before = await load_one(session, subscription.id)
+        done.ended.append(EndedInTime(before, closing(before, at)))
+    await _end(session, subscription, at, now)
+
+
 async def _end(session: AsyncSession, subscription: Subscription, at: datetime, now: datetime) -> None:
     """The subscription is over: a cancellation that was scheduled is done, whatever else waits is dropped."""
     for schedule in await schedules.pending(session, subscription.id, ScheduleType.CANCELLATION):
@@ -238,15 +273,16 @@ async def _end(session: AsyncSession, subscription: Subscription, at: datetime, 
     await finish(session, subscription, at, at)
 
 
-async def _end_children(session: AsyncSession, parent: Subscription) -> None:
+async def _end_children(session: AsyncSession, done: AdvanceResult) -> None:
     """End the grouped children that were to end in the periods just closed; nothing else is due for them."""
+    parent = done.subscription
     if parent.subscription_type is not SubscriptionType.PARENT:
         return
     await session.flush()
     for child in await hierarchy.children_of(session, parent.id, SubscriptionType.GROUPED_INVOICING):
         ends = effective_end(child)
         if ends is not None and ends <= parent.current_period_start:
-            await _end(session, child, ends, ends)
+            await _end_and_settle(session, done, child, ends, ends)
 
 
 async def _change_in_place(session: AsyncSession, subscription: Subscription, period: Period, now: datetime) -> None:
@@ -271,6 +307,7 @@ async def _change_in_place(session: AsyncSession, subscription: Subscription, pe
                     default,
                     overrides,
                     planned_terms.change_metadata,
+                    planned_terms.line_items,
                 )
         except FarthingError as error:
             await session.refresh(schedule)

@@ -40,6 +40,7 @@ _LIVE = "status = 'published' AND subscription_status <> 'cancelled'"
 _DUE = """
 CASE
     WHEN status <> 'published' OR subscription_type IN ('inherited', 'grouped_invoicing') THEN NULL
+    WHEN opens_at IS NOT NULL AND subscription_status IN ('active', 'trialing', 'incomplete') THEN opens_at
     WHEN subscription_status = 'active' THEN least(current_period_end, cancel_at, pause_due_at)
     WHEN subscription_status = 'paused' THEN least(pause_due_at, cancel_at, end_date)
     WHEN subscription_status = 'trialing' THEN least(trial_end, cancel_at, end_date)
@@ -83,6 +84,8 @@ class Subscription(Scoped, Tracked, Base):
     current_period_end: Mapped[datetime]
     full_period_start: Mapped[datetime]
     """Where the open period began before threshold invoices moved `current_period_start`; else the same instant."""
+    opens_at: Mapped[datetime | None]
+    """When the run must make the opening invoice, because the start lies ahead; None once it is made."""
     trial_start: Mapped[datetime | None]
     trial_end: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
@@ -108,6 +111,8 @@ class Subscription(Scoped, Tracked, Base):
     proration_behavior: Mapped[ProrationBehavior] = mapped_column(
         enum_column(ProrationBehavior), default=ProrationBehavior.NONE
     )
+    end_proration_behavior: Mapped[ProrationBehavior | None] = mapped_column(enum_column(ProrationBehavior))
+    """How a cancellation charges the period that it cuts; None: as the subscription itself."""
     invoicing_customer_id: Mapped[str | None] = mapped_column(String(50), ForeignKey("customers.id"))
     """Who pays, when it is not the customer."""
     payer_id: Mapped[str] = mapped_column(
@@ -383,6 +388,8 @@ class SubscriptionPause(Scoped, Tracked, Base):
     resumed_at: Mapped[datetime | None]
     original_period_start: Mapped[datetime]
     original_period_end: Mapped[datetime]
+    original_billing_anchor: Mapped[datetime]
+    """The anchor of the subscription until this pause moved it: what periods before it are derived from again."""
     reason: Mapped[str] = mapped_column(String(255), default="")
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 

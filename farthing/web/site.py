@@ -6,9 +6,11 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from farthing.web.administration.clock import TestClock
+from farthing.web.administration.company import Company
 from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.keys import Keys
+from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.events import Events
@@ -35,6 +37,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Catalogue,
     Events,
     Keys,
+    Company,
     SettingsPages,
     TestClock,
     Duties,
@@ -43,7 +46,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
 
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, Portal, asset, favicon],
+    route_handlers=[*DASHBOARD, ApiReference, Portal, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farthing.api.openapi import document
-from farthing.app import routes_only
+from tests.application import routed_application
 
-APP = routes_only()
+APP = routed_application()
 DOCUMENT: dict[str, Any] = document(APP)
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 

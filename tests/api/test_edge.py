@@ -9,6 +9,8 @@ import pytest
 
 from tests.account import Account
 
+EXPOSED = "X-Request-ID, Retry-After, Idempotent-Replayed, Farthing-Ignored-Fields"
+
 
 async def test_an_unknown_route_answers_the_error_body(account: Account) -> None:
     answer = await account.http.get("/nowhere")
@@ -59,5 +61,5 @@ async def test_every_answer_carries_the_headers_of_safety(base_url: str, origin:
             assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
             assert headers["permissions-policy"] == "geolocation=(), microphone=(), camera=()"
             assert headers["access-control-allow-origin"] == "*"
-            assert headers["access-control-expose-headers"] == "X-Request-ID, Retry-After"
+            assert headers["access-control-expose-headers"] == EXPOSED
             assert headers["x-request-id"]

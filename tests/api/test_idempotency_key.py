@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from farthing.storage.stored_answers import StoredAnswer, forget_old
 from tests.account import Account
 from tests.api.books import Books
 from tests.conftest import free_port
+from tests.waiting import until, until_waited_for
 
 BODY = {"external_id": "acme", "name": "Acme"}
 
@@ -139,7 +139,7 @@ async def test_while_in_progress_the_same_key_is_refused_and_others_are_not(
     with admin.transaction():
         admin.execute("LOCK TABLE customers IN EXCLUSIVE MODE")
         waiting = asyncio.create_task(create(account.http, "k"))
-        await asyncio.sleep(0.3)
+        await until_waited_for(admin)
         assert code(await create(account.http, "k")) == (409, "version_conflict")
         meter = {"name": "m", "event_name": "e", "aggregation": {"type": "COUNT"}, "reset_usage": "BILLING_PERIOD"}
         assert (await create(account.http, "other", meter, "/meters")).status_code == 201
@@ -154,13 +154,7 @@ async def test_a_client_that_hangs_up_leaves_nothing_claimed(account: Account, a
         admin.execute("LOCK TABLE customers IN EXCLUSIVE MODE")
         with pytest.raises(httpx.ReadTimeout):
             await account.http.post("/customers", json=BODY, headers={"Idempotency-Key": "k"}, timeout=0.3)
-    for _ in range(100):
-        answer = await create(account.http, "k")
-        if answer.status_code == 201:
-            break
-        assert code(answer) == (409, "version_conflict")
-        await asyncio.sleep(0.02)
-    assert answer.status_code == 201
+    assert (await _claimed(account.http)).status_code == 201
     assert await customers(account) == 1
 
 
@@ -282,6 +276,7 @@ def process(url: str, port: int) -> Iterator[subprocess.Popen[str]]:
         server.stdout.close()
 
 
+@pytest.mark.slow
 async def test_a_crash_in_between_leaves_nothing_claimed(new_database: Callable[..., str], sockets: str) -> None:
     url, port = new_database(), free_port()
     admin = f"postgresql://postgres@/{make_url(url).database}?host={sockets}"
@@ -290,7 +285,7 @@ async def test_a_crash_in_between_leaves_nothing_claimed(new_database: Callable[
         with process(url, port) as server, psycopg.connect(admin) as connection:
             connection.execute("LOCK TABLE customers IN EXCLUSIVE MODE")
             waiting = asyncio.create_task(create(http, "k"))
-            await asyncio.sleep(0.5)
+            await until_waited_for(connection)
             assert code(await create(http, "k")) == (409, "version_conflict")
             server.send_signal(signal.SIGKILL)
             with pytest.raises(httpx.TransportError):
@@ -304,13 +299,15 @@ async def test_a_crash_in_between_leaves_nothing_claimed(new_database: Callable[
 
 
 async def _claimed(http: httpx.AsyncClient) -> httpx.Response:
-    """The answer once PostgreSQL has noticed that the dead server's connections are gone."""
-    deadline = time.monotonic() + 10
-    while True:
+    """The answer once nobody is at work on the key any more: PostgreSQL notices later that a connection is gone."""
+
+    async def ask() -> httpx.Response | None:
         answer = await create(http, "k")
-        if answer.status_code != 409 or time.monotonic() > deadline:
-            return answer
-        await asyncio.sleep(0.05)
+        return answer if answer.status_code != 409 else None
+
+    answer = await until(ask)
+    assert answer is not None
+    return answer
 
 
 async def test_keys_of_random_shape(account: Account) -> None:

@@ -33,6 +33,7 @@ from tests.api.deployment import Deployment, Request
 from tests.api.killable import Relay, relay_folder, servers
 from tests.api.requests_to_interrupt import EVERY_KIND, IN_EVERY_RUN, Kind, a_subscription
 from tests.conftest import running, settings_for
+from tests.waiting import PATIENCE_SECONDS
 
 EVERY_COMMIT = bool(os.environ.get("FARTHING_TEST_EVERY_COMMIT"))
 _MONEY = {"invoices", "invoice_line_items", "invoice_settlements", "test_gateway_charges", "subscription_line_items"}
@@ -122,7 +123,7 @@ class Walk:
         relay.arm(self._victim, number, before=before)
         with pytest.raises(httpx.TransportError):
             await deployment.send(request, key, self._port)
-        await asyncio.wait_for(relay.killed.wait(), 10)
+        await asyncio.wait_for(relay.killed.wait(), PATIENCE_SECONDS)
         starting = asyncio.create_task(self._start_victim())
         try:
             await self._repeat(request, key, where)
@@ -148,6 +149,7 @@ class Walk:
         self._victim, self._port = await self.deployment.group.start(str(self.deployment.relay.folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prepare",
     EVERY_KIND if EVERY_COMMIT else IN_EVERY_RUN,

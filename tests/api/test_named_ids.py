@@ -22,6 +22,7 @@ NAME_NOTHING_HERE = {
     "event_id": "the sender gives an event its id",
     "external_id": "the caller's own system gives a customer its id",
     "provider_entity_id": "the provider gives this id",
+    "tax_id": "a tax office gives this number",
     "gateway_payment_id": "the provider gives this id",
     "gateway_payment_method_id": "the provider gives this id, and is asked about it when it is charged",
     "payment_method_id": "the provider gives this id, and is asked about it when it is charged",
@@ -38,6 +39,7 @@ EXCEPTIONS = {
     ("getPortalUsageAnalytics", "feature_ids"): "a filter; what nobody has, has no figures",
     ("getDetailedCostAnalytics", "external_customer_id"): "a filter; what nobody has, has no figures",
     ("getDetailedCostAnalytics", "feature_ids"): "a filter; what nobody has, has no figures",
+    ("createPlan", "entity_id"): "refused: the plan that is made gets the prices",
     ("cancelSubscriptionSchedule", "schedule_id"): "the path names it, and the schedule is looked for first",
     ("cancelSubscriptionSchedule", "subscription_id"): "the path names the schedule, which is looked for first",
     ("listRawEvents", "external_customer_id"): "a filter; events are kept for customers who do not exist",
@@ -93,6 +95,7 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
     mapping = {"provider": "stripe", "provider_entity_id": "cus_walk"}
     addon = {"addon_id": made["addon"], "override_line_items": [{"price_id": made["addon price"], "amount": "5"}]}
     phase = {"start_date": "2026-01-01T00:00:00Z"}
+    onto = {"target_plan_id": made["larger plan"], "proration_behavior": "none"}
 
     def subscribing(**more: Any) -> Call:
         return Call("createSubscription", body={**terms, **more})
@@ -106,7 +109,9 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
 
     changed_price = {**own_price, "type": "FIXED"}
     del changed_price["meter_id"]
+    grouped_price = {**own_price, "currency": "usd", "group_id": made["group"]}
     return [
+        Call("createPlan", body={"name": "Walk", "prices": [grouped_price]}),
         Call("createInvoice", body=invoice),
         Call("createInvoice", body={**invoice, "invoice_coupons": [{"coupon_id": made["coupon"]}]}),
         Call("createInvoice", body={**invoice, "line_item_coupons": [on_line]}),
@@ -178,6 +183,14 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
         Call("getUsageAnalytics", body={"external_customer_id": "tour-acme"}),
         Call("getDetailedCostAnalytics", body={"external_customer_id": "tour-acme"}),
         Call("executeSubscriptionChange", {"id": subscription}, body=_changing(made)),
+        *(
+            Call(operation, {"id": subscription}, body={**_changing(made), "line_items": [{"quantity": "2"}]})
+            for operation in ("executeSubscriptionChange", "previewSubscriptionChange")
+        ),
+        *(
+            Call(operation, {"id": subscription}, body={**onto, "line_items": [{"quantity": "2"}]})
+            for operation in ("executeSubscriptionPlanChangeV2", "previewSubscriptionPlanChangeV2")
+        ),
     ]
 
 

@@ -86,6 +86,7 @@ class Conforming(OverHttp):
         return decoded
 
 
+@pytest.mark.slow
 async def test_every_answer_of_the_tour_is_one_that_the_document_declares(account: Account) -> None:
     """Rows that exist, which made-up ids never reach."""
     go = Conforming(account)

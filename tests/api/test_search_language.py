@@ -107,6 +107,7 @@ def _flat(item: dict[str, Any]) -> dict[str, Any]:
     return item if "id" in item else next(value for value in item.values() if isinstance(value, dict))
 
 
+@pytest.mark.slow
 async def test_every_search_answers_the_same_language(account: Account) -> None:
     """Against rows of the tour: the operators, and each with its opposite."""
     await build(OverHttp(account))

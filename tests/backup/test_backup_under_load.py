@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 from tests.test_server import _environment, _run, _serving
 
@@ -60,6 +61,7 @@ def _names(url: str, query: str) -> set[str]:
         return {name for (name,) in connection.execute(query.encode())}
 
 
+@pytest.mark.slow
 def test_everything_acknowledged_before_a_backup_is_in_it_and_nothing_is_half(
     tmp_path: Path, new_database: Callable[..., str], sockets: str
 ) -> None:

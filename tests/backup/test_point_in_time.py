@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from farthing import secret_file
 from farthing.storage.embedded import EmbeddedPostgres
@@ -47,6 +48,7 @@ def _record(connection: psycopg.Connection, name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_database_is_recovered_to_a_time_between_two_commits(tmp_path: Path) -> None:
     data, archive = tmp_path / "farthing-data", tmp_path / "archive"
     secret_file.ensure(data)

@@ -150,6 +150,7 @@ async def test_a_replacement_for_later_is_previewed_as_of_then(office: Office) -
         "billing_period_count": 1,
         "billing_cycle": "anniversary",
         "change_metadata": {},
+        "line_items": [],
     }
     refused = await office.account.post(f"{path}/change/execute", body, expect=400)
     assert refused["code"] == "invalid_operation"

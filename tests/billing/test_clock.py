@@ -23,6 +23,7 @@ from farthing.subscriptions.tables import Subscription
 from tests.account import Account
 from tests.billing.office import Office
 from tests.subscriptions.shop import at, fixed
+from tests.waiting import until
 
 
 async def _move(account: Account, to: str | None, expect: int = 200) -> dict[str, object]:
@@ -31,6 +32,7 @@ async def _move(account: Account, to: str | None, expect: int = 200) -> dict[str
     return answer
 
 
+@pytest.mark.slow
 async def test_a_year_passes_period_by_period(office: Office) -> None:
     await office.settings(compute_delay_seconds=900, finalization_delay_seconds=7200)
     calls = await office.feature("calls")
@@ -155,6 +157,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 async def test_a_move_whose_process_is_killed_says_so_and_goes_on_when_it_is_made_again(office: Office) -> None:
     subscription = await office.subscribed(await office.plan(fixed("50")))
     scope = office.account.scope
@@ -169,11 +172,12 @@ async def test_a_move_whose_process_is_killed_says_so_and_goes_on_when_it_is_mad
     mover.kill()
     await mover.wait()
     path = f"/environments/{office.account.environment_id}/clock"
-    for _ in range(100):
-        read = await office.account.get(path)
-        if read["progress"].get("error"):
-            break
-        await asyncio.sleep(0.05)  # until PostgreSQL has noticed that its client is gone
+
+    async def read_what_failed() -> Any:
+        standing = await office.account.get(path)
+        return standing if standing["progress"].get("error") else None
+
+    read = await until(read_what_failed)  # once PostgreSQL has noticed that its client is gone
     assert read["progress"]["error"] == "interrupted; set it again to go on"
     assert "2026-01-01T00:00:00Z" < read["frozen_time"] < to
     answer = await _move(office.account, to)

@@ -16,7 +16,7 @@ from farthing.core.money import plain
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from tests.account import Account
-from tests.billing.counter import do, modify, read
+from tests.billing.counter import coupon, do, modify, read
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import at, fixed
 
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("proven")
 
 START = at("2026-01-31T09:30")
 DAYS = 130
+HALF = {"type": "percentage", "percentage_off": "50"}
 
 
 @dataclass
@@ -87,6 +88,8 @@ class Life:
                     },
                 )
                 self.subscription = done["new_subscription"]
+            case "coupon":
+                await self._take_coupon(at_random)
             case "pause":
                 await do(self.office, self.subscription, "pause")
                 self.paused_at = now
@@ -102,6 +105,13 @@ class Life:
                 done = await do(self.office, self.subscription, "cancel", body)
                 self.over_at = datetime.fromisoformat(done["effective_date"])
         self.told.append(f"{now:%m-%d %H:%M} {what} {behavior} {seats} {kind}")
+
+    async def _take_coupon(self, at_random: random.Random) -> None:
+        code, cadence = f"C{len(self.told)}", at_random.choice(["once", "repeated", "forever"])
+        periods = {"duration_in_periods": at_random.randint(1, 3)} if cadence == "repeated" else {}
+        off = at_random.choice([{"type": "fixed", "amount_off": "4", "currency": "usd"}, HALF])
+        await coupon(self.office, code, cadence=cadence, **off, **periods)
+        await modify(self.office, self.subscription, "coupon", action="add", coupon_code=code)
 
     async def _other_plan(self) -> str:
         had = (await read(self.office, self.subscription))["plan_id"]
@@ -128,7 +138,8 @@ async def _billed(office: Office) -> list[tuple[Any, ...]]:
     """Every invoice with its lines, in order."""
     return [
         (
-            str(one.billing_reason), one.period_start, one.period_end, plain(one.subtotal), plain(one.total),
+            str(one.billing_reason), one.period_start, one.period_end, plain(one.subtotal), plain(one.total_discount),
+            plain(one.total),
             [
                 (row.display_name, row.period_start, row.period_end, plain(row.quantity), plain(row.amount))
                 for row in await office.rows(one)
@@ -156,12 +167,13 @@ async def _charged(office: Office, type: str) -> Sequence[InvoiceLineItem]:
 
 def _story(at_random: random.Random) -> list[tuple[datetime, str]]:
     """What happens when: changes in any order, pauses with their ends, and a cancellation in the end."""
-    kinds = at_random.choices(["seats", "addon", "in place", "at the boundary", "replaced", "pause"], k=6)
+    kinds = at_random.choices(["seats", "addon", "in place", "at the boundary", "replaced", "pause", "coupon"], k=7)
     names = [name for kind in kinds for name in (["pause", "resume"] if kind == "pause" else [kind])]
     minutes = sorted(at_random.sample(range(60, DAYS * 24 * 60), len(names) + 1))
     return [(START + timedelta(minutes=one), name) for one, name in zip(minutes, [*names, "cancel"], strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 async def test_often_and_seldom_agree(office: Office, stranger: Account, seed: int) -> None:
     at_random = random.Random(seed)

@@ -46,6 +46,7 @@ def _rhythm(at_random: random.Random, period: str, count: int) -> dict[str, Any]
     return {"billing_period": period, "billing_period_count": count, "start_date": start.isoformat(), **more}
 
 
+@pytest.mark.slow
 async def test_any_rhythm_is_billed_the_same_at_once_and_now_and_then(office: Office, stranger: Account) -> None:
     at_random = random.Random(20)
     other = Office(stranger)

@@ -157,7 +157,7 @@ async def test_an_invoice_of_a_family_names_each_child(office: Office) -> None:
             "2026-03-01T00:00:00Z",
         )
     # the whole family is one debtor
-    assert await owed(office, {"id": parent["customer_id"]}) == ["usd 254/254/0/2"]
+    assert await owed(office, {"id": parent["customer_id"]}) == ["usd 254/254/125/2"]
     assert await owed(office, one) == ["usd 0/0/0/0"]
 
 

@@ -194,6 +194,7 @@ def scribbles(at_random: random.Random, *more: str) -> dict[str, str]:
     return {key: at_random.choice(VALUES) for key in (*known, *unknown)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_is_written_into_metadata_changes_no_figure(office: Office, seed: int) -> None:
     at_random, metered = random.Random(seed), seed == 1

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from datetime import datetime
 
+import psycopg
+import pytest
+from sqlalchemy import select
+
+from farthing.storage.migrations import upgrade
+from farthing.storage.postgres import Database
+from farthing.subscriptions.tables import SubscriptionPause
+from farthing.wiring import wire
+from tests.account import Account
 from tests.billing.counter import Body, cancel, do, opened, read
 from tests.billing.office import Office
-from tests.subscriptions.shop import fixed
+from tests.conftest import running, settings_for
+from tests.subscriptions.shop import at, fixed
 
 
 def span(subscription: Body) -> tuple[str, str]:
@@ -177,3 +188,47 @@ async def test_it_resumes_by_itself_and_catches_up(office: Office) -> None:
     after = await read(office, made)
     assert (after["subscription_status"], span(after)) == ("active", ("2026-03-11", "2026-04-11"))
     assert [period for _, period, _ in await office.billed()] == ["01-01..02-01", "01-01..02-11", "02-11..03-11"]
+
+
+async def test_the_period_after_a_pause_is_a_whole_one_for_a_whole_fee(office: Office) -> None:
+    """From 15 February, paused for 20 days of the period from 15 March: to 5 May, then to 5 June."""
+    await office.on("2026-02-15")
+    made = await opened(office, await office.plan(fixed("100")))
+    await office.run("2026-03-15")
+    await office.on("2026-03-20")
+    await do(office, made, "pause", {"pause_mode": "immediate", "resume_mode": "immediate"})
+    await office.on("2026-04-09")
+    await do(office, made, "resume", {"resume_mode": "immediate"})
+    await office.run("2026-05-05")
+    await office.run("2026-05-20")
+    after = await read(office, made)
+    assert (after["current_period_start"][:10], after["current_period_end"][:10]) == ("2026-05-05", "2026-06-05")
+    assert await office.totals() == ["100.00", "100.00", "100.00"]
+
+
+async def _moved_anchors(account: Account) -> list[datetime]:
+    async with account.transaction(read_only=True) as session:
+        pauses = await session.scalars(select(SubscriptionPause).order_by(SubscriptionPause.pause_start))
+        return [pause.original_billing_anchor for pause in pauses]
+
+
+async def test_an_upgrade_finds_the_anchors_that_pauses_moved(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    database, settings = Database(url, wire()), settings_for(url)
+    try:
+        async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+            office = Office(account)
+            await office.on("2026-01-01")
+            await office.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
+            made = await opened(office, await office.plan(fixed("10")))
+            await stopped(office, made, "2026-01-10", "2026-01-15")
+            await stopped(office, made, "2026-01-20", "2026-01-22")
+            before = await _moved_anchors(account)
+            assert before == [at("2026-01-01"), at("2026-01-06")]
+            with psycopg.connect(url) as connection:
+                connection.execute("ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor")
+                connection.execute("UPDATE alembic_version SET version_num = '0028'")
+            upgrade(url)
+            assert await _moved_anchors(account) == before
+    finally:
+        await database.close()

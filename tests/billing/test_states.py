@@ -176,6 +176,7 @@ async def test_a_draft_waits_for_ever(office: Office) -> None:
 
 async def test_a_draft_with_a_trial_begins_with_it(office: Office) -> None:
     made = await opened(office, await office.plan(fixed("10")), subscription_status="draft", trial_period_days=5)
+    await office.on("2026-01-03")
     after = await do(office, made, "activate", {"start_date": "2026-01-03T00:00:00Z"})
     assert (after["subscription_status"], after["trial_end"]) == ("trialing", "2026-01-08T00:00:00Z")
     assert (await office.billed()) == [("TRIAL_START", "01-03..01-08", "0.00")]

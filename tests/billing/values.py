@@ -109,6 +109,7 @@ def subscription(
         commitment=None,
         threshold=None,
         proration=proration,
+        end_proration=None,
         payment_behavior=PaymentBehavior.DEFAULT_ACTIVE,
         collection_method=CollectionMethod.CHARGE_AUTOMATICALLY,
         payment_method_id="",

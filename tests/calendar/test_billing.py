@@ -152,6 +152,21 @@ WORKED_DATES = [
     ),
     pytest.param("2026-03-22", SAME, QUARTERLY, 1, "UTC", ["2026-06-22"], id="D15 anniversary quarters"),
     pytest.param(
+        "2026-01-15", "2026-06-01", QUARTERLY, 1, "UTC", ["2026-03-01", "2026-06-01", "2026-09-01"], id="anchor ahead"
+    ),
+    pytest.param("2027-01-15", "2028-01-01", QUARTERLY, 1, "UTC", ["2027-04-01", "2027-07-01"], id="a year ahead"),
+    pytest.param(
+        "2027-01-15", "2031-01-31", QUARTERLY, 1, "UTC", ["2027-01-31", "2027-04-30", "2027-07-31"], id="clamped points"
+    ),
+    pytest.param("2027-03-01", "2027-06-01", QUARTERLY, 1, "UTC", ["2027-06-01"], id="from a point of the grid"),
+    pytest.param(
+        "2027-01-15", "2028-01-01", QUARTERLY, 2, "UTC", ["2027-07-01", "2028-01-01"], id="every two quarters"
+    ),
+    pytest.param("2027-01-15", "2027-09-01", HALF_YEARLY, 1, "UTC", ["2027-03-01", "2027-09-01"], id="halves ahead"),
+    pytest.param(
+        "2027-01-15", "2029-02-28T23:00Z", HALF_YEARLY, 1, "Europe/Berlin", ["2027-02-28T23:00Z"], id="halves in Berlin"
+    ),
+    pytest.param(
         "2026-06-01",
         "2026-04-01",
         QUARTERLY,

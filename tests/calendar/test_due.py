@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.calendar.due import NumberDate, PaymentTerms, due_date, grace_is_over, number_date
+from farthing.calendar.due import (
+    DueTerms,
+    NumberDate,
+    PaymentTerms,
+    due_date,
+    grace_is_over,
+    number_date,
+    payable_until,
+)
 from farthing.calendar.zones import to_local, zone, zone_or_abbreviation
 
 
@@ -16,7 +24,7 @@ def at(text: str) -> datetime:
 
 
 @pytest.mark.parametrize(
-    ("period_end", "terms", "due_days", "tz", "expected"),
+    ("reference", "terms", "due_days", "tz", "expected"),
     [
         pytest.param("2025-02-01", "30 NET", None, "UTC", "2025-03-03", id="W33 thirty days"),
         pytest.param("2025-02-01", None, None, "UTC", "2025-02-02", id="W33 no terms and no setting: a day"),
@@ -30,8 +38,35 @@ def at(text: str) -> datetime:
             "30 NET",
             None,
             "America/New_York",
-            "2025-03-31T05:00Z",
-            id="days of 24 hours, whatever the clock does",
+            "2025-03-31T04:00Z",
+            id="thirty days on the calendar, although the clock is set forward",
+        ),
+        pytest.param(
+            "2027-11-01T04:00Z",
+            "30 NET",
+            None,
+            "America/New_York",
+            "2027-12-01T05:00Z",
+            id="thirty days on the calendar, although the clock is set back",
+        ),
+        pytest.param("2027-01-01", "30 NET", None, "UTC", "2027-01-31", id="a year in advance"),
+        pytest.param("2027-01-16", "30 NET", None, "UTC", "2027-02-15", id="more seats in mid-month"),
+        pytest.param(
+            "2026-03-27T01:30Z",
+            None,
+            2,
+            "Europe/Berlin",
+            "2026-03-29T01:30Z",
+            id="a time on the wall that is skipped moves on by the gap",
+        ),
+        pytest.param("2026-10-24T22:00Z", None, 1, "Europe/Berlin", "2026-10-25T23:00Z", id="a day of 25 hours"),
+        pytest.param(
+            "2026-03-30T22:00Z",
+            "END_OF_MONTH",
+            None,
+            "Europe/Berlin",
+            "2026-03-31T21:59:59.999999Z",
+            id="the month in the subscription's zone",
         ),
         pytest.param(
             "2025-02-01", "END_OF_MONTH", None, "UTC", "2025-02-28T23:59:59.999999Z", id="the end of February"
@@ -55,9 +90,24 @@ def at(text: str) -> datetime:
         pytest.param("2025-12-15", "END_OF_NEXT_MONTH", None, "UTC", "2026-01-31T23:59:59.999999Z", id="over New Year"),
     ],
 )
-def test_due_dates(period_end: str, terms: str | None, due_days: int | None, tz: str, expected: str) -> None:
-    given_terms = None if terms is None else PaymentTerms(terms)
-    assert due_date(at(period_end), given_terms, due_days, zone(tz)) == at(expected)
+def test_due_dates(reference: str, terms: str | None, due_days: int | None, tz: str, expected: str) -> None:
+    payment_terms = None if terms is None else PaymentTerms(terms)
+    due_terms = DueTerms(payment_terms, 1 if due_days is None else due_days, zone(tz))
+    assert payable_until(at(reference), due_terms) == at(expected)
+
+
+@pytest.mark.parametrize(
+    ("issued", "expected"),
+    [
+        pytest.param("2027-02-01T02:00", "2027-02-16", id="as the run issues it"),
+        pytest.param("2027-02-04T00:00", "2027-02-16", id="72 hours after"),
+        pytest.param("2027-02-04T00:00:01", "2027-02-19T00:00:01", id="more than 72 hours after"),
+        pytest.param("2027-06-10", "2027-06-25", id="months after"),
+        pytest.param("2027-01-30", "2027-02-16", id="before its reference date"),
+    ],
+)
+def test_an_invoice_issued_late_is_due_from_its_issue(issued: str, expected: str) -> None:
+    assert due_date(at("2027-02-01"), at(issued), DueTerms(PaymentTerms.NET_15)) == at(expected)
 
 
 def test_patience_ends_after_the_last_instant_of_grace() -> None:
@@ -90,7 +140,7 @@ instants = st.datetimes(
 
 @given(instants, st.sampled_from(["UTC", "America/Sao_Paulo", "Asia/Kolkata", "America/Havana"]))
 def test_the_end_of_a_month_is_its_last_microsecond(period_end: datetime, tz: str) -> None:
-    due = due_date(period_end, PaymentTerms.END_OF_MONTH, zone=zone(tz))
+    due = payable_until(period_end, DueTerms(PaymentTerms.END_OF_MONTH, zone=zone(tz)))
     local, last = to_local(period_end, zone(tz)), to_local(due, zone(tz))
     assert due >= period_end
     assert (last.year, last.month) == (local.year, local.month)
@@ -99,4 +149,4 @@ def test_the_end_of_a_month_is_its_last_microsecond(period_end: datetime, tz: st
 
 @given(instants, st.sampled_from(list(PaymentTerms)))
 def test_nothing_is_due_before_its_period_has_ended(period_end: datetime, terms: PaymentTerms) -> None:
-    assert due_date(period_end, terms) >= period_end
+    assert payable_until(period_end, DueTerms(terms)) >= period_end

@@ -205,19 +205,51 @@ APRIL = span("2026-04-01", "2026-05-01")
 
 def test_a_pause_of_five_days_lengthens_the_period_and_moves_an_anniversary() -> None:
     """Z1."""
-    period, anchor = shift_for_pause(APRIL, APRIL.start, BillingCycle.ANNIVERSARY, at("2026-04-10"), at("2026-04-15"))
+    period, anchor = shift_for_pause(
+        APRIL, Recurrence(MONTHLY, APRIL.start), BillingCycle.ANNIVERSARY, at("2026-04-10"), at("2026-04-15")
+    )
     assert period == span("2026-04-01", "2026-05-06")
     assert next_billing_date(period.end, Recurrence(MONTHLY, anchor)) == at("2026-06-06")
 
 
+@pytest.mark.parametrize(
+    ("anchor", "current", "paused", "end", "following"),
+    [
+        pytest.param("2026-02-15", "2026-03-15 2026-04-15", 20, "2026-05-05", "2026-06-05", id="February was shorter"),
+        pytest.param("2026-04-29", "2026-04-29 2026-05-29", 5, "2026-06-03", "2026-07-03", id="over the end of May"),
+        pytest.param("2026-01-15", "2026-03-15 2026-04-15", 20, "2026-05-05", "2026-06-05", id="April is shorter"),
+        pytest.param("2026-01-31", "2026-01-31 2026-02-28", 1, "2026-03-01", "2026-04-01", id="a clamped boundary"),
+        pytest.param("2026-01-15", "2026-04-15 2026-05-15", 20, "2026-06-04", "2026-07-04", id="months of one length"),
+    ],
+)
+def test_the_period_after_a_pause_has_its_full_length(
+    anchor: str, current: str, paused: int, end: str, following: str
+) -> None:
+    start, ends = current.split()
+    began = at(start)
+    period, moved = shift_for_pause(
+        span(start, ends),
+        Recurrence(MONTHLY, at(anchor)),
+        BillingCycle.ANNIVERSARY,
+        began,
+        began + timedelta(days=paused),
+    )
+    assert period.end == at(end)
+    assert next_billing_date(period.end, Recurrence(MONTHLY, moved)) == at(following)
+
+
 def test_a_calendar_keeps_its_boundaries_through_a_pause() -> None:
-    period, anchor = shift_for_pause(APRIL, APRIL.start, BillingCycle.CALENDAR, at("2026-04-10"), at("2026-04-15"))
+    period, anchor = shift_for_pause(
+        APRIL, Recurrence(MONTHLY, APRIL.start), BillingCycle.CALENDAR, at("2026-04-10"), at("2026-04-15")
+    )
     assert (period.end, anchor) == (at("2026-05-06"), APRIL.start)
     assert next_billing_date(period.end, Recurrence(MONTHLY, anchor)) == at("2026-06-01")
 
 
 def test_a_pause_that_had_not_begun_shifts_nothing() -> None:
-    unchanged = shift_for_pause(APRIL, APRIL.start, BillingCycle.ANNIVERSARY, at("2026-04-20"), at("2026-04-15"))
+    unchanged = shift_for_pause(
+        APRIL, Recurrence(MONTHLY, APRIL.start), BillingCycle.ANNIVERSARY, at("2026-04-20"), at("2026-04-15")
+    )
     assert unchanged == (APRIL, APRIL.start)
 
 

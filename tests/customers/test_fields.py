@@ -161,7 +161,7 @@ TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=TEXT.filter(bool), line=TEXT, metadata=st.dictionaries(TEXT.filter(bool), TEXT, max_size=3))
+@given(name=TEXT.filter(str.strip), line=TEXT, metadata=st.dictionaries(TEXT.filter(bool), TEXT, max_size=3))
 async def test_any_text_comes_back_as_it_went_in(
     account: Account, name: str, line: str, metadata: dict[str, str]
 ) -> None:

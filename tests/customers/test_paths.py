@@ -69,7 +69,11 @@ async def test_escapes_that_are_not_utf8_are_answered(account: Account) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=12))
+@given(
+    st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
+        str.strip
+    )
+)
 async def test_any_external_id_finds_its_customer(account: Account, external_id: str) -> None:
     made = await new_customer(account, external_id)
     encoded = quote(external_id, safe="").replace(".", "%2E")

@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.tables import Price
 from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.upkeep import backfill
 from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
@@ -99,10 +101,17 @@ def charging(charged_terms: list[dict[str, Any]]) -> Iterator[list[dict[str, Any
     charged_terms.clear()
 
 
+@pytest.fixture
+async def customer(account: Account) -> str:
+    """The customer that the events of these tests belong to, its id; what nobody owns is charged to nobody."""
+    return str((await account.post("/customers", {"external_id": "c1", "name": "One"}))["id"])
+
+
 async def asked(account: Account, **given: Any) -> Any:
     return await post(account, "/events/analytics", {"external_customer_id": "c1", **RANGE, **given})
 
 
+@pytest.mark.usefixtures("customer")
 @pytest.mark.parametrize(
     ("meter", "price", "events", "quantity", "cost"),
     [
@@ -182,6 +191,7 @@ async def test_usage_and_its_cost(
     assert (point["timestamp"], point["cost"]) == ("2024-01-15T00:00:00Z", cost)
 
 
+@pytest.mark.usefixtures("customer")
 async def test_a36_a_price_change_in_the_middle_is_two_items(account: Account, charging: list[dict[str, Any]]) -> None:
     meter_id = await new_meter(account)
     change = datetime(2024, 1, 11, tzinfo=UTC)
@@ -193,6 +203,7 @@ async def test_a36_a_price_change_in_the_middle_is_two_items(account: Account, c
     assert answer["total_cost"] == "11"
 
 
+@pytest.mark.usefixtures("customer")
 async def test_groups_discounts_and_commitments(account: Account, charging: list[dict[str, Any]]) -> None:
     meter_id = await new_meter(account)
     price = await new_price(account, meter_id, amount="1")
@@ -225,6 +236,7 @@ async def test_groups_discounts_and_commitments(account: Account, charging: list
     assert [item["total_cost"] for item in later["items"]] == ["100"]
 
 
+@pytest.mark.usefixtures("customer")
 async def test_a_feature_names_its_items_and_shows_its_own_unit(
     account: Account, charging: list[dict[str, Any]]
 ) -> None:
@@ -262,7 +274,9 @@ async def test_an_unknown_customer_has_no_items(account: Account, charging: list
     assert (item["meter_id"], item["external_customer_id"], item["total_cost"]) == (meter_id, "c1", "0")
 
 
-async def test_the_debugger_follows_an_event_to_its_charge(account: Account, charging: list[dict[str, Any]]) -> None:
+async def test_the_debugger_follows_an_event_to_its_charge(
+    account: Account, charging: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     await send(account, [sent("10:00", "e", x=5)])
     found = await account.get("/events/lookup", id="e")
     assert (found["status"], found["debug_tracker"]["failure_point"]["failure_point_type"]) == (
@@ -270,7 +284,9 @@ async def test_the_debugger_follows_an_event_to_its_charge(account: Account, cha
         "customer_lookup",
     )
     await account.post("/customers", {"external_id": "c1", "name": "One"})
-    meter_id = await new_meter(account)
+    with monkeypatch.context() as patch:
+        patch.setattr(backfill, "MOST_AT_ONCE", 0)
+        meter_id = await new_meter(account)
     found = await account.get("/events/lookup", id="e")
     assert found["status"] == "processing"  # the meter came after the event, and its backfill has not run
     assert found["debug_tracker"]["meter_matching"]["status"] == "not_found"
@@ -291,6 +307,7 @@ async def test_the_debugger_follows_an_event_to_its_charge(account: Account, cha
     assert (entry["price_id"], entry["meter_id"], entry["sub_line_item_id"]) == (price, meter_id, "subs_line_0")
 
 
+@pytest.mark.usefixtures("customer")
 async def test_single_events_are_priced_alone(account: Account, charging: list[dict[str, Any]]) -> None:
     meter_id = await new_meter(account)
     charging.append({"price": await new_price(account, meter_id, amount="0.000001")})
@@ -335,6 +352,24 @@ async def test_pages_by_cursor_cover_everything_once_in_both_directions(account:
                 break
             body[key] = page[key]
         assert seen == [f"e::{n:02}" for n in reversed(range(25))]
+
+
+@pytest.mark.parametrize("key", ["iter_last_key", "iter_first_key"])
+async def test_pages_oldest_first_walk_on_by_the_keys_of_the_answer(account: Account, key: str) -> None:
+    await send(account, [sent(f"10:{n // 3:02}", f"e{n:02}") for n in range(25)])
+    body = {**RANGE, "page_size": 7, "order": "asc"}
+    seen: list[str] = []
+    while True:
+        page = await post(account, "/events/query", body)
+        seen += [event["id"] for event in page["events"]]
+        if not page["has_more"]:
+            break
+        body[key] = page[key]
+    assert seen == [f"e{n:02}" for n in range(25)]
+    # what comes later is found from where the walk ended
+    await send(account, [sent("10:59", "later")])
+    page = await post(account, "/events/query", {**body, key: page["iter_first_key"]})
+    assert [event["id"] for event in page["events"]] == ["later"]
 
 
 async def test_listings_narrow(account: Account) -> None:
@@ -403,7 +438,42 @@ async def test_too_many_windows_are_refused(account: Account) -> None:
     assert len(minutes["results"]) == 2
 
 
-async def test_monitoring_counts_and_tells_what_is_left(account: Account) -> None:
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Pacific/Apia", "America/New_York"])
+async def test_events_at_either_end_of_the_calendar_are_counted_in_windows_of_every_size(
+    account: Account, zone: str
+) -> None:
+    """Rule: docs/rules/conventions.md#times"""
+    value = {"earliest_event_time": "0001-01-01T00:00:00Z", "event_years_ahead": 8000}
+    await account.put("/settings/request_config", {"value": value})
+    meter_id = await new_meter(account)
+    first, last = "0001-01-01T00:00:00.001Z", "9999-12-31T23:59:59.999Z"
+    start, end = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"
+    events = [{**sent("10:00", x=1), "timestamp": time} for time in (first, last)]
+    await account.post("/events/bulk", {"events": events}, expect=202)
+    body = {"meter_id": meter_id, "timezone": zone}
+    for size in WindowSize:
+        early = {"start_time": start, "end_time": "0002-01-01T00:00:00Z"}
+        for bounds in (early, {"end_time": end}, {"start_time": "9990-01-01T00:00:00Z", "end_time": end}):
+            answer = await post(account, "/events/usage/meter", {**body, **bounds, "window_size": size})
+            assert [point["value"] for point in answer["results"]] == [1], (size, bounds)
+        whole = {**body, "start_time": start, "end_time": end, "window_size": size}
+        refused = await post(account, "/events/usage/meter", whole, expect=400)
+        assert list(refused["details"]) == ["window_size"]
+    for event in await _listed(account, start, end):
+        await account.get(f"/events/{event}")
+    around = {"start_time": "9990-01-01T00:00:00Z", "end_time": end}
+    points = await account.get("/events/monitoring", window_size="MONTH", **around)
+    assert [point["event_count"] for point in points["points"]] == [1]
+
+
+async def _listed(account: Account, start: str, end: str) -> list[str]:
+    page = await post(account, "/events/query", {"start_time": start, "end_time": end})
+    assert page["total_count"] == 2
+    return [event["id"] for event in page["events"]]
+
+
+async def test_monitoring_counts_and_tells_what_is_left(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "MOST_AT_ONCE", 0)
     await send(account, [sent("10:00", "a"), sent("10:30", "b"), sent("12:00", "c")])
     await new_meter(account)
     answer = await account.get("/events/monitoring", window_size="HOUR", **RANGE)

@@ -103,15 +103,24 @@ async def test_nothing_is_deleted_or_read(account: Account, senders: Senders) ->
     assert await status(senders.browser, x=1) == 202
     for http in (senders.browser, senders.service):
         assert (await http.delete("/events/e")).status_code == 403
-        for path in ("/events/e", "/events", "/rbac/roles", f"/tenants/{account.tenant_id}", "/customers"):
+        for path in (
+            "/events/e",
+            "/events",
+            "/environments",
+            "/secrets/api/keys",
+            "/rbac/roles",
+            f"/tenants/{account.tenant_id}",
+            "/customers",
+        ):
             assert (await http.get(path)).status_code == 403, path
     assert (await senders.owner.delete("/events/e")).status_code == 204
 
 
-async def test_a_key_in_a_browser_knows_nobody_but_itself(account: Account, senders: Senders) -> None:
-    answer = await senders.browser.get("/users/me")
+async def test_a_key_in_a_browser_knows_nobody_and_a_sender_only_itself(account: Account, senders: Senders) -> None:
+    assert (await senders.browser.get("/users/me")).status_code == 403
+    answer = await senders.service.get("/users/me")
     assert answer.status_code == 200
-    assert answer.json()["id"].startswith("secret_")
+    assert answer.json()["id"].startswith("user_")
     assert "@" not in answer.text
     assert not answer.json().get("tenant")
 

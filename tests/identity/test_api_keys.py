@@ -22,6 +22,7 @@ from farthing.storage.scope import SYSTEM, Scope
 from farthing.storage.stored_answers import StoredAnswer
 from tests.account import Account
 from tests.identity.conftest import new_user, person
+from tests.waiting import until_waited_for
 
 KEYS = "/secrets/api/keys"
 
@@ -253,18 +254,16 @@ async def test_a_key_made_during_a_change_of_roles_has_the_old_roles_or_the_new_
     account: Account,
 ) -> None:
     user = await new_user(account, ["super_admin"])
-    async with account.database.transaction(SYSTEM) as session:
-        await session.execute(select(User).where(User.id == user.id).with_for_update())
-        async with await person(account) as http:
+    async with await person(account) as http:
+        async with account.database.transaction(SYSTEM) as session:
+            await session.execute(select(User).where(User.id == user.id).with_for_update())
             changing = asyncio.create_task(http.put(f"/users/{user.id}/roles", json={"roles": ["all_reader"]}))
-            await asyncio.sleep(0.1)
-            assert not changing.done()
+            await until_waited_for(session)
             owner = await session.get_one(User, user.id)
             await keys.create(
                 session, account.hasher, owner=owner, environment_id=account.environment_id, name="meanwhile"
             )
-            await session.commit()
-            answer = await changing
+        answer = await changing
     assert answer.status_code == 400
     assert answer.json()["details"]["active_api_key_count"] == 1
 

@@ -5,7 +5,6 @@ Rule: docs/rules/identity.md#credentials
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import uuid
@@ -28,6 +27,7 @@ from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.identity.conftest import new_user, opened_session, person, token_of
+from tests.waiting import until
 
 EXEMPT = ("/users/me", "/environments")
 NEEDING = ("/secrets/api/keys", "/settings/invoice_config", "/rbac/roles")
@@ -359,9 +359,9 @@ async def test_a_suspension_made_by_another_process_is_heard(account: Account, d
         await connection.execute("SELECT set_config('farthing.tenant_id', '*', true)")
         await connection.execute("UPDATE tenants SET internal_status = 'suspended' WHERE id = %s", (account.tenant_id,))
         await connection.execute("SELECT pg_notify('farthing', %s)", (f"{keys.TOPIC} {account.tenant_id}",))
-    for _ in range(100):
+
+    async def is_refused() -> bool:
         answer = await account.http.put("/users/me", json={"name": uuid.uuid4().hex})
-        if answer.status_code == 403:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("the notice was not heard")
+        return answer.status_code == 403
+
+    await until(is_refused)

@@ -14,13 +14,13 @@ import pytest
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from sqlalchemy import update
 
-from farthing.app import routes_only
 from farthing.core.caller import ANY, DELETE, READ, WRITE, Caller
 from farthing.identity.credentials import keys
 from farthing.identity.roles import ENTITIES, ROLES, covers, permissions_of
 from farthing.identity.tables import InternalStatus, SecretType, Tenant, UserType
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
+from tests.application import routed_application
 from tests.identity.conftest import person
 
 INSUFFICIENT = "insufficient permissions"
@@ -55,7 +55,7 @@ class Door:
 
 def doors() -> Iterator[Door]:
     """Every route under /v1, from the application itself."""
-    for route in routes_only().routes:
+    for route in routed_application().routes:
         if not route.path.startswith("/v1"):
             continue
         for handler in getattr(route, "route_handlers", ()):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from farthing.core.decoding import convert
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import (
     CATALOGUE,
@@ -62,7 +63,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "late_usage_policy": "report",
     },
     "subscription_config": {"grace_period_days": 3, "auto_cancellation_enabled": False},
-    "invoice_pdf_config": {"template_name": "invoice.typ", "group_by": []},
+    "invoice_pdf_config": {"template_name": "invoice.typ", "group_by": [], "logo": ""},
     "tenant_config": {"production": 0, "development": 2, "max_users": 10, "max_meters_per_event_name": 100},
     "customer_onboarding": {"workflow_type": "customer_onboarding", "actions": []},
     "wallet_balance_alert_config": {
@@ -120,6 +121,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "bonus_credits_topup_config": {"enabled": False, "slabs": []},
     "payment_mandate_limits": {"mandate_limits": {"UPI": {"max_amount": "100000", "currency": "INR"}}},
     "draft_invoice_recompute_config": {"enabled": False},
+    "request_config": {
+        "refuse_unknown_fields": False,
+        "earliest_event_time": "2000-01-01T00:00:00Z",
+        "event_years_ahead": 5,
+    },
 }
 
 
@@ -262,6 +268,9 @@ BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
         pytest.param("subscription_config", {"grace_period_days": 0}, "grace_period_days", id="no grace at all"),
         pytest.param("invoice_pdf_config", {"template_name": "x.typ"}, "template_name", id="an unknown template"),
         pytest.param("invoice_pdf_config", {"group_by": ["a", ""]}, "group_by[1]", id="grouped by nothing"),
+        pytest.param("invoice_pdf_config", {"logo": "!"}, "logo", id="a logo that is no base64"),
+        pytest.param("invoice_pdf_config", {"logo": "PHN2Zy8+"}, "logo", id="a logo that is no PNG or JPEG"),
+        pytest.param("invoice_pdf_config", {"logo": "A" * 180_000}, "logo", id="a logo of more than 128 KiB"),
         pytest.param("customer_onboarding", {"workflow_type": ""}, "workflow_type", id="a workflow has a name"),
         pytest.param(
             "customer_onboarding", {"actions": [{"action": "dance"}]}, "actions[0].action", id="unknown action"
@@ -275,7 +284,7 @@ BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
         pytest.param(
             "customer_onboarding",
             {"custom_workflows": {"a": [{"action": "create_subscription"}]}},
-            "custom_workflows[0].plan_id",
+            "custom_workflows.a[0].plan_id",
             id="a subscription to no plan",
         ),
         pytest.param(
@@ -367,13 +376,13 @@ BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
         pytest.param(
             "payment_mandate_limits",
             {"mandate_limits": {"UPI": {"max_amount": "-1"}}},
-            "mandate_limits.max_amount",
+            "mandate_limits.UPI.max_amount",
             id="a negative limit",
         ),
         pytest.param(
             "payment_mandate_limits",
             {"mandate_limits": {"UPI": {"max_amount": "1", "currency": "IN"}}},
-            "mandate_limits.currency",
+            "mandate_limits.UPI.currency",
             id="a limit in no currency",
         ),
     ],
@@ -453,7 +462,7 @@ async def test_other_domains_read_typed_values_of_their_environment(account: Acc
 @pytest.mark.parametrize("kind", list(CATALOGUE.values()), ids=list(CATALOGUE))
 def test_defaults_pass_their_own_checks(kind: type[Configuration]) -> None:
     value = kind()
-    assert msgspec.convert(current.on_the_wire(value), kind) == value
+    assert convert(current.on_the_wire(value), kind) == value
 
 
 thresholds = st.none() | st.builds(

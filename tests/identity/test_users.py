@@ -64,7 +64,7 @@ async def test_an_invited_person_signs_in_with_the_password_shown_once(
         pytest.param({"type": "user", "email": "a@example.com", "roles": []}, {"roles"}, id="and a role"),
         pytest.param(
             {"type": "user", "email": "a@example.com", "roles": ["event_ingestor"]},
-            {"role", "user_type", "allowed_roles"},
+            {"roles", "role", "user_type", "allowed_roles"},
             id="that people may hold",
         ),
         pytest.param(
@@ -75,11 +75,13 @@ async def test_an_invited_person_signs_in_with_the_password_shown_once(
         pytest.param({"type": "service_account"}, {"roles"}, id="a service account needs roles"),
         pytest.param(
             {"type": "service_account", "roles": ["all_reader"]},
-            {"role", "user_type", "allowed_roles"},
+            {"roles", "role", "user_type", "allowed_roles"},
             id="that service accounts may hold",
         ),
         pytest.param(
-            {"type": "service_account", "roles": ["king"]}, {"role", "user_type", "allowed_roles"}, id="that exist"
+            {"type": "service_account", "roles": ["king"]},
+            {"roles", "role", "user_type", "allowed_roles"},
+            id="that exist",
         ),
         pytest.param(
             {"type": "service_account", "roles": ["event_reader"], "email": "a@example.com"},
@@ -97,6 +99,7 @@ async def test_a_user_who_cannot_be_made(account: Account, body: Any, details: s
 async def test_the_refusal_of_a_role_says_which_are_right(account: Account) -> None:
     refused = await account.post("/users", {"type": "service_account", "roles": ["all_reader"]}, expect=400)
     assert refused["details"] == {
+        "roles": "must be among super_admin, event_ingestor, event_reader; not 'all_reader'",
         "role": "all_reader",
         "user_type": "service_account",
         "allowed_roles": ["super_admin", "event_ingestor", "event_reader"],

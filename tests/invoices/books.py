@@ -138,6 +138,7 @@ class Books:
             subtotal=Decimal(bill.due),
             adjustment_amount=Decimal(bill.adjustment),
             refunded_amount=Decimal(bill.refunded),
+            reference_date=ISSUED,
             due_date=LATE if bill.late else bill.due_date,
             invoice_number=f"{self._name}-{self._issued}" if issued else None,
             finalized_at=ISSUED + timedelta(seconds=self._issued) if issued else None,

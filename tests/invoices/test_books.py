@@ -238,8 +238,9 @@ async def open_books(account: Account) -> Callable[[], Books]:
     return lambda: Books(account, customers, coupons, taxes)
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

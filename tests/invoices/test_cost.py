@@ -12,6 +12,7 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
+from farthing.core.decoding import convert
 from farthing.invoices.figures.derivation import all_differences, differences
 from farthing.invoices.lifecycle import one_off
 from farthing.invoices.ports import InvoicePorts
@@ -59,7 +60,7 @@ class Meter:
             event.remove(self.database.engine.sync_engine, "before_cursor_execute", note)
 
     async def invoice(self, customer: str, **more: Any) -> InvoiceResponse:
-        asked = msgspec.convert(self.desk.order(customer, LINES, **more), CreateInvoiceRequest, strict=False)
+        asked = convert(self.desk.order(customer, LINES, **more), CreateInvoiceRequest, strict=False)
         with self.running():
             async with self.database.transaction(self.account.scope) as session:
                 return whole(
@@ -70,9 +71,7 @@ class Meter:
 
     async def payment(self, invoice_id: str, amount: str) -> None:
         body = {"destination_type": "INVOICE", "destination_id": invoice_id, "payment_method_type": "OFFLINE"}
-        asked = msgspec.convert(
-            {**body, "amount": amount, "currency": "usd", "process_payment": True}, CreatePaymentRequest
-        )
+        asked = convert({**body, "amount": amount, "currency": "usd", "process_payment": True}, CreatePaymentRequest)
         with self.running():
             async with self.database.transaction(self.account.scope) as session:
                 await execution.record_payment(session, self.gateways, asked, self.database.clock)

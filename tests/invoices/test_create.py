@@ -151,7 +151,7 @@ REFUSED = [
     pytest.param(
         {"metadata": {"wallet_transaction_id": "x"}}, 400, "metadata.wallet_transaction_id", id="forged credits"
     ),
-    pytest.param({"metadata": {"n": 1}}, 400, "metadata", id="metadata that is not text"),
+    pytest.param({"metadata": {"n": 1}}, 400, "metadata.n", id="metadata that is not text"),
     pytest.param({"invoice_type": "SUBSCRIPTION"}, 400, "subscription_id", id="a subscription's without one"),
     pytest.param({"subtotal": "1e16", "line_items": []}, 400, "subtotal", id="an amount too large to store"),
     pytest.param({"subtotal": "NaN"}, 400, "subtotal", id="an amount that is no number"),

@@ -22,6 +22,7 @@ PACE = Pace(
     look_seconds=0.5,
     stale_seconds=5,
     orderly_end_seconds=1,
+    end_seconds=4,
     first_pause=0.2,
     longest_pause=1,
     stop_seconds=10,

@@ -126,6 +126,7 @@ async def _account_with_a_clone_queued(url: str) -> None:
     await database.close()
 
 
+@pytest.mark.slow
 async def test_duties_killed_in_the_middle_are_taken_up_by_another_worker(new_database: Callable[..., str]) -> None:
     url = new_database()
     await _account_with_a_clone_queued(url)
@@ -149,6 +150,7 @@ async def test_duties_killed_in_the_middle_are_taken_up_by_another_worker(new_da
     assert rows(url, cloned) == [(1,)]
 
 
+@pytest.mark.slow
 async def test_a_frozen_worker_loses_its_duty_and_does_not_go_on_when_it_wakes_up(
     new_database: Callable[..., str],
 ) -> None:
@@ -248,6 +250,7 @@ def stopped_and_started(postgres: EmbeddedPostgres, served: Served) -> None:
     postgres.start()
 
 
+@pytest.mark.slow
 def test_workers_go_on_after_postgres_restarts_and_readiness_says_how_it_is(postgres: EmbeddedPostgres) -> None:
     url = postgres.url()
     upgrade(url)
@@ -266,6 +269,7 @@ def test_workers_go_on_after_postgres_restarts_and_readiness_says_how_it_is(post
         assert [process.wait(30) for process in processes] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_serving_and_working_while_postgres_is_away(postgres: EmbeddedPostgres) -> None:
     url = postgres.url()
     upgrade(url)
@@ -277,6 +281,7 @@ def test_a_signal_ends_serving_and_working_while_postgres_is_away(postgres: Embe
         assert [process.wait(30) for process in processes] == [0, 0]
 
 
+@pytest.mark.slow
 async def test_a_signal_ends_a_worker_in_the_middle_of_a_duty(new_database: Callable[..., str]) -> None:
     url = new_database()
     await _an_environment(url)
@@ -290,6 +295,7 @@ async def test_a_signal_ends_a_worker_in_the_middle_of_a_duty(new_database: Call
     assert in_hand(url) == set()
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_process_that_is_stuck(new_database: Callable[..., str]) -> None:
     with farthing(new_database(), "stuck") as stuck:
         assert stuck.stdout is not None

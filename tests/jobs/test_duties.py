@@ -75,7 +75,7 @@ async def runs(database: Database, name: str) -> list[JobRun]:
         return list(await session.scalars(select(JobRun).where(JobRun.name == name).order_by(JobRun.started_at)))
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := await condition()):
         assert time.monotonic() < deadline
@@ -348,7 +348,7 @@ class TestWorker:
         task = asyncio.create_task(keep_working(deployment, [], WorkerState()))
         await began.wait()
         task.cancel()
-        done, _ = await asyncio.wait({task}, timeout=10)
+        done, _ = await asyncio.wait({task}, timeout=60)
         assert done
         assert task.cancelled()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
@@ -29,7 +30,7 @@ from tests.conftest import free_port
 
 KEY = "sk_crash_test_key_0123456789"
 INVOICES = 3
-ROUNDS = 3
+ROUNDS = 2
 
 _SERVE = """
 import asyncio, os
@@ -121,6 +122,7 @@ async def books(client: httpx.AsyncClient) -> list[str]:
     return [(await client.post("/v1/invoices", json=body)).raise_for_status().json()["id"] for _ in range(INVOICES)]
 
 
+@pytest.mark.slow
 async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged_is_missing(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     moments = random.Random(seed)

@@ -13,7 +13,7 @@ from farthing.core import currency
 from farthing.core.enums import PriceType
 from farthing.core.money import decimals, exact_sum, floor_to, round_to
 from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
-from farthing.rating.totals.discounts import Coupon, CouponType, discount_on, distributed
+from farthing.rating.totals.discounts import Coupon, CouponType, discount_on, invoice_applications
 from farthing.rating.totals.lines import ChargeLine
 from farthing.rating.totals.taxes import TaxRate, TaxRateType
 
@@ -268,6 +268,15 @@ def test_worked_invoices(given_, expected):
 )
 def test_a_discount_is_rounded_and_capped(coupon, base, code, expected):
     assert discount_on(coupons(coupon)[0], D(base), currency.digits(code)) == D(expected)
+
+
+def distributed(discount, nets, digits):
+    """What each line has of an amount that one coupon takes off them."""
+    lines = [ChargeLine(str(place), net) for place, net in enumerate(nets)]
+    coupons = [Coupon("c", CouponType.FIXED, discount)] if discount else []
+    taken = invoice_applications(lines, {line.id: line.amount for line in lines}, coupons, digits)
+    shares = dict(share for applied in taken for share in applied.shares)
+    return [shares.get(line.id, D(0)) for line in lines]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ async def test_the_doctor_says_that_the_server_grants_too_few(small_server: Embe
     assert f"connections     TOO FEW: PostgreSQL grants {MOST - RESERVED} connections" in said
 
 
+@pytest.mark.slow
 def test_serving_is_refused_in_one_sentence_where_too_few_are_granted(
     small_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_loses_nothing_and_needs_no_restart(small_disk: Path) -> None:
     port = free_port()
     with subprocess.Popen(

@@ -25,6 +25,9 @@ NEW = {
     "auto_completed": False,
     "collect_at": None,
     "recompute_at": None,
+    "reference_date": datetime(2026, 2, 1, tzinfo=UTC),
+    "derives_due_date": False,
+    "tax_exempt": False,
 }
 """Columns of invoices that revisions after 0012 add, and what they hold of an invoice of before."""
 

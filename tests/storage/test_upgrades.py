@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -117,6 +118,7 @@ def _validate_foreign_keys(connection: psycopg.Connection[Any]) -> None:
         connection.execute(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {definition}'.encode())
 
 
+@pytest.mark.slow
 def test_an_upgrade_from_any_revision_keeps_every_row_of_every_kind(new_database: Callable[..., str]) -> None:
     url = new_database(migrated=False)
     scripts = ScriptDirectory.from_config(configuration(url))

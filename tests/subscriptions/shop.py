@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import FixedClock
+from farthing.core.decoding import convert
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
@@ -24,7 +24,7 @@ def at(text: str) -> datetime:
 
 def of_wire(struct: type[Any], body: Mapping[str, Any]) -> Any:
     """A request body as a route would read it."""
-    return msgspec.convert(body, struct, strict=False)
+    return convert(body, struct, strict=False)
 
 
 def fixed(amount: str, **more: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class TestDrafts:
             trial_period_days=None,
             addons=[{"addon_id": addon["id"], "cadence": "onetime"}],
         )
-        done = await shop.do(activation.activate, made.subscription.id, at("2026-04-20"), shop.now)
+        done = await shop.do(activation.activate, made.subscription.id, at("2026-04-20"), at("2026-04-20"))
         (billable,) = done.billables
         assert billable.occasion is InvoiceTrigger.CREATE
         assert (billable.period.start, billable.period.end) == (at("2026-04-20"), at("2026-05-20"))
@@ -37,9 +37,15 @@ class TestDrafts:
         assert found["items"][0]["end_date"] == "2026-05-20T00:00:00Z"
         assert "subscription.activated" in await shop.events(read["id"])
 
+    async def test_one_that_starts_later_is_opened_by_the_run(self, shop: Shop) -> None:
+        made = await shop.subscribe(await shop.plan(fixed("10")), subscription_status="draft")
+        done = await shop.do(activation.activate, made.subscription.id, at("2026-04-20"), shop.now)
+        assert done.billables == ()
+        assert done.subscription.opens_at == at("2026-04-20")
+
     async def test_a_trial_moves_too(self, shop: Shop) -> None:
         made = await shop.subscribe(await shop.plan(fixed("10")), subscription_status="draft", trial_period_days=14)
-        done = await shop.do(activation.activate, made.subscription.id, at("2026-04-20"), shop.now)
+        done = await shop.do(activation.activate, made.subscription.id, at("2026-04-20"), at("2026-04-20"))
         assert done.billables[0].occasion is InvoiceTrigger.TRIAL_START
         read = await shop.read(made)
         assert (read["subscription_status"], read["trial_end"]) == ("trialing", "2026-05-04T00:00:00Z")

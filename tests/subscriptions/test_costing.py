@@ -199,7 +199,7 @@ class TestAsking:
         await sheet(shop)
         await shop.on("2026-04-20")
         answer = await shop.account.post("/costs/analytics", expect=200)
-        assert (answer["start_time"], answer["end_time"]) == ("2026-04-13T00:00:00Z", "2026-04-20T00:00:00Z")
+        assert (answer["start_time"], answer["end_time"]) == ("2026-04-13T00:00:00Z", "2026-04-20T00:00:00.001Z")
         assert (answer["cost_analytics"], answer["margin"], answer["currency"]) == ([], "0", "")
 
     async def test_fixed_costs_cost_no_usage(self, shop: Shop) -> None:

@@ -132,7 +132,7 @@ class TestTerms:
             await shop.do(revise.update, item["id"], request, shop.now)
 
     async def test_a_moment_without_a_change_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="only allowed"):
+        with pytest.raises(ValidationFailed, match="only allowed"):
             of_wire(UpdateSubscriptionLineItemRequest, {"effective_from": "2026-04-15T00:00:00Z"})
 
 

@@ -214,6 +214,7 @@ async def test_activation_moves_all_that_belongs_to_a_draft(shop: Shop) -> None:
     assert "latest_invoice" not in draft
     await asked(shop, "POST", f"/subscriptions/{draft['id']}/activate", {}, 400)
     body = {"start_date": "2026-03-01T00:00:00Z"}
+    await shop.on("2026-03-01")
     live = await shop.account.post(f"/subscriptions/{draft['id']}/activate", body, expect=200)
     # the anchor keeps its distance of ten days
     assert (live["billing_anchor"], live["current_period_end"]) == ("2026-03-11T00:00:00Z", "2026-03-11T00:00:00Z")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from sqlalchemy import update
 
 from farthing import app
@@ -35,8 +35,13 @@ async def base_url(settings: Settings, database: Database) -> AsyncIterator[str]
             yield url
 
 
+PATIENCE_MILLISECONDS = 30_000
+"""How long a page may take where other work runs on the machine."""
+
+
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(**LAUNCH)
         yield browser
@@ -70,7 +75,7 @@ async def own(account: Account) -> Stage:
 @pytest.fixture
 async def context(browser: Browser, base_url: str) -> AsyncIterator[BrowserContext]:
     context = await browser.new_context(base_url=base_url)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
     yield context
     await context.close()
 

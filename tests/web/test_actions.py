@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pypdf import PdfReader
 
 from farthing.identity.settings import catalogue as configuration
 from farthing.web.administration import clock as clock_page
+from tests.identity.test_logo import png
 from tests.invoices.desk import Desk, fixed, usage
 from tests.subscriptions.shop import Shop
 from tests.subscriptions.shop import fixed as fixed_price
@@ -161,6 +163,7 @@ async def test_a_setting_is_changed_checked_and_put_back(page: Page, own: Stage)
     assert (await own.account.get("/settings/invoice_config"))["value"]["prefix"] == "INV"
 
 
+@pytest.mark.slow
 async def test_every_setting_opens_and_saves_unchanged(page: Page, own: Stage) -> None:
     await sign_in(page, own)
     for key in configuration.CATALOGUE:
@@ -187,7 +190,7 @@ async def test_the_test_clock_stands_moves_forward_only_and_runs_again(page: Pag
     await page.goto(f"/invoices/{invoice['id']}")
     await expect(page.locator(".head .chip")).to_have_text("Overdue")
     await page.goto("/clock")
-    await page.get_by_label("Date and time (UTC)").fill("2029-01-01T00:00")
+    await page.get_by_label("Date and time (UTC)").fill("2027-07-01T00:00")
     await page.get_by_role("button", name="Stand there").click()
     await expect(page.locator(".notice.refused")).to_contain_text("a clock does not go back")
     await page.get_by_role("button", name="Let it run").click()
@@ -215,6 +218,7 @@ async def test_the_clock_does_what_is_due_on_its_way_and_says_what(page: Page, o
     assert [one["invoice_status"] for one in invoices["items"]] == ["FINALIZED"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scripted", [True, False], ids=["with scripts", "without scripts"])
 async def test_a_long_move_is_followed_and_nobody_else_can_make_another(
     browser: Browser, base_url: str, own: Stage, monkeypatch: pytest.MonkeyPatch, scripted: bool
@@ -231,15 +235,15 @@ async def test_a_long_move_is_followed_and_nobody_else_can_make_another(
     page = await context.new_page()
     await sign_in(page, own)
     await page.goto("/clock")
-    await page.get_by_label("Date and time (UTC)").fill("2029-01-01T00:00")
+    await page.get_by_label("Date and time (UTC)").fill("2027-07-01T00:00")
     await page.get_by_role("button", name="Stand there").click()
-    await expect(page.get_by_role("heading", name="On its way to 1 Jan 2029, 00:00")).to_be_visible()
+    await expect(page.get_by_role("heading", name="On its way to 1 Jul 2027, 00:00")).to_be_visible()
     assert await page.get_by_role("progressbar").count() == 1
     assert await page.get_by_role("button", name="One week").count() == 0
     path = f"/environments/{own.account.environment_id}/clock"
     refusal = await own.account.post(path, {"frozen_time": "2033-01-01T00:00:00Z"}, expect=400)
-    assert "The clock is being moved to 2029-01-01T00:00:00Z and has come to" in refusal["message"]
-    await expect(page.get_by_role("row", name="35 invoices finalized")).to_be_visible(timeout=120_000)
+    assert "The clock is being moved to 2027-07-01T00:00:00Z and has come to" in refusal["message"]
+    await expect(page.get_by_role("row", name="17 invoices finalized")).to_be_visible(timeout=120_000)
     await expect(page.get_by_role("button", name="One week")).to_be_visible()
     assert await page.get_by_role("progressbar").count() == 0
     await context.close()
@@ -284,3 +288,60 @@ async def test_a_customer_pays_an_invoice_in_the_portal(page: Page, context: Bro
     async with page.expect_download() as waiting:
         await page.get_by_role("link", name="Download PDF").click()
     assert (await waiting.value).suggested_filename == f"{invoice['invoice_number']}.pdf"
+
+
+async def test_the_api_reference_is_a_link_on_every_page_and_leads_to_an_operation_and_its_types(
+    page: Page, own: Stage
+) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    await sign_in(page, own)
+    await page.get_by_role("link", name="API reference").click()
+    await expect(page.get_by_role("heading", name="The API", exact=True)).to_be_visible()
+    await page.get_by_role("link", name="/v1/customers/{id}/invoices/summary").click()
+    await expect(page).to_have_url("/docs/invoices#getCustomerInvoiceSummary")
+    operation = page.locator("#getCustomerInvoiceSummary")
+    await expect(operation.get_by_text("GET", exact=True)).to_be_visible()
+    await operation.get_by_role("link", name="CustomerMultiCurrencyInvoiceSummary").click()
+    await expect(page.get_by_role("rowheader", name="summaries")).to_be_visible()
+    await page.get_by_role("link", name="The dashboard").click()
+    await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    assert said == []
+
+
+async def test_the_company_is_changed_and_its_invoices_show_it(page: Page, own: Stage) -> None:
+    await own.account.put("/tenants/update", {"billing_details": {"phone": "1", "address": {"address_state": "BE"}}})
+    await sign_in(page, own)
+    await page.get_by_role("link", name="Company").click()
+    await expect(page.get_by_label("Telephone")).to_have_value("1")
+    await page.get_by_label("Name").fill("Acme & Co")
+    await page.get_by_label("VAT or tax id").fill("DE123456789")
+    await page.get_by_label("Telephone").fill("")
+    await page.get_by_label("City").fill("Berlin")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("status")).to_have_text("Saved. Invoices show it from now on.")
+    tenant = await own.account.get(f"/tenants/{own.account.tenant_id}")
+    assert tenant["name"] == "Acme & Co"
+    assert tenant["billing_details"]["tax_id"] == "DE123456789"
+    assert "phone" not in tenant["billing_details"]
+    assert tenant["billing_details"]["address"]["address_city"] == "Berlin"
+    assert tenant["billing_details"]["address"]["address_state"] == "BE"
+    await page.get_by_label("VAT or tax id").fill("9" * 60)
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("status")).to_contain_text("tax_id")
+
+
+async def test_the_logo_is_shown_where_the_company_is_and_survives_a_change_of_its_setting(
+    page: Page, own: Stage
+) -> None:
+    logo = base64.b64encode(png(40, 20)).decode()
+    await own.account.put("/settings/invoice_pdf_config", {"value": {"logo": logo}})
+    await sign_in(page, own)
+    await page.goto("/company")
+    await expect(page.get_by_role("img", name="The logo of")).to_be_visible()
+    assert await page.evaluate("document.querySelector('img.logo').naturalWidth") == 40
+    await page.goto("/settings/invoice_pdf_config")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("status")).to_have_text("Saved.")
+    assert (await own.account.get("/settings/invoice_pdf_config"))["value"]["logo"] == logo

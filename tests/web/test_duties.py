@@ -19,6 +19,7 @@ from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
+from tests.waiting import until
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
 
@@ -74,12 +75,12 @@ async def test_who_runs_the_deployment_sees_the_duties_and_runs_one(
     working = asyncio.create_task(keep_working(database, known, WorkerState()))
     try:
         succeeded = page.get_by_role("row", name="Invoice overdue scan").get_by_text("Succeeded")
-        for _ in range(100):
+
+        async def is_shown() -> bool:
             await page.goto("/duties")
-            if await succeeded.count():
-                break
-            await asyncio.sleep(0.1)
-        await expect(succeeded).to_be_visible()
+            return await succeeded.count() > 0
+
+        await until(is_shown)
     finally:
         working.cancel()
         await asyncio.wait({working})

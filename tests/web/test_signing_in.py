@@ -190,6 +190,7 @@ async def test_with_mail_a_link_is_sent_and_the_answer_says_nothing(own: Stage) 
     await database.close()
 
 
+@pytest.mark.slow
 async def test_a_second_factor_from_setting_up_to_losing_the_app(
     own: Stage, page: Page, browser: Browser, base_url: str
 ) -> None:

@@ -19,7 +19,7 @@ def expansions(text: str | None, allowed: Allowed) -> dict[str, set[str]]:
     for entry in filter(None, (part.strip() for part in (text or "").split(","))):
         root, _, nested = entry.partition(".")
         if root not in allowed or (nested and nested not in allowed[root]):
-            raise ValidationFailed("Request validation failed", {"expand": f"'{entry}' is not allowed", "field": entry})
+            raise ValidationFailed.listing({"expand": f"'{entry}' is not allowed"}, field=entry)
         wanted.setdefault(root, set())
         if nested:
             wanted[root].add(nested)

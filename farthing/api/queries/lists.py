@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from litestar import Request as HttpRequest
 
-from farthing.core.decoding import from_decoding
+from farthing.api.ignored_fields import note_ignored_fields
+from farthing.core.decoding import convert
 from farthing.core.wire import Request, Response
 from farthing.storage.listing import ListQuery, Pagination
 
@@ -41,20 +42,20 @@ def read_query(request: HttpRequest[Any, Any, Any], struct: type[Query]) -> Quer
     A route that calls it declares `opt={"query": struct}`, from which the OpenAPI document gets the parameters.
     """
     values: dict[str, Any] = {}
+    unknown: list[str] = []
     hints = query_fields(struct)
     for name, given in request.query_params.dict().items():
         kind = hints.get(name)
         if kind is None:
+            unknown.append(name)
             continue
         texts = [str(text) for text in given]
         if kind.is_list:
             values[name] = [piece for text in texts for piece in text.split(",") if piece]
         elif texts[-1] != "":
             values[name] = texts[-1]
-    try:
-        return msgspec.convert(values, struct, strict=False)
-    except msgspec.ValidationError as error:
-        raise from_decoding(error) from error
+    note_ignored_fields(request, unknown)
+    return convert(values, struct, strict=False)
 
 
 class QueryField(msgspec.Struct, frozen=True):

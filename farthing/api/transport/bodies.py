@@ -223,13 +223,13 @@ def _unpacked(body: bytes, encoding: bytes, limit: int) -> bytes:
     try:
         unpacked = stream.decompress(body, limit + 1)
     except zlib.error as error:
-        raise ValidationFailed("Invalid request format", {"body": f"is not {encoding.decode()} data"}) from error
+        raise ValidationFailed.of("body", f"is not {encoding.decode()} data") from error
     if len(unpacked) > limit:
         raise _too_large(limit)
     if not stream.eof:
-        raise ValidationFailed("Invalid request format", {"body": f"is an incomplete {encoding.decode()} stream"})
+        raise ValidationFailed.of("body", f"is an incomplete {encoding.decode()} stream")
     if stream.unused_data:
-        raise ValidationFailed("Invalid request format", {"body": "must be one compressed stream"})
+        raise ValidationFailed.of("body", "must be one compressed stream")
     return unpacked
 
 

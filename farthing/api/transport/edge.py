@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from farthing.api import idempotency
+from farthing.api import idempotency, ignored_fields
 from farthing.api.errors import as_domain_error, body_of, headers_of, log_failure
 from farthing.api.transport import metrics
 from farthing.api.transport.bodies import BodyReader, Kept
@@ -33,7 +33,8 @@ SECRET_PATHS = ("/portal/", "/password/", "/v1/invoices/documents/", "/v1/test/g
 """Paths that hold a token; the log shows their template."""
 LONGEST_LOGGED_PATH = 200
 ALLOWED_HEADERS = (
-    b"*, Authorization, Content-Type, x-api-key, X-Environment-ID, X-Request-ID, X-Session-Token, Idempotency-Key"
+    b"*, Authorization, Content-Type, x-api-key, X-Environment-ID, X-Request-ID, X-Session-Token, Idempotency-Key, "
+    b"Farthing-Strict"
 )
 _SECURITY: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -89,7 +90,10 @@ class Edge:
             (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
             (b"access-control-allow-headers", ALLOWED_HEADERS),
             (b"access-control-max-age", b"86400"),
-            (b"access-control-expose-headers", b"X-Request-ID, Retry-After"),
+            (
+                b"access-control-expose-headers",
+                b"X-Request-ID, Retry-After, Idempotent-Replayed, Farthing-Ignored-Fields",
+            ),
         ]
 
 
@@ -142,7 +146,7 @@ class _Exchange:
         """The whole body, bounded, before anything else happens."""
         path = self._scope["path"]
         if "\x00" in path or b"%00" in self._scope.get("query_string", b""):
-            raise ValidationFailed("Invalid request format", {"url": "must not contain NUL characters"})
+            raise ValidationFailed.of("url", "must not contain NUL characters")
         self._work.body = await self._edge.bodies.read(path, self._headers, self._receive, self._kept)
 
     async def _replay(self) -> Any:
@@ -192,6 +196,9 @@ class _Exchange:
         ]
         if self._work.progress is not None and self._work.progress.point is not None:
             extra.append((b"idempotent-replayed", b"true"))  # it went on where an earlier run was interrupted
+        if self._work.ignored_fields:
+            named = ignored_fields.header_value(self._work.ignored_fields)
+            extra.append((ignored_fields.HEADER.lower().encode(), named))
         if b"content-security-policy" not in names:
             extra.append(_CSP)
         return [(name, value) for name, value in extra if name not in names]

@@ -22,9 +22,11 @@ from farthing.billing.calculation.charges import (
     not_yet_invoiced,
     without_invoiced_onetime,
 )
-from farthing.billing.calculation.commitments import committed, span_of
-from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, credited, explained
+from farthing.billing.calculation.commitments import committed, in_force
+from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, explained
 from farthing.billing.calculation.progressive import Charged, still_owed
+from farthing.billing.calculation.service_time import seconds_of
+from farthing.billing.calculation.unpaid_rest import unpaid_rests
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
@@ -40,8 +42,7 @@ from farthing.subscriptions.snapshot.values import LineItemSnapshot, Subscriptio
 class CalculationInput:
     """One invoice to calculate: `period` of a subscription and its grouped children, because of `occasion`.
 
-    `repeats`: charges that other invoices have already are shown again, as previews do. `opening_credit` reduces the
-    fixed lines (a plan change that replaces the subscription).
+    `repeats`: charges that other invoices have already are shown again, as previews do.
     """
 
     snapshot: SubscriptionSnapshot
@@ -49,7 +50,6 @@ class CalculationInput:
     period: Period
     terms: ItemTerms = field(default_factory=ItemTerms)
     repeats: bool = False
-    opening_credit: Decimal = ZERO
 
     @property
     def logical(self) -> Period:
@@ -83,9 +83,10 @@ class Facts:
 def charges(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> Charges:
     """What one member is charged for on the invoice, without what others charge already."""
     found = charges_of(member, work.occasion, work.period, work.terms)
-    if work.repeats:
-        return without_invoiced_onetime(found, known.invoiced)
-    return not_yet_invoiced(found, known.invoiced)
+    rests = unpaid_rests(member, work.occasion, work.logical, known.invoiced)
+    new = without_invoiced_onetime if work.repeats else not_yet_invoiced
+    left = new(found, known.invoiced)
+    return replace(left, arrear=(*left.arrear, *rests))
 
 
 def plans(
@@ -117,10 +118,10 @@ def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
     lines += known.late
     if work.occasion is InvoiceTrigger.TRIAL_START:
         lines = [replace(line, amount=ZERO) for line in lines]
-    if work.occasion is InvoiceTrigger.THRESHOLD:
+    if work.occasion is InvoiceTrigger.THRESHOLD and not work.repeats:
+        # an invoice amid the period names what was used; what only shows the period names every item
         lines = [line for line in lines if line.amount > 0 or line.quantity > 0]
-    reduced, left = credited(lines, work.opening_credit)
-    return InvoiceDraft(tuple(reduced), left)
+    return InvoiceDraft(tuple(lines))
 
 
 def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> list[DraftLine]:
@@ -160,8 +161,9 @@ def _rated(
     for one in planned:
         item = one.charge.item
         before = so_far[goes_on[item.id] or ""] if item.id in goes_on else known.prior.get(item.id, ZERO)
-        closes = _item_span(member, item, work.logical) is not False and item.id not in goes_on.values()
-        committed_to = Committed(before, closes and work.occasion is not InvoiceTrigger.THRESHOLD)
+        share, last = (Fraction(1), True) if item.commitment is None else _in_force(member, item, work.logical)
+        closes = last and item.id not in goes_on.values()
+        committed_to = Committed(before, closes and work.occasion is not InvoiceTrigger.THRESHOLD, share)
         rated = rate(one, known.answers, digits, known.now, committed_to)
         so_far[item.id] = EXACT.add(before, rated.cost)
         yield one, rated
@@ -174,12 +176,10 @@ def _goes_on(item: LineItemSnapshot, former: LineItemSnapshot | None) -> bool:
     return item.commitment.promise == former.commitment.promise
 
 
-def _item_span(member: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> bool | None:
-    """Whether `period` closes the window of the item's commitment; None when it has none over several periods."""
-    if item.commitment is None or item.commitment.duration is None:
-        return None
-    span = span_of(member, item.commitment.duration, period)
-    return None if span is None else span.closes
+def _in_force(member: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> tuple[Fraction, bool]:
+    """The share of the period in which an item's commitment is in force, and whether `period` closes its window."""
+    assert item.commitment is not None
+    return in_force(member, item.commitment.duration, period)
 
 
 def _fixed_line(member: SubscriptionSnapshot, charge: FixedCharge, digits: int) -> DraftLine:
@@ -198,6 +198,7 @@ def _fixed_line(member: SubscriptionSnapshot, charge: FixedCharge, digits: int) 
         amount=round_to(Fraction(breakdown.amount) * charge.share, digits),
         quantity=item.quantity,
         rating=explained(breakdown, charge.share),
+        whole_seconds=seconds_of(charge.service),
     )
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 
-from farthing.calendar.billing import (
-    InvoiceCadence,
-    natural_period_start,
-    next_billing_date,
-    periods_from,
+from farthing.billing.calculation.service_time import (
+    NO_TIME,
+    ServiceSpan,
+    charged_until,
+    following_period,
+    own_spans,
+    period_span,
 )
 from farthing.calendar.period import Period
-from farthing.calendar.recurring import item_period_for
-from farthing.subscriptions.enums import InvoiceTrigger, ProrationBehavior
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 OPENINGS = frozenset(
@@ -32,12 +33,16 @@ WHOLE = Fraction(1)
 
 @dataclass(frozen=True, slots=True)
 class FixedCharge:
-    """A fee for the service period `[start, end)`, of which `share` is charged; a one-time fee has `end` = `start`."""
+    """A fee for the service period `[start, end)`, of which `share` is charged; a one-time fee has `end` = `start`.
+
+    `service` is the service time that the share pays for.
+    """
 
     item: LineItemSnapshot
     start: datetime
     end: datetime
     share: Fraction = WHOLE
+    service: timedelta = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,15 @@ class MeteredCharge:
 
 @dataclass(frozen=True, slots=True)
 class InvoicedWindow:
-    """A stretch of a line item that another invoice charges already; one-time charges have `end` = `start`."""
+    """A stretch of a line item that another invoice charges already; one-time charges have `end` = `start`.
+
+    `service` is the service time that a fee pays for.
+    """
 
     line_item_id: str
     start: datetime
     end: datetime
+    service: timedelta = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ def next_period(snapshot: SubscriptionSnapshot, period: Period) -> Period | None
     """The period after `period`; None when the subscription will not live then."""
     if snapshot.ends_at is not None and snapshot.ends_at <= period.end:
         return None
-    return Period(period.end, next_billing_date(period.end, snapshot.recurrence, snapshot.end))
+    return following_period(snapshot, period.end)
 
 
 def not_yet_invoiced(charges: Charges, invoiced: Sequence[InvoicedWindow]) -> Charges:
@@ -159,7 +168,7 @@ def _advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Per
         return FixedCharge(item, item.start, item.start) if period.contains(item.start) else None
     if snapshot.has_longer_period(item):
         return _longer_advance(snapshot, item, period)
-    return _slice(item, period, whole_period(snapshot, period))
+    return _slice(item, period, period_span(snapshot, period), charged_until(snapshot, item))
 
 
 def _arrear(
@@ -170,51 +179,48 @@ def _arrear(
         return None
     if snapshot.has_longer_period(item):
         return _longer_arrear(snapshot, item, period)
-    whole = whole_period(snapshot, period)
-    if occasion is InvoiceTrigger.FINAL and terms.scale_arrears and snapshot.current.end > period.end:
-        whole = whole_period(snapshot, Period(period.start, snapshot.current.end))
-    return _slice(item, period, whole)
+    until = charged_until(snapshot, item)
+    if occasion is InvoiceTrigger.FINAL and terms.scale_arrears:
+        until = period.end if until is None else min(until, period.end)
+    return _slice(item, period, period_span(snapshot, period), until)
 
 
 def _longer_advance(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> FixedCharge | None:
-    """The item's own period that starts in `period`, in full; versions of an item that share it are charged by time."""
-    rhythm = snapshot.own_recurrence(item)
-    own = item_period_for(rhythm.anchor, rhythm, period, InvoiceCadence.ADVANCE)
-    if own is None or item.window(own) is None:
+    """The item's own period that starts in `period`, in full; versions of an item that share it, and one that the
+    subscription's end cuts short where that prorates, are charged by service time."""
+    for span in own_spans(snapshot, item):
+        if span.start >= period.end:
+            return None
+        if span.start >= period.start:
+            break
+    own = span.window
+    if item.window(own) is None:
         return None
+    cut = snapshot.ends_at if snapshot.prorates_end else None
     if item.start > own.start or snapshot.is_succeeded(item):
-        return _slice(item, own, own)
-    return FixedCharge(item, own.start, own.end)
+        return _slice(item, own, span, charged_until(snapshot, item))
+    if cut is not None and own.start < cut < own.end and (item.end is None or item.end >= cut):
+        return _slice(item, Period(own.start, cut), span, cut)
+    return FixedCharge(item, own.start, own.end, WHOLE, span.length)
 
 
 def _longer_arrear(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> FixedCharge | None:
     """The item's own period that ends in `(start, end]` of `period`; one that the item's start or end cuts short is
-    charged by elapsed time."""
-    rhythm = snapshot.own_recurrence(item)
-    for own in periods_from(rhythm.anchor, rhythm):
+    charged by service time."""
+    for span in own_spans(snapshot, item):
+        own = span.window
         if own.start >= period.end or (item.end is not None and own.start >= item.end):
             return None
         held = item.window(own)
         if held is not None and period.start < held.end <= period.end:
-            return FixedCharge(item, held.start, held.end, held.fraction_of(own))
+            return _slice(item, own, span, item.end)
     return None
 
 
-def _slice(item: LineItemSnapshot, period: Period, whole: Period) -> FixedCharge | None:
-    """The part of `period` in which the item holds, charged as its share of `whole`."""
+def _slice(item: LineItemSnapshot, period: Period, span: ServiceSpan, until: datetime | None) -> FixedCharge | None:
+    """The part of `period` in which the item holds, charged as the share of its service time up to `until`."""
     window = item.window(period)
-    return None if window is None else FixedCharge(item, window.start, window.end, window.fraction_of(whole))
-
-
-def whole_period(snapshot: SubscriptionSnapshot, period: Period) -> Period:
-    """What a full fee pays for: the period itself; for a first, shorter one of a subscription that prorates, the
-    natural period that it is the rest of.
-
-    Rule: docs/rules/proration.md#first-period
-    """
-    if snapshot.proration is not ProrationBehavior.CREATE_PRORATIONS or period.start != snapshot.first_paid_at:
-        return period
-    recurrence = snapshot.first_recurrence
-    end = next_billing_date(period.start, recurrence)
-    start = natural_period_start(end, recurrence)
-    return Period(start, max(end, period.end)) if start < period.start else period
+    if window is None:
+        return None
+    service = span.between(item.start, until)
+    return FixedCharge(item, window.start, window.end, span.share(service), service)

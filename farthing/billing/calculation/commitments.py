@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 
 from farthing.billing.calculation.draft import DraftLine
+from farthing.billing.calculation.service_time import ServiceSpan, period_span
 from farthing.calendar.billing import MONTHS, BillingPeriod, Recurrence
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import closes_window, commitment_window
 from farthing.core.enums import LineKind
-from farthing.core.money import EXACT, ZERO
+from farthing.core.money import EXACT, ZERO, round_to
 from farthing.rating.commitments.subscription_commitment import (
     CommittedLine,
     UsageCharge,
@@ -52,6 +54,24 @@ def _outlasts(duration: BillingPeriod, recurrence: Recurrence) -> bool:
     return _DAYS[duration] > _DAYS[recurrence.period] * recurrence.count
 
 
+def in_force(snapshot: SubscriptionSnapshot, duration: BillingPeriod | None, period: Period) -> tuple[Fraction, bool]:
+    """The share of a commitment's window in which it is in force, and whether `period` closes the window.
+
+    The subscription's end cuts a window where that end prorates; a first, shorter billing period is a part too.
+    Rule: docs/rules/commitments.md#part-periods
+    """
+    cut = snapshot.ends_at if snapshot.prorates_end else None
+    span = span_of(snapshot, duration, period)
+    if span is None:
+        service = period_span(snapshot, period)
+        return service.share(service.planned(cut)), True
+    window = span.window
+    if cut is None or cut >= window.end:
+        return Fraction(1), span.closes
+    service = ServiceSpan(window.start, window.duration, window.duration, snapshot.service_pauses)
+    return service.share(service.planned(cut)), span.closes or period.end >= cut
+
+
 def committed(
     snapshot: SubscriptionSnapshot,
     lines: Sequence[DraftLine],
@@ -69,6 +89,9 @@ def committed(
     commitment = snapshot.commitment
     if commitment is None:
         return list(lines)
+    share, closes = in_force(snapshot, commitment.duration, period)
+    if share != 1:
+        commitment = replace(commitment, amount=round_to(Fraction(commitment.amount) * share, digits))
     charges = [
         UsageCharge(str(place), line.quantity, line.amount, _unit_amount(line)) for place, line in enumerate(lines)
     ]
@@ -89,7 +112,7 @@ def committed(
         commitment.amount,
         commitment.overage_factor,
         prior=prior,
-        closes_window=span.closes,
+        closes_window=closes,
         true_up=commitment.true_up and trues_up,
         digits=digits,
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from farthing.core.enums import LineKind, PriceType
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.money import exact_sum, plain
 from farthing.rating.pricing.breakdown import Breakdown
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 
@@ -22,10 +22,12 @@ class DraftLine:
     `item` None is a line of the subscription as a whole, such as a true-up. `base` is the unrounded cost that counts
     towards a commitment, before any overage factor. `rating` says how the amount came about, decimals as text.
 
-    What the amount was reduced or raised by stands in fields of its own: `proration_credit` was taken off,
-    `already_invoiced` is what threshold invoices have charged of it (None where they have charged nothing), an overage
-    costs `overage_factor` times its base, a true-up is `commitment_amount` less `commitment_utilized`. A late line
-    names the line that it is late for. `metadata` decides nothing.
+    A fee pays for `whole_seconds` of service time.
+
+    What the amount was reduced or raised by stands in fields of its own: `already_invoiced` is what threshold invoices
+    have charged of it (None where they have charged nothing), an overage costs `overage_factor` times its base, a
+    true-up is `commitment_amount` less `commitment_utilized`. A late line names the line that it is late for.
+    `metadata` decides nothing.
     """
 
     kind: LineKind
@@ -43,7 +45,7 @@ class DraftLine:
     base: Decimal | None = None
     rating: Mapping[str, Any] = field(default_factory=dict)
     commitment_info: Mapping[str, Any] | None = None
-    proration_credit: Decimal = ZERO
+    whole_seconds: Decimal | None = None
     already_invoiced: Decimal | None = None
     late_for_line_id: str | None = None
     overage_factor: Decimal | None = None
@@ -63,10 +65,9 @@ class DraftLine:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceDraft:
-    """The lines of one invoice in their order; `credit_left` is what an opening credit had over."""
+    """The lines of one invoice in their order."""
 
     lines: tuple[DraftLine, ...]
-    credit_left: Decimal = ZERO
 
     @property
     def subtotal(self) -> Decimal:
@@ -94,20 +95,3 @@ def explained(breakdown: Breakdown, share: Fraction | None = None) -> dict[str, 
     if share is not None and share != 1:
         told["share"] = str(share)
     return told
-
-
-def credited(lines: Sequence[DraftLine], credit: Decimal) -> tuple[list[DraftLine], Decimal]:
-    """Fixed lines reduced by `credit` in order, each down to 0; and what is left of it.
-
-    Rule: docs/rules/subscriptions.md#by-replacement
-    """
-    reduced: list[DraftLine] = []
-    for line in lines:
-        taken = min(credit, line.amount) if line.price_type is PriceType.FIXED else ZERO
-        credit = EXACT.subtract(credit, taken)
-        reduced.append(_reduced(line, taken) if taken else line)
-    return reduced, credit
-
-
-def _reduced(line: DraftLine, by: Decimal) -> DraftLine:
-    return replace(line, amount=EXACT.subtract(line.amount, by), proration_credit=by)

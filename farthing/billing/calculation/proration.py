@@ -7,13 +7,13 @@ Rule: docs/rules/proration.md#what-is-settled
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from farthing.billing.calculation.charges import whole_period
-from farthing.calendar.billing import periods_from
-from farthing.calendar.period import Period
+from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, charged_until, service_span
+from farthing.calendar.period import MICROSECOND, Period, elapsed_share
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.rating.pricing.cost import price_quantity
@@ -22,20 +22,38 @@ from farthing.subscriptions.snapshot.values import LineItemSnapshot, Subscriptio
 
 
 @dataclass(frozen=True, slots=True)
+class DiscountShare:
+    """What an attached coupon took off a fee, or a part of that: of the budget of the period that begins then, or
+    (`period_start` None) as a coupon for one invoice."""
+
+    association_id: str
+    period_start: datetime | None
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """What is known of a line item's service window: `paid` is invoiced net of discounts and before tax, `credited`
-    was given back already; `only_drafted` says that the fee stands on a draft alone, which will be computed again."""
+    was given back already; `only_drafted` says that the fee stands on a draft alone, which will be computed again.
+
+    `paid_service` is how far into the window it was paid for, and `paid_length` the service time that was paid for;
+    None for all of it. `discounts` are what coupons with budgets, and those for one invoice, took off.
+    """
 
     paid: Decimal = ZERO
     credited: Decimal = ZERO
     only_drafted: bool = False
+    paid_service: timedelta | None = None
+    paid_length: timedelta | None = None
+    discounts: tuple[DiscountShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SettledChange:
     """One change in money, rounded: `credit` for the side before, `charge` for the side after, both at least 0.
 
-    `coefficient` is the share of the service `window` that is left.
+    `coefficient` is the unused share of the whole that a full fee pays for. `charged_service` is the service time that
+    the charge pays for, and `charged_share` its share of the whole.
     """
 
     change: ItemChange
@@ -43,8 +61,20 @@ class SettledChange:
     coefficient: Fraction
     credit: Decimal
     charge: Decimal
+    charged_service: timedelta
+    charged_share: Fraction
     listed: Decimal
     """What the side before costs for a whole window (0 without one)."""
+    returned: tuple[DiscountShare, ...] = ()
+    """What the credit gives back to the budgets of fixed coupons."""
+    carried: tuple[DiscountShare, ...] = ()
+    """What coupons for one invoice took off what goes on: another quantity is charged for the difference."""
+    discount: Decimal = ZERO
+    """What coupons take off the charge."""
+
+    @property
+    def net_charge(self) -> Decimal:
+        return EXACT.subtract(self.charge, self.discount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +89,12 @@ class Proration:
 
     @property
     def charge(self) -> Decimal:
-        return exact_sum([one.charge for one in self.changes])
+        """What is charged after discounts."""
+        return exact_sum([one.net_charge for one in self.changes])
+
+    @property
+    def discount(self) -> Decimal:
+        return exact_sum([one.discount for one in self.changes])
 
     @property
     def net(self) -> Decimal:
@@ -67,23 +102,48 @@ class Proration:
         return EXACT.subtract(self.charge, self.credit)
 
     def charged(self) -> list[tuple[SettledChange, Decimal]]:
-        """The charges that are invoiced: credits reduce them in order, each down to 0."""
+        """The charges that are invoiced: credits reduce them in order, each down to its discount."""
         left, lines = self.credit, []
         for one in self.changes:
-            taken = min(left, one.charge)
+            taken = min(left, one.net_charge)
             left = EXACT.subtract(left, taken)
             if one.charge > taken:
                 lines.append((one, EXACT.subtract(one.charge, taken)))
         return lines
 
 
+@dataclass(frozen=True, slots=True)
+class UnusedTime:
+    """What is unused of a fee: its share of the service time that was paid for, its share of the whole that a full fee
+    pays for, and the `credit` that it is worth, rounded."""
+
+    share_of_paid: Fraction
+    share_of_whole: Fraction
+    credit: Decimal
+
+
+def unused_time(known: Served, listed: Decimal, span: ServiceSpan, at: datetime, digits: int) -> UnusedTime:
+    """What is unused at `at` of a fee that costs `listed` for a whole period.
+
+    Rule: docs/rules/proration.md#what-is-settled
+    """
+    paid_for = span.length if known.paid_service is None else min(known.paid_service, span.length)
+    unused = max(paid_for - span.consumed(at), NO_TIME)
+    paid_length = known.paid_length or span.length
+    share_of_paid, share_of_whole = elapsed_share(unused, paid_length), span.share(unused)
+    worth = Fraction(known.paid) * share_of_paid
+    if known.paid == round_to(Fraction(listed) * span.share(paid_length), digits):
+        worth = Fraction(listed) * share_of_whole  # as its price says, without the rounding of what was paid
+    left = max(EXACT.subtract(known.paid, known.credited), ZERO)
+    return UnusedTime(share_of_paid, share_of_whole, min(round_to(worth, digits), left))
+
+
 def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], served: Mapping[str, Served]) -> Proration:
     """Settle changes of a subscription's line items; `served` by the id of the item before, else of the one after.
 
-    Only fees in advance are settled. A credit is at most what was invoiced and not credited yet. A change of quantity,
-    whose two sides are the same fee, may credit its own charge beside, so that only the difference is ever invoiced;
-    but no more than was paid is given back. A fee that stands on a draft alone settles nothing: the draft will be
-    computed with the item's new versions.
+    Only fees in advance are settled. Unused time is worth what was paid for it, net of discounts, and at most what was
+    not credited yet. A fee that stands on a draft alone settles nothing: the draft will be computed with the item's new
+    versions.
     """
     digits = currency.digits(snapshot.currency)
     settled = []
@@ -95,22 +155,56 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
         known = Served() if item is None else served.get(item.id, Served())
         if known.only_drafted:
             continue
-        window = _window(snapshot, before or after, change)
-        if window is None or (before is None and after is None):
+        span = None if item is None else service_span(snapshot, item, change.at)
+        if item is None or span is None:
             continue
-        share = _left(snapshot, before or after, window, change)
         listed = ZERO if before is None else price_quantity(before.price, before.quantity)
-        charge = ZERO
+        unused = unused_time(known, listed, span, change.at, digits)
+        charge, service, share = ZERO, NO_TIME, Fraction(0)
         if after is not None:
-            rest = _window(snapshot, after, change)
-            share_after = share if rest == window or rest is None else _left(snapshot, after, rest, change)
-            charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share_after, digits)
-        most = max(EXACT.subtract(known.paid, known.credited), ZERO)
-        if change.action is ItemAction.QUANTITY:
-            most = EXACT.add(most, charge)
-        credit = min(round_to(Fraction(listed) * share, digits), most)
-        settled.append(SettledChange(change, window, share, credit, charge, listed))
+            rest = service_span(snapshot, after, change.at) or span
+            service = rest.between(change.at, charged_until(snapshot, after))
+            share = rest.share(service)
+            charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share, digits)
+        had = known.discounts if unused.credit else ()
+        returned = tuple(part_of(one, unused.share_of_paid, digits) for one in had if one.period_start is not None)
+        goes_on = _share_that_goes_on(change, Fraction(listed) * unused.share_of_whole, charge)
+        once = tuple(one for one in had if goes_on and one.period_start is None)
+        carried = tuple(part_of(one, unused.share_of_paid * goes_on, digits) for one in once)
+        coefficient = share if before is None else unused.share_of_whole
+        settled.append(
+            SettledChange(
+                change=change,
+                window=_window(span, change),
+                coefficient=coefficient,
+                credit=unused.credit,
+                charge=charge,
+                charged_service=service,
+                charged_share=share,
+                listed=listed,
+                returned=returned,
+                carried=carried,
+            )
+        )
     return Proration(tuple(settled))
+
+
+def _share_that_goes_on(change: ItemChange, unused: Fraction, charge: Decimal) -> Fraction:
+    """The part of what was charged before that is charged again after a change of quantity."""
+    if change.action is not ItemAction.QUANTITY or not unused:
+        return Fraction(0)
+    return min(Fraction(charge) / unused, Fraction(1))
+
+
+def part_of(discount: DiscountShare, share: Fraction, digits: int) -> DiscountShare:
+    """A share of what a coupon took, rounded."""
+    return replace(discount, amount=round_to(Fraction(discount.amount) * share, digits))
+
+
+def _window(span: ServiceSpan, change: ItemChange) -> Period:
+    """The period on the calendar; one that is paused lasts beyond the change."""
+    window = span.window
+    return window if change.at < window.end else Period(window.start, change.at + MICROSECOND)
 
 
 def fee_of(item: LineItemSnapshot | None) -> LineItemSnapshot | None:
@@ -118,33 +212,3 @@ def fee_of(item: LineItemSnapshot | None) -> LineItemSnapshot | None:
     if item is None or item.is_usage or item.is_onetime or not item.is_advance:
         return None
     return item
-
-
-def service_window(snapshot: SubscriptionSnapshot, item: LineItemSnapshot, change: ItemChange) -> Period | None:
-    """The service period of the item that holds the moment of the change: the subscription's, or its own longer one.
-
-    None for a change that lies outside of it, such as one at the very end of the open period.
-    """
-    if snapshot.has_longer_period(item):
-        rhythm = snapshot.own_recurrence(item)
-        for own in periods_from(rhythm.anchor, rhythm):
-            if own.contains(change.at):
-                return own
-            if own.start > change.at:
-                break
-        return None
-    return snapshot.full_period if snapshot.full_period.contains(change.at) else None
-
-
-def _window(snapshot: SubscriptionSnapshot, item: LineItemSnapshot | None, change: ItemChange) -> Period | None:
-    return None if item is None else service_window(snapshot, item, change)
-
-
-def _left(
-    snapshot: SubscriptionSnapshot, item: LineItemSnapshot | None, window: Period, change: ItemChange
-) -> Fraction:
-    """The share of a full fee that pays for the rest of the window."""
-    assert item is not None
-    whole = window if snapshot.has_longer_period(item) else whole_period(snapshot, window)
-    rest = window.clip(change.at, None)
-    return Fraction(0) if rest is None else rest.fraction_of(whole)

@@ -125,10 +125,12 @@ class UsagePlan:
 @dataclass(frozen=True, slots=True)
 class Committed:
     """How far a line item's commitment has come: the `prior` cost of earlier periods of one that runs over several, and
-    of earlier versions of the item; and whether this charge is the one to true up."""
+    of earlier versions of the item; whether this charge is the one to true up; and the share of the commitment's period
+    in which it is in force."""
 
     prior: Decimal = ZERO
     trues_up: bool = True
+    share: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ class _Spreads:
             return ()
         owner, *others = self.snapshot.usage_customers
         if not others and not self.snapshot.pauses:
-            return (self._range(frozenset({owner.external_id}), start, end),)
+            return (self._range(frozenset({owner.customer_id}), start, end),)
         cuts = {start, end}
         for customer in others:
             cuts |= {at for at in (customer.start, customer.end) if at is not None and start < at < end}
@@ -188,8 +190,8 @@ class _Spreads:
             if any(paused <= since and (back is None or since < back) for paused, back in self.snapshot.pauses):
                 continue
             counted = frozenset(
-                {owner.external_id}
-                | {one.external_id for one in others if one.start <= since and (one.end is None or since < one.end)}
+                {owner.customer_id}
+                | {one.customer_id for one in others if one.start <= since and (one.end is None or since < one.end)}
             )
             if pieces and pieces[-1].end == since and pieces[-1].customers == counted:
                 pieces[-1] = self._range(counted, pieces[-1].start, until)
@@ -221,10 +223,9 @@ def _allowances(
 ) -> Iterable[Allowance]:
     start, end = charge.window.start, charge.window.end
     adds_up = meter.aggregation.type in ADDS_UP or meter.aggregation.bucket_size is not None
-    moved_by = snapshot.pauses if snapshot.cycle is BillingCycle.ANNIVERSARY else ()
-    for window in reset_windows(
-        entitlement.reset, charge.period, snapshot.first_recurrence, snapshot.start, charge.window, moved_by
-    ):
+    moved_by = snapshot.service_pauses if snapshot.cycle is BillingCycle.ANNIVERSARY else ()
+    recurrence = snapshot.recurrence_at(snapshot.start)
+    for window in reset_windows(entitlement.reset, charge.period, recurrence, snapshot.start, charge.window, moved_by):
         first, last = max(start, window.start), min(end, window.end)
         if first >= last:
             continue
@@ -293,6 +294,8 @@ def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed
     if item.commitment is None:
         return None
     terms = item.commitment.terms
+    if committed.share != 1:
+        terms = replace(terms, amount=round_to(Fraction(terms.amount) * committed.share, FRACTION_DIGITS))
     now = replace(terms, true_up=terms.true_up and committed.trues_up)
     so_far = item_commitment(EXACT.add(committed.prior, cost), now)
     before = item_commitment(committed.prior, replace(terms, true_up=False))

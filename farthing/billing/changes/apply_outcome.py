@@ -50,7 +50,7 @@ async def perform(
     """Bill and settle what a change left to be done.
 
     `before` is the subscription before it was changed, where the change moved its open period. Nothing is settled
-    while it is a draft or in its trial: nobody has paid.
+    while it is a draft, in its trial or about to start: nobody has paid.
     """
     scale = outcome.proration is ProrationBehavior.CREATE_PRORATIONS
     at_once: list[Wanted] = []
@@ -61,7 +61,7 @@ async def perform(
     issued = await issue_at_once(session, at_once, now, effects)
     drafts = await begin(session, later)
     settlement = None
-    if scale and outcome.changes:
+    if scale and outcome.changes and outcome.subscription.opens_at is None:
         snapshot = before or await loading.load_one(session, outcome.subscription.id)
         if snapshot.status not in {SubscriptionStatus.DRAFT, SubscriptionStatus.TRIALING}:
             settlement = await settle_changes(session, snapshot, outcome.changes, now, effects)

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.apply_outcome import Performed, perform
@@ -24,14 +23,14 @@ from farthing.billing.changes.plan_change_schemas import (
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
-from farthing.billing.changes.replacement import replace
+from farthing.billing.changes.replacement import Replaced, replace
 from farthing.billing.reads import answers
 from farthing.core.clock import instant
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.outcome import Outcome
@@ -56,6 +55,7 @@ def _target(asked: SubscriptionChangeRequest) -> by_replacement.Target:
         billing_cycle=asked.billing_cycle,
         proration=asked.proration_behavior,
         metadata=asked.metadata,
+        line_items=asked.requested_quantities,
     )
 
 
@@ -75,6 +75,7 @@ async def replace_plan(
         change_type=done.replacement.change_type,
         effective_date=instant(at),
         metadata=dict(asked.metadata or {}),
+        warnings=_carried_warnings(done),
         old_subscription=answers.summary(old),
         new_subscription=answers.summary(new),
         invoice=None if done.opening is None else await shown(session, done.opening),
@@ -94,14 +95,18 @@ async def _scheduled_replacement(
         billing_period_count=asked.billing_period_count or 1,
         billing_cycle=asked.billing_cycle,
         change_metadata=dict(asked.metadata or {}),
+        line_items=asked.requested_quantities,
     )
+    snapshot = await loading.load_one(session, subscription_id)
+    change_type, carried = await by_replacement.compare(session, snapshot, _target(asked), snapshot.current.end)
     subscription, schedule_id = await by_replacement.schedule_replacement(
         session, subscription_id, _target(asked), planned
     )
     schedule = await find(session, SubscriptionSchedule, schedule_id)
     return SubscriptionChangeExecuteResponse(
         is_scheduled=True,
-        change_type=await by_replacement.compare(session, subscription, asked.target_plan_id),
+        change_type=change_type,
+        warnings=list(carried.warnings),
         effective_date=instant(schedule.scheduled_at),
         metadata=dict(asked.metadata or {}),
         old_subscription=answers.summary(subscription),
@@ -127,7 +132,7 @@ async def preview_replacement(
     new = done.replacement.new.subscription
     opening = None if done.opening is None else await shown(session, done.opening)
     prorated = target.proration is ProrationBehavior.CREATE_PRORATIONS
-    warnings = []
+    warnings = _carried_warnings(done)
     if done.replacement.called_off is not None:
         warnings.append(f"the cancellation at {instant(done.replacement.called_off)} will be taken back")
     return SubscriptionChangePreviewResponse(
@@ -140,8 +145,18 @@ async def preview_replacement(
         metadata=dict(asked.metadata or {}),
         new_billing_cycle=answers.billing_cycle(new),
         proration_details=answers.details(done, period, at, new.currency) if prorated else None,
-        next_invoice_preview=None if opening is None else answers.invoice_preview(opening),
+        next_invoice_preview=None if opening is None else answers.invoice_preview(opening, _notes(done)),
     )
+
+
+def _carried_warnings(done: Replaced) -> list[str]:
+    quantities = done.replacement.quantities
+    return [] if quantities is None else list(quantities.warnings)
+
+
+def _notes(done: Replaced) -> Mapping[str, str]:
+    quantities = done.replacement.quantities
+    return {} if quantities is None else quantities.notes
 
 
 async def change_plan(
@@ -206,6 +221,7 @@ async def _changed_now(
         default,
         overrides,
         asked.metadata,
+        asked.requested_quantities,
     )
     performed = await perform(session, outcome, now, effects)
     subscription = outcome.subscription
@@ -219,7 +235,7 @@ async def _changed_now(
             to_plan=await answers.plan_summary(session, asked.target_plan_id),
             entity_changes=await _entity_changes(session, subscription_id, planned, known),
             is_scheduled=False,
-            warnings=_warnings(overrides, known),
+            warnings=[*_warnings(overrides, known), *planned.warnings],
             metadata=dict(asked.metadata or {}),
             superseded_schedules=superseded or None,
         ),
@@ -250,7 +266,14 @@ async def _scheduled_change(
         raise InvalidOperation("A change at the end of a period has nothing to prorate")
     default, overrides = _policies(asked)
     snapshot, planned = await in_place.planned_for(
-        session, subscription_id, asked.target_plan_id, asked.proration_behavior, now, default, overrides
+        session,
+        subscription_id,
+        asked.target_plan_id,
+        asked.proration_behavior,
+        now,
+        default,
+        overrides,
+        asked.requested_quantities,
     )
     known = {one.association_id for one in snapshot.addons}
     terms = PlannedChangeInPlace(
@@ -258,6 +281,7 @@ async def _scheduled_change(
         idempotency_key=asked.idempotency_key or "",
         entity_policies=_entity_policies(asked),
         change_metadata=dict(asked.metadata or {}),
+        line_items=asked.requested_quantities,
     )
     subscription, schedule_id, superseded = await in_place.schedule_change(
         session,
@@ -278,7 +302,7 @@ async def _scheduled_change(
         to_plan=await answers.plan_summary(session, asked.target_plan_id),
         entity_changes=[],
         is_scheduled=True,
-        warnings=_warnings(overrides, known),
+        warnings=[*_warnings(overrides, known), *planned.warnings],
         metadata=dict(asked.metadata or {}),
         schedule_id=schedule_id,
         scheduled_at=at,
@@ -359,10 +383,10 @@ async def _keep(
         effective_at=now,
         result=msgspec.to_builtins(answer),
     )
-    try:
-        async with session.begin_nested():
-            session.add(row)
-    except IntegrityError as error:
-        if violated(error) != "uq_subscription_changes_key":
-            raise
-        raise AlreadyExists("The key was used for another change", {"idempotency_key": row.idempotency_key}) from error
+    async with unique(
+        session,
+        uq_subscription_changes_key=AlreadyExists(
+            "The key was used for another change", {"idempotency_key": row.idempotency_key}
+        ),
+    ):
+        session.add(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from msgspec import Meta
 from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.fields import Id
 from farthing.catalogue.prices.tables import BillingCadence
+from farthing.core.money import plain
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.subscriptions.enums import (
@@ -20,6 +22,8 @@ from farthing.subscriptions.enums import (
     ProrationBehavior,
     SubscriptionStatus,
 )
+from farthing.subscriptions.planned_terms import RequestedQuantity
+from farthing.subscriptions.schemas.requests import quantity as checked_quantity
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 
 
@@ -95,9 +99,27 @@ class SubscriptionSummary(Response):
     archived_at: Timestamp | None = None
 
 
+class PlanChangeLineItem(Request):
+    """The quantity of one recurring fixed price of the target plan, named by its id or its lookup key."""
+
+    quantity: Decimal
+    price_id: Id | None = None
+    lookup_key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.price_id is None) == (self.lookup_key is None):
+            raise BadField("price_id", "or lookup_key is required, and not both")
+        checked_quantity("quantity", self.quantity)
+        if self.quantity <= 0:
+            raise BadField("quantity", "must be above 0")
+
+
 class _Changing(Request):
     metadata: dict[str, str] | None = None
     change_at: ChangeAt = ChangeAt.IMMEDIATE
+    line_items: list[PlanChangeLineItem] | None = None
+    """Quantities that win over those that would be carried over."""
     proration_date: Moment | None = None
     """From when an immediate change counts: now, or a moment of the open period before."""
 
@@ -107,6 +129,14 @@ class _Changing(Request):
             raise BadField("proration_date", "is only for an immediate change")
         if self.metadata is not None:
             self.metadata = checked_metadata(self.metadata)
+
+    @property
+    def requested_quantities(self) -> list[RequestedQuantity]:
+        """The quantities as a schedule keeps them."""
+        return [
+            RequestedQuantity(plain(item.quantity), item.price_id or "", item.lookup_key or "")
+            for item in self.line_items or ()
+        ]
 
 
 class SubscriptionChangeRequest(_Changing, kw_only=True):
@@ -144,6 +174,7 @@ class SubscriptionChangeExecuteResponse(Response):
     metadata: dict[str, str]
     old_subscription: SubscriptionSummary | None = None
     new_subscription: SubscriptionSummary | None = None
+    warnings: list[str] = []
     invoice: InvoiceResponse | None = None
     proration_applied: ProrationDetails | None = None
     credit_grants: list[dict[str, Any]] | None = None

@@ -10,23 +10,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.proration import Served, fee_of, service_window
+from farthing.billing.calculation.proration import DiscountShare, Served, fee_of
+from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of, service_span
 from farthing.billing.tables import ProrationSettlement
-from farthing.calendar.period import Period
+from farthing.catalogue.discounts.tables import CouponCadence
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
+from farthing.invoices.figures.computation import calculate
+from farthing.invoices.figures.terms import coupons_on
+from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.rows import in_array
-from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.outcome import ItemAction, ItemChange
-from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,58 +93,86 @@ async def served(
     session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
 ) -> dict[str, Served]:
     """What is known of the fees that change, by the id of the item before, or of the one after if there is none."""
-    windows: dict[str, Period] = {}
-    moments: dict[str, datetime] = {}
-    for change in changes:
-        item = fee_of(change.before) or fee_of(change.after)
-        window = None if item is None else service_window(snapshot, item, change)
-        if item is not None and window is not None:
-            windows[item.id], moments[item.id] = window, change.at
-    if not windows:
+    wanted = {
+        item.id: change.at for change in changes for item in [fee_of(change.before) or fee_of(change.after)] if item
+    }
+    if not wanted:
         return {}
-    lines = await _lines(session, snapshot, moments)
-    settled, of_settlements = await _settlements(session, snapshot, max(moments.values()), lines)
+    at = max(wanted.values())
+    spans = _spans(snapshot, [*snapshot.items, *(change.after for change in changes if change.after)], wanted, at)
+    lines = await _lines(session, snapshot, spans)
+    settled, of_settlements, added, added_service = await _settlements(session, snapshot, spans, lines)
     finalized = [line for line in lines if not line.is_draft]
     invoiced: dict[str, list[Decimal]] = defaultdict(list)
     for line in finalized:
         if line.invoice_id not in of_settlements:
             invoiced[line.item_id].append(line.net)
     found = fee_balances({item_id: exact_sum(amounts) for item_id, amounts in invoiced.items()}, settled)
+    discount_shares = await discount_shares_of(
+        session, {line.id: line.invoice_id for line in finalized if line.item_id in wanted}
+    )
     waits = await _draft_waits(session, snapshot)
     known = {}
-    for item_id, window in windows.items():
+    for item_id in wanted:
+        if item_id not in spans:
+            continue
         family = _predecessors(snapshot, item_id)
         drafted = any(line.is_draft and line.item_id in family for line in lines)
-        billed = any(line.item_id in family for line in finalized)
+        billed = [line for line in finalized if line.item_id in family]
         balance = found.get(item_id, FeeBalance())
+        open_now = waits and spans[item_id].start >= snapshot.full_period.start
+        own = [line for line in finalized if line.item_id == item_id]
+        beside = [line for line in own if line.invoice_id not in of_settlements]
+        # what an earlier version was paid for beyond this one's charge was credited with it
+        paid_until = [line.paid_until for line in own] + ([added[item_id]] if item_id in added else [])
+        length = sum((line.service for line in beside), added_service.get(item_id, NO_TIME))
         known[item_id] = Served(
             balance.received,
             balance.taken,
-            only_drafted=not billed and (drafted or (waits and window.start >= snapshot.full_period.start)),
+            only_drafted=not billed and (drafted or open_now),
+            paid_service=max(paid_until, default=None),
+            paid_length=length,
+            discounts=tuple(share for line in own for share in discount_shares.get(line.id, ())),
         )
     return known
 
 
+def _spans(
+    snapshot: SubscriptionSnapshot, items: Iterable[LineItemSnapshot], moments: Mapping[str, datetime], at: datetime
+) -> dict[str, ServiceSpan]:
+    """The service period of each fee that holds the moment of its change, or `at` for one that does not change."""
+    found: dict[str, ServiceSpan] = {}
+    for item in items:
+        span = None if fee_of(item) is None else service_span(snapshot, item, moments.get(item.id, at))
+        if span is not None:
+            found[item.id] = span
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it."""
+    """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it.
+    It pays for `service`, up to `paid_until` in its service period."""
 
+    id: str
     item_id: str
     invoice_id: str
     is_draft: bool
     net: Decimal
+    service: timedelta
+    paid_until: timedelta
 
 
-async def _lines(session: AsyncSession, snapshot: SubscriptionSnapshot, moments: Mapping[str, datetime]) -> list[_Line]:
-    """The lines of the subscription's fees, on drafts and claims, whose service window holds the moment of change."""
-    latest = max(moments.values())
-    fees = [item.id for item in snapshot.items if fee_of(item) is not None]
+async def _lines(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan]
+) -> list[_Line]:
+    """The lines of the subscription's fees, on drafts and claims, that pay for the service periods of `spans`."""
     line = InvoiceLineItem
     rows = await session.execute(
         select(line, Invoice.invoice_status, Invoice.invoice_type)
         .join(Invoice, Invoice.id == line.invoice_id)
         .where(
-            in_array(line.subscription_line_item_id, fees),
+            in_array(line.subscription_line_item_id, list(spans)),
             line.status == Status.PUBLISHED,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)),
@@ -150,22 +181,26 @@ async def _lines(session: AsyncSession, snapshot: SubscriptionSnapshot, moments:
     )
     found = []
     for row, status, kind in rows:
-        item_id, at = row.subscription_line_item_id or "", moments.get(row.subscription_line_item_id or "", latest)
+        item_id = row.subscription_line_item_id or ""
         assert row.period_start is not None
-        assert row.period_end is not None
-        if row.period_start <= at < row.period_end:
+        span = spans[item_id]
+        if span.window.contains(row.period_start):
             off = EXACT.add(row.line_item_discount, row.invoice_level_discount)
             # a settlement's own lines say what credits paid of them too, but there the settlement tells it
             credit = ZERO if kind is InvoiceType.ONE_OFF else row.proration_credit
             net = EXACT.add(EXACT.subtract(row.amount, off), credit)
-            found.append(_Line(item_id, row.invoice_id, status is InvoiceStatus.DRAFT, net))
+            service = service_of(row.whole_seconds or ZERO)
+            paid_until = span.consumed(row.period_start) + service
+            is_draft = status is InvoiceStatus.DRAFT
+            found.append(_Line(row.id, item_id, row.invoice_id, is_draft, net, service, paid_until))
     return found
 
 
 async def _settlements(
-    session: AsyncSession, snapshot: SubscriptionSnapshot, at: datetime, lines: Sequence[_Line]
-) -> tuple[list[Settled], set[str]]:
-    """The settlements of the windows that hold `at`, oldest first, and their invoices."""
+    session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan], lines: Sequence[_Line]
+) -> tuple[list[Settled], set[str], dict[str, timedelta], dict[str, timedelta]]:
+    """The settlements in the service periods of `spans`, oldest first, and their invoices; how far into its period each
+    item's charge in them pays, and for how much service time."""
     entry = ProrationSettlement
     rows = (
         await session.scalars(
@@ -173,8 +208,7 @@ async def _settlements(
             .where(
                 in_array(entry.subscription_line_item_id, [item.id for item in snapshot.items]),
                 entry.status == Status.PUBLISHED,
-                entry.window_start <= at,
-                entry.window_end > at,
+                entry.window_start.in_({span.start for span in spans.values()}),
             )
             .order_by(entry.created_at, entry.id)
         )
@@ -182,7 +216,12 @@ async def _settlements(
     successors = {(item.replaces_id, item.start): item.id for item in snapshot.items if item.replaces_id is not None}
     groups: dict[str, list[FeeTransfer]] = defaultdict(list)
     invoices: dict[str, str] = {}
+    paid_until: dict[str, timedelta] = {}
+    service: dict[str, timedelta] = defaultdict(lambda: NO_TIME)
     for row in rows:
+        span = spans.get(row.subscription_line_item_id)
+        if span is not None and row.window_start != span.start:
+            continue
         added = row.action == ItemAction.ADD.value
         after = (
             row.subscription_line_item_id
@@ -190,7 +229,11 @@ async def _settlements(
             else successors.get((row.subscription_line_item_id, row.effective_at))
         )
         before = None if added else row.subscription_line_item_id
-        groups[row.settlement_key].append(FeeTransfer(before, after, row.credit, row.charge, row.credited_to_payer))
+        if after is not None and after in spans:
+            service[after] += service_of(row.charged_seconds)
+            paid_until[after] = spans[after].consumed(row.effective_at) + service_of(row.charged_seconds)
+        charge = EXACT.subtract(row.charge, row.discount)
+        groups[row.settlement_key].append(FeeTransfer(before, after, row.credit, charge, row.credited_to_payer))
         if row.invoice_id is not None:
             invoices[row.settlement_key] = row.invoice_id
     standing: dict[str, Decimal] = defaultdict(lambda: ZERO)
@@ -200,21 +243,51 @@ async def _settlements(
     settled = [
         Settled(tuple(moves), standing[invoices[key]] if key in invoices else ZERO) for key, moves in groups.items()
     ]
-    return settled, set(invoices.values())
+    return settled, set(invoices.values()), paid_until, service
+
+
+async def discount_shares_of(session: AsyncSession, lines: Mapping[str, str]) -> dict[str, list[DiscountShare]]:
+    """What coupons with budgets, and those for one invoice, took off lines, by line; `lines` are their ids, with those
+    of their invoices."""
+    invoices = (
+        await session.scalars(
+            select(Invoice).where(
+                in_array(Invoice.id, set(lines.values())),
+                func.jsonb_array_length(Invoice.coupon_terms) > 0,
+            )
+        )
+    ).all()
+    found: dict[str, list[DiscountShare]] = defaultdict(list)
+    beside = await lines_of(session, [invoice.id for invoice in invoices])
+    for invoice in invoices:
+        terms = coupons_on(invoice.coupon_terms)
+        followed = {
+            position: term.coupon_association_id
+            for position, term in enumerate(terms)
+            if term.coupon_association_id and (term.budgets is not None or term.cadence == CouponCadence.ONCE.value)
+        }
+        if not followed:
+            continue
+        totals = calculate(invoice, beside[invoice.id], invoice.total_prepaid_credits_applied)
+        for applied in totals.coupon_applications:
+            association_id = followed.get(applied.position)
+            if association_id is None:
+                continue
+            for line_id, amount in applied.shares:
+                if line_id in lines:
+                    found[line_id].append(DiscountShare(association_id, applied.period_start, amount))
+    return found
 
 
 async def _draft_waits(session: AsyncSession, snapshot: SubscriptionSnapshot) -> bool:
     """Whether the invoice that charges the open period's fees in advance is still a draft: begun, perhaps not computed
     yet, and to be computed again before it is a claim."""
-    billed_with = snapshot.id
-    if snapshot.type is SubscriptionType.GROUPED_INVOICING and snapshot.parent_id is not None:
-        billed_with = snapshot.parent_id
     start = snapshot.full_period.start
     return bool(
         await session.scalar(
             select(
                 exists().where(
-                    Invoice.subscription_id == billed_with,
+                    Invoice.subscription_id == snapshot.billed_with,
                     Invoice.status == Status.PUBLISHED,
                     Invoice.invoice_status == InvoiceStatus.DRAFT,
                     Invoice.invoice_type == InvoiceType.SUBSCRIPTION,

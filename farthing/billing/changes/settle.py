@@ -8,44 +8,50 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
+from farthing.billing.calculation.service_time import seconds_of
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.credit_sink import Refund
+from farthing.billing.periods.coupons import carried_terms, coupons_of, return_to_budgets, stored_shares, terms_on
+from farthing.billing.periods.drafts import in_price_unit
 from farthing.billing.ports import BillingPorts
 from farthing.billing.tables import ProrationSettlement
-from farthing.calendar.period import Period
 from farthing.catalogue.taxes.choosing import auto_apply_associations
 from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.enums import LineKind, PriceType
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, plain
-from farthing.invoices.figures.computation import compute
+from farthing.invoices.figures.computation import charge_line, compute
+from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.settlement import settle
-from farthing.invoices.figures.terms import TaxTerm, stored
+from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import explain
+from farthing.rating.totals.calculation import invoice_totals
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import violated
+from farthing.storage.rows import unique
 from farthing.subscriptions.outcome import ItemChange
+from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class ProrationResult:
-    """What a settlement came to: an invoice of the net when it was positive, `refunded` when it was negative."""
+    """What a settlement came to: an invoice of the net when it was positive, or when coupons took something off;
+    `refunded` when it was negative."""
 
     proration: Proration
     invoice: Invoice | None = None
@@ -60,7 +66,50 @@ async def proration_of(
 
     `snapshot` is the subscription in whose open period the changes fall.
     """
-    return prorated(snapshot, changes, await served(session, snapshot, changes))
+    proration, _ = await _discounted(session, snapshot, changes)
+    return proration
+
+
+async def _discounted(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
+) -> tuple[Proration, list[CouponTerm]]:
+    """What changes are worth, with what coupons take off the charges, and the terms of these coupons.
+
+    Rule: docs/rules/proration.md#coupons-on-charges
+    """
+    proration = prorated(snapshot, changes, await served(session, snapshot, changes))
+    lines = {position: _line(one, one.charge) for position, one in enumerate(proration.changes) if one.charge}
+    if not lines:
+        return proration, []
+    members = [snapshot]
+    if snapshot.billed_with != snapshot.id:
+        members.append(await loading.load_one(session, snapshot.billed_with))
+    coupons = [one for found in (await coupons_of(session, members, ())).values() for one in found]
+    carried = {one.change.after.id: one.carried for one in proration.changes if one.change.after is not None}
+    carried_on = await carried_terms(session, carried)
+    if not coupons and not carried_on:
+        return proration, []
+    return_to_budgets(coupons, [share for one in proration.changes for share in one.returned])
+    at = min(one.change.at for one in proration.changes)
+    for position, line in lines.items():
+        line.id = str(position)
+    charged = list(lines.values())
+    terms = [*carried_on, *terms_on(coupons, members[-1].id, charged, at)]
+    totals = invoice_totals(
+        [charge_line(line) for line in charged],
+        currency.digits(snapshot.currency),
+        coupons=coupons_reaching(terms, charged, at),
+    )
+    discounts = {line.id: line.discount for line in totals.lines}
+    return (
+        Proration(
+            tuple(
+                replace(one, discount=discounts.get(str(position), ZERO))
+                for position, one in enumerate(proration.changes)
+            )
+        ),
+        terms,
+    )
 
 
 async def settle_changes(
@@ -77,14 +126,15 @@ async def settle_changes(
 
     Raises AlreadyExists when the same changes were settled before.
     """
-    proration = await proration_of(session, snapshot, changes)
+    proration, coupons = await _discounted(session, snapshot, changes)
     if not proration.changes:
         return ProrationResult(proration)
     key = key or settlement_key(snapshot.id, changes)
     invoice, refunded, transaction_id = None, ZERO, None
-    if proration.net > 0:
-        invoice = await _invoiced(session, snapshot, proration, key, now, effects)
-    elif proration.net < 0:
+    # an invoice of nothing says which discounts were taken
+    if proration.net > 0 or proration.discount > 0:
+        invoice = await _invoiced(session, snapshot, proration, coupons, key, now, effects)
+    if proration.net < 0:
         refunded = proration.net.copy_negate()
         transaction_id = await give_back(session, snapshot, proration, refunded, key, reason)
     await record(session, snapshot, proration, key, invoice, refunded, transaction_id)
@@ -142,24 +192,25 @@ async def record(
                 currency=snapshot.currency,
                 credit=one.credit,
                 charge=one.charge,
+                discount=one.discount,
+                returned_discounts=stored_shares(one.returned),
+                charged_seconds=seconds_of(one.charged_service),
                 credited_to_payer=given,
                 invoice_id=invoice.id if invoice is not None else None,
                 wallet_transaction_id=transaction_id,
             )
         )
-    try:
-        async with session.begin_nested():
-            session.add_all(rows)
-    except IntegrityError as error:
-        if violated(error) != "uq_proration_settlements_key":
-            raise
-        raise AlreadyExists("This change was settled before", {"settlement_key": key}) from error
+    async with unique(
+        session, uq_proration_settlements_key=AlreadyExists("This change was settled before", {"settlement_key": key})
+    ):
+        session.add_all(rows)
 
 
 async def _invoiced(
     session: AsyncSession,
     snapshot: SubscriptionSnapshot,
     proration: Proration,
+    coupons: Sequence[CouponTerm],
     key: str,
     now: datetime,
     effects: InvoiceHooks,
@@ -179,17 +230,17 @@ async def _invoiced(
         idempotency_key=key,
         period_start=start,
         period_end=end,
-        due_date=now,
+        reference_date=start,
+        derives_due_date=True,
         meta={},
     )
     invoice = await drafts.begin(session, wanted)
     if invoice is not wanted:
         raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
     drafts.add_lines(session, invoice, [_line(one, amount) for one, amount in proration.charged()])
-    taxes = await auto_apply_associations(
-        session, TaxEntityType.SUBSCRIPTION, snapshot.id, snapshot.currency, Period(start, end)
-    )
-    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association.id) for tax in taxes])
+    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, snapshot.currency)
+    invoice.coupon_terms = stored(coupons)
+    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
     await compute(session, invoice, now)
     await settle(session, invoice, now)
     await transitions.finalize(session, invoice, now, effects=effects)
@@ -214,10 +265,12 @@ def _line(one: SettledChange, amount: Decimal) -> InvoiceLineItem:
         period_start=one.change.at,
         period_end=one.window.end,
         kind=LineKind.FIXED,
+        **in_price_unit(item, amount, item.currency),
         proration_credit=EXACT.subtract(one.charge, amount),
+        whole_seconds=seconds_of(one.charged_service),
         rating={
             "gross": plain(one.charge),
-            **explained(explain(item.price, item.quantity), one.coefficient),
+            **explained(explain(item.price, item.quantity), one.charged_share),
         },
         meta={"description": f"{item.display_name or item.plan_display_name} from {instant(one.change.at)}"},
     )

@@ -33,6 +33,7 @@ from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import crossing, invoice_thresholds, is_tick, tick_from
+from farthing.billing.run.unfilled import fill_meters
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import FixedClock, as_utc, instant
 from farthing.core.errors import InvalidOperation, ValidationFailed
@@ -290,6 +291,7 @@ class Clockwork:
         at, due = stop.at, stop.due
         run = Run(self.database, self.scope, at)
         billed, again, cancelled, notices = Summary(), Summary(), Summary(), Summary()
+        await fill_meters(self.database, self.scope, at)
         if self.gateways is not None and DueWork.PAYMENT in due:
             async with self.database.session(self.scope, clock=FixedClock(at)) as session:
                 await reconcile(session, self.gateways, at)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.billing.collection.dunning import NOTICE, renews
-from farthing.billing.run.recompute import recomputable
+from farthing.billing.periods.drafts import recomputable
 from farthing.core.enums import Status
 from farthing.identity.settings.catalogue import DraftInvoiceRecomputeConfig, InvoiceConfig, SubscriptionConfig
 from farthing.identity.settings.current import read

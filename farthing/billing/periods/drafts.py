@@ -8,40 +8,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
-from msgspec.structs import replace as with_fields
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
+from farthing.billing.calculation.reference_date import reference_date_of
+from farthing.billing.periods.coupons import terms_on
 from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
-from farthing.calendar.due import due_date
 from farthing.calendar.period import Period
-from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core import currency
 from farthing.core.clock import instant
-from farthing.core.enums import Status
-from farthing.core.errors import AlreadyExists
+from farthing.core.enums import PriceType, Status
+from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import ZERO, allocate, exact_sum, plain
+from farthing.core.money import EXACT, ZERO
+from farthing.events.upkeep.backfill import unfilled
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
-from farthing.invoices.figures.computation import calculate, reductions, write_figures
+from farthing.invoices.figures.computation import calculate, is_exempt, reductions, write_figures
 from farthing.invoices.figures.settlement import derive
-from farthing.invoices.figures.terms import CouponTerm, stored
+from farthing.invoices.figures.terms import stored
 from farthing.invoices.lifecycle import drafts, transitions
+from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
 from farthing.invoices.parts import Parts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
-from farthing.rating.totals.discounts import CouponType
 from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array, set_changed
 from farthing.subscriptions.enums import CollectionMethod, InvoiceTrigger
+from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from farthing.subscriptions.tables import Subscription
 
 
@@ -54,6 +56,8 @@ class Wanted:
     period: Period
     scale_arrears: bool = False
     opening_credit: Decimal = ZERO
+    reference_date: datetime | None = None
+    """That of the invoice which this one replaces; None where the occasion decides."""
 
 
 async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice]:
@@ -63,8 +67,7 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     """
     if not wanted:
         return []
-    config = await read(session, InvoiceConfig)
-    rows = [new_row(session, one, config) for one in wanted]
+    rows = [new_row(session, one) for one in wanted]
     try:
         async with session.begin_nested():
             session.add_all(rows)
@@ -86,7 +89,7 @@ async def begin(session: AsyncSession, wanted: Sequence[Wanted]) -> list[Invoice
     return begun
 
 
-def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Invoice:
+def new_row(session: AsyncSession, wanted: Wanted) -> Invoice:
     """An empty draft, not in the session yet; takes the subscription's next sequence number."""
     subscription, period = wanted.subscription, wanted.period
     payer = subscription.invoicing_customer_id or subscription.customer_id
@@ -107,9 +110,8 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
         period_end=period.end,
         idempotency_key=invoice_key(session, subscription, wanted.occasion, period),
         derived_key=True,
-        due_date=due_date(
-            period.end, subscription.payment_terms, config.due_date_days, zone_or_abbreviation(config.timezone)
-        ),
+        reference_date=wanted.reference_date or reference_date_of(wanted.occasion, period),
+        derives_due_date=True,
         settles_at_zero=not (wanted.occasion is InvoiceTrigger.TRIAL_START and only_sent),
         scale_arrears=wanted.scale_arrears,
         opening_credit=wanted.opening_credit,
@@ -120,6 +122,7 @@ def new_row(session: AsyncSession, wanted: Wanted, config: InvoiceConfig) -> Inv
         amount_paid=ZERO,
         refunded_amount=ZERO,
         is_manually_edited=False,
+        tax_exempt=False,
         latest_attempt_failed=False,
         auto_completed=False,
         version=1,
@@ -161,7 +164,6 @@ def invoice_request_of(invoice: Invoice) -> InvoiceRequest:
         Period(invoice.period_start, invoice.period_end),
         invoice.id,
         scale_arrears=invoice.scale_arrears,
-        opening_credit=invoice.opening_credit,
     )
 
 
@@ -179,13 +181,54 @@ async def compute_all(
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
     charge. One that comes to nothing is skipped, unless it opens a trial. Unless nothing is to be `told`, those that
     `stay` drafts are told of when first computed, and everyone is when computed again. Without `flush` all that
-    changed waits in the session, for a caller that goes on to change the same rows.
+    changed waits in the session, for a caller that goes on to change the same rows. Raises InvalidOperation while a
+    meter that they charge by does not count all stored events yet.
     """
     parts: dict[str, Parts] = {}
     for layer in _layers(invoices):
         gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
+        await _require_filled(session, gathered)
         parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
     return parts
+
+
+def recomputable() -> tuple[ColumnElement[bool], ...]:
+    """Which drafts may be computed again: those of subscriptions that were computed once and not edited by hand."""
+    return (
+        Invoice.status == Status.PUBLISHED,
+        Invoice.invoice_status == InvoiceStatus.DRAFT,
+        Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+        Invoice.derived_key.is_(True),
+        Invoice.last_computed_at.is_not(None),
+        Invoice.is_manually_edited.is_(False),
+    )
+
+
+async def recompute(session: AsyncSession, drafts: Sequence[Invoice], now: datetime) -> None:
+    """Compute locked drafts again. Their time for corrections goes on: a draft that is computed every day must become
+    a claim some day.
+
+    Rule: docs/rules/billing.md#recomputing-drafts
+    """
+    before = {draft.id: draft.last_computed_at for draft in drafts}
+    await compute_all(session, drafts, now)
+    for draft in drafts:
+        draft.last_computed_at = before[draft.id]
+
+
+async def _require_filled(session: AsyncSession, gathered: Sequence[GatheredInput]) -> None:
+    """Refuse to charge for usage that is not all there.
+
+    Rule: docs/rules/metering.md#new-meters-and-wider-filters
+    """
+    meters = {meter_id for one in gathered if one.watermark is not None for meter_id in one.known.meters}
+    waiting = await unfilled(session, meters) if meters else frozenset()
+    if waiting:
+        raise InvalidOperation(
+            "A new meter does not count all stored events yet; try again in a moment",
+            {"meter_ids": sorted(waiting)},
+            retry_after_seconds=5,
+        )
 
 
 def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
@@ -221,6 +264,7 @@ async def write(
         await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
         await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
     payers = await payers_of(session, invoices)
+    due_terms = await due_terms_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
     corrections = timedelta(seconds=(await read(session, InvoiceConfig)).finalization_delay_seconds)
     parts: dict[str, Parts] = {}
@@ -231,9 +275,13 @@ async def write(
             draft = bill(one.work, one.known)
             lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
             first = invoice.last_computed_at is None
-            put_terms(invoice, one, draft)
+            invoice.tax_exempt = is_exempt(payers.get(invoice.customer_id))
+            put_terms(invoice, one, lines)
+            take_opening_credit(invoice, lines)
             totals = calculate(invoice, lines)
             write_figures(invoice, lines, totals, now)
+            if invoice.derives_due_date:
+                derive_due_date(invoice, due_terms[one.work.snapshot.id], now)
             invoice.usage_watermark = one.watermark
             derive(invoice, invoice.amount_paid, now)
             if not first:
@@ -271,32 +319,26 @@ async def write(
     return parts
 
 
-def put_terms(invoice: Invoice, gathered: GatheredInput, draft: InvoiceDraft) -> None:
-    """The coupons and tax rates of an invoice, as they stand now."""
-    digits = currency.digits(invoice.currency)
-    coupons = list(gathered.coupons)
-    for subscription_id, terms in gathered.child_coupons.items():
-        ours = [line for line in draft.lines if line.subscription_id == subscription_id and line.item is not None]
-        coupons += [placed for term in terms for placed in _on_lines(term, ours, digits)]
-    invoice.coupon_terms = stored(coupons)
+def put_terms(invoice: Invoice, gathered: GatheredInput, lines: Sequence[InvoiceLineItem]) -> None:
+    """The coupons and tax rates of an invoice with these lines, as they stand now."""
+    billed = gathered.work.snapshot.id
+    invoice.coupon_terms = stored(terms_on(gathered.coupons, billed, lines, invoice.reference_date))
     invoice.tax_terms = stored(gathered.taxes)
 
 
-def _on_lines(term: CouponTerm, lines: Sequence[DraftLine], digits: int) -> list[CouponTerm]:
-    """A coupon of a grouped child as coupons of its lines: a percentage of each, or an amount spread over them."""
-    amounts: dict[str, Decimal] = {}
-    for line in lines:
-        assert line.item is not None
-        amounts[line.item.id] = exact_sum([amounts.get(line.item.id, ZERO), line.amount])
-    if term.type is CouponType.PERCENTAGE:
-        return [with_fields(term, target=item_id) for item_id in amounts]
-    off = min(Decimal(term.off), exact_sum(list(amounts.values())))
-    shares = allocate(off, list(amounts.values()), digits) if off > 0 else []
-    return [
-        with_fields(term, target=item_id, off=plain(share))
-        for item_id, share in zip(amounts, shares, strict=False)
-        if share > 0
-    ]
+def take_opening_credit(invoice: Invoice, lines: Sequence[InvoiceLineItem]) -> None:
+    """Let the credit of a replaced subscription pay the fees in order, each down to its discount.
+
+    Rule: docs/rules/subscriptions.md#by-replacement
+    """
+    left = invoice.opening_credit
+    if not left:
+        return
+    for line, worked in zip(lines, calculate(invoice, lines).lines, strict=True):
+        if line.price_type is PriceType.FIXED:
+            taken = min(left, EXACT.subtract(worked.amount, worked.discount))
+            left = EXACT.subtract(left, taken)
+            set_changed(line, amount=EXACT.subtract(worked.amount, taken), proration_credit=taken)
 
 
 def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceLineItem]) -> list[InvoiceLineItem]:
@@ -324,6 +366,16 @@ def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceL
     return lines
 
 
+def in_price_unit(item: LineItemSnapshot | None, amount: Decimal, currency_code: str) -> dict[str, Any]:
+    """A line's columns that show its amount in the unit in which its price was made; empty ones where it has none."""
+    unit = None if item is None else item.price_unit
+    return {
+        "price_unit_id": unit and unit.id,
+        "price_unit": unit and unit.code,
+        "price_unit_amount": unit and unit.amount_of(amount, currency.digits(currency_code)),
+    }
+
+
 def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int) -> None:
     item = line.item
     set_changed(
@@ -346,10 +398,12 @@ def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int
         adjusted_entitlement_quantity=line.covered,
         period_start=line.start,
         period_end=line.end,
+        **in_price_unit(item, line.amount, invoice.currency),
         commitment_info=None if line.commitment_info is None else dict(line.commitment_info),
         kind=line.kind,
         commitment_base=line.base,
-        proration_credit=line.proration_credit,
+        proration_credit=ZERO,
+        whole_seconds=line.whole_seconds,
         already_invoiced=line.already_invoiced,
         late_for_line_id=line.late_for_line_id,
         overage_factor=line.overage_factor,

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.periods.drafts import Wanted, begin, compute_all
+from farthing.billing.periods.drafts import Wanted, begin, compute_all, recomputable, recompute
 from farthing.core.money import ZERO
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
@@ -17,7 +18,8 @@ from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceTy
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
 from farthing.payments.saved_methods import connected_gateways
-from farthing.subscriptions.enums import PaymentBehavior, SubscriptionStatus
+from farthing.storage.rows import in_array
+from farthing.subscriptions.enums import InvoiceTrigger, PaymentBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import activation
 from farthing.subscriptions.tables import Subscription
 
@@ -94,12 +96,30 @@ async def issue_all(
 async def issue_at_once(
     session: AsyncSession, wanted: Sequence[Wanted], now: datetime, effects: InvoiceHooks
 ) -> list[Invoice]:
-    """Begin, compute and finalize invoices in one go, as openings and final invoices are."""
+    """Begin, compute and finalize invoices in one go, as openings and final invoices are.
+
+    A draft that waits while its subscription ends is computed again first, because the final invoice counts what it
+    takes of budgets and what it charges.
+    """
+    await _recompute_waiting(session, [one for one in wanted if one.occasion is InvoiceTrigger.FINAL], now)
     invoices = await begin(session, wanted)
     drafts = [one for one in invoices if one.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
     parts = await compute_all(session, drafts, now, stay=False)
     await issue_all(session, drafts, now, effects, parts)
     return invoices
+
+
+async def _recompute_waiting(session: AsyncSession, finals: Sequence[Wanted], now: datetime) -> None:
+    if not finals:
+        return
+    waiting = await session.scalars(
+        select(Invoice)
+        .where(in_array(Invoice.subscription_id, {one.subscription.id for one in finals}), *recomputable())
+        .order_by(Invoice.period_end, Invoice.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    await recompute(session, waiting.all(), now)
 
 
 def waits_for_payment(subscription: Subscription) -> bool:

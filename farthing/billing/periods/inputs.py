@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 
-from msgspec.structs import replace as with_fields
 from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,14 +14,14 @@ from farthing.billing.calculation.bill import CalculationInput, Facts, questions
 from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
+from farthing.billing.calculation.service_time import service_of
 from farthing.billing.calculation.usage_charges import MeasuredUsage, UsageRange
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.periods import history
+from farthing.billing.periods.coupons import SubscriptionCoupon, coupons_of
 from farthing.billing.periods.history import COUNTING, ThresholdCut
 from farthing.calendar.period import Period
-from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_during
-from farthing.catalogue.discounts.tables import CouponCadence
 from farthing.catalogue.products import tables as products
 from farthing.catalogue.taxes.choosing import auto_apply_associations_of
 from farthing.catalogue.taxes.tables import TaxEntityType
@@ -35,15 +33,14 @@ from farthing.events.usage.usage_query import buckets_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
-from farthing.invoices.figures.terms import CouponTerm, TaxTerm
-from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem
+from farthing.invoices.figures.terms import TaxTerm
+from farthing.invoices.receivable import BillingReason, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.metering.meter import Meter
 from farthing.metering.model import Usage
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array, not_found
 from farthing.subscriptions.enums import InvoiceTrigger
-from farthing.subscriptions.line_items.lineage import later_versions
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
@@ -61,7 +58,6 @@ class InvoiceRequest:
     period: Period
     invoice_id: str | None = None
     scale_arrears: bool = False
-    opening_credit: Decimal = ZERO
     repeats: bool = False
     snapshot: SubscriptionSnapshot | None = None
 
@@ -72,9 +68,7 @@ class GatheredInput:
 
     work: CalculationInput
     known: Facts
-    coupons: list[CouponTerm] = field(default_factory=list)
-    child_coupons: dict[str, list[CouponTerm]] = field(default_factory=dict)
-    """Coupons of grouped children, which discount the child's own lines only; by subscription."""
+    coupons: list[SubscriptionCoupon] = field(default_factory=list)
     taxes: list[TaxTerm] = field(default_factory=list)
     watermark: int | None = None
     """Up to where in the order of acceptance all events were there to be read; None where none were asked for."""
@@ -138,7 +132,6 @@ async def _works(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list
                 one.period,
                 ItemTerms(scale_arrears=one.scale_arrears),
                 repeats=one.repeats,
-                opening_credit=one.opening_credit,
             )
         )
     return works
@@ -199,6 +192,7 @@ async def _invoiced(
             InvoiceLineItem.quantity,
             InvoiceLineItem.raw_usage,
             InvoiceLineItem.kind,
+            InvoiceLineItem.whole_seconds,
         )
         .where(
             InvoiceLineItem.environment_id == scope_of(session).environment_id,
@@ -226,17 +220,17 @@ async def _invoiced(
         .lateral("counting")
     )
     what = (line.c[name] for name in ("subscription_id", "period_start", "period_end", "kind"))
-    figures = (line.c[name] for name in ("amount", "quantity", "raw_usage"))
+    figures = (line.c[name] for name in ("amount", "quantity", "raw_usage", "whole_seconds"))
     rows = await session.execute(
         select(items.c.id, *what, *figures).select_from(items).join(line, true()).join(counting, true())
     )
-    for item_id, subscription_id, start, end, kind, amount, quantity, raw in rows:
+    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in rows:
         assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
         if kind is LineKind.LATE_USAGE:
             key = (subscription_id, item_id, LineKind.USAGE.value)
             found[owner[item_id]].late.append((start, key, Charged(amount, quantity, raw or ZERO)))
         else:
-            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end))
+            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end, service_of(seconds or ZERO)))
     return found
 
 
@@ -317,69 +311,19 @@ def _query(one: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
         month_day=one.month_day,
         more=one.more,
         level_since=one.level_since,
+        customers_are_ids=True,
     )
 
 
 async def _coupons(session: AsyncSession, asked: Sequence[InvoiceRequest], found: Sequence[GatheredInput]) -> None:
-    periods = {member.id: one.work.period for one in found for member in one.work.members}
-    attached = await attached_during(session, periods)
-    once = [
-        coupon.association.id
-        for coupons in attached.values()
-        for coupon in coupons
-        if coupon.coupon.cadence is CouponCadence.ONCE
-    ]
-    used = await _used_elsewhere(session, asked, once) if once else set()
-    targets = [one.association.subscription_line_item_id for coupons in attached.values() for one in coupons]
-    items = {target for target in targets if target is not None}
-    later = await later_versions(session, items) if items else {}
+    own = [one.invoice_id for one in asked if one.invoice_id is not None]
+    coupons = await coupons_of(session, list(_members([one.work for one in found])), own)
     for one in found:
-        for member in one.work.members:
-            terms = [
-                _term(coupon, member, later) for coupon in attached[member.id] if coupon.association.id not in used
-            ]
-            on_lines = [term for term in terms if term.target is not None]
-            # coupons of single lines come first, whoever's they are; those of a child stay with its own lines
-            one.coupons = on_lines + one.coupons
-            whole = [term for term in terms if term.target is None]
-            if member is one.work.snapshot:
-                one.coupons += whole
-            elif whole:
-                one.child_coupons[member.id] = whole
-
-
-def _term(attached: AttachedCoupon, member: SubscriptionSnapshot, later: Mapping[str, Sequence[str]]) -> CouponTerm:
-    """A coupon of a line item discounts the versions that have replaced it too, those of a preview among them."""
-    target = attached.association.subscription_line_item_id
-    term = CouponTerm.of(attached.coupon, target, attached.association.id)
-    if target is None:
-        return term
-    stored = later.get(target, ())
-    previewed = (item.id for item in member.items if item.replaces_id in {target, *stored} and item.id not in stored)
-    return with_fields(term, also=(*stored, *previewed))
-
-
-async def _used_elsewhere(
-    session: AsyncSession, asked: Sequence[InvoiceRequest], association_ids: Sequence[str]
-) -> set[str]:
-    """Associations that have discounted another invoice that is not void."""
-    own = {one.invoice_id for one in asked if one.invoice_id is not None}
-    rows = await session.scalars(
-        select(CouponApplicationRow.coupon_association_id)
-        .join(Invoice, Invoice.id == CouponApplicationRow.invoice_id)
-        .where(
-            in_array(CouponApplicationRow.coupon_association_id, association_ids),
-            CouponApplicationRow.status == Status.PUBLISHED,
-            Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status != InvoiceStatus.VOIDED,
-            Invoice.id.not_in(own),
-        )
-    )
-    return {id for id in rows if id is not None}  # noqa: A001 (a row's id)
+        one.coupons = [coupon for member in one.work.members for coupon in coupons.get(member.id, ())]
 
 
 async def _taxes(session: AsyncSession, found: Sequence[GatheredInput]) -> None:
-    entities = {one.work.snapshot.id: (one.work.snapshot.currency, one.work.period) for one in found}
-    chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, dict(entities))
+    currencies = {one.work.snapshot.id: one.work.snapshot.currency for one in found}
+    chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, currencies)
     for one in found:
-        one.taxes = [TaxTerm.of(tax.rate, tax.association.id) for tax in chosen[one.work.snapshot.id]]
+        one.taxes = [TaxTerm.of(tax.rate, tax.association) for tax in chosen[one.work.snapshot.id]]

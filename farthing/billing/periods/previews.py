@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes.replacement import replace_due
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, invoice_request_of, new_row, write
 from farthing.billing.periods.finalize import issue
 from farthing.billing.periods.inputs import InvoiceRequest, gather
@@ -18,15 +19,16 @@ from farthing.billing.schemas import GetPreviewInvoiceRequest
 from farthing.calendar.billing import next_billing_date
 from farthing.calendar.period import Period
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.identity.settings.catalogue import InvoiceConfig
-from farthing.identity.settings.current import read
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, lock_row
+from farthing.subscriptions import roll_forward
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription
@@ -39,17 +41,19 @@ async def preview(
 ) -> InvoiceResponse:
     """What the invoice of a period would be, in a session that will be rolled back. Raises NotFound, ValidationFailed.
 
-    By default of the open period, or of the first paid one while the subscription is in its trial.
+    By default of the next invoice: of the open period, of the first paid one while the subscription is in its trial,
+    or the opening while the start lies ahead, with every change that is scheduled at or before that boundary.
     """
     subscription = await find(session, Subscription, asked.subscription_id)
     occasion, period = _next_invoice(subscription)
-    if asked.period_start is not None or asked.period_end is not None:
-        start, end = asked.period_start or period.start, asked.period_end or period.end
-        if end <= start:
-            raise ValidationFailed.of("period_end", "must be after period_start")
+    start, end = asked.period_start or period.start, asked.period_end or period.end
+    if end <= start:
+        raise ValidationFailed.of("period_end", "must be after period_start")
+    if (start, end) == (period.start, period.end):
+        occasion, period = await _advance_to_boundary(session, subscription) or (occasion, period)
+    else:
         occasion, period = InvoiceTrigger.CYCLE, Period(start, end)
-    config = await read(session, InvoiceConfig)
-    invoice = new_row(session, Wanted(subscription, occasion, period), config)
+    invoice = new_row(session, Wanted(subscription, occasion, period))
     invoice.idempotency_key, invoice.derived_key, invoice.billing_sequence = None, False, None
     session.add(invoice)
     await session.flush()
@@ -64,10 +68,29 @@ async def preview(
 
 
 def _next_invoice(subscription: Subscription) -> tuple[InvoiceTrigger, Period]:
+    """The occasion and period of the next invoice as far as the row says it, before what is scheduled."""
     if subscription.subscription_status is SubscriptionStatus.TRIALING and subscription.trial_end is not None:
         start = subscription.trial_end
         return InvoiceTrigger.TRIAL_END, Period(start, next_billing_date(start, recurrence(subscription)))
     return InvoiceTrigger.CYCLE, open_period(subscription)
+
+
+async def _advance_to_boundary(
+    session: AsyncSession, subscription: Subscription
+) -> tuple[InvoiceTrigger, Period] | None:
+    """Bring a subscription to its next boundary as the run will, with what is scheduled until then; the occasion and
+    period of the invoice that is made there, or None when none is."""
+    await lock_row(session, Subscription, subscription.id)
+    boundary = subscription.opens_at or subscription.current_period_end
+    if subscription.subscription_status is SubscriptionStatus.TRIALING and subscription.opens_at is None:
+        boundary = subscription.trial_end or boundary
+    advance = await roll_forward.advance_to(session, subscription, boundary)
+    if advance.replacement is not None:
+        await replace_due(session, subscription, advance.replacement, boundary, ports_of(session, InvoicePorts).hooks)
+    await session.flush()
+    if not advance.billables:
+        return None
+    return advance.billables[0].occasion, advance.billables[0].period
 
 
 async def compute(session: AsyncSession, invoice_id: str, now: datetime) -> tuple[Invoice, bool]:
@@ -126,7 +149,8 @@ async def recalculate(
         asked.occasion,
         asked.period,
         scale_arrears=asked.scale_arrears,
-        opening_credit=asked.opening_credit,
+        opening_credit=old.opening_credit,
+        reference_date=old.reference_date,
     )
     begun = await begin(session, [wanted])
     if not begun:

@@ -6,7 +6,7 @@ A page of invoices takes a handful of statements, however many lines it has. Rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ from farthing.catalogue.products import tables as products
 from farthing.core import currency
 from farthing.core.enums import Status
 from farthing.core.money import plain
-from farthing.customers.tables import Customer
+from farthing.customers.tables import ExternalIdTenure
 from farthing.events.tables import MeterBackfill
 from farthing.events.usage.usage_statement import Stretch
 from farthing.invoices.figures.derivation import Difference
@@ -46,7 +46,7 @@ from farthing.subscriptions.tables import Subscription
 class Proof:
     """What was proved, and what was found. `late`: usage lines whose meter says something else by now because events
     came after the invoice; `unmeasured`: those that cannot be measured as they were, because their events are past
-    retention, their meter was widened, or their customer has another external id since."""
+    retention, their meter was widened, or their customer took over events since."""
 
     invoices: int = 0
     lines: int = 0
@@ -256,24 +256,36 @@ def _as_it_was(one: RecheckableLine, invoice: Invoice, joined: _Joined) -> Usage
 
 
 async def _unknowable(session: AsyncSession, changed: Sequence[_Again]) -> set[str]:
-    """Of lines that measure otherwise now: those whose meter was widened, or whose customers were renamed, since."""
+    """Of lines that measure otherwise now: those with a meter widened, or customers that took events over, since."""
     meters = {one.plan.meter.id for one in changed}
     customers = {customer for one in changed for customer in _customers(one)}
     backfills = {
         row.id: row for row in await session.scalars(select(MeterBackfill).where(in_array(MeterBackfill.id, meters)))
     }
-    renamed = set(
-        await session.scalars(
-            select(Customer.external_id).where(
-                in_array(Customer.external_id, customers), func.jsonb_array_length(Customer.former_external_ids) > 0
-            )
-        )
-    )
+    taken_over = await _taken_over(session, customers)
     return {
         one.line.id
         for one in changed
-        if one.joined_then or renamed & _customers(one) or _was_widened(one, backfills.get(one.plan.meter.id))
+        if one.joined_then
+        or any(_is_later(taken_over.get(customer), one) for customer in _customers(one))
+        or _was_widened(one, backfills.get(one.plan.meter.id))
     }
+
+
+async def _taken_over(session: AsyncSession, customers: Collection[str]) -> dict[str, int]:
+    """When customers last took an external id with what had arrived under it, in the order of arrival."""
+    tenure = ExternalIdTenure
+    rows = await session.execute(
+        select(tenure.customer_id, func.max(tenure.taken_sequence))
+        .where(in_array(tenure.customer_id, customers), tenure.since_sequence < tenure.taken_sequence)
+        .group_by(tenure.customer_id)
+    )
+    return dict(rows.tuples().all())
+
+
+def _is_later(sequence: int | None, one: _Again) -> bool:
+    mark = one.invoice.usage_watermark
+    return sequence is not None and mark is not None and sequence > mark
 
 
 def _was_widened(one: _Again, backfill: MeterBackfill | None) -> bool:
@@ -303,12 +315,16 @@ _ARRIVED = text(
                 CAST(:until AS timestamptz[]), CAST(:marks AS bigint[]))
         AS asked (line, customer, since, until, mark)
     CROSS JOIN LATERAL (
+        SELECT external_id FROM external_id_tenures
+        WHERE environment_id = :environment AND customer_id = asked.customer
+    ) AS tenure
+    CROSS JOIN LATERAL (
         SELECT FROM events
-        WHERE environment_id = :environment AND external_customer_id = asked.customer
+        WHERE environment_id = :environment AND external_customer_id = tenure.external_id
             AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
         UNION ALL
         SELECT FROM events_withdrawn
-        WHERE environment_id = :environment AND external_customer_id = asked.customer
+        WHERE environment_id = :environment AND external_customer_id = tenure.external_id
             AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
         LIMIT 1
     ) AS came

@@ -18,6 +18,7 @@ from typing import Any
 from farthing.billing.calculation.charges import OPENINGS
 from farthing.billing.calculation.commitments import span_of
 from farthing.billing.calculation.draft import explained
+from farthing.billing.proof.service_time import service_span_at, service_time_faults
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.enums import LineKind
@@ -118,11 +119,11 @@ def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterato
     item = sources.item(line)
     if item is not None:
         yield from _unless(line.id, "quantity", plain(line.quantity), plain(item.quantity))
+        yield from service_time_faults(line, item, sources.members[line.subscription_id or ""], share)
     due = round_to(Fraction(breakdown.amount) * share, digits)
     if "gross" in (line.rating or {}):
-        # a settled change may have had a window of its own: its share is that of what it replaced
         gross = Decimal((line.rating or {})["gross"])
-        if gross > round_to(breakdown.amount, digits):
+        if gross != due:
             yield Difference(line.id, "charge before its credit", plain(gross), plain(due))
         due = gross
     if invoice.billing_reason is BillingReason.SUBSCRIPTION_TRIAL_START:
@@ -460,6 +461,9 @@ def _stands(
         if not item.is_advance:
             return item.start <= start < end <= header.end and (is_cut or end > header.start)
         return max(item.start, since) <= start < end and (ahead or start < header.end)
+    if ahead and header.start < start < header.end:
+        # the rest of a fee that was charged up to an end which did not hold
+        return item.start <= start < end <= header.end
     if is_cut and not ahead and item.start <= start < since:
         return start < end <= header.end
     return start == max(item.start, since) and start < end and (ahead or end <= header.end)
@@ -468,8 +472,12 @@ def _stands(
 def _most(
     member: SubscriptionSnapshot, item: LineItemSnapshot, header: Period, window: Period, *, is_cut: bool
 ) -> Fraction:
-    """The largest share of a full fee that a window may be charged: a first period may be the rest of a longer one."""
+    """The largest share of a full fee that a window may be charged.
+
+    An end that does not prorate cuts the header of a whole fee, and a pause stretches it beyond the service time.
+    """
     inside = header.start <= window.start and window.end <= header.end
-    if member.has_longer_period(item) or is_cut or not inside:
+    span = service_span_at(member, item, window.start)
+    if member.has_longer_period(item) or is_cut or not inside or span is None:
         return Fraction(1)
-    return window.fraction_of(header)
+    return min(max(window.fraction_of(header), span.share(window.duration)), Fraction(1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +39,7 @@ from farthing.subscriptions.enums import CancellationType
 from farthing.subscriptions.lifecycle.cancellation import Cancellation
 from farthing.subscriptions.outcome import ItemChange, Outcome
 from farthing.subscriptions.reads.answers import subscription_answer
+from farthing.subscriptions.reads.late_prices import warn_of_late_prices
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from farthing.subscriptions.tables import Subscription
@@ -48,15 +49,16 @@ ENDED = "(preview-ended)"
 PREVIEWED = "preview"
 
 
-async def with_invoice(
+async def begun(
     session: AsyncSession, subscription: Subscription, invoice: Invoice | None, now: datetime
 ) -> SubscriptionResponse:
-    """A subscription with the invoice that an operation made."""
+    """A subscription that began, with its opening invoice and what its caller may not have meant."""
     given: dict[str, Any] = {}
     if invoice is not None:
         await session.refresh(invoice)
         given["latest_invoice"] = msgspec.to_builtins(await shown(session, invoice))
     await session.refresh(subscription)
+    given["warnings"] = await warn_of_late_prices(session, subscription, now) or None
     return await subscription_answer(session, subscription, now, **given)
 
 
@@ -69,7 +71,7 @@ def cancelled(done: Cancellation, proration: Proration, now: datetime) -> Cancel
             plan_name=item.plan_display_name,
             original_amount=plain(one.listed),
             credit_amount=plain(one.credit),
-            charge_amount=plain(one.charge),
+            charge_amount=plain(one.net_charge),
             proration_days=_days(one.window.end - one.change.at),
             description=f"Unused time from {instant(one.change.at)}",
         )
@@ -142,7 +144,8 @@ async def changed_invoices(session: AsyncSession, performed: Performed) -> list[
             ChangedInvoice(
                 id=settlement.wallet_transaction_id or "",
                 action="wallet_credit",
-                status="issued",
+                # without a wallet transaction nobody has received it yet
+                status="issued" if settlement.wallet_transaction_id else "pending",
                 amount=plain(settlement.refunded),
             )
         )
@@ -216,7 +219,8 @@ def details(replaced: Replaced, period: Period, at: datetime, code: str) -> Pror
     """What a replacement credited, and what the new opening charges beside it."""
     credit = replaced.proration.credit
     taken = EXACT.subtract(credit, replaced.refunded)
-    charge = ZERO if replaced.opening is None else EXACT.add(replaced.opening.subtotal, taken)
+    opening = replaced.opening
+    charge = ZERO if opening is None else EXACT.add(EXACT.subtract(opening.subtotal, opening.total_discount), taken)
     return ProrationDetails(
         credit_amount=plain(credit),
         credit_description="Unused time of the current plan",
@@ -232,8 +236,12 @@ def details(replaced: Replaced, period: Period, at: datetime, code: str) -> Pror
     )
 
 
-def invoice_preview(shown_invoice: InvoiceResponse) -> InvoicePreview:
-    """An invoice in short."""
+def _noted(name: str, note: str | None) -> str:
+    return name if note is None else f"{name} ({note})"
+
+
+def invoice_preview(shown_invoice: InvoiceResponse, notes: Mapping[str, str]) -> InvoicePreview:
+    """An invoice in short; `notes`, by price, say which quantities were carried over."""
     lines = shown_invoice.line_items or []
     return InvoicePreview(
         subtotal=shown_invoice.subtotal,
@@ -243,7 +251,7 @@ def invoice_preview(shown_invoice: InvoiceResponse) -> InvoicePreview:
         due_date=shown_invoice.due_date,
         line_items=[
             InvoiceLineItemPreview(
-                description=line.display_name or "",
+                description=_noted(line.display_name or "", notes.get(line.price_id or "")),
                 amount=line.amount,
                 quantity=line.quantity,
                 is_proration="proration_credit" in line.metadata,

@@ -28,6 +28,7 @@ from farthing.core.enums import LineKind
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, exact_sum
 from farthing.core.wire import Moment, Request, Response, Timestamp, json_number
+from farthing.events.requests import past
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot import loading
@@ -93,8 +94,12 @@ async def usage_of(
     """Price the usage of a subscription. Raises NotFound, ValidationFailed."""
     subscription = await find(session, Subscription, asked.subscription_id)
     start = asked.start_time or (subscription.start_date if asked.lifetime_usage else subscription.full_period_start)
-    end = asked.end_time or (now if asked.lifetime_usage else subscription.current_period_end)
+    # all there ever was is nothing before the start, and includes what came just now
+    until = past(max(now, start)) if asked.lifetime_usage else subscription.current_period_end
+    end = asked.end_time or until
     if end <= start:
+        if asked.end_time is None:
+            raise ValidationFailed.of("start_time", f"must be before {instant(end)}, the end of the open period")
         raise ValidationFailed.of("end_time", "must be after start_time")
     lines = await priced_usage(session, subscription.id, Period(start, end), now)
     wanted = {line.item.price_id for line in lines if line.item is not None}

@@ -25,8 +25,10 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
+from farthing.billing.changes.settle import settle_changes
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, new_row
 from farthing.billing.periods.finalize import issue_all, issue_at_once
+from farthing.billing.run.unfilled import charging_by_unfilled
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
@@ -72,6 +74,8 @@ class Summary:
     amounts: dict[str, Decimal] = field(default_factory=dict)
     claims: list[str] = field(default_factory=list)
     """Invoices that became claims."""
+    waiting: set[str] = field(default_factory=set)
+    """Subscriptions left for the next run, because a meter of theirs does not count all stored events yet."""
 
     def counts(self) -> dict[str, int]:
         """The same in numbers, for the journal of duties."""
@@ -81,6 +85,7 @@ class Summary:
             "computed": self.computed,
             "skipped": self.skipped,
             "finalized": self.finalized,
+            "waiting": len(self.waiting),
             "failed": len(self.failed),
         }
 
@@ -102,6 +107,7 @@ class Summary:
         self.skipped += other.skipped
         self.finalized += other.finalized
         self.claims += other.claims
+        self.waiting |= other.waiting
         for code, amount in other.amounts.items():
             self.amounts[code] = EXACT.add(self.amounts.get(code, ZERO), amount)
 
@@ -170,11 +176,13 @@ class Run:
         config = await read(session, InvoiceConfig)
         waiting = await roll_forward.waiting_ids(session, ids)
         later: list[Wanted] = []
+        ended: list[roll_forward.EndedInTime] = []
         subscriptions = taken.all()
         for subscription in subscriptions:
             idle = subscription.id not in waiting
             advance = await roll_forward.advance_to(session, subscription, self.now, nothing_waits=idle)
             did.rolled += 1
+            ended += advance.ended
             at_once = [one for one in advance.billables if one.at_once]
             later += [Wanted(subscription, one.occasion, one.period) for one in advance.billables if not one.at_once]
             for one in at_once:
@@ -186,7 +194,7 @@ class Run:
                 await replace_due(session, subscription, advance.replacement, self.now, self.effects)
         # many at once are written as they will be, in one statement; if one of them is in the way of another's, all
         # is undone, and each is begun by itself
-        drafts = [new_row(session, one, config) for one in later] if len(ids) > 1 else await begin(session, later)
+        drafts = [new_row(session, one) for one in later] if len(ids) > 1 else await begin(session, later)
         did.drafted += len(drafts)
         await update_all(session, subscriptions)
         ripe = [one for one in drafts if one.last_computed_at is None and _is_ready_to_compute(one, config, self.now)]
@@ -196,6 +204,8 @@ class Run:
         did.computed += len(ripe)
         for invoice in ripe:
             did.count(invoice)
+        for end in ended:
+            await settle_changes(session, end.before, end.changes, self.now, self.effects, reason="cancellation")
         return did
 
     async def compute(self, done: Summary) -> None:
@@ -284,7 +294,10 @@ class Run:
     async def each(self, ids: Sequence[str], some: Some, name: str, done: Summary) -> None:
         """All of a batch in one transaction; if that fails, one by one, so that only what fails stays behind."""
         try:
-            done.add(await self._in_transaction(ids, some))
+            did = await self._in_transaction(ids, some)
+            if did.waiting:
+                log.info("billing.waits_for_meters", subscriptions=len(did.waiting))
+            done.add(did)
         except Exception as error:  # a bad row must not stop the others; alone it will be named below
             if len(ids) > 1:
                 for one in ids:
@@ -301,7 +314,10 @@ class Run:
         async with self.database.session(self.scope, clock=FixedClock(self.now)) as session:
             # plans for the values at hand: those for any value are chosen by statistics, which a run outdates
             await session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
-            did = await some(session, ids)
+            waiting = await charging_by_unfilled(session, ids)
+            ready = [subscription_id for subscription_id in ids if subscription_id not in waiting]
+            did = await some(session, ready) if ready else Summary()
+            did.waiting |= waiting
             if self.dry:
                 await session.rollback()
             else:

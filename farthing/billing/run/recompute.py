@@ -8,29 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.periods.drafts import compute_all
+from farthing.billing.periods.drafts import recomputable, recompute
 from farthing.billing.run.passes import Run, Summary
-from farthing.core.enums import Status
 from farthing.identity.settings.catalogue import DraftInvoiceRecomputeConfig
 from farthing.identity.settings.current import read
-from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
-
-
-def recomputable() -> tuple[ColumnElement[bool], ...]:
-    """Which drafts are computed again: those of subscriptions that were computed once and not edited by hand."""
-    return (
-        Invoice.status == Status.PUBLISHED,
-        Invoice.invoice_status == InvoiceStatus.DRAFT,
-        Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-        Invoice.derived_key.is_(True),
-        Invoice.last_computed_at.is_not(None),
-        Invoice.is_manually_edited.is_(False),
-    )
 
 
 async def recompute_drafts(run: Run, done: Summary) -> None:
@@ -72,10 +58,6 @@ async def _recompute(run: Run, session: AsyncSession, ids: Sequence[str]) -> Sum
         .execution_options(populate_existing=True)
     )
     drafts = held.all()
-    before = {draft.id: draft.last_computed_at for draft in drafts}
-    await compute_all(session, drafts, run.now)
-    for draft in drafts:
-        # the time for corrections goes on: a draft that is computed every day must become a claim some day
-        draft.last_computed_at = before[draft.id]
+    await recompute(session, drafts, run.now)
     did.computed += len(drafts)
     return did

@@ -6,7 +6,7 @@ Rule: docs/rules/discounts-and-taxes.md#attaching-a-coupon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -79,6 +79,7 @@ async def attach(session: AsyncSession, coupon_id: str, to: Attachment, now: dat
         subscription_phase_id=to.phase_id,
         start_date=to.start,
         end_date=end,
+        cut_at=to.end,
         meta=checked_metadata(to.metadata),
     )
     session.add(association)
@@ -96,7 +97,7 @@ def _check_cadence(coupon: CouponRow, applied_invoices: int) -> None:
 
 
 def _natural_end(coupon: CouponRow, to: Attachment) -> datetime | None:
-    """A second before the last period ends, so that an invoice that starts there is not discounted."""
+    """A second before the last period ends; people see it, but the periods are counted."""
     if coupon.duration_in_periods is None:
         return None
     return to.after_periods(coupon.duration_in_periods) - timedelta(seconds=1)
@@ -110,31 +111,57 @@ class AttachedCoupon:
     coupon: CouponRow
 
 
-async def attached_during(session: AsyncSession, periods: Mapping[str, Period]) -> dict[str, list[AttachedCoupon]]:
-    """The coupons that discount an invoice of each subscription's period, in the order in which they chain.
+async def attached_to(session: AsyncSession, subscription_ids: Collection[str]) -> dict[str, list[AttachedCoupon]]:
+    """The coupons of each subscription, in the order in which they discount; which lines they reach is for the caller.
 
-    Half-open on both sides: an association that begins exactly at the period's end, or ends exactly at its start, does
-    not count. An archived coupon runs on. Whether a `once` coupon has been used is for the caller, who has the
-    invoices.
-    Rule: docs/rules/discounts-and-taxes.md#which-invoices-a-coupon-discounts
+    An archived coupon runs on.
     """
     rows = await session.execute(
         select(CouponAssociation, CouponRow)
         .join(CouponRow, CouponRow.id == CouponAssociation.coupon_id)
         .where(
-            in_array(CouponAssociation.subscription_id, periods),
+            in_array(CouponAssociation.subscription_id, subscription_ids),
             CouponAssociation.status == Status.PUBLISHED,
             CouponRow.status != Status.DELETED,
         )
         .order_by(CouponAssociation.created_at, CouponAssociation.id)
     )
-    found: dict[str, list[AttachedCoupon]] = {subscription_id: [] for subscription_id in periods}
+    found: dict[str, list[AttachedCoupon]] = {subscription_id: [] for subscription_id in subscription_ids}
     for association, coupon in rows:
-        period = periods[association.subscription_id]
-        end = association.end_date
-        if association.start_date < period.end and (end is None or end > period.start):
-            found[association.subscription_id].append(AttachedCoupon(association, coupon))
+        found[association.subscription_id].append(AttachedCoupon(association, coupon))
     return found
+
+
+async def attached_during(
+    session: AsyncSession, subscription_ids: Collection[str], period: Period
+) -> dict[str, list[AttachedCoupon]]:
+    """The coupons of each subscription whose dates, as people see them, overlap the period."""
+    return {
+        subscription_id: [
+            one
+            for one in attached
+            if one.association.start_date < period.end
+            and (one.association.end_date is None or one.association.end_date > period.start)
+        ]
+        for subscription_id, attached in (await attached_to(session, subscription_ids)).items()
+    }
+
+
+async def predecessors_of(session: AsyncSession, associations: Iterable[CouponAssociation]) -> dict[str, list[str]]:
+    """The ids of each association and of those that it continues, by its id."""
+    chains = {association.id: [association.id] for association in associations}
+    behind = {one.id: one.continues_id for one in associations if one.continues_id is not None}
+    while behind:
+        for association_id, former in behind.items():
+            chains[association_id].append(former)
+        rows = await session.execute(
+            select(CouponAssociation.id, CouponAssociation.continues_id).where(
+                in_array(CouponAssociation.id, set(behind.values())), CouponAssociation.continues_id.is_not(None)
+            )
+        )
+        further = {association_id: former for association_id, former in rows.tuples() if former is not None}
+        behind = {association_id: further[former] for association_id, former in behind.items() if former in further}
+    return chains
 
 
 async def search(

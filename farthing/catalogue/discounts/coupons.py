@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.discounts.schemas import CouponFilter, CreateCouponRequest, UpdateCouponRequest, stored_code
@@ -15,7 +14,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 SEARCHABLE = (
     "id",
@@ -57,14 +56,11 @@ async def create(session: AsyncSession, request: CreateCouponRequest) -> CouponR
         rules=request.rules,
         meta=request.metadata or {},
     )
-    try:
-        async with session.begin_nested():
-            session.add(coupon)
-    except IntegrityError as error:
-        if violated(error) != "uq_coupons_code":
-            raise
-        code = request.coupon_code
-        raise AlreadyExists("A coupon with this code already exists", {"coupon_code": code}) from error
+    code = request.coupon_code
+    async with unique(
+        session, uq_coupons_code=AlreadyExists("A coupon with this code already exists", {"coupon_code": code})
+    ):
+        session.add(coupon)
     return coupon
 
 

@@ -83,10 +83,21 @@ class CouponAssociation(Scoped, Tracked, Base):
     subscription_phase_id: Mapped[str | None] = mapped_column(String(50))
     start_date: Mapped[datetime]
     end_date: Mapped[datetime | None]
+    """When it ends, as people see it; that of a coupon for a number of periods decides nothing."""
+    cut_at: Mapped[datetime | None]
+    """Where somebody has ended it."""
+    counted_from: Mapped[datetime | None]
+    """The start of the first period that a coupon for a number of periods discounts; None for other coupons."""
+    periods_used: Mapped[int] = mapped_column(default=0)
+    """How many of its periods an association that it continues has had."""
+    continues_id: Mapped[str | None] = mapped_column(String(50))
+    """The association of the subscription that this one's subscription replaced."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
 
     __table_args__ = (
         CheckConstraint("end_date >= start_date", name="ends_after_start"),
+        CheckConstraint("cut_at >= start_date", name="cut_after_start"),
+        CheckConstraint("periods_used >= 0", name="periods_not_negative"),
         # the coupons of a subscription, in the order in which they discount
         Index("ix_coupon_associations_subscription", "environment_id", "subscription_id", "created_at", "id"),
         # where a coupon is attached

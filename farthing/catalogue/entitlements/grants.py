@@ -75,6 +75,7 @@ def effective_configuration(given: object, standing: Grant | None = None) -> Gra
         if name not in said:
             raise ValidationFailed.of(f"grant_{name}", "is required when any grant field is given")
     grant = Grant(**said)
+    _require_billable(grant)
     if grant.duration_unit is GrantDurationUnit.SUBSCRIPTION_PERIOD:
         if grant.duration_value is not None:
             raise ValidationFailed.of("grant_duration_value", "must not be given with the unit subscription_period")
@@ -85,6 +86,20 @@ def effective_configuration(given: object, standing: Grant | None = None) -> Gra
     elif grant.duration_value is None:
         raise ValidationFailed.of("grant_duration_value", "is required, 1 or more")
     return grant
+
+
+def _require_billable(grant: Grant) -> None:
+    """Refuse what no invoice could be made of, when it is made and not when the period ends.
+
+    Rule: docs/rules/entitlements.md#grants
+    """
+    if grant.measure is not GrantMeasure.QUANTITY:
+        raise ValidationFailed.of("grant_measure", "must be quantity: grants in money cannot be billed")
+    if grant.duration_unit is not GrantDurationUnit.SUBSCRIPTION_PERIOD:
+        raise ValidationFailed.of(
+            "grant_duration_unit",
+            f"must be subscription_period: grants by {grant.duration_unit.value} cannot be billed",
+        )
 
 
 def configure(entitlement: Entitlement, grant: Grant | None, mode: AggregationMode) -> None:

@@ -6,12 +6,11 @@ keeps the feature from being archived meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.entitlements import grants
@@ -28,7 +27,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.metering.meter import AggregationType
 from farthing.storage.listing import select_page
 from farthing.storage.outbox import record_event
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.rows import find, lock_row, unique
 
 SEARCHABLE = (
     "id",
@@ -257,17 +256,12 @@ async def entitlements_of(
     return owned
 
 
-@asynccontextmanager
-async def _refusing_duplicates(session: AsyncSession, entitlement: Entitlement) -> AsyncIterator[None]:
+def _refusing_duplicates(session: AsyncSession, entitlement: Entitlement) -> AbstractAsyncContextManager[None]:
     """Write what the block changed; an owner's second entitlement to a feature becomes AlreadyExists."""
     details = {"entity_id": entitlement.entity_id, "feature_id": entitlement.feature_id}
-    try:
-        async with session.begin_nested():
-            yield
-    except IntegrityError as error:
-        if violated(error) != "uq_entitlements_feature":
-            raise
-        raise AlreadyExists("The entity already has an entitlement to this feature", details) from error
+    return unique(
+        session, uq_entitlements_feature=AlreadyExists("The entity already has an entitlement to this feature", details)
+    )
 
 
 async def _tell(session: AsyncSession, event: str, entitlement: Entitlement) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue import in_use
@@ -16,7 +15,7 @@ from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "status", "created_at", "updated_at")
 
@@ -30,15 +29,13 @@ async def create(session: AsyncSession, request: CreateAddonRequest) -> Addon:
         description=request.description or "",
         meta=request.metadata or {},
     )
-    try:
-        async with session.begin_nested():
-            session.add(addon)
-    except IntegrityError as error:
-        if violated(error) != "uq_addons_lookup_key":
-            raise
-        raise AlreadyExists(
+    async with unique(
+        session,
+        uq_addons_lookup_key=AlreadyExists(
             f"An addon with the lookup key '{request.lookup_key}' exists", {"lookup_key": request.lookup_key}
-        ) from error
+        ),
+    ):
+        session.add(addon)
     return addon
 
 

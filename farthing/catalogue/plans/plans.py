@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue import in_use
@@ -14,18 +14,23 @@ from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.schemas import CreatePlanRequest, PlanQuery, UpdatePlanRequest
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.ports import CataloguePorts
+from farthing.catalogue.prices import lifecycle as prices
+from farthing.catalogue.prices.schemas import PriceOfNewPlan
 from farthing.core.enums import Status
-from farthing.core.errors import AlreadyExists
+from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "display_order", "status", "created_at", "updated_at")
 
 
-async def create(session: AsyncSession, request: CreatePlanRequest) -> Plan:
-    """Insert a plan. Raises AlreadyExists when a published plan has the key."""
+async def create(session: AsyncSession, request: CreatePlanRequest, now: datetime) -> Plan:
+    """Insert a plan and the prices that the request has for it.
+
+    Raises AlreadyExists when a published plan has the key, and what making a price raises, by its place.
+    """
     plan = Plan(
         id=new_id(Kind.PLAN),
         name=request.name,
@@ -36,7 +41,17 @@ async def create(session: AsyncSession, request: CreatePlanRequest) -> Plan:
     )
     async with refusing_duplicates(session, plan.lookup_key):
         session.add(plan)
+    await _create_prices(session, plan, request.prices or (), now)
     return plan
+
+
+async def _create_prices(session: AsyncSession, plan: Plan, given: Sequence[PriceOfNewPlan], now: datetime) -> None:
+    for index, price in enumerate(given):
+        price.entity_id = plan.id
+        try:
+            await prices.create(session, price, now)
+        except ValidationFailed as error:
+            raise error.within(f"prices[{index}]") from error
 
 
 async def update(session: AsyncSession, plan_id: str, request: UpdatePlanRequest) -> Plan:
@@ -77,13 +92,11 @@ async def search(
     return await select_page(session, Plan, query, SEARCHABLE, statement)
 
 
-@asynccontextmanager
-async def refusing_duplicates(session: AsyncSession, lookup_key: str) -> AsyncIterator[None]:
+def refusing_duplicates(session: AsyncSession, lookup_key: str) -> AbstractAsyncContextManager[None]:
     """Turn a key that the database refuses into AlreadyExists."""
-    try:
-        async with session.begin_nested():
-            yield
-    except IntegrityError as error:
-        if violated(error) != "uq_plans_lookup_key":
-            raise
-        raise AlreadyExists(f"A plan with the lookup key '{lookup_key}' exists", {"lookup_key": lookup_key}) from error
+    return unique(
+        session,
+        uq_plans_lookup_key=AlreadyExists(
+            f"A plan with the lookup key '{lookup_key}' exists", {"lookup_key": lookup_key}
+        ),
+    )

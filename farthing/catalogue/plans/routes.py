@@ -41,9 +41,12 @@ class Plans(Controller):
     tags = ("Plans",)
 
     @post("/", operation_id="createPlan", guards=[needs("plan", "write")])
-    async def create(self, data: CreatePlanRequest, session: AsyncSession) -> PlanResponse:
-        """Create a plan."""
-        return PlanResponse.of(await plans.create(session, data))
+    async def create(self, data: CreatePlanRequest, session: AsyncSession, clock: Clock) -> PlanResponse:
+        """Create a plan, and its prices if the body has any."""
+        plan = await plans.create(session, data, clock.now())
+        if not data.prices:
+            return PlanResponse.of(plan)
+        return (await plan_answers(session, [plan], {"prices": set()}, clock.now()))[0]
 
     @get("/", operation_id="listPlans", guards=[needs("plan", "read")], opt={"query": PlanQuery})
     async def browse(self, request: Request[Any, Any, Any], session: AsyncSession, clock: Clock) -> ListPlansResponse:

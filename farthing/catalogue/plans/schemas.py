@@ -33,13 +33,14 @@ def _any_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 class CreatePlanRequest(Request):
-    """A new plan; prices, entitlements and credit grants are added to it later."""
+    """A new plan, with prices if they are given; entitlements and credit grants are added to it later."""
 
     name: Name
     lookup_key: Line | None = None
     description: Text | None = None
     display_order: Order | None = None
     metadata: dict[str, str] | None = None
+    prices: Annotated[list[pricing.PriceOfNewPlan], Meta(max_length=pricing.MOST_IN_BULK)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -78,14 +78,10 @@ async def create_all(session: AsyncSession, requests: Sequence[CreatePriceReques
         try:
             prices.append(_price(request, found, now))
         except ValidationFailed as error:
-            raise _at(error, index) if len(requests) > 1 else error from error
+            raise error.within(f"items[{index}]") if len(requests) > 1 else error from error
     async with refusing_duplicates(session, [price.lookup_key for price in prices if price.lookup_key]):
         session.add_all(prices)
     return prices
-
-
-def _at(error: ValidationFailed, index: int) -> ValidationFailed:
-    return ValidationFailed(error.message, {f"items[{index}].{field}": why for field, why in error.details.items()})
 
 
 def _price(request: CreatePriceRequest, found: References, now: datetime) -> Price:

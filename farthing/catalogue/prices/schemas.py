@@ -137,6 +137,20 @@ class CreatePriceRequest(Request):
             raise BadField("trial_period_days", "is only allowed for FIXED prices that recur")
 
 
+class PriceOfNewPlan(CreatePriceRequest, kw_only=True):
+    """A price that is made together with its plan, so that it need not say whose it is."""
+
+    entity_type: PriceEntityType = PriceEntityType.PLAN
+    entity_id: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.entity_type is not PriceEntityType.PLAN:
+            raise BadField("entity_type", "must be PLAN for a price that is made together with its plan")
+        if self.entity_id:
+            raise BadField("entity_id", "must not be given for a price that is made together with its plan")
+
+
 class CreateBulkPriceRequest(Request):
     """Prices made together, or none of them."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue import in_use
@@ -17,7 +16,7 @@ from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import clock_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "code", "symbol", "base_currency", "conversion_rate", "status", "created_at", "updated_at")
 
@@ -33,13 +32,11 @@ async def create(session: AsyncSession, request: CreatePriceUnitRequest) -> Pric
         conversion_rate=request.conversion_rate,
         meta=request.metadata or {},
     )
-    try:
-        async with session.begin_nested():
-            session.add(unit)
-    except IntegrityError as error:
-        if violated(error) != "uq_price_units_code":
-            raise
-        raise AlreadyExists(f"A price unit with the code '{unit.code}' exists", {"code": unit.code}) from error
+    async with unique(
+        session,
+        uq_price_units_code=AlreadyExists(f"A price unit with the code '{unit.code}' exists", {"code": unit.code}),
+    ):
+        session.add(unit)
     return unit
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
@@ -15,7 +14,7 @@ from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "entity_type", "lookup_key", "status", "created_at", "updated_at")
 
@@ -29,15 +28,13 @@ async def create(session: AsyncSession, request: CreateGroupRequest) -> GroupRow
         lookup_key=request.lookup_key,
         meta={},
     )
-    try:
-        async with session.begin_nested():
-            session.add(group)
-    except IntegrityError as error:
-        if violated(error) != "uq_groups_lookup_key":
-            raise
-        raise AlreadyExists(
+    async with unique(
+        session,
+        uq_groups_lookup_key=AlreadyExists(
             f"A group with the lookup key '{request.lookup_key}' exists", {"lookup_key": request.lookup_key}
-        ) from error
+        ),
+    ):
+        session.add(group)
     return group
 
 

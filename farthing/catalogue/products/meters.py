@@ -75,10 +75,7 @@ async def create(session: AsyncSession, request: CreateMeterRequest) -> MeterRow
         filters=merged([], request.filters or ()),
         reset_usage=request.reset_usage,
     )
-    await _weigh(session, meter)
-    session.add(meter)
-    await _changed(session)
-    return meter
+    return await _add(session, meter)
 
 
 async def copy(session: AsyncSession, source: MeterRow) -> MeterRow:
@@ -96,9 +93,15 @@ async def copy(session: AsyncSession, source: MeterRow) -> MeterRow:
         filters=merged(source.filters, ()),
         reset_usage=source.reset_usage,
     )
+    return await _add(session, meter)
+
+
+async def _add(session: AsyncSession, meter: MeterRow) -> MeterRow:
+    """Insert a meter, and let it count what is stored."""
     await _weigh(session, meter)
     session.add(meter)
     await _changed(session)
+    await ports_of(session, CataloguePorts).fill_new_meter(session, meter.id)
     return meter
 
 

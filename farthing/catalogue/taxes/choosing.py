@@ -5,14 +5,13 @@ Rule: docs/rules/discounts-and-taxes.md#which-taxes-apply
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.calendar.period import Period
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRateRow, TaxRateStatus
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
@@ -79,26 +78,25 @@ def _usable(rate: TaxRateRow) -> TaxRateRow:
 
 
 async def auto_apply_associations(
-    session: AsyncSession, entity_type: TaxEntityType, entity_id: str, currency: str, during: Period | datetime
+    session: AsyncSession, entity_type: TaxEntityType, entity_id: str, currency: str
 ) -> list[ApplicableTax]:
-    """The entity's taxes for an invoice in `currency`, by priority and then id, each rate once.
+    """The entity's taxes for an invoice in `currency`, by priority and then id, whatever their windows.
 
-    `during` is the invoice's period, of which an association must cover some part, or a moment that it must contain.
+    Which lines of the invoice an association reaches is decided line by line, by the tax point of the line.
     """
-    per_entity = await auto_apply_associations_of(session, entity_type, {entity_id: (currency, during)})
-    return per_entity[entity_id]
+    return (await auto_apply_associations_of(session, entity_type, {entity_id: currency}))[entity_id]
 
 
 async def auto_apply_associations_of(
-    session: AsyncSession, entity_type: TaxEntityType, entities: dict[str, tuple[str, Period | datetime]]
+    session: AsyncSession, entity_type: TaxEntityType, currencies: Mapping[str, str]
 ) -> dict[str, list[ApplicableTax]]:
-    """`auto_apply_associations` for many entities in one query: entity id to (currency, period or moment)."""
+    """`auto_apply_associations` for many entities in one query: the id of each entity to its invoice's currency."""
     rows = await session.execute(
         select(TaxAssociation, TaxRateRow)
         .join(TaxRateRow, TaxRateRow.id == TaxAssociation.tax_rate_id)
         .where(
             TaxAssociation.entity_type == entity_type,
-            in_array(TaxAssociation.entity_id, entities),
+            in_array(TaxAssociation.entity_id, currencies),
             TaxAssociation.status == Status.PUBLISHED,
             TaxAssociation.auto_apply,
             TaxRateRow.status == Status.PUBLISHED,
@@ -106,21 +104,11 @@ async def auto_apply_associations_of(
         )
         .order_by(TaxAssociation.priority, TaxAssociation.id)
     )
-    chosen: dict[str, dict[str, ApplicableTax]] = {entity_id: {} for entity_id in entities}
+    chosen: dict[str, list[ApplicableTax]] = {entity_id: [] for entity_id in currencies}
     for association, rate in rows:
-        currency, during = entities[association.entity_id]
-        if association.currency in {None, currency} and _covers(association, during):
-            # two associations of one rate charge it once
-            chosen[association.entity_id].setdefault(rate.id, ApplicableTax(association, rate))
-    return {entity_id: list(taxes.values()) for entity_id, taxes in chosen.items()}
-
-
-def _covers(association: TaxAssociation, during: Period | datetime) -> bool:
-    """Whether `[start_date, end_date)` overlaps a period, or contains a moment."""
-    end = association.end_date
-    if isinstance(during, Period):
-        return association.start_date < during.end and (end is None or end > during.start)
-    return association.start_date <= during and (end is None or end > during)
+        if association.currency in {None, currencies[association.entity_id]}:
+            chosen[association.entity_id].append(ApplicableTax(association, rate))
+    return chosen
 
 
 def tax_of(rate: TaxRateRow) -> rating.TaxRate:

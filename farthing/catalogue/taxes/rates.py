@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from sqlalchemy import exists, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
@@ -18,7 +17,7 @@ from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 SEARCHABLE = (
     "id",
@@ -114,13 +113,6 @@ async def _associated(session: AsyncSession, rate_id: str) -> bool:
     return bool(await session.scalar(select(exists().where(*of_rate))))
 
 
-@asynccontextmanager
-async def _refusing_duplicates(session: AsyncSession, code: str) -> AsyncIterator[None]:
+def _refusing_duplicates(session: AsyncSession, code: str) -> AbstractAsyncContextManager[None]:
     """Write what the block changed; a second published rate of one code becomes AlreadyExists."""
-    try:
-        async with session.begin_nested():
-            yield
-    except IntegrityError as error:
-        if violated(error) != "uq_tax_rates_code":
-            raise
-        raise AlreadyExists("A tax rate with this code already exists", {"code": code}) from error
+    return unique(session, uq_tax_rates_code=AlreadyExists("A tax rate with this code already exists", {"code": code}))

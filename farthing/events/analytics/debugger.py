@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.prices.answers import price_answers
 from farthing.catalogue.products import tables
 from farthing.catalogue.products.answers import meter_answer
-from farthing.core.clock import instant
+from farthing.core.clock import instant, shifted
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
 from farthing.core.money import plain
@@ -45,6 +45,8 @@ from farthing.events.schemas import (
     SubscriptionLineItemLookupResult,
 )
 from farthing.events.tables import MeterBackfill, MeterUsage, StoredEvent
+from farthing.events.usage.ownership import holders_of
+from farthing.events.usage.usage_statement import arrival_of
 from farthing.storage.postgres import ports_of, scope_of
 
 _EVENTS = StoredEvent.__table__
@@ -91,7 +93,7 @@ async def debugged(session: AsyncSession, event_id: str) -> GetEventByIDResponse
 
 async def _facts(session: AsyncSession, event_id: str) -> _Facts:
     environment_id = scope_of(session).environment_id
-    found = select(*COLUMNS, _EVENTS.c.sequence).where(
+    found = select(*COLUMNS, _EVENTS.c.sequence, arrival_of(_EVENTS).label("arrival")).where(
         _EVENTS.c.environment_id == environment_id, _EVENTS.c.id == event_id
     )
     event = (await session.execute(found)).one_or_none()
@@ -113,16 +115,16 @@ async def _facts(session: AsyncSession, event_id: str) -> _Facts:
             tables.Feature.meter_id.in_(quantities), tables.Feature.status == Status.PUBLISHED
         )
     )
-    customer = (
-        await session.scalars(
-            select(Customer).where(
-                Customer.external_id == event.external_customer_id, Customer.status == Status.PUBLISHED
-            )
-        )
-    ).one_or_none()
+    ownership = await holders_of(session, {event.external_customer_id})
+    owners = {
+        customer_id
+        for customer_id, parts in ownership.items()
+        if any(part.holds(event.external_customer_id, event.arrival) for part in parts)
+    }
+    customer = (await session.scalars(select(Customer).where(Customer.id.in_(owners)))).one_or_none()
     moment: datetime = event.timestamp
     list_charged_items = ports_of(session, EventPorts).list_charged_items
-    items = await list_charged_items(session, {event.external_customer_id}, moment, moment + _INSTANT, True)
+    items = await list_charged_items(session, owners, moment, shifted(moment, _INSTANT), True)
     return _Facts(
         event,
         quantities,

@@ -11,11 +11,14 @@ from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.rated import rated
+from farthing.core.clock import shifted
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.ports import EventPorts
 from farthing.events.schemas import EventCostInfo, GetHuggingFaceBillingDataResponse
 from farthing.events.tables import MeterUsage, StoredEvent
+from farthing.events.usage.ownership import holders_of
+from farthing.events.usage.usage_statement import arrival_of
 from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.postgres import ports_of, scope_of
 
@@ -27,20 +30,22 @@ _USAGE = MeterUsage.__table__
 async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFaceBillingDataResponse:
     """The cost of each event at the price in force when it happened, in input order; 0 for what nobody charges."""
     environment_id = scope_of(session).environment_id
+    arrival = arrival_of(_EVENTS).label("arrival")
     events = (
         await session.execute(
-            select(_EVENTS.c.id, _EVENTS.c.external_customer_id, _EVENTS.c.timestamp, _EVENTS.c.sequence).where(
+            select(_EVENTS.c.id, _EVENTS.c.external_customer_id, _EVENTS.c.timestamp, arrival).where(
                 _EVENTS.c.environment_id == environment_id, _EVENTS.c.id.in_(event_ids)
             )
         )
     ).all()
     found: dict[str, Decimal] = {}
     if events:
-        first, last = min(one.timestamp for one in events), max(one.timestamp for one in events)
-        customers = {one.external_customer_id for one in events}
+        first = min(one.timestamp for one in events)
+        end = shifted(max(one.timestamp for one in events), timedelta(milliseconds=1))
+        ownership = await holders_of(session, {one.external_customer_id for one in events})
         items: dict[str, list[ChargedItem]] = defaultdict(list)
         list_charged_items = ports_of(session, EventPorts).list_charged_items
-        for item in await list_charged_items(session, customers, first, last + timedelta(milliseconds=1), False):
+        for item in await list_charged_items(session, ownership, first, end, False):
             items[item.meter_id].append(item)
         quantities = await session.execute(
             select(_EVENTS.c.id, _USAGE.c.meter_id, _USAGE.c.quantity)
@@ -63,7 +68,9 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
         for event_id, meter_id, quantity in quantities.tuples():
             event = by_id[event_id]
             for item in items[meter_id]:
-                if event.external_customer_id in item.customers and item.covers(event.timestamp):
+                owned = (part for customer in item.customers for part in ownership.get(customer, ()))
+                whose = any(part.holds(event.external_customer_id, event.arrival) for part in owned)
+                if whose and item.covers(event.timestamp):
                     cost = price_quantity(rated(item.price), quantity)
                     found[event_id] = exact_sum([found.get(event_id, ZERO), cost])
     return GetHuggingFaceBillingDataResponse(

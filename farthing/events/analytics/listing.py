@@ -40,19 +40,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def events_page(session: AsyncSession, asked: GetEventsRequest, now: datetime) -> schemas.GetEventsResponse:
-    """The page asked for. `end_time` itself is included, here only. Raises ValidationFailed."""
+    """The page asked for. `end_time` itself is included, here only. Raises ValidationFailed.
+
+    `iter_last_key` of an answer leads on in the order asked for, `iter_first_key` to what is newer than all of it.
+    """
     matching = _matching(asked, scope_of(session).environment_id, now)
     total = (await session.execute(select(func.count()).select_from(_EVENTS).where(*matching))).scalar_one()
     size = min(asked.page_size, LARGEST_PAGE) if asked.page_size and asked.page_size > 0 else DEFAULT_PAGE
     cursor = asked.iter_first_key or asked.iter_last_key
-    newer = bool(asked.iter_first_key)
     ascending = asked.order == "asc"
+    newer = bool(asked.iter_first_key) or ascending
     # the nearest to a cursor come first, whatever the order asked for, so that polling leaves no gap
     forwards = newer if cursor else ascending
     key: ColumnElement[Any] = _EVENTS.c.event_name if asked.sort == "event_name" else _EVENTS.c.timestamp
     query = select(*COLUMNS).where(*matching)
     if cursor:
-        query = query.where(*_beyond(cursor, newer=newer))
+        field = "iter_first_key" if asked.iter_first_key else "iter_last_key"
+        query = query.where(*_beyond(field, cursor, newer=newer))
     order = [key.asc(), _EVENTS.c.id.asc()] if forwards else [key.desc(), _EVENTS.c.id.desc()]
     query = query.order_by(*order).limit(size + 1)
     if not cursor:
@@ -66,7 +70,7 @@ async def events_page(session: AsyncSession, asked: GetEventsRequest, now: datet
     if rows and (has_more or not cursor):
         page.iter_last_key = _key(rows[-1])
     if rows:
-        page.iter_first_key = _key(rows[0])
+        page.iter_first_key = _key(rows[-1] if ascending else rows[0])
     if not cursor:
         page.offset = (asked.offset or 0) + size
     return page
@@ -104,15 +108,15 @@ def _matching(asked: GetEventsRequest, environment_id: str, now: datetime) -> li
     return matching
 
 
-def _beyond(cursor: str, *, newer: bool) -> list[ColumnElement[bool]]:
-    """What lies on the far side of a cursor."""
+def _beyond(field: str, cursor: str, *, newer: bool) -> list[ColumnElement[bool]]:
+    """What lies on the far side of a cursor, which is the value of `field`."""
     nanoseconds, separator, event_id = cursor.partition("::")
     try:
         moment = _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000)
     except (ValueError, OverflowError) as error:
-        raise _bad_cursor(newer=newer) from error
+        raise _bad_cursor(field) from error
     if not separator:
-        raise _bad_cursor(newer=newer)
+        raise _bad_cursor(field)
     here = tuple_(moment, event_id)
     row = tuple_(_EVENTS.c.timestamp, _EVENTS.c.id)
     if newer:
@@ -120,8 +124,7 @@ def _beyond(cursor: str, *, newer: bool) -> list[ColumnElement[bool]]:
     return [row < here, _EVENTS.c.timestamp <= moment]
 
 
-def _bad_cursor(*, newer: bool) -> ValidationFailed:
-    field = "iter_first_key" if newer else "iter_last_key"
+def _bad_cursor(field: str) -> ValidationFailed:
     return ValidationFailed("Invalid cursor key format", {field: "must be <unix nanoseconds>::<event id>"})
 
 

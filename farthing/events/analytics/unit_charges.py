@@ -24,7 +24,7 @@ from farthing.rating.commitments.windows import TimeOfDayBucket
 class ChargedItem:
     """A usage line item: which price charges which customers' usage, over which time.
 
-    `customers` are external ids: the subscription's, and those it pays for. `start` and `end` are the item's life cut
+    `customers` are ids: the subscription's, and those it pays for. `start` and `end` are the item's life cut
     by the subscription's effective end. `is_active` says whether its subscription is active or trialing.
     `percent_off` is the share that lasting percentage coupons take, 0 to 100. `answers` holds what `expand` shows, by
     its name on the wire (`subscription_line_item`, `plan`, `addon`), and `commitment_terms` its commitment's fields.

@@ -37,6 +37,7 @@ from farthing.events.schemas import (
     UsageAnalyticPoint,
 )
 from farthing.events.usage import usage_query
+from farthing.events.usage.ownership import owners_of
 from farthing.events.usage.usage_query import NOTHING, Group
 from farthing.events.usage.usage_statement import CUSTOMER, PROPERTY, SOURCE, UsageQuery
 from farthing.metering.meter import Meter
@@ -83,7 +84,8 @@ async def analytics(
     if request.external_customer_id:
         children = bool(request.include_children)
         list_charged_items = ports_of(session, EventPorts).list_charged_items
-        charged = await list_charged_items(session, {request.external_customer_id}, start, end, children)
+        owners = set((await owners_of(session, {request.external_customer_id})).values())
+        charged = await list_charged_items(session, owners, start, end, children)
         lines = await _charged_lines(session, request, charged, now)
     else:
         lines = await _uncharged_lines(session, request, now)
@@ -163,6 +165,7 @@ async def _charged_lines(
             () if committed else dimensions,
             item.zone,
             item.month_day,
+            customers_are_ids=True,
         )
         lines.append(_Line(row, meter, query, item, committed))
     return lines

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
-from farthing.core.clock import as_utc
-from farthing.core.decoding import from_decoding
+from farthing.calendar.billing import add_months
+from farthing.core.caller import RequestTerms
+from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT, instant
+from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id, stable_id
+from farthing.core.shapes import below, shape_of, unknown_paths
 from farthing.core.slices import collect
+from farthing.core.times import Moment
 from farthing.core.wire import BadField
 from farthing.events.ingest.contents import to_milliseconds
 from farthing.events.ingest.store import Arrival, Sender
@@ -25,9 +29,10 @@ LARGEST_EVENT_BYTES = 256 * 1024
 LONGEST_NAME = 255
 READ_AT_ONCE_BYTES = 1024 * 1024
 
-_NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_NO_TIME = FIRST_INSTANT
 _NUL = b"\\u0000"
-_UNREADABLE = (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MOST_UNKNOWN = 20
+"""How many unknown fields of a request are looked for."""
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
@@ -39,22 +44,34 @@ class IngestEventRequest(msgspec.Struct, kw_only=True):
     external_customer_id: str
     event_id: str | None = None
     customer_id: str | None = None
-    timestamp: Annotated[datetime, Meta(tz=True)] | None = None
+    timestamp: Moment | None = None
     source: str | None = None
     properties: dict[str, Any] | None = None
+
+    def unknown_fields(self, body: bytes) -> list[str]:
+        """Paths of what `body`, which was read into this, has and no event has."""
+        return [] if isinstance(self, _KnownEvent) else unknown_paths(body, _EVENT, _MOST_UNKNOWN)
 
     @classmethod
     def from_json(cls, body: bytes) -> IngestEventRequest:
         """Read one event with exact numbers. Raises ValidationFailed."""
         if len(body) > LARGEST_EVENT_BYTES:
             raise ValidationFailed.of("event", _TOO_LARGE)
-        return _read(_ONE, body)
+        return _read(IngestEventRequest, body)
 
 
 class BulkIngestEventRequest(msgspec.Struct, kw_only=True):
     """1 to 1000 events, accepted together or not at all."""
 
     events: list[IngestEventRequest]
+
+    def unknown_fields(self, body: bytes) -> list[str]:
+        """Paths of what `body`, which was read into this, has and no event has, as far as it was read."""
+        return [] if isinstance(self, _KnownBatch) else unknown_paths(body, _BATCH, _MOST_UNKNOWN)
+
+    def unknown_fields_read_later(self) -> list[str]:
+        """The same of what `read` has read."""
+        return []
 
     async def read(self, owner: str) -> Sequence[IngestEventRequest]:
         """The events; `owner` is whose turn reading takes. Raises ValidationFailed."""
@@ -69,7 +86,7 @@ class BulkIngestEventRequest(msgspec.Struct, kw_only=True):
             return LargeBatch(events=[], pieces=pieces)
         problems = _too_large(body) if len(body) > LARGEST_EVENT_BYTES else []
         try:
-            read = _read(_BULK, body)
+            read = _read(BulkIngestEventRequest, body)
         except ValidationFailed as error:
             found = _unreadable(body)
             raise (_refused(found) if found else error) from error
@@ -84,22 +101,55 @@ class LargeBatch(BulkIngestEventRequest):
     """A batch whose events are still to be read, one by one, so that other requests are served meanwhile."""
 
     pieces: list[msgspec.Raw]
+    unknown: list[str] = []
+
+    def unknown_fields(self, body: bytes) -> list[str]:
+        """Nothing yet: the events are still to be read."""
+        return []
+
+    def unknown_fields_read_later(self) -> list[str]:
+        return self.unknown
 
     async def read(self, owner: str) -> Sequence[IngestEventRequest]:
         """As above; names every event that cannot be read."""
-        found = await collect(map(_read_piece, range(len(self.pieces)), self.pieces), owner)
-        problems = [event for event in found if isinstance(event, dict)]
+        read = await collect(map(_read_piece, range(len(self.pieces)), self.pieces), owner)
+        problems = [problem for event in read if isinstance(event, list) for problem in event]
         if problems:
             raise _refused(problems)
-        return [event for event in found if isinstance(event, IngestEventRequest)]
+        events = [event for event in read if isinstance(event, IngestEventRequest)]
+        self.unknown = self._unknown_of(events)
+        return events
+
+    def _unknown_of(self, events: Sequence[IngestEventRequest]) -> list[str]:
+        unknown: list[str] = []
+        for index, (event, piece) in enumerate(zip(events, self.pieces, strict=True)):
+            if len(unknown) >= _MOST_UNKNOWN:
+                break
+            unknown += [f"events[{index}].{path}" for path in event.unknown_fields(bytes(piece))]
+        return unknown[:_MOST_UNKNOWN]
+
+
+class _KnownEvent(IngestEventRequest, forbid_unknown_fields=True):
+    """An event without unknown fields: reading events as these first costs nothing when there are none."""
+
+
+class _KnownBatch(BulkIngestEventRequest, forbid_unknown_fields=True):
+    """A batch without unknown fields."""
+
+    events: list[_KnownEvent]  # type: ignore[assignment]  # a list is read, and never added to
 
 
 class _Pieces(msgspec.Struct):
     events: list[msgspec.Raw]
 
 
-_ONE = msgspec.json.Decoder(IngestEventRequest, float_hook=json_number)
-_BULK = msgspec.json.Decoder(BulkIngestEventRequest, float_hook=json_number)
+_EVENT = shape_of(IngestEventRequest)
+_BATCH = shape_of(BulkIngestEventRequest)
+_DECODERS: Mapping[type[msgspec.Struct], tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]] = {
+    IngestEventRequest: (json_decoder(_KnownEvent, json_number), json_decoder(IngestEventRequest, json_number)),
+    BulkIngestEventRequest: (json_decoder(_KnownBatch, json_number), json_decoder(BulkIngestEventRequest, json_number)),
+}
+"""For each struct the decoder that knows only its fields, and the one that skips others."""
 _RAW = msgspec.json.Decoder(_Pieces)
 _COUNT = f"must have 1 to {MOST_IN_BULK} elements"
 _TOO_LARGE = f"must be at most {LARGEST_EVENT_BYTES} bytes"
@@ -108,15 +158,44 @@ Problem = dict[str, Any]
 """`{"index", "field", "message"}`: what is wrong with one event of a batch."""
 
 
-def arrival_of(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None) -> Arrival:
+@dataclass(frozen=True, slots=True)
+class AcceptedTimes:
+    """The times that events may have: from `first` to `last`, both included.
+
+    Rule: docs/rules/metering.md#fields-of-an-event
+    """
+
+    first: datetime
+    last: datetime
+
+    @classmethod
+    def at(cls, now: datetime, terms: RequestTerms) -> AcceptedTimes:
+        """Those of events that arrive at `now`."""
+        try:
+            day = add_months(now.date(), 12 * terms.event_years_ahead, now.day)
+        except (ValueError, OverflowError):
+            return cls(terms.earliest_event_time, LAST_INSTANT)
+        return cls(terms.earliest_event_time, datetime.combine(day, now.timetz()))
+
+    def require(self, moment: datetime) -> None:
+        """Raises BadField for a time that is not accepted."""
+        if not self.first <= moment <= self.last:
+            raise BadField("timestamp", f"must be from {instant(self.first)} to {instant(self.last)}")
+
+
+def arrival_of(
+    given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, times: AcceptedTimes
+) -> Arrival:
     """One event that arrives at `now` with a request; `token` is the same in its repeats. Raises ValidationFailed."""
     try:
-        return _arrival(given, now, sender, token)
+        return _arrival(given, now, sender, token, times)
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
 
-def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Sender, token: str | None) -> list[Arrival]:
+def arrivals_of(
+    given: Sequence[IngestEventRequest], now: datetime, sender: Sender, token: str | None, times: AcceptedTimes
+) -> list[Arrival]:
     """Events that arrive together at `now` with a request; `token` is the same in its repeats.
 
     Raises ValidationFailed naming every one that is wrong.
@@ -125,7 +204,7 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Send
     problems: list[Problem] = []
     for index, one in enumerate(given):
         try:
-            arrivals.append(_arrival(one, now, sender, token, index))
+            arrivals.append(_arrival(one, now, sender, token, times, index))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -133,8 +212,12 @@ def arrivals_of(given: Sequence[IngestEventRequest], now: datetime, sender: Send
     return arrivals
 
 
-def _arrival(given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, index: int = 0) -> Arrival:
+def _arrival(
+    given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, times: AcceptedTimes, index: int = 0
+) -> Arrival:
     untimed = given.timestamp is None or given.timestamp == _NO_TIME
+    if given.timestamp is not None and not untimed:
+        times.require(given.timestamp)
     return Arrival(_event(given, now, token, index), now, sender, untimed and token is not None)
 
 
@@ -143,10 +226,7 @@ def _event(given: IngestEventRequest, now: datetime, token: str | None = None, i
     fresh = new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
     timestamp = now
     if given.timestamp is not None and given.timestamp != _NO_TIME:
-        try:
-            timestamp = as_utc(given.timestamp)
-        except ValueError as error:
-            raise BadField("timestamp", str(error)) from error
+        timestamp = given.timestamp
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
     return Event(
@@ -168,16 +248,20 @@ def _short(field: str, text: str) -> str:
     return text
 
 
-def _read(decoder: msgspec.json.Decoder[Struct], body: bytes) -> Struct:
+def _read(kind: type[Struct], body: bytes) -> Struct:
+    only_known, lenient = _DECODERS[kind]
     try:
-        read = decoder.decode(body)
-    except _UNREADABLE as error:
-        raise from_decoding(error) from error
+        try:
+            read: Struct = only_known.decode(body)
+        except msgspec.ValidationError:
+            read = lenient.decode(body)
+    except UNREADABLE as error:
+        raise unreadable(error, body, kind) from error
     except ValueError as error:  # a number that no store could keep
         raise ValidationFailed.of("properties", str(error)) from error
     # the escape may itself be escaped, so what was read decides
     if _NUL in body and _holds_nul(msgspec.to_builtins(read)):
-        raise ValidationFailed("Invalid request format", {"body": "must not contain NUL characters"})
+        raise ValidationFailed.of("body", "must not contain NUL characters")
     return read
 
 
@@ -193,7 +277,7 @@ def _pieces(body: bytes) -> list[msgspec.Raw]:
     """The elements of a batch, unread; none when the body is no batch at all."""
     try:
         return _RAW.decode(body).events
-    except _UNREADABLE:
+    except UNREADABLE:
         return []
 
 
@@ -207,26 +291,28 @@ def _too_large(body: bytes) -> list[Problem]:
 
 def _unreadable(body: bytes) -> list[Problem]:
     """What is wrong with each element that cannot be read, or whose names break a rule."""
-    found = (_read_piece(index, piece) for index, piece in enumerate(_pieces(body)))
-    return [event for event in found if isinstance(event, dict)]
+    read = (_read_piece(index, piece) for index, piece in enumerate(_pieces(body)))
+    return [problem for event in read if isinstance(event, list) for problem in event]
 
 
-def _read_piece(index: int, piece: msgspec.Raw) -> IngestEventRequest | Problem:
-    """An element of a batch, or what is wrong with it."""
+def _read_piece(index: int, piece: msgspec.Raw) -> IngestEventRequest | list[Problem]:
+    """An element of a batch, or all that is wrong with it."""
     body = bytes(piece)
     if len(body) > LARGEST_EVENT_BYTES:
-        return {"index": index, "field": "event", "message": _TOO_LARGE}
+        return [{"index": index, "field": "event", "message": _TOO_LARGE}]
     try:
-        event = _read(_ONE, body)
+        event = _read(IngestEventRequest, body)
         _event(event, _NO_TIME)
     except ValidationFailed as error:
-        field, reason = next(iter(error.details.items()))
-        return {"index": index, "field": field, "message": reason}
+        return [{"index": index, "field": field, "message": reason} for field, reason in error.details.items()]
     except BadField as error:
-        return {"index": index, "field": error.field, "message": error.reason}
+        return [{"index": index, "field": error.field, "message": error.reason}]
     return event
 
 
 def _refused(problems: Sequence[Problem]) -> ValidationFailed:
     errors = sorted(problems, key=lambda problem: int(problem["index"]))
-    return ValidationFailed("Request validation failed", {"errors": errors})
+    first = errors[0]
+    field = "" if first["field"] in {"event", "body"} else first["field"]
+    where = below(f"events[{first['index']}]", field) if field else f"events[{first['index']}]"
+    return ValidationFailed(f"{where}: {first['message']}", {"errors": errors})

@@ -52,8 +52,10 @@ _COLUMNS = "timestamp, ingested_at, id, external_customer_id, event_name, custom
 _MEASURED = "%b::int[], %b::text[], %b::numeric[], %b::text[], %b::text[]"
 _COUNT = """
     INSERT INTO meter_usage
-        (sequence, timestamp, meter_id, external_customer_id, quantity, key, quantity_error, environment_id)
-    SELECT e.sequence, e.timestamp, m.meter_id, e.external_customer_id, m.quantity, m.key, m.error, {environment}
+        (sequence, timestamp, meter_id, external_customer_id, quantity, key, quantity_error, owner_sequence,
+        environment_id)
+    SELECT e.sequence, e.timestamp, m.meter_id, e.external_customer_id, m.quantity, m.key, m.error, e.owner_sequence,
+        {environment}
 """
 _INSERT = f"""
     WITH added AS (
@@ -61,7 +63,7 @@ _INSERT = f"""
         SELECT (SELECT {FIRST_SEQUENCE}) + place, %b, {_COLUMNS.replace("properties", "properties::jsonb")}
         FROM unnest({_ARRIVALS}) AS a (place, {_COLUMNS})
         ON CONFLICT (environment_id, id) DO NOTHING
-        RETURNING {PLACE} AS place, sequence, timestamp, external_customer_id
+        RETURNING {PLACE} AS place, sequence, timestamp, external_customer_id, owner_sequence
     ), counted AS (
         {_COUNT.format(environment="%b")}
         FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
@@ -86,10 +88,12 @@ _REPLACE = f"""
         UPDATE events AS e SET sequence = (SELECT {FIRST_SEQUENCE}) + a.place, timestamp = a.timestamp,
             ingested_at = a.ingested_at, external_customer_id = a.external_customer_id, event_name = a.event_name,
             customer_id = a.customer_id, source = a.source, properties = a.properties::jsonb,
-            sent_by = a.sent_by
+            sent_by = a.sent_by,
+            owner_sequence = CASE WHEN e.external_customer_id = a.external_customer_id
+                THEN coalesce(e.owner_sequence, e.sequence) END
         FROM unnest({_ARRIVALS}) AS a (place, {_COLUMNS})
         WHERE e.environment_id = %b AND e.id = a.id
-        RETURNING a.place, e.sequence, e.timestamp, e.external_customer_id
+        RETURNING a.place, e.sequence, e.timestamp, e.external_customer_id, e.owner_sequence
     )
     {_COUNT.format(environment="%b")}
     FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN replaced AS e USING (place)

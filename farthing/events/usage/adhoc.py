@@ -9,7 +9,7 @@ import dataclasses
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Text, cast, select
+from sqlalchemy import ColumnElement, Text, and_, cast, false, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
@@ -18,7 +18,9 @@ from farthing.events.ingest.meters import live_meters
 from farthing.events.ingest.store import stored_event
 from farthing.events.requests import GetUsageRequest, size_of
 from farthing.events.tables import MeterBackfill, StoredEvent
-from farthing.events.usage.usage_statement import PROPERTY, MeasuredRows, UsageQuery
+from farthing.events.usage.ownership import OwnedEvents
+from farthing.events.usage.usage_query import ownership_of
+from farthing.events.usage.usage_statement import PROPERTY, MeasuredRows, UsageQuery, arrival_of, owned
 from farthing.metering.filters import matches
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.storage.postgres import scope_of
@@ -95,7 +97,8 @@ async def _measured(session: AsyncSession, query: UsageQuery) -> MeasuredRows:
         .limit(MOST_EVENTS + 1)
     )
     if query.customers is not None:
-        statement = statement.where(_EVENTS.c.external_customer_id.in_(sorted(query.customers)))
+        ownership = (await ownership_of(session, [query]))[query.customers_are_ids]
+        statement = statement.where(or_(false(), *map(_belongs, owned(query.customers, ownership))))
     timestamps: list[datetime] = []
     sequences: list[int] = []
     quantities: list[Decimal] = []
@@ -117,6 +120,16 @@ async def _measured(session: AsyncSession, query: UsageQuery) -> MeasuredRows:
             quantities.append(measured.quantity)
             keys.append(measured.key)
     return MeasuredRows(timestamps, sequences, quantities, keys)
+
+
+def _belongs(part: OwnedEvents) -> ColumnElement[bool]:
+    """Whether an event is among these."""
+    conditions = [_EVENTS.c.external_customer_id == part.external_id]
+    if part.since:
+        conditions.append(arrival_of(_EVENTS) >= part.since)
+    if part.until is not None:
+        conditions.append(arrival_of(_EVENTS) < part.until)
+    return and_(*conditions)
 
 
 def narrowed(query: UsageQuery, measured: MeasuredRows | None) -> UsageQuery:

@@ -6,22 +6,26 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.catalogue.products import tables
-from farthing.core.clock import instant
-from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.clock import instant, shifted
+from farthing.core.errors import ValidationFailed
 from farthing.core.wire import json_number
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
+from farthing.events.ports import EventPorts
 from farthing.events.requests import (
     GetUsageByMeterRequest,
     GetUsageRequest,
+    OnTheWall,
     SeriesSize,
     conditions_of,
+    past,
     size_of,
 )
 from farthing.events.schemas import (
@@ -33,10 +37,12 @@ from farthing.events.schemas import (
 from farthing.events.tables import MeterBackfill, StoredEvent
 from farthing.events.usage import adhoc, usage_query
 from farthing.events.usage.cuts import Windows, cut
+from farthing.events.usage.ownership import owners_of
 from farthing.events.usage.usage_statement import UsageQuery
+from farthing.metering.meter import Meter
 from farthing.metering.model import BucketValue, Point
-from farthing.storage.postgres import scope_of
-from farthing.storage.rows import find
+from farthing.storage.postgres import ports_of, scope_of
+from farthing.storage.rows import find, missing
 
 MONITORED_BY_DEFAULT = timedelta(hours=24)
 
@@ -49,14 +55,16 @@ async def by_event_name(session: AsyncSession, request: GetUsageRequest, now: da
     start, end = request.span(now)
     meter = adhoc.meter_asked_for(request)
     size = size_of(request.window_size)
+    zone = await _zone(session, request, meter, start, end)
     query = UsageQuery(
         meter,
         start,
         end,
         await _customers(session, request.external_customer_id, request.customer_id),
+        customers_are_ids=not request.external_customer_id,
         properties=conditions_of("filters", request.filters),
-        zone=request.zone,
-        month_day=request.month_day,
+        zone=zone,
+        month_day=request.month_day(zone),
     )
     query, measured = await adhoc.answered_by(session, query)
     query = adhoc.narrowed(query, measured)
@@ -80,14 +88,16 @@ async def by_meter(session: AsyncSession, request: GetUsageByMeterRequest, now: 
     start, end = request.span(now)
     size = size_of(request.window_size)
     meter = meter_of(await find(session, tables.MeterRow, request.meter_id))
+    zone = await _zone(session, request, meter, start, end)
     query = UsageQuery(
         meter,
         start,
         end,
         await _customers(session, request.external_customer_id, request.customer_id),
+        customers_are_ids=not request.external_customer_id,
         properties=conditions_of("filters", request.filters),
-        zone=request.zone,
-        month_day=request.month_day,
+        zone=zone,
+        month_day=request.month_day(zone),
     )
     answer = GetUsageResponse(event_name=meter.event_name, type=meter.aggregation.type)
     answer.value = _number((await usage_query.since_beginning(session, query)).value)
@@ -104,7 +114,7 @@ async def monitoring(
     """How many live events have their time in `[start, end)`, and how many running backfills still have to visit."""
     if (start is None) != (end is None):
         raise ValidationFailed.of("start_time" if start is None else "end_time", "is required with the other")
-    since, until = (start, end) if start and end else (now - MONITORED_BY_DEFAULT, now)
+    since, until = (start, end) if start and end else (now - MONITORED_BY_DEFAULT, past(now))
     if until < since:
         raise ValidationFailed("end time must be after start time", {"end_time": "must not be before start_time"})
     size = size_of(asked)
@@ -123,7 +133,7 @@ async def monitoring(
         first, last = (
             await session.execute(select(func.min(events.c.timestamp), func.max(events.c.timestamp)).where(*within))
         ).one()
-        how = cut(Windows(size), Period(first, last + timedelta(milliseconds=1)))
+        how = cut(Windows(size), Period(first, shifted(last, timedelta(milliseconds=1))))
         window = how.name_of(events.c.timestamp).label("window")
         inner = select(window).where(*within).subquery()
         counted = select(inner.c.window, func.count()).group_by(inner.c.window).order_by(inner.c.window)
@@ -155,8 +165,20 @@ async def _customers(
         return None
     customer = await session.get(Customer, customer_id)
     if customer is None:
-        raise NotFound(f"Customer with ID {customer_id} was not found", {"customer_id": customer_id})
-    return frozenset({customer.external_id})
+        raise await missing(session, Customer, customer_id)
+    return frozenset({customer.id})
+
+
+async def _zone(session: AsyncSession, request: OnTheWall, meter: Meter, start: datetime, end: datetime) -> ZoneInfo:
+    """On whose wall windows and buckets are cut: the zone asked for, else that of the customer's invoices."""
+    if request.timezone or not (request.window_size or meter.aggregation.bucket_size):
+        return request.zone
+    owner = request.customer_id
+    if request.external_customer_id:
+        owner = (await owners_of(session, {request.external_customer_id})).get(request.external_customer_id)
+    if not owner:
+        return request.zone
+    return ZoneInfo(await ports_of(session, EventPorts).find_zone(session, owner, start, end) or "UTC")
 
 
 def _results(values: Sequence[Point | BucketValue]) -> list[UsageResult] | None:

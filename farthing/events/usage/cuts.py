@@ -12,12 +12,15 @@ from sqlalchemy import ColumnElement, Interval, case, cast, func, literal
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 
 from farthing.calendar.period import Period
-from farthing.calendar.windows import ELAPSED, WindowSize, offset_spans, windows
+from farthing.calendar.windows import ELAPSED, ON_THE_WALL, WindowSize, offset_spans, windows
 from farthing.calendar.zones import UTC
 from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
 
 MOST_WINDOWS = 100_000
+LONGEST_MONTH = timedelta(days=31)
+LONGEST_SPAN = timedelta(days=100_000)
+"""For windows of an hour or less: beyond it, finding where the clock was set takes too long."""
 INSTANT = TIMESTAMP(timezone=True)
 
 
@@ -45,12 +48,12 @@ def cut(how: Windows, span: Period) -> WindowExpression:
     of one offset. Raises ValidationFailed when there would be too many.
     """
     if how.size in ELAPSED:
+        if span.end - span.start > LONGEST_SPAN:
+            raise ValidationFailed.of("window_size", f"is for ranges of {LONGEST_SPAN.days} days; narrow the range")
         return WindowExpression(lambda timestamp: _elapsed(timestamp, ELAPSED[how.size], span, how.zone), as_utc)
-    edges: list[datetime] = []
-    for window in windows(span, how.size, how.zone, how.month_day):
-        edges.append(window.start)
-        if len(edges) > MOST_WINDOWS:
-            raise ValidationFailed.of("window_size", f"would give more than {MOST_WINDOWS} windows; narrow the range")
+    if (span.end - span.start) // ON_THE_WALL.get(how.size, LONGEST_MONTH) > MOST_WINDOWS:
+        raise ValidationFailed.of("window_size", f"would give more than {MOST_WINDOWS} windows; narrow the range")
+    edges = [window.start for window in windows(span, how.size, how.zone, how.month_day)]
     return WindowExpression(
         lambda timestamp: func.width_bucket(timestamp, cast(edges, ARRAY(INSTANT))),
         lambda number: edges[number - 1],

@@ -18,9 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_containing
+from farthing.core.clock import shifted
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.events.usage.cuts import Windows, cut
-from farthing.events.usage.usage_statement import MeasuredRows, Shape, UsageQuery, bounds, statement
+from farthing.events.usage.ownership import Ownership, owned_by_external_ids, owned_by_ids
+from farthing.events.usage.usage_statement import MeasuredRows, Shape, UsageQuery, bounds, owned, statement
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING, BucketValue, Point, Usage
 from farthing.metering.quantity import FRACTION_DIGITS
@@ -172,22 +174,25 @@ async def _rows(
 
     Rows are cut into windows of `size`, or into each meter's own buckets.
     """
+    ownership = await ownership_of(session, [query for _, query in asked])
     by_shape: dict[Shape, list[tuple[int, UsageQuery]]] = defaultdict(list)
     for number, query in asked:
         if query.start < query.end and query.customers != frozenset() and query.sources != frozenset():
             windows = query.buckets if by_bucket else query.windows(size) if size else None
-            by_shape[_shape(query, windows, keyed=by_bucket)].append((number, query))
+            whose = ownership[query.customers_are_ids]
+            by_shape[_shape(query, windows, whose, keyed=by_bucket)].append((number, query))
     found: list[_Row] = []
     environment_id = scope_of(session).environment_id
     for shape, some in by_shape.items():
         how = None
+        whose = ownership[shape.customers_are_ids]
         if shape.windows is not None:
-            span = await _span(session, environment_id, shape, some, measured)
+            span = await _span(session, environment_id, shape, some, whose, measured)
             if span is None:
                 continue
             how = cut(shape.windows, span)
         queries = dict(some)
-        result = await session.execute(statement(environment_id, shape, some, how, measured))
+        result = await session.execute(statement(environment_id, shape, some, whose, how, measured))
         for number, *columns in result.tuples():
             values = iter(columns)
             group = tuple(next(values) for _ in shape.group_by)
@@ -209,7 +214,21 @@ async def _bucket_rows(
     return dict(found)
 
 
-def _shape(query: UsageQuery, windows: Windows | None, *, keyed: bool) -> Shape:
+async def ownership_of(session: AsyncSession, queries: Iterable[UsageQuery]) -> dict[bool, Ownership]:
+    """What belongs to the customers of these queries: those named by their ids (True) and by external ids (False)."""
+    named: dict[bool, set[str]] = {True: set(), False: set()}
+    for query in queries:
+        named[query.customers_are_ids] |= query.customers or frozenset()
+        for stretch in query.more:
+            named[query.customers_are_ids] |= stretch.customers
+    return {
+        True: await owned_by_ids(session, named[True]) if named[True] else {},
+        False: await owned_by_external_ids(session, named[False]) if named[False] else {},
+    }
+
+
+def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, keyed: bool) -> Shape:
+    customers = frozenset().union(query.customers or (), *(stretch.customers for stretch in query.more))
     return Shape(
         query.meter.aggregation.type,
         query.customers is None,
@@ -218,11 +237,18 @@ def _shape(query: UsageQuery, windows: Windows | None, *, keyed: bool) -> Shape:
         query.group_by,
         windows,
         keyed,
+        bounded=any(part.is_bounded for part in owned(customers, ownership)),
+        customers_are_ids=query.customers_are_ids,
     )
 
 
 async def _span(
-    session: AsyncSession, environment_id: str, shape: Shape, asked: _Asked, measured: MeasuredRows | None
+    session: AsyncSession,
+    environment_id: str,
+    shape: Shape,
+    asked: _Asked,
+    ownership: Ownership,
+    measured: MeasuredRows | None,
 ) -> Period | None:
     """A span that holds every row of the questions; None when there is none. Long ranges are narrowed to it."""
     start, end = min(query.start for _, query in asked), max(query.end for _, query in asked)
@@ -233,10 +259,10 @@ async def _span(
     if measured is not None:
         first, last = min(measured.timestamps, default=None), max(measured.timestamps, default=None)
     else:
-        first, last = (await session.execute(bounds(environment_id, shape, asked))).tuples().one()
+        first, last = (await session.execute(bounds(environment_id, shape, asked, ownership))).tuples().one()
     if first is None or last is None:
         return None
-    return Period(max(start, first), min(end, last + timedelta(milliseconds=1)))
+    return Period(max(start, first), min(end, shifted(last, timedelta(milliseconds=1))))
 
 
 async def _folded(

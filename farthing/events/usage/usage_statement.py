@@ -38,12 +38,14 @@ from farthing.calendar.windows import WindowSize
 from farthing.calendar.zones import UTC
 from farthing.events.tables import MeterUsage, StoredEvent
 from farthing.events.usage.cuts import INSTANT, WindowExpression, Windows
+from farthing.events.usage.ownership import OwnedEvents, Ownership
 from farthing.metering.filters import Conditions
 from farthing.metering.meter import AggregationType, Meter
 
 SOURCE = "source"
 CUSTOMER = "external_customer_id"
 PROPERTY = "properties."
+END_OF_ARRIVALS = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,11 @@ class Stretch:
 class UsageQuery:
     """What is asked of one meter's rows: whose, when (`[start, end)`, possibly empty), and what narrows or splits it.
 
-    `customers` are external ids; None means the whole environment, and none at all means nothing. `group_by` names
-    `source`, `external_customer_id` or `properties.<name>`. Windows and buckets have their edges on the wall of `zone`;
-    months begin on `month_day` (1 to 31, clamped). `more` stretches, apart from the first and from one another, count
-    with it as one; not for WEIGHTED_SUM. A level that is not carried over for ever begins at 0, or with what has
-    changed it between `level_since` and `start`.
+    `customers` are external ids, or ids of customers if `customers_are_ids`; None means the whole environment, and
+    none at all means nothing. `group_by` names `source`, `external_customer_id` or `properties.<name>`. Windows and
+    buckets have their edges on the wall of `zone`; months begin on `month_day` (1 to 31, clamped). `more` stretches,
+    apart from the first and from one another, count with it as one; not for WEIGHTED_SUM. A level that is not carried
+    over for ever begins at 0, or with what has changed it between `level_since` and `start`.
     """
 
     meter: Meter
@@ -77,6 +79,7 @@ class UsageQuery:
     month_day: int = 1
     more: tuple[Stretch, ...] = ()
     level_since: datetime | None = None
+    customers_are_ids: bool = False
 
     def windows(self, size: WindowSize) -> Windows:
         """Windows of `size` on this query's wall."""
@@ -111,6 +114,9 @@ class Shape:
     windows: Windows | None
     keyed: bool
     """Whether a row's key separates values, as in the buckets of a meter."""
+    bounded: bool = False
+    """Whether an external id asked for changed hands, so that arrival decides whose its events are."""
+    customers_are_ids: bool = False
 
 
 _USAGE = MeterUsage.__table__
@@ -121,6 +127,7 @@ def statement(
     environment_id: str,
     shape: Shape,
     asked: Sequence[tuple[int, UsageQuery]],
+    ownership: Ownership,
     cut: WindowExpression | None = None,
     measured: MeasuredRows | None = None,
 ) -> Select[Any]:
@@ -131,7 +138,7 @@ def statement(
     WEIGHTED_SUM the sum, and the sum of each change times its microseconds since 1970. A question or group without
     events has no row.
     """
-    pairs = _pairs(asked, shape)
+    pairs = _pairs(asked, shape, ownership)
     rows: FromClause = _USAGE if measured is None else _arrays(measured)
     joined = rows
     within = [rows.c.timestamp >= pairs.c.since, rows.c.timestamp < pairs.c.until]
@@ -139,6 +146,8 @@ def statement(
         within += [rows.c.environment_id == environment_id, rows.c.meter_id == pairs.c.meter_id]
         if not shape.everyone:
             within.append(rows.c.external_customer_id == pairs.c.customer)
+        if shape.bounded:
+            within += _arrived_within(rows, pairs)
         if shape.sources is not None or shape.properties or any(one != CUSTOMER for one in shape.group_by):
             joined = rows.join(_EVENTS, _same_event(environment_id, rows, pairs, everyone=shape.everyone))
     if shape.sources is not None:
@@ -153,7 +162,7 @@ def statement(
     unique = [rows.c.key] if shape.how is AggregationType.COUNT_UNIQUE else []
     measures: list[ColumnElement[Any]]
     if shape.how is AggregationType.LATEST and not groups and joined is _USAGE and not shape.everyone:
-        measures = [_last_by_index(environment_id, pairs).label("last")]
+        measures = [_last_by_index(environment_id, pairs, bounded=shape.bounded).label("last")]
     else:
         measures = _measures(shape.how, rows)
     per_customer = (
@@ -198,7 +207,7 @@ def _ordered(rows: FromClause) -> ColumnElement[Any]:
     return cast(last, ARRAY(Numeric))
 
 
-def _last_by_index(environment_id: str, pairs: FromClause) -> ColumnElement[Any]:
+def _last_by_index(environment_id: str, pairs: FromClause, *, bounded: bool) -> ColumnElement[Any]:
     """One customer's last row: the end of an index range, where no other row need be compared."""
     rows = _USAGE.alias("latest")
     within = [
@@ -208,6 +217,8 @@ def _last_by_index(environment_id: str, pairs: FromClause) -> ColumnElement[Any]
         rows.c.timestamp < pairs.c.until,
         rows.c.external_customer_id == pairs.c.customer,
     ]
+    if bounded:
+        within += _arrived_within(rows, pairs)
     last = select(_ordered(rows)).where(*within).order_by(rows.c.timestamp.desc(), rows.c.sequence.desc()).limit(1)
     return last.correlate(pairs).scalar_subquery()
 
@@ -234,9 +245,11 @@ def _microseconds(timestamp: ColumnElement[datetime]) -> ColumnElement[Decimal]:
     return cast(extract("epoch", timestamp), Numeric) * 1_000_000
 
 
-def bounds(environment_id: str, shape: Shape, asked: Sequence[tuple[int, UsageQuery]]) -> Select[Any]:
+def bounds(
+    environment_id: str, shape: Shape, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership
+) -> Select[Any]:
     """The first and last timestamp of each question's rows, whatever else narrows them."""
-    pairs = _pairs(asked, shape)
+    pairs = _pairs(asked, shape, ownership)
     within = [
         _USAGE.c.environment_id == environment_id,
         _USAGE.c.meter_id == pairs.c.meter_id,
@@ -245,6 +258,8 @@ def bounds(environment_id: str, shape: Shape, asked: Sequence[tuple[int, UsageQu
     ]
     if not shape.everyone:
         within.append(_USAGE.c.external_customer_id == pairs.c.customer)
+    if shape.bounded:
+        within += _arrived_within(_USAGE, pairs)
     inner = (
         select(func.min(_USAGE.c.timestamp).label("first"), func.max(_USAGE.c.timestamp).label("last"))
         .where(and_(*within))
@@ -265,21 +280,41 @@ def canonical(properties: ColumnElement[Any], key: str) -> ColumnElement[str]:
     )
 
 
-def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape) -> FromClause:
-    """A table of questions, each once for each of its customers."""
+def arrival_of(rows: FromClause) -> ColumnElement[int]:
+    """The number that decides whose a row is: that of its event's first arrival."""
+    return func.coalesce(rows.c.owner_sequence, rows.c.sequence)
+
+
+def _arrived_within(rows: FromClause, pairs: FromClause) -> list[ColumnElement[bool]]:
+    arrival = arrival_of(rows)
+    return [arrival >= pairs.c.arrived_since, arrival < pairs.c.arrived_until]
+
+
+def owned(customers: frozenset[str] | None, ownership: Ownership) -> list[OwnedEvents]:
+    """What belongs to these customers, each part once."""
+    parts = {part for customer in customers or () for part in ownership[customer]}
+    return sorted(parts, key=lambda part: (part.external_id, part.since))
+
+
+def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape, ownership: Ownership) -> FromClause:
+    """A table of questions, each once for each external id under which its customers' events came."""
     numbers: list[int] = []
     meters: list[str] = []
     customers: list[str | None] = []
     since: list[datetime] = []
     until: list[datetime] = []
+    arrived_since: list[int] = []
+    arrived_until: list[int] = []
     for number, query in asked:
         for some, start, end in _stretches(query):
-            for customer in [None] if shape.everyone else sorted(some or ()):
+            for part in [None] if shape.everyone else owned(some, ownership):
                 numbers.append(number)
                 meters.append(query.meter.id)
-                customers.append(customer)
+                customers.append(part.external_id if part else None)
                 since.append(start)
                 until.append(end)
+                arrived_since.append(part.since if part else 0)
+                arrived_until.append(END_OF_ARRIVALS if part is None or part.until is None else part.until)
     return (
         func.unnest(
             cast(numbers, ARRAY(Integer)),
@@ -287,8 +322,12 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: Shape) -> FromClause:
             cast(customers, ARRAY(Text)),
             cast(since, ARRAY(INSTANT)),
             cast(until, ARRAY(INSTANT)),
+            cast(arrived_since, ARRAY(BIGINT)),
+            cast(arrived_until, ARRAY(BIGINT)),
         )
-        .table_valued("number", "meter_id", "customer", "since", "until", name="asked")
+        .table_valued(
+            "number", "meter_id", "customer", "since", "until", "arrived_since", "arrived_until", name="asked"
+        )
         .render_derived()
     )
 

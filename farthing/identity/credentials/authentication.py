@@ -19,16 +19,18 @@ from litestar.connection import ASGIConnection
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.caller import Caller
+from farthing.core.caller import Caller, RequestTerms
+from farthing.core.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
 from farthing.identity.credentials.keys import TOPIC, KeyHasher, by_hashes, derived_key
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
 from farthing.identity.ports import IdentityPorts
 from farthing.identity.roles import INGEST_ONLY, SUPER_ADMIN, permissions_of
+from farthing.identity.settings.catalogue import RequestConfig
 from farthing.identity.sign_in import sessions
 from farthing.identity.sign_in.tables import SessionKind
-from farthing.identity.tables import Environment, InternalStatus, Secret, SecretType, Tenant, User, UserType
+from farthing.identity.tables import Environment, InternalStatus, Secret, SecretType, Setting, Tenant, User, UserType
 from farthing.settings import OperatorKey, Settings
 from farthing.storage.notices import Listener
 from farthing.storage.postgres import Database
@@ -124,7 +126,11 @@ class HeaderAuthenticator:
         if bearer is not None:
             caller = await self._by_token(bearer.decode("latin-1"), headers, needs_environment)
             return self._admit(caller)
-        raise Unauthorized("Invalid API key" if key is not None else "Unauthorized")
+        if key is None:
+            raise Unauthorized("Unauthorized")
+        if key.lower().startswith(b"bearer "):
+            raise Unauthorized(f"Invalid API key: the header {self._header.decode()} holds the key alone, not 'Bearer'")
+        raise Unauthorized("Invalid API key")
 
     def environments_of(self, caller: Caller) -> frozenset[str] | None:
         """The environments the deployment lets this caller enter; None when it may enter all of its tenant's."""
@@ -170,8 +176,9 @@ class HeaderAuthenticator:
             if tenant is None:
                 return None
             environment = await self._chosen(session, tenant.id, headers, needed=needs_environment)
+            terms = await _request_terms(session, environment)
         caller = self._caller(tenant, environment, operator.user_id, operator.name, [SUPER_ADMIN], person=True)
-        return replace(caller, is_operator=True)
+        return replace(caller, is_operator=True, terms=terms)
 
     async def _valid(self, session: AsyncSession, secret: Secret, now: datetime) -> Caller | None:
         if secret.status != Status.PUBLISHED or (secret.expires_at is not None and secret.expires_at <= now):
@@ -184,12 +191,20 @@ class HeaderAuthenticator:
         caller = self._caller(
             tenant, environment, owner.id, secret.id, secret.roles, person=secret.user_type == UserType.USER
         )
-        caller = replace(caller, credential_expires_at=secret.expires_at)
+        caller = replace(
+            caller,
+            credential_expires_at=secret.expires_at,
+            terms=await _request_terms(session, environment),
+        )
         if secret.type == SecretType.PUBLISHABLE_KEY and not self._publishable_full:
             return replace(caller, roles=(), permissions=INGEST_ONLY, is_person=False, is_publishable=True)
         return caller
 
     async def _by_token(self, header: str, headers: Mapping[bytes, bytes], needs_environment: bool) -> Caller:
+        if header.removeprefix("Bearer ").startswith(("sk_", "pk_")):
+            raise Unauthorized(
+                f"Invalid token: an API key goes into the header {self._header.decode()}, not into Authorization"
+            )
         if not header.startswith("Bearer "):
             raise Unauthorized("Invalid authorization header format")
         now = self._database.clock.now()
@@ -207,7 +222,9 @@ class HeaderAuthenticator:
             environment = await self._chosen(
                 session, user.tenant_id, headers, needed=needs_environment, bound_to=claims.get("environment_id")
             )
-        return self._caller(tenant, environment, user.id, user.id, user.roles, person=user.type == UserType.USER)
+            terms = await _request_terms(session, environment)
+        caller = self._caller(tenant, environment, user.id, user.id, user.roles, person=user.type == UserType.USER)
+        return replace(caller, terms=terms)
 
     async def _chosen(
         self,
@@ -266,3 +283,21 @@ class HeaderAuthenticator:
         """Keys verified by the master key before since the last call, with their hash under the one in force."""
         rehashed, self._rehashed = self._rehashed, {}
         return rehashed
+
+
+async def _request_terms(session: AsyncSession, environment: Environment | None) -> RequestTerms:
+    """What the environment's setting says about requests; the defaults where there is none."""
+    if environment is None:
+        return RequestTerms()
+    value = await session.scalar(
+        select(Setting.value).where(
+            Setting.tenant_id == environment.tenant_id,
+            Setting.environment_id == environment.id,
+            Setting.key == RequestConfig.key,
+            Setting.status == Status.PUBLISHED,
+        )
+    )
+    if not value:
+        return RequestTerms()
+    config = convert(value, RequestConfig)
+    return RequestTerms(config.refuse_unknown_fields, config.earliest_event_time, config.event_years_ahead)

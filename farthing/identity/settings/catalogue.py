@@ -8,6 +8,7 @@ Rule: docs/rules/identity.md#settings
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
@@ -16,11 +17,13 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core.wire import BadField, Moment, Request, currency_code
+from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.identity.settings.portal_sections import SECTIONS, Section, Theme
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Seconds = Annotated[int, Meta(ge=0, le=366 * 24 * 3600)]
 Days = Annotated[int, Meta(ge=0, le=36500)]
+Base64Picture = Annotated[str, Meta(max_length=MAX_BASE64)]
 ExpiryUnit = Literal["DAY", "WEEK", "MONTH", "YEAR"]
 
 
@@ -64,12 +67,22 @@ class SubscriptionConfig(Configuration):
 
 
 class InvoicePdfConfig(Configuration):
-    """Which template an invoice is printed with and what its lines are grouped by."""
+    """Which template an invoice is printed with, what its lines are grouped by, and the logo at its head."""
 
     key = "invoice_pdf_config"
 
     template_name: Literal["invoice.typ"] = "invoice.typ"
     group_by: list[Text] = field(default_factory=list)
+    logo: Base64Picture = ""
+    """A PNG or JPEG of at most 128 KiB; without one, the company's name stands at the head."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.logo:
+            try:
+                Logo.of_base64(self.logo)
+            except ValueError as error:
+                raise BadField("logo", str(error)) from error
 
 
 class TenantConfig(Configuration):
@@ -304,6 +317,18 @@ class PaymentMandateLimits(Configuration):
     )
 
 
+class RequestConfig(Configuration):
+    """What is done with fields of a request that its endpoint does not know, and which times events may have."""
+
+    key = "request_config"
+
+    refuse_unknown_fields: bool = False
+    """Refuse them, where they are otherwise ignored and named in the answer."""
+    earliest_event_time: Moment = datetime(2000, 1, 1, tzinfo=UTC)
+    event_years_ahead: Annotated[int, Meta(ge=0, le=8000)] = 5
+    """How many years after its arrival an event may have its time."""
+
+
 class DraftInvoiceRecomputeConfig(Configuration):
     """Whether drafts are computed again as usage arrives."""
 
@@ -328,6 +353,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         BonusCreditsTopupConfig,
         PaymentMandateLimits,
         DraftInvoiceRecomputeConfig,
+        RequestConfig,
     )
 }
 SAML = "saml_config"

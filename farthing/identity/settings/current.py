@@ -15,11 +15,13 @@ import msgspec
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.decoding import UNREADABLE, convert, json_decoder, unreadable
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import as_wire
-from farthing.identity.settings.catalogue import CATALOGUE, SAML, Configuration
+from farthing.identity.credentials import keys
+from farthing.identity.settings.catalogue import CATALOGUE, SAML, Configuration, RequestConfig
 from farthing.identity.tables import Environment, Setting, Tenant
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import lock_row
@@ -43,9 +45,7 @@ def kind_of(key: str) -> type[Configuration]:
     if key == SAML:
         raise NotFound("Single sign-on is not enabled in this deployment", {"key": key})
     if key not in CATALOGUE:
-        raise ValidationFailed(
-            "Request validation failed", {"key": f"'{key}' is not a setting", "allowed": list(CATALOGUE)}
-        )
+        raise ValidationFailed.listing({"key": f"'{key}' is not a setting"}, allowed=list(CATALOGUE))
     return CATALOGUE[key]
 
 
@@ -55,7 +55,7 @@ async def read(session: AsyncSession, kind: type[Value]) -> Value:
     value = known.get(kind)
     if value is None:
         row = await session.scalar(_stored(session, kind))
-        value = known[kind] = kind() if row is None else msgspec.convert(_overlaid(kind, row), kind)
+        value = known[kind] = kind() if row is None else convert(_overlaid(kind, row), kind)
     return cast("Value", value)
 
 
@@ -73,7 +73,7 @@ def _known(session: AsyncSession) -> dict[type[Configuration], Configuration]:
 async def effective(session: AsyncSession, kind: type[Configuration]) -> Effective:
     """As `read`, with the row behind it."""
     row = await session.scalar(_stored(session, kind))
-    return Effective(kind, on_the_wire(kind() if row is None else msgspec.convert(_overlaid(kind, row), kind)), row)
+    return Effective(kind, on_the_wire(kind() if row is None else convert(_overlaid(kind, row), kind)), row)
 
 
 async def write(session: AsyncSession, kind: type[Configuration], given: Mapping[str, msgspec.Raw]) -> Effective:
@@ -84,15 +84,21 @@ async def write(session: AsyncSession, kind: type[Configuration], given: Mapping
     await _lock(session, kind)
     row = await session.scalar(_stored(session, kind))
     merged = {**_overlaid(kind, row), **given}
-    value = on_the_wire(msgspec.json.decode(msgspec.json.encode(merged), type=kind))
+    value = on_the_wire(_decoded(msgspec.json.encode(merged), kind))
     if row is None:
         row = Setting(id=new_id(Kind.SETTING), environment_id=_place(session, kind), key=kind.key, value=value)
         session.add(row)
     else:
         row.value = value
-    await session.flush()
-    _known(session).clear()
+    await _changed(session, kind)
     return Effective(kind, value, row)
+
+
+def _decoded(body: bytes, kind: type[Value]) -> Value:
+    try:
+        return cast("Value", json_decoder(kind).decode(body))
+    except UNREADABLE as error:
+        raise unreadable(error, body, kind) from error
 
 
 async def delete(session: AsyncSession, kind: type[Configuration]) -> None:
@@ -102,8 +108,14 @@ async def delete(session: AsyncSession, kind: type[Configuration]) -> None:
     if row is None:
         raise NotFound(f"Setting with key {kind.key} was not found", {"key": kind.key})
     row.status = Status.ARCHIVED
+    await _changed(session, kind)
+
+
+async def _changed(session: AsyncSession, kind: type[Configuration]) -> None:
     await session.flush()
     _known(session).clear()
+    if kind is RequestConfig:  # it is remembered with the callers of the environment
+        await keys.changed(session, scope_of(session).environment_id)
 
 
 async def _lock(session: AsyncSession, kind: type[Configuration]) -> None:

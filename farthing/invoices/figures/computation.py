@@ -19,7 +19,10 @@ from farthing.core.enums import PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import LARGEST_AMOUNT, ZERO, exact_sum, plain
-from farthing.invoices.figures.terms import CouponTerm, TaxTerm, coupons_on, taxes_on
+from farthing.customers.tables import Customer, TaxTreatment
+from farthing.invoices.figures.coupon_reach import coupons_reaching
+from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
+from farthing.invoices.figures.terms import coupons_on, taxes_on
 from farthing.invoices.parts import Parts, lines_of
 from farthing.invoices.receivable import BillingReason
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
@@ -36,17 +39,41 @@ async def published_lines(session: AsyncSession, invoice_id: str) -> list[Invoic
 
 
 def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value: Decimal = ZERO) -> InvoiceTotals:
-    """The figures of an invoice with these lines; nothing is written. A trial's opening invoice carries no tax."""
-    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START
+    """The figures of an invoice with these lines; nothing is written.
+
+    A trial's opening invoice carries no tax, nor does one whose payer is exempt.
+    """
+    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START and not invoice.tax_exempt
+    tax_terms = taxes_on(invoice.tax_terms) if taxed else []
+    if not lines:
+        tax_terms = [term for term in tax_terms if term.applies_at(invoice.reference_date)]
     return invoice_totals(
-        [
-            ChargeLine(line.id, line.amount, line.price_type, line.subscription_line_item_id, line.price_id)
-            for line in lines
-        ],
+        [charge_line(line, rates_carried(line, invoice.reference_date, tax_terms)) for line in lines],
         currency.digits(invoice.currency),
-        coupons=[term.rated for term in coupons_on(invoice.coupon_terms)],
-        tax_rates=[term.rated for term in taxes_on(invoice.tax_terms)] if taxed else (),
+        coupons=coupons_reaching(coupons_on(invoice.coupon_terms), lines, invoice.reference_date),
+        tax_rates=[term.rated for term in terms_by_rate(tax_terms).values()],
         prepaid_value=prepaid_value,
+    )
+
+
+def is_exempt(payer: Customer | None) -> bool:
+    """Whether a payer is charged no tax at all.
+
+    Rule: docs/rules/discounts-and-taxes.md#which-taxes-apply
+    """
+    return payer is not None and payer.tax_treatment is TaxTreatment.EXEMPT
+
+
+def charge_line(line: InvoiceLineItem, tax_rate_ids: frozenset[str] | None = None) -> ChargeLine:
+    """A line as the calculation takes it."""
+    return ChargeLine(
+        line.id,
+        line.amount,
+        line.price_type,
+        line.subscription_line_item_id,
+        line.price_id,
+        tax_rate_ids,
+        line.proration_credit or ZERO,
     )
 
 
@@ -65,6 +92,8 @@ async def compute(
     """
     lines = await published_lines(session, invoice.id) if parts is None else parts.lines
     await _clear(session, invoice, parts)
+    payer = parts.payer if parts is not None else await session.get(Customer, invoice.customer_id)
+    invoice.tax_exempt = is_exempt(payer)
     totals = calculate(invoice, lines, prepaid_value)
     write_figures(invoice, lines, totals, now)
     taken = reductions(invoice, totals, now)
@@ -150,9 +179,9 @@ def net_sums(totals: InvoiceTotals) -> NetSums:
 def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[CouponApplicationRow | TaxAppliedRow]:
     """The rows that say which coupons and tax rates made the figures."""
     rows: list[CouponApplicationRow | TaxAppliedRow] = []
-    coupon_terms = {_key(term): term for term in coupons_on(invoice.coupon_terms)}
+    coupon_terms = coupons_on(invoice.coupon_terms)
     for position, applied in enumerate(totals.coupon_applications):
-        term = coupon_terms[applied.coupon.id, applied.coupon.target]
+        term = coupon_terms[applied.position]
         rows.append(
             CouponApplicationRow(
                 id=new_id(Kind.COUPON_APPLICATION),
@@ -161,6 +190,7 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
                 subscription_id=invoice.subscription_id,
                 coupon_id=term.coupon_id,
                 coupon_association_id=term.coupon_association_id,
+                period_start=applied.period_start,
                 applied_at=now,
                 currency=invoice.currency,
                 discount_type=term.type.value,
@@ -172,7 +202,7 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
                 position=position,
             )
         )
-    tax_terms: dict[str, TaxTerm] = {term.tax_rate_id: term for term in taxes_on(invoice.tax_terms)}
+    tax_terms = terms_by_rate(taxes_on(invoice.tax_terms))
     for position, tax in enumerate(totals.taxes):
         rate = tax_terms[tax.rate.id]
         rows.append(
@@ -190,7 +220,3 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
             )
         )
     return rows
-
-
-def _key(term: CouponTerm) -> tuple[str, str | None]:
-    return term.coupon_id, term.target

@@ -99,8 +99,14 @@ def _computed(
     yield _Claim(
         invoice.id,
         "coupon_applications",
-        [(row.coupon_id, row.invoice_line_item_id, row.original_price, row.discounted_amount) for row in applied],
-        [(a.coupon.id, a.line_id, a.original_price, a.discounted_amount) for a in totals.coupon_applications],
+        [
+            (row.coupon_id, row.invoice_line_item_id, row.period_start, row.original_price, row.discounted_amount)
+            for row in applied
+        ],
+        [
+            (taken.coupon.id, taken.line_id, taken.period_start, taken.original_price, taken.discounted_amount)
+            for taken in totals.coupon_applications
+        ],
     )
     yield _Claim(
         invoice.id,

@@ -7,21 +7,38 @@ since: the catalogue is asked once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.taxes.choosing import tax_of
-from farthing.catalogue.taxes.tables import TaxRateRow
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.money import plain
 from farthing.rating.totals import discounts, taxes
 from farthing.storage.documents import Document, decode_all, encode_all
 
 
+class Budget(Document, frozen=True, kw_only=True):
+    """What is left of a fixed coupon for the lines whose service begins in `[start, end)`."""
+
+    start: datetime
+    end: datetime
+    left: str
+
+    def contains(self, service_start: datetime) -> bool:
+        return self.start <= service_start < self.end
+
+
 class CouponTerm(Document, frozen=True, kw_only=True):
     """One coupon on an invoice. `off` is an amount or a percentage, `target` and `also` as in
     `rating.totals.discounts`.
+
+    A coupon of a subscription reaches the lines whose service overlaps its window `[start, end)`, and begins in
+    `[service_from, service_until)` where it is for a number of periods; of a grouped child, those of `subscription_id`
+    alone. `budgets` are what each period has left of an amount; None where a budget does not limit it. A coupon without
+    a window reaches all lines.
     """
 
     coupon_id: str
@@ -33,6 +50,12 @@ class CouponTerm(Document, frozen=True, kw_only=True):
     name: str = ""
     coupon_code: str | None = None
     cadence: str = ""
+    subscription_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    service_from: datetime | None = None
+    service_until: datetime | None = None
+    budgets: tuple[Budget, ...] | None = None
 
     @classmethod
     def of(cls, coupon: CouponRow, target: str | None = None, association_id: str | None = None) -> CouponTerm:
@@ -48,10 +71,6 @@ class CouponTerm(Document, frozen=True, kw_only=True):
             cadence=coupon.cadence.value,
         )
 
-    @property
-    def rated(self) -> discounts.Coupon:
-        return discounts.Coupon(self.coupon_id, self.type, Decimal(self.off), self.target, self.also)
-
     def snapshot(self) -> dict[str, Any]:
         """The coupon as responses and documents show it."""
         figure = "percentage_off" if self.type is discounts.CouponType.PERCENTAGE else "amount_off"
@@ -62,7 +81,11 @@ class CouponTerm(Document, frozen=True, kw_only=True):
 
 
 class TaxTerm(Document, frozen=True, kw_only=True):
-    """One tax rate on an invoice. `value` is a percentage or an amount."""
+    """One tax rate on an invoice. `value` is a percentage or an amount.
+
+    `start` and `end` are the window of the association that asks for it: a line carries the rate when the line's tax
+    point lies in the window of a term of the rate. Without a window all lines carry it.
+    """
 
     tax_rate_id: str
     type: taxes.TaxRateType
@@ -70,18 +93,26 @@ class TaxTerm(Document, frozen=True, kw_only=True):
     tax_association_id: str | None = None
     name: str = ""
     code: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
 
     @classmethod
-    def of(cls, rate: TaxRateRow, association_id: str | None = None) -> TaxTerm:
-        """The term a rate of the catalogue makes."""
+    def of(cls, rate: TaxRateRow, association: TaxAssociation | None = None) -> TaxTerm:
+        """The term that a rate of the catalogue makes, for the window of its association if it has one."""
         return cls(
             tax_rate_id=rate.id,
             type=rate.tax_rate_type,
             value=plain(tax_of(rate).value),
-            tax_association_id=association_id,
+            tax_association_id=association.id if association is not None else None,
             name=rate.name,
             code=rate.code,
+            start=association.start_date if association is not None else None,
+            end=association.end_date if association is not None else None,
         )
+
+    def applies_at(self, tax_point: datetime) -> bool:
+        """Whether a line with this tax point carries the rate because of this term."""
+        return (self.start is None or self.start <= tax_point) and (self.end is None or tax_point < self.end)
 
     @property
     def rated(self) -> taxes.TaxRate:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, published_lines
@@ -50,7 +51,7 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
         if asked.due_date < now:
             raise ValidationFailed.of("due_date", "must not be in the past")
         if asked.due_date != invoice.due_date:
-            invoice.due_date = asked.due_date
+            invoice.due_date, invoice.derives_due_date = asked.due_date, False
             invoice.overdue_notified_at = None
     if asked.metadata is not None:
         refuse_reserved(asked.metadata, invoice.composed_metadata())
@@ -141,6 +142,8 @@ def _replace(session: AsyncSession, line: InvoiceLineItem, asked: UpdateLineItem
         value = getattr(asked, name)
         if value is not None:
             setattr(copy, name, value)
+    if asked.amount is not None:
+        copy.proration_credit = ZERO  # what somebody sets is the whole charge
     if asked.description is not None:
         copy.meta["description"] = asked.description
     if copy.period_start and copy.period_end and copy.period_end < copy.period_start:
@@ -167,7 +170,8 @@ async def recompute(session: AsyncSession, invoice_id: str, asked: ComputeInvoic
     if asked.description is not None:
         invoice.description = asked.description
     if asked.due_date is not None and asked.due_date != invoice.due_date:
-        invoice.due_date, invoice.overdue_notified_at = asked.due_date, None
+        invoice.due_date, invoice.derives_due_date = asked.due_date, False
+        invoice.overdue_notified_at = None
     if asked.invoice_coupons is not None or asked.line_item_coupons is not None:
         had = {term.coupon_id: term for term in coupons_on(invoice.coupon_terms)}
         invoice.coupon_terms = stored(

@@ -68,7 +68,7 @@ async def create_whole(
     check_subtotal(asked.subtotal, asked.line_items, asked.currency, asked.kind)
     payer = await held(session, asked.customer_id)
     await check_references(session, asked.line_items, asked.currency)
-    wanted = _row(asked)
+    wanted = _row(asked, now)
     if asked.subscription_id:
         subscription = await find(session, Subscription, asked.subscription_id)
         if asked.customer_id not in {subscription.customer_id, subscription.invoicing_customer_id}:
@@ -126,7 +126,7 @@ def check_subtotal(
         raise ValidationFailed.of("subtotal", f"must be the sum of the line amounts, {charged}")
 
 
-def _row(asked: CreateInvoiceRequest) -> Invoice:
+def _row(asked: CreateInvoiceRequest, now: datetime) -> Invoice:
     return Invoice(
         id=new_id(Kind.INVOICE),
         customer_id=asked.customer_id,
@@ -136,6 +136,7 @@ def _row(asked: CreateInvoiceRequest) -> Invoice:
         billing_reason=asked.billing_reason or BillingReason.MANUAL,
         idempotency_key=asked.idempotency_key or None,
         description=asked.description or "",
+        reference_date=now,
         due_date=asked.due_date,
         issue_date=asked.issue_date,
         period_start=asked.period_start,

@@ -46,7 +46,7 @@ async def check_references(
             if getattr(line, field) in asked - found:
                 problems[f"line_items[{index}].{field}"] = f"no {table.label.lower()} has the id {getattr(line, field)}"
     if problems:
-        raise ValidationFailed("Request validation failed", problems)
+        raise ValidationFailed.listing(problems)
 
 
 async def check_coupon_references(
@@ -67,7 +67,7 @@ async def check_coupon_references(
         if named_id and not await _existing(session, tables, {named_id}):
             problems[field] = f"nothing has the id {named_id}"
     if problems:
-        raise ValidationFailed("Request validation failed", problems)
+        raise ValidationFailed.listing(problems)
 
 
 async def _check_entities(

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.due import DueTerms
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import EXACT, ZERO
 from farthing.core.wire import checked_metadata
@@ -17,6 +18,7 @@ from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.hooks import InvoiceHooks
+from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
 from farthing.invoices.parts import Parts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
@@ -84,7 +86,8 @@ async def finalize(
         return invoice
     _check_computed_draft(invoice)
     parts = parts or await parts_of(session, invoice)
-    await _claim(session, invoice, now, effects, parts)
+    due_terms = await _open_due_terms(session, [invoice], now)
+    await _claim(session, invoice, now, effects, parts, due_terms)
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
     await session.flush()
     told = events.body(invoice, parts)
@@ -117,9 +120,10 @@ async def finalize_all(
         parts |= {one.id: part for one, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
     with session.no_autoflush:  # settlements are written as they are recorded
         paid = await settled_amounts(session, [one.id for one in drafts])
+    due_terms = await _open_due_terms(session, drafts, now)
     for invoice in drafts:
         parts[invoice.id].paid = paid.get(invoice.id, ZERO)
-        await _claim(session, invoice, now, effects, parts[invoice.id])
+        await _claim(session, invoice, now, effects, parts[invoice.id], due_terms)
     # by one statement, so that the totals of payers are locked in one order, whoever else finalizes
     await update_all(session, drafts)
     await session.flush()
@@ -137,7 +141,19 @@ def _check_computed_draft(invoice: Invoice) -> None:
         raise InvalidOperation("the invoice must be computed before it is finalized", {"invoice_id": invoice.id})
 
 
-async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects: InvoiceHooks, parts: Parts) -> None:
+async def _open_due_terms(session: AsyncSession, drafts: Sequence[Invoice], now: datetime) -> dict[str, DueTerms]:
+    """The terms of those drafts whose due date their issue may move, by subscription."""
+    return await due_terms_of(session, [invoice for invoice in drafts if is_due_date_open(invoice, now)])
+
+
+async def _claim(
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    effects: InvoiceHooks,
+    parts: Parts,
+    due_terms: Mapping[str, DueTerms],
+) -> None:
     """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""
     takes_credits = invoice.invoice_type is not InvoiceType.CREDIT
     prepaid = await effects.prepaid_value(session, invoice) if takes_credits else ZERO
@@ -148,6 +164,10 @@ async def _claim(session: AsyncSession, invoice: Invoice, now: datetime, effects
 
     move(invoice, InvoiceStatus.FINALIZED)
     invoice.finalized_at = now
+    if is_due_date_open(invoice, now):
+        derive_due_date(invoice, due_terms[invoice.subscription_id or ""], now)
+    elif invoice.derives_due_date and invoice.total == 0:
+        invoice.due_date = None
     # The totals of the payer are locked by this write and the sequence by the next, always in this order; nobody sees
     # the id that stands in for the number.
     invoice.invoice_number = invoice.id

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
+from zoneinfo import ZoneInfo
 
+from farthing.calendar.zones import to_local
 from farthing.core import currency as currencies
+from farthing.core.clock import shifted
 from farthing.core.money import ZERO
-from farthing.invoices.pdf.logo import Logo
+from farthing.identity.settings.logo import Logo
 
 InvoiceStatus = Literal["DRAFT", "FINALIZED", "VOIDED", "SKIPPED"]
 Paper = Literal["a4", "us-letter"]
@@ -27,13 +30,13 @@ class Days:
             raise ValueError(f"days end ({self.last}) before they start ({self.first})")
 
     @classmethod
-    def of(cls, start: datetime, end: datetime, zone: tzinfo) -> Days:
+    def of(cls, start: datetime, end: datetime, zone: ZoneInfo) -> Days:
         """The local days that the half-open period `[start, end)` touches: a full November is 1st to 30th.
 
         An empty period (`start == end`) is the one day it stands on.
         """
-        last = max(start, end - timedelta(microseconds=1))
-        return cls(start.astimezone(zone).date(), last.astimezone(zone).date())
+        last = max(start, shifted(end, -timedelta(microseconds=1)))
+        return cls(to_local(start, zone).date(), to_local(last, zone).date())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,9 @@ from farthing.core.money import EXACT, ZERO, plain
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
-from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
+from farthing.identity.settings.logo import Logo
 from farthing.identity.tables import Tenant
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.pdf.document import (
@@ -40,6 +41,7 @@ from farthing.invoices.pdf.document import (
     Totals,
 )
 from farthing.invoices.pdf.render import render
+from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
 from farthing.storage.rows import find
 
@@ -55,9 +57,15 @@ async def pdf(session: AsyncSession, invoice: Invoice) -> bytes:
 
 
 async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
-    """Everything that stands on the invoice's pages; days are those of the numbering's time zone."""
+    """Everything that stands on the invoice's pages.
+
+    Periods and the due date are days of the zone in which they were cut, the issue and payments days of the seller's.
+    Rule: docs/rules/invoices-and-payments.md#dates-that-people-read
+    """
     zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
+    cut_in = zone_or_abbreviation(await reading_zone(session, invoice))
     seller = await find(session, Tenant, invoice.tenant_id)
+    logo = (await read(session, InvoicePdfConfig)).logo
     customer = await session.get_one(Customer, invoice.customer_id)
     lines = await published_lines(session, invoice.id)
     names = {line.id: _name(line) for line in lines}
@@ -83,11 +91,11 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         payment_status=invoice.payment_status.value,
         number=invoice.invoice_number or "",
         issued=to_local(issued, zone).date() if issued else None,
-        due_on=to_local(invoice.due_date, zone).date() if invoice.due_date else None,
-        days=_days(invoice.period_start, invoice.period_end, zone),
+        due_on=to_local(invoice.due_date, cut_in).date() if invoice.due_date else None,
+        days=_days(invoice.period_start, invoice.period_end, cut_in),
         billing_period=invoice.billing_period or "",
         description=invoice.description,
-        groups=tuple(_groups(lines, zone)),
+        groups=tuple(_groups(lines, cut_in)),
         discounts=tuple(_discount(row, names) for row in coupons),
         taxes=tuple(_tax(row) for row in taxes),
         payments=tuple(
@@ -96,6 +104,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         totals=_totals(invoice),
         notes=invoice.meta.get("notes", ""),
         vat=invoice.meta.get("vat", ""),
+        logo=Logo.of_base64(logo) if logo else None,
     )
 
 
@@ -122,6 +131,7 @@ def _seller(tenant: Tenant) -> Party:
         name=tenant.name,
         address=(*_address(address), *([country] if country else ())),
         country=country if len(country) == 2 else "",
+        tax_id=details.get("tax_id") or "",
         email=details.get("email") or "",
         help_email=details.get("help_email") or "",
         phone=details.get("phone") or "",

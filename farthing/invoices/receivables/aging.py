@@ -11,7 +11,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.receivable import UNPAID
 from farthing.storage.postgres import Database
 from farthing.storage.reads import Prepared
-from farthing.storage.rows import not_found
+from farthing.storage.rows import missing
 from farthing.storage.scope import Scope
 
 
@@ -60,7 +60,8 @@ async def age(database: Database, scope: Scope, customer_id: str, as_of: datetim
     """What `customer_id` is asked to pay, by age. Raises NotFound."""
     rows = await database.read_once(scope, _STATEMENT, customer_id, as_of)
     if not rows:
-        raise not_found(Customer, customer_id)
+        async with database.transaction(scope) as session:
+            raise await missing(session, Customer, customer_id)
 
     def text(amount: Decimal | None) -> str:
         return plain(amount or Decimal(0))

@@ -18,7 +18,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.receivable import COUNTED, UNPAID
 from farthing.storage.postgres import Database
 from farthing.storage.reads import Prepared
-from farthing.storage.rows import not_found
+from farthing.storage.rows import missing
 from farthing.storage.scope import Scope
 from farthing.subscriptions.reads import live
 
@@ -151,7 +151,8 @@ async def summarise(
         _RELATIONS[which],
     )
     if not rows:
-        raise not_found(Customer, customer_id)
+        async with database.transaction(scope) as session:
+            raise await missing(session, Customer, customer_id)
     default = rows[0][0]
     summaries = [_row(customer_id, *row[1:]) for row in rows if row[1] is not None]
     summaries.sort(key=lambda summary: summary.currency != default)

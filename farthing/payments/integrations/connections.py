@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 from sqlalchemy import update as change
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -25,7 +24,7 @@ from farthing.payments.integrations.gateways import COLLECTORS, sealed_for
 from farthing.payments.providers.registry import TEST_MODE, is_test
 from farthing.payments.tables import Connection, ProviderType
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.rows import lock_row, unique
 
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 (its name)
 
@@ -46,17 +45,14 @@ async def create(session: AsyncSession, safe: Safe, given: CreateConnectionReque
         meta=metadata,
     )
     _seal(session, safe, connection, dict(given.encrypted_secret_data or {}))
-    try:
-        async with session.begin_nested():
-            session.add(connection)
-            await session.flush()
-    except IntegrityError as error:
-        if violated(error) != "uq_connections_provider":
-            raise
-        raise AlreadyExists(
+    async with unique(
+        session,
+        uq_connections_provider=AlreadyExists(
             f"This environment is connected to {given.provider_type} already",
             {"provider_type": given.provider_type.value},
-        ) from error
+        ),
+    ):
+        session.add(connection)
     return connection
 
 

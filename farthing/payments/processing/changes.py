@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -18,7 +17,7 @@ from farthing.payments.processing import outcomes
 from farthing.payments.schemas import UpdatePaymentRequest
 from farthing.payments.states import DELETABLE, SETTLING, check_move
 from farthing.payments.tables import Payment, PaymentMethodType
-from farthing.storage.rows import find, violated
+from farthing.storage.rows import find, unique
 
 
 async def update(
@@ -38,15 +37,11 @@ async def update(
         )
     if payment.status is not Status.PUBLISHED:
         raise InvalidOperation("payment was deleted", {"payment_id": payment_id})
-    _overwrite(payment, given)
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if violated(error) != "uq_payments_gateway_payment":
-            raise
-        raise AlreadyExists(
-            "Another payment has this gateway_payment_id", {"gateway_payment_id": given.gateway_payment_id}
-        ) from error
+    taken = AlreadyExists(
+        "Another payment has this gateway_payment_id", {"gateway_payment_id": given.gateway_payment_id}
+    )
+    async with unique(session, uq_payments_gateway_payment=taken):
+        _overwrite(payment, given)
     to = given.payment_status
     if to is None and given.gateway_payment_id and seen is PaymentStatus.INITIATED:
         to = PaymentStatus.PENDING

@@ -10,16 +10,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
-from farthing.rating.totals.discounts import (
-    Coupon,
-    CouponApplication,
-    distributed,
-    invoice_applications,
-    line_applications,
-)
+from farthing.rating.totals.discounts import Coupon, CouponApplication, invoice_applications, line_applications
 from farthing.rating.totals.lines import ChargeLine, LineTotals
 from farthing.rating.totals.prepaid import applied_credits
-from farthing.rating.totals.taxes import TaxApplied, TaxRate, applied_taxes
+from farthing.rating.totals.taxes import TaxableLine, TaxApplied, TaxRate, applied_taxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +54,32 @@ def invoice_totals(
     subtotal = exact_sum([line.amount for line in charges])
 
     by_line = line_applications(charges, coupons, digits)
-    discounts = _by_line(by_line)
+    own = _by_line(by_line)
+    left = {line.id: EXACT.subtract(line.charge, own.get(line.id, ZERO)) for line in charges}
+    by_invoice = invoice_applications(charges, left, coupons, digits)
+    shared = _by_line(by_invoice)
     worked = [
-        LineTotals(line.id, line.amount, line.price_type, line_item_discount=exact_sum(discounts.get(line.id, [])))
+        LineTotals(
+            line.id,
+            line.amount,
+            line.price_type,
+            line_item_discount=own.get(line.id, ZERO),
+            invoice_level_discount=shared.get(line.id, ZERO),
+        )
         for line in charges
     ]
-    nets = [line.net for line in worked]
-    by_invoice = invoice_applications(exact_sum(nets), coupons, digits)
-    shares = distributed(exact_sum([applied.discounted_amount for applied in by_invoice]), nets, digits)
-    worked = [replace(line, invoice_level_discount=share) for line, share in zip(worked, shares, strict=True)]
 
     credits_taken = applied_credits(worked, prepaid_value, digits)
     worked = [replace(line, prepaid_credits_applied=taken) for line, taken in zip(worked, credits_taken, strict=True)]
 
     total_discount = exact_sum([line.discount for line in worked])
     total_credits = exact_sum(credits_taken)
-    taxable = max(EXACT.subtract(subtotal, total_discount), ZERO)
+    taxable = [
+        TaxableLine(line.id, EXACT.subtract(line.amount, line.discount), charge.tax_rate_ids)
+        for line, charge in zip(worked, charges, strict=True)
+    ]
     taxes = applied_taxes(taxable, tax_rates, digits)
+    worked = _with_taxes(worked, taxes)
     total_tax = exact_sum([tax.tax_amount for tax in taxes])
     before_tax = EXACT.subtract(EXACT.subtract(subtotal, total_discount), total_credits)
     return InvoiceTotals(
@@ -86,15 +89,23 @@ def invoice_totals(
         subtotal=subtotal,
         total_discount=total_discount,
         total_prepaid_credits_applied=total_credits,
-        taxable_amount=taxable,
+        taxable_amount=max(EXACT.subtract(subtotal, total_discount), ZERO),
         total_tax=total_tax,
         total=max(EXACT.add(before_tax, total_tax), ZERO),
     )
 
 
-def _by_line(applications: Sequence[CouponApplication]) -> dict[str, list[Decimal]]:
-    amounts: dict[str, list[Decimal]] = {}
+def _with_taxes(lines: Sequence[LineTotals], taxes: Sequence[TaxApplied]) -> list[LineTotals]:
+    shares: dict[str, list[tuple[str, Decimal]]] = {}
+    for tax in taxes:
+        for line_id, share in tax.shares:
+            shares.setdefault(line_id, []).append((tax.rate.id, share))
+    return [replace(line, taxes=tuple(shares.get(line.id, ()))) for line in lines]
+
+
+def _by_line(applications: Sequence[CouponApplication]) -> dict[str, Decimal]:
+    amounts: dict[str, Decimal] = {}
     for applied in applications:
-        if applied.line_id is not None:
-            amounts.setdefault(applied.line_id, []).append(applied.discounted_amount)
+        for line_id, share in applied.shares:
+            amounts[line_id] = EXACT.add(amounts.get(line_id, ZERO), share)
     return amounts

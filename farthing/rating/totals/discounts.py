@@ -8,8 +8,9 @@ Rule: docs/rules/discounts-and-taxes.md#coupons-on-the-invoice
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -26,11 +27,23 @@ class CouponType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DiscountedTogether:
+    """Lines that a coupon discounts together. `most` is what is left of an amount that the coupon has for them, in the
+    period that starts at `period_start`; None where no budget limits it.
+    """
+
+    line_ids: frozenset[str]
+    most: Decimal | None = None
+    period_start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Coupon:
     """A coupon that applies: `off` is an amount in the invoice's currency, or a percentage above 0 up to 100.
 
-    `target` is the subscription line item, or else the price, whose lines it discounts; None is the whole invoice.
+    `target` is the subscription line item, or else the price, whose lines it discounts; None is the invoice.
     `also` are the versions that have followed the line item: together they are one charge, discounted once.
+    `groups` are the lines that it reaches; None is all lines, together.
     """
 
     id: str
@@ -38,6 +51,7 @@ class Coupon:
     off: Decimal
     target: str | None = None
     also: tuple[str, ...] = ()
+    groups: tuple[DiscountedTogether, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.off <= 0:
@@ -45,47 +59,60 @@ class Coupon:
         if self.type is CouponType.PERCENTAGE and self.off > 100:
             raise ValueError(f"a coupon must take off at most 100 percent, not {self.off}")
 
+    def groups_of(self, lines: Sequence[ChargeLine]) -> tuple[DiscountedTogether, ...]:
+        """The groups of lines that it discounts among these."""
+        return (DiscountedTogether(frozenset(line.id for line in lines)),) if self.groups is None else self.groups
+
 
 @dataclass(frozen=True, slots=True)
 class CouponApplication:
-    """What one coupon took off, rounded and above 0: off one line, or (`line_id` None) off the invoice.
+    """What one coupon took off, rounded and above 0: off one line, or (`line_id` None) off several together.
 
-    `original_price` is what it was computed on: the gross line, or what earlier invoice coupons had left.
+    `position` is the coupon's place in the order given. `original_price` is what it was computed on: the gross line, or
+    what earlier coupons had left. `shares` say how much of it fell on which line.
     """
 
     coupon: Coupon
+    position: int
     line_id: str | None
     original_price: Decimal
     discounted_amount: Decimal
+    shares: tuple[tuple[str, Decimal], ...]
+    period_start: datetime | None = None
 
     @property
     def final_price(self) -> Decimal:
         return EXACT.subtract(self.original_price, self.discounted_amount)
 
 
-def discount_on(coupon: Coupon, base: Decimal, digits: int) -> Decimal:
-    """What a coupon takes off `base`, rounded, at most `base` (which has at most `digits` decimals)."""
+def discount_on(coupon: Coupon, base: Decimal, digits: int, most: Decimal | None = None) -> Decimal:
+    """What a coupon takes off `base`, rounded, at most `base` (which has at most `digits` decimals) and `most`."""
     if coupon.type is CouponType.PERCENTAGE:
         return min(round_to(Fraction(base) * Fraction(coupon.off) / 100, digits), base)
-    return min(round_to(coupon.off, digits), base)
+    return min(round_to(coupon.off if most is None else most, digits), base)
 
 
 def line_applications(lines: Sequence[ChargeLine], coupons: Sequence[Coupon], digits: int) -> list[CouponApplication]:
-    """Line coupons, each computed on the gross amount of its lines, together capped at each line's amount.
+    """Line coupons, each computed on the gross charge of its lines, together capped at each line's charge.
 
     Line amounts are rounded already. A coupon without a line here takes nothing off. A fixed coupon that meets
-    several lines of its target (a usage charge and its overage, say) is spent once, spread by their amounts.
+    several lines of its target (a usage charge and its overage, say) is spent once, spread by their charges.
     Coupons without a target are not looked at.
     """
-    left = {line.id: line.amount for line in lines}
+    left = {line.id: line.charge for line in lines}
     applied: list[CouponApplication] = []
-    for coupon in coupons:
+    for position, coupon in enumerate(coupons):
         targeted = _targeted(lines, coupon)
-        for line, wanted in zip(targeted, _wanted(coupon, targeted, digits), strict=True):
-            discount = min(wanted, left[line.id])
-            left[line.id] = EXACT.subtract(left[line.id], discount)
-            if discount > 0:
-                applied.append(CouponApplication(coupon, line.id, line.amount, discount))
+        for group in coupon.groups_of(targeted) if targeted else ():
+            ours = [line for line in targeted if line.id in group.line_ids]
+            for line, wanted in zip(ours, _wanted(coupon, ours, digits, group.most), strict=True):
+                discount = min(wanted, left[line.id])
+                left[line.id] = EXACT.subtract(left[line.id], discount)
+                if discount > 0:
+                    share = ((line.id, discount),)
+                    applied.append(
+                        CouponApplication(coupon, position, line.id, line.charge, discount, share, group.period_start)
+                    )
     return applied
 
 
@@ -99,35 +126,37 @@ def _targeted(lines: Sequence[ChargeLine], coupon: Coupon) -> list[ChargeLine]:
     return sorted(named, key=lambda line: line.id)
 
 
-def _wanted(coupon: Coupon, lines: Sequence[ChargeLine], digits: int) -> list[Decimal]:
+def _wanted(coupon: Coupon, lines: Sequence[ChargeLine], digits: int, most: Decimal | None) -> list[Decimal]:
     if coupon.type is CouponType.PERCENTAGE:
-        return [discount_on(coupon, line.amount, digits) for line in lines]
-    gross = [line.amount for line in lines]
-    return allocate(discount_on(coupon, exact_sum(gross), digits), gross, digits)
+        return [discount_on(coupon, line.charge, digits) for line in lines]
+    gross = [line.charge for line in lines]
+    return allocate(discount_on(coupon, exact_sum(gross), digits, most), gross, digits)
 
 
-def invoice_applications(base: Decimal, coupons: Sequence[Coupon], digits: int) -> list[CouponApplication]:
-    """Invoice coupons in the order given, each on what the earlier ones left of `base`, until nothing is left.
+def invoice_applications(
+    lines: Sequence[ChargeLine], left: Mapping[str, Decimal], coupons: Sequence[Coupon], digits: int
+) -> list[CouponApplication]:
+    """The other coupons in the order given, each on what the earlier ones left of its lines, until nothing is left.
 
-    `base` is the rounded subtotal less the line discounts. Coupons with a target are not looked at.
-    """
-    running = base
-    applied: list[CouponApplication] = []
-    for coupon in coupons:
-        if coupon.target is not None:
-            continue
-        discount = discount_on(coupon, running, digits)
-        if discount > 0:
-            applied.append(CouponApplication(coupon, None, running, discount))
-        running = EXACT.subtract(running, discount)
-    return applied
-
-
-def distributed(discount: Decimal, nets: Sequence[Decimal], digits: int) -> list[Decimal]:
-    """Each line's share of the invoice-level discount, by largest remainder over what its own coupons left of it.
-
-    `nets` in stable line order (creation, id), rounded; the shares sum to min(`discount`, sum of `nets`) and none
-    exceeds its net.
+    `left` is, by line, what line coupons have left of its charge, rounded. Each discount falls on its lines by largest
+    remainder over what was left of them; `lines` in stable order (creation, id), which breaks ties.
     Rule: docs/rules/discounts-and-taxes.md#distribution-over-lines
     """
-    return allocate(min(discount, exact_sum(nets)), nets, digits)
+    rest = dict(left)
+    applied: list[CouponApplication] = []
+    for position, coupon in enumerate(coupons):
+        if coupon.target is not None:
+            continue
+        for group in coupon.groups_of(lines):
+            ids = [line.id for line in lines if line.id in group.line_ids]
+            bases = [rest[line_id] for line_id in ids]
+            base = exact_sum(bases)
+            discount = discount_on(coupon, base, digits, group.most)
+            if discount <= 0:
+                continue
+            shares = tuple(zip(ids, allocate(discount, bases, digits), strict=True))
+            for line_id, share in shares:
+                rest[line_id] = EXACT.subtract(rest[line_id], share)
+            taken = tuple(share for share in shares if share[1])
+            applied.append(CouponApplication(coupon, position, None, base, discount, taken, group.period_start))
+    return applied

@@ -22,10 +22,19 @@ class ChargeLine:
     price_type: PriceType | None = None
     subscription_line_item_id: str | None = None
     price_id: str | None = None
+    tax_rate_ids: frozenset[str] | None = None
+    """The rates that the line carries; None is all rates of the invoice."""
+    proration_credit: Decimal = ZERO
+    """What a credit for unused time has taken off the charge; `amount` is what was left."""
 
     def __post_init__(self) -> None:
         if self.amount < 0:
             raise ValueError("a line's amount must not be negative; use a credit note")
+
+    @property
+    def charge(self) -> Decimal:
+        """What is charged before a credit for unused time: coupons discount this."""
+        return EXACT.add(self.amount, self.proration_credit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,13 @@ class LineTotals:
     line_item_discount: Decimal = ZERO
     invoice_level_discount: Decimal = ZERO
     prepaid_credits_applied: Decimal = ZERO
+    taxes: tuple[tuple[str, Decimal], ...] = ()
+    """The rates that the line carries, each with the line's share of its tax."""
+
+    @property
+    def tax(self) -> Decimal:
+        """The line's share of the taxes of its invoice."""
+        return exact_sum([amount for _, amount in self.taxes])
 
     @property
     def discount(self) -> Decimal:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import period_containing
@@ -22,7 +21,7 @@ from farthing.catalogue.products.tables import FeatureType
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,
@@ -118,13 +117,13 @@ async def attach(
         end_date=end,
         meta=dict(request.metadata or {}),
     )
-    try:
-        async with session.begin_nested():
-            session.add(association)
-    except IntegrityError as error:
-        if violated(error) != "uq_addon_associations_pending":
-            raise
-        raise AlreadyExists("Another addon waits for its payment", {"subscription_id": subscription.id}) from error
+    async with unique(
+        session,
+        uq_addon_associations_pending=AlreadyExists(
+            "Another addon waits for its payment", {"subscription_id": subscription.id}
+        ),
+    ):
+        session.add(association)
     prices = await prices_of(session, PriceEntityType.ADDON, addon.id, subscription, start)
     if not prices:
         raise ValidationFailed.of("addon_id", f"the addon has no price in {subscription.currency}")
@@ -163,12 +162,9 @@ async def _demand_same_resets(session: AsyncSession, subscription: Subscription,
     for one in metered:
         for other in present:
             if other.feature_id == one.feature_id and other.usage_reset_period is not one.usage_reset_period:
-                raise ValidationFailed(
-                    "Request validation failed",
-                    {
-                        "addon_id": "includes a feature that the subscription has with another usage reset period",
-                        "feature_id": one.feature_id,
-                    },
+                raise ValidationFailed.listing(
+                    {"addon_id": "includes a feature that the subscription has with another usage reset period"},
+                    feature_id=one.feature_id,
                 )
 
 

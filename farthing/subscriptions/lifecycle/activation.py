@@ -18,7 +18,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons.lifecycle import period_of
-from farthing.subscriptions.attachments import prorate_entitlements
+from farthing.subscriptions.attachments import count_periods, prorate_entitlements
 from farthing.subscriptions.dates import effective_end, open_at, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,
@@ -30,7 +30,7 @@ from farthing.subscriptions.enums import (
 )
 from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
-from farthing.subscriptions.lifecycle.creation import opening, opening_status
+from farthing.subscriptions.lifecycle.creation import open_or_wait, opening_status, require_payable_start
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.states import move, require
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
@@ -42,10 +42,10 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     Raises NotFound, and InvalidOperation unless it is a draft.
     Rule: docs/rules/subscriptions.md#activation
     """
-    del now
     subscription = await lock_row(session, Subscription, subscription_id)
     require(subscription, SubscriptionStatus.DRAFT, to="activate")
     start = start.replace(microsecond=start.microsecond // 1000 * 1000)
+    require_payable_start(subscription.payment_behavior, start, now)
     moved = start - subscription.start_date
     subscription.start_date = start
     if subscription.end_date is not None:
@@ -76,7 +76,7 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     await changed(session, subscription)
     if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
         await record_subscription_event(session, subscription, "activated")
-    return Outcome(subscription, opening(subscription))
+    return open_or_wait(subscription, now)
 
 
 async def _move_parts(session: AsyncSession, subscription: Subscription, by: timedelta) -> None:
@@ -100,9 +100,9 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
         elif addon.end_date is not None:
             addon.end_date += by
     await _move_items(session, subscription, by, ends)
-    coupons = await session.scalars(
-        select(CouponAssociation).where(CouponAssociation.subscription_id == subscription.id)
-    )
+    coupons = (
+        await session.scalars(select(CouponAssociation).where(CouponAssociation.subscription_id == subscription.id))
+    ).all()
     own = await session.scalars(
         select(Entitlement).where(
             Entitlement.entity_type == EntitlementOwner.SUBSCRIPTION,
@@ -119,7 +119,12 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
             dated.start_date += by
         if dated.end_date is not None:
             dated.end_date += by
+        if isinstance(dated, CouponAssociation) and dated.cut_at is not None:
+            dated.cut_at += by
     await session.flush()
+    for coupon in coupons:
+        if coupon.counted_from is not None:
+            await count_periods(session, subscription, coupon)
 
 
 async def _move_items(
@@ -214,6 +219,8 @@ async def change_trial_end(
         return Outcome(subscription, (await end_trial(session, subscription, now),))
     if new_end <= now:
         raise ValidationFailed.of("new_trial_end", "must be in the future")
+    if new_end <= subscription.current_period_start:
+        raise ValidationFailed.of("new_trial_end", "must be after the start of the trial")
     if subscription.end_date is not None and new_end > subscription.end_date:
         raise ValidationFailed.of("new_trial_end", "must not be after the end of the subscription")
     subscription.trial_end = subscription.current_period_end = new_end

@@ -12,12 +12,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
+from farthing.calendar.recurring import shift_for_pause
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import METADATA_VALUE_LENGTH, Moment, Request
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
     CancelInvoicePolicy,
@@ -172,6 +174,7 @@ async def cancel_now(
     full_start = subscription.full_period_start
     subscription.cancel_at_period_end = False
     subscription.cancel_at = at
+    subscription.end_proration_behavior = proration
     await finish(session, subscription, at, now, reason)
     billables: tuple[Billable, ...] = ()
     # what a grouped child still owes is on the next invoice of its family
@@ -194,12 +197,20 @@ async def finish(
     """Make a locked subscription cancelled as of `at`, with its items, addons, pause and children."""
     subscription.end_date = max(at, subscription.start_date)
     subscription.cancelled_at = now
+    subscription.opens_at = None
     if subscription.active_pause_id is not None:
         pause = await lock_row(session, SubscriptionPause, subscription.active_pause_id)
         begun = pause.pause_status is PauseStatus.ACTIVE
         move_pause(pause, PauseStatus.COMPLETED if begun else PauseStatus.CANCELLED)
         if begun:
             pause.resumed_at = max(at, pause.pause_start)
+            _, subscription.billing_anchor = shift_for_pause(
+                open_period(subscription),
+                recurrence(subscription),
+                subscription.billing_cycle,
+                pause.pause_start,
+                pause.resumed_at,
+            )
         subscription.pause_status, subscription.active_pause_id, subscription.pause_due_at = (
             PauseStatus.NONE,
             None,
@@ -241,6 +252,7 @@ async def _schedule(
     )
     subscription.cancel_at = at
     subscription.cancel_at_period_end = True
+    subscription.end_proration_behavior = request.proration_behavior or ProrationBehavior.NONE
     subscription.cancelled_at = now
     if request.cancellation_type is CancellationType.SCHEDULED_DATE:
         subscription.end_date = at

@@ -130,7 +130,27 @@ async def create(
         await hierarchy.group(session, subscription, family.subscriptions_ids_for_grouped_invoicing)
     draft = subscription.subscription_status is SubscriptionStatus.DRAFT
     await record_subscription_event(session, subscription, "draft.created" if draft else "created")
-    return Outcome(subscription, opening(subscription))
+    return open_or_wait(subscription, now)
+
+
+def open_or_wait(subscription: Subscription, now: datetime) -> Outcome:
+    """The opening of a subscription that has started; one whose start lies ahead waits for the run.
+
+    Rule: docs/rules/subscriptions.md#starts-in-the-future
+    """
+    billables = opening(subscription)
+    if billables and subscription.start_date > now:
+        subscription.opens_at = subscription.start_date
+        return Outcome(subscription)
+    return Outcome(subscription, billables)
+
+
+def require_payable_start(behaviour: PaymentBehavior, start: datetime, now: datetime) -> None:
+    """Refuse a start that must be paid for before it comes. Raises ValidationFailed."""
+    if behaviour is PaymentBehavior.ERROR_IF_INCOMPLETE and start > now:
+        raise ValidationFailed.of(
+            "payment_behavior", "must not be error_if_incomplete for a start_date that lies in the future"
+        )
 
 
 def opening(subscription: Subscription) -> tuple[Billable, ...]:
@@ -223,6 +243,7 @@ def _rhythm(request: CreateSubscriptionRequest, customer: Customer, start: datet
 
 def _check_terms(request: CreateSubscriptionRequest, rhythm: BillingTerms, now: datetime, *, carried: bool) -> None:
     check_collection(request.collection, request.payment)
+    require_payable_start(request.payment, rhythm.start, now)
     if rhythm.end is not None and rhythm.end <= rhythm.start:
         raise ValidationFailed.of("end_date", "must be after start_date")
     if request.proration_behavior is not ProrationBehavior.CREATE_PRORATIONS:
@@ -332,9 +353,9 @@ async def _made(
     await require_consistent(session, subscription)
     if terms.override_entitlements:
         await override_entitlements(session, subscription, terms.override_entitlements)
-    customer_taxes = (TaxEntityType.CUSTOMER, bearings.customer.id)
+    payer_taxes = (TaxEntityType.CUSTOMER, (bearings.payer or bearings.customer).id)
     own_taxes = (TaxEntityType.SUBSCRIPTION, subscription.id)
-    await associations.inherit(session, customer_taxes, own_taxes, terms.tax_rate_overrides, now)
+    await associations.inherit(session, payer_taxes, own_taxes, terms.tax_rate_overrides, now)
     await attach_coupons(session, subscription, terms, items, now)
     if trial is None:
         await prorate_entitlements(

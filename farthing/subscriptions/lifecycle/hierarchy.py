@@ -32,6 +32,7 @@ _MIRRORED = (
     "end_date",
     "cancel_at",
     "cancel_at_period_end",
+    "end_proration_behavior",
     "cancelled_at",
     "pause_status",
     "active_pause_id",
@@ -118,6 +119,7 @@ async def _pause_along(session: AsyncSession, child: Subscription, parent: Subsc
             pause_end=of.pause_end,
             original_period_start=of.original_period_start,
             original_period_end=of.original_period_end,
+            original_billing_anchor=of.original_billing_anchor,
             reason=of.reason,
             meta={},
         )

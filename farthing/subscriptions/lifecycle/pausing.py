@@ -21,7 +21,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.wire import BadField, Moment, Request, checked_metadata
 from farthing.storage.documents import encode
 from farthing.storage.rows import find, lock_row
-from farthing.subscriptions.dates import open_period
+from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     PauseMode,
     PauseStatus,
@@ -95,6 +95,11 @@ async def pause(
     if subscription.active_pause_id is not None:
         raise InvalidOperation("A pause is scheduled already", {"pause_id": subscription.active_pause_id})
     start = _start(subscription, request, now)
+    if subscription.opens_at is not None and start <= subscription.opens_at:
+        raise InvalidOperation(
+            "A subscription cannot be paused before it has started",
+            {"subscription_id": subscription.id, "start_date": instant(subscription.start_date)},
+        )
     end = request.pause_end
     if request.pause_days is not None:
         end = start + timedelta(days=request.pause_days)
@@ -111,6 +116,7 @@ async def pause(
         pause_end=end,
         original_period_start=subscription.current_period_start,
         original_period_end=subscription.current_period_end,
+        original_billing_anchor=subscription.billing_anchor,
         reason=request.reason or "",
         meta=dict(request.metadata or {}),
     )
@@ -152,7 +158,7 @@ def impact_of(subscription: Subscription, start: datetime, end: datetime | None)
     original = open_period(subscription)
     if end is None:
         return Impact(original, None, None)
-    adjusted, _ = shift_for_pause(original, subscription.billing_anchor, subscription.billing_cycle, start, end)
+    adjusted, _ = shift_for_pause(original, recurrence(subscription), subscription.billing_cycle, start, end)
     return Impact(original, adjusted, max(end - start, timedelta(0)))
 
 
@@ -162,6 +168,7 @@ async def begin(session: AsyncSession, subscription: Subscription) -> None:
     move_pause(made, PauseStatus.ACTIVE)
     made.original_period_start = subscription.current_period_start
     made.original_period_end = subscription.current_period_end
+    made.original_billing_anchor = subscription.billing_anchor
     move(subscription, SubscriptionStatus.PAUSED)
     subscription.pause_status = PauseStatus.ACTIVE
     subscription.pause_due_at = made.pause_end
@@ -200,7 +207,7 @@ async def end(session: AsyncSession, subscription: Subscription, at: datetime) -
     begun = made.pause_status is PauseStatus.ACTIVE
     at = max(at, made.pause_start)
     period, anchor = shift_for_pause(
-        open_period(subscription), subscription.billing_anchor, subscription.billing_cycle, made.pause_start, at
+        open_period(subscription), recurrence(subscription), subscription.billing_cycle, made.pause_start, at
     )
     if begun:
         await _shift_schedules(session, subscription, period.end)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import next_billing_date
@@ -17,7 +16,7 @@ from farthing.core.errors import FarthingError, InvalidOperation, NotFound, Vali
 from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import Document, encode
 from farthing.storage.listing import ListQuery, select_page
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
 from farthing.subscriptions.events import changed, record_schedule_event
@@ -47,15 +46,13 @@ async def plan(
         configuration=encode(terms),
         meta=dict(metadata or {}),
     )
-    try:
-        async with session.begin_nested():
-            session.add(schedule)
-    except IntegrityError as error:
-        if violated(error) != "uq_subscription_schedules_pending":
-            raise
-        raise InvalidOperation(
+    async with unique(
+        session,
+        uq_subscription_schedules_pending=InvalidOperation(
             f"A {type.value} is scheduled for the subscription already", {"subscription_id": subscription.id}
-        ) from error
+        ),
+    ):
+        session.add(schedule)
     return schedule
 
 
@@ -152,7 +149,7 @@ async def call_off(session: AsyncSession, subscription: Subscription, now: datet
         # told to end without a schedule, as subscriptions once could be
         if subscription.end_date == subscription.cancel_at:
             subscription.end_date = None
-        subscription.cancel_at = subscription.cancelled_at = None
+        subscription.cancel_at = subscription.cancelled_at = subscription.end_proration_behavior = None
         subscription.cancel_at_period_end = False
     if found:
         subscription.meta = {key: value for key, value in subscription.meta.items() if key not in OF_CANCELLATION}
@@ -206,7 +203,7 @@ def restore(subscription: Subscription, planned: PlannedEnd) -> None:
         subscription.current_period_end = next_billing_date(
             subscription.full_period_start, recurrence(subscription), subscription.end_date
         )
-    subscription.cancelled_at = None
+    subscription.cancelled_at = subscription.end_proration_behavior = None
 
 
 SEARCHABLE = (

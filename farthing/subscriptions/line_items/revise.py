@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
@@ -22,7 +21,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.rating.pricing.quantity import below_minimum
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.line_items.add import extra_item, mixes_periods
@@ -266,13 +265,10 @@ def _demand_open(subscription: Subscription, item: SubscriptionLineItem, at: dat
 
 async def _succeed(session: AsyncSession, version: SubscriptionLineItem) -> None:
     """Write a new version; two of one item at once cannot both be written."""
-    try:
-        async with session.begin_nested():
-            session.add(version)
-    except IntegrityError as error:
-        if violated(error) != "uq_subscription_line_items_successor":
-            raise
-        raise VersionConflict("The line item has been changed by somebody else") from error
+    async with unique(
+        session, uq_subscription_line_items_successor=VersionConflict("The line item has been changed by somebody else")
+    ):
+        session.add(version)
 
 
 async def require_uniform(session: AsyncSession, subscription: Subscription, proration: ProrationBehavior) -> None:

@@ -5,19 +5,21 @@ Rule: docs/rules/subscriptions.md#by-replacement
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
+from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price, PriceEntityType
-from farthing.core.enums import Status
+from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
+from farthing.rating.pricing.quantity import default_quantity
 from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.enums import (
     ChangeType,
@@ -32,9 +34,14 @@ from farthing.subscriptions.lifecycle import cancellation, creation, hierarchy, 
 from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.plan_change import carry_over
-from farthing.subscriptions.plan_change.in_place import compared
-from farthing.subscriptions.planned_terms import PlannedReplacement
-from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest, SubscriptionInheritanceConfig
+from farthing.subscriptions.plan_change.in_place import carried_quantities, plan_items
+from farthing.subscriptions.plan_change.quantities import CarriedQuantities, change_type_of, monthly_total
+from farthing.subscriptions.planned_terms import PlannedReplacement, RequestedQuantity
+from farthing.subscriptions.schemas.requests import (
+    CreateSubscriptionRequest,
+    OverrideLineItemRequest,
+    SubscriptionInheritanceConfig,
+)
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.states import require
@@ -51,6 +58,7 @@ class Target:
     billing_cycle: BillingCycle = BillingCycle.ANNIVERSARY
     proration: ProrationBehavior = ProrationBehavior.NONE
     metadata: Mapping[str, str] | None = None
+    line_items: Sequence[RequestedQuantity] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +77,51 @@ class Replacement:
     new: Outcome
     called_off: datetime | None = None
     """When the old one was to be cancelled, which went with it."""
+    quantities: CarriedQuantities | None = None
 
 
-async def compare(session: AsyncSession, subscription: Subscription, target_plan_id: str) -> ChangeType:
-    """Whether the target plan is dearer, by the sums of the two plans' unit amounts in the currency."""
-    rows = await session.scalars(
-        select(Price).where(
-            Price.entity_type == PriceEntityType.PLAN,
-            Price.entity_id.in_([subscription.plan_id, target_plan_id]),
-            Price.currency == subscription.currency,
-            Price.status == Status.PUBLISHED,
-            Price.end_date.is_(None),
+async def compare(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, target: Target, at: datetime
+) -> tuple[ChangeType, CarriedQuantities]:
+    """Whether the target plan is dearer, by what recurring fees come to in a month; and which quantities go along."""
+    prices = await _target_prices(session, snapshot, target, at)
+    carried = await carried_quantities(session, snapshot, prices, at, target.line_items)
+    before = monthly_total(
+        (item.price, item.quantity, item.billing_period, item.billing_period_count)
+        for item in plan_items(snapshot, at)
+        if not item.is_usage and not item.is_onetime
+    )
+    after = monthly_total(
+        (
+            rated(price),
+            default_quantity(price.type, carried.by_price.get(price.id), price.min_quantity),
+            price.billing_period,
+            price.billing_period_count,
         )
+        for price in prices
+        if price.type is PriceType.FIXED
     )
-    prices = list(rows)
-    return compared(
-        [price for price in prices if price.entity_id == subscription.plan_id],
-        [price for price in prices if price.entity_id == target_plan_id],
+    return change_type_of(before, after), carried
+
+
+async def _target_prices(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, target: Target, at: datetime
+) -> list[Price]:
+    """The recurring prices that a subscription on the target would be charged."""
+    rows = await session.scalars(
+        select(Price)
+        .where(
+            Price.entity_type == PriceEntityType.PLAN,
+            Price.entity_id == target.plan_id,
+            Price.currency == snapshot.currency,
+            Price.billing_period == target.billing_period,
+            Price.billing_period_count == target.billing_period_count,
+            Price.status == Status.PUBLISHED,
+            or_(Price.end_date.is_(None), Price.end_date > at),
+        )
+        .order_by(Price.sequence)
     )
+    return list(rows)
 
 
 async def require_replaceable(session: AsyncSession, subscription: Subscription, target: Target) -> None:
@@ -119,13 +154,13 @@ async def replace_plan(
     await lookup.held(session, found.customer_id)
     subscription = await lock_row(session, Subscription, subscription_id)
     await require_replaceable(session, subscription, target)
-    change_type = await compare(session, subscription, target.plan_id)
     called_off = subscription.cancel_at
     await schedules.call_off(session, subscription, now)
     if at < subscription.current_period_start:
         raise ValidationFailed.of("proration_date", "must not be before the current period: what is invoiced stays")
     before = await load_one(session, subscription.id)
-    body = await _continued(session, subscription, target, at)
+    change_type, quantities = await compare(session, before, target, at)
+    body = await _continued(session, subscription, target, at, quantities)
     had = await carry_over.belongings(session, subscription, at)
     children = await hierarchy.children_of(session, subscription.id)
     former_type = subscription.subscription_type
@@ -156,11 +191,15 @@ async def replace_plan(
         Billable(one.subscription_id, InvoiceTrigger.UPDATE, one.period, one.at_once, one.activating)
         for one in made.billables
     )
-    return Replacement(change_type, before, former, Outcome(fresh, opening, at=at), called_off)
+    return Replacement(change_type, before, former, Outcome(fresh, opening, at=at), called_off, quantities)
 
 
 async def _continued(
-    session: AsyncSession, subscription: Subscription, target: Target, at: datetime
+    session: AsyncSession,
+    subscription: Subscription,
+    target: Target,
+    at: datetime,
+    quantities: CarriedQuantities,
 ) -> CreateSubscriptionRequest:
     """A request for the new subscription with everything of the old one that is not its plan."""
     payer = None
@@ -189,6 +228,10 @@ async def _continued(
         overage_factor=subscription.overage_factor,
         enable_true_up=subscription.enable_true_up,
         auto_invoice_threshold=subscription.auto_invoice_threshold,
+        override_line_items=[
+            OverrideLineItemRequest(price_id=price_id, quantity=quantity)
+            for price_id, quantity in quantities.by_price.items()
+        ],
         tax_rate_overrides=[],  # it is taxed as before, and not as its customer is by now
         inheritance=SubscriptionInheritanceConfig(invoicing_customer_external_id=payer) if payer else None,
     )
@@ -219,4 +262,5 @@ def target_of(planned: PlannedReplacement) -> Target:
         billing_cycle=planned.billing_cycle,
         proration=planned.proration_behavior,
         metadata=planned.change_metadata,
+        line_items=planned.line_items,
     )

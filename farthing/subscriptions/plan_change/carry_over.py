@@ -23,10 +23,13 @@ from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.attachments import count_periods
 from farthing.subscriptions.enums import AddonCadence, AddonStatus, LineItemOwner
 from farthing.subscriptions.line_items.add import require_consistent
 from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
+from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.snapshot.service_periods import periods_begun
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 _COMMITMENT = (
@@ -181,29 +184,41 @@ def _resemble(item: SubscriptionLineItem, former: SubscriptionLineItem) -> None:
 async def _carry_coupons(
     session: AsyncSession, former: Subscription, fresh: Subscription, at: datetime, heirs: dict[str, str]
 ) -> None:
-    """Coupons of the whole subscription and of items that were carried go on, without being redeemed again."""
+    """Coupons of the whole subscription and of items that were carried go on, without being redeemed again.
+
+    What they have used up stays used up: one for a number of periods goes on for those that are left.
+    """
     table = CouponAssociation
-    rows = await session.scalars(
-        select(table)
-        .where(
-            table.subscription_id == former.id,
-            table.status == Status.PUBLISHED,
-            or_(table.subscription_line_item_id.is_(None), table.subscription_line_item_id.in_(heirs)),
-            or_(table.end_date.is_(None), table.end_date > at),
-        )
-        .order_by(table.created_at, table.id)
-    )
-    for row in rows:
-        session.add(
-            CouponAssociation(
-                id=new_id(Kind.COUPON_ASSOCIATION),
-                coupon_id=row.coupon_id,
-                subscription_id=fresh.id,
-                subscription_line_item_id=heirs.get(row.subscription_line_item_id or ""),
-                start_date=max(at, row.start_date),
-                end_date=row.end_date,
-                meta=dict(row.meta),
+    rows = (
+        await session.scalars(
+            select(table)
+            .where(
+                table.subscription_id == former.id,
+                table.status == Status.PUBLISHED,
+                or_(table.subscription_line_item_id.is_(None), table.subscription_line_item_id.in_(heirs)),
+                or_(table.cut_at.is_(None), table.cut_at > at),
             )
+            .order_by(table.created_at, table.id)
         )
-        row.end_date = max(at, row.start_date)
+    ).all()
+    snapshot = await loading.load_one(session, former.id) if any(row.counted_from for row in rows) else None
+    for row in rows:
+        made = CouponAssociation(
+            id=new_id(Kind.COUPON_ASSOCIATION),
+            coupon_id=row.coupon_id,
+            subscription_id=fresh.id,
+            subscription_line_item_id=heirs.get(row.subscription_line_item_id or ""),
+            start_date=max(at, row.start_date),
+            end_date=row.end_date if row.end_date is None else max(row.end_date, at, row.start_date),
+            cut_at=row.cut_at,
+            continues_id=row.id,
+            meta=dict(row.meta),
+        )
+        session.add(made)
+        if snapshot is not None and row.counted_from is not None:
+            item = snapshot.item(row.subscription_line_item_id or "")
+            made.periods_used = row.periods_used + periods_begun(snapshot, item, row.counted_from, at)
+            await session.flush()
+            await count_periods(session, fresh, made)
+        row.end_date = row.cut_at = max(at, row.start_date)
     await session.flush()

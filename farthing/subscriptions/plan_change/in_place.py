@@ -5,21 +5,23 @@ Rule: docs/rules/subscriptions.md#in-place
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
+from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price, PriceEntityType
-from farthing.core.enums import Status
+from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import (
@@ -36,7 +38,14 @@ from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of, prices_of
 from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome
-from farthing.subscriptions.planned_terms import PlannedChangeInPlace
+from farthing.subscriptions.plan_change.quantities import (
+    CarriedQuantities,
+    SeatFee,
+    carry_quantities,
+    change_type_of,
+    monthly_total,
+)
+from farthing.subscriptions.planned_terms import PlannedChangeInPlace, RequestedQuantity
 from farthing.subscriptions.snapshot.loading import item_snapshot, load_one
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, mixes_periods
 from farthing.subscriptions.states import require_status
@@ -55,6 +64,7 @@ class PlannedChange:
     closing: tuple[LineItemSnapshot, ...]
     opening: tuple[LineItemSnapshot, ...]
     dropped: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def changes(self, at: datetime) -> tuple[ItemChange, ...]:
         """The same as changes of line items."""
@@ -97,21 +107,19 @@ def planned_change(
     at: datetime,
     default: AddonPolicy = AddonPolicy.CARRY,
     overrides: Mapping[str, AddonPolicy] | None = None,
+    requested: Collection[str] = (),
 ) -> PlannedChange:
     """Pair the plan items open at `at` with those of the target plan that bill identically. Pure.
 
     `target` are the items the new plan would bring, from `at` on. Unmatched present items close, unmatched target
-    items open; dropped addons close too. The change's type compares fixed charges, addons apart.
+    items open; dropped addons close too. An item whose target's quantity was `requested` (price ids) is carried only
+    with that quantity. The change's type compares recurring fees brought to a month, addons apart.
     """
-    present = [
-        item
-        for item in snapshot.items
-        if item.entity_type is LineItemOwner.PLAN and item.start <= at and (item.end is None or item.end > at)
-    ]
+    present = plan_items(snapshot, at)
     left = [item for item in target if not item.is_onetime]
     carried, closing = [], []
     for item in present:
-        match = next((other for other in left if _bills_alike(item, other)), None)
+        match = next((other for other in left if _bills_alike(item, other, requested)), None)
         if match is None:
             closing.append(item)
         else:
@@ -125,8 +133,7 @@ def planned_change(
             )
             carried.append((item, repointed))
     opening = [*left, *(item for item in target if item.is_onetime)]
-    before, after = (sum((_fixed(item) for item in side), Fraction(0)) for side in (closing, opening))
-    kind = ChangeType.LATERAL if after == before else ChangeType.UPGRADE if after > before else ChangeType.DOWNGRADE
+    kind = change_type_of(_monthly(closing), _monthly(opening))
     dropped = [
         addon.association_id
         for addon in snapshot.addons
@@ -142,28 +149,74 @@ def planned_change(
     return PlannedChange(kind, tuple(carried), tuple(closing), tuple(opening), tuple(dropped))
 
 
-def _bills_alike(one: LineItemSnapshot, other: LineItemSnapshot) -> bool:
+def _bills_alike(one: LineItemSnapshot, other: LineItemSnapshot, requested: Collection[str]) -> bool:
+    if other.price_id in requested and one.quantity != other.quantity:
+        return False
     return all(
         getattr(one, name) == getattr(other, name)
         for name in ("price_type", "price", "billing_period", "billing_period_count", "cadence", "meter_id", "currency")
     )
 
 
-def _fixed(item: LineItemSnapshot) -> Fraction:
-    """What a fixed item charges for a period; usage counts nothing."""
-    return Fraction(0) if item.is_usage else Fraction(price_quantity(item.price, item.quantity))
+def _monthly(items: Iterable[LineItemSnapshot]) -> Fraction:
+    """What recurring fees come to in a month; usage and what is charged once count nothing."""
+    return monthly_total(
+        (item.price, item.quantity, item.billing_period, item.billing_period_count)
+        for item in items
+        if not item.is_usage and not item.is_onetime
+    )
 
 
-def compared(before: Sequence[Price], after: Sequence[Price]) -> ChangeType:
-    """Whether plans are dearer or cheaper by the sum of their unit amounts, as replacing changes (v1) compare."""
-    old, new = (sum((Fraction(price.amount) for price in side), Fraction(0)) for side in (before, after))
-    return ChangeType.LATERAL if new == old else ChangeType.UPGRADE if new > old else ChangeType.DOWNGRADE
+async def carried_quantities(
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    target: Sequence[Price],
+    at: datetime,
+    requested: Sequence[RequestedQuantity] = (),
+) -> CarriedQuantities:
+    """The quantities that the prices of a target plan begin with, from those of the plan's items open at `at`."""
+    open_fees = [item for item in plan_items(snapshot, at) if not item.is_usage and not item.is_onetime]
+    keys = await session.execute(
+        select(Price.id, Price.lookup_key).where(Price.id.in_([item.price_id for item in open_fees]))
+    )
+    lookup_keys = dict(keys.tuples().all())
+    present = [
+        SeatFee(
+            item.price_id,
+            lookup_keys.get(item.price_id, ""),
+            item.display_name if item.display_name != item.plan_display_name else "",
+            item.price.model,
+            item.quantity,
+        )
+        for item in open_fees
+    ]
+    fees = [
+        SeatFee(price.id, price.lookup_key, price.display_name, rated(price).model, price.min_quantity or Decimal(1))
+        for price in target
+        if price.type is PriceType.FIXED and price.billing_period is not BillingPeriod.ONETIME
+    ]
+    return carry_quantities(present, fees, requested)
+
+
+def plan_items(snapshot: SubscriptionSnapshot, at: datetime) -> list[LineItemSnapshot]:
+    """The plan's items that are open at `at`."""
+    return [
+        item
+        for item in snapshot.items
+        if item.entity_type is LineItemOwner.PLAN and item.start <= at and (item.end is None or item.end > at)
+    ]
 
 
 async def target_items(
-    session: AsyncSession, subscription: Subscription, plan: Plan, at: datetime
-) -> tuple[list[SubscriptionLineItem], list[LineItemSnapshot]]:
-    """The items that `plan` would bring from `at` on, as rows not in the session and as values.
+    session: AsyncSession,
+    subscription: Subscription,
+    snapshot: SubscriptionSnapshot,
+    plan: Plan,
+    at: datetime,
+    requested: Sequence[RequestedQuantity] = (),
+) -> tuple[list[SubscriptionLineItem], list[LineItemSnapshot], CarriedQuantities]:
+    """The items that `plan` would bring from `at` on, as rows not in the session and as values, with the quantities
+    that are carried over to them.
 
     Raises ValidationFailed when it brings none.
     """
@@ -176,8 +229,20 @@ async def target_items(
         )
     meters = await meters_of(session, prices)
     origin = Origin(LineItemOwner.PLAN, plan.id, plan.name)
-    rows = [line_item(subscription, price, origin, meters, start=at, end=subscription.end_date) for price in prices]
-    return rows, [item_snapshot(row, price, {}) for row, price in zip(rows, prices, strict=True)]
+    carried = await carried_quantities(session, snapshot, prices, at, requested)
+    rows = [
+        line_item(
+            subscription,
+            price,
+            origin,
+            meters,
+            start=at,
+            end=subscription.end_date,
+            given=carried.by_price.get(price.id),
+        )
+        for price in prices
+    ]
+    return rows, [item_snapshot(row, price, {}) for row, price in zip(rows, prices, strict=True)], carried
 
 
 async def change_plan(
@@ -190,6 +255,7 @@ async def change_plan(
     default: AddonPolicy = AddonPolicy.CARRY,
     overrides: Mapping[str, AddonPolicy] | None = None,
     metadata: Mapping[str, str] | None = None,
+    requested: Sequence[RequestedQuantity] = (),
 ) -> tuple[PlannedChange, Outcome]:
     """Change the plan in place at `at`. Raises NotFound, InvalidOperation, ValidationFailed.
 
@@ -200,8 +266,9 @@ async def change_plan(
     snapshot = await load_one(session, subscription_id)
     phased = any(item.phase_id is not None for item in snapshot.items)
     require_changeable(snapshot, plan.id, proration, paused=subscription.active_pause_id is not None, phased=phased)
-    rows, target = await target_items(session, subscription, plan, at)
-    planned = planned_change(snapshot, target, at, default, overrides)
+    rows, target, carried = await target_items(session, subscription, snapshot, plan, at, requested)
+    planned = planned_change(snapshot, target, at, default, overrides, carried.requested)
+    planned = replace(planned, warnings=carried.warnings)
     await _apply(session, subscription, plan, planned, rows, at, now)
     if metadata:
         subscription.meta = {**subscription.meta, **metadata}
@@ -295,6 +362,7 @@ async def planned_for(
     at: datetime,
     default: AddonPolicy = AddonPolicy.CARRY,
     overrides: Mapping[str, AddonPolicy] | None = None,
+    requested: Sequence[RequestedQuantity] = (),
 ) -> tuple[SubscriptionSnapshot, PlannedChange]:
     """What `change_plan` would come to; writes nothing, so it may be asked in a read-only session."""
     plan = await find(session, Plan, target_plan_id)
@@ -302,5 +370,6 @@ async def planned_for(
     snapshot = await load_one(session, subscription_id)
     phased = any(item.phase_id is not None for item in snapshot.items)
     require_changeable(snapshot, plan.id, proration, paused=subscription.active_pause_id is not None, phased=phased)
-    _, target = await target_items(session, subscription, plan, at)
-    return snapshot, planned_change(snapshot, target, at, default, overrides)
+    _, target, carried = await target_items(session, subscription, snapshot, plan, at, requested)
+    planned = planned_change(snapshot, target, at, default, overrides, carried.requested)
+    return snapshot, replace(planned, warnings=carried.warnings)

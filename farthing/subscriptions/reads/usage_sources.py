@@ -16,8 +16,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from farthing.calendar.period import Period
 from farthing.calendar.windows import anchor_day
@@ -53,7 +54,7 @@ _HUNDRED = Decimal(100)
 
 @dataclass(frozen=True, slots=True)
 class _Charging:
-    """A subscription, and the external ids of those whose usage it charges."""
+    """A subscription, and the ids of the customers whose usage it charges."""
 
     row: Subscription
     customers: frozenset[str]
@@ -62,7 +63,7 @@ class _Charging:
 async def items_of_customers(
     session: AsyncSession, customers: Collection[str], start: datetime, end: datetime, include_children: bool
 ) -> Sequence[ChargedItem]:
-    """Usage items that charge these customers in `[start, end)`, by subscription start, then id.
+    """Usage items that charge these customers (by id) in `[start, end)`, by subscription start, then id.
 
     A subscription of theirs charges its owner and, with `include_children`, the children that inherit from it. Items
     of a parent that pays for one of them are then found too; they charge that child's usage alone, so that nobody
@@ -71,22 +72,16 @@ async def items_of_customers(
     if start >= end:
         return []
     table = Subscription
-    owners = await session.execute(
-        select(Customer.id, Customer.external_id).where(
-            Customer.external_id.in_(customers), Customer.status != Status.DELETED
-        )
-    )
-    external: dict[str, str] = dict(owners.tuples().all())
-    if not external:
+    if not customers:
         return []
-    found = await session.scalars(select(table).where(_charges(start, end), table.customer_id.in_(external)))
+    found = await session.scalars(select(table).where(_charges(start, end), table.customer_id.in_(customers)))
     rows = {row.id: row for row in found}
-    counted: dict[str, set[str]] = {row.id: {external[row.customer_id]} for row in rows.values()}
+    counted: dict[str, set[str]] = {row.id: {row.customer_id} for row in rows.values()}
     if include_children:
         for parent_id, child in await _children(session, table.parent_subscription_id.in_(rows), start, end):
             counted[parent_id].add(child)
         paid_for: dict[str, set[str]] = defaultdict(set)
-        for parent_id, child in await _children(session, table.customer_id.in_(external), start, end):
+        for parent_id, child in await _children(session, table.customer_id.in_(customers), start, end):
             if parent_id not in rows:
                 paid_for[parent_id].add(child)
         if paid_for:
@@ -107,11 +102,7 @@ async def all_items(session: AsyncSession, start: datetime, end: datetime) -> As
         if not rows:
             return
         reached = max(rows)
-        owners = await session.execute(
-            select(Customer.id, Customer.external_id).where(Customer.id.in_({row.customer_id for row in rows.values()}))
-        )
-        external: dict[str, str] = dict(owners.tuples().all())
-        counted = {row.id: {external[row.customer_id]} for row in rows.values()}
+        counted = {row.id: {row.customer_id} for row in rows.values()}
         for parent_id, child in await _children(session, table.parent_subscription_id.in_(rows), start, end):
             counted[parent_id].add(child)
         charging = [_Charging(row, frozenset(counted[row.id])) for row in rows.values()]
@@ -119,14 +110,34 @@ async def all_items(session: AsyncSession, start: datetime, end: datetime) -> As
 
 
 async def children_of(session: AsyncSession, customer: str, start: datetime, end: datetime) -> frozenset[str]:
-    """External ids of the customers whose subscriptions inherit from one of `customer`'s (its external id)."""
-    parents = (
-        select(Subscription.id)
-        .join(Customer, Customer.id == Subscription.customer_id)
-        .where(Customer.external_id == customer, Customer.status != Status.DELETED, _charges(start, end))
-    )
+    """Ids of the customers whose subscriptions inherit from one of `customer`'s (its id)."""
+    parents = select(Subscription.id).where(Subscription.customer_id == customer, _charges(start, end))
     found = await _children(session, Subscription.parent_subscription_id.in_(parents), start, end)
     return frozenset(child for _, child in found)
+
+
+async def zone_of_customer(session: AsyncSession, customer_id: str, start: datetime, end: datetime) -> str:
+    """The zone in which invoices cut this customer's usage in `[start, end)`: its first subscription's, else its own.
+
+    What an inherited subscription uses stands on its parent's invoices.
+    """
+    table, parent = Subscription, aliased(Subscription)
+    charging = await session.scalar(
+        select(func.coalesce(parent.timezone, table.timezone))
+        .select_from(table)
+        .outerjoin(
+            parent,
+            and_(
+                parent.id == table.parent_subscription_id,
+                table.subscription_type == SubscriptionType.INHERITED,
+            ),
+        )
+        .where(table.customer_id == customer_id, _charges(start, end))
+        .order_by(table.start_date, table.id)
+        .limit(1)
+    )
+    own = select(Customer.timezone).where(Customer.id == customer_id)
+    return charging or (await session.scalar(own)) or ""
 
 
 def _charges(start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -143,12 +154,10 @@ def _charges(start: datetime, end: datetime) -> ColumnElement[bool]:
 async def _children(
     session: AsyncSession, which: ColumnElement[bool], start: datetime, end: datetime
 ) -> list[tuple[str, str]]:
-    """The parent's id and the customer's external id of inherited subscriptions that count in `[start, end)`."""
+    """The parent's id and the customer's id of inherited subscriptions that count in `[start, end)`."""
     table = Subscription
     found = await session.execute(
-        select(table.parent_subscription_id, Customer.external_id)
-        .join(Customer, Customer.id == table.customer_id)
-        .where(
+        select(table.parent_subscription_id, table.customer_id).where(
             which,
             table.subscription_type == SubscriptionType.INHERITED,
             table.status == Status.PUBLISHED,
@@ -156,7 +165,7 @@ async def _children(
             or_(table.end_date.is_(None), table.end_date > start),
         )
     )
-    return [(parent_id or "", external_id) for parent_id, external_id in found.tuples()]
+    return [(parent_id or "", customer_id) for parent_id, customer_id in found.tuples()]
 
 
 async def _items(
@@ -183,7 +192,7 @@ async def _items(
     bucket_prices: dict[str, Price] = {}
     if buckets:
         bucket_prices = by_id((await session.scalars(select(Price).where(Price.id.in_(buckets)))).all())
-    coupons = await attached_during(session, dict.fromkeys({row.subscription_id for row in rows}, Period(start, end)))
+    coupons = await attached_during(session, {row.subscription_id for row in rows}, Period(start, end))
     answers = await _answers(session, rows)
     pairs.sort(
         key=lambda one: (

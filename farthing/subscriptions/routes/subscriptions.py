@@ -329,6 +329,7 @@ def split(given: list[str] | None) -> list[str]:
 
 async def _page(session: AsyncSession, query: SubscriptionQuery, clock: Clock) -> ListSubscriptionsResponse:
     wanted = expansions(query.expand, EXPANDABLE)
+    wanted.setdefault("plan", set())
     if query.with_line_items:
         wanted.setdefault("subscription_line_items", set())
     if query.with_coupon_associations:

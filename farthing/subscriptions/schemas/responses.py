@@ -349,6 +349,8 @@ class SubscriptionResponse(_SubscriptionFields, kw_only=True):
     latest_invoice: InvoiceAbove | None = None
     """When an operation produced one."""
     checkout_session: CheckoutAbove | None = None
+    warnings: list[str] | None = None
+    """What the caller may not have meant, when the subscription began."""
 
 
 class SubscriptionResponseV2(_SubscriptionFields, kw_only=True):

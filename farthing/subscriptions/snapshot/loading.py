@@ -38,6 +38,7 @@ from farthing.subscriptions.snapshot.values import (
     AddonWindow,
     ItemCommitment,
     LineItemSnapshot,
+    PriceUnitTerms,
     SubscriptionCommitment,
     SubscriptionSnapshot,
     UsageCustomer,
@@ -115,7 +116,7 @@ class _Parts:
     items: dict[str, list[LineItemSnapshot]]
     addons: dict[str, list[AddonWindow]]
     entitled: dict[str, list[Entitled]]
-    pauses: dict[str, list[tuple[datetime, datetime | None]]]
+    pauses: dict[str, list[SubscriptionPause]]
     plans: dict[str, str]
     customers: dict[str, str]
 
@@ -136,7 +137,7 @@ async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: dat
         )
         .order_by(SubscriptionPause.pause_start)
     ):
-        parts.pauses[pause.subscription_id].append((pause.pause_start, pause.resumed_at))
+        parts.pauses[pause.subscription_id].append(pause)
     plans = await session.execute(select(Plan.id, Plan.name).where(in_array(Plan.id, {row.plan_id for row in rows})))
     parts.plans = dict(plans.tuples().all())
     customers = await session.execute(
@@ -206,7 +207,14 @@ def item_snapshot(
         commitment=_commitment(row, price),
         buckets=tuple(_bucket(bucket, prices[bucket.price_id]) for bucket in time_buckets_of(row)),
         metadata=dict(row.meta),
+        price_unit=_price_unit(price),
     )
+
+
+def _price_unit(price: Price) -> PriceUnitTerms | None:
+    if price.price_unit_id is None or price.price_unit is None or price.conversion_rate is None:
+        return None
+    return PriceUnitTerms(price.price_unit_id, price.price_unit, price.conversion_rate)
 
 
 def _commitment(row: SubscriptionLineItem, price: Price) -> ItemCommitment | None:
@@ -367,6 +375,7 @@ def _whole(
         commitment=commitment,
         threshold=row.auto_invoice_threshold,
         proration=row.proration_behavior,
+        end_proration=row.end_proration_behavior,
         payment_behavior=row.payment_behavior,
         collection_method=row.collection_method,
         payment_method_id=row.gateway_payment_method_id,
@@ -382,13 +391,16 @@ def _whole(
             for one in (row, *inherited)
         ),
         pauses=_uncharged(row, parts),
+        former_anchors=tuple(
+            (pause.pause_start, pause.original_billing_anchor) for pause in parts.pauses.get(row.id, ())
+        ),
         grouped=tuple(_whole(child, {}, parts, payers) for child in grouped),
     )
 
 
 def _uncharged(row: Subscription, parts: _Parts) -> tuple[tuple[datetime, datetime | None], ...]:
     """The stretches whose usage is free: pauses; and a grouped child's trial, which the family's periods may hold."""
-    pauses = parts.pauses.get(row.id, [])
+    pauses = [(pause.pause_start, pause.resumed_at) for pause in parts.pauses.get(row.id, ())]
     if row.subscription_type is SubscriptionType.GROUPED_INVOICING and row.trial_start and row.trial_end:
         pauses = sorted([*pauses, (row.trial_start, row.trial_end)], key=lambda one: one[0])
     return tuple(pauses)

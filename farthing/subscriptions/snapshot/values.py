@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from farthing.calendar.billing import MONTHS, BillingCycle, BillingPeriod, InvoiceCadence, Recurrence
 from farthing.calendar.due import PaymentTerms
 from farthing.calendar.period import Period
 from farthing.core.enums import PriceType
+from farthing.core.money import round_to
 from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.rating.commitments.windows import TimeOfDayBucket
 from farthing.rating.pricing.price import RatedPrice
@@ -54,6 +56,22 @@ class ItemCommitment:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceUnitTerms:
+    """A unit of the tenant's own, and what one of it was worth when the price was made."""
+
+    id: str
+    code: str
+    rate: Decimal
+
+    def amount_of(self, amount: Decimal, digits: int) -> Decimal:
+        """`amount` of the currency in this unit, rounded to the digits of the currency.
+
+        Rule: docs/rules/pricing.md#custom-price-units
+        """
+        return round_to(Fraction(amount) / Fraction(self.rate), digits)
+
+
+@dataclass(frozen=True, slots=True)
 class LineItemSnapshot:
     """One version of a line item: charged at `price` for `[start, end)`; `end` None is open.
 
@@ -88,6 +106,8 @@ class LineItemSnapshot:
     commitment: ItemCommitment | None = None
     buckets: tuple[TimeOfDayBucket, ...] = ()
     metadata: Mapping[str, str] | None = None
+    price_unit: PriceUnitTerms | None = None
+    """The unit of the tenant's own in which its price was made, if any."""
 
     @property
     def is_usage(self) -> bool:
@@ -153,6 +173,7 @@ class SubscriptionSnapshot:
     `items` are in order of start, then id, those of all versions that the load asked for. `usage_customers` are the
     owner and, for a parent, the customers of its inherited children. `grouped` are the children whose lines belong on
     this one's invoices. `pauses` are the stretches whose usage is not charged; an open pause ends with None.
+    `former_anchors` are the anchors that pauses have moved, each with the moment at which its pause began.
     """
 
     id: str
@@ -178,6 +199,7 @@ class SubscriptionSnapshot:
     commitment: SubscriptionCommitment | None
     threshold: Decimal | None
     proration: ProrationBehavior
+    end_proration: ProrationBehavior | None
     payment_behavior: PaymentBehavior
     collection_method: CollectionMethod
     payment_method_id: str
@@ -190,6 +212,7 @@ class SubscriptionSnapshot:
     entitled: tuple[Entitled, ...]
     usage_customers: tuple[UsageCustomer, ...]
     pauses: tuple[tuple[datetime, datetime | None], ...]
+    former_anchors: tuple[tuple[datetime, datetime], ...] = ()
     grouped: tuple[SubscriptionSnapshot, ...] = ()
 
     @property
@@ -203,13 +226,10 @@ class SubscriptionSnapshot:
         here is ever a stub."""
         return self.start if self.trial is None else self.trial.end
 
-    @property
-    def first_recurrence(self) -> Recurrence:
-        """The rhythm before pauses moved an anniversary's anchor."""
-        if self.cycle is not BillingCycle.ANNIVERSARY:
-            return self.recurrence
-        paused = sum((back - paused for paused, back in self.pauses if back is not None), timedelta(0))
-        return replace(self.recurrence, anchor=self.recurrence.anchor - paused) if paused else self.recurrence
+    def recurrence_at(self, at: datetime) -> Recurrence:
+        """The rhythm with the anchor that it had at `at`, before later pauses moved it."""
+        anchor = next((anchor for paused, anchor in self.former_anchors if paused >= at), self.recurrence.anchor)
+        return replace(self.recurrence, anchor=anchor)
 
     @property
     def ends_at(self) -> datetime | None:
@@ -217,9 +237,27 @@ class SubscriptionSnapshot:
         return min((at for at in (self.cancel_at, self.end) if at is not None), default=None)
 
     @property
+    def prorates_end(self) -> bool:
+        """Whether the last period, when the subscription's end cuts it, is charged by its share: as the cancellation
+        says, else as the subscription itself does."""
+        return (self.end_proration or self.proration) is ProrationBehavior.CREATE_PRORATIONS
+
+    @property
+    def service_pauses(self) -> tuple[tuple[datetime, datetime | None], ...]:
+        """The pauses in which no service time passes; a trial inside a family's period is none of them."""
+        trial = None if self.trial is None else (self.trial.start, self.trial.end)
+        return tuple(stop for stop in self.pauses if stop != trial)
+
+    @property
     def is_billed(self) -> bool:
         """Whether it has invoices of its own; children appear on their parent's, or not at all."""
         return self.type not in {SubscriptionType.INHERITED, SubscriptionType.GROUPED_INVOICING}
+
+    @property
+    def billed_with(self) -> str:
+        """The id of the subscription on whose invoices it stands: a grouped child's parent, else itself."""
+        grouped = self.type is SubscriptionType.GROUPED_INVOICING
+        return self.parent_id if grouped and self.parent_id is not None else self.id
 
     def allowances(self, period: Period) -> dict[str, FeatureEntitlement]:
         """What is included in `period`, by meter id. The period is the invoice's, never the moment of computing."""

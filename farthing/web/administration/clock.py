@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from litestar import Controller, Response, get, post
 
@@ -13,6 +13,7 @@ from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.core.times import read_typed_time
 from farthing.identity.tables import EnvironmentType
 from farthing.payments.routes import provide_gateways
 from farthing.storage.postgres import Database
@@ -125,9 +126,9 @@ async def _wanted(given: dict[str, str], now: datetime, clockwork: Clockwork) ->
         if move is not None:
             return move.target
     try:
-        at = datetime.fromisoformat(given.get("at", "")).replace(tzinfo=UTC)
+        at = read_typed_time(given.get("at", ""))
     except ValueError as error:
-        raise ValidationFailed.of(words("at"), "must be a date and a time") from error
+        raise ValidationFailed.of(words("at"), str(error)) from error
     if at.year < EARLIEST_YEAR:
         raise ValidationFailed.of("at", f"must not be before the year {EARLIEST_YEAR}")
     return at

@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
+from farthing.core.times import MomentText
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CATALOGUE, Configuration, TenantConfig
 from farthing.identity.settings.current import Effective
+from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.wording import readable
@@ -25,7 +27,10 @@ READ_ONLY = frozenset({TenantConfig.key})
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a setting as a form shows it; `kind` is text, number, yes-no, choice or json."""
+    """One field of a setting as a form shows it; `kind` is text, number, yes-no, choice, picture or json.
+
+    A picture is shown and not changed here: it is longer than a form may be.
+    """
 
     name: str
     kind: str
@@ -39,10 +44,14 @@ def _kind(described: inspect.Type) -> tuple[str, tuple[str, ...]]:
             return "yes-no", ()
         case inspect.IntType():
             return "number", ()
+        case inspect.StrType(max_length=length) if length == MAX_BASE64:
+            return "picture", ()
         case inspect.StrType():
             return "text", ()
         case inspect.LiteralType(values=values):
             return "choice", tuple(str(value) for value in values)
+        case inspect.CustomType(cls=cls) if cls is MomentText:
+            return "text", ()
         case inspect.Metadata(type=inner):
             return _kind(inner)
         case _:
@@ -57,10 +66,19 @@ def fields_of(effective: Effective) -> list[Field]:
     for one in described.fields:
         kind, choices = _kind(one.type)
         value = effective.value.get(one.encode_name)
+        if kind == "picture":
+            value = picture_address(value or "")
         if kind == "json":
             value = readable(value) if one.encode_name in effective.value else ""
         found.append(Field(one.encode_name, kind, value, choices))
     return found
+
+
+def picture_address(base64: str) -> str:
+    """What an image element shows such a picture by; empty for none."""
+    if not base64:
+        return ""
+    return f"data:image/{'png' if Logo.of_base64(base64).format == 'png' else 'jpeg'};base64,{base64}"
 
 
 def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.Raw]:
@@ -70,8 +88,8 @@ def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.R
         text = given.get(one.name, "")
         if one.kind == "yes-no":
             said[one.name] = msgspec.Raw(b"true" if text == "yes" else b"false")
-        elif one.kind == "json" and not text:
-            continue  # what was never set stays so
+        elif one.kind == "picture" or (one.kind == "json" and not text):
+            continue  # a picture stays as it is, and what was never set stays so
         elif one.kind in {"number", "json"}:
             try:
                 msgspec.json.decode(text.encode())

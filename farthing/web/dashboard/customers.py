@@ -23,6 +23,7 @@ from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.receivable import UNPAID
 from farthing.invoices.receivables.aging import age
 from farthing.invoices.receivables.summary import CustomerInvoiceSummary, SummaryScope, summarise
@@ -273,6 +274,7 @@ class CustomerPages(Controller):
             if seen.may(READ, "event")
             else None
         )
+        invoices = await latest_invoices(session, customer.id) if money else None
         return render(
             request,
             "customer.html",
@@ -289,6 +291,7 @@ class CustomerPages(Controller):
             subscriptions=await subscriptions_of(session, customer) if seen.may(READ, "subscription") else None,
             family=await family(session, customer) if seen.may(READ, "subscription") else [],
             features=features,
-            invoices=await latest_invoices(session, customer.id) if money else None,
+            invoices=invoices,
+            zones=await reading_zones(session, invoices or ()),
             payments=await payments_of(session, customer.id) if seen.may(READ, "payment") else None,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,8 +13,8 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import READ
-from farthing.core.clock import as_utc
 from farthing.core.errors import ValidationFailed
+from farthing.core.times import read_typed_time
 from farthing.events.analytics.debugger import debugged
 from farthing.events.analytics.listing import COLUMNS
 from farthing.events.tables import StoredEvent
@@ -31,10 +31,9 @@ def _time(name: str, text: str) -> datetime | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        return as_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return read_typed_time(text)
     except ValueError as error:
-        raise ValidationFailed.of(name, "must be a date or a time, for example 2026-11-01T00:00:00Z") from error
+        raise ValidationFailed.of(name, str(error)) from error
 
 
 async def latest(session: AsyncSession, narrowed: dict[str, str]) -> Sequence[Row[Any]]:

@@ -75,6 +75,7 @@ async def _usage(
         meter=meter_of(meter),
         start=line.period_start,
         end=line.period_end,
-        customers=frozenset({owner.external_id}),
+        customers=frozenset({owner.id}),
+        customers_are_ids=True,
     )
     return await usage(session, query)

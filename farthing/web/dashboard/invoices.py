@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 from litestar import Controller, Response, get, post
 from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +15,7 @@ from farthing.catalogue.products.tables import MeterRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.decoding import from_decoding
+from farthing.core.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
@@ -27,6 +26,7 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.reads import documents
+from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
@@ -133,7 +133,7 @@ class InvoicePages(Controller):
             listing=at,
             narrowed=narrowed,
             now=now,
-            zone=await zone_of(session),
+            zones=await reading_zones(session, found),
             currencies=await currencies_of(session),
             standings=STANDINGS,
             payment_statuses=[
@@ -152,6 +152,7 @@ class InvoicePages(Controller):
             invoice=invoice,
             now=clock.now(),
             zone=await zone_of(session),
+            cut_in=await reading_zone(session, invoice),
             names=await names_of(session, {invoice.customer_id, invoice.owner_id}),
             lines=await published_lines(session, invoice.id),
             coupons=await _rows(session, CouponApplicationRow, CouponApplicationRow.invoice_id == invoice.id),
@@ -260,10 +261,7 @@ def _payment(invoice: Invoice, amount: str, note: str, once: str) -> CreatePayme
         "metadata": {"note": note[:500]} if note else {},
         "idempotency_key": once[:50] or None,
     }
-    try:
-        return msgspec.convert(body, CreatePaymentRequest)
-    except msgspec.ValidationError as error:
-        raise from_decoding(error) from error
+    return convert(body, CreatePaymentRequest)
 
 
 async def zone_of(session: AsyncSession) -> str:

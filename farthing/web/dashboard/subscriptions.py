@@ -18,6 +18,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.enums import PriceType, Status
+from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import SubscriptionStatus
@@ -130,6 +131,7 @@ class SubscriptionPages(Controller):
             names=await names_of(session, {row.customer_id, row.payer_id}),
             items=charged,
             invoices=invoices,
+            zones=await reading_zones(session, invoices),
             happenings=await _happenings(session, row, pauses),
             picture=_picture(row, charged, pauses, invoices, now),
         )

@@ -24,6 +24,7 @@ from farthing.customers.lookup import by_external_id
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads import documents
+from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import is_unpaid
 from farthing.invoices.receivables.summary import SummaryScope, summarise
 from farthing.invoices.tables import Invoice
@@ -98,7 +99,7 @@ class Portal(Controller):
                 token=token,
                 visit=visit,
                 customer=customer,
-                zone=await zone_of(session),  # as on the document
+                zones=await reading_zones(session, invoices),
                 now=now,
                 summary=summary,
                 summary_split=summary_split,
@@ -137,7 +138,8 @@ class Portal(Controller):
                 token=token,
                 visit=visit,
                 customer=customer,
-                zone=await zone_of(session),  # as on the document
+                zone=await zone_of(session),
+                cut_in=await reading_zone(session, invoice),
                 now=clock.now(),
                 invoice=invoice,
                 lines=await published_lines(session, invoice.id),

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
 from farthing.core.money import decimals, plain
 from farthing.invoices.pdf import figures
+from farthing.invoices.pdf.document import Days
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_overdue
 
 _LONGEST_QUANTITY = 6  # decimals shown of a quantity; all of them stand in its title
@@ -67,8 +68,9 @@ def period(start: datetime | None, end: datetime | None, zone: str = "UTC") -> M
     if start is None or end is None or end <= start:
         return day(start, zone)
     place = zone_or_abbreviation(zone)
-    first, last = to_local(start, place), to_local(end - timedelta(microseconds=1), place)
-    if first.date() == last.date():
+    days = Days.of(start, end, place)
+    first, last = days.first, days.last
+    if first == last:
         return day(start, zone)
     shape = "%-d" if (first.year, first.month) == (last.year, last.month) else "%-d %b"
     shape = shape if first.year == last.year else "%-d %b %Y"
@@ -157,6 +159,14 @@ def readable(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
+def with_code(text: str) -> Markup:
+    """Text in which what stands between backquotes is code."""
+    parts = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "money": money,
@@ -168,6 +178,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "decimal": Decimal,
         "plain": plain,
         "tojson_text": readable,
+        "with_code": with_code,
     }
 )
 GLOBALS: Mapping[str, Any] = MappingProxyType(

@@ -66,7 +66,7 @@ async def test_a_percentage_coupon_has_no_currency(account: Account) -> None:
             "redeem_before",
             id="a window that ends before it starts",
         ),
-        pytest.param({"metadata": {"k": 1}}, "metadata", id="metadata that is not text"),
+        pytest.param({"metadata": {"k": 1}}, "metadata.k", id="metadata that is not text"),
         pytest.param({"rules": {"a": "x" * 20_000}}, "rules", id="rules that are very long"),
         pytest.param({"rules": []}, "rules", id="rules that are no object"),
     ],

@@ -201,9 +201,7 @@ async def test_an_association_discounts_the_periods_it_overlaps(
     to = attachment(start=at(start), end=at(end) if end else None)
     async with account.transaction() as session:
         await attach(session, coupon_id, to, NOON)
-        found = await attached_during(
-            session, {"subs_1": Period(at("2025-02-01"), at("2025-03-01")), "subs_2": Period(NOON, NOON + DAY)}
-        )
+        found = await attached_during(session, ["subs_1", "subs_2"], Period(at("2025-02-01"), at("2025-03-01")))
     assert [one.coupon.id for one in found["subs_1"]] == ([coupon_id] if applies else [])
     assert found["subs_2"] == []
 
@@ -215,7 +213,7 @@ async def test_an_archived_coupon_runs_on_where_it_is_attached_and_order_is_that
             await attach(session, coupon_id, attachment(), NOON)
     await account.delete(f"/coupons/{first}", expect=200)
     async with account.transaction() as session:
-        found = await attached_during(session, {"subs_1": Period(NOON, NOON + DAY)})
+        found = await attached_during(session, ["subs_1"], Period(NOON, NOON + DAY))
     assert [one.coupon.id for one in found["subs_1"]] == [first, second]
 
 

@@ -11,11 +11,10 @@ from sqlalchemy import select
 from farthing.storage.outbox import SystemEvent
 from tests.account import Account
 
-DAILY: dict[str, Any] = {
+GRANT: dict[str, Any] = {
     "grant_measure": "quantity",
     "grant_quota": "100.5",
-    "grant_duration_unit": "day",
-    "grant_duration_value": 1,
+    "grant_duration_unit": "subscription_period",
 }
 
 
@@ -120,15 +119,11 @@ async def test_an_owner_is_named_in_three_ways(shop: Shop) -> None:
         pytest.param("metered", {"parent_entitlement_id": "ent_x"}, 400, id="a plan's entitlement with a parent"),
         pytest.param("metered", {"aggregation_mode": "parallel"}, 400, id="parallel without a grant"),
         pytest.param("metered", {"grant_quota": "5"}, 400, id="half a grant"),
-        pytest.param("metered", {**DAILY, "grant_quota": "0"}, 400, id="a grant of nothing"),
-        pytest.param("metered", {**DAILY, "grant_quota": "1e-16"}, 400, id="a quota finer than is kept"),
-        pytest.param("metered", {**DAILY, "grant_duration_value": 0}, 400, id="a window of no length"),
-        pytest.param("metered", {**DAILY, "grant_duration_value": None}, 400, id="a window without a length"),
-        pytest.param("metered", {**DAILY, "grant_duration_unit": "month"}, 400, id="an unknown unit"),
-        pytest.param(
-            "metered", {**DAILY, "grant_duration_unit": "subscription_period"}, 400, id="a period has no length"
-        ),
-        pytest.param("boolean", DAILY, 400, id="a grant on a switch"),
+        pytest.param("metered", {**GRANT, "grant_quota": "0"}, 400, id="a grant of nothing"),
+        pytest.param("metered", {**GRANT, "grant_quota": "1e-16"}, 400, id="a quota finer than is kept"),
+        pytest.param("metered", {**GRANT, "grant_duration_unit": "month"}, 400, id="an unknown unit"),
+        pytest.param("metered", {**GRANT, "grant_duration_value": 1}, 400, id="a period has no length"),
+        pytest.param("boolean", GRANT, 400, id="a grant on a switch"),
     ],
 )
 async def test_bad_entitlements_are_refused(shop: Shop, feature: str, change: dict[str, Any], status: int) -> None:
@@ -172,19 +167,18 @@ async def test_a_bucketed_max_meter_cannot_be_entitled(shop: Shop) -> None:
 
 
 async def test_grants(shop: Shop) -> None:
-    made = await shop.entitle(**DAILY)
-    assert {name: made[name] for name in DAILY} == DAILY
+    made = await shop.entitle(**GRANT)
+    assert {name: made[name] for name in GRANT} == GRANT
     assert (made["grant_allocation_behavior"], made["aggregation_mode"]) == ("first_usage", "additive")
     path = f"/entitlements/{made['id']}"
     changed = await shop.account.put(path, {"grant_quota": "7"})
-    assert (changed["grant_quota"], changed["grant_duration_unit"]) == ("7", "day")
-    changed = await shop.account.put(path, {"grant_duration_unit": "subscription_period"})
-    assert (changed["grant_duration_unit"], "grant_duration_value" in changed) == ("subscription_period", False)
+    assert (changed["grant_quota"], changed["grant_duration_unit"]) == ("7", "subscription_period")
+    assert "grant_duration_value" not in changed
     await shop.account.put(path, {"grant_allocation_behavior": "unit_start"}, expect=400)
     await shop.account.put(path, {"clear_grant_config": True, "grant_quota": "1"}, expect=400)
     changed = await shop.account.put(path, {"clear_grant_config": True})
     assert not [name for name in changed if name.startswith("grant_")]
-    changed = await shop.account.put(path, {**DAILY, "aggregation_mode": "parallel"})
+    changed = await shop.account.put(path, {**GRANT, "aggregation_mode": "parallel"})
     assert changed["aggregation_mode"] == "parallel"
     changed = await shop.account.put(path, {"clear_grant_config": True})
     assert changed["aggregation_mode"] == "additive"
@@ -199,28 +193,34 @@ async def test_grants(shop: Shop) -> None:
 )
 async def test_meters_that_cannot_be_granted(shop: Shop, aggregation: dict[str, Any]) -> None:
     await shop.feature("special", "metered", **aggregation)
-    await shop.entitle("special", expect=400, **DAILY)
+    await shop.entitle("special", expect=400, **GRANT)
 
 
-async def test_money_is_not_granted_on_a_meter_with_tiers(shop: Shop) -> None:
-    meter_id = (await shop.account.get(f"/features/{shop.features['metered']}"))["meter_id"]
-    amount = {**DAILY, "grant_measure": "amount"}
-    price = {
-        "entity_type": "PLAN", "entity_id": shop.plan, "type": "USAGE", "meter_id": meter_id, "currency": "usd",
-        "billing_model": "TIERED", "tier_mode": "SLAB", "billing_period": "MONTHLY", "invoice_cadence": "ARREAR",
-        "price_unit_type": "FIAT", "tiers": [{"unit_amount": "1"}],
-    }  # fmt: skip
-    await shop.account.post("/prices", price)
-    await shop.entitle(expect=400, **amount)
-    await shop.entitle(**DAILY)
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param({"grant_duration_unit": "hour", "grant_duration_value": 1}, "grant_duration_unit", id="by hour"),
+        pytest.param({"grant_duration_unit": "day", "grant_duration_value": 1}, "grant_duration_unit", id="by day"),
+        pytest.param({"grant_duration_unit": "week", "grant_duration_value": 2}, "grant_duration_unit", id="by week"),
+        pytest.param({"grant_measure": "amount"}, "grant_measure", id="in money"),
+    ],
+)
+async def test_what_no_invoice_could_bill_is_refused_when_it_is_made(
+    shop: Shop, change: dict[str, Any], field: str
+) -> None:
+    """Rule: docs/rules/entitlements.md#grants"""
+    refused = await shop.entitle(expect=400, **{**GRANT, **change})
+    assert list(refused["details"]) == [field]
+    made = await shop.entitle(**GRANT)
+    refused = await shop.account.put(f"/entitlements/{made['id']}", change, expect=400)
+    assert list(refused["details"]) == [field]
 
 
 async def test_parallel_grants_stand_side_by_side(shop: Shop) -> None:
-    parallel = {**DAILY, "aggregation_mode": "parallel"}
+    parallel = {**GRANT, "aggregation_mode": "parallel"}
     first = await shop.entitle(**parallel)
-    second = await shop.entitle(**{**parallel, "grant_duration_unit": "week"})
+    second = await shop.entitle(**{**parallel, "grant_quota": "7"})
     assert first["id"] != second["id"]
-    await shop.entitle(expect=400, **{**parallel, "grant_measure": "amount"})
     await shop.entitle(expect=400)
     await shop.account.put(f"/entitlements/{second['id']}", {"clear_grant_config": True}, expect=400)
 
@@ -273,7 +273,7 @@ async def test_two_bulks_in_opposite_order_do_not_lock_each_other_out(shop: Shop
 async def test_lists_filter_and_expand(shop: Shop) -> None:
     plain = await shop.entitle()
     switch = await shop.entitle("boolean")
-    on_addon = await shop.entitle(plan_id=None, entity_type="ADDON", entity_id=shop.addon, **DAILY)
+    on_addon = await shop.entitle(plan_id=None, entity_type="ADDON", entity_id=shop.addon, **GRANT)
 
     async def listed(**query: Any) -> set[str]:
         page = await shop.account.post("/entitlements/search", query, expect=200)

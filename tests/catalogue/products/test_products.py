@@ -14,6 +14,7 @@ from farthing.catalogue.products.tables import Feature
 from farthing.storage.notices import Listener
 from farthing.storage.outbox import SystemEvent
 from tests.account import Account
+from tests.waiting import PATIENCE_SECONDS, until
 
 SUM = {"type": "SUM", "field": "tokens"}
 
@@ -121,15 +122,16 @@ class TestMeters:
         listener.subscribe(meters.TOPIC, heard.append)
         await listener.start()
         try:
-            await asyncio.wait_for(listener.connected.wait(), 10)
+            await asyncio.wait_for(listener.connected.wait(), PATIENCE_SECONDS)
             heard.clear()
             made = await account.post("/meters", meter())
             await account.put(f"/meters/{made['id']}", {"filters": [{"key": "a", "values": ["b"]}]})
             await account.delete(f"/meters/{made['id']}", expect=200)
-            for _ in range(200):
-                if heard.count(account.environment_id) == 3:
-                    break
-                await asyncio.sleep(0.01)
+
+            async def is_heard() -> bool:
+                return heard.count(account.environment_id) >= 3
+
+            await until(is_heard)
         finally:
             await listener.stop()
         assert heard.count(account.environment_id) == 3

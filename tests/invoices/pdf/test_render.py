@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
+from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf import fonts
 from farthing.invoices.pdf.document import (
     Days,
@@ -27,9 +28,8 @@ from farthing.invoices.pdf.document import (
     Tax,
     Totals,
 )
-from farthing.invoices.pdf.logo import Logo
 from farthing.invoices.pdf.render import render
-from tests.invoices.pdf.test_logo import png
+from tests.identity.test_logo import png
 
 NOVEMBER = Days(date(2026, 11, 1), date(2026, 11, 30))
 HOSTILE = [

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from farthing.invoices.pdf.logo import MAX_BYTES, Logo
+from farthing.identity.settings.logo import MAX_BYTES, Logo
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 

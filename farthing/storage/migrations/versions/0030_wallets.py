@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0029"
-down_revision = "0023"
+revision = "0030"
+down_revision = "0029"
 
 RATE, CREDITS, MOMENT = sa.Numeric(20, 5), sa.Numeric(29, 9), sa.DateTime(timezone=True)
 

@@ -5,10 +5,13 @@ SVG is not taken: it is a language with links and references of its own, and thi
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 from typing import Literal
 
 MAX_BYTES = 128 * 1024  # keeps a page with a logo within the time of a page
+MAX_BASE64 = -(-MAX_BYTES // 3) * 4
 MAX_PIXELS = 4_000_000  # a few hundred bytes can otherwise unpack into gigabytes
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -31,6 +34,15 @@ class Logo:
         width, height = _size(self.content)
         if not 0 < width * height <= MAX_PIXELS:
             raise ValueError(f"a logo has 1 to {MAX_PIXELS} pixels, this one has {width} x {height}")
+
+    @classmethod
+    def of_base64(cls, text: str) -> Logo:
+        """The picture whose bytes are given in base64. Raises ValueError."""
+        try:
+            content = base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            raise ValueError("a logo is given in base64") from error
+        return cls(content)
 
     @property
     def format(self) -> Literal["png", "jpg"]:

@@ -1,0 +1,320 @@
+"""Is each settlement what the lines before it say: the credit for unused time, the charge for the rest, and where both
+went?
+
+The settlements of an environment are gone through in the order in which they were made, beside what stood behind each
+fee by then. What was paid for a fee is read from its lines: net, service time, what fixed coupons took. Reads only.
+Rule: docs/rules/proration.md#what-is-settled
+Rule: docs/rules/proration.md#settlement
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from itertools import groupby
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.proration import DiscountShare, Served, part_of, unused_time
+from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of
+from farthing.billing.changes.prepaid_fees import FeeTransfer, discount_shares_of
+from farthing.billing.periods.coupons import returned_shares
+from farthing.billing.proof.service_time import service_span_at
+from farthing.billing.tables import ProrationSettlement
+from farthing.core import currency
+from farthing.core.enums import LineKind, Status
+from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
+from farthing.invoices.figures.derivation import Difference
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.rating.pricing.cost import price_quantity
+from farthing.storage.rows import in_array
+from farthing.subscriptions.outcome import ItemAction
+from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
+
+PAGE = 200
+"""Subscriptions that are looked at together."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FeeLine:
+    """A line that charges a fee, and the invoice that it stands on."""
+
+    line: InvoiceLineItem
+    invoice: Invoice
+    shares: tuple[DiscountShare, ...]
+
+    @property
+    def discount(self) -> Decimal:
+        return EXACT.add(self.line.line_item_discount, self.line.invoice_level_discount)
+
+    @property
+    def paid(self) -> Decimal:
+        """What it claims less discounts, with what an earlier credit paid of it."""
+        return EXACT.add(EXACT.subtract(self.line.amount, self.discount), self.line.proration_credit)
+
+
+@dataclass(slots=True)
+class _FeeLines:
+    """Lines of fees, in their order, by line item and by invoice."""
+
+    of_item: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
+    on_invoice: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
+
+
+@dataclass(slots=True)
+class _Behind:
+    """What stands behind one fee in one service period, as far as the settlements have come."""
+
+    paid: Decimal = ZERO
+    credited: Decimal = ZERO
+    service: timedelta = NO_TIME
+    until: timedelta = NO_TIME
+    shares: list[DiscountShare] = field(default_factory=list)
+
+    def served(self) -> Served:
+        return Served(
+            paid=self.paid,
+            credited=self.credited,
+            paid_service=self.until,
+            paid_length=self.service,
+            discounts=tuple(self.shares),
+        )
+
+
+async def settlement_differences(session: AsyncSession) -> list[Difference]:
+    """Every settlement of the environment that is not what the lines and prices of its fees make it."""
+    settled = sorted(await session.scalars(select(ProrationSettlement.subscription_id).distinct()))
+    found: list[Difference] = []
+    for first in range(0, len(settled), PAGE):
+        subscription_ids = settled[first : first + PAGE]
+        rows = (
+            await session.scalars(
+                select(ProrationSettlement)
+                .where(
+                    in_array(ProrationSettlement.subscription_id, subscription_ids),
+                    ProrationSettlement.status == Status.PUBLISHED,
+                )
+                .order_by(ProrationSettlement.subscription_id, ProrationSettlement.created_at, ProrationSettlement.id)
+            )
+        ).all()
+        loaded = await loading.load(session, subscription_ids)
+        members = {member.id: member for one in loaded for member in (*one.grouped, one)}
+        lines = await _fee_lines(session, rows, [item.id for member in members.values() for item in member.items])
+        for subscription_id, theirs in groupby(rows, key=lambda row: row.subscription_id):
+            if subscription_id in members:
+                found += _Settlements(members[subscription_id], list(theirs), lines).differences()
+    return found
+
+
+async def _fee_lines(session: AsyncSession, rows: Sequence[ProrationSettlement], item_ids: Sequence[str]) -> _FeeLines:
+    """The lines of these fees, on invoices that are final or void, and all lines of the settlements' own invoices."""
+    line = InvoiceLineItem
+    own = {row.invoice_id for row in rows if row.invoice_id is not None}
+    found = await session.execute(
+        select(line, Invoice)
+        .join(Invoice, Invoice.id == line.invoice_id)
+        .where(
+            in_array(line.subscription_line_item_id, item_ids) | in_array(line.invoice_id, own),
+            line.status == Status.PUBLISHED,
+            line.kind == LineKind.FIXED,
+            Invoice.status == Status.PUBLISHED,
+            Invoice.invoice_status.in_((InvoiceStatus.FINALIZED, InvoiceStatus.VOIDED)),
+        )
+        .order_by(line.id)
+    )
+    pairs = found.tuples().all()
+    shares = await discount_shares_of(session, {row.id: invoice.id for row, invoice in pairs})
+    lines = _FeeLines()
+    for row, invoice in pairs:
+        charged = _FeeLine(row, invoice, tuple(shares.get(row.id, ())))
+        lines.of_item[row.subscription_line_item_id or ""].append(charged)
+        lines.on_invoice[invoice.id].append(charged)
+    return lines
+
+
+@dataclass(slots=True)
+class _Settlements:
+    """The settlements of one subscription."""
+
+    member: SubscriptionSnapshot
+    rows: Sequence[ProrationSettlement]
+    lines: _FeeLines
+    behind: dict[tuple[str, datetime], _Behind] = field(default_factory=lambda: defaultdict(_Behind))
+    counted: set[str] = field(default_factory=set)
+
+    @property
+    def digits(self) -> int:
+        return currency.digits(self.member.currency)
+
+    def differences(self) -> Iterator[Difference]:
+        groups: dict[str, list[ProrationSettlement]] = defaultdict(list)
+        for row in self.rows:
+            groups[row.settlement_key].append(row)
+        for rows in groups.values():
+            moves = []
+            for row in rows:
+                yield from self._row(row)
+                moves.append(self._move(row))
+            yield from self._where_it_went(rows)
+            self._pass_on(rows, moves)
+
+    def _row(self, row: ProrationSettlement) -> Iterator[Difference]:
+        before, after = self._sides(row)
+        item = before or after
+        span = None if item is None else service_span_at(self.member, item, row.window_start)
+        if item is None or span is None:
+            return
+        if span.start != row.window_start:
+            yield Difference(row.id, "service period", str(row.window_start), str(span.start))
+            return
+        if before is not None and self._is_known(row, before):
+            yield from self._credit(row, before, span)
+        if after is not None:
+            yield from self._charge(row, after, span)
+
+    def _sides(self, row: ProrationSettlement) -> tuple[LineItemSnapshot | None, LineItemSnapshot | None]:
+        item = self.member.item(row.subscription_line_item_id)
+        if row.action == ItemAction.ADD.value:
+            return None, item
+        followers = (
+            other
+            for other in self.member.items
+            if other.replaces_id == row.subscription_line_item_id and other.start == row.effective_at
+        )
+        return item, next(followers, None)
+
+    def _is_known(self, row: ProrationSettlement, item: LineItemSnapshot) -> bool:
+        """Whether what was paid for a fee by then can be told: nothing of it has become void since, and nobody has
+        edited it by hand."""
+        return not any(
+            one.line.period_start is not None
+            and row.window_start <= one.line.period_start < row.window_end
+            and (one.invoice.invoice_status is InvoiceStatus.VOIDED or one.invoice.is_manually_edited)
+            for one in self.lines.of_item[item.id]
+        )
+
+    def _credit(self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan) -> Iterator[Difference]:
+        behind = self.behind[item.id, row.window_start]
+        self._count_lines(row, item, span, behind)
+        listed = price_quantity(item.price, item.quantity) if item.is_advance and not item.is_onetime else ZERO
+        unused = unused_time(behind.served(), listed, span, row.effective_at, self.digits)
+        if row.credit != unused.credit:
+            yield Difference(row.id, "credit for unused time", plain(row.credit), plain(unused.credit))
+        had = behind.shares if row.credit else ()
+        due = [part_of(share, unused.share_of_paid, self.digits) for share in had if share.period_start is not None]
+        stored, derived = _by_budget(returned_shares(row.returned_discounts)), _by_budget(due)
+        if stored != derived:
+            yield Difference(row.id, "discounts returned", _shown(stored), _shown(derived))
+
+    def _count_lines(
+        self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan, behind: _Behind
+    ) -> None:
+        """Add what invoices have charged for the fee, up to the settlement, beside the settlements themselves."""
+        of_settlements = {other.invoice_id for other in self.rows if other.invoice_id is not None}
+        for one in self.lines.of_item[item.id]:
+            line, invoice = one.line, one.invoice
+            if (
+                line.id in self.counted
+                or line.period_start is None
+                or not span.window.contains(line.period_start)
+                or invoice.finalized_at is None
+                or invoice.finalized_at > row.created_at
+                or (invoice.invoice_type is InvoiceType.ONE_OFF and invoice.id in of_settlements)
+            ):
+                continue
+            self.counted.add(line.id)
+            service = service_of(line.whole_seconds or ZERO)
+            behind.paid = EXACT.add(behind.paid, one.paid)
+            behind.service += service
+            behind.until = max(behind.until, span.consumed(line.period_start) + service)
+            behind.shares += one.shares
+
+    def _charge(self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan) -> Iterator[Difference]:
+        own = service_span_at(self.member, item, row.effective_at) or span
+        share = own.share(service_of(row.charged_seconds))
+        due = round_to(Fraction(price_quantity(item.price, item.quantity)) * share, self.digits)
+        if row.charge != due:
+            yield Difference(row.id, "charge for the rest", plain(row.charge), plain(due))
+        most = own.between(row.effective_at, None)
+        if service_of(row.charged_seconds) > most:
+            yield Difference(row.id, "service time charged", str(row.charged_seconds), f"at most {most}")
+        lines = [one for one in self.lines.of_item[item.id] if one.invoice.id == row.invoice_id]
+        if row.invoice_id is None or any(one.invoice.is_manually_edited for one in lines):
+            return
+        discount = exact_sum([one.discount for one in lines])
+        if row.discount != discount:
+            yield Difference(row.id, "discount of the charge", plain(row.discount), plain(discount))
+
+    def _where_it_went(self, rows: Sequence[ProrationSettlement]) -> Iterator[Difference]:
+        """Credits have reduced the charges of an invoice, or are owed to the payer."""
+        credit = exact_sum([row.credit for row in rows])
+        given = exact_sum([row.credited_to_payer for row in rows])
+        charge = exact_sum([EXACT.subtract(row.charge, row.discount) for row in rows])
+        lines = self.lines.on_invoice[rows[0].invoice_id or ""]
+        if any(one.invoice.is_manually_edited for one in lines):
+            return
+        used = exact_sum([one.line.proration_credit for one in lines])
+        opened = any(one.invoice.invoice_type is not InvoiceType.ONE_OFF for one in lines)
+        due = EXACT.subtract(credit, used if opened else min(credit, charge))
+        if given != due:
+            yield Difference(rows[0].id, "owed to the payer", plain(given), plain(due))
+        if lines and not opened and used > min(credit, charge):
+            yield Difference(rows[0].id, "credit on the invoice", plain(used), plain(min(credit, charge)))
+
+    def _move(self, row: ProrationSettlement) -> FeeTransfer:
+        before, after = self._sides(row)
+        return FeeTransfer(
+            before=None if before is None else before.id,
+            after=None if after is None else after.id,
+            credit=row.credit,
+            charge=EXACT.subtract(row.charge, row.discount),
+            given=row.credited_to_payer,
+        )
+
+    def _pass_on(self, rows: Sequence[ProrationSettlement], moves: Sequence[FeeTransfer]) -> None:
+        """What was taken from the fees before, and invoiced beside that, stands behind the fees after."""
+        invoiced = self.lines.on_invoice[rows[0].invoice_id or ""]
+        standing = [one for one in invoiced if one.invoice.invoice_status is InvoiceStatus.FINALIZED]
+        pool = exact_sum([EXACT.subtract(one.line.amount, one.discount) for one in standing])
+        for row, move in zip(rows, moves, strict=True):
+            if move.before is not None:
+                behind = self.behind[move.before, row.window_start]
+                taken = min(move.credit, max(EXACT.subtract(behind.paid, behind.credited), ZERO))
+                behind.credited = EXACT.add(behind.credited, taken)
+                pool = EXACT.add(pool, taken)
+            pool = EXACT.subtract(pool, move.given)
+        for row, move in zip(rows, moves, strict=True):
+            if move.after is None:
+                continue
+            after = self.member.item(move.after)
+            span = None if after is None else service_span_at(self.member, after, row.effective_at)
+            if span is None:
+                continue
+            put = max(min(move.charge, pool), ZERO)
+            pool = EXACT.subtract(pool, put)
+            behind = self.behind[move.after, span.start]
+            behind.paid = EXACT.add(behind.paid, put)
+            behind.service += service_of(row.charged_seconds)
+            behind.until = span.consumed(row.effective_at) + service_of(row.charged_seconds)
+            behind.shares += [
+                share for one in standing if one.line.subscription_line_item_id == move.after for share in one.shares
+            ]
+
+
+def _by_budget(shares: Sequence[DiscountShare]) -> Mapping[str, Decimal]:
+    """What went back to the budgets, by association and period; nothing where it is nothing."""
+    totals: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for share in shares:
+        totals[f"{share.association_id} of {share.period_start}"] += share.amount
+    return {budget: amount for budget, amount in totals.items() if amount}
+
+
+def _shown(amounts: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{plain(amount)} to {budget}" for budget, amount in sorted(amounts.items())) or "none"
