@@ -19,7 +19,7 @@ from tests.account import Account
 from tests.billing.lateness import settled
 from tests.billing.office import ARREAR, Office
 from tests.conftest import running, settings_for
-from tests.storage.earlier import AS_OF_0027
+from tests.storage.earlier import undo_after
 from tests.subscriptions.shop import fixed
 
 TABLES = ("customers", "invoices", "invoice_line_items", "subscriptions")
@@ -149,7 +149,7 @@ async def test_books_of_the_release_before_come_through_unchanged(new_database: 
     assert any(row["renewal_notice_for"] for row in before["subscriptions"])
     assert [row["former_external_ids"] for row in before["customers"] if row["former_external_ids"]] == [["mover"]]
     with psycopg.connect(url) as connection:
-        connection.execute(AS_OF_0027)
+        connection.execute(undo_after("0027"))
         connection.execute(_AS_BEFORE.replace("%%", "%"))
     assert state(url)[0] == "0020"
     upgrade(url)
@@ -188,7 +188,7 @@ async def test_what_callers_wrote_under_the_old_names_stays_theirs(new_database:
         await database.close()
     before = _rows(url, account)
     with psycopg.connect(url) as connection:
-        connection.execute(AS_OF_0027)
+        connection.execute(undo_after("0027"))
         connection.execute(_AS_BEFORE.replace("%%", "%"))
     upgrade(url)
     assert _rows(url, account) == before

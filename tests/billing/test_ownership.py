@@ -20,7 +20,7 @@ from tests.account import Account
 from tests.billing.lateness import settled
 from tests.billing.office import Office
 from tests.conftest import running, settings_for
-from tests.storage.earlier import AS_OF_0027
+from tests.storage.earlier import undo_after
 
 Body = Mapping[str, Any]
 JANUARY = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-02-01T00:00:00Z"}
@@ -403,7 +403,7 @@ async def test_books_of_the_release_before_keep_their_figures(new_database: Call
             await office.run("2026-02-01")
             assert (await office.totals(first), await office.totals(second)) == (["7.00"], [])
             with psycopg.connect(url) as connection:
-                connection.execute(AS_OF_0027)
+                connection.execute(undo_after("0027"))
                 connection.execute(_AS_BEFORE)
             assert state(url)[0] == "0026"
             upgrade(url)

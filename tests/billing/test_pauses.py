@@ -17,6 +17,7 @@ from tests.account import Account
 from tests.billing.counter import Body, cancel, do, opened, read
 from tests.billing.office import Office
 from tests.conftest import running, settings_for
+from tests.storage.earlier import undo_after
 from tests.subscriptions.shop import at, fixed
 
 
@@ -226,8 +227,7 @@ async def test_an_upgrade_finds_the_anchors_that_pauses_moved(new_database: Call
             before = await _moved_anchors(account)
             assert before == [at("2026-01-01"), at("2026-01-06")]
             with psycopg.connect(url) as connection:
-                connection.execute("ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor")
-                connection.execute("UPDATE alembic_version SET version_num = '0028'")
+                connection.execute(undo_after("0028"))
             upgrade(url)
             assert await _moved_anchors(account) == before
     finally:

@@ -1,13 +1,22 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
-AS_OF_0027 = """
-ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor;
-ALTER TABLE coupon_associations DROP COLUMN cut_at, DROP COLUMN counted_from, DROP COLUMN periods_used,
-    DROP COLUMN continues_id;
-ALTER TABLE coupon_applications DROP COLUMN period_start;
-DROP INDEX ix_coupon_applications_association;
-ALTER TABLE proration_settlements DROP COLUMN discount, DROP COLUMN returned_discounts;
-ALTER TABLE proration_settlements ADD CONSTRAINT ck_proration_settlements_amounts_not_negative
-    CHECK (credit >= 0 AND charge >= 0 AND credited_to_payer >= 0);
-ALTER TABLE invoices DROP COLUMN tax_exempt;
-"""
+UNDOING = {
+    "0029": "ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor;",
+    "0028": """
+        ALTER TABLE coupon_associations DROP COLUMN cut_at, DROP COLUMN counted_from, DROP COLUMN periods_used,
+            DROP COLUMN continues_id;
+        ALTER TABLE coupon_applications DROP COLUMN period_start;
+        DROP INDEX ix_coupon_applications_association;
+        ALTER TABLE proration_settlements DROP COLUMN discount, DROP COLUMN returned_discounts;
+        ALTER TABLE proration_settlements ADD CONSTRAINT ck_proration_settlements_amounts_not_negative
+            CHECK (credit >= 0 AND charge >= 0 AND credited_to_payer >= 0);
+        ALTER TABLE invoices DROP COLUMN tax_exempt;
+    """,
+}
+"""By revision, newest first."""
+
+
+def undo_after(revision: str) -> str:
+    """The statements that take today's schema back to `revision`, and the database's word for it along."""
+    undoing = "".join(statements for later, statements in UNDOING.items() if later > revision)
+    return f"{undoing} UPDATE alembic_version SET version_num = '{revision}';"
