@@ -220,7 +220,6 @@ async def _transaction_answers(
     return [
         WalletTransactionResponse.of(
             row,
-            transaction_status="completed",
             consumption_breakdown=_breakdown(consumptions.get(row.id, ()))
             if row.type is TransactionType.DEBIT
             else None,
