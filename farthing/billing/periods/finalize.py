@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, recomputable, recompute
 from farthing.credits.invoicing.adjustments import open_credits
+from farthing.credits.invoicing.purchases import complete_purchase, fail_purchase
 from farthing.credits.invoicing.returns import give_back
 from farthing.credits.invoicing.wallets import lock_open_wallets
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
@@ -20,6 +21,7 @@ from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceTy
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
 from farthing.payments.saved_methods import connected_gateways
+from farthing.storage.postgres import clock_of
 from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, PaymentBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import activation
@@ -43,8 +45,8 @@ _COLLECTS = "billing.collects"
 
 class BillingEffects:
     """What is done inside an invoice's transaction: a claim waits to be collected, so that no crash leaves it behind;
-    prepaid wallets take off what they can; a paid opening activates its subscription; what is open on a voided invoice
-    is withdrawn.
+    prepaid wallets take off what they can; a paid opening activates its subscription, and a paid purchase completes its
+    credits; what is open on a voided invoice is withdrawn, and the purchase fails.
     """
 
     async def open_credits(self, session: AsyncSession, invoices: Sequence[Invoice], now: datetime) -> InvoiceCredits:
@@ -52,6 +54,8 @@ class BillingEffects:
 
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         await withdraw_open(session, invoice)
+        if invoice.wallet_transaction_id is not None:
+            await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         if invoice.finalized_at is not None:
             await lock_open_wallets(session, invoice.customer_id, invoice.currency)
 
@@ -71,6 +75,8 @@ class BillingEffects:
         return bool(session.info[_COLLECTS])
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
+        if invoice.wallet_transaction_id is not None:
+            await complete_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
             assert invoice.subscription_id is not None
             await activation.paid_for(session, invoice.subscription_id, paid=True)

@@ -200,7 +200,7 @@ async def complete(session: AsyncSession, wallet: Wallet, purchase: WalletTransa
     """Give a locked purchase that waits its place at the end of the chain of a locked wallet.
 
     The wallet may be another one than that which it was asked for. Raises ValidationFailed as `post` does.
-    Rule: docs/rules/credits.md#top-ups
+    Rule: docs/rules/credits.md#purchases-by-invoice
     """
     purchase.wallet_id = wallet.id
     purchase.transaction_status = TransactionStatus.COMPLETED
