@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.credit_sink import Refund
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
@@ -99,17 +98,11 @@ def wire() -> Wiring:
             lock_wallets=lock_payers_wallets,
             debit_wallet=debit_for,
         ),
-        billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),
+        billing=BillingPorts(add_credit_grants=refuse_credit_grants),
     )
 
 
-# --- credits: there are no wallets and no grants yet; what that means is said here ------------------------------------
-
-
-async def record_as_owed(session: AsyncSession, refund: Refund) -> str | None:
-    """Leave a credit as owed to its payer: its settlement, which is written in any case, says how much to whom."""
-    del session, refund
-    return None
+# --- credits: there are no grants yet; what that means is said here ------------------------------------
 
 
 async def refuse_credit_grants(
