@@ -45,6 +45,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.times import MomentText, decode_special
+from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
@@ -138,6 +139,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Integrations,
     ProviderWebhooks,
     TestGateway,
+    Wallets,
+    CustomerWallets,
     PortalDoors,
     EnvironmentCloning,
 )

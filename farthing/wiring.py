@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.credit_sink import Refund
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
@@ -27,6 +26,8 @@ from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
+from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
+from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
 from farthing.events.upkeep.backfill import fill_new_meter
@@ -64,6 +65,7 @@ def wire() -> Wiring:
         identity=IdentityPorts(caller_caches=CallerCaches(), reset_mail=None),
         customers=CustomerPorts(
             require_no_live_subscription=nothing_live,
+            require_no_open_wallet=require_no_open_wallet,
             require_invoices_settled=require_invoices_settled,
             link_taxes=link_customer,
         ),
@@ -89,18 +91,18 @@ def wire() -> Wiring:
             load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
         ),
         invoices=InvoicePorts(hooks=BillingEffects()),
-        payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),
-        billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),
+        payments=PaymentPorts(
+            adapters=MappingProxyType({TEST_MODE: TestProvider}),
+            choose_wallet=choose_wallet,
+            find_share=find_share,
+            lock_wallets=lock_payers_wallets,
+            debit_wallet=debit_for,
+        ),
+        billing=BillingPorts(add_credit_grants=refuse_credit_grants),
     )
 
 
-# --- credits: there are no wallets and no grants yet; what that means is said here ------------------------------------
-
-
-async def record_as_owed(session: AsyncSession, refund: Refund) -> str | None:
-    """Leave a credit as owed to its payer: its settlement, which is written in any case, says how much to whom."""
-    del session, refund
-    return None
+# --- credits: there are no grants yet; what that means is said here ------------------------------------
 
 
 async def refuse_credit_grants(

@@ -22,6 +22,7 @@ class CustomerPorts:
     """Who is asked before a customer is deleted, and what a new customer is given."""
 
     require_no_live_subscription: DeletionCheck
+    require_no_open_wallet: DeletionCheck
     require_invoices_settled: DeletionCheck
     """Asked only for callers who insist on settled invoices."""
     link_taxes: TaxLink

@@ -19,11 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.credits import credit_differences
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
 from farthing.billing.proof.settlements import settlement_differences
 from farthing.billing.proof.uncharged import events_before_subscriptions
 from farthing.core.enums import Status
+from farthing.credits.reads.derivation import ledger_differences
 from farthing.doctor.files import describe_master_key, unsafe_files
 from farthing.events.tables import StoredEvent
 from farthing.events.upkeep import reconcile
@@ -170,6 +172,8 @@ async def audit(
                     if not page:
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
+                        findings.differences += await ledger_differences(session)
+                        findings.differences += await credit_differences(session)
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)

@@ -188,6 +188,9 @@ async def build(go: Traveller) -> Made:
             Call("createSubscriptionLineItem", {"id": made["subscription"]}, body={"price_id": made["price"]})
         )
         made["line"] = _id_in(answer)
+    wallet = {"currency": "usd", "initial_credits_to_load": "100"}
+    await make("wallet", "createWallet", {**wallet, "customer_id": made["customer"]})
+    await make("closing wallet", "createWallet", {**wallet, "customer_id": made["customer"], "currency": "eur"})
     await make("service", "createUser", {"type": "service_account", "name": "Tour", "roles": ["event_ingestor"]})
     person = {
         "type": "user",
@@ -281,6 +284,11 @@ async def read(go: Traveller, made: Made) -> None:
     for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
         await go(Call(operation))
     await go(Call("getTenantBillingUsage"))
+    for operation in ("getWallet", "getWalletTransactions"):
+        await go(Call(operation, {"id": made["wallet"]}))
+    await go(Call("previewWalletDebit", {"id": made["wallet"]}, body={"credits": "5"}))
+    await go(Call("getWalletsByCustomerId", {"id": made["customer"]}))
+    await go(Call("getCustomerWallets", query={"id": made["customer"]}))
     for door in lists():
         await go(Call(door.id, body={} if door.method == "POST" else None))
 
@@ -323,6 +331,14 @@ async def change(go: Traveller, made: Made) -> None:
         ("updateEnvironment", "environment"),
     ):
         await edit(operation, name, renamed)
+    await edit("updateWallet", "wallet", renamed)
+    bought = {"transaction_reason": "PURCHASED_CREDIT_DIRECT", "credits_to_add": "10"}
+    await edit("topUpWallet", "wallet", bought)
+    taken = {"transaction_reason": "MANUAL_BALANCE_DEBIT", "credits": "5", "idempotency_key": "tour-debit"}
+    await edit("debitWallet", "wallet", taken)
+    await edit("freezeWallet", "wallet")
+    await edit("unfreezeWallet", "wallet")
+    await edit("terminateWallet", "closing wallet")
     await edit("clonePlan", "plan", {**renamed, "lookup_key": "tour-plan-clone"})
     await edit("syncPlanPrices", "larger plan")
     await edit("syncAddonPrices", "addon")

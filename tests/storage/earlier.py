@@ -1,6 +1,14 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0030": """
+        DROP TABLE wallet_consumptions, wallet_transactions, wallets;
+        DROP FUNCTION wallet_facts_stay, wallet_transaction_chains, wallet_ends_its_chain;
+        DROP INDEX uq_invoices_wallet_transaction;
+        ALTER TABLE proration_settlements DROP COLUMN tax_credited;
+        ALTER TABLE proration_settlements ADD CONSTRAINT ck_proration_settlements_amounts_not_negative
+            CHECK (credit >= 0 AND charge >= 0 AND credited_to_payer >= 0 AND discount BETWEEN 0 AND charge);
+    """,
     "0029": "ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor;",
     "0028": """
         ALTER TABLE coupon_associations DROP COLUMN cut_at, DROP COLUMN counted_from, DROP COLUMN periods_used,

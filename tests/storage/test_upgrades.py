@@ -45,11 +45,22 @@ BY_COLUMN: Mapping[str, object] = {
     "subscriptions.current_period_end": AT + timedelta(days=28),
     "subscriptions.overage_factor": 1,
     "subscription_line_items.commitment_overage_factor": 1,
+    **dict.fromkeys(("conversion_rate", "topup_conversion_rate", "credit_balance", "balance", "last_seq"), 1),
+    **dict.fromkeys(("credit_amount", "credit_balance_after", "seq", "credits"), 1),
+    "wallets.allowed_price_types": Jsonb([]),
+    "wallet_transactions.transaction_status": "completed",
+    "wallet_transactions.type": "credit",
+    "wallet_transactions.credit_class": "purchased",
 }
 """What a check constraint asks for, by column or by table and column."""
 DISTINCT = {"master_keys.accepted_until"}
 """Columns that may be empty, in one row at most."""
-FILLED = {"idempotent_responses.resume_point"}
+FILLED = {
+    "idempotent_responses.resume_point",
+    "wallet_transactions.credit_class",
+    "wallet_transactions.seq",
+    "wallet_transactions.topup_conversion_rate",
+}
 """Columns that may be empty where another is not."""
 
 _COLUMNS = """

@@ -1,0 +1,1 @@
+"""What callers do with wallets: create, fund, debit, freeze, close and convert them."""

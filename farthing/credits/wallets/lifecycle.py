@@ -1,0 +1,168 @@
+"""How a wallet comes to be, changes, is frozen and is closed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.prices import units
+from farthing.core.enums import Status
+from farthing.core.errors import AlreadyExists, InvalidOperation, NotImplementedHere, ValidationFailed
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO
+from farthing.credits.enums import CreditClass, TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.ledger.events import record_wallet_event
+from farthing.credits.ledger.posting import CreditMovement, DebitMovement, Origin, lock_wallet, open_lots, post
+from farthing.credits.ledger.tables import Wallet
+from farthing.credits.rules.lots import plan_everything
+from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, checked_rate
+from farthing.customers.lookup import by_external_id, held
+from farthing.storage.rows import violated
+
+_NAMES = {WalletType.PRE_PAID: "Prepaid", WalletType.POST_PAID: "Postpaid"}
+PRICE_TYPES = {WalletType.PRE_PAID: WalletPriceType.USAGE, WalletType.POST_PAID: WalletPriceType.ALL}
+"""What a wallet of each type is for, unless its caller says so."""
+
+
+async def create(session: AsyncSession, request: CreateWalletRequest, now: datetime) -> Wallet:
+    """Insert a wallet with its initial credits. Raises NotFound, ValidationFailed, AlreadyExists, InvalidOperation."""
+    _refuse_automation(request.auto_topup, request.alert_settings)
+    expiry = request.initial_expiry()
+    if expiry is not None and expiry < now:
+        raise ValidationFailed.of("initial_credits_expiry_date_utc", "must not be in the past")
+    customer_id = request.customer_id or (await by_external_id(session, request.external_customer_id or "")).id
+    customer = await held(session, customer_id)
+    currency, rate = await _terms(session, request)
+    wallet = Wallet(
+        id=new_id(Kind.WALLET),
+        customer_id=customer.id,
+        currency=currency,
+        wallet_type=request.wallet_type,
+        wallet_status=WalletStatus.ACTIVE,
+        name=request.name or f"{_NAMES[request.wallet_type]} Wallet - {currency.upper()}",
+        description=request.description or "",
+        meta=request.metadata or {},
+        allowed_price_types=_price_types(request),
+        conversion_rate=rate,
+        topup_conversion_rate=request.topup_conversion_rate or rate,
+        credit_balance=ZERO,
+        balance=ZERO,
+        last_seq=0,
+    )
+    async with _refusing_second(wallet), session.begin_nested():
+        session.add(wallet)
+    if request.initial_credits_to_load:
+        credit = CreditMovement(
+            request.initial_credits_to_load,
+            TransactionReason.FREE_CREDIT_GRANT,
+            Origin(description="Initial credits"),
+            CreditClass.FREE,
+            expiry=expiry,
+        )
+        await post(session, wallet, credit, now)
+    await record_wallet_event(session, "wallet.created", wallet)
+    return wallet
+
+
+def _price_types(request: CreateWalletRequest) -> list[str]:
+    given = request.config.allowed_price_types if request.config else None
+    return [kind.value for kind in given or [PRICE_TYPES[request.wallet_type]]]
+
+
+async def _terms(session: AsyncSession, request: CreateWalletRequest) -> tuple[str, Decimal]:
+    """Currency and rate of consumption: those of the price unit, where one is named."""
+    if request.price_unit is None:
+        return request.currency or "", request.conversion_rate or Decimal(1)
+    unit = await units.by_code(session, request.price_unit)
+    if unit.status is not Status.PUBLISHED:
+        raise ValidationFailed.of("price_unit", "must name a published price unit")
+    return unit.base_currency, checked_rate("price_unit", unit.conversion_rate)
+
+
+def _refuse_automation(auto_topup: dict[str, Any] | None, alert_settings: dict[str, Any] | None) -> None:
+    """To store what nobody would act on would mislead whoever relies on it."""
+    if auto_topup:
+        raise NotImplementedHere("Automatic top-ups are not available in this deployment", {"field": "auto_topup"})
+    if alert_settings:
+        raise NotImplementedHere("Balance alerts are not available in this deployment", {"field": "alert_settings"})
+
+
+@asynccontextmanager
+async def _refusing_second(wallet: Wallet) -> AsyncIterator[None]:
+    details = {"customer_id": wallet.customer_id, "currency": wallet.currency, "wallet_type": wallet.wallet_type.value}
+    try:
+        yield
+    except IntegrityError as error:
+        if violated(error) != "uq_wallets_open":
+            raise
+        raise AlreadyExists("The customer already has an open wallet of this currency and type", details) from error
+
+
+async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletRequest) -> Wallet:
+    """Change what `request` names. Raises NotFound."""
+    _refuse_automation(request.auto_topup, request.alert_settings)
+    wallet = await lock_wallet(session, wallet_id)
+    for field in ("name", "description"):
+        given = getattr(request, field)
+        if given is not None:
+            setattr(wallet, field, given)
+    if request.metadata is not None:
+        wallet.meta = request.metadata
+    if request.config is not None and request.config.allowed_price_types:
+        wallet.allowed_price_types = [kind.value for kind in request.config.allowed_price_types]
+    await session.flush()
+    await record_wallet_event(session, "wallet.updated", wallet)
+    return wallet
+
+
+async def freeze(session: AsyncSession, wallet_id: str) -> Wallet:
+    """Let nobody add or take credits until the wallet is unfrozen. Raises NotFound, InvalidOperation."""
+    return await _switch(session, wallet_id, WalletStatus.ACTIVE, WalletStatus.FROZEN)
+
+
+async def unfreeze(session: AsyncSession, wallet_id: str) -> Wallet:
+    """Make a frozen wallet active. Raises NotFound, InvalidOperation."""
+    return await _switch(session, wallet_id, WalletStatus.FROZEN, WalletStatus.ACTIVE)
+
+
+async def _switch(session: AsyncSession, wallet_id: str, before: WalletStatus, after: WalletStatus) -> Wallet:
+    wallet = await lock_wallet(session, wallet_id)
+    if wallet.wallet_status is not before:
+        raise InvalidOperation(
+            f"A {wallet.wallet_status.value} wallet cannot become {after.value}",
+            {"wallet_id": wallet.id, "wallet_status": wallet.wallet_status.value},
+        )
+    wallet.wallet_status = after
+    await session.flush()
+    await record_wallet_event(session, "wallet.updated", wallet)
+    return wallet
+
+
+async def terminate(session: AsyncSession, wallet_id: str, now: datetime) -> Wallet:
+    """Take all that is left, past its expiry or not, and close the wallet. Raises NotFound, InvalidOperation."""
+    wallet = await lock_wallet(session, wallet_id)
+    if wallet.wallet_status is WalletStatus.CLOSED:
+        raise InvalidOperation("The wallet is closed already", {"wallet_id": wallet.id, "wallet_status": "closed"})
+    plan = plan_everything(await open_lots(session, wallet.id))
+    if plan.consumptions:
+        origin = Origin(description="Wallet terminated", system_key=f"{wallet.id}_termination")
+        await post(session, wallet, DebitMovement(plan, TransactionReason.WALLET_TERMINATION, origin), now)
+    wallet.wallet_status = WalletStatus.CLOSED
+    await session.flush()
+    await record_wallet_event(session, "wallet.terminated", wallet)
+    return wallet
+
+
+async def require_no_open_wallet(session: AsyncSession, customer_id: str) -> None:
+    """Raises InvalidOperation if the customer has a wallet that is not closed."""
+    query = select(Wallet.id).where(Wallet.customer_id == customer_id, Wallet.wallet_status != WalletStatus.CLOSED)
+    wallet_id = await session.scalar(query.limit(1))
+    if wallet_id is not None:
+        raise InvalidOperation("The customer has an open wallet", {"customer_id": customer_id, "wallet_id": wallet_id})
