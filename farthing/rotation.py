@@ -23,6 +23,8 @@ from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.tables import SecondFactor, SignInSession
 from farthing.identity.tables import Environment, Secret
+from farthing.notifications.webhooks.delivery.signing import SecretsBox
+from farthing.notifications.webhooks.endpoints import reseal_endpoints
 from farthing.payments.integrations.connections import forget_credentials, reseal_credentials
 from farthing.payments.integrations.credentials import Safe
 from farthing.secret_file import SHORTEST_GENERATED, UnusableSecretKey
@@ -41,6 +43,7 @@ class Resealed:
     accepted_until: datetime | None = None
     credentials: int = 0
     second_factors: int = 0
+    webhook_endpoints: int = 0
 
 
 async def rotate(settings: Settings, database: Database, keep: timedelta, *, end_previous: bool = False) -> Resealed:
@@ -98,6 +101,7 @@ async def _change(database: Database, old: str, new: str, keep: timedelta, *, en
         for tenant_id, environment_id in await _environments(session):
             await _enter(session, tenant_id, environment_id)
             done.credentials += await reseal_credentials(session, Safe(old), Safe(new))
+            done.webhook_endpoints += await reseal_endpoints(session, SecretsBox.under(old), SecretsBox.under(new))
     return done
 
 
