@@ -67,7 +67,7 @@ from farthing.jobs.worker import queue_of
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.post import Sender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
-from farthing.notifications.webhooks.described import described_webhooks
+from farthing.notifications.webhooks.event_schemas import described_webhooks
 from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farthing.api.openapi import document
-from farthing.notifications.webhooks.described import described_webhooks
+from farthing.notifications.webhooks.event_schemas import described_webhooks
 from tests.application import routed_application
 
 APP = routed_application()
