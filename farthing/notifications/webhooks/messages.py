@@ -52,7 +52,8 @@ from farthing.storage.rows import find, in_array
 MESSAGE_FIELDS = ("event_name", "entity_type", "entity_id", "created_at")
 MOST_RECOVERED = 100_000
 """Messages that one call sends again."""
-OWN_ENTITY = "webhook_endpoint"
+SAMPLE_ENTITY = "webhook_sample"
+"""What the samples that tests send are about: nothing that happened."""
 
 
 async def list_messages(session: AsyncSession, query: WebhookMessageQuery) -> tuple[list[WebhookMessageResponse], int]:
@@ -153,7 +154,7 @@ _RESEND_IF_NEW = text(
 )
 _RECOVER_ALL = text(
     _BEGIN_AGAIN.format(
-        condition="""event.created_at >= :since AND event.created_at < :until AND event.entity_type <> :own_entity
+        condition="""event.created_at >= :since AND event.created_at < :until AND event.entity_type <> :sample_entity
         AND (endpoint.filter_types = '[]' OR jsonb_exists(endpoint.filter_types, event.event_name))"""
     )
 )
@@ -205,7 +206,7 @@ async def recover(
         raise ValidationFailed.of(
             "since", f"covers more than {MOST_RECOVERED:,} events up to until; recover shorter spans, one by one"
         )
-    parameters = {**_parameters(session, [endpoint]), **span, "own_entity": OWN_ENTITY}
+    parameters = {**_parameters(session, [endpoint]), **span, "sample_entity": SAMPLE_ENTITY}
     result = await session.execute(_RECOVER_ALL, parameters)
     return int(result.rowcount)  # type: ignore[attr-defined]  # of a statement that writes
 
@@ -268,7 +269,7 @@ async def send_sample(session: AsyncSession, sender: Sender, endpoint_id: str, e
     event = SystemEvent(
         id=new_id(Kind.SYSTEM_EVENT),
         event_name=event_name,
-        entity_type=OWN_ENTITY,
+        entity_type=SAMPLE_ENTITY,
         entity_id=endpoint.id,
         payload=msgspec.json.decode(sample_of(event_name)),
         created_at=now,
