@@ -287,8 +287,19 @@ class EntitlementPayload(WebhookPayload):
     entitlement: WebhookEntitlement
 
 
+class WebhookSchedule(Response):
+    """What was planned for a subscription."""
+
+    id: str
+    schedule_type: str
+    status: str
+    scheduled_at: Timestamp
+    error_message: str | None = None
+
+
 class SubscriptionPayload(WebhookPayload):
     subscription: WebhookSubscription
+    schedule: WebhookSchedule | None = None
 
 
 class PhasePayload(WebhookPayload):

@@ -131,7 +131,6 @@ async def _page(
         endpoints=rows.all(),
         messages=found,
         listing=shown,
-        query=dict(request.query_params),
         state=state,
         entity=query.entity_id or "",
         states=[(each.value, each.value.capitalize()) for each in DeliveryState],
