@@ -55,7 +55,9 @@ async def _rate(running: Service, url: str, received: Counter[str], name: str, *
 
         async def create(number: int) -> None:
             async with turns:
-                (await client.post("/customers", json={"external_id": f"{name}-{number}"})).raise_for_status()
+                (
+                    await client.post("/customers", json={"external_id": f"{name}-{number}", "name": "Acme"})
+                ).raise_for_status()
 
         await asyncio.gather(*(create(number) for number in range(EVENTS)))
         already = sum(received[path] for path in paths)

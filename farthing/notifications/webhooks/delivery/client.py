@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from farthing.notifications.webhooks.delivery.addresses import AddressRefused, refusal_of
 
@@ -102,7 +103,9 @@ class WebhookClient:
         try:
             async with (
                 asyncio.timeout(self._total_seconds),
-                self._opened().post(url, data=body, headers=headers, allow_redirects=False) as response,
+                self._opened().post(
+                    URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+                ) as response,
             ):
                 status = response.status
                 text = await _beginning(response)
