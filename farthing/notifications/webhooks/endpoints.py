@@ -148,6 +148,14 @@ async def reseal_endpoints(session: AsyncSession, old: SecretsBox, new: SecretsB
     return len(rows)
 
 
+async def forget_endpoint_secrets(session: AsyncSession) -> None:
+    """Forget the secrets of the environment's endpoints, when the master key that sealed them is lost.
+
+    Attempts fail until each has a new one; what failed meanwhile can be recovered.
+    """
+    await session.execute(change(WebhookEndpoint).values(sealed=b"", key_id=""))
+
+
 def _check_url(url: str, *, allow_private: bool) -> None:
     problem = url_problem(url, allow_private=allow_private)
     if problem is not None:
