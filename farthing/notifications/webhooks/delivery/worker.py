@@ -131,6 +131,7 @@ class DeliveryWorker:
                 found = await self._round(take=time.monotonic() < until)
                 attempts += found
                 if not found and not self._attempts and not any(self._results.values()):
+                    await self._measure_all()
                     return attempts
                 if not found:
                     await self._rest()
@@ -187,6 +188,12 @@ class DeliveryWorker:
         if time.monotonic() - self._measured.get(scope, float("-inf")) >= MEASURE_SECONDS:
             await measure_backlog(session, now)
             self._measured[scope] = time.monotonic()
+
+    async def _measure_all(self) -> None:
+        now = self._clock.now()
+        for scope in self._environments:
+            async with self._database.transaction(scope, clock=self._clock) as session:
+                await measure_backlog(session, now)
 
     async def _take(self, scope: Scope, now: datetime) -> int:
         async with self._database.transaction(scope, clock=self._clock) as session:
