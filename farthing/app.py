@@ -65,6 +65,11 @@ from farthing.jobs.pace import WorkerState
 from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
+from farthing.notifications.webhooks.delivery.client import WebhookClient
+from farthing.notifications.webhooks.delivery.post import Sender
+from farthing.notifications.webhooks.delivery.signing import SecretsBox
+from farthing.notifications.webhooks.event_schemas import described_webhooks
+from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
@@ -142,6 +147,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Wallets,
     CustomerWallets,
     PortalDoors,
+    Webhooks,
+    WebhookEndpoints,
     EnvironmentCloning,
 )
 """Everything under /v1."""
@@ -159,6 +166,7 @@ class Services(Composition):
     duties: KnownDuties
     health: Health
     gateways: Gateways
+    sender: Sender
     ingest: Ingest
     authenticator: HeaderAuthenticator
     access: AccessControl
@@ -182,7 +190,7 @@ def _document() -> bytes:
 
 def described() -> dict[str, Any]:
     """Our OpenAPI document."""
-    return document(routes_only())
+    return document(routes_only(), described_webhooks())
 
 
 async def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
@@ -283,6 +291,11 @@ def create_app(
         duties=KnownDuties(known),
         health=Health(health_database, known, worker, started_at=database.clock.now()),
         gateways=Gateways(database, settings, database.ports.part(InvoicePorts).hooks),
+        sender=Sender(
+            WebhookClient(allow_private=settings.webhook_allow_private),
+            SecretsBox.under(settings.master_key()),
+            database.clock,
+        ),
         ingest=Ingest(database.url),
         authenticator=authenticator,
         access=AccessControl(
@@ -309,6 +322,7 @@ def create_app(
         finally:
             recording.cancel()
             await services.ingest.stop()
+            await services.sender.client.close()
             await notices.stop()
             await services.health.close()
 

@@ -23,6 +23,7 @@ from farthing.core.composition import Composition
 from farthing.jobs.duties import Duty
 from farthing.jobs.pace import WorkerState
 from farthing.jobs.standing import DutyStanding, overdue, read_standings
+from farthing.notifications.webhooks.delivery.backlog import Backlog, read_backlog
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 
@@ -40,6 +41,8 @@ _PERIOD = Gauge("farthing_duty_period_seconds", "How often the duty is to run", 
 _LATE = Gauge("farthing_duty_late_seconds", "For how long a success of the duty is missing", ["duty"])
 _OVERDUE = Gauge("farthing_duty_overdue", "1 if a success of the duty is missing for longer than it may be", ["duty"])
 _FAILURES = Gauge("farthing_duty_failures", "Runs of the duty that failed since its last success", ["duty"])
+_WEBHOOKS = Gauge("farthing_webhook_backlog", "Events and deliveries of webhooks that are on their way")
+_OLDEST = Gauge("farthing_webhook_oldest_seconds", "For how long the oldest of them has been on its way")
 _DATABASE = Gauge("farthing_database_up", "1 if the database answered the last time it was asked")
 _WORKER = Gauge("farthing_worker_up", "1 if the worker of this process works; absent meaning, and 0, without one")
 _RESTARTS = Gauge("farthing_worker_restarts", "How often the worker of this process had to be begun again")
@@ -51,6 +54,15 @@ class Look:
 
     at: datetime
     standings: list[DutyStanding] | None
+    webhooks: Backlog | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAnswer:
+    """What the database said of duties and webhooks."""
+
+    standings: list[DutyStanding]
+    webhooks: Backlog
 
 
 @dataclass(slots=True)
@@ -64,7 +76,7 @@ class Health:
     started_at: datetime
     fresh_seconds: float = FRESH_SECONDS
     answer_seconds: float = ANSWER_SECONDS
-    _reading: asyncio.Task[list[DutyStanding]] | None = None
+    _reading: asyncio.Task[DatabaseAnswer] | None = None
     _look: Look | None = None
     _looked: float = 0.0
     """When the last look began."""
@@ -76,11 +88,13 @@ class Health:
         async with self._lock:
             if self._look is None or self._looked < asked - self.fresh_seconds:
                 began = time.monotonic()
-                self._look = Look(self.database.clock.now(), await self._read())
+                answer = await self._read()
+                standings, webhooks = (None, None) if answer is None else (answer.standings, answer.webhooks)
+                self._look = Look(self.database.clock.now(), standings, webhooks)
                 self._looked = began  # the answer may have been long on its way, and is no newer for that
             return self._look
 
-    async def _read(self) -> list[DutyStanding] | None:
+    async def _read(self) -> DatabaseAnswer | None:
         # a server that is frozen does not even let a query be cancelled: the answer comes without it, and until that
         # query has ended no other is asked
         if self._reading is not None and self._reading.done():
@@ -99,9 +113,10 @@ class Health:
             log.warning("health.database_away", error=type(error).__name__)
             return None
 
-    async def _read_standings(self) -> list[DutyStanding]:
+    async def _read_standings(self) -> DatabaseAnswer:
         async with self.database.transaction(SYSTEM, read_only=True) as session:
-            return await read_standings(session, self.duties, self.database.clock.now())
+            standings = await read_standings(session, self.duties, self.database.clock.now())
+            return DatabaseAnswer(standings, await read_backlog(session))
 
     async def close(self) -> None:
         """Ask nothing more."""
@@ -138,6 +153,10 @@ class Health:
         if self.worker is not None:
             _WORKER.set(self.worker.alive)
             _RESTARTS.set(self.worker.restarts)
+        if look.webhooks is not None:
+            oldest_at = look.webhooks.oldest_at
+            _WEBHOOKS.set(look.webhooks.count)
+            _OLDEST.set(0 if oldest_at is None else max((look.at - oldest_at).total_seconds(), 0))
         for standing in look.standings or []:
             _SUCCEEDED.labels(standing.name).set(standing.succeeded_at.timestamp() if standing.succeeded_at else 0)
             _PERIOD.labels(standing.name).set(standing.period.total_seconds())

@@ -23,6 +23,8 @@ from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.tables import SecondFactor, SignInSession
 from farthing.identity.tables import Environment, Secret
+from farthing.notifications.webhooks.delivery.signing import SecretsBox
+from farthing.notifications.webhooks.endpoints import forget_endpoint_secrets, reseal_endpoints
 from farthing.payments.integrations.connections import forget_credentials, reseal_credentials
 from farthing.payments.integrations.credentials import Safe
 from farthing.secret_file import SHORTEST_GENERATED, UnusableSecretKey
@@ -41,6 +43,7 @@ class Resealed:
     accepted_until: datetime | None = None
     credentials: int = 0
     second_factors: int = 0
+    webhook_endpoints: int = 0
 
 
 async def rotate(settings: Settings, database: Database, keep: timedelta, *, end_previous: bool = False) -> Resealed:
@@ -98,6 +101,7 @@ async def _change(database: Database, old: str, new: str, keep: timedelta, *, en
         for tenant_id, environment_id in await _environments(session):
             await _enter(session, tenant_id, environment_id)
             done.credentials += await reseal_credentials(session, Safe(old), Safe(new))
+            done.webhook_endpoints += await reseal_endpoints(session, SecretsBox.under(old), SecretsBox.under(new))
     return done
 
 
@@ -124,8 +128,8 @@ async def _reseal_second_factors(session: AsyncSession, old: str, new: str) -> i
 async def replace_lost(settings: Settings, database: Database) -> None:
     """Put a new master key in the place of one that is lost, and end everything that only that one could open.
 
-    API keys are archived, sessions ended, second factors removed, providers' credentials forgotten. The new key is
-    FARTHING_SECRET_KEY, or drawn in the data folder.
+    API keys are archived, sessions ended, second factors removed, providers' credentials and secrets of webhook
+    endpoints forgotten. The new key is FARTHING_SECRET_KEY, or drawn in the data folder.
     """
     folder = Path(settings.data_dir)
     new = settings.secret_key
@@ -145,6 +149,7 @@ async def replace_lost(settings: Settings, database: Database) -> None:
         for tenant_id, environment_id in await _environments(session):
             await _enter(session, tenant_id, environment_id)
             await forget_credentials(session)
+            await forget_endpoint_secrets(session)
     if settings.secret_key is None:
         secret_file.remove(folder / secret_file.PREVIOUS)
         secret_file.promote_next(folder)

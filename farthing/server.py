@@ -27,6 +27,7 @@ from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import keep_working
 from farthing.listener import BACKLOG, ListeningServer, listen
+from farthing.notifications.webhooks.delivery.running import delivery_worker
 from farthing.settings import Settings
 from farthing.storage.connections.capacity import Demand, fitted, granted, shortage
 from farthing.storage.connections.unusable import UnusableDatabase
@@ -187,7 +188,17 @@ async def work_until_stopped(settings: Settings, database: Database, pace: Pace 
 
 
 def _start_worker(settings: Settings, database: Database, state: WorkerState, pace: Pace) -> asyncio.Task[None]:
-    return asyncio.create_task(keep_working(database, duties(database, settings), state, pace), name="worker")
+    return asyncio.create_task(_work(settings, database, state, pace), name="worker")
+
+
+async def _work(settings: Settings, database: Database, state: WorkerState, pace: Pace) -> None:
+    """Perform jobs and deliver webhooks until cancelled."""
+    delivering = asyncio.create_task(delivery_worker(database, settings).run(), name="webhooks")
+    try:
+        await keep_working(database, duties(database, settings), state, pace)
+    finally:
+        delivering.cancel()
+        await asyncio.wait({delivering}, timeout=pace.end_seconds)
 
 
 def _stop_on_signal(pace: Pace) -> asyncio.Event:

@@ -79,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strict_external_ids: bool = False
     portal_url: str | None = None
     portal_session_seconds: int = 3600
+    webhook_allow_private: bool = False
+    """Whether webhooks may go to private hosts and over plain HTTP; to cloud metadata addresses they never do."""
     public_url: str | None = None
     """Where clients reach this deployment; used in links. Default: the address it listens on."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,20 @@ class ApiDocument:
     read: Callable[[], dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentedWebhook:
+    """What the document says of an event that others receive: when it is sent, the type of its body, and a sample."""
+
+    description: str
+    body: type
+    sample: Any
+
+
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def document(app: Litestar) -> dict[str, Any]:
-    """The whole document, as JSON-ready values."""
+def document(app: Litestar, webhooks: Mapping[str, DocumentedWebhook]) -> dict[str, Any]:
+    """The whole document, as JSON-ready values, with the `webhooks` that Farthing sends, by the event's name."""
     made: dict[str, Any] = _one_or_more(app.openapi_schema.to_schema())
     schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
     (_, parts) = msgspec.json.schema_components([ErrorResponse], ref_template=_REFERENCE)
@@ -62,8 +71,32 @@ def document(app: Litestar) -> dict[str, Any]:
             handler = _handler(app, path, method)
             _complete(operation, handler, schemas)
             _describe(operation, handler, path)
+    made["webhooks"] = _webhooks(webhooks, schemas)
     describe_fields(schemas)
     return made
+
+
+def _webhooks(webhooks: Mapping[str, DocumentedWebhook], schemas: dict[str, Any]) -> dict[str, Any]:
+    """What is posted to receivers; the schemas of the bodies are added to the others."""
+    bodies = [webhook.body for webhook in webhooks.values()]
+    found, parts = msgspec.json.schema_components(bodies, ref_template=_REFERENCE)
+    for name, part in parts.items():
+        schemas.setdefault(name, part)
+    return {
+        name: {
+            "post": {
+                "tags": ["Webhook Events"],
+                "summary": name,
+                "description": webhook.description,
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": schema, "example": webhook.sample}},
+                },
+                "responses": {"2XX": {"description": "The message is taken; any other answer means: send it again"}},
+            }
+        }
+        for (name, webhook), schema in zip(webhooks.items(), found, strict=True)
+    }
 
 
 def _describe(operation: dict[str, Any], handler: Any, path: str) -> None:

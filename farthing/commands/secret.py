@@ -57,7 +57,10 @@ def rotate(
         done = await rotation.rotate(settings, database, timedelta(days=keep_days), end_previous=end_previous)
         verb = "was in force already" if done.already_in_force else "is in force"
         console.print(f"the new master key {verb}")
-        console.print(f"sealed again: {done.credentials} connections, {done.second_factors} second factors")
+        console.print(
+            f"sealed again: {done.credentials} connections, {done.second_factors} second factors, "
+            f"{done.webhook_endpoints} webhook endpoints"
+        )
         if done.accepted_until is not None:
             console.print(f"the old key is accepted until {done.accepted_until:%Y-%m-%d %H:%M} UTC")
 

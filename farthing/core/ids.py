@@ -76,6 +76,8 @@ class Kind(StrEnum):
     WORKFLOW = "wf"
     RUN = "run"
     WEBHOOK_ENDPOINT = "whep"
+    WEBHOOK_DELIVERY = "whdel"
+    WEBHOOK_ATTEMPT = "whatt"
 
 
 def new_id(kind: Kind) -> str:

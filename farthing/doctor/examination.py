@@ -35,6 +35,8 @@ from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
 from farthing.jobs.schedule import duties
 from farthing.jobs.standing import overdue, read_queue, read_standings
+from farthing.notifications.webhooks.delivery.backlog import backlog_of_environment
+from farthing.notifications.webhooks.delivery.worker import environments_with_endpoints
 from farthing.settings import Settings
 from farthing.storage.connections.capacity import demand_of, granted, shortage
 from farthing.storage.migrations import state
@@ -76,6 +78,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     enough = _connections(settings, database, console)
     console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
     not_well = await examine_duties(settings, database, console)
+    await _webhooks(database, console)
     keep = timedelta(days=settings.event_retention_days) if settings.event_retention_days else None
     findings = await audit(database, console, keep)
     console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
@@ -144,6 +147,17 @@ async def examine_duties(settings: Settings, database: Database, console: Consol
     if late and not queue.alive:
         console.print("  no worker is alive: start `farthing worker`, or `farthing serve` with FARTHING_WORKER=true")
     return bool(late or queue.stalled)
+
+
+async def _webhooks(database: Database, console: Console) -> None:
+    """Print how many events and deliveries are on their way to endpoints, and since when. That is no fault of ours."""
+    backlogs = []
+    for scope in await environments_with_endpoints(database):
+        async with database.transaction(scope, read_only=True) as session:
+            backlogs.append(await backlog_of_environment(session))
+    oldest = min((backlog.oldest_at for backlog in backlogs if backlog.oldest_at is not None), default=None)
+    since = "" if oldest is None else f", the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC"
+    console.print(f"webhooks        {sum(backlog.count for backlog in backlogs):,} on their way{since}")
 
 
 async def audit(

@@ -25,6 +25,8 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
+from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
+from farthing.notifications.webhooks.delivery.running import recover_deliveries
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
@@ -68,6 +70,8 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
+        Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
+        Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         *_event_retention(settings),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, event, text
+from sqlalchemy import BigInteger, Index, Sequence, String, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
@@ -17,6 +17,8 @@ from farthing.core.ids import Kind, new_id
 from farthing.storage.bulk import insert_records
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.tables import Base, Scoped
+
+POSITIONS = Sequence("system_events_position", metadata=Base.metadata)
 
 
 class SystemEvent(Scoped, Base):
@@ -31,12 +33,23 @@ class SystemEvent(Scoped, Base):
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     dispatched_at: Mapped[datetime | None]
+    """When it was handed to the endpoints that want it; where nobody wants events, it never is."""
+    position: Mapped[int | None] = mapped_column(BigInteger, POSITIONS, server_default=POSITIONS.next_value())
+    """Grows as events are written, so that two about one entity are in the order of their commits. None for events
+    that were recorded before events were delivered."""
 
     __table_args__ = (
         # deliveries take the oldest that wait; a row leaves the index once it is handed on
-        Index("ix_system_events_waiting", "environment_id", "id", postgresql_where=text("dispatched_at IS NULL")),
+        Index(
+            "ix_system_events_waiting",
+            "environment_id",
+            "position",
+            postgresql_where=text("dispatched_at IS NULL AND position IS NOT NULL"),
+        ),
         # "what happened to this invoice", newest first
         Index("ix_system_events_entity", "environment_id", "entity_id", "id"),
+        # what happened lately, and in a span of time
+        Index("ix_system_events_created", "environment_id", "created_at", "id"),
     )
 
 

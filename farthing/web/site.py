@@ -10,6 +10,7 @@ from farthing.web.administration.company import Company
 from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.keys import Keys
+from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.customers import CustomerPages
@@ -37,6 +38,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Catalogue,
     Events,
     Keys,
+    WebhookPages,
     Company,
     SettingsPages,
     TestClock,

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farthing.api.openapi import document
+from farthing.notifications.webhooks.event_schemas import described_webhooks
 from tests.application import routed_application
 
 APP = routed_application()
-DOCUMENT: dict[str, Any] = document(APP)
+DOCUMENT: dict[str, Any] = document(APP, described_webhooks())
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 

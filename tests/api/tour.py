@@ -201,6 +201,10 @@ async def build(go: Traveller) -> Made:
     await make("person", "createUser", person)
     await make("key", "createApiKey", {"name": "tour", "type": "private_key"})
     await make("environment", "createEnvironment", {"name": "Tour", "type": "development"})
+    await make("endpoint", "createWebhookEndpoint", {"url": "https://tour.invalid/hook", "description": "tour-hook"})
+    await make("leaving endpoint", "createWebhookEndpoint", {"url": "https://tour.invalid/leaving"})
+    tested = await go(Call("testWebhookEndpoint", {"id": made["endpoint"]}, body={"event_type": "customer.created"}))
+    made["message"] = str(tested["message_id"])
     event = {"event_name": "tour.call", "external_customer_id": ACME, "properties": {"a": "1"}}
     made["tenant"] = str((await go(Call("getUserInfo")))["tenant"]["id"])
     made["event"] = f"tour-{made['customer']}"
@@ -243,6 +247,10 @@ READS_BY_ID = {
     "getCustomerEntitlements": "customer",
     "getTenantById": "tenant",
     "getEnvironment": "environment",
+    "getWebhookEndpoint": "endpoint",
+    "getWebhookEndpointSecret": "endpoint",
+    "getWebhookMessage": "message",
+    "listWebhookAttempts": "message",
 }
 ASKED_WITH = {
     "listSavedPaymentMethods": {"provider": "stripe"},
@@ -289,6 +297,8 @@ async def read(go: Traveller, made: Made) -> None:
     await go(Call("previewWalletDebit", {"id": made["wallet"]}, body={"credits": "5"}))
     await go(Call("getWalletsByCustomerId", {"id": made["customer"]}))
     await go(Call("getCustomerWallets", query={"id": made["customer"]}))
+    for operation in ("getWebhookDashboard", "listWebhookEvents"):
+        await go(Call(operation))
     for door in lists():
         await go(Call(door.id, body={} if door.method == "POST" else None))
 
@@ -382,6 +392,13 @@ async def change(go: Traveller, made: Made) -> None:
     await go(Call("updateTenant", body={"name": "Toured"}))
     await go(Call("updateUser", body={"name": "Toured"}))
     await edit("updateUserRoles", "person", {"roles": ["all_writer"]})
+    await edit("updateWebhookEndpoint", "endpoint", {"description": "Toured", "rate_limit": 5})
+    await edit("rotateWebhookEndpointSecret", "endpoint")
+    await edit("testWebhookEndpoint", "endpoint", {"event_type": "invoice.update"})
+    await edit("recoverWebhookEndpoint", "endpoint", {"since": "2026-01-01T00:00:00Z"})
+    await edit("resendWebhookMessage", "message", {"endpoint_id": made["endpoint"]})
+    event_id = made["message"].replace("msg_", "sys_event_")
+    await go(Call("retryWebhook", body={"system_event_id": event_id}))
 
 
 ENDS = {
@@ -407,6 +424,7 @@ ENDS = {
     "removeUser": "person",
     "deleteApiKey": "key",
     "deleteEvent": "event",
+    "deleteWebhookEndpoint": "leaving endpoint",
 }
 """Operation to what it takes down, in an order in which nothing is in the way."""
 

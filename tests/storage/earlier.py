@@ -1,6 +1,13 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0033": """
+        DROP TABLE webhook_endpoints, webhook_deliveries, webhook_attempts, webhook_environments;
+        DROP INDEX ix_system_events_waiting, ix_system_events_created;
+        ALTER TABLE system_events DROP COLUMN position;
+        DROP SEQUENCE system_events_position;
+        CREATE INDEX ix_system_events_waiting ON system_events (environment_id, id) WHERE dispatched_at IS NULL;
+    """,
     "0030": """
         DROP TABLE wallet_consumptions, wallet_transactions, wallets;
         DROP FUNCTION wallet_facts_stay, wallet_transaction_chains, wallet_ends_its_chain;

@@ -35,6 +35,15 @@ async def _password_link(stage: Stage) -> str:
     return link.url
 
 
+async def _message(stage: Stage) -> str:
+    """A message that an endpoint did not take."""
+    account = stage.account
+    listed = (await account.get("/webhooks/endpoints"))["items"]
+    endpoint = listed[0] if listed else await account.post("/webhooks/endpoints", {"url": "https://stage.invalid/hook"})
+    tested = await account.post(f"/webhooks/endpoints/{endpoint['id']}/test", {}, expect=200)
+    return str(tested["message_id"])
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -61,6 +70,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("api-subject", "/docs/tenants"),
         Place("api-type", "/docs/types/ErrorResponse"),
         Place("keys", "/keys"),
+        Place("webhooks", "/webhooks"),
+        Place("webhook-message", f"/webhooks/messages/{await _message(stage)}"),
         Place("settings", "/settings"),
         Place("setting-invoices", "/settings/invoice_config"),
         Place("setting-portal", "/settings/customer_portal_config"),

@@ -345,3 +345,31 @@ async def test_the_logo_is_shown_where_the_company_is_and_survives_a_change_of_i
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("status")).to_have_text("Saved.")
     assert (await own.account.get("/settings/invoice_pdf_config"))["value"]["logo"] == logo
+
+
+async def test_an_endpoint_is_registered_tried_and_a_message_sent_again(page: Page, own: Stage) -> None:
+    await sign_in(page, own)
+    await page.goto("/webhooks")
+    await page.get_by_text("New endpoint").click()
+    await page.get_by_label("URL").fill("https://192.168.0.1/hook")
+    await page.get_by_role("button", name="Register it").click()
+    await expect(page.get_by_role("status")).to_contain_text("private")
+    await page.get_by_text("New endpoint").click()
+    await page.get_by_label("URL").fill("https://nowhere.invalid/hook")
+    await page.get_by_label("Events, separated by blanks").fill("customer.created, invoice.update")
+    await page.get_by_role("button", name="Register it").click()
+    await expect(page.get_by_role("status")).to_contain_text("whsec_")
+    (endpoint,) = (await own.account.get("/webhooks/endpoints"))["items"]
+    assert endpoint["filter_types"] == ["customer.created", "invoice.update"]
+    await page.get_by_role("button", name="Send a sample").click()
+    await expect(page.get_by_role("status")).to_contain_text("cannot be resolved")
+    await page.get_by_role("link", name="customer.created").click()
+    await expect(page.get_by_text("the name of the host cannot be resolved").first).to_be_visible()
+    await page.get_by_role("button", name="Send again to all").click()
+    await expect(page.get_by_role("status")).to_contain_text("sent again")
+    (message,) = (await own.account.get("/webhooks/messages"))["items"]
+    assert message["deliveries"][0]["state"] == "pending"
+    await page.goto("/webhooks")
+    await page.get_by_role("button", name="Disable").click()
+    await expect(page.get_by_role("cell", name="Disabled")).to_be_visible()
+    assert (await own.account.get(f"/webhooks/endpoints/{endpoint['id']}"))["disabled_reason"] == "by_hand"

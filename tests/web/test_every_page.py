@@ -31,6 +31,8 @@ NAMES = (
     "api-subject",
     "api-type",
     "keys",
+    "webhooks",
+    "webhook-message",
     "settings",
     "setting-invoices",
     "setting-portal",
