@@ -370,3 +370,16 @@ async def test_events_of_a_test_clock_are_delivered_in_real_time(
     async with seller.transaction() as session:
         event = (await session.scalars(select(SystemEvent))).one()
     assert event.created_at.year == 2031
+
+
+async def test_a_worker_that_is_asked_to_end_gives_back_what_it_cannot_finish(
+    office: PostOffice, seller: Account, receiver: Receiver
+) -> None:
+    receiver.answers["/hook"] = hang
+    await make_endpoint(seller, f"{receiver.url}/hook")
+    await record(seller, 5)
+    async with office.delivering():
+        await receiver.wait_for(5)
+    del receiver.answers["/hook"]
+    await office.deliver()
+    assert numbers(receiver.at("/hook")[5:]) == [0, 1, 2, 3, 4]

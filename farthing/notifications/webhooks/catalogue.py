@@ -1,6 +1,6 @@
 """Every event that an endpoint can want: its name, when it is recorded, and the shape of its body.
 
-Rule: docs/rules/recorded-events.md
+Rule: docs/rules/recorded-events.md#bodies
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The bodies of events as receivers read them; the OpenAPI document describes webhooks by these.
 
 The packages whose entities change write the bodies, and tests hold what they write against these shapes.
-Rule: docs/rules/recorded-events.md
+Rule: docs/rules/recorded-events.md#bodies
 """
 
 from __future__ import annotations

@@ -118,6 +118,23 @@ def taken_from(row: RowMapping, lease: datetime, **given: Any) -> TakenDelivery:
     return TakenDelivery(row["id"], row["endpoint_id"], row["event_id"], row["body"], row["failures"], lease, **given)
 
 
+_GIVE_BACK = text(
+    "UPDATE webhook_deliveries SET next_attempt_at = :now "
+    "WHERE environment_id = :environment_id AND id = ANY(:ids) AND next_attempt_at = ANY(:leases) AND state = 'pending'"
+)
+
+
+async def give_back(session: AsyncSession, deliveries: Sequence[TakenDelivery], now: datetime) -> None:
+    """End the leases of deliveries that will not be attempted by whoever took them."""
+    parameters = {
+        "environment_id": scope_of(session).environment_id,
+        "ids": [delivery.id for delivery in deliveries],
+        "leases": sorted({delivery.lease for delivery in deliveries}),
+        "now": now,
+    }
+    await session.execute(_GIVE_BACK, parameters)
+
+
 _RECORD = text(
     """
     UPDATE webhook_deliveries AS delivery

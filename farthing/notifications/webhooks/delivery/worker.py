@@ -32,6 +32,7 @@ from farthing.notifications.webhooks.delivery.queue import (
     DeliveryResult,
     Room,
     TakenDelivery,
+    give_back,
     record_results,
     take_due,
 )
@@ -96,6 +97,8 @@ class DeliveryWorker:
         self._loads: dict[str, EndpointLoad] = defaultdict(EndpointLoad)
         self._attempts: set[asyncio.Task[None]] = set()
         self._results: dict[Scope, list[DeliveryResult]] = defaultdict(list)
+        self._in_hand: dict[str, tuple[Scope, TakenDelivery]] = {}
+        """What was taken and has no result yet, by delivery."""
         self._changed = asyncio.Event()
         """Set when there may be something to record or to take."""
         self._random = random.SystemRandom()
@@ -243,6 +246,7 @@ class DeliveryWorker:
 
     def _begin(self, scope: Scope, delivery: TakenDelivery, endpoint: WebhookEndpoint) -> None:
         self._loads[endpoint.id].taken += 1
+        self._in_hand[delivery.id] = scope, delivery
         attempt = asyncio.create_task(self._attempt(scope, delivery, endpoint), name="webhook")
         self._attempts.add(attempt)
         attempt.add_done_callback(self._attempts.discard)
@@ -254,12 +258,14 @@ class DeliveryWorker:
             async with load.turns:
                 began = time.monotonic()
                 if began - taken_at > LATEST_START.total_seconds():
+                    self._in_hand.pop(delivery.id, None)
                     return
                 load.started[delivery.id] = began
                 result = await self._sender.attempt(delivery, endpoint, self._clock.now())
                 slow = time.monotonic() - began > SLOW_SECONDS
                 load.is_failing = slow or not result.outcome.is_delivered
                 self._results[scope].append(result)
+                self._in_hand.pop(delivery.id, None)
         finally:
             load.started.pop(delivery.id, None)
             load.taken -= 1
@@ -278,7 +284,7 @@ class DeliveryWorker:
                     log.warning("webhooks.not_recorded", attempts=len(batch), error=type(error).__name__)
 
     async def _end(self) -> None:
-        """Let attempts under way end, for a moment; what is cut off is sent again when its lease has ended."""
+        """Let attempts under way end, for a moment, and give back what is cut off."""
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=END_SECONDS)
         for attempt in list(self._attempts):
@@ -286,7 +292,20 @@ class DeliveryWorker:
         if self._attempts:
             await asyncio.wait(self._attempts)
         await self._record()
+        await self._give_back()
         await self._client.close()
+
+    async def _give_back(self) -> None:
+        """End the leases of what was taken and not attempted to the end, so that others need not wait for it."""
+        left: dict[Scope, list[TakenDelivery]] = defaultdict(list)
+        for scope, delivery in self._in_hand.values():
+            left[scope].append(delivery)
+        for scope, deliveries in left.items():
+            try:
+                async with self._database.transaction(scope, clock=self._clock) as session:
+                    await give_back(session, deliveries, self._clock.now())
+            except _FAILURES as error:
+                log.warning("webhooks.not_given_back", error=type(error).__name__)
 
 
 async def environments_with_endpoints(database: Database) -> list[Scope]:
