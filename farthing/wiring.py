@@ -18,6 +18,7 @@ from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.ports import BillingPorts
+from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
 from farthing.catalogue.plans.schemas import IncludedCreditGrant
@@ -27,6 +28,7 @@ from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
+from farthing.credits.ports import CreditPorts
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
@@ -56,6 +58,7 @@ class Wiring(Composition):
     subscriptions: SubscriptionPorts
     invoices: InvoicePorts
     payments: PaymentPorts
+    credits: CreditPorts
     billing: BillingPorts
 
 
@@ -92,6 +95,7 @@ def wire() -> Wiring:
         ),
         invoices=InvoicePorts(hooks=BillingEffects()),
         payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),
+        credits=CreditPorts(measure_pending_charges=measure_pending_charges),
         billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),
     )
 
