@@ -22,6 +22,7 @@ from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.reads import ledger
 from farthing.credits.reads.real_time import real_time_balances
 from farthing.credits.reads.statement import WalletStatement, as_csv, statement_of
+from farthing.credits.reads.statement_pdf import as_pdf
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import Consumption
 from farthing.credits.wallets import lifecycle, movements
@@ -210,6 +211,12 @@ class Wallets(Controller):
         """The same as a table for spreadsheets."""
         content = as_csv(await _statement(session, id, request)).encode()
         return Response(content, media_type="text/csv; charset=utf-8", headers=_file(id, "csv"))
+
+    @get("/{id:str}/statement/pdf", operation_id="getWalletStatementPdf", guards=[READ], opt={"query": StatementQuery})
+    async def statement_pdf(self, id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
+        """The same as a document."""
+        content = await as_pdf(session, await _statement(session, id, request))
+        return Response(content, media_type="application/pdf", headers=_file(id, "pdf"))
 
     @get(
         "/{id:str}/transactions",
