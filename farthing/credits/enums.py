@@ -31,6 +31,14 @@ class TransactionType(StrEnum):
     DEBIT = "debit"
 
 
+class TransactionStatus(StrEnum):
+    """PENDING waits for a purchase to be paid; FAILED is a purchase that will not be. Only COMPLETED ones count."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
 class TransactionReason(StrEnum):
     INVOICE_PAYMENT = "INVOICE_PAYMENT"
     FREE_CREDIT_GRANT = "FREE_CREDIT_GRANT"

@@ -9,6 +9,7 @@ does not flush by itself (Core, plain SQL) flushes first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -18,18 +19,34 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.invoices.tables import Invoice
 
 
+class InvoiceCredits(Protocol):
+    """What wallets hold for invoices that become final in one transaction. Amounts are in the invoice's currency."""
+
+    def prepaid_value(self, invoice: Invoice) -> Decimal:
+        """What the payer's prepaid wallet can still pay of this invoice, in whole minor units."""
+        ...
+
+    def take(self, invoice: Invoice, amount: Decimal) -> None:
+        """Let the invoice have `amount`, which is above 0 and at most its prepaid value."""
+        ...
+
+    def can_pay(self, invoice: Invoice) -> bool:
+        """Whether its payer has a wallet that pays invoices."""
+        ...
+
+    async def post(self) -> None:
+        """Debit the wallets of all that was taken."""
+        ...
+
+
 class InvoiceHooks(Protocol):
     """Amounts are in the invoice's currency."""
 
-    async def prepaid_value(self, session: AsyncSession, invoice: Invoice) -> Decimal:
-        """What the payer's prepaid wallet could pay of this invoice; locks the wallet."""
+    async def open_credits(self, session: AsyncSession, invoices: Sequence[Invoice], now: datetime) -> InvoiceCredits:
+        """What the wallets of the payers of these drafts hold for them; locks the prepaid ones, in order of id."""
         ...
 
-    async def debit_prepaid(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
-        """Take `amount`, which is above 0 and at most the prepaid value, from that wallet."""
-        ...
-
-    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits) -> None:
         """The invoice has just become a claim; its figures stand, its number does not yet."""
         ...
 
@@ -38,9 +55,10 @@ class InvoiceHooks(Protocol):
         ...
 
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
-        """The invoice is about to be voided: refuse, or withdraw what is open on it. Raises InvalidOperation."""
+        """The invoice is about to be voided: refuse, or withdraw what is open on it and lock what it will be given back
+        to, before the change of its state locks the totals of its payer. Raises InvalidOperation."""
         ...
 
-    async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
+    async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
         """Return `amount`, above 0, of what was paid on a voided invoice to its payer."""
         ...

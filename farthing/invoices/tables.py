@@ -214,6 +214,14 @@ class Invoice(Scoped, Tracked, Base):
             "last_computed_at",
             postgresql_where=text("invoice_status = 'DRAFT' AND status = 'published'"),
         ),
+        # credits are sold once, and the invoice that sells them is found by their transaction
+        Index(
+            "uq_invoices_wallet_transaction",
+            "environment_id",
+            "wallet_transaction_id",
+            unique=True,
+            postgresql_where=text("wallet_transaction_id IS NOT NULL"),
+        ),
         # what waits to be collected, and what waits for a last look, each soonest first: few of all invoices do
         Index("ix_invoices_collect", "environment_id", "collect_at", postgresql_where=text("collect_at IS NOT NULL")),
         Index(

@@ -191,7 +191,9 @@ async def test_a_customer_with_an_open_wallet_stays(account: Account) -> None:
 
 async def test_what_is_not_there_yet_is_refused_by_name(account: Account) -> None:
     wallet = await new_wallet(account)
-    await top_up(account, wallet, "1", expect=501, transaction_reason="PURCHASED_CREDIT_INVOICED")
+    invoiced = "PURCHASED_CREDIT_INVOICED"
+    await top_up(account, wallet, "1", expect=501, transaction_reason=invoiced, force_sync_invoice=True)
+    await top_up(account, wallet, "1", expect=501, transaction_reason=invoiced, checkout={})
     auto = {"enabled": True, "threshold": 1, "amount": 2, "invoicing": False}
     answer = await account.http.put(f"/wallets/{wallet['id']}", json={"auto_topup": auto})
     assert answer.status_code == 501

@@ -14,6 +14,7 @@ UNDOING = {
     "0030": """
         DROP TABLE wallet_consumptions, wallet_transactions, wallets;
         DROP FUNCTION wallet_facts_stay, wallet_transaction_chains, wallet_ends_its_chain;
+        DROP INDEX uq_invoices_wallet_transaction;
     """,
     "0029": "ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor;",
     "0028": """

@@ -10,14 +10,18 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, recomputable, recompute
-from farthing.core.money import ZERO
-from farthing.invoices.hooks import InvoiceHooks
+from farthing.credits.invoicing.adjustments import open_credits
+from farthing.credits.invoicing.purchases import complete_purchase, fail_purchase
+from farthing.credits.invoicing.returns import give_back
+from farthing.credits.invoicing.wallets import lock_open_wallets
+from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import Parts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
 from farthing.payments.saved_methods import connected_gateways
+from farthing.storage.postgres import clock_of
 from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, PaymentBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import activation
@@ -41,26 +45,27 @@ _COLLECTS = "billing.collects"
 
 class BillingEffects:
     """What is done inside an invoice's transaction: a claim waits to be collected, so that no crash leaves it behind;
-    a paid opening activates its subscription; what is open on a voided invoice is withdrawn.
-
-    There are no wallets: none can pay, and what is given back stays written on the invoice, as owed to its payer.
+    prepaid wallets take off what they can; a paid opening activates its subscription, and a paid purchase completes its
+    credits; what is open on a voided invoice is withdrawn, and the purchase fails.
     """
 
-    async def prepaid_value(self, session: AsyncSession, invoice: Invoice) -> Decimal:
-        return ZERO
-
-    async def debit_prepaid(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
-        raise AssertionError("there is no wallet to debit")
+    async def open_credits(self, session: AsyncSession, invoices: Sequence[Invoice], now: datetime) -> InvoiceCredits:
+        return await open_credits(session, invoices, now)
 
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         await withdraw_open(session, invoice)
+        if invoice.wallet_transaction_id is not None:
+            await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
+        if invoice.finalized_at is not None:
+            await lock_open_wallets(session, invoice.customer_id, invoice.currency)
 
-    async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
-        """The void that calls this has written the amount on the invoice; there is nowhere else to put it."""
+    async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
+        await give_back(session, invoice, amount, now)
 
-    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits) -> None:
         owed = invoice.subscription_id is not None and invoice.amount_remaining > 0
-        invoice.collect_at = now if owed and await self._collects(session) else None
+        collected = owed and (credits.can_pay(invoice) or await self._collects(session))
+        invoice.collect_at = now if collected else None
 
     async def _collects(self, session: AsyncSession) -> bool:
         """Whether any provider is connected that could be asked; found out once a session."""
@@ -70,6 +75,8 @@ class BillingEffects:
         return bool(session.info[_COLLECTS])
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
+        if invoice.wallet_transaction_id is not None:
+            await complete_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
             assert invoice.subscription_id is not None
             await activation.paid_for(session, invoice.subscription_id, paid=True)

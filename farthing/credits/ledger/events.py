@@ -24,6 +24,7 @@ _OF_TRANSACTION = (
     "wallet_id",
     "customer_id",
     "type",
+    "transaction_status",
     "amount",
     "credit_amount",
     "credit_balance_before",
@@ -46,5 +47,6 @@ async def record_wallet_event(session: AsyncSession, event_name: str, wallet: Wa
 async def record_transaction_event(session: AsyncSession, event_name: str, row: WalletTransaction) -> None:
     """Record an event with the transaction as it is now."""
     payload = {name: as_wire(getattr(row, name)) for name in _OF_TRANSACTION if getattr(row, name) is not None}
-    payload |= {"transaction_status": "completed", "metadata": dict(row.meta)}
-    await record_event(session, event_name, "wallet_transaction", row.id, {"transaction": payload})
+    payload["metadata"] = dict(row.meta)
+    key = "updated_transaction" if event_name == "wallet.transaction.updated" else "transaction"
+    await record_event(session, event_name, "wallet_transaction", row.id, {key: payload})

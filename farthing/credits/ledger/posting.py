@@ -25,6 +25,7 @@ from farthing.credits.enums import (
     CreditClass,
     ReferenceType,
     TransactionReason,
+    TransactionStatus,
     TransactionType,
     WalletStatus,
 )
@@ -32,8 +33,8 @@ from farthing.credits.ledger.events import record_transaction_event
 from farthing.credits.ledger.tables import Credits, Wallet, WalletConsumption, WalletTransaction
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import ConsumptionPlan, Lot, opened_with
-from farthing.storage.bulk import insert_all
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.bulk import insert_all, update_all
+from farthing.storage.rows import in_array, lock_row, violated
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,21 @@ class CreditMovement:
     priority: int | None = None
     valid_from: datetime | None = None
     amount: Decimal | None = None
+    effective_date: datetime | None = None
+    """When the credits are said to have been added; None is now."""
 
 
 @dataclass(frozen=True, slots=True)
 class DebitMovement:
-    """`plan` is what leaves the wallet; only a manual debit may leave a part of it uncovered."""
+    """`plan` is what leaves the wallet; only a manual debit may leave a part of it uncovered.
+
+    `amount` is what it pays, where that is known in currency.
+    """
 
     plan: ConsumptionPlan
     reason: TransactionReason
     origin: Origin
+    amount: Decimal | None = None
 
 
 async def lock_wallet(session: AsyncSession, wallet_id: str) -> Wallet:
@@ -92,6 +99,11 @@ def require_active(wallet: Wallet, action: str) -> None:
 
 async def open_lots(session: AsyncSession, wallet_id: str) -> list[Lot]:
     """The lots of a locked wallet that have something left."""
+    return (await open_lots_of(session, [wallet_id])).get(wallet_id, [])
+
+
+async def open_lots_of(session: AsyncSession, wallet_ids: Sequence[str]) -> dict[str, list[Lot]]:
+    """The lots of locked wallets that have something left, by wallet; a wallet that has none is left out."""
     row = WalletTransaction
     columns = (
         row.id,
@@ -102,8 +114,11 @@ async def open_lots(session: AsyncSession, wallet_id: str) -> list[Lot]:
         row.expiry_date,
         row.valid_from,
     )
-    found = await session.execute(select(*columns).where(row.wallet_id == wallet_id, row.credits_available > 0))
-    return [Lot(*values) for values in found]
+    query = select(row.wallet_id, *columns).where(in_array(row.wallet_id, wallet_ids), row.credits_available > 0)
+    lots: dict[str, list[Lot]] = {}
+    for found in await session.execute(query):
+        lots.setdefault(found[0], []).append(Lot(*found[1:]))
+    return lots
 
 
 def hash_of_request(wallet_id: str, operation: str, request: msgspec.Struct) -> str:
@@ -134,12 +149,44 @@ async def post(
     Raises AlreadyExists for a key in use, ValidationFailed for a balance beyond what money columns hold.
     Rule: docs/rules/credits.md#invariants
     """
-    row = _credit(wallet, movement) if isinstance(movement, CreditMovement) else _debit(wallet, movement)
-    if max(abs(row.credit_balance_after), abs(value_of(row.credit_balance_after, wallet.conversion_rate))) > (
-        LARGEST_AMOUNT
-    ):
-        raise ValidationFailed.of("credits", f"would take the balance beyond {plain(LARGEST_AMOUNT)}")
-    row.created_at = row.updated_at = now
+    row = _new_row(wallet, movement, now)
+    _check_balance(wallet, row)
+    await insert_new(session, row)
+    if isinstance(movement, DebitMovement):
+        await _consume(session, [(row, movement.plan)])
+    _end_chain_with(wallet, row)
+    await session.flush()
+    await record_transaction_event(session, "wallet.transaction.created", row)
+    return row
+
+
+async def post_all(
+    session: AsyncSession, movements: Sequence[tuple[Wallet, CreditMovement | DebitMovement]], now: datetime
+) -> list[WalletTransaction]:
+    """Append movements of the service itself to the chains of locked wallets, in their order.
+
+    They take as many statements as one movement. Raises ValidationFailed for a balance beyond what money columns hold.
+    Rule: docs/rules/credits.md#invariants
+    """
+    if not movements:
+        return []
+    rows = []
+    for wallet, movement in movements:
+        row = _new_row(wallet, movement, now)
+        _check_balance(wallet, row)
+        _end_chain_with(wallet, row)
+        rows.append(row)
+    await insert_all(session, rows)
+    pairs = zip(rows, movements, strict=True)
+    await _consume(session, [(row, debit.plan) for row, (_, debit) in pairs if isinstance(debit, DebitMovement)])
+    await update_all(session, {wallet.id: wallet for wallet, _ in movements}.values())
+    for row in rows:
+        await record_transaction_event(session, "wallet.transaction.created", row)
+    return rows
+
+
+async def insert_new(session: AsyncSession, row: WalletTransaction) -> None:
+    """Write a new row. Raises AlreadyExists if its caller's key is in use."""
     try:
         async with session.begin_nested():
             session.add(row)
@@ -147,14 +194,53 @@ async def post(
         if violated(error) != "uq_wallet_transactions_caller_key" or row.caller_key is None:
             raise
         raise _key_is_taken(row.caller_key) from error
-    if isinstance(movement, DebitMovement):
-        await _consume(session, row, movement.plan)
+
+
+async def complete(session: AsyncSession, wallet: Wallet, purchase: WalletTransaction, now: datetime) -> None:
+    """Give a locked purchase that waits its place at the end of the chain of a locked wallet.
+
+    The wallet may be another one than that which it was asked for. Raises ValidationFailed as `post` does.
+    Rule: docs/rules/credits.md#purchases-by-invoice
+    """
+    purchase.wallet_id = wallet.id
+    purchase.transaction_status = TransactionStatus.COMPLETED
+    purchase.seq = wallet.last_seq + 1
+    purchase.credit_balance_before = wallet.credit_balance
+    purchase.credit_balance_after = EXACT.add(wallet.credit_balance, purchase.credit_amount)
+    purchase.credits_available = opened_with(purchase.credit_amount, wallet.credit_balance)
+    purchase.updated_at = now
+    _check_balance(wallet, purchase)
+    _end_chain_with(wallet, purchase)
+    await session.flush()
+    await record_transaction_event(session, "wallet.transaction.updated", purchase)
+
+
+def waiting_credit(wallet: Wallet, credit: CreditMovement, now: datetime) -> WalletTransaction:
+    """The row of a purchase that waits to be paid: it counts for nothing yet."""
+    row = _new_row(wallet, credit, now)
+    row.transaction_status, row.seq = TransactionStatus.PENDING, None
+    row.credit_balance_before = row.credit_balance_after = row.credits_available = ZERO
+    return row
+
+
+def _new_row(wallet: Wallet, movement: CreditMovement | DebitMovement, now: datetime) -> WalletTransaction:
+    row = _credit(wallet, movement) if isinstance(movement, CreditMovement) else _debit(wallet, movement)
+    row.created_at = movement.effective_date or now if isinstance(movement, CreditMovement) else now
+    row.updated_at = now
+    return row
+
+
+def _check_balance(wallet: Wallet, row: WalletTransaction) -> None:
+    value = value_of(row.credit_balance_after, wallet.conversion_rate)
+    if max(abs(row.credit_balance_after), abs(value)) > LARGEST_AMOUNT:
+        raise ValidationFailed.of("credits", f"would take the balance beyond {plain(LARGEST_AMOUNT)}")
+
+
+def _end_chain_with(wallet: Wallet, row: WalletTransaction) -> None:
+    assert row.seq is not None, "what is in the chain has a place"
     wallet.last_seq = row.seq
     wallet.credit_balance = row.credit_balance_after
     wallet.balance = value_of(row.credit_balance_after, wallet.conversion_rate)
-    await session.flush()
-    await record_transaction_event(session, "wallet.transaction.created", row)
-    return row
 
 
 def _credit(wallet: Wallet, credit: CreditMovement) -> WalletTransaction:
@@ -181,7 +267,7 @@ def _debit(wallet: Wallet, debit: DebitMovement) -> WalletTransaction:
     row.credit_amount = EXACT.add(debit.plan.covered, debit.plan.uncovered)
     row.credit_balance_after = EXACT.subtract(wallet.credit_balance, row.credit_amount)
     row.credits_available = ZERO
-    row.amount = value_of(row.credit_amount, wallet.conversion_rate)
+    row.amount = debit.amount if debit.amount is not None else value_of(row.credit_amount, wallet.conversion_rate)
     row.conversion_rate = wallet.conversion_rate
     return row
 
@@ -193,6 +279,7 @@ def _row(wallet: Wallet, type: TransactionType, reason: TransactionReason, origi
         wallet_id=wallet.id,
         customer_id=wallet.customer_id,
         currency=wallet.currency,
+        transaction_status=TransactionStatus.COMPLETED,
         seq=wallet.last_seq + 1,
         type=type,
         transaction_reason=reason,
@@ -216,21 +303,23 @@ _TAKE = text(
 ).bindparams(bindparam("ids", type_=ARRAY(String)), bindparam("credits", type_=ARRAY(Credits)))
 
 
-async def _consume(session: AsyncSession, debit: WalletTransaction, plan: ConsumptionPlan) -> None:
-    if not plan.consumptions:
-        return
-    rows: Sequence[WalletConsumption] = [
-        WalletConsumption(
-            id=f"{debit.id}/{part.lot_id}",
-            debit_id=debit.id,
-            credit_id=part.lot_id,
-            position=place,
-            credits=part.credits,
-        )
-        for place, part in enumerate(plan.consumptions, start=1)
-    ]
-    for row in rows:
-        row.environment_id = debit.environment_id
-    await insert_all(session, rows)
-    parts = {"ids": [part.lot_id for part in plan.consumptions], "credits": [p.credits for p in plan.consumptions]}
-    await session.execute(_TAKE, parts)
+async def _consume(session: AsyncSession, debits: Sequence[tuple[WalletTransaction, ConsumptionPlan]]) -> None:
+    """Write what debits consumed, and take it from the lots; several may consume of one lot."""
+    rows: list[WalletConsumption] = []
+    taken: dict[str, Decimal] = {}
+    for debit, plan in debits:
+        for place, part in enumerate(plan.consumptions, start=1):
+            rows.append(
+                WalletConsumption(
+                    id=f"{debit.id}/{part.lot_id}",
+                    environment_id=debit.environment_id,
+                    debit_id=debit.id,
+                    credit_id=part.lot_id,
+                    position=place,
+                    credits=part.credits,
+                )
+            )
+            taken[part.lot_id] = EXACT.add(taken.get(part.lot_id, ZERO), part.credits)
+    if rows:
+        await insert_all(session, rows)
+        await session.execute(_TAKE, {"ids": list(taken), "credits": list(taken.values())})

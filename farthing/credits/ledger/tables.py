@@ -16,6 +16,7 @@ from farthing.credits.enums import (
     CreditClass,
     ReferenceType,
     TransactionReason,
+    TransactionStatus,
     TransactionType,
     WalletStatus,
     WalletType,
@@ -103,7 +104,11 @@ class Wallet(Scoped, Tracked, Base):
 
 
 class WalletTransaction(Scoped, Tracked, Base):
-    """One movement of one wallet. A trigger refuses every change but that of what is left of a lot, downwards."""
+    """One movement of one wallet, or a purchase that waits to be paid, which takes its place in the chain then.
+
+    A trigger refuses every change but the end of that wait, and that of what is left of a lot, downwards. `created_at`
+    is when it was asked for, or what its caller said; `updated_at` when it took its place in the chain.
+    """
 
     __tablename__ = "wallet_transactions"
     label = "Wallet transaction"
@@ -111,7 +116,11 @@ class WalletTransaction(Scoped, Tracked, Base):
     wallet_id: Mapped[str] = mapped_column(String(50), ForeignKey("wallets.id"))
     customer_id: Mapped[str] = mapped_column(String(50))
     currency: Mapped[str] = mapped_column(String(3))
-    seq: Mapped[int] = mapped_column(BigInteger)
+    transaction_status: Mapped[TransactionStatus] = mapped_column(
+        enum_column(TransactionStatus), default=TransactionStatus.COMPLETED
+    )
+    seq: Mapped[int | None] = mapped_column(BigInteger)
+    """Its place in the chain; None for what is not in it."""
     type: Mapped[TransactionType] = mapped_column(enum_column(TransactionType))
     transaction_reason: Mapped[TransactionReason] = mapped_column(enum_column(TransactionReason))
     credit_class: Mapped[CreditClass | None] = mapped_column(enum_column(CreditClass))
@@ -153,6 +162,14 @@ class WalletTransaction(Scoped, Tracked, Base):
             "expiry_date",
             postgresql_where=text("credits_available > 0 AND expiry_date IS NOT NULL"),
         ),
+        # what belongs to a lot: its bonus, what a void gave back
+        Index(
+            "ix_wallet_transactions_parent",
+            "parent_transaction_id",
+            postgresql_where=text("parent_transaction_id IS NOT NULL"),
+        ),
+        # what an invoice or a payment moved
+        Index("ix_wallet_transactions_reference", "environment_id", "reference_id"),
         # lists: newest first
         Index("ix_wallet_transactions_newest", "environment_id", "created_at", "id"),
         # the last automatic top-ups of a wallet, and how many credits they added this month
@@ -160,10 +177,16 @@ class WalletTransaction(Scoped, Tracked, Base):
         lower_case(),
         CheckConstraint("seq > 0 AND credit_amount > 0 AND amount >= 0", name="moves_something"),
         CheckConstraint("credits_available BETWEEN 0 AND credit_amount", name="lot_within_credits"),
+        CheckConstraint("(transaction_status = 'completed') = (seq IS NOT NULL)", name="completed_has_place"),
         CheckConstraint(
-            "credit_balance_after = credit_balance_before "
-            "+ CASE type WHEN 'credit' THEN credit_amount ELSE -credit_amount END",
+            "CASE WHEN seq IS NULL THEN credit_balance_before = 0 AND credit_balance_after = 0 "
+            "AND credits_available = 0 ELSE credit_balance_after = credit_balance_before "
+            "+ CASE type WHEN 'credit' THEN credit_amount ELSE -credit_amount END END",
             name="balances_chain",
+        ),
+        CheckConstraint(
+            "seq IS NOT NULL OR transaction_reason IN ('PURCHASED_CREDIT_INVOICED', 'PURCHASED_CREDIT_BONUS')",
+            name="only_purchases_wait",
         ),
         CheckConstraint(
             "type = 'credit' OR transaction_reason = 'MANUAL_BALANCE_DEBIT' OR credit_balance_after >= 0",

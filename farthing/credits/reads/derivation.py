@@ -14,7 +14,7 @@ _WALLETS = """
     LEFT JOIN LATERAL (
         SELECT sum(CASE type WHEN 'credit' THEN credit_amount ELSE -credit_amount END) AS credits,
                sum(credits_available) AS available, count(*) AS movements
-        FROM wallet_transactions WHERE wallet_id = wallet.id
+        FROM wallet_transactions WHERE wallet_id = wallet.id AND seq IS NOT NULL
     ) AS ledger ON true
     CROSS JOIN LATERAL (VALUES
         ('credit_balance', wallet.credit_balance, coalesce(ledger.credits, 0)),
@@ -28,14 +28,14 @@ _CHAINS = """
     SELECT id, 'credit_balance_before', credit_balance_before, expected FROM (
         SELECT id, credit_balance_before,
                coalesce(lag(credit_balance_after) OVER (PARTITION BY wallet_id ORDER BY seq), 0) AS expected
-        FROM wallet_transactions
+        FROM wallet_transactions WHERE seq IS NOT NULL
     ) AS chain WHERE credit_balance_before <> expected
 """
 _LOTS = """
     SELECT lot.id, 'credits_available', lot.credits_available,
            lot.credit_amount - least(lot.credit_amount, greatest(-lot.credit_balance_before, 0))
            - coalesce((SELECT sum(credits) FROM wallet_consumptions WHERE credit_id = lot.id), 0) AS derived
-    FROM wallet_transactions AS lot WHERE lot.type = 'credit'
+    FROM wallet_transactions AS lot WHERE lot.type = 'credit' AND lot.seq IS NOT NULL
 """
 _DEBITS = """
     SELECT debit.id, 'consumption_breakdown', coalesce(taken.credits, 0),

@@ -14,6 +14,7 @@ from farthing.credits.enums import CreditClass, WalletStatus
 from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTransaction
 from farthing.credits.rules.lots import Consumption
 from farthing.credits.wallets.schemas import WalletListQuery, WalletTransactionQuery
+from farthing.invoices.tables import Invoice
 from farthing.storage.listing import select_page
 from farthing.storage.rows import in_array
 
@@ -25,6 +26,7 @@ TRANSACTION_FIELDS = (
     "currency",
     "type",
     "transaction_reason",
+    "transaction_status",
     "reference_type",
     "reference_id",
     "amount",
@@ -70,6 +72,7 @@ async def transactions_page(
         (row.reference_type, query.reference_type),
         (row.reference_id, query.reference_id),
         (row.transaction_reason, query.transaction_reason),
+        (row.transaction_status, query.transaction_status),
         (row.priority, query.priority),
         (row.created_by, query.created_by),
     ):
@@ -111,3 +114,8 @@ async def consumptions_of(session: AsyncSession, debit_ids: Sequence[str]) -> Ma
     for debit_id, credit_id, taken in await session.execute(query.order_by(row.debit_id, row.position)):
         breakdowns[debit_id].append(Consumption(credit_id, taken))
     return breakdowns
+
+
+async def find_purchase_invoice(session: AsyncSession, transaction_id: str) -> str | None:
+    """The id of the invoice that sells the credits of a transaction; None where none does."""
+    return await session.scalar(select(Invoice.id).where(Invoice.wallet_transaction_id == transaction_id))

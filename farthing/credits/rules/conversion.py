@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,6 +10,8 @@ from farthing.core.money import round_to
 
 SCALE = 9
 """Decimals of credits and of their value."""
+SMALLEST = Decimal(1).scaleb(-SCALE)
+"""The smallest number of credits above 0."""
 
 
 def value_of(credits: Decimal, rate: Decimal) -> Decimal:
@@ -25,3 +28,20 @@ def credits_for(amount: Decimal, rate: Decimal) -> Decimal:
     Rule: docs/rules/credits.md#rates
     """
     return round_to(Fraction(amount) / Fraction(rate), SCALE)
+
+
+def usable_value(credits: Decimal, rate: Decimal, digits: int) -> Decimal:
+    """What `credits`, at least 0, can pay in a currency of `digits` decimals: whole minor units only.
+
+    Rule: docs/rules/credits.md#what-a-wallet-pays
+    """
+    units = math.floor(Fraction(credits) * Fraction(rate) * 10**digits)
+    return Decimal(units).scaleb(-digits)
+
+
+def credits_paying(amount: Decimal, rate: Decimal) -> Decimal:
+    """The credits that leave a wallet for an `amount`, above 0, that it pays: at least the smallest number there is.
+
+    Rule: docs/rules/credits.md#what-a-wallet-pays
+    """
+    return max(credits_for(amount, rate), SMALLEST)

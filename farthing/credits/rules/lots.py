@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -80,6 +80,12 @@ def usable_credits(lots: Iterable[Lot], at: datetime) -> Decimal:
     return exact_sum([lot.available for lot in lots if lot.is_eligible(at)])
 
 
+def lots_after(lots: Iterable[Lot], plan: ConsumptionPlan) -> list[Lot]:
+    """The lots as they are once `plan` has been carried out."""
+    taken = {part.lot_id: part.credits for part in plan.consumptions}
+    return [replace(lot, available=EXACT.subtract(lot.available, taken.get(lot.id, ZERO))) for lot in lots]
+
+
 def plan_debit(lots: Sequence[Lot], credits: Decimal, at: datetime) -> ConsumptionPlan:
     """Take `credits` from the lots that are eligible at `at`.
 
@@ -103,6 +109,17 @@ def plan_in_turn(first: Sequence[Lot], lots: Sequence[Lot], credits: Decimal) ->
     named = {lot.id for lot in first}
     rest = _take([lot for lot in lots if lot.id not in named], preferred.uncovered)
     return ConsumptionPlan((*preferred.consumptions, *rest.consumptions), rest.uncovered)
+
+
+def last_of(consumed: Sequence[Consumption], credits: Decimal) -> list[Consumption]:
+    """Of what was `consumed`, in order, the `credits` that were consumed last; in the same order."""
+    needed, parts = credits, []
+    for part in reversed(consumed):
+        taken = min(needed, part.credits)
+        if taken > 0:
+            parts.append(Consumption(part.lot_id, taken))
+            needed = EXACT.subtract(needed, taken)
+    return parts[::-1]
 
 
 def plan_everything(lots: Sequence[Lot]) -> ConsumptionPlan:

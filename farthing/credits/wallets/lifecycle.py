@@ -36,7 +36,8 @@ from farthing.customers.lookup import by_external_id, held
 from farthing.storage.rows import violated
 
 _NAMES = {WalletType.PRE_PAID: "Prepaid", WalletType.POST_PAID: "Postpaid"}
-_PRICE_TYPES = {WalletType.PRE_PAID: WalletPriceType.USAGE, WalletType.POST_PAID: WalletPriceType.ALL}
+PRICE_TYPES = {WalletType.PRE_PAID: WalletPriceType.USAGE, WalletType.POST_PAID: WalletPriceType.ALL}
+"""What a wallet of each type is for, unless its caller says so."""
 
 
 async def create(session: AsyncSession, request: CreateWalletRequest, now: datetime) -> Wallet:
@@ -90,7 +91,7 @@ def default_name(kind: WalletType, currency: str) -> str:
 
 def _price_types(request: CreateWalletRequest) -> list[str]:
     given = request.config.allowed_price_types if request.config else None
-    return [kind.value for kind in given or [_PRICE_TYPES[request.wallet_type]]]
+    return [kind.value for kind in given or [PRICE_TYPES[request.wallet_type]]]
 
 
 async def _terms(session: AsyncSession, request: CreateWalletRequest) -> tuple[str, Decimal]:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.core.money import LARGEST_AMOUNT, plain
 from farthing.credits.enums import PURCHASES, CreditClass, ReferenceType, TransactionReason
+from farthing.credits.invoicing.purchases import add_waiting, issue_purchase_invoice, lock_coupons
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
@@ -33,6 +34,7 @@ from farthing.storage.rows import find
 _CLASSES = {
     TransactionReason.FREE_CREDIT_GRANT: CreditClass.FREE,
     TransactionReason.SUBSCRIPTION_CREDIT_GRANT: CreditClass.FREE,
+    TransactionReason.PURCHASED_CREDIT_INVOICED: CreditClass.PURCHASED,
     TransactionReason.PURCHASED_CREDIT_DIRECT: CreditClass.PURCHASED,
     TransactionReason.CREDIT_NOTE: CreditClass.PURCHASED,
     TransactionReason.INVOICE_VOID_REFUND: CreditClass.PURCHASED,
@@ -45,17 +47,18 @@ async def top_up(
 ) -> tuple[Wallet, WalletTransaction]:
     """Add credits, and the bonus that a purchase brings; a repeated key answers with the first transaction.
 
+    Credits that are bought by invoice wait until it is paid.
+
     Raises NotFound, ValidationFailed, InvalidOperation, AlreadyExists, NotImplementedHere.
     Rule: docs/rules/credits.md#top-ups
     """
-    if request.transaction_reason is TransactionReason.PURCHASED_CREDIT_INVOICED:
-        raise NotImplementedHere(
-            "Credits that are bought by invoice are not available in this deployment; "
-            "PURCHASED_CREDIT_DIRECT records credits that were paid for elsewhere",
-            {"transaction_reason": request.transaction_reason.value},
-        )
+    invoiced = request.transaction_reason is TransactionReason.PURCHASED_CREDIT_INVOICED
+    _refuse_unavailable(request)
+    if request.coupons and not invoiced:
+        raise ValidationFailed.of("coupons", "go with credits that are bought by invoice")
     if request.transaction_reason not in _CLASSES:
         raise ValidationFailed.of("transaction_reason", f"must be one of {', '.join(_CLASSES)}")
+    coupon_ids = await lock_coupons(session, [coupon.coupon_code for coupon in request.coupons or ()])
     wallet = await lock_wallet(session, wallet_id)
     key = request.idempotency_key or None
     fingerprint = hash_of_request(wallet.id, "top-up", request)
@@ -67,12 +70,29 @@ async def top_up(
         given = getattr(request, field)
         if given is not None and given < now:
             raise ValidationFailed.of(field, "must not be in the past")
+    if request.effective_date is not None and request.effective_date > now:
+        raise ValidationFailed.of("effective_date", "must not be in the future")
     bonus = await _bonus(session, wallet, request, now)
-    origin = _origin(key, fingerprint, request.description, request.metadata)
-    row = await post(session, wallet, _credit(wallet, request, origin), now)
+    add = add_waiting if invoiced else post
+    row = await add(session, wallet, _credit(wallet, request, _origin(key, fingerprint, request)), now)
     if bonus is not None:
-        await post(session, wallet, _bonus_credit(bonus, row, request), now)
+        await add(session, wallet, _bonus_credit(bonus, row, request), now)
+    if invoiced:
+        await issue_purchase_invoice(session, wallet, row, coupon_ids, now)
     return wallet, row
+
+
+def _refuse_unavailable(request: TopUpWalletRequest) -> None:
+    """To ignore these would leave a caller waiting for what never comes."""
+    if request.checkout is not None:
+        raise NotImplementedHere(
+            "Purchases through a checkout are not available in this deployment", {"field": "checkout"}
+        )
+    if request.force_sync_invoice:
+        raise NotImplementedHere(
+            "Copying the invoice to providers at once is not available in this deployment",
+            {"field": "force_sync_invoice"},
+        )
 
 
 def _credits_of(wallet: Wallet, request: TopUpWalletRequest) -> Decimal:
@@ -95,6 +115,7 @@ def _credit(wallet: Wallet, request: TopUpWalletRequest, origin: Origin) -> Cred
         expiry=request.expiry_date_utc,
         priority=request.priority,
         amount=request.amount if request.credits_to_add is None else None,
+        effective_date=request.effective_date,
     )
 
 
@@ -133,15 +154,16 @@ def _bonus_credit(bonus: Bonus, purchase: WalletTransaction, request: TopUpWalle
         CreditClass.FREE,
         expiry=bonus.expiry,
         priority=request.priority,
+        effective_date=request.effective_date,
     )
 
 
-def _origin(key: str | None, fingerprint: str, description: str | None, metadata: dict[str, str] | None) -> Origin:
+def _origin(key: str | None, fingerprint: str, request: TopUpWalletRequest | DebitWalletRequest) -> Origin:
     return Origin(
         reference_type=ReferenceType.EXTERNAL if key else ReferenceType.REQUEST,
         reference_id=key or "",
-        description=description or "",
-        metadata=metadata or {},
+        description=request.description or "",
+        metadata=request.metadata or {},
         caller_key=key,
         request_hash=fingerprint if key else None,
     )
@@ -159,7 +181,7 @@ async def debit(session: AsyncSession, wallet_id: str, request: DebitWalletReque
         return wallet
     require_active(wallet, "debited")
     plan = plan_manual_debit(await open_lots(session, wallet.id), request.credits, now)
-    origin = _origin(request.idempotency_key, fingerprint, request.description, request.metadata)
+    origin = _origin(request.idempotency_key, fingerprint, request)
     await post(session, wallet, DebitMovement(plan, TransactionReason.MANUAL_BALANCE_DEBIT, origin), now)
     return wallet
 

@@ -113,7 +113,8 @@ class Wallets(Controller):
         """Add credits to a wallet."""
         wallet, transaction = await movements.top_up(session, id, data, clock.now())
         (answer,) = await _transaction_answers(session, [transaction])
-        return TopUpWalletResponse(wallet_transaction=answer, wallet=_wallet_answer(wallet))
+        invoice_id = await ledger.find_purchase_invoice(session, transaction.id)
+        return TopUpWalletResponse(wallet_transaction=answer, wallet=_wallet_answer(wallet), invoice_id=invoice_id)
 
     @post("/{id:str}/debit", operation_id="debitWallet", guards=[WRITE], status_code=200)
     async def debit(self, id: str, data: DebitWalletRequest, session: AsyncSession, clock: Clock) -> WalletResponse:
@@ -385,7 +386,6 @@ async def _transaction_answers(
     return [
         WalletTransactionResponse.of(
             row,
-            transaction_status="completed",
             consumption_breakdown=_breakdown(consumptions.get(row.id, ()))
             if row.type is TransactionType.DEBIT
             else None,

@@ -26,6 +26,7 @@ from farthing.credits.enums import (
     CooldownUnit,
     ReferenceType,
     TransactionReason,
+    TransactionStatus,
     TransactionType,
     WalletPriceType,
     WalletStatus,
@@ -164,8 +165,12 @@ class UpdateWalletRequest(Request):
             self.metadata = checked_metadata(self.metadata)
 
 
+class TopUpCoupon(Request):
+    coupon_code: Identifier
+
+
 class TopUpWalletRequest(Request):
-    """`credits_to_add` wins over `amount`, which is currency."""
+    """`credits_to_add` wins over `amount`, which is currency. `coupons` are for credits that are bought by invoice."""
 
     transaction_reason: TransactionReason
     credits_to_add: Decimal | None = None
@@ -177,6 +182,10 @@ class TopUpWalletRequest(Request):
     metadata: dict[str, str] | None = None
     bonus_credits_to_add: Decimal | None = None
     bonus_credits_expiry_date_utc: Moment | None = None
+    effective_date: Moment | None = None
+    coupons: Annotated[list[TopUpCoupon], Meta(max_length=20)] | None = None
+    force_sync_invoice: bool | None = None
+    checkout: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -273,6 +282,7 @@ class WalletTransactionQuery(ListQuery):
     expiry_date_after: Moment | None = None
     credits_available_gt: Decimal | None = None
     transaction_reason: TransactionReason | None = None
+    transaction_status: TransactionStatus | None = None
     priority: int | None = None
     created_by: Identifier | None = None
 
@@ -420,8 +430,11 @@ class StatementResponse(Response):
 
 
 class TopUpWalletResponse(Response):
+    """`invoice_id` is of the invoice that sells the credits."""
+
     wallet_transaction: WalletTransactionResponse
     wallet: WalletResponse
+    invoice_id: str | None = None
 
 
 class DebitPreviewResponse(Response):

@@ -18,7 +18,7 @@ from farthing.core import currency
 from farthing.core.enums import PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import LARGEST_AMOUNT, ZERO, exact_sum, plain
+from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer, TaxTreatment
 from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
@@ -27,7 +27,8 @@ from farthing.invoices.parts import Parts, lines_of
 from farthing.invoices.receivable import BillingReason
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
-from farthing.rating.totals.lines import ChargeLine
+from farthing.rating.totals.lines import ChargeLine, LineTotals
+from farthing.rating.totals.prepaid import applied_credits
 from farthing.storage.postgres import add_new
 from farthing.storage.rows import set_changed
 
@@ -82,19 +83,18 @@ async def compute(
     invoice: Invoice,
     now: datetime,
     *,
-    prepaid_value: Decimal = ZERO,
     parts: Parts | None = None,
 ) -> InvoiceTotals:
     """Write the figures of a locked draft to it, its lines, its coupon applications and its taxes.
 
-    `prepaid_value` is above 0 only at finalization. Known `parts` are not read again, and are brought up to date.
-    Call `settle` afterwards: due and remaining follow from the total.
+    Known `parts` are not read again, and are brought up to date. Call `settle` afterwards: due and remaining follow
+    from the total.
     """
     lines = await published_lines(session, invoice.id) if parts is None else parts.lines
     await _clear(session, invoice, parts)
     payer = parts.payer if parts is not None else await session.get(Customer, invoice.customer_id)
     invoice.tax_exempt = is_exempt(payer)
-    totals = calculate(invoice, lines, prepaid_value)
+    totals = calculate(invoice, lines)
     write_figures(invoice, lines, totals, now)
     taken = reductions(invoice, totals, now)
     add_new(session, taken)
@@ -102,6 +102,29 @@ async def compute(
         parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplicationRow)]
         parts.taxes = [row for row in taken if isinstance(row, TaxAppliedRow)]
     return totals
+
+
+def take_credits(invoice: Invoice, lines: Sequence[InvoiceLineItem], value: Decimal) -> Decimal:
+    """Let the lines of a computed draft take prepaid credits worth at most `value`; what they took.
+
+    Discounts and taxes stay as they were computed: credits lower neither.
+    Rule: docs/rules/discounts-and-taxes.md#prepaid-credits
+    """
+    standing = [
+        LineTotals(line.id, line.amount, line.price_type, line.line_item_discount, line.invoice_level_discount)
+        for line in lines
+    ]
+    applied = applied_credits(standing, value, currency.digits(invoice.currency))
+    taken = exact_sum(applied)
+    if taken > 0:
+        for line, credit in zip(lines, applied, strict=True):
+            set_changed(line, prepaid_credits_applied=credit)
+        invoice.total_prepaid_credits_applied = taken
+        invoice.total = max(EXACT.subtract(invoice.total, taken), ZERO)
+        # only usage takes credits
+        invoice.net_total = EXACT.subtract(invoice.net_total, taken)
+        invoice.net_usage = EXACT.subtract(invoice.net_usage, taken)
+    return taken
 
 
 async def _clear(session: AsyncSession, invoice: Invoice, parts: Parts | None) -> None:

@@ -15,9 +15,9 @@ from farthing.core.money import EXACT, ZERO
 from farthing.core.wire import checked_metadata
 from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
-from farthing.invoices.figures.computation import compute
+from farthing.invoices.figures.computation import compute, take_credits
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
-from farthing.invoices.hooks import InvoiceHooks
+from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
 from farthing.invoices.parts import Parts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
@@ -55,16 +55,20 @@ FULLY_PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID})
 
 def move(invoice: Invoice, to: InvoiceStatus) -> None:
     """Change the state. Raises InvalidOperation naming both states."""
-    if to not in TRANSITIONS[invoice.invoice_status]:
-        raise InvalidOperation(
-            f"invoice status is not allowed: cannot go from {invoice.invoice_status} to {to}",
-            {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value, "requested": to.value},
-        )
+    _check_move(invoice, to)
     invoice.invoice_status = to
     if to is not InvoiceStatus.FINALIZED and invoice.collect_at is not None:
         invoice.collect_at = None
     if to is not InvoiceStatus.SKIPPED and invoice.recompute_at is not None:
         invoice.recompute_at = None
+
+
+def _check_move(invoice: Invoice, to: InvoiceStatus) -> None:
+    if to not in TRANSITIONS[invoice.invoice_status]:
+        raise InvalidOperation(
+            f"invoice status is not allowed: cannot go from {invoice.invoice_status} to {to}",
+            {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value, "requested": to.value},
+        )
 
 
 async def finalize(
@@ -87,7 +91,9 @@ async def finalize(
     _check_computed_draft(invoice)
     parts = parts or await parts_of(session, invoice)
     due_terms = await _open_due_terms(session, [invoice], now)
-    await _claim(session, invoice, now, effects, parts, due_terms)
+    opened = await effects.open_credits(session, [invoice], now)
+    await _claim(session, invoice, now, effects, parts, due_terms, opened)
+    await opened.post()
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
     await session.flush()
     told = events.body(invoice, parts)
@@ -121,9 +127,13 @@ async def finalize_all(
     with session.no_autoflush:  # settlements are written as they are recorded
         paid = await settled_amounts(session, [one.id for one in drafts])
     due_terms = await _open_due_terms(session, drafts, now)
+    opened = await effects.open_credits(session, drafts, now)
     for invoice in drafts:
         parts[invoice.id].paid = paid.get(invoice.id, ZERO)
-        await _claim(session, invoice, now, effects, parts[invoice.id], due_terms)
+        await _claim(session, invoice, now, effects, parts[invoice.id], due_terms, opened)
+    await opened.post()
+    reduced = [invoice.id for invoice in drafts if invoice.total_prepaid_credits_applied > 0]
+    await update_all(session, [line for invoice_id in reduced for line in parts[invoice_id].lines])
     # by one statement, so that the totals of payers are locked in one order, whoever else finalizes
     await update_all(session, drafts)
     await session.flush()
@@ -153,14 +163,16 @@ async def _claim(
     effects: InvoiceHooks,
     parts: Parts,
     due_terms: Mapping[str, DueTerms],
+    credits: InvoiceCredits,
 ) -> None:
     """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""
-    takes_credits = invoice.invoice_type is not InvoiceType.CREDIT
-    prepaid = await effects.prepaid_value(session, invoice) if takes_credits else ZERO
-    if prepaid > 0 or not parts.computed:
-        totals = await compute(session, invoice, now, prepaid_value=prepaid, parts=parts)
-        if totals.total_prepaid_credits_applied > 0:
-            await effects.debit_prepaid(session, invoice, totals.total_prepaid_credits_applied)
+    if not parts.computed:
+        await compute(session, invoice, now, parts=parts)
+    # what sells credits is not paid with credits
+    if invoice.invoice_type is not InvoiceType.CREDIT and invoice.wallet_transaction_id is None:
+        taken = take_credits(invoice, parts.lines, credits.prepaid_value(invoice))
+        if taken > 0:
+            credits.take(invoice, taken)
 
     move(invoice, InvoiceStatus.FINALIZED)
     invoice.finalized_at = now
@@ -174,7 +186,7 @@ async def _claim(
     if invoice.auto_completed:
         parts.paid = await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
     await settle(session, invoice, now, paid=parts.paid)
-    await effects.claimed(session, invoice, now)
+    await effects.claimed(session, invoice, now, credits)
     if invoice.payment_status in FULLY_PAID:
         await effects.paid(session, invoice)
 
@@ -195,20 +207,22 @@ async def void(
     if invoice.payment_status not in VOIDABLE:
         details = {"invoice_id": invoice.id, "payment_status": invoice.payment_status.value}
         raise InvalidOperation("invoice payment status is not allowed for voiding", details)
-    move(invoice, InvoiceStatus.VOIDED)
+    _check_move(invoice, InvoiceStatus.VOIDED)
     bought_credits = invoice.wallet_transaction_id is not None
     if bought_credits and (invoice.amount_paid > 0 or invoice.payment_status is PaymentStatus.SUCCEEDED):
         raise InvalidOperation("the credits this invoice sold are in the wallet already", {"invoice_id": invoice.id})
     if metadata:
         refuse_reserved(metadata)
         invoice.meta = checked_metadata({**invoice.meta, **metadata})
+    # payments and wallets are locked before the totals of the payer, which the change of the state locks
     await effects.voiding(session, invoice)
+    move(invoice, InvoiceStatus.VOIDED)
     funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
     refund = max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
     invoice.voided_at = now
     if refund > 0:
         invoice.refunded_amount = EXACT.add(invoice.refunded_amount, refund)
-        await effects.give_back(session, invoice, refund)
+        await effects.give_back(session, invoice, refund, now)
     await settle(session, invoice, now)
     await events.record_invoice_event(session, InvoiceEvent.VOIDED, invoice)
     return invoice

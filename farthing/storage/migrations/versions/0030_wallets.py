@@ -23,6 +23,14 @@ def upgrade() -> None:
         op.execute(f"CREATE POLICY scope ON {table} USING ({scope}) WITH CHECK ({scope})")
     _guard_facts()
     _guard_chain()
+    # the invoice that sells a transaction's credits
+    op.create_index(
+        "uq_invoices_wallet_transaction",
+        "invoices",
+        ["environment_id", "wallet_transaction_id"],
+        unique=True,
+        postgresql_where=sa.text("wallet_transaction_id IS NOT NULL"),
+    )
 
 
 def _text(name: str, length: int | None = None, *, nullable: bool = False) -> sa.Column[Any]:
@@ -105,7 +113,8 @@ def _create_transactions() -> None:
         _text("wallet_id", 50),
         _text("customer_id", 50),
         _text("currency", 3),
-        sa.Column("seq", sa.BigInteger(), nullable=False),
+        _text("transaction_status", 40),
+        sa.Column("seq", sa.BigInteger()),
         _text("type", 40),
         _text("transaction_reason", 40),
         _text("credit_class", 40, nullable=True),
@@ -136,6 +145,7 @@ def _create_transactions() -> None:
         *_tracked(),
         *_known(
             table,
+            transaction_status="pending completed failed",
             type="credit debit",
             credit_class="purchased free",
             reference_type="PAYMENT EXTERNAL REQUEST INVOICE",
@@ -147,11 +157,18 @@ def _create_transactions() -> None:
         _check(table, "currency_lower", "currency = lower(currency) AND length(currency) = 3"),
         _check(table, "moves_something", "seq > 0 AND credit_amount > 0 AND amount >= 0"),
         _check(table, "lot_within_credits", "credits_available BETWEEN 0 AND credit_amount"),
+        _check(table, "completed_has_place", "(transaction_status = 'completed') = (seq IS NOT NULL)"),
         _check(
             table,
             "balances_chain",
-            "credit_balance_after = credit_balance_before "
-            "+ CASE type WHEN 'credit' THEN credit_amount ELSE -credit_amount END",
+            "CASE WHEN seq IS NULL THEN credit_balance_before = 0 AND credit_balance_after = 0 "
+            "AND credits_available = 0 ELSE credit_balance_after = credit_balance_before "
+            "+ CASE type WHEN 'credit' THEN credit_amount ELSE -credit_amount END END",
+        ),
+        _check(
+            table,
+            "only_purchases_wait",
+            "seq IS NOT NULL OR transaction_reason IN ('PURCHASED_CREDIT_INVOICED', 'PURCHASED_CREDIT_BONUS')",
         ),
         _check(
             table,
@@ -182,6 +199,13 @@ def _create_transactions() -> None:
         ["environment_id", "expiry_date"],
         postgresql_where=sa.text("credits_available > 0 AND expiry_date IS NOT NULL"),
     )
+    op.create_index(
+        f"ix_{table}_parent",
+        table,
+        ["parent_transaction_id"],
+        postgresql_where=sa.text("parent_transaction_id IS NOT NULL"),
+    )
+    op.create_index(f"ix_{table}_reference", table, ["environment_id", "reference_id"])
     op.create_index(f"ix_{table}_newest", table, ["environment_id", "created_at", "id"])
 
 
@@ -205,14 +229,23 @@ def _create_consumptions() -> None:
 
 
 def _guard_facts() -> None:
-    """A movement and a consumption stay as they were written; only what is left of a lot falls."""
+    """A movement and a consumption stay as they were written; only what is left of a lot falls, and a purchase that
+    waits is completed, perhaps in another wallet, or fails."""
     op.execute(
         """
         CREATE FUNCTION wallet_facts_stay() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE completed text[] = ARRAY[
+            'transaction_status', 'wallet_id', 'seq', 'credit_amount', 'credit_balance_before', 'credit_balance_after',
+            'credits_available', 'updated_at', 'updated_by'
+        ];
         BEGIN
             IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'wallet_transactions' THEN
                 IF NEW.credits_available <= OLD.credits_available
                     AND to_jsonb(NEW) - 'credits_available' = to_jsonb(OLD) - 'credits_available' THEN
+                    RETURN NEW;
+                END IF;
+                IF OLD.transaction_status = 'pending' AND NEW.transaction_status <> 'pending'
+                    AND to_jsonb(NEW) - completed = to_jsonb(OLD) - completed THEN
                     RETURN NEW;
                 END IF;
             END IF;
@@ -253,8 +286,9 @@ def _guard_chain() -> None:
         """
     )
     op.execute(
-        "CREATE CONSTRAINT TRIGGER chains AFTER INSERT ON wallet_transactions DEFERRABLE INITIALLY DEFERRED "
-        "FOR EACH ROW EXECUTE FUNCTION wallet_transaction_chains()"
+        "CREATE CONSTRAINT TRIGGER chains AFTER INSERT OR UPDATE OF seq ON wallet_transactions "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.seq IS NOT NULL) "
+        "EXECUTE FUNCTION wallet_transaction_chains()"
     )
     op.execute(
         """
