@@ -87,8 +87,8 @@ async def calls(office: Office) -> Any:
 
 
 async def test_usage_lowers_it_at_once_and_an_invoice_takes_its_place(office: Office, calls: Any) -> None:
-    """41 calls at 1.5; then the period ends: first the draft that nobody has computed counts, then the invoice, and
-    the next period's usage beside it."""
+    """41 calls at 1.5; then the period ends: first the draft that nobody has computed counts, then the wallet is
+    debited for the invoice; the next period's usage counts beside it."""
     plan = await office.plan(office.usage(calls, "1.5"), fixed("10", **ARREAR))
     customer = await office.customer()
     await opened(office, plan, customer)
@@ -110,7 +110,8 @@ async def test_usage_lowers_it_at_once_and_an_invoice_takes_its_place(office: Of
     await office.run("2026-02-01T02:00:00Z")
     assert await office.totals() == ["71.50"]
     later = await balance_of(office, wallet)
-    assert (later["real_time_balance"], later["unpaid_invoices_amount"]) == ("935.5", "61.5")
+    assert (later["balance"], later["real_time_balance"]) == ("938.5", "935.5"), "the wallet has taken the usage over"
+    assert later["unpaid_invoices_amount"] == "0"
     cached = await office.account.get(f"/wallets/{wallet['id']}/balance/real-time-cached")
     assert cached == later
 
@@ -186,11 +187,24 @@ async def test_all_wallets_of_a_customer_take_one_calculation(office: Office, ca
             await real_time_balances(session, wallets, office.now)
         return len(seen)
 
+    async def bill(amount: str) -> None:
+        figures = {"amount_due": amount, "subtotal": amount, "total": amount}
+        lines = [{"amount": amount, "quantity": "1"}]
+        body = {"customer_id": customer["id"], "currency": "usd", "invoice_type": "ONE_OFF", "line_items": lines}
+        await office.account.post("/invoices", body | figures)
+
+    await bill("5")
     before = await statements()
-    for _ in range(3):
+    for amount in ("6", "7", "8"):
         await opened(office, plan, customer)
-        figures = {"amount_due": "5", "subtotal": "5", "total": "5", "line_items": [{"amount": "5", "quantity": "1"}]}
-        body = {"customer_id": customer["id"], "currency": "usd", "invoice_type": "ONE_OFF", **figures}
-        await office.account.post("/invoices", body)
+        await bill(amount)
     await wallet_of(office, customer, "100", wallet_type="POST_PAID")
     assert await statements() == before
+
+
+async def test_the_purchase_of_its_own_credits_does_not_lower_it(office: Office) -> None:
+    customer = await office.customer()
+    wallet = await wallet_of(office, customer, "20", config={"allowed_price_types": ["ALL"]})
+    body = {"transaction_reason": "PURCHASED_CREDIT_INVOICED", "credits_to_add": "100"}
+    await office.account.post(f"/wallets/{wallet['id']}/top-up", body, expect=200)
+    assert (await balance_of(office, wallet))["real_time_balance"] == "20"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Numeric, String, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.products.alerts import AlertState
@@ -58,7 +59,7 @@ class Wallet(Scoped, Tracked, Base):
     """The most credits that automatic top-ups may add in a calendar month (UTC); None for no limit."""
     auto_topup_cooldown_value: Mapped[int | None] = mapped_column(Integer)
     auto_topup_cooldown_unit: Mapped[CooldownUnit | None] = mapped_column(enum_column(CooldownUnit))
-    alert_settings: Mapped[dict[str, Any] | None]
+    alert_settings: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """None where the settings of the environment apply."""
     alert_state: Mapped[AlertState] = mapped_column(enum_column(AlertState), default=AlertState.OK)
     """That of the real-time balance, as it was last looked at."""

@@ -12,11 +12,12 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import ZERO
-from farthing.credits.enums import ReferenceType, TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.enums import WalletPriceType, WalletStatus, WalletType
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.ports import CreditPorts, Payer
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.real_time import NOT_ACTIVE, PendingCharges, RealTimeBalance, real_time_balance
+from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
 from farthing.storage.rows import in_array
 
@@ -40,10 +41,10 @@ async def real_time_balances(
     if prepaid:
         measure = ports_of(session, CreditPorts).measure_pending_charges
         pending = await measure(session, {(wallet.customer_id, wallet.currency) for wallet in prepaid}, now)
-    purchases = await _own_purchases(session, prepaid) if any(owed.invoices for owed in pending.values()) else {}
+    purchases = await _own_purchases(session, [invoice.id for owed in pending.values() for invoice in owed.invoices])
     for wallet in active:
         owed = pending.get((wallet.customer_id, wallet.currency), _NOTHING)
-        own = purchases.get(wallet.id, frozenset())
+        own = purchases.get(wallet.id, ())
         others = replace(owed, invoices=[invoice for invoice in owed.invoices if invoice.id not in own])
         # what is owed to the wallet itself cannot be expired
         base = wallet.credit_balance if wallet.credit_balance < 0 else usable.get(wallet.id, ZERO)
@@ -71,15 +72,17 @@ async def _usable_credits(session: AsyncSession, wallets: Sequence[Wallet], now:
     return {wallet_id: usable for wallet_id, usable in await session.execute(query)}  # noqa: C416 (rows are no pairs)
 
 
-async def _own_purchases(session: AsyncSession, wallets: Sequence[Wallet]) -> Mapping[str, frozenset[str]]:
-    """The invoices by which credits of each wallet are bought."""
-    row = WalletTransaction
-    query = select(row.wallet_id, row.reference_id).where(
-        in_array(row.wallet_id, [wallet.id for wallet in wallets]),
-        row.transaction_reason == TransactionReason.PURCHASED_CREDIT_INVOICED,
-        row.reference_type == ReferenceType.INVOICE,
-    )
+async def _own_purchases(session: AsyncSession, invoice_ids: Sequence[str]) -> Mapping[str, set[str]]:
+    """Those of the invoices by which credits are bought, by the wallet that they are for."""
     invoices: defaultdict[str, set[str]] = defaultdict(set)
+    if not invoice_ids:
+        return invoices
+    row = WalletTransaction
+    query = (
+        select(row.wallet_id, Invoice.id)
+        .join(row, row.id == Invoice.wallet_transaction_id)
+        .where(in_array(Invoice.id, invoice_ids))
+    )
     for wallet_id, invoice_id in await session.execute(query):
         invoices[wallet_id].add(invoice_id)
-    return {wallet_id: frozenset(ids) for wallet_id, ids in invoices.items()}
+    return invoices

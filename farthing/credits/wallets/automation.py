@@ -8,7 +8,7 @@ from decimal import Decimal
 from msgspec import UNSET
 
 from farthing.catalogue.products import alerts
-from farthing.core.errors import NotImplementedHere, ValidationFailed
+from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField
 from farthing.credits.enums import CooldownUnit, WalletStatus
 from farthing.credits.ledger.tables import Wallet
@@ -27,10 +27,8 @@ def set_auto_topup(wallet: Wallet, request: AutoTopup | None) -> None:
         wallet.auto_topup_threshold = wallet.auto_topup_amount = wallet.auto_topup_monthly_limit = None
         wallet.auto_topup_cooldown_value = wallet.auto_topup_cooldown_unit = None
         return
-    if request.invoicing:
-        raise NotImplementedHere(
-            "Automatic top-ups by invoice are not available in this deployment", {"field": "auto_topup.invoicing"}
-        )
+    if request.invoicing is not None:
+        wallet.auto_topup_invoicing = request.invoicing
     if request.enabled is not None:
         wallet.auto_topup_enabled = request.enabled
     if request.threshold is not None:

@@ -91,10 +91,10 @@ class AutoTopup(Request):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_credits("auto_topup.threshold", self.threshold, least=Decimal(0))
-        checked_credits("auto_topup.amount", self.amount)
+        checked_credits("threshold", self.threshold, least=Decimal(0))
+        checked_credits("amount", self.amount)
         if isinstance(self.monthly_limit, Decimal):
-            checked_credits("auto_topup.monthly_limit", self.monthly_limit)
+            checked_credits("monthly_limit", self.monthly_limit)
 
 
 class WalletAlertRequest(FeatureAlertRequest):

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation
-from farthing.credits.enums import TransactionReason, TransactionType
+from farthing.credits.enums import TransactionReason, TransactionStatus, TransactionType
 from farthing.credits.ledger.posting import DebitMovement, Origin, lock_wallet, open_lots, post, require_active
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.lots import plan_in_turn
@@ -28,6 +28,12 @@ async def void_credit(
     if credit.type is not TransactionType.CREDIT:
         raise InvalidOperation("Only credits can be voided", {"transaction_id": credit.id, "type": credit.type.value})
     wallet = await lock_wallet(session, credit.wallet_id)
+    await session.refresh(credit)
+    if credit.transaction_status is not TransactionStatus.COMPLETED:
+        raise InvalidOperation(
+            "Only credits that were added can be voided; void the invoice of a purchase that waits",
+            {"transaction_id": credit.id, "transaction_status": credit.transaction_status.value},
+        )
     before = await _voided(session, credit)
     if before is not None:
         return wallet, before
