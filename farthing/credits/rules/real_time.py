@@ -34,18 +34,25 @@ class PendingCharges:
 
 @dataclass(frozen=True, slots=True)
 class RealTimeBalance:
-    """`balance`, of currency and in `credits`, is what the wallet has less the charges that it is for.
+    """`balance`, of currency and in `credits`, is what the wallet's usable credits are worth less what it is for.
 
-    `charges` are those; `unpaid_usage` is the usage part of open invoices, None where nothing was looked at.
+    `value` is what they are worth, `open_usage` and `open_invoices` are taken off; `unpaid_usage` is the usage part of
+    open invoices, None where nothing was looked at.
     """
 
+    value: Decimal
     balance: Decimal
     credits: Decimal
-    charges: Decimal
-    unpaid_usage: Decimal | None
+    open_usage: Decimal = ZERO
+    open_invoices: Decimal = ZERO
+    unpaid_usage: Decimal | None = ZERO
+
+    @property
+    def charges(self) -> Decimal:
+        return EXACT.add(self.open_usage, self.open_invoices)
 
 
-NOT_ACTIVE = RealTimeBalance(ZERO, ZERO, ZERO, None)
+NOT_ACTIVE = RealTimeBalance(ZERO, ZERO, ZERO, unpaid_usage=None)
 """That of a wallet that is frozen or closed."""
 
 
@@ -59,14 +66,14 @@ def real_time_balance(
     Rule: docs/rules/credits.md#real-time-balance
     """
     if kind is WalletType.POST_PAID:
-        return RealTimeBalance(value, credits_for(value, rate), ZERO, ZERO)
+        return RealTimeBalance(value, value, credits_for(value, rate))
     all_charges = not {WalletPriceType.ALL, WalletPriceType.FIXED}.isdisjoint(price_types)
     for_usage = not price_types or not {WalletPriceType.ALL, WalletPriceType.USAGE}.isdisjoint(price_types)
     owed = [
         invoice.remaining if all_charges else max(EXACT.subtract(invoice.usage, invoice.paid), ZERO)
         for invoice in pending.invoices
     ]
-    charges = exact_sum([pending.usage if for_usage else ZERO, *owed])
-    balance = EXACT.subtract(value, charges)
+    open_usage, open_invoices = pending.usage if for_usage else ZERO, exact_sum(owed)
+    balance = EXACT.subtract(value, EXACT.add(open_usage, open_invoices))
     unpaid_usage = exact_sum([invoice.usage for invoice in pending.invoices])
-    return RealTimeBalance(balance, credits_for(balance, rate), charges, unpaid_usage)
+    return RealTimeBalance(value, balance, credits_for(balance, rate), open_usage, open_invoices, unpaid_usage)
