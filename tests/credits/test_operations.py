@@ -194,3 +194,23 @@ async def test_transactions_carry_what_is_asked_for(account: Account) -> None:
     assert row["wallet"]["id"] == wallet["id"]
     assert row["created_by_user"]["id"] == account.user_id
     await account.get(f"/wallets/{wallet['id']}/transactions", expand="invoice", expect=400)
+
+
+async def test_what_is_empty_is_as_on_a_new_wallet(account: Account) -> None:
+    named = {
+        "name": "Mine",
+        "description": "For tests",
+        "metadata": {"a": "b"},
+        "config": {"allowed_price_types": ["ALL"]},
+    }
+    wallet = await new_wallet(account, **named)
+    path = f"/wallets/{wallet['id']}"
+    same = await account.put(path, {"metadata": {"a": "b"}})
+    assert {name: same[name] for name in named} == named
+    cleared = await account.put(path, {"name": "", "description": None, "metadata": {}, "config": {}})
+    assert {name: cleared[name] for name in named} == {
+        "name": "Prepaid Wallet - USD",
+        "description": "",
+        "metadata": {},
+        "config": {"allowed_price_types": ["USAGE"]},
+    }

@@ -126,14 +126,15 @@ async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletReq
     if request.alert_settings is not UNSET:
         automation.set_alerts(wallet, request.alert_settings)
     automation.schedule(wallet, now)
-    for field in ("name", "description"):
-        given = getattr(request, field)
-        if given is not None:
-            setattr(wallet, field, given)
-    if request.metadata is not None:
-        wallet.meta = request.metadata
-    if request.config is not None and request.config.allowed_price_types:
-        wallet.allowed_price_types = [kind.value for kind in request.config.allowed_price_types]
+    if request.name is not UNSET:
+        wallet.name = request.name or default_name(wallet.wallet_type, wallet.currency)
+    if request.description is not UNSET:
+        wallet.description = request.description or ""
+    if request.metadata is not UNSET:
+        wallet.meta = request.metadata or {}
+    if request.config is not UNSET:
+        given = request.config.allowed_price_types if request.config else None
+        wallet.allowed_price_types = [kind.value for kind in given or [PRICE_TYPES[wallet.wallet_type]]]
     await session.flush()
     await record_wallet_event(session, "wallet.updated", wallet)
     return wallet

@@ -150,18 +150,18 @@ class CreateWalletRequest(Request):
 
 
 class UpdateWalletRequest(Request):
-    """What is absent stays; metadata and alert settings replace, and null takes them and auto top-up away."""
+    """What is absent stays; metadata and alert settings replace; what is null or empty is as on a new wallet."""
 
-    name: Identifier | None = None
-    description: Description | None = None
-    metadata: dict[str, str] | None = None
-    config: WalletConfig | None = None
+    name: Name | UnsetType | None = UNSET
+    description: Description | UnsetType | None = UNSET
+    metadata: dict[str, str] | UnsetType | None = UNSET
+    config: WalletConfig | UnsetType | None = UNSET
     auto_topup: AutoTopup | UnsetType | None = UNSET
     alert_settings: WalletAlertRequest | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.metadata is not None:
+        if self.metadata is not UNSET:
             self.metadata = checked_metadata(self.metadata)
 
 
