@@ -17,6 +17,7 @@ from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.reference_date import reference_date_of
 from farthing.billing.periods.drafts import invoice_request_of, layers, new_lines, put_terms, take_opening_credit
 from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
+from farthing.calendar.period import Period
 from farthing.core.enums import LineKind, Status
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO, exact_sum
@@ -27,7 +28,7 @@ from farthing.invoices.parts import payers_of
 from farthing.invoices.receivable import UNPAID, BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.totals.calculation import InvoiceTotals
-from farthing.subscriptions.dates import open_period
+from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription
 
@@ -46,21 +47,24 @@ async def measure_pending_charges(
 
 
 async def _open_usage(session: AsyncSession, payers: Collection[Payer], now: datetime) -> Mapping[Payer, Decimal]:
-    query = select(Subscription).where(
+    row = Subscription
+    query = select(row.id, row.payer_id, row.currency, row.current_period_start, row.current_period_end).where(
         tuple_(Subscription.payer_id, Subscription.currency).in_(list(payers)),
         Subscription.status == Status.PUBLISHED,
         Subscription.subscription_status == SubscriptionStatus.ACTIVE,
         Subscription.subscription_type.in_(_INVOICED),
     )
-    subscriptions = {row.id: row for row in await session.scalars(query)}
-    requests = [InvoiceRequest(row.id, InvoiceTrigger.CYCLE, open_period(row)) for row in subscriptions.values()]
+    owners: dict[str, Payer] = {}
+    requests = []
+    for subscription_id, payer_id, currency, start, end in await session.execute(query):
+        owners[subscription_id] = payer_id, currency
+        requests.append(InvoiceRequest(subscription_id, InvoiceTrigger.CYCLE, Period(start, end)))
     sums: defaultdict[Payer, Decimal] = defaultdict(lambda: ZERO)
     for gathered in await gather(session, requests, now):
-        subscription = subscriptions[gathered.work.snapshot.id]
-        payer = subscription.payer_id, subscription.currency
+        payer = owners[gathered.work.snapshot.id]
         invoice = Invoice(
             customer_id=payer[0],
-            currency=subscription.currency,
+            currency=payer[1],
             billing_reason=BillingReason.SUBSCRIPTION_CYCLE,
             reference_date=reference_date_of(InvoiceTrigger.CYCLE, gathered.work.period),
             opening_credit=ZERO,
@@ -98,15 +102,21 @@ async def _open_invoices(
         Invoice.amount_remaining,
         Invoice.net_usage,
         Invoice.amount_paid,
+        (Invoice.invoice_status == InvoiceStatus.DRAFT) & Invoice.last_computed_at.is_(None),
     )
     unpaid = select(*figures).where(of_payers, text(UNPAID))
-    computed = select(*figures).where(*ended_draft, Invoice.last_computed_at.is_not(None))
+    ended = select(*figures).where(*ended_draft)
+    uncomputed = []
     invoices: defaultdict[Payer, list[OpenInvoice]] = defaultdict(list)
-    for invoice_id, customer_id, currency, *amounts in await session.execute(unpaid.union_all(computed)):
-        invoices[customer_id, currency].append(OpenInvoice(invoice_id, *amounts))
-    drafts = (await session.scalars(select(Invoice).where(*ended_draft, Invoice.last_computed_at.is_(None)))).all()
-    for payer, open_invoice in await _value_drafts(session, drafts, now):
-        invoices[payer].append(open_invoice)
+    for invoice_id, customer_id, currency, *amounts, is_uncomputed in await session.execute(unpaid.union_all(ended)):
+        if is_uncomputed:
+            uncomputed.append(invoice_id)
+        else:
+            invoices[customer_id, currency].append(OpenInvoice(invoice_id, *amounts))
+    if uncomputed:
+        drafts = (await session.scalars(select(Invoice).where(in_array(Invoice.id, uncomputed)))).all()
+        for payer, open_invoice in await _value_drafts(session, drafts, now):
+            invoices[payer].append(open_invoice)
     return invoices
 
 
