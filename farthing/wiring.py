@@ -17,6 +17,7 @@ from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.ports import BillingPorts
+from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
 from farthing.catalogue.plans.schemas import IncludedCreditGrant
@@ -27,6 +28,7 @@ from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
+from farthing.credits.ports import CreditPorts
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
@@ -56,6 +58,7 @@ class Wiring(Composition):
     subscriptions: SubscriptionPorts
     invoices: InvoicePorts
     payments: PaymentPorts
+    credits: CreditPorts
     billing: BillingPorts
 
 
@@ -98,6 +101,7 @@ def wire() -> Wiring:
             lock_wallets=lock_payers_wallets,
             debit_wallet=debit_for,
         ),
+        credits=CreditPorts(measure_pending_charges=measure_pending_charges),
         billing=BillingPorts(add_credit_grants=refuse_credit_grants),
     )
 

@@ -70,3 +70,10 @@ class ReferenceType(StrEnum):
     EXTERNAL = "EXTERNAL"
     REQUEST = "REQUEST"
     INVOICE = "INVOICE"
+
+
+class CooldownUnit(StrEnum):
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"

@@ -28,6 +28,7 @@ from farthing.demo.progress import progress_of
 from farthing.demo.seller import load_seller
 from farthing.demo.subscriptions import billed_by_hand
 from farthing.demo.usage import EVENTS
+from farthing.demo.wallets import load_wallets
 from farthing.identity.bootstrap import OWNER_EMAIL
 from farthing.identity.sign_in.passwords import hashed
 from farthing.identity.tables import Environment, User
@@ -104,6 +105,10 @@ async def _load(
     await load_seller(ledger)
     await load_books(settings, database, scope, console, seed=seed)
     await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
+    now = database.clock.now()
+    opened = await load_wallets(ledger, customers(CUSTOMERS, seed, now), seed, now)
+    if opened:
+        console.print(f"Demo: {opened} wallets with credits")
 
 
 async def load_books(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> None:

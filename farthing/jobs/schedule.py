@@ -17,6 +17,8 @@ from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.core.clock import FixedClock
+from farthing.credits.ledger.expiry import expire_due
+from farthing.credits.wallets.evaluation import evaluate_due
 from farthing.events.upkeep.backfill import backfill
 from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
 from farthing.events.upkeep.retention import retention
@@ -52,6 +54,12 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     async def overdue(session: AsyncSession, now: datetime) -> int:
         return await notify_overdue(session, now, BATCH)
 
+    async def expiry(session: AsyncSession, now: datetime) -> int:
+        return await expire_due(session, now)
+
+    async def evaluation(session: AsyncSession, now: datetime) -> int:
+        return await evaluate_due(session, now)
+
     async def reconciliation(session: AsyncSession, now: datetime) -> int:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
@@ -69,6 +77,8 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
+        Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expiry)),
+        Duty("wallet_evaluation", "* * * * *", everywhere(evaluation)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
         Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),

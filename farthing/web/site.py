@@ -18,6 +18,7 @@ from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.invoices import InvoicePages
 from farthing.web.dashboard.overview import Overview
 from farthing.web.dashboard.subscriptions import SubscriptionPages
+from farthing.web.dashboard.wallets import WalletPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -35,6 +36,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     CustomerPages,
     InvoicePages,
     SubscriptionPages,
+    WalletPages,
     Catalogue,
     Events,
     Keys,

@@ -191,6 +191,10 @@ async def build(go: Traveller) -> Made:
     wallet = {"currency": "usd", "initial_credits_to_load": "100"}
     await make("wallet", "createWallet", {**wallet, "customer_id": made["customer"]})
     await make("closing wallet", "createWallet", {**wallet, "customer_id": made["customer"], "currency": "eur"})
+    await make("converted wallet", "createWallet", {**wallet, "customer_id": made["customer"], "currency": "gbp"})
+    if "wallet" in made:
+        page = await go(Call("getWalletTransactions", {"id": made["wallet"]}))
+        made["wallet transaction"] = page["items"][0]["id"] if page else ""
     await make("service", "createUser", {"type": "service_account", "name": "Tour", "roles": ["event_ingestor"]})
     person = {
         "type": "user",
@@ -292,11 +296,14 @@ async def read(go: Traveller, made: Made) -> None:
     for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
         await go(Call(operation))
     await go(Call("getTenantBillingUsage"))
-    for operation in ("getWallet", "getWalletTransactions"):
+    for operation in ("getWallet", "getWalletTransactions", "getWalletBalance", "getCachedWalletBalance"):
         await go(Call(operation, {"id": made["wallet"]}))
+    period = {"start_time": "2020-01-01T00:00:00Z", "end_time": FAR}
+    for operation in ("getWalletStatement", "getWalletStatementCsv", "getWalletStatementPdf"):
+        await go(Call(operation, {"id": made["wallet"]}, query=period))
     await go(Call("previewWalletDebit", {"id": made["wallet"]}, body={"credits": "5"}))
     await go(Call("getWalletsByCustomerId", {"id": made["customer"]}))
-    await go(Call("getCustomerWallets", query={"id": made["customer"]}))
+    await go(Call("getCustomerWallets", query={"id": made["customer"], "include_real_time_balance": True}))
     for operation in ("getWebhookDashboard", "listWebhookEvents"):
         await go(Call(operation))
     for door in lists():
@@ -347,6 +354,10 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("topUpWallet", "wallet", {**bought, "transaction_reason": "PURCHASED_CREDIT_INVOICED"})
     taken = {"transaction_reason": "MANUAL_BALANCE_DEBIT", "credits": "5", "idempotency_key": "tour-debit"}
     await edit("debitWallet", "wallet", taken)
+    automatic = {"enabled": True, "threshold": 5, "amount": 10, "invoicing": False}
+    await edit("updateWallet", "wallet", {"auto_topup": automatic})
+    await edit("voidWalletTransaction", "wallet transaction", {"force": True})
+    await edit("modifyWallet", "converted wallet", {"modification_type": "prepaid_to_postpaid"})
     await edit("freezeWallet", "wallet")
     await edit("unfreezeWallet", "wallet")
     await edit("terminateWallet", "closing wallet")

@@ -194,7 +194,3 @@ async def test_what_is_not_there_yet_is_refused_by_name(account: Account) -> Non
     invoiced = "PURCHASED_CREDIT_INVOICED"
     await top_up(account, wallet, "1", expect=501, transaction_reason=invoiced, force_sync_invoice=True)
     await top_up(account, wallet, "1", expect=501, transaction_reason=invoiced, checkout={})
-    auto = {"enabled": True, "threshold": 1, "amount": 2, "invoicing": False}
-    answer = await account.http.put(f"/wallets/{wallet['id']}", json={"auto_topup": auto})
-    assert answer.status_code == 501
-    await account.get("/customers/wallets", expect=501, id=wallet["customer_id"], include_real_time_balance="true")

@@ -8,6 +8,16 @@ UNDOING = {
         DROP SEQUENCE system_events_position;
         CREATE INDEX ix_system_events_waiting ON system_events (environment_id, id) WHERE dispatched_at IS NULL;
     """,
+    "0031": """
+        DROP TRIGGER looked_at_again ON wallets;
+        DROP FUNCTION wallet_is_looked_at_again;
+        DROP INDEX ix_wallet_transactions_automatic;
+        ALTER TABLE wallet_transactions DROP COLUMN automatic;
+        ALTER TABLE wallets DROP COLUMN auto_topup_enabled, DROP COLUMN auto_topup_invoicing,
+            DROP COLUMN auto_topup_threshold, DROP COLUMN auto_topup_amount, DROP COLUMN auto_topup_monthly_limit,
+            DROP COLUMN auto_topup_cooldown_value, DROP COLUMN auto_topup_cooldown_unit, DROP COLUMN alert_settings,
+            DROP COLUMN alert_state, DROP COLUMN credit_alert_state, DROP COLUMN evaluate_at;
+    """,
     "0030": """
         DROP TABLE wallet_consumptions, wallet_transactions, wallets;
         DROP FUNCTION wallet_facts_stay, wallet_transaction_chains, wallet_ends_its_chain;

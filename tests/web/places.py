@@ -56,6 +56,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("customers", "/customers"),
         Place("customers-search", "/customers?q=ber&sort=owed-usd"),
         Place("customer", f"/customers/{customer['id']}"),
+        Place("wallet", f"/wallets/{stage.wallet['id']}"),
         Place("invoices", "/invoices"),
         Place("invoices-overdue", "/invoices?standing=overdue&sort=unpaid"),
         Place("invoice", f"/invoices/{invoice['id']}"),

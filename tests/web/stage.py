@@ -43,6 +43,7 @@ class Stage:
     feature: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     subscription_id: str = ""
+    wallet: dict[str, Any] = field(default_factory=dict)
 
     async def admit(self, roles: list[str] | None = None) -> Stage:
         """Give the account's owner a password (and these roles)."""
@@ -98,6 +99,7 @@ class Stage:
         await self._events()
         await self._bills(shop)
         await shop.on(self.now.isoformat().replace("+00:00", ""))
+        await self._credits()
         await self.account.post(
             "/connections", {"name": "stripe", "provider_type": "stripe", "metadata": {"mode": "test"}}
         )
@@ -106,6 +108,22 @@ class Stage:
     def unpaid(self) -> list[dict[str, Any]]:
         """Finalized invoices on which nothing was paid when the books were played, oldest first."""
         return [one for one in self.invoices if one["invoice_status"] == "FINALIZED" and one["id"] not in self.touched]
+
+    async def _credits(self) -> None:
+        """A wallet with bought and free credits, some of them used, and a purchase that waits to be paid."""
+        body = {"customer_id": self.customers[0]["id"], "currency": "usd", "initial_credits_to_load": "25"}
+        auto = {"enabled": True, "threshold": 20, "amount": 100, "invoicing": True}
+        self.wallet = await self.account.post("/wallets", {**body, "auto_topup": auto}, expect=200)
+        path = f"/wallets/{self.wallet['id']}"
+        bought = {"transaction_reason": "PURCHASED_CREDIT_DIRECT", "credits_to_add": "1000"}
+        await self.account.post(f"{path}/top-up", {**bought, "bonus_credits_to_add": "150"}, expect=200)
+        free = {"transaction_reason": "FREE_CREDIT_GRANT", "credits_to_add": "40", "priority": 1}
+        expiry = (self.now + timedelta(days=60)).isoformat()
+        await self.account.post(f"{path}/top-up", {**free, "expiry_date_utc": expiry}, expect=200)
+        waiting = {"transaction_reason": "PURCHASED_CREDIT_INVOICED", "credits_to_add": "200"}
+        await self.account.post(f"{path}/top-up", waiting, expect=200)
+        taken = {"credits": "12.5", "transaction_reason": "MANUAL_BALANCE_DEBIT", "idempotency_key": "correction"}
+        await self.account.post(f"{path}/debit", {**taken, "description": "Correction"}, expect=200)
 
     async def _events(self) -> None:
         await self.account.freeze(None)

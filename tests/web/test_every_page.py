@@ -17,6 +17,7 @@ NAMES = (
     "customers",
     "customers-search",
     "customer",
+    "wallet",
     "invoices",
     "invoices-overdue",
     "invoice",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import exists, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from farthing.billing.clock.due_instants import (
     DueInstant,
@@ -38,6 +38,8 @@ from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import FixedClock, as_utc, instant
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.credits.ledger.expiry import expire_due
+from farthing.credits.wallets.evaluation import evaluate_due
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.invoices.lifecycle.overdue import notify_overdue
@@ -313,6 +315,9 @@ class Clockwork:
             failures |= await collect_due(self.database, self.scope, self.gateways, FixedClock(at))
         if due & {*_MAKES_CLAIMS, DueWork.OVERDUE}:
             done["overdue_told"] += await self._tell_overdue(at)
+        if due & {*_MAKES_CLAIMS, DueWork.EXPIRY}:
+            done["lots_expired"] += await self._repeat(at, expire_due)
+        await self._repeat(at, evaluate_due)
         done.update(
             {
                 "rolled": billed.rolled,
@@ -326,6 +331,16 @@ class Clockwork:
         )
         for summary in (billed, again, cancelled, notices):
             failures |= summary.failed
+
+    async def _repeat(self, at: datetime, work: Callable[[AsyncSession, datetime], Awaitable[int]]) -> int:
+        """Do batches of some work, each in a transaction of its own, until none is left; how much there was."""
+        did = 0
+        while True:
+            async with self.database.transaction(self.scope, clock=FixedClock(at)) as session:
+                batch = await work(session, at)
+            if not batch:
+                return did
+            did += batch
 
     async def _tell_overdue(self, at: datetime) -> int:
         told = 0

@@ -17,6 +17,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from farthing.billing.collection.dunning import NOTICE, renews
 from farthing.billing.periods.drafts import recomputable
 from farthing.core.enums import Status
+from farthing.credits.ledger.expiry import GRACE
+from farthing.credits.ledger.tables import WalletTransaction
 from farthing.identity.settings.catalogue import DraftInvoiceRecomputeConfig, InvoiceConfig, SubscriptionConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, InvoiceType, PaymentStatus
@@ -41,6 +43,7 @@ class DueWork(StrEnum):
     PAYMENT = "payment"
     COLLECT = "collect"
     LAST_LOOK = "last_look"
+    EXPIRY = "expiry"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -112,6 +115,7 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
         _DueColumn(DueWork.COLLECT, invoice.collect_at, _AFTER),
         _DueColumn(DueWork.LAST_LOOK, invoice.recompute_at, _AFTER),
         _DueColumn(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
+        _DueColumn(DueWork.EXPIRY, WalletTransaction.expiry_date, GRACE, (WalletTransaction.credits_available > 0,)),
         _DueColumn(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]
     if waits.grace is not None:

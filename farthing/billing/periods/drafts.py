@@ -185,7 +185,7 @@ async def compute_all(
     meter that they charge by does not count all stored events yet.
     """
     parts: dict[str, InvoiceParts] = {}
-    for layer in _layers(invoices):
+    for layer in layers(invoices):
         gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
         await _require_filled(session, gathered)
         parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
@@ -236,7 +236,7 @@ async def _require_filled(session: AsyncSession, gathered: Sequence[GatheredInpu
         )
 
 
-def _layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
+def layers(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
     """The first invoice of each subscription, then the second of each, and so on."""
     layers: list[list[Invoice]] = []
     depth: dict[str, int] = defaultdict(int)
@@ -350,6 +350,11 @@ def take_opening_credit(invoice: Invoice, lines: Sequence[InvoiceLineItem]) -> N
             taken = min(left, EXACT.subtract(worked.amount, worked.discount))
             left = EXACT.subtract(left, taken)
             set_changed(line, amount=EXACT.subtract(worked.amount, taken), proration_credit=taken)
+
+
+def new_lines(invoice: Invoice, draft: InvoiceDraft) -> list[InvoiceLineItem]:
+    """The rows of a draft's lines, as they would be on an invoice that has none yet."""
+    return _reconciled(invoice, draft, ())
 
 
 def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceLineItem]) -> list[InvoiceLineItem]:

@@ -68,6 +68,7 @@ class CreditMovement:
     amount: Decimal | None = None
     effective_date: datetime | None = None
     """When the credits are said to have been added; None is now."""
+    automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,7 @@ def _credit(wallet: Wallet, credit: CreditMovement) -> WalletTransaction:
     row.credits_available = opened_with(credit.credits, wallet.credit_balance)
     row.amount = credit.amount if credit.amount is not None else value_of(credit.credits, rate)
     row.topup_conversion_rate = rate
-    row.credit_class = credit.credit_class
+    row.credit_class, row.automatic = credit.credit_class, credit.automatic
     row.expiry_date, row.valid_from, row.priority = credit.expiry, credit.valid_from, credit.priority
     return row
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Numeric, String, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.catalogue.products.alerts import AlertState
 from farthing.core.money import ZERO
 from farthing.credits.enums import (
+    CooldownUnit,
     CreditClass,
     ReferenceType,
     TransactionReason,
@@ -47,6 +51,22 @@ class Wallet(Scoped, Tracked, Base):
     last_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     """The place of the newest completed transaction in the chain; 0 while there is none."""
     converted_from: Mapped[str | None] = mapped_column(String(50), ForeignKey("wallets.id"))
+    auto_topup_enabled: Mapped[bool] = mapped_column(default=False)
+    auto_topup_invoicing: Mapped[bool] = mapped_column(default=False)
+    auto_topup_threshold: Mapped[Decimal | None] = mapped_column(Credits)
+    auto_topup_amount: Mapped[Decimal | None] = mapped_column(Credits)
+    auto_topup_monthly_limit: Mapped[Decimal | None] = mapped_column(Credits)
+    """The most credits that automatic top-ups may add in a calendar month (UTC); None for no limit."""
+    auto_topup_cooldown_value: Mapped[int | None] = mapped_column(Integer)
+    auto_topup_cooldown_unit: Mapped[CooldownUnit | None] = mapped_column(enum_column(CooldownUnit))
+    alert_settings: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """None where the settings of the environment apply."""
+    alert_state: Mapped[AlertState] = mapped_column(enum_column(AlertState), default=AlertState.OK)
+    """That of the real-time balance, as it was last looked at."""
+    credit_alert_state: Mapped[AlertState] = mapped_column(enum_column(AlertState), default=AlertState.OK)
+    """That of the balance itself."""
+    evaluate_at: Mapped[datetime | None]
+    """When the real-time balance is looked at next; None where nothing would follow from it."""
 
     __table_args__ = (
         # one open wallet per customer, currency and type; also answers "the wallets of this customer"
@@ -61,11 +81,26 @@ class Wallet(Scoped, Tracked, Base):
         ),
         # lists: newest first
         Index("ix_wallets_newest", "environment_id", "created_at", "id"),
+        # wallets whose real-time balance is to be looked at
+        Index("ix_wallets_evaluate", "environment_id", "evaluate_at", postgresql_where=text("evaluate_at IS NOT NULL")),
         lower_case(),
         CheckConstraint("conversion_rate > 0 AND topup_conversion_rate > 0", name="rates_positive"),
         CheckConstraint("balance = round(credit_balance * conversion_rate, 9)", name="balance_is_value"),
         CheckConstraint("wallet_status <> 'closed' OR credit_balance <= 0", name="closed_is_empty"),
         CheckConstraint("jsonb_typeof(allowed_price_types) = 'array'", name="price_types_listed"),
+        CheckConstraint(
+            "NOT auto_topup_enabled OR (auto_topup_threshold IS NOT NULL AND auto_topup_amount IS NOT NULL)",
+            name="auto_topup_is_whole",
+        ),
+        CheckConstraint(
+            "auto_topup_amount > 0 AND auto_topup_threshold >= 0 AND auto_topup_monthly_limit > 0",
+            name="auto_topup_adds",
+        ),
+        CheckConstraint(
+            "(auto_topup_cooldown_value IS NULL) = (auto_topup_cooldown_unit IS NULL) "
+            "AND auto_topup_cooldown_value > 0",
+            name="cooldown_is_whole",
+        ),
     )
 
 
@@ -110,6 +145,8 @@ class WalletTransaction(Scoped, Tracked, Base):
     system_key: Mapped[str | None] = mapped_column(String(255))
     """The service's own key; no caller's key can meet it."""
     request_hash: Mapped[str | None] = mapped_column(String(64))
+    automatic: Mapped[bool] = mapped_column(default=False)
+    """Whether the wallet was topped up by itself."""
 
     __table_args__ = (
         # the chain has no fork and no gap is hidden by a twin; also reads a wallet's movements in order
@@ -136,6 +173,8 @@ class WalletTransaction(Scoped, Tracked, Base):
         Index("ix_wallet_transactions_reference", "environment_id", "reference_id"),
         # lists: newest first
         Index("ix_wallet_transactions_newest", "environment_id", "created_at", "id"),
+        # the last automatic top-ups of a wallet, and how many credits they added this month
+        Index("ix_wallet_transactions_automatic", "wallet_id", "created_at", postgresql_where=text("automatic")),
         lower_case(),
         CheckConstraint("seq > 0 AND credit_amount > 0 AND amount >= 0", name="moves_something"),
         CheckConstraint("credits_available BETWEEN 0 AND credit_amount", name="lot_within_credits"),

@@ -48,6 +48,9 @@ async def wallets_page(session: AsyncSession, query: WalletListQuery) -> tuple[l
         statement = statement.where(in_array(Wallet.id, query.wallet_ids))
     if query.status is not None:
         statement = statement.where(Wallet.wallet_status == query.status)
+    if query.alert_enabled is not None:
+        enabled = func.coalesce(Wallet.alert_settings["alert_enabled"].as_boolean(), False)
+        statement = statement.where(enabled.is_(query.alert_enabled))
     return await select_page(session, Wallet, query.list_query(), WALLET_FIELDS, statement)
 
 

@@ -6,22 +6,31 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
+from msgspec import UNSET
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices import units
 from farthing.core.enums import Status
-from farthing.core.errors import AlreadyExists, InvalidOperation, NotImplementedHere, ValidationFailed
+from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO
 from farthing.credits.enums import CreditClass, TransactionReason, WalletPriceType, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
-from farthing.credits.ledger.posting import CreditMovement, DebitMovement, Origin, lock_wallet, open_lots, post
+from farthing.credits.ledger.posting import (
+    CreditMovement,
+    DebitMovement,
+    Origin,
+    lock_wallet,
+    open_lots,
+    post,
+    require_active,
+)
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.lots import plan_everything
+from farthing.credits.wallets import automation
 from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, checked_rate
 from farthing.customers.lookup import by_external_id, held
 from farthing.storage.rows import violated
@@ -33,7 +42,6 @@ PRICE_TYPES = {WalletType.PRE_PAID: WalletPriceType.USAGE, WalletType.POST_PAID:
 
 async def create(session: AsyncSession, request: CreateWalletRequest, now: datetime) -> Wallet:
     """Insert a wallet with its initial credits. Raises NotFound, ValidationFailed, AlreadyExists, InvalidOperation."""
-    _refuse_automation(request.auto_topup, request.alert_settings)
     expiry = request.initial_expiry()
     if expiry is not None and expiry < now:
         raise ValidationFailed.of("initial_credits_expiry_date_utc", "must not be in the past")
@@ -46,7 +54,7 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
         currency=currency,
         wallet_type=request.wallet_type,
         wallet_status=WalletStatus.ACTIVE,
-        name=request.name or f"{_NAMES[request.wallet_type]} Wallet - {currency.upper()}",
+        name=request.name or default_name(request.wallet_type, currency),
         description=request.description or "",
         meta=request.metadata or {},
         allowed_price_types=_price_types(request),
@@ -56,7 +64,12 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
         balance=ZERO,
         last_seq=0,
     )
-    async with _refusing_second(wallet), session.begin_nested():
+    if request.auto_topup is not None:
+        automation.require_all_given(request.auto_topup)
+        automation.set_auto_topup(wallet, request.auto_topup)
+    automation.set_alerts(wallet, request.alert_settings)
+    automation.schedule(wallet, now)
+    async with refusing_second(wallet), session.begin_nested():
         session.add(wallet)
     if request.initial_credits_to_load:
         credit = CreditMovement(
@@ -69,6 +82,11 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
         await post(session, wallet, credit, now)
     await record_wallet_event(session, "wallet.created", wallet)
     return wallet
+
+
+def default_name(kind: WalletType, currency: str) -> str:
+    """What a wallet is called unless somebody names it."""
+    return f"{_NAMES[kind]} Wallet - {currency.upper()}"
 
 
 def _price_types(request: CreateWalletRequest) -> list[str]:
@@ -86,16 +104,9 @@ async def _terms(session: AsyncSession, request: CreateWalletRequest) -> tuple[s
     return unit.base_currency, checked_rate("price_unit", unit.conversion_rate)
 
 
-def _refuse_automation(auto_topup: dict[str, Any] | None, alert_settings: dict[str, Any] | None) -> None:
-    """To store what nobody would act on would mislead whoever relies on it."""
-    if auto_topup:
-        raise NotImplementedHere("Automatic top-ups are not available in this deployment", {"field": "auto_topup"})
-    if alert_settings:
-        raise NotImplementedHere("Balance alerts are not available in this deployment", {"field": "alert_settings"})
-
-
 @asynccontextmanager
-async def _refusing_second(wallet: Wallet) -> AsyncIterator[None]:
+async def refusing_second(wallet: Wallet) -> AsyncIterator[None]:
+    """Turn the conflict of a second open wallet into AlreadyExists."""
     details = {"customer_id": wallet.customer_id, "currency": wallet.currency, "wallet_type": wallet.wallet_type.value}
     try:
         yield
@@ -105,34 +116,43 @@ async def _refusing_second(wallet: Wallet) -> AsyncIterator[None]:
         raise AlreadyExists("The customer already has an open wallet of this currency and type", details) from error
 
 
-async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletRequest) -> Wallet:
-    """Change what `request` names. Raises NotFound."""
-    _refuse_automation(request.auto_topup, request.alert_settings)
+async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletRequest, now: datetime) -> Wallet:
+    """Change what `request` names. Raises NotFound, ValidationFailed, InvalidOperation."""
     wallet = await lock_wallet(session, wallet_id)
-    for field in ("name", "description"):
-        given = getattr(request, field)
-        if given is not None:
-            setattr(wallet, field, given)
-    if request.metadata is not None:
-        wallet.meta = request.metadata
-    if request.config is not None and request.config.allowed_price_types:
-        wallet.allowed_price_types = [kind.value for kind in request.config.allowed_price_types]
+    if request.auto_topup is not UNSET:
+        if request.auto_topup is not None:
+            require_active(wallet, "set to top itself up")
+        automation.set_auto_topup(wallet, request.auto_topup)
+    if request.alert_settings is not UNSET:
+        automation.set_alerts(wallet, request.alert_settings)
+    automation.schedule(wallet, now)
+    if request.name is not UNSET:
+        wallet.name = request.name or default_name(wallet.wallet_type, wallet.currency)
+    if request.description is not UNSET:
+        wallet.description = request.description or ""
+    if request.metadata is not UNSET:
+        wallet.meta = request.metadata or {}
+    if request.config is not UNSET:
+        given = request.config.allowed_price_types if request.config else None
+        wallet.allowed_price_types = [kind.value for kind in given or [PRICE_TYPES[wallet.wallet_type]]]
     await session.flush()
     await record_wallet_event(session, "wallet.updated", wallet)
     return wallet
 
 
-async def freeze(session: AsyncSession, wallet_id: str) -> Wallet:
+async def freeze(session: AsyncSession, wallet_id: str, now: datetime) -> Wallet:
     """Let nobody add or take credits until the wallet is unfrozen. Raises NotFound, InvalidOperation."""
-    return await _switch(session, wallet_id, WalletStatus.ACTIVE, WalletStatus.FROZEN)
+    return await _switch(session, wallet_id, WalletStatus.ACTIVE, WalletStatus.FROZEN, now)
 
 
-async def unfreeze(session: AsyncSession, wallet_id: str) -> Wallet:
+async def unfreeze(session: AsyncSession, wallet_id: str, now: datetime) -> Wallet:
     """Make a frozen wallet active. Raises NotFound, InvalidOperation."""
-    return await _switch(session, wallet_id, WalletStatus.FROZEN, WalletStatus.ACTIVE)
+    return await _switch(session, wallet_id, WalletStatus.FROZEN, WalletStatus.ACTIVE, now)
 
 
-async def _switch(session: AsyncSession, wallet_id: str, before: WalletStatus, after: WalletStatus) -> Wallet:
+async def _switch(
+    session: AsyncSession, wallet_id: str, before: WalletStatus, after: WalletStatus, now: datetime
+) -> Wallet:
     wallet = await lock_wallet(session, wallet_id)
     if wallet.wallet_status is not before:
         raise InvalidOperation(
@@ -140,6 +160,7 @@ async def _switch(session: AsyncSession, wallet_id: str, before: WalletStatus, a
             {"wallet_id": wallet.id, "wallet_status": wallet.wallet_status.value},
         )
     wallet.wallet_status = after
+    automation.schedule(wallet, now)
     await session.flush()
     await record_wallet_event(session, "wallet.updated", wallet)
     return wallet
@@ -155,6 +176,7 @@ async def terminate(session: AsyncSession, wallet_id: str, now: datetime) -> Wal
         origin = Origin(description="Wallet terminated", system_key=f"{wallet.id}_termination")
         await post(session, wallet, DebitMovement(plan, TransactionReason.WALLET_TERMINATION, origin), now)
     wallet.wallet_status = WalletStatus.CLOSED
+    wallet.auto_topup_enabled, wallet.evaluate_at = False, None
     await session.flush()
     await record_wallet_event(session, "wallet.terminated", wallet)
     return wallet

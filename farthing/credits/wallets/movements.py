@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -29,6 +31,7 @@ from farthing.credits.rules.lots import ConsumptionPlan, plan_manual_debit
 from farthing.credits.wallets.schemas import DebitWalletRequest, TopUpWalletRequest
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import BonusCreditsTopupConfig
+from farthing.invoices.receivable import BillingReason
 from farthing.storage.rows import find
 
 _CLASSES = {
@@ -72,14 +75,49 @@ async def top_up(
             raise ValidationFailed.of(field, "must not be in the past")
     if request.effective_date is not None and request.effective_date > now:
         raise ValidationFailed.of("effective_date", "must not be in the future")
+    credit = _credit(wallet, request, _origin(key, fingerprint, request))
+    return wallet, await _add(session, wallet, request, credit, coupon_ids, now)
+
+
+async def top_up_automatically(
+    session: AsyncSession, wallet: Wallet, evaluation_id: str, now: datetime
+) -> WalletTransaction:
+    """Add what a locked wallet adds by itself, bought as it says, with the bonus that a purchase brings.
+
+    Raises ValidationFailed for a balance beyond what can be stored.
+    Rule: docs/rules/credits.md#automatic-top-ups
+    """
+    reasons = TransactionReason
+    reason = reasons.PURCHASED_CREDIT_INVOICED if wallet.auto_topup_invoicing else reasons.PURCHASED_CREDIT_DIRECT
+    request = TopUpWalletRequest(transaction_reason=reason, credits_to_add=wallet.auto_topup_amount)
+    origin = Origin(
+        description="Auto top-up triggered for low ongoing balance",
+        metadata={"auto_topup": "true"},
+        system_key=f"{evaluation_id}-topup-{wallet.id}",
+    )
+    credit = replace(_credit(wallet, request, origin), automatic=True)
+    return await _add(session, wallet, request, credit, (), now, BillingReason.WALLET_AUTO_TOPUP)
+
+
+async def _add(
+    session: AsyncSession,
+    wallet: Wallet,
+    request: TopUpWalletRequest,
+    credit: CreditMovement,
+    coupon_ids: Sequence[str],
+    now: datetime,
+    billing_reason: BillingReason = BillingReason.MANUAL,
+) -> WalletTransaction:
+    """Add credits to a locked wallet, with their bonus and the invoice that asks for their price."""
+    invoiced = request.transaction_reason is TransactionReason.PURCHASED_CREDIT_INVOICED
     bonus = await _bonus(session, wallet, request, now)
     add = add_waiting if invoiced else post
-    row = await add(session, wallet, _credit(wallet, request, _origin(key, fingerprint, request)), now)
+    row = await add(session, wallet, credit, now)
     if bonus is not None:
         await add(session, wallet, _bonus_credit(bonus, row, request), now)
     if invoiced:
-        await issue_purchase_invoice(session, wallet, row, coupon_ids, now)
-    return wallet, row
+        await issue_purchase_invoice(session, wallet, row, coupon_ids, now, billing_reason)
+    return row
 
 
 def _refuse_unavailable(request: TopUpWalletRequest) -> None:

@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from litestar import Controller, Request, get, post, put
+from litestar import Controller, Request, Response, get, post, put
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
-from farthing.core.clock import Clock
-from farthing.core.errors import NotImplementedHere, ValidationFailed
+from farthing.calendar.period import Period
+from farthing.core.clock import Clock, instant
+from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, plain
 from farthing.credits.enums import CreditClass, TransactionType
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.reads import ledger
+from farthing.credits.reads.real_time import real_time_balances
+from farthing.credits.reads.statement import WalletStatement, as_csv, statement_of
+from farthing.credits.reads.statement_pdf import as_pdf
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import Consumption
 from farthing.credits.wallets import lifecycle, movements
+from farthing.credits.wallets.conversion import convert_to_postpaid
 from farthing.credits.wallets.schemas import (
+    AutoTopupResponse,
     ConsumptionResponse,
+    CooldownResponse,
     CreateWalletRequest,
     CreditBreakdown,
     DebitPreviewResponse,
     DebitWalletRequest,
     ListWalletsResponse,
     ListWalletTransactionsResponse,
+    ModifyWalletRequest,
     PreviewDebitRequest,
+    StatementQuery,
+    StatementResponse,
     TopUpWalletRequest,
     TopUpWalletResponse,
     UpdateWalletRequest,
+    VoidTransactionRequest,
+    WalletBalanceResponse,
     WalletConfigResponse,
     WalletListQuery,
+    WalletModificationResponse,
     WalletResponse,
     WalletTransactionQuery,
     WalletTransactionResponse,
 )
+from farthing.credits.wallets.voiding import void_credit
 from farthing.customers.lookup import by_external_id
+from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
-from farthing.storage.rows import find
+from farthing.identity.schemas import UserResponse
+from farthing.identity.tables import User
+from farthing.storage.listing import by_id
+from farthing.storage.rows import find, in_array
 
 READ, WRITE = needs("wallet", "read"), needs("wallet", "write")
 EXPANDABLE = {"credits_available_breakdown": frozenset[str]()}
+EXPANDABLE_OF_TRANSACTIONS = dict.fromkeys(("customer", "created_by_user", "wallet"), frozenset[str]())
 HttpRequest = Request[Any, Any, Any]
 
 
@@ -81,9 +102,9 @@ class Wallets(Controller):
         return (await _wallet_answers(session, [await find(session, Wallet, id)], expand))[0]
 
     @put("/{id:str}", operation_id="updateWallet", guards=[WRITE])
-    async def update(self, id: str, data: UpdateWalletRequest, session: AsyncSession) -> WalletResponse:
-        """Change a wallet's names and what it is for."""
-        return _wallet_answer(await lifecycle.update(session, id, data))
+    async def update(self, id: str, data: UpdateWalletRequest, session: AsyncSession, clock: Clock) -> WalletResponse:
+        """Change a wallet's names, what it is for, and what it does by itself."""
+        return _wallet_answer(await lifecycle.update(session, id, data, clock.now()))
 
     @post("/{id:str}/top-up", operation_id="topUpWallet", guards=[WRITE], status_code=200)
     async def top_up(
@@ -122,14 +143,81 @@ class Wallets(Controller):
         return _wallet_answer(wallet, message="wallet terminated successfully")
 
     @post("/{id:str}/freeze", operation_id="freezeWallet", guards=[WRITE], status_code=200)
-    async def freeze(self, id: str, session: AsyncSession) -> WalletResponse:
+    async def freeze(self, id: str, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Refuse credits and debits of a wallet until it is unfrozen."""
-        return _wallet_answer(await lifecycle.freeze(session, id))
+        return _wallet_answer(await lifecycle.freeze(session, id, clock.now()))
 
     @post("/{id:str}/unfreeze", operation_id="unfreezeWallet", guards=[WRITE], status_code=200)
-    async def unfreeze(self, id: str, session: AsyncSession) -> WalletResponse:
+    async def unfreeze(self, id: str, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Make a frozen wallet active."""
-        return _wallet_answer(await lifecycle.unfreeze(session, id))
+        return _wallet_answer(await lifecycle.unfreeze(session, id, clock.now()))
+
+    @post("/{id:str}/modify", operation_id="modifyWallet", guards=[WRITE], status_code=200)
+    async def modify(
+        self, id: str, data: ModifyWalletRequest, session: AsyncSession, clock: Clock
+    ) -> WalletModificationResponse:
+        """Make a prepaid wallet a postpaid one, which keeps its lots."""
+        old, new = await convert_to_postpaid(session, id, clock.now())
+        return WalletModificationResponse(original_wallet=_wallet_answer(old), new_wallet=_wallet_answer(new))
+
+    @post("/transactions/{id:str}/void", operation_id="voidWalletTransaction", guards=[WRITE], status_code=200)
+    async def void(
+        self, id: str, session: AsyncSession, clock: Clock, data: VoidTransactionRequest | None = None
+    ) -> TopUpWalletResponse:
+        """Take credits that were added out of a wallet again."""
+        asked = data or VoidTransactionRequest()
+        wallet, debit = await void_credit(session, id, asked.description or "", clock.now(), force=asked.force)
+        (answer,) = await _transaction_answers(session, [debit])
+        return TopUpWalletResponse(wallet_transaction=answer, wallet=_wallet_answer(wallet))
+
+    @get("/{id:str}/balance/real-time", operation_id="getWalletBalance", guards=[READ])
+    async def balance(
+        self,
+        id: str,
+        session: AsyncSession,
+        clock: Clock,
+        expand: str | None = None,
+        from_cache: bool = False,
+    ) -> WalletBalanceResponse:
+        """What a wallet has less what is owed, worked out now."""
+        del from_cache  # nothing is cached, so an answer from a cache would be the same
+        return await _balance_answer(session, await find(session, Wallet, id), expand, clock)
+
+    @get("/{id:str}/balance/real-time-cached", operation_id="getCachedWalletBalance", guards=[READ])
+    async def cached_balance(
+        self, id: str, session: AsyncSession, clock: Clock, expand: str | None = None
+    ) -> WalletBalanceResponse:
+        """The same: nothing is cached."""
+        return await _balance_answer(session, await find(session, Wallet, id), expand, clock)
+
+    @get("/{id:str}/statement", operation_id="getWalletStatement", guards=[READ], opt={"query": StatementQuery})
+    async def statement(self, id: str, request: HttpRequest, session: AsyncSession) -> StatementResponse:
+        """The movements of a wallet in a period, between its balances before and after."""
+        statement = await _statement(session, id, request)
+        return StatementResponse(
+            wallet=_wallet_answer(statement.wallet),
+            start_time=instant(statement.period.start),
+            end_time=instant(statement.period.end),
+            opening_credit_balance=plain(statement.opening),
+            opening_balance=plain(statement.value(statement.opening)),
+            closing_credit_balance=plain(statement.closing),
+            closing_balance=plain(statement.value(statement.closing)),
+            credits_added=plain(statement.added),
+            credits_taken=plain(statement.taken),
+            transactions=await _transaction_answers(session, statement.movements),
+        )
+
+    @get("/{id:str}/statement/csv", operation_id="getWalletStatementCsv", guards=[READ], opt={"query": StatementQuery})
+    async def statement_csv(self, id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
+        """The same as a table for spreadsheets."""
+        content = as_csv(await _statement(session, id, request)).encode()
+        return Response(content, media_type="text/csv; charset=utf-8", headers=_file(id, "csv"))
+
+    @get("/{id:str}/statement/pdf", operation_id="getWalletStatementPdf", guards=[READ], opt={"query": StatementQuery})
+    async def statement_pdf(self, id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
+        """The same as a document."""
+        content = await as_pdf(session, await _statement(session, id, request))
+        return Response(content, media_type="application/pdf", headers=_file(id, "pdf"))
 
     @get(
         "/{id:str}/transactions",
@@ -158,18 +246,25 @@ class CustomerWallets(Controller):
         session: AsyncSession,
         id: str | None = None,
         lookup_key: str | None = None,
+        *,
+        clock: Clock,
         include_real_time_balance: bool = False,
         from_cache: bool = False,
         expand: str | None = None,
     ) -> list[WalletResponse]:
         """List the active wallets of the customer with this id or this external id."""
         del from_cache  # nothing is cached, so an answer from a cache would be the same
-        if include_real_time_balance:
-            raise NotImplementedHere("Real-time balances are not available in this deployment")
         if bool(id) == bool(lookup_key):
             raise ValidationFailed.of("id", "or lookup_key is required, and only one of them")
         customer = await find(session, Customer, id) if id else await by_external_id(session, lookup_key or "")
-        return await _wallet_answers(session, await ledger.active_wallets(session, customer.id), expand)
+        wallets = await ledger.active_wallets(session, customer.id)
+        answers = await _wallet_answers(session, wallets, expand)
+        if include_real_time_balance:
+            balances = await real_time_balances(session, wallets, clock.now())
+            for answer in answers:
+                answer.real_time_balance = plain(balances[answer.id].balance)
+                answer.real_time_credit_balance = plain(balances[answer.id].credits)
+        return answers
 
     @get("/{id:str}/wallets", operation_id="getWalletsByCustomerId", guards=[READ])
     async def by_id(self, id: str, session: AsyncSession, expand: str | None = None) -> list[WalletResponse]:
@@ -186,17 +281,87 @@ async def _wallets_page(session: AsyncSession, query: WalletListQuery) -> ListWa
 
 
 async def _transactions_page(session: AsyncSession, query: WalletTransactionQuery) -> ListWalletTransactionsResponse:
-    expansions(query.expand, {})
+    wanted = expansions(query.expand, EXPANDABLE_OF_TRANSACTIONS)
     transactions, total = await ledger.transactions_page(session, query)
     answers = await _transaction_answers(session, transactions)
+    await _expand(session, answers, wanted)
     answer: ListWalletTransactionsResponse = page(answers, total, query, next_offset=False)
     return answer
 
 
+async def _expand(
+    session: AsyncSession, answers: Sequence[WalletTransactionResponse], wanted: Mapping[str, set[str]]
+) -> None:
+    """Add what transactions are to carry; a user or customer of another scope is left out."""
+    if "customer" in wanted:
+        ids = {answer.customer_id for answer in answers}
+        customers = by_id((await session.scalars(select(Customer).where(in_array(Customer.id, ids)))).all())
+        for answer in answers:
+            answer.customer = CustomerResponse.of(customers[answer.customer_id])
+    if "wallet" in wanted:
+        ids = {answer.wallet_id for answer in answers}
+        wallets = by_id((await session.scalars(select(Wallet).where(in_array(Wallet.id, ids)))).all())
+        for answer in answers:
+            answer.wallet = _wallet_answer(wallets[answer.wallet_id])
+    if "created_by_user" in wanted:
+        ids = {answer.created_by for answer in answers}
+        users = by_id((await session.scalars(select(User).where(in_array(User.id, ids)))).all())
+        for answer in answers:
+            user = users.get(answer.created_by)
+            answer.created_by_user = None if user is None else UserResponse.of(user)
+
+
+async def _balance_answer(
+    session: AsyncSession, wallet: Wallet, expand: str | None, clock: Clock
+) -> WalletBalanceResponse:
+    (answer,) = await _wallet_answers(session, [wallet], expand)
+    balance = (await real_time_balances(session, [wallet], clock.now()))[wallet.id]
+    fields = {name: getattr(answer, name) for name in answer.__struct_fields__}
+    fields |= {"real_time_balance": plain(balance.balance), "real_time_credit_balance": plain(balance.credits)}
+    return WalletBalanceResponse(
+        **fields,
+        balance_updated_at=answer.updated_at,
+        current_period_usage=plain(balance.charges),
+        unpaid_invoices_amount=None if balance.unpaid_usage is None else plain(balance.unpaid_usage),
+        is_cached_fallback=False,
+    )
+
+
+async def _statement(session: AsyncSession, wallet_id: str, request: HttpRequest) -> WalletStatement:
+    query = read_query(request, StatementQuery)
+    return await statement_of(session, wallet_id, Period(query.start_time, query.end_time))
+
+
+def _file(wallet_id: str, extension: str) -> dict[str, str]:
+    name = f"statement-{wallet_id}.{extension}"
+    return {"Content-Disposition": f'inline; filename="{name}"', "Cache-Control": "no-store"}
+
+
 def _wallet_answer(wallet: Wallet, **given: Any) -> WalletResponse:
     return WalletResponse.of(
-        wallet, config=WalletConfigResponse(allowed_price_types=wallet.allowed_price_types), **given
+        wallet,
+        config=WalletConfigResponse(allowed_price_types=wallet.allowed_price_types),
+        auto_topup=_auto_topup_answer(wallet),
+        **given,
     )
+
+
+def _auto_topup_answer(wallet: Wallet) -> AutoTopupResponse | None:
+    if wallet.auto_topup_threshold is None and wallet.auto_topup_amount is None:
+        return None
+    value, unit = wallet.auto_topup_cooldown_value, wallet.auto_topup_cooldown_unit
+    return AutoTopupResponse(
+        enabled=wallet.auto_topup_enabled,
+        threshold=_plain_or_none(wallet.auto_topup_threshold),
+        amount=_plain_or_none(wallet.auto_topup_amount),
+        invoicing=wallet.auto_topup_invoicing,
+        cooldown=None if value is None or unit is None else CooldownResponse(value=value, unit=unit.value),
+        monthly_limit=_plain_or_none(wallet.auto_topup_monthly_limit),
+    )
+
+
+def _plain_or_none(credits: Decimal | None) -> str | None:
+    return None if credits is None else plain(credits)
 
 
 async def _wallet_answers(session: AsyncSession, wallets: Sequence[Wallet], expand: str | None) -> list[WalletResponse]:

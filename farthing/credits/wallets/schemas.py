@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from farthing.api.queries.lists import Page
+from farthing.catalogue.products.schemas import FeatureAlertRequest
 from farthing.core.enums import Status
 from farthing.core.wire import (
     BadField,
@@ -22,6 +23,7 @@ from farthing.core.wire import (
     stored_amount,
 )
 from farthing.credits.enums import (
+    CooldownUnit,
     ReferenceType,
     TransactionReason,
     TransactionStatus,
@@ -31,6 +33,8 @@ from farthing.credits.enums import (
     WalletType,
 )
 from farthing.credits.rules.conversion import SCALE
+from farthing.customers.schemas import CustomerResponse
+from farthing.identity.schemas import UserResponse
 from farthing.storage.listing import ListQuery
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -68,6 +72,37 @@ class WalletConfig(Request):
     allowed_price_types: Annotated[list[WalletPriceType], Meta(max_length=3)] | None = None
 
 
+class Cooldown(Request):
+    """How long a wallet waits after it has topped itself up; a value of 0 is no wait."""
+
+    value: Annotated[int, Meta(ge=0, lt=10_000_000)]
+    unit: CooldownUnit
+
+
+class AutoTopup(Request):
+    """When a wallet tops itself up, and by how many credits. In an update absent means as before."""
+
+    enabled: bool | None = None
+    threshold: Decimal | None = None
+    amount: Decimal | None = None
+    invoicing: bool | None = None
+    cooldown: Cooldown | UnsetType | None = UNSET
+    monthly_limit: Decimal | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_credits("threshold", self.threshold, least=Decimal(0))
+        checked_credits("amount", self.amount)
+        if isinstance(self.monthly_limit, Decimal):
+            checked_credits("monthly_limit", self.monthly_limit)
+
+
+class WalletAlertRequest(FeatureAlertRequest):
+    """Thresholds of a wallet's credits, or in percent of the credits of its open lots. They replace those before."""
+
+    alert_threshold_type: Literal["absolute", "percentage"] = "absolute"
+
+
 class CreateWalletRequest(Request):
     """`customer_id` wins over `external_customer_id`; a price unit brings currency and rate."""
 
@@ -85,8 +120,8 @@ class CreateWalletRequest(Request):
     initial_credits_to_load: Decimal | None = None
     initial_credits_to_load_expiry_date: int | None = None
     initial_credits_expiry_date_utc: Moment | None = None
-    auto_topup: dict[str, Any] | None = None
-    alert_settings: dict[str, Any] | None = None
+    auto_topup: AutoTopup | None = None
+    alert_settings: WalletAlertRequest | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,18 +150,18 @@ class CreateWalletRequest(Request):
 
 
 class UpdateWalletRequest(Request):
-    """What is absent stays; metadata replaces."""
+    """What is absent stays; metadata and alert settings replace; what is null or empty is as on a new wallet."""
 
-    name: Identifier | None = None
-    description: Description | None = None
-    metadata: dict[str, str] | None = None
-    config: WalletConfig | None = None
-    auto_topup: dict[str, Any] | None = None
-    alert_settings: dict[str, Any] | None = None
+    name: Name | UnsetType | None = UNSET
+    description: Description | UnsetType | None = UNSET
+    metadata: dict[str, str] | UnsetType | None = UNSET
+    config: WalletConfig | UnsetType | None = UNSET
+    auto_topup: AutoTopup | UnsetType | None = UNSET
+    alert_settings: WalletAlertRequest | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.metadata is not None:
+        if self.metadata is not UNSET:
             self.metadata = checked_metadata(self.metadata)
 
 
@@ -187,10 +222,36 @@ class PreviewDebitRequest(Request):
         checked_credits("credits", self.credits)
 
 
+class ModifyWalletRequest(Request):
+    """What to make of a wallet."""
+
+    modification_type: Literal["prepaid_to_postpaid"]
+
+
+class VoidTransactionRequest(Request):
+    """`force` lets the balance become negative where the credits have been used."""
+
+    force: bool = False
+    description: Description | None = None
+
+
+class StatementQuery(Request):
+    """The half-open period of a statement."""
+
+    start_time: Moment
+    end_time: Moment
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.end_time <= self.start_time:
+            raise BadField("end_time", "must be after start_time")
+
+
 class WalletListQuery(Request):
     """`status` is that of the wallet."""
 
     wallet_ids: Ids | None = None
+    alert_enabled: bool | None = None
     status: WalletStatus | None = None
     limit: int | None = None
     offset: int | None = None
@@ -242,8 +303,22 @@ class WalletConfigResponse(Response):
     allowed_price_types: list[str]
 
 
+class CooldownResponse(Response):
+    value: int
+    unit: str
+
+
+class AutoTopupResponse(Response, kw_only=True):
+    enabled: bool
+    threshold: DecimalText | None = None
+    amount: DecimalText | None = None
+    invoicing: bool
+    cooldown: CooldownResponse | None = None
+    monthly_limit: DecimalText | None = None
+
+
 class WalletResponse(Response, kw_only=True):
-    """A wallet; what is due from unbilled usage is not in its balance."""
+    """A wallet; what is due from unbilled usage is not in its balance, but in its real-time balance."""
 
     renamed: ClassVar[dict[str, str]] = {"metadata": "meta"}
 
@@ -260,7 +335,11 @@ class WalletResponse(Response, kw_only=True):
     config: WalletConfigResponse
     conversion_rate: DecimalText
     topup_conversion_rate: DecimalText
-    alert_state: str = "ok"
+    alert_state: str
+    auto_topup: AutoTopupResponse | None = None
+    alert_settings: dict[str, Any] | None = None
+    real_time_balance: DecimalText | None = None
+    real_time_credit_balance: DecimalText | None = None
     credits_available_breakdown: CreditBreakdown | None = None
     message: str | None = None
     tenant_id: str
@@ -270,6 +349,24 @@ class WalletResponse(Response, kw_only=True):
     updated_at: Timestamp
     created_by: str
     updated_by: str
+
+
+class WalletBalanceResponse(WalletResponse, kw_only=True):
+    """A wallet with its real-time balance, worked out for this answer.
+
+    `current_period_usage` is all that is taken off: usage of the open periods and what is unpaid, as far as the wallet
+    is for it.
+    """
+
+    balance_updated_at: Timestamp
+    current_period_usage: DecimalText
+    unpaid_invoices_amount: DecimalText | None = None
+    is_cached_fallback: bool
+
+
+class WalletModificationResponse(Response):
+    original_wallet: WalletResponse
+    new_wallet: WalletResponse
 
 
 class ConsumptionResponse(Response):
@@ -305,6 +402,9 @@ class WalletTransactionResponse(Response, kw_only=True):
     conversion_rate: DecimalText | None = None
     topup_conversion_rate: DecimalText | None = None
     consumption_breakdown: list[ConsumptionResponse] | None = None
+    customer: CustomerResponse | None = None
+    created_by_user: UserResponse | None = None
+    wallet: WalletResponse | None = None
     tenant_id: str
     environment_id: str
     status: Status
@@ -312,6 +412,21 @@ class WalletTransactionResponse(Response, kw_only=True):
     updated_at: Timestamp
     created_by: str
     updated_by: str
+
+
+class StatementResponse(Response):
+    """What a wallet had, what moved it, oldest first, and what it had then."""
+
+    wallet: WalletResponse
+    start_time: Timestamp
+    end_time: Timestamp
+    opening_credit_balance: DecimalText
+    opening_balance: DecimalText
+    closing_credit_balance: DecimalText
+    closing_balance: DecimalText
+    credits_added: DecimalText
+    credits_taken: DecimalText
+    transactions: list[WalletTransactionResponse]
 
 
 class TopUpWalletResponse(Response):

@@ -67,6 +67,8 @@ class PageTexts(TypedDict):
     fonts: list[str]
     seller: PartyTexts
     customer: PartyTexts
+    recipient: str  # what stands above the customer
+    nothing: str  # said where there are no groups of lines; empty for a paper that needs none
     facts: list[tuple[str, str]]
     due: tuple[str, str]  # label and figure of the headline; empty when nothing can be owed
     description: str
@@ -96,8 +98,10 @@ def page(document: InvoiceDocument) -> PageTexts:
         "currency": document.currency.upper(),
         "paper": document.paper,
         "fonts": families(_written(document), document.seller.country or document.customer.country),
-        "seller": _party(document.seller),
-        "customer": _party(document.customer),
+        "seller": party_texts(document.seller),
+        "customer": party_texts(document.customer),
+        "recipient": "Billed to",
+        "nothing": "Nothing was charged.",
         "facts": list(_facts(document, number)),
         "due": _due(document),
         "description": text(document.description),
@@ -114,7 +118,8 @@ def page(document: InvoiceDocument) -> PageTexts:
     }
 
 
-def _party(party: Party) -> PartyTexts:
+def party_texts(party: Party) -> PartyTexts:
+    """Who bills or is billed, as it is printed."""
     lines = [text(line) for line in party.address]
     lines += [f"Tax ID {text(party.tax_id)}"] if party.tax_id else []
     lines += [text(party.email), text(party.phone)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import typst
 
+from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf.document import InvoiceDocument
 from farthing.invoices.pdf.fonts import installed
 from farthing.invoices.pdf.page import PageTexts, page
@@ -31,14 +32,18 @@ def render(document: InvoiceDocument) -> bytes:
     Whatever its texts hold is printed and never run: the template gets them as JSON, and places them as strings. A
     logo that cannot be decoded is left out, since an invoice without one is an invoice still.
     """
-    texts = page(document)
-    inputs = {"page": msgspec.json.encode(texts).decode()}
     # Without a fixed moment the file would carry the time of its making.
     moment = datetime.combine(document.issued, time(), UTC) if document.issued else datetime(2000, 1, 1, tzinfo=UTC)
+    return render_page(page(document), moment, document.logo)
+
+
+def render_page(texts: PageTexts, moment: datetime, logo: Logo | None) -> bytes:
+    """The PDF of a paper whose texts are written already, as of `moment`."""
+    inputs = {"page": msgspec.json.encode(texts).decode()}
     try:
-        if document.logo is None:
+        if logo is None:
             return _typeset(inputs, moment)
-        picture = {"bytes": list(document.logo.content), "format": document.logo.format}
+        picture = {"bytes": list(logo.content), "format": logo.format}
         try:
             return _typeset(inputs | {"logo": msgspec.json.encode(picture).decode()}, moment)
         except typst.TypstError:
@@ -62,7 +67,8 @@ def _typeset(inputs: dict[str, str], moment: datetime) -> bytes:
 
 
 def _rows(texts: PageTexts) -> int:
-    return sum(1 + len(line["details"]) for group in texts["groups"] for line in group["lines"])
+    lines = sum(1 + len(line["details"]) for group in texts["groups"] for line in group["lines"])
+    return lines + sum(len(table["rows"]) for table in texts["tables"])
 
 
 def _forget() -> None:

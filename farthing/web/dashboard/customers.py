@@ -34,6 +34,7 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard import usage
 from farthing.web.dashboard.overview import AGES, age_parts
+from farthing.web.dashboard.wallets import wallets_of
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import StripPart
@@ -296,4 +297,5 @@ class CustomerPages(Controller):
             invoices=invoices,
             zones=await reading_zones(session, invoices or ()),
             payments=await payments_of(session, customer.id) if seen.may(READ, "payment") else None,
+            wallets=await wallets_of(session, customer.id, now) if seen.may(READ, "wallet") else None,
         )

@@ -19,6 +19,8 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
+from farthing.credits.ledger.tables import Wallet, WalletTransaction
+from farthing.credits.reads.ledger import active_wallets
 from farthing.customers import portal
 from farthing.customers.lookup import by_external_id
 from farthing.customers.tables import Customer
@@ -46,10 +48,12 @@ from farthing.web.access.visitors import changes, form_of
 from farthing.web.dashboard import usage
 from farthing.web.dashboard.customers import summary_split
 from farthing.web.dashboard.invoices import pdf_of, zone_of
+from farthing.web.dashboard.wallets import ledger_page
 from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
 from farthing.web.rendering.answers import HttpRequest, go, refused, render
-from farthing.web.rendering.listing import listing
+from farthing.web.rendering.listing import Listing, listing
 
+_MOVEMENTS = 20
 TEST_PAGE = "/v1/test/gateway/sessions/"
 """Where the built-in provider answers; a person is sent to our page of the same session instead."""
 
@@ -115,6 +119,7 @@ class Portal(Controller):
                 period_start=start,
                 features=features,
                 subscriptions=subscriptions,
+                wallets=await _credits(session, customer.id),
             )
         )
 
@@ -260,6 +265,13 @@ def _private(answer: Response[str]) -> Response[str]:
     """The address is a secret: no page it leads to is told of it."""
     answer.headers["referrer-policy"] = "no-referrer"
     return answer
+
+
+async def _credits(session: AsyncSession, customer_id: str) -> list[tuple[Wallet, Sequence[WalletTransaction]]]:
+    """The customer's active wallets, each with its newest movements."""
+    wallets = await active_wallets(session, customer_id)
+    newest = Listing(page=1, sort="created", descending=True, per_page=_MOVEMENTS)
+    return [(wallet, await ledger_page(session, wallet.id, newest)) for wallet in wallets]
 
 
 async def _invoices(session: AsyncSession, customer: Customer, offset: int, limit: int) -> Sequence[Invoice]:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from farthing.storage.scope import row_level_security
 
 revision = "0033"
-down_revision = "0030"
+down_revision = "0031"
 
 
 def _moment(name: str, *, nullable: bool = False) -> sa.Column[Any]:

@@ -1,0 +1,143 @@
+"""What customers owe: the usage of open periods, and invoices that are not paid. Valued in memory; nothing is written.
+
+Rule: docs/rules/credits.md#real-time-balance
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.bill import bill
+from farthing.billing.calculation.reference_date import reference_date_of
+from farthing.billing.periods.drafts import invoice_request_of, layers, new_lines, put_terms, take_opening_credit
+from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
+from farthing.calendar.period import Period
+from farthing.core.enums import LineKind, Status
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO, exact_sum
+from farthing.credits.ports import Payer
+from farthing.credits.rules.real_time import OpenInvoice, PendingCharges
+from farthing.invoices.figures.computation import calculate, is_exempt, net_sums
+from farthing.invoices.parts import payers_of
+from farthing.invoices.receivable import UNPAID, BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.rating.totals.calculation import InvoiceTotals
+from farthing.storage.rows import in_array
+from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.tables import Subscription
+
+_INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
+_USAGE = frozenset({LineKind.USAGE, LineKind.OVERAGE})
+
+
+async def measure_pending_charges(
+    session: AsyncSession, payers: Collection[Payer], now: datetime
+) -> Mapping[Payer, PendingCharges]:
+    """By payer: the usage of open periods as the next invoices will charge it, after discounts and before tax, and
+    every invoice that is not paid, with drafts whose period is over."""
+    usage = await _open_usage(session, payers, now)
+    invoices = await _open_invoices(session, payers, now)
+    return {payer: PendingCharges(usage.get(payer, ZERO), invoices.get(payer, ())) for payer in payers}
+
+
+async def _open_usage(session: AsyncSession, payers: Collection[Payer], now: datetime) -> Mapping[Payer, Decimal]:
+    row = Subscription
+    query = select(row.id, row.payer_id, row.currency, row.current_period_start, row.current_period_end).where(
+        tuple_(Subscription.payer_id, Subscription.currency).in_(list(payers)),
+        Subscription.status == Status.PUBLISHED,
+        Subscription.subscription_status == SubscriptionStatus.ACTIVE,
+        Subscription.subscription_type.in_(_INVOICED),
+    )
+    owners: dict[str, Payer] = {}
+    requests = []
+    for subscription_id, payer_id, currency, start, end in await session.execute(query):
+        owners[subscription_id] = payer_id, currency
+        requests.append(InvoiceRequest(subscription_id, InvoiceTrigger.CYCLE, Period(start, end)))
+    sums: defaultdict[Payer, Decimal] = defaultdict(lambda: ZERO)
+    for gathered in await gather(session, requests, now):
+        payer = owners[gathered.work.snapshot.id]
+        invoice = Invoice(
+            customer_id=payer[0],
+            currency=payer[1],
+            billing_reason=BillingReason.SUBSCRIPTION_CYCLE,
+            reference_date=reference_date_of(InvoiceTrigger.CYCLE, gathered.work.period),
+            opening_credit=ZERO,
+        )
+        lines, totals = _valued(invoice, gathered)
+        used = [worked.net for line, worked in zip(lines, totals.lines, strict=True) if line.kind in _USAGE]
+        sums[payer] = exact_sum([sums[payer], *used])
+    return sums
+
+
+def _valued(invoice: Invoice, gathered: GatheredInput) -> tuple[list[InvoiceLineItem], InvoiceTotals]:
+    """The lines and figures of an invoice that is in no session."""
+    invoice.id = new_id(Kind.INVOICE)
+    lines = new_lines(invoice, bill(gathered.work, gathered.known))
+    put_terms(invoice, gathered, lines)
+    take_opening_credit(invoice, lines)
+    return lines, calculate(invoice, lines)
+
+
+async def _open_invoices(
+    session: AsyncSession, payers: Collection[Payer], now: datetime
+) -> Mapping[Payer, list[OpenInvoice]]:
+    of_payers = tuple_(Invoice.customer_id, Invoice.currency).in_(list(payers))
+    ended_draft = (
+        of_payers,
+        Invoice.status == Status.PUBLISHED,
+        Invoice.invoice_status == InvoiceStatus.DRAFT,
+        Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+        Invoice.period_end <= now,
+    )
+    figures = (
+        Invoice.id,
+        Invoice.customer_id,
+        Invoice.currency,
+        Invoice.amount_remaining,
+        Invoice.net_usage,
+        Invoice.amount_paid,
+        (Invoice.invoice_status == InvoiceStatus.DRAFT) & Invoice.last_computed_at.is_(None),
+    )
+    unpaid = select(*figures).where(of_payers, text(UNPAID))
+    ended = select(*figures).where(*ended_draft)
+    uncomputed = []
+    invoices: defaultdict[Payer, list[OpenInvoice]] = defaultdict(list)
+    for invoice_id, customer_id, currency, *amounts, is_uncomputed in await session.execute(unpaid.union_all(ended)):
+        if is_uncomputed:
+            uncomputed.append(invoice_id)
+        else:
+            invoices[customer_id, currency].append(OpenInvoice(invoice_id, *amounts))
+    if uncomputed:
+        drafts = (await session.scalars(select(Invoice).where(in_array(Invoice.id, uncomputed)))).all()
+        for payer, open_invoice in await _value_drafts(session, drafts, now):
+            invoices[payer].append(open_invoice)
+    return invoices
+
+
+async def _value_drafts(
+    session: AsyncSession, drafts: Sequence[Invoice], now: datetime
+) -> list[tuple[Payer, OpenInvoice]]:
+    """Drafts that were begun and not computed, as they would be computed now."""
+    customers = await payers_of(session, drafts)
+    valued = []
+    for layer in layers(drafts):
+        found = await gather(session, [invoice_request_of(draft) for draft in layer], now)
+        for draft, gathered in zip(layer, found, strict=True):
+            copy = Invoice(
+                customer_id=draft.customer_id,
+                currency=draft.currency,
+                billing_reason=draft.billing_reason,
+                reference_date=draft.reference_date,
+                opening_credit=draft.opening_credit,
+                tax_exempt=is_exempt(customers.get(draft.customer_id)),
+            )
+            _, totals = _valued(copy, gathered)
+            open_invoice = OpenInvoice(draft.id, totals.total, net_sums(totals).usage)
+            valued.append(((draft.customer_id, draft.currency), open_invoice))
+    return valued

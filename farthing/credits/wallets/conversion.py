@@ -1,0 +1,113 @@
+"""A prepaid wallet becomes a postpaid one, which keeps every lot as it was."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.errors import InvalidOperation
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import ZERO
+from farthing.credits.enums import TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.ledger.events import record_wallet_event
+from farthing.credits.ledger.posting import (
+    CreditMovement,
+    DebitMovement,
+    Origin,
+    lock_wallet,
+    open_lots,
+    post,
+    require_active,
+)
+from farthing.credits.ledger.tables import Wallet, WalletTransaction
+from farthing.credits.rules.lots import Lot, consumption_key, plan_everything
+from farthing.credits.wallets import automation
+from farthing.credits.wallets.lifecycle import default_name, refusing_second
+
+_KEPT = (
+    "customer_id",
+    "currency",
+    "description",
+    "conversion_rate",
+    "topup_conversion_rate",
+    "auto_topup_enabled",
+    "auto_topup_invoicing",
+    "auto_topup_threshold",
+    "auto_topup_amount",
+    "auto_topup_monthly_limit",
+    "auto_topup_cooldown_value",
+    "auto_topup_cooldown_unit",
+    "alert_settings",
+    "alert_state",
+    "credit_alert_state",
+)
+
+
+async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: datetime) -> tuple[Wallet, Wallet]:
+    """Close a prepaid wallet and open a postpaid one with its lots; both, the old one first.
+
+    Raises NotFound, InvalidOperation, and AlreadyExists if the customer has a postpaid wallet of that currency.
+    Rule: docs/rules/credits.md#conversion-to-postpaid
+    """
+    old = await lock_wallet(session, wallet_id)
+    require_active(old, "converted")
+    if old.wallet_type is not WalletType.PRE_PAID:
+        raise InvalidOperation("The wallet is postpaid already", {"wallet_id": old.id})
+    if old.credit_balance < 0:
+        raise InvalidOperation("A wallet with a negative balance cannot be converted", {"wallet_id": old.id})
+    lots = await open_lots(session, old.id)
+    new = Wallet(
+        **{name: getattr(old, name) for name in _KEPT},
+        id=new_id(Kind.WALLET),
+        wallet_type=WalletType.POST_PAID,
+        wallet_status=WalletStatus.ACTIVE,
+        name=default_name(WalletType.POST_PAID, old.currency),
+        meta={**old.meta, "converted_from": old.id},
+        allowed_price_types=[WalletPriceType.ALL.value],
+        credit_balance=ZERO,
+        balance=ZERO,
+        last_seq=0,
+        converted_from=old.id,
+    )
+    if lots:
+        origin = Origin(description="Converted to postpaid", system_key=f"{old.id}_conversion_debit")
+        await post(
+            session, old, DebitMovement(plan_everything(lots), TransactionReason.WALLET_TERMINATION, origin), now
+        )
+    old.wallet_status = WalletStatus.CLOSED
+    automation.set_auto_topup(old, None)
+    automation.schedule(old, now)
+    automation.schedule(new, now)
+    await session.flush()
+    async with refusing_second(new), session.begin_nested():
+        session.add(new)
+    await record_wallet_event(session, "wallet.terminated", old)
+    await record_wallet_event(session, "wallet.created", new)
+    await _open_again(session, new, lots, now)
+    return old, new
+
+
+async def _open_again(session: AsyncSession, wallet: Wallet, lots: list[Lot], now: datetime) -> None:
+    """A lot of the new wallet for each that was left of the old one, in the order of consumption."""
+    rows = await session.scalars(select(WalletTransaction).where(WalletTransaction.id.in_([lot.id for lot in lots])))
+    by_id = {row.id: row for row in rows}
+    for lot in sorted(lots, key=consumption_key):
+        before = by_id[lot.id]
+        assert before.credit_class is not None, "a lot has a class"
+        credit = CreditMovement(
+            lot.available,
+            before.transaction_reason,
+            Origin(
+                description=before.description,
+                metadata=dict(before.meta),
+                parent_transaction_id=before.id,
+                system_key=f"{before.id}_conversion",
+            ),
+            before.credit_class,
+            expiry=before.expiry_date,
+            priority=before.priority,
+            valid_from=before.valid_from,
+        )
+        await post(session, wallet, credit, now)

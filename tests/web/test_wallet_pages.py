@@ -1,0 +1,51 @@
+"""A finance person sells credits, takes some back and closes a wallet, from pages alone."""
+
+from __future__ import annotations
+
+from playwright.async_api import Page, expect
+
+from tests.customers.conftest import new_customer
+from tests.web.browsing import sign_in
+from tests.web.stage import Stage
+
+
+async def test_credits_are_sold_taken_and_closed_from_pages_alone(page: Page, own: Stage) -> None:
+    customer = await new_customer(own.account)
+    await sign_in(page, own)
+    await page.goto(f"/customers/{customer['id']}")
+    await page.get_by_text("Open a wallet").click()
+    await page.get_by_label("Currency").fill("usd")
+    await page.get_by_role("button", name="Open it").click()
+    await expect(page.get_by_role("heading", name="Prepaid Wallet - USD")).to_be_visible()
+    await page.get_by_text("Add credits").first.click()
+    await page.get_by_label("Credits", exact=True).first.fill("1,000")
+    await page.get_by_label("Why").select_option("PURCHASED_CREDIT_DIRECT")
+    await page.get_by_label("Bonus").fill("150")
+    await page.get_by_role("button", name="Add them").click()
+    await expect(page.get_by_text("The credits are added.")).to_be_visible()
+    await page.get_by_text("Add credits").first.click()
+    await page.get_by_label("Credits", exact=True).first.fill("200")
+    await page.get_by_role("button", name="Add them").click()
+    await expect(page.get_by_text("The credits come once their invoice is paid.")).to_be_visible()
+    await page.get_by_text("Take credits").first.click()
+    await page.get_by_label("Credits", exact=True).last.fill("50")
+    await page.get_by_role("button", name="Take them").click()
+    await expect(page.get_by_text("The credits are taken.")).to_be_visible()
+    (wallet,) = await own.account.get(f"/customers/{customer['id']}/wallets", expand="credits_available_breakdown")
+    assert wallet["credits_available_breakdown"] == {"purchased": "950", "free": "150"}
+    await page.get_by_text("Add credits").first.click()
+    await page.get_by_label("Credits", exact=True).first.fill("many")
+    await page.get_by_role("button", name="Add them").click()
+    await expect(page.get_by_text("credits").first).to_be_visible()
+    await page.get_by_text("Close", exact=True).click()
+    await page.get_by_role("button", name="Close it").click()
+    await expect(page.get_by_text("The wallet is closed.")).to_be_visible()
+    assert await own.account.get(f"/customers/{customer['id']}/wallets") == []
+
+
+async def test_the_portal_shows_credits_and_their_movements(page: Page, stage: Stage) -> None:
+    token = (await stage.account.get(f"/customers/portal/{stage.customers[0]['external_id']}"))["token"]
+    await page.goto(f"/portal/{token}")
+    await expect(page.get_by_role("heading", name="Credits")).to_be_visible()
+    await expect(page.get_by_text("Manual balance debit")).to_be_visible()
+    await expect(page.get_by_text("1,202.5").first).to_be_visible()
