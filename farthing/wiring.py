@@ -22,8 +22,8 @@ from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
 from farthing.catalogue.plans.schemas import IncludedCreditGrant
 from farthing.catalogue.ports import CataloguePorts
+from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.references import count_prices_of_meter, let_prices_leave_group
-from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.plans.schemas import IncludedCreditGrant
-from farthing.catalogue.prices.tables import PriceEntityType
+from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.storage.tables import Base
 
 CountUses = Callable[[AsyncSession, str], Awaitable[Mapping[str, int]]]

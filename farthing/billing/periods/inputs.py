@@ -24,7 +24,7 @@ from farthing.billing.periods.history import COUNTING, ThresholdCut
 from farthing.calendar.period import Period
 from farthing.catalogue.products import tables as products
 from farthing.catalogue.taxes.choosing import auto_apply_associations_of
-from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.enums import LineKind, Status
 from farthing.core.money import ZERO
 from farthing.events.ingest.arrival import watermark

@@ -14,9 +14,10 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
+from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.discounts.redeeming import coupons_by_id, redeem, refused
 from farthing.catalogue.discounts.schemas import CouponAssociationFilter
-from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id

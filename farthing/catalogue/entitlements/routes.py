@@ -12,6 +12,7 @@ from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.catalogue.entitlements import lifecycle
 from farthing.catalogue.entitlements.answers import EXPANDABLE, entitlement_answers
+from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.schemas import (
     CreateBulkEntitlementRequest,
     CreateBulkEntitlementResponse,
@@ -22,7 +23,7 @@ from farthing.catalogue.entitlements.schemas import (
     ListEntitlementsResponse,
     UpdateEntitlementRequest,
 )
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.core.wire import Message
 from farthing.storage.listing import LARGEST_LIMIT

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from farthing.api.queries.lists import Page
-from farthing.catalogue.entitlements.tables import (
+from farthing.catalogue.entitlements.enums import (
     AggregationMode,
     EntitlementOwner,
     GrantAllocation,
@@ -22,8 +22,8 @@ from farthing.catalogue.entitlements.tables import (
 )
 from farthing.catalogue.fields import Id, Ids, OptionalId, Text, quoted
 from farthing.catalogue.plans import schemas as offers
+from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import FeatureResponse
-from farthing.catalogue.products.tables import FeatureType
 from farthing.core.enums import Status
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
 from farthing.storage.listing import ListQuery

@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
+from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.schemas import CreatePriceRequest
-from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit
+from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products import groups
-from farthing.catalogue.products.tables import GroupEntityType, MeterRow
+from farthing.catalogue.products.enums import GroupEntityType
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.storage.postgres import clock_of, ports_of, scope_of

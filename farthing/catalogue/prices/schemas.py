@@ -12,7 +12,7 @@ from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
 from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, quoted
 from farthing.catalogue.plans import schemas as offers
-from farthing.catalogue.prices.tables import BillingCadence, PriceEntityType, PriceUnitType
+from farthing.catalogue.prices.enums import BillingCadence, PriceEntityType, PriceUnitType
 from farthing.catalogue.products.schemas import GroupResponse, MeterResponse
 from farthing.core.enums import PriceType, Status
 from farthing.core.wire import (

@@ -18,9 +18,10 @@ from farthing.calendar.period import Period
 from farthing.calendar.recurring import trial_days, trial_window
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.enums import PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.taxes import associations
-from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.enums import PriceType
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id

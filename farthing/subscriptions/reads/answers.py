@@ -18,8 +18,9 @@ from farthing.catalogue.plans.answers import plan_answers
 from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.answers import price_answers
+from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.schemas import PriceResponse
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.answers import meter_answer, meters_by_id
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status

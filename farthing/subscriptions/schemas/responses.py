@@ -12,11 +12,11 @@ from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadenc
 from farthing.calendar.due import PaymentTerms
 from farthing.calendar.recurring import UsageReset
 from farthing.catalogue.discounts.schemas import CouponAssociationResponse
-from farthing.catalogue.entitlements.tables import AggregationMode, GrantDurationUnit, GrantMeasure
+from farthing.catalogue.entitlements.enums import AggregationMode, GrantDurationUnit, GrantMeasure
 from farthing.catalogue.fields import Ids, OptionalId
 from farthing.catalogue.plans.schemas import AddonResponse, IncludedCreditGrant, PlanResponse
+from farthing.catalogue.prices.enums import BillingCadence
 from farthing.catalogue.prices.schemas import PriceResponse
-from farthing.catalogue.prices.tables import BillingCadence
 from farthing.catalogue.products.schemas import FeatureResponse, MeterResponse
 from farthing.core.enums import PriceType, Status
 from farthing.core.wire import DecimalText, Moment, Request, Response, Timestamp

@@ -11,7 +11,8 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.plans.answers import EVERYTHING, addon_answers, plan_answers
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.enums import PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.caller import READ
