@@ -8,7 +8,7 @@ from typing import Any
 from flexprice.models import ModelsTemporalWorkflowResult
 from sqlalchemy import text
 
-from farthing.catalogue.prices.enums import PriceEntityType
+from farthing.catalogue.enums import PriceEntityType
 from farthing.subscriptions.addons import addon_sync, lifecycle
 from farthing.subscriptions.line_items import price_sync
 from farthing.subscriptions.line_items.price_sync import SyncCounts

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.entitlements.enums import AggregationMode, GrantAllocation, GrantDurationUnit, GrantMeasure
 from farthing.catalogue.entitlements.tables import Entitlement
-from farthing.catalogue.prices.enums import PriceEntityType
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status

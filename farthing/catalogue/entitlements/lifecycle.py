@@ -17,9 +17,9 @@ from farthing.catalogue.entitlements import grants
 from farthing.catalogue.entitlements.enums import AggregationMode, EntitlementOwner, UsageResetPeriod
 from farthing.catalogue.entitlements.schemas import CreateEntitlementRequest, EntitlementQuery, UpdateEntitlementRequest
 from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.owners import lock_for_use
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.references import owner_table
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.tables import Feature, MeterRow

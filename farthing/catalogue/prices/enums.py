@@ -5,16 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class PriceEntityType(StrEnum):
-    """Whose a price is. PRICE exists on the wire only and is refused."""
-
-    PLAN = "PLAN"
-    SUBSCRIPTION = "SUBSCRIPTION"
-    ADDON = "ADDON"
-    PRICE = "PRICE"
-    COSTSHEET = "COSTSHEET"
-
-
 class PriceUnitType(StrEnum):
     """Whether a price is quoted in its currency or in a custom unit."""
 

@@ -12,8 +12,8 @@ from sqlalchemy import or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices import references
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.references import References
 from farthing.catalogue.prices.schemas import CreatePriceRequest, PriceQuery
 from farthing.catalogue.prices.tables import Price

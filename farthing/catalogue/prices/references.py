@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import require_published
-from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.schemas import CreatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products import groups
@@ -47,8 +46,8 @@ def owner_table(session: AsyncSession, kind: PriceEntityType) -> type[Base] | No
     """The table of the entities of this kind, which own prices; None for a kind that owns none."""
     ports = ports_of(session, CataloguePorts)
     tables: dict[PriceEntityType, type[Base]] = {
-        PriceEntityType.PLAN: Plan,
-        PriceEntityType.ADDON: Addon,
+        PriceEntityType.PLAN: ports.plan_table,
+        PriceEntityType.ADDON: ports.addon_table,
         PriceEntityType.SUBSCRIPTION: ports.subscription_table,
         PriceEntityType.COSTSHEET: ports.cost_sheet_table,
     }

@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
-from farthing.catalogue.prices.enums import BillingCadence, PriceEntityType, PriceUnitType
+from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.prices.enums import BillingCadence, PriceUnitType
 from farthing.core.enums import PriceType
 from farthing.rating.pricing.price import BillingModel, TierMode
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices import references
-from farthing.catalogue.prices.enums import PriceEntityType, PriceUnitType
+from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.lifecycle import end, refusing_duplicates, unnamed
 from farthing.catalogue.prices.schemas import PricingChange, UpdatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceUnit

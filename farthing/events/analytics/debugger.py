@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.prices.answers import price_answers
+from farthing.catalogue.answers.prices import price_answers
 from farthing.catalogue.products import tables
 from farthing.catalogue.products.answers import meter_answer
 from farthing.core.clock import instant, shifted

@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.storage.rows import find

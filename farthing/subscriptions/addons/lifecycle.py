@@ -14,9 +14,9 @@ from farthing.calendar.billing import period_containing
 from farthing.calendar.period import Period
 from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.lifecycle import entitlements_of
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Addon
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.products.enums import FeatureType
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingCycle, BillingPeriod, Recurrence, calendar_anchor, next_billing_date
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import trial_days, trial_window
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.taxes import associations
 from farthing.catalogue.taxes.enums import TaxEntityType

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status

@@ -15,8 +15,8 @@ from datetime import datetime
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.storage.rows import find

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
-from farthing.catalogue.prices.enums import PriceEntityType
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status

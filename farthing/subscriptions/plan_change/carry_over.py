@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.discounts.tables import CouponAssociation
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices import versions
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.schemas import PricingChange
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.taxes import associations

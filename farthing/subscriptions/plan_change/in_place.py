@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status

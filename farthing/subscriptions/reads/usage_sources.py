@@ -23,9 +23,9 @@ from sqlalchemy.orm import aliased
 from farthing.calendar.period import Period
 from farthing.calendar.windows import anchor_day
 from farthing.calendar.zones import UTC
+from farthing.catalogue.answers.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_during
 from farthing.catalogue.discounts.enums import CouponCadence
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status

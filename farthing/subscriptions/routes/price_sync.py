@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.work import UnitOfWork, unit_of_work
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.core.clock import Clock
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_ulid

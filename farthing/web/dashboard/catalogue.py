@@ -9,10 +9,10 @@ from litestar import Controller, Response, get
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.answers.plans import EVERYTHING, addon_answers, plan_answers
 from farthing.catalogue.discounts.tables import CouponRow
-from farthing.catalogue.plans.answers import EVERYTHING, addon_answers, plan_answers
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.catalogue.prices.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.catalogue.taxes.tables import TaxRateRow
