@@ -142,7 +142,7 @@ class TestSynchronisation:
     async def sync(self, shop: Shop, plan: dict[str, Any]) -> price_sync.SyncCounts:
         async def page(session: Any) -> price_sync.SyncCounts:
             target = await price_sync.target_sequence(session, plan["id"])
-            return await price_sync.sync_page(session, plan["id"], target, shop.now)
+            return await price_sync.sync_page(session, plan["id"], target)
 
         found: price_sync.SyncCounts = await shop.do(page)
         return found

@@ -99,7 +99,7 @@ class TestPlan:
         target = await shop.do(price_sync.target_sequence, plan["id"])
         sizes, after = [], ""
         while True:
-            counts: SyncCounts = await shop.do(price_sync.sync_page, plan["id"], target, shop.now, after=after, limit=2)
+            counts: SyncCounts = await shop.do(price_sync.sync_page, plan["id"], target, after=after, limit=2)
             sizes.append(counts.created)
             if counts.last_id is None:
                 break

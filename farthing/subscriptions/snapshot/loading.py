@@ -344,14 +344,6 @@ def _whole(
     below = children.get(row.id, ())
     inherited = [child for child in below if child.subscription_type is SubscriptionType.INHERITED]
     grouped = [child for child in below if child.subscription_type is SubscriptionType.GROUPED_INVOICING]
-    trial = None
-    if row.trial_start is not None and row.trial_end is not None:
-        trial = Period(row.trial_start, row.trial_end)
-    commitment = None
-    if row.commitment_amount:
-        commitment = SubscriptionCommitment(
-            row.commitment_amount, row.overage_factor, row.commitment_duration, row.enable_true_up
-        )
     return SubscriptionSnapshot(
         id=row.id,
         customer_id=row.customer_id,
@@ -369,11 +361,11 @@ def _whole(
         end=row.end_date,
         current=open_period(row),
         full_period_start=row.full_period_start,
-        trial=trial,
+        trial=_trial_of(row),
         cancel_at=row.cancel_at,
         cancel_at_period_end=row.cancel_at_period_end,
         cancelled_at=row.cancelled_at,
-        commitment=commitment,
+        commitment=_commitment_of(row),
         threshold=row.auto_invoice_threshold,
         proration=row.proration_behavior,
         end_proration=row.end_proration_behavior,
@@ -401,6 +393,18 @@ def _whole(
             (pause.pause_start, pause.original_billing_anchor) for pause in parts.pauses.get(row.id, ())
         ),
         grouped=tuple(_whole(child, {}, parts, payers) for child in grouped),
+    )
+
+
+def _trial_of(row: Subscription) -> Period | None:
+    return None if row.trial_start is None or row.trial_end is None else Period(row.trial_start, row.trial_end)
+
+
+def _commitment_of(row: Subscription) -> SubscriptionCommitment | None:
+    if not row.commitment_amount:
+        return None
+    return SubscriptionCommitment(
+        row.commitment_amount, row.overage_factor, row.commitment_duration, row.enable_true_up
     )
 
 
