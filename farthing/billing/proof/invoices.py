@@ -286,7 +286,7 @@ async def _taken_over(session: AsyncSession, customers: Collection[str]) -> dict
         .where(in_array(tenure.customer_id, customers), tenure.since_sequence < tenure.taken_sequence)
         .group_by(tenure.customer_id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _is_later(sequence: int | None, recheck: _Again) -> bool:

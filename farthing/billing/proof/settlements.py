@@ -129,7 +129,7 @@ async def _fee_lines(session: AsyncSession, rows: Sequence[ProrationSettlement],
         )
         .order_by(line.id)
     )
-    pairs = found.tuples().all()
+    pairs = found.all()
     shares = await discount_shares_of(session, {row.id: invoice.id for row, invoice in pairs})
     lines = _FeeLines()
     for row, invoice in pairs:

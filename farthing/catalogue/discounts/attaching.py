@@ -162,7 +162,7 @@ async def predecessors_of(session: AsyncSession, associations: Iterable[CouponAs
                 in_array(CouponAssociation.id, set(behind.values())), CouponAssociation.continues_id.is_not(None)
             )
         )
-        further = {association_id: former for association_id, former in rows.tuples() if former is not None}
+        further = {association_id: former for association_id, former in rows if former is not None}
         behind = {association_id: further[former] for association_id, former in behind.items() if former in further}
     return chains
 

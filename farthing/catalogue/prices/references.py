@@ -144,7 +144,7 @@ async def require_room(session: AsyncSession, requests: Sequence[CreatePriceRequ
         .where(Price.entity_id.in_(adding), Price.status == Status.PUBLISHED, Price.end_date.is_(None))
         .group_by(Price.entity_id)
     )
-    counts = dict((await session.execute(query)).tuples().all())
+    counts = dict((await session.execute(query)).all())
     for owner_id, more in adding.items():
         if counts.get(owner_id, 0) + more > MOST_PRICES_OF_OWNER:
             raise ValidationFailed.of("entity_id", f"'{owner_id}' would have more than {MOST_PRICES_OF_OWNER} prices")

@@ -182,7 +182,7 @@ async def carried_quantities(
     keys = await session.execute(
         select(Price.id, Price.lookup_key).where(Price.id.in_([item.price_id for item in open_fees]))
     )
-    lookup_keys = dict(keys.tuples().all())
+    lookup_keys = dict(keys.all())
     present = [
         SeatFee(
             item.price_id,

@@ -104,7 +104,7 @@ async def names_of(session: AsyncSession, snapshots: Sequence[SubscriptionSnapsh
     for table, ids in ((Plan, {snapshot.plan_id for snapshot in snapshots} - names.keys()), (Addon, addons)):
         if ids:
             rows = await session.execute(select(table.id, table.name).where(table.id.in_(ids)))
-            names.update(rows.tuples().all())
+            names.update(rows.all())
     return names
 
 

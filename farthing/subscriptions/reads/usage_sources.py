@@ -165,7 +165,7 @@ async def _children(
             or_(table.end_date.is_(None), table.end_date > start),
         )
     )
-    return [(parent_id or "", customer_id) for parent_id, customer_id in found.tuples()]
+    return [(parent_id or "", customer_id) for parent_id, customer_id in found]
 
 
 async def _items(
@@ -184,7 +184,7 @@ async def _items(
             or_(item.end_date.is_(None), item.end_date > start),
         )
     )
-    pairs = [(row, price) for row, price in (await session.execute(query)).tuples()]
+    pairs = [(row, price) for row, price in (await session.execute(query))]
     if not pairs:
         return []
     rows = [row for row, _ in pairs]

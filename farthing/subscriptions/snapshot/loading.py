@@ -104,7 +104,7 @@ async def _payers_of_families(session: AsyncSession, rows: Mapping[str, Subscrip
     absent = sorted(parents - payers.keys())
     if absent:
         found = await session.execute(select(Subscription.id, Subscription.payer_id).where(Subscription.id.in_(absent)))
-        payers |= dict(found.tuples().all())
+        payers |= dict(found.all())
     return payers
 
 
@@ -140,11 +140,11 @@ async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: dat
     ):
         parts.pauses[pause.subscription_id].append(pause)
     plans = await session.execute(select(Plan.id, Plan.name).where(in_array(Plan.id, {row.plan_id for row in rows})))
-    parts.plans = dict(plans.tuples().all())
+    parts.plans = dict(plans.all())
     customers = await session.execute(
         select(Customer.id, Customer.external_id).where(in_array(Customer.id, {row.customer_id for row in rows}))
     )
-    parts.customers = dict(customers.tuples().all())
+    parts.customers = dict(customers.all())
     return parts
 
 

@@ -52,9 +52,7 @@ class Catalogue(Controller):
                     .where(Price.status == Status.PUBLISHED, Price.end_date.is_(None))
                     .group_by(Price.entity_id)
                 )
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         subscribers = dict(
             (
@@ -63,9 +61,7 @@ class Catalogue(Controller):
                     .where(Subscription.status == Status.PUBLISHED, Subscription.subscription_status != "cancelled")
                     .group_by(Subscription.plan_id)
                 )
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         meters = await _published(session, MeterRow)
         return render(
