@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -36,10 +36,10 @@ from farthing.billing.clock.routes import Clocks
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
-from farthing.catalogue.entitlements.routes import AddonEntitlements, Entitlements, PlanEntitlements
-from farthing.catalogue.plans.routes import Addons, Plans
-from farthing.catalogue.prices.routes import Prices, PriceUnits
 from farthing.catalogue.products.routes import Features, Groups, Meters
+from farthing.catalogue.routes.entitlements import AddonEntitlements, Entitlements, PlanEntitlements
+from farthing.catalogue.routes.plans import Addons, Plans
+from farthing.catalogue.routes.prices import Prices, PriceUnits
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
@@ -278,13 +278,31 @@ def create_app(
 
     `worker` is the one of this process, if it has one.
     """
+    notices = listener or Listener(database.url)
+    services = _services(settings, database, notices, worker)
+    app = _litestar(state_with(services), [_lifespan(services, notices)])
+
+    async def identify(headers: Mapping[bytes, bytes]) -> str:
+        return (await services.authenticator.by_headers(headers, needs_environment=False)).tenant_id
+
+    return Edge(
+        slashes_kept(app),
+        services.database,
+        settings.origins,
+        BodyReader(identify, ReadTimes()),
+        addresses=services.client_addresses,
+        access_log=settings.access_log,
+    )
+
+
+def _services(settings: Settings, database: Database, notices: Listener, worker: WorkerState | None) -> Services:
+    """What the handlers of this process work with. The queue and the look at health keep clear of requests' limits."""
     known = duties(database, settings)
     health_database = Database(database.url, database.ports, pool_size=1)
     jobs_queue = queue_of(database, known)
     database = database.for_requests(settings.request_timeouts, settings.tenant_connections)
-    notices = listener or Listener(database.url)
     authenticator = HeaderAuthenticator(database, settings, notices)
-    services = Services(
+    return Services(
         settings=settings,
         database=database,
         queue=jobs_queue,
@@ -310,9 +328,13 @@ def create_app(
         api_reference=ArrangedDocument(ApiDocument(described)),
     )
 
+
+def _lifespan(services: Services, notices: Listener) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """What starts with the application and is stopped with it."""
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await confirm(database, services.master_keys)
+        await confirm(services.database, services.master_keys)
         await notices.start()
         await services.ingest.start()
         await services.health.look()  # takes its connection while there are some
@@ -326,16 +348,4 @@ def create_app(
             await notices.stop()
             await services.health.close()
 
-    app = _litestar(state_with(services), [lifespan])
-
-    async def identify(headers: Mapping[bytes, bytes]) -> str:
-        return (await authenticator.by_headers(headers, needs_environment=False)).tenant_id
-
-    return Edge(
-        slashes_kept(app),
-        database,
-        settings.origins,
-        BodyReader(identify, ReadTimes()),
-        addresses=services.client_addresses,
-        access_log=settings.access_log,
-    )
+    return lifespan

@@ -20,10 +20,11 @@ from farthing.billing.ports import BillingPorts
 from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
-from farthing.catalogue.plans.schemas import IncludedCreditGrant
+from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import count_prices_of_meter, let_prices_leave_group
-from farthing.catalogue.prices.tables import PriceEntityType
+from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
@@ -84,6 +85,8 @@ def wire() -> Wiring:
             load_credit_grants=list_no_grants_of_owners,
             copy_credit_grants=copy_no_grants,
             load_line_items=line_item_answers,
+            plan_table=Plan,
+            addon_table=Addon,
             subscription_table=Subscription,
             cost_sheet_table=CostSheet,
         ),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import farthing
 
@@ -129,6 +133,19 @@ def test_no_module_holds_an_empty_list_for_others_to_fill() -> None:
 
 def test_no_import_is_for_its_side_effect() -> None:
     assert [name_of(path) for path in MODULES if "noqa: F401" in path.read_text()] == []
+
+
+@pytest.mark.parametrize("package", ["billing.calculation", "rating", "calendar", "metering"])
+def test_the_pure_core_loads_no_sqlalchemy(package: str) -> None:
+    """Not even through what it imports: a fresh interpreter has seen none of it afterwards."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in MODULES
+        if path.is_relative_to(CODE.joinpath(*package.split(".")))
+    ]
+    loads = f"import sys, {', '.join(modules)}; print({{'sqlalchemy', 'psycopg', 'litestar'}} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.stdout.strip() == "set()", answer.stderr
 
 
 def test_a_class_name_means_one_thing() -> None:

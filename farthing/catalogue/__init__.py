@@ -2,7 +2,8 @@
 
 Owns features and the meters behind them (`products`), plans and addons (`plans`), prices and custom price units
 (`prices`), what a plan includes (`entitlements`), coupons (`discounts`), tax rates and where they apply (`taxes`) and
-cost sheets (`costs`); and groups, which only arrange them for reading.
+cost sheets (`costs`); and groups, which only arrange them for reading. What carries one another on the wire is answered
+by `answers` and `routes`, above them all.
 
 Does not own what a quantity costs (`rating`: a price row becomes a `RatedPrice`, and nothing here multiplies), what
 was used (`events`), who bought what (`subscriptions`), or any invoice.

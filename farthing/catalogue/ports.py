@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.plans.schemas import IncludedCreditGrant
-from farthing.catalogue.prices.tables import PriceEntityType
+from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.storage.tables import Base
 
 CountUses = Callable[[AsyncSession, str], Awaitable[Mapping[str, int]]]
@@ -57,6 +57,9 @@ class CataloguePorts:
     load_credit_grants: LoadCreditGrants
     copy_credit_grants: CopyCreditGrants
     load_line_items: LoadLineItems
+    plan_table: type[Base]
+    addon_table: type[Base]
+    """Plans and addons own prices and entitlements."""
     subscription_table: type[Base]
     """A subscription can own prices and entitlements, and can be taxed."""
     cost_sheet_table: type[Base]

@@ -40,7 +40,7 @@ def _installed() -> list[metadata.Distribution]:
 
 
 def _component(distribution: metadata.Distribution) -> Any:
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 

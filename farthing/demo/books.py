@@ -55,7 +55,7 @@ class Ledger:
             bills = await session.scalars(
                 select(Invoice.idempotency_key).where(Invoice.idempotency_key.startswith(_KEY, autoescape=True))
             )
-            return dict(customers.tuples().all()), {key for key in bills if key is not None}
+            return dict(customers.all()), {key for key in bills if key is not None}
 
 
 def key_of(customer: DemoCustomer, bill: DemoInvoice) -> str:

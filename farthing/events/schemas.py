@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.windows import WindowSize
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
-from farthing.catalogue.prices.schemas import PriceResponse
+from farthing.catalogue.answers.schemas import AddonResponse, PlanResponse, PriceResponse
 from farthing.catalogue.products.schemas import FeatureResponse, GroupResponse, MeterResponse, ReportingUnit
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse

@@ -79,7 +79,7 @@ async def number_all(session: AsyncSession, invoices: Sequence[Invoice], now: da
             if violated(error) != "uq_invoices_number":
                 raise
         else:
-            found: dict[str, str] = dict(written.tuples().all())
+            found: dict[str, str] = dict(written.all())
             for invoice in invoices:
                 set_committed_value(invoice, "invoice_number", found[invoice.id])
             return

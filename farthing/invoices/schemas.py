@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from farthing.api.queries.lists import Page
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.schemas import TaxRateResponse
-from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse

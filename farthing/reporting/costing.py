@@ -20,10 +20,10 @@ from msgspec import Meta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.answers.prices import price_answers
+from farthing.catalogue.answers.schemas import PriceResponse
 from farthing.catalogue.costs import sheets
-from farthing.catalogue.prices.answers import price_answers
 from farthing.catalogue.prices.rated import rated
-from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products import tables as products
 from farthing.catalogue.products.answers import meter_answer

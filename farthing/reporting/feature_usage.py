@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import UsageReset, reset_windows
 from farthing.calendar.windows import anchor_day
+from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import FeatureResponse
-from farthing.catalogue.products.tables import Feature, FeatureType, MeterRow
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed

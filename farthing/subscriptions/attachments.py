@@ -12,11 +12,13 @@ from farthing.calendar.period import Period
 from farthing.calendar.proration import first_period_coefficient
 from farthing.catalogue.discounts import coupons
 from farthing.catalogue.discounts.attaching import Attachment, attach
-from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
+from farthing.catalogue.discounts.enums import CouponCadence
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
+from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.lifecycle import entitlements_of
 from farthing.catalogue.entitlements.overriding import overriding
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import round_to
 from farthing.storage.postgres import ports_of

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
-from farthing.catalogue.prices.tables import BillingCadence
+from farthing.catalogue.prices.enums import BillingCadence
 from farthing.core.times import read_time
 from farthing.storage.documents import VERSION, Document, decode
 from farthing.subscriptions.enums import AddonPolicy, CancellationType, CommitmentType, ProrationBehavior

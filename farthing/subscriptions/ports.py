@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.catalogue.plans.schemas import IncludedCreditGrant
+from farthing.catalogue.schemas import IncludedCreditGrant
 
 LoadCreditGrants = Callable[[AsyncSession, Sequence[str]], Awaitable[Mapping[str, list[IncludedCreditGrant]]]]
 """Given ids of subscriptions, the credit grants of each by its id, in one query."""

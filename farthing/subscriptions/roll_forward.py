@@ -30,10 +30,11 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 from farthing.subscriptions.events import changed, record_subscription_event
+from farthing.subscriptions.item_changes import ItemChange, closing
 from farthing.subscriptions.lifecycle import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.lifecycle.cancellation import finish
 from farthing.subscriptions.lifecycle.creation import opening
-from farthing.subscriptions.outcome import Billable, ItemChange, closing
+from farthing.subscriptions.outcome import Billable
 from farthing.subscriptions.plan_change.in_place import change_plan
 from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
 from farthing.subscriptions.snapshot.loading import load_one

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence
 from farthing.calendar.due import PaymentTerms
-from farthing.catalogue.prices.tables import BillingCadence
+from farthing.catalogue.prices.enums import BillingCadence
 from farthing.core.enums import PriceType
 from farthing.storage.tables import Base, Quantity, Scoped, Tracked, enum_column, lower_case
 from farthing.subscriptions.enums import (

@@ -16,7 +16,7 @@ from farthing.calendar.period import Period
 from farthing.core.money import decimals, plain
 from farthing.rating.pricing.price import RatedPrice, Tier, TierMode
 from farthing.subscriptions.enums import ProrationBehavior
-from farthing.subscriptions.outcome import ItemAction, ItemChange
+from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from tests.billing.values import at, item, span, subscription
 

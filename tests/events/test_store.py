@@ -308,6 +308,6 @@ async def test_the_watermark_stops_below_a_transaction_in_flight(database: Datab
             async with database.transaction(books.scope, read_only=True) as session:
                 mark = await watermark(session)
                 found = await session.execute(text("SELECT id, sequence <= :mark FROM events"), {"mark": mark})
-                assert dict(found.tuples().all()) == {"first": True, "second": False}
+                assert dict(found.all()) == {"first": True, "second": False}
         # other writers of this cluster may hold it back for a moment, never for good
         await _counted(database, books)

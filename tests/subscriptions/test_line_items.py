@@ -10,9 +10,10 @@ import pytest
 
 from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.item_changes import ItemAction
 from farthing.subscriptions.line_items import revise
 from farthing.subscriptions.line_items.revise import QuantityWanted
-from farthing.subscriptions.outcome import ItemAction, Outcome
+from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.requests import (
     AddAddonToSubscriptionRequest,
     CreateSubscriptionLineItemRequest,

@@ -9,8 +9,8 @@ import pytest
 from farthing.calendar.billing import BillingPeriod
 from farthing.core.errors import InvalidOperation
 from farthing.subscriptions.enums import AddonPolicy, InvoiceTrigger, ProrationBehavior
+from farthing.subscriptions.item_changes import ItemAction
 from farthing.subscriptions.line_items import price_sync
-from farthing.subscriptions.outcome import ItemAction
 from farthing.subscriptions.plan_change import by_replacement, in_place
 from farthing.subscriptions.plan_change.by_replacement import Target
 from farthing.subscriptions.planned_terms import PlannedChangeInPlace
@@ -142,7 +142,7 @@ class TestSynchronisation:
     async def sync(self, shop: Shop, plan: dict[str, Any]) -> price_sync.SyncCounts:
         async def page(session: Any) -> price_sync.SyncCounts:
             target = await price_sync.target_sequence(session, plan["id"])
-            return await price_sync.sync_page(session, plan["id"], target, shop.now)
+            return await price_sync.sync_page(session, plan["id"], target)
 
         found: price_sync.SyncCounts = await shop.do(page)
         return found

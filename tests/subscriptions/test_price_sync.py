@@ -8,7 +8,7 @@ from typing import Any
 from flexprice.models import ModelsTemporalWorkflowResult
 from sqlalchemy import text
 
-from farthing.catalogue.prices.tables import PriceEntityType
+from farthing.catalogue.enums import PriceEntityType
 from farthing.subscriptions.addons import addon_sync, lifecycle
 from farthing.subscriptions.line_items import price_sync
 from farthing.subscriptions.line_items.price_sync import SyncCounts
@@ -99,7 +99,7 @@ class TestPlan:
         target = await shop.do(price_sync.target_sequence, plan["id"])
         sizes, after = [], ""
         while True:
-            counts: SyncCounts = await shop.do(price_sync.sync_page, plan["id"], target, shop.now, after=after, limit=2)
+            counts: SyncCounts = await shop.do(price_sync.sync_page, plan["id"], target, after=after, limit=2)
             sizes.append(counts.created)
             if counts.last_id is None:
                 break

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence, Recurrence
 from farthing.calendar.period import Period
-from farthing.catalogue.entitlements.tables import EntitlementOwner, UsageResetPeriod
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.entitlements.enums import EntitlementOwner, UsageResetPeriod
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.enums import PriceType
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.rating.pricing.price import RatedPrice
@@ -25,8 +25,8 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
+from farthing.subscriptions.item_changes import closing
 from farthing.subscriptions.line_items.revise import QuantityWanted, planned_quantities
-from farthing.subscriptions.outcome import closing
 from farthing.subscriptions.plan_change.in_place import planned_change
 from farthing.subscriptions.snapshot.entitlements import Entitled, by_meter, effective
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, longer, mixes_periods

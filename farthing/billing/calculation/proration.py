@@ -17,7 +17,7 @@ from farthing.calendar.period import MICROSECOND, Period, elapsed_share
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.rating.pricing.cost import price_quantity
-from farthing.subscriptions.outcome import ItemAction, ItemChange
+from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 

@@ -22,10 +22,10 @@ from farthing.calendar.period import MICROSECOND, Period
 from farthing.calendar.recurring import reset_windows
 from farthing.calendar.windows import anchor_day, windows
 from farthing.calendar.zones import UTC
-from farthing.catalogue.entitlements.tables import GrantDurationUnit, GrantMeasure
+from farthing.catalogue.entitlements.enums import GrantDurationUnit, GrantMeasure
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
-from farthing.events.usage.usage_statement import Stretch
+from farthing.events.usage.stretch import Stretch
 from farthing.metering.meter import AggregationType, Meter
 from farthing.metering.model import BucketValue, Usage
 from farthing.metering.quantity import FRACTION_DIGITS

@@ -24,7 +24,8 @@ from farthing.billing.schemas import (
     SubscriptionModifyType,
 )
 from farthing.catalogue.taxes.choosing import rates_by_id
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
+from farthing.catalogue.taxes.tables import TaxAssociation
 from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
@@ -35,9 +36,10 @@ from farthing.subscriptions import attachments
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import ProrationBehavior
 from farthing.subscriptions.events import changed
+from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.lifecycle import activation, hierarchy
 from farthing.subscriptions.line_items import revise
-from farthing.subscriptions.outcome import ItemChange, Outcome
+from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.schemas.requests import UpdateSubscriptionLineItemRequest
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem

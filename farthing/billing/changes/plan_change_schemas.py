@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.fields import Id
-from farthing.catalogue.prices.tables import BillingCadence
+from farthing.catalogue.prices.enums import BillingCadence
 from farthing.core.money import plain
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.invoices.schemas import InvoiceResponse

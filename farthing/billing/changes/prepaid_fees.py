@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.proration import DiscountShare, Served, fee_of
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of, service_span
 from farthing.billing.tables import ProrationSettlement
-from farthing.catalogue.discounts.tables import CouponCadence
+from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.figures.computation import calculate
@@ -28,7 +28,7 @@ from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.rows import in_array
-from farthing.subscriptions.outcome import ItemAction, ItemChange
+from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
 

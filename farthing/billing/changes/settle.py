@@ -24,7 +24,7 @@ from farthing.billing.periods.coupons import carried_terms, coupons_of, return_t
 from farthing.billing.periods.drafts import in_price_unit
 from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.taxes.choosing import auto_apply_associations
-from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.enums import LineKind, PriceType
@@ -43,7 +43,7 @@ from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import explain
 from farthing.rating.totals.calculation import invoice_totals
 from farthing.storage.rows import unique
-from farthing.subscriptions.outcome import ItemChange
+from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 

@@ -22,7 +22,8 @@ from farthing.billing.periods.history import COUNTING
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_to, predecessors_of
-from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
+from farthing.catalogue.discounts.enums import CouponCadence
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.invoices.figures.coupon_reach import reaches, service_start

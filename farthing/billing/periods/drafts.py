@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,6 +19,7 @@ from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
 from farthing.billing.calculation.reference_date import reference_date_of
 from farthing.billing.periods.coupons import terms_on
 from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
+from farthing.calendar.due import DueTerms
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.clock import instant
@@ -26,6 +27,7 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO
+from farthing.customers.tables import Customer
 from farthing.events.upkeep.backfill import unfilled
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
@@ -39,6 +41,7 @@ from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
 from farthing.invoices.parts import InvoiceParts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.rating.totals.calculation import InvoiceTotals
 from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array, set_changed
@@ -262,16 +265,9 @@ async def write(
     flush: bool = True,
 ) -> dict[str, InvoiceParts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
-    again = [invoice.id for invoice in invoices if invoice.last_computed_at is not None]
-    had = await lines_of(session, again)
-    reduced = [
-        invoice.id
-        for invoice in invoices
-        if invoice.last_computed_at is not None and (invoice.coupon_terms or invoice.tax_terms)
-    ]
-    if reduced:
-        await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
-        await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
+    again = [invoice for invoice in invoices if invoice.last_computed_at is not None]
+    had = await lines_of(session, [invoice.id for invoice in again])
+    await _delete_reductions(session, again)
     payers = await payers_of(session, invoices)
     due_terms = await due_terms_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
@@ -281,44 +277,14 @@ async def write(
     updated: list[Invoice] = []
     with session.no_autoflush:
         for invoice, invoice_input in zip(invoices, gathered, strict=True):
-            draft = bill(invoice_input.work, invoice_input.known)
-            lines = _reconciled(invoice, draft, had.get(invoice.id, ()))
             first = invoice.last_computed_at is None
-            invoice.tax_exempt = is_exempt(payers.get(invoice.customer_id))
-            put_terms(invoice, invoice_input, lines)
-            take_opening_credit(invoice, lines)
-            totals = calculate(invoice, lines)
-            write_figures(invoice, lines, totals, now)
-            if invoice.derives_due_date:
-                derive_due_date(invoice, due_terms[invoice_input.work.snapshot.id], now)
-            invoice.usage_watermark = invoice_input.watermark
-            derive(invoice, invoice.amount_paid, now)
-            if not first:
-                invoice.version += 1
-            taken = reductions(invoice, totals, now)
-            parts[invoice.id] = InvoiceParts(
-                payers.get(invoice.customer_id),
-                lines,
-                [row for row in taken if isinstance(row, CouponApplicationRow)],
-                [row for row in taken if isinstance(row, TaxAppliedRow)],
-                computed=True,
-            )
-            nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
-            if first and nothing and corrections and invoice.billing_reason is BillingReason.SUBSCRIPTION_CYCLE:
-                invoice.recompute_at = now + corrections
-            elif not nothing or (invoice.recompute_at is not None and invoice.recompute_at < now):
-                invoice.recompute_at = None
-            status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
-            if invoice.invoice_status is not status:
-                transitions.move(invoice, status)
-            if not nothing:
+            payer = payers.get(invoice.customer_id)
+            lines = _reconciled(invoice, bill(invoice_input.work, invoice_input.known), had.get(invoice.id, ()))
+            totals = _put_figures(invoice, invoice_input, lines, payer, due_terms, now)
+            parts[invoice.id] = _computed_parts(payer, lines, reductions(invoice, totals, now))
+            if not _is_skipped(invoice, totals, corrections if first else timedelta(0), now):
                 (drafted if first else updated).append(invoice)
-    await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
-    await insert_all(
-        session, [line for invoice_parts in parts.values() for line in invoice_parts.lines if is_new(line)]
-    )
-    await insert_all(session, [row for invoice_parts in parts.values() for row in invoice_parts.coupon_applications])
-    await insert_all(session, [row for invoice_parts in parts.values() for row in invoice_parts.taxes])
+    await _insert_new(session, invoices, list(parts.values()))
     if flush:
         await update_all(session, invoices)
         await session.flush()
@@ -328,6 +294,73 @@ async def write(
         for invoice in drafted if stay else ():
             await events.record_invoice_event(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
     return parts
+
+
+async def _delete_reductions(session: AsyncSession, again: Sequence[Invoice]) -> None:
+    """What coupons and taxes took before is worked out afresh."""
+    reduced = [invoice.id for invoice in again if invoice.coupon_terms or invoice.tax_terms]
+    if reduced:
+        await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
+        await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
+
+
+def _put_figures(
+    invoice: Invoice,
+    gathered: GatheredInput,
+    lines: Sequence[InvoiceLineItem],
+    payer: Customer | None,
+    due_terms: Mapping[str, DueTerms],
+    now: datetime,
+) -> InvoiceTotals:
+    """Write what an invoice with these lines comes to, and what follows from that."""
+    first = invoice.last_computed_at is None
+    invoice.tax_exempt = is_exempt(payer)
+    put_terms(invoice, gathered, lines)
+    take_opening_credit(invoice, lines)
+    totals = calculate(invoice, lines)
+    write_figures(invoice, lines, totals, now)
+    if invoice.derives_due_date:
+        derive_due_date(invoice, due_terms[gathered.work.snapshot.id], now)
+    invoice.usage_watermark = gathered.watermark
+    derive(invoice, invoice.amount_paid, now)
+    if not first:
+        invoice.version += 1
+    return totals
+
+
+def _computed_parts(
+    payer: Customer | None, lines: list[InvoiceLineItem], taken: Sequence[CouponApplicationRow | TaxAppliedRow]
+) -> InvoiceParts:
+    return InvoiceParts(
+        payer,
+        lines,
+        [row for row in taken if isinstance(row, CouponApplicationRow)],
+        [row for row in taken if isinstance(row, TaxAppliedRow)],
+        computed=True,
+    )
+
+
+def _is_skipped(invoice: Invoice, totals: InvoiceTotals, corrections: timedelta, now: datetime) -> bool:
+    """Skip an invoice that came to nothing, and bring back one that no longer does; whether it is skipped.
+
+    One of a whole period is looked at once more after `corrections`, if there is such a time.
+    """
+    nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
+    if nothing and corrections and invoice.billing_reason is BillingReason.SUBSCRIPTION_CYCLE:
+        invoice.recompute_at = now + corrections
+    elif not nothing or (invoice.recompute_at is not None and invoice.recompute_at < now):
+        invoice.recompute_at = None
+    status = InvoiceStatus.SKIPPED if nothing else InvoiceStatus.DRAFT
+    if invoice.invoice_status is not status:
+        transitions.move(invoice, status)
+    return nothing
+
+
+async def _insert_new(session: AsyncSession, invoices: Sequence[Invoice], parts: Sequence[InvoiceParts]) -> None:
+    await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
+    await insert_all(session, [line for invoice_parts in parts for line in invoice_parts.lines if is_new(line)])
+    await insert_all(session, [row for invoice_parts in parts for row in invoice_parts.coupon_applications])
+    await insert_all(session, [row for invoice_parts in parts for row in invoice_parts.taxes])
 
 
 def put_terms(invoice: Invoice, gathered: GatheredInput, lines: Sequence[InvoiceLineItem]) -> None:

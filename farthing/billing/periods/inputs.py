@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ARRAY, String, all_, cast, func, literal_column, select, true
+from sqlalchemy import ARRAY, Select, String, all_, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import CalculationInput, Facts, questions
@@ -24,7 +25,7 @@ from farthing.billing.periods.history import COUNTING, ThresholdCut
 from farthing.calendar.period import Period
 from farthing.catalogue.products import tables as products
 from farthing.catalogue.taxes.choosing import auto_apply_associations_of
-from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.enums import LineKind, Status
 from farthing.core.money import ZERO
 from farthing.events.ingest.arrival import watermark
@@ -181,9 +182,23 @@ async def _invoiced(
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
     if not owner:
         return found
+    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in await session.execute(
+        _charging_lines(scope_of(session).environment_id, list(owner), min(work.logical.start for work in works), own)
+    ):
+        assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
+        if kind is LineKind.LATE_USAGE:
+            key = (subscription_id, item_id, LineKind.USAGE.value)
+            found[owner[item_id]].late.append((start, key, Charged(amount, quantity, raw or ZERO)))
+        else:
+            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end, service_of(seconds or ZERO)))
+    return found
+
+
+def _charging_lines(environment_id: str, item_ids: list[str], since: datetime, own: Collection[str]) -> Select[Any]:
+    """Lines of invoices that count, apart from `own`, for these items and for windows that end at `since` or later."""
     # item by item through the index, and each line's invoice by its key: while a run fills the tables, estimates of
     # how many rows many items have are too far off to leave the choice open (OFFSET 0 closes it)
-    items = func.unnest(cast(list(owner), ARRAY(String))).table_valued("id").render_derived(name="items")
+    items = func.unnest(cast(item_ids, ARRAY(String))).table_valued("id").render_derived(name="items")
     line = (
         select(
             InvoiceLineItem.invoice_id,
@@ -197,10 +212,10 @@ async def _invoiced(
             InvoiceLineItem.whole_seconds,
         )
         .where(
-            InvoiceLineItem.environment_id == scope_of(session).environment_id,
+            InvoiceLineItem.environment_id == environment_id,
             InvoiceLineItem.subscription_line_item_id == items.c.id,
             InvoiceLineItem.status == literal_column("'published'"),  # a constant, so that the partial index serves
-            InvoiceLineItem.period_end >= min(work.logical.start for work in works),
+            InvoiceLineItem.period_end >= since,
             InvoiceLineItem.invoice_id != all_(cast(list(own), ARRAY(String))),
         )
         .offset(0)
@@ -223,17 +238,7 @@ async def _invoiced(
     )
     what = (line.c[name] for name in ("subscription_id", "period_start", "period_end", "kind"))
     figures = (line.c[name] for name in ("amount", "quantity", "raw_usage", "whole_seconds"))
-    rows = await session.execute(
-        select(items.c.id, *what, *figures).select_from(items).join(line, true()).join(counting, true())
-    )
-    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in rows:
-        assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
-        if kind is LineKind.LATE_USAGE:
-            key = (subscription_id, item_id, LineKind.USAGE.value)
-            found[owner[item_id]].late.append((start, key, Charged(amount, quantity, raw or ZERO)))
-        else:
-            found[owner[item_id]].windows.append(InvoicedWindow(item_id, start, end, service_of(seconds or ZERO)))
-    return found
+    return select(items.c.id, *what, *figures).select_from(items).join(line, true()).join(counting, true())
 
 
 def _charged_as_late(invoice_input: GatheredInput, invoiced: _InvoicedElsewhere) -> None:

@@ -27,7 +27,7 @@ from farthing.core.enums import Status
 from farthing.core.money import plain
 from farthing.customers.tables import ExternalIdTenure
 from farthing.events.tables import MeterBackfill
-from farthing.events.usage.usage_statement import Stretch
+from farthing.events.usage.stretch import Stretch
 from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
@@ -286,7 +286,7 @@ async def _taken_over(session: AsyncSession, customers: Collection[str]) -> dict
         .where(in_array(tenure.customer_id, customers), tenure.since_sequence < tenure.taken_sequence)
         .group_by(tenure.customer_id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _is_later(sequence: int | None, recheck: _Again) -> bool:

@@ -34,7 +34,7 @@ from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.rows import in_array
-from farthing.subscriptions.outcome import ItemAction
+from farthing.subscriptions.item_changes import ItemAction
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
@@ -129,7 +129,7 @@ async def _fee_lines(session: AsyncSession, rows: Sequence[ProrationSettlement],
         )
         .order_by(line.id)
     )
-    pairs = found.tuples().all()
+    pairs = found.all()
     shares = await discount_shares_of(session, {row.id: invoice.id for row, invoice in pairs})
     lines = _FeeLines()
     for row, invoice in pairs:

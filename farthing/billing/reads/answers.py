@@ -36,8 +36,9 @@ from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import CancellationType
+from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.lifecycle.cancellation import Cancellation
-from farthing.subscriptions.outcome import ItemChange, Outcome
+from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.reads.late_prices import warn_of_late_prices
 from farthing.subscriptions.schemas.responses import SubscriptionResponse

@@ -18,10 +18,10 @@ from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.calendar.period import Period
+from farthing.catalogue.answers.prices import price_answers
+from farthing.catalogue.answers.schemas import PriceResponse
 from farthing.catalogue.fields import Id
-from farthing.catalogue.prices.answers import price_answers
 from farthing.catalogue.prices.display import display, symbol
-from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.catalogue.prices.tables import Price
 from farthing.core.clock import instant
 from farthing.core.enums import LineKind

@@ -35,7 +35,7 @@ async def charging_by_unfilled(session: AsyncSession, subscription_ids: Collecti
             or_(in_array(table.id, subscription_ids), in_array(table.parent_subscription_id, subscription_ids)),
         )
     )
-    named = {subscription_id for row in charging.tuples() for subscription_id in row}
+    named = {subscription_id for row in charging for subscription_id in row}
     return frozenset(subscription_id for subscription_id in subscription_ids if subscription_id in named)
 
 

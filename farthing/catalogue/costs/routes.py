@@ -10,6 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page
+from farthing.catalogue.answers.prices import EXPANDABLE as OF_PRICES
+from farthing.catalogue.answers.prices import WHOLE, price_answers
+from farthing.catalogue.answers.schemas import PriceResponse
 from farthing.catalogue.costs import sheets
 from farthing.catalogue.costs.schemas import (
     CostsheetFilter,
@@ -23,9 +26,6 @@ from farthing.catalogue.costs.schemas import (
     UpdateCostsheetResponse,
 )
 from farthing.catalogue.costs.tables import CostSheet
-from farthing.catalogue.prices.answers import EXPANDABLE as OF_PRICES
-from farthing.catalogue.prices.answers import WHOLE, price_answers
-from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.storage.rows import find
 
 EXPANDABLE = {"prices": frozenset(OF_PRICES)}

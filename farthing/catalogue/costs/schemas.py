@@ -8,8 +8,8 @@ from typing import ClassVar
 from msgspec import field
 
 from farthing.api.queries.lists import Page
+from farthing.catalogue.answers.schemas import PriceResponse
 from farthing.catalogue.fields import Ids, Line, Name, Text
-from farthing.catalogue.prices.schemas import PriceResponse
 from farthing.core.enums import Status
 from farthing.core.wire import BadField, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.storage.listing import ListQuery

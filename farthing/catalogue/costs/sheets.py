@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.costs.schemas import CostsheetFilter, CreateCostsheetRequest, UpdateCostsheetRequest
 from farthing.catalogue.costs.tables import CostSheet
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import require_published
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, NotFound
 from farthing.core.ids import Kind, new_id

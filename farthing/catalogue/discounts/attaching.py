@@ -14,9 +14,10 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
+from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.discounts.redeeming import coupons_by_id, redeem, refused
 from farthing.catalogue.discounts.schemas import CouponAssociationFilter
-from farthing.catalogue.discounts.tables import CouponAssociation, CouponCadence, CouponRow
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -161,7 +162,7 @@ async def predecessors_of(session: AsyncSession, associations: Iterable[CouponAs
                 in_array(CouponAssociation.id, set(behind.values())), CouponAssociation.continues_id.is_not(None)
             )
         )
-        further = {association_id: former for association_id, former in rows.tuples() if former is not None}
+        further = {association_id: former for association_id, former in rows if former is not None}
         behind = {association_id: further[former] for association_id, former in behind.items() if former in further}
     return chains
 

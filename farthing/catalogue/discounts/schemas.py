@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from farthing.catalogue.discounts.tables import CouponCadence, CouponRow
+from farthing.catalogue.discounts.enums import CouponCadence
+from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.fields import Ids, Name
 from farthing.catalogue.precision import kept_whole
 from farthing.core.enums import Status

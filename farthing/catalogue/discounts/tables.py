@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
-
-
-class CouponCadence(StrEnum):
-    """How long an attached coupon discounts: one invoice, a number of billing periods, or until it is detached."""
-
-    ONCE = "once"
-    REPEATED = "repeated"
-    FOREVER = "forever"
 
 
 class CouponRow(Scoped, Tracked, Base):

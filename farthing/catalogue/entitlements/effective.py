@@ -8,18 +8,57 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
 
 from farthing.calendar.period import Period
-from farthing.catalogue.entitlements.tables import AggregationMode, Entitlement, EntitlementOwner, UsageResetPeriod
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.entitlements.enums import AggregationMode, EntitlementOwner, UsageResetPeriod
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.enums import Status
 
 _ORDER = {EntitlementOwner.SUBSCRIPTION: 0, EntitlementOwner.PLAN: 1, EntitlementOwner.ADDON: 2}
 
 
+class EntitlementTerms(Protocol):
+    """What the rule reads of an entitlement, whether it is a row or a value."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def entity_type(self) -> EntitlementOwner: ...
+    @property
+    def feature_id(self) -> str: ...
+    @property
+    def feature_type(self) -> FeatureType: ...
+    @property
+    def is_enabled(self) -> bool: ...
+    @property
+    def usage_limit(self) -> int | None: ...
+    @property
+    def usage_reset_period(self) -> UsageResetPeriod: ...
+    @property
+    def is_soft_limit(self) -> bool: ...
+    @property
+    def static_value(self) -> str: ...
+    @property
+    def config_value(self) -> Mapping[str, Any] | None: ...
+    @property
+    def aggregation_mode(self) -> AggregationMode: ...
+    @property
+    def parent_entitlement_id(self) -> str | None: ...
+    @property
+    def start_date(self) -> datetime | None: ...
+    @property
+    def end_date(self) -> datetime | None: ...
+    @property
+    def status(self) -> Status: ...
+
+
+Source = TypeVar("Source", bound=EntitlementTerms)
+
+
 @dataclass(frozen=True, slots=True)
-class EffectiveEntitlement:
+class EffectiveEntitlement(Generic[Source]):
     """What holds for one feature. `sources` are the entitlements it was made of, an addon's once per association.
 
     `usage_limit` None is unlimited, and means something for metered features alone, like the soft flag and the reset
@@ -28,7 +67,7 @@ class EffectiveEntitlement:
 
     feature_id: str
     feature_type: FeatureType
-    sources: tuple[Entitlement, ...]
+    sources: tuple[Source, ...]
     usage_limit: int | None = None
     is_soft_limit: bool = False
     usage_reset_period: UsageResetPeriod = UsageResetPeriod.BILLING_PERIOD
@@ -38,11 +77,11 @@ class EffectiveEntitlement:
 
 
 def effective_entitlements(
-    plan: Sequence[Entitlement],
-    addons: Sequence[Sequence[Entitlement]],
-    subscription: Sequence[Entitlement],
+    plan: Sequence[Source],
+    addons: Sequence[Sequence[Source]],
+    subscription: Sequence[Source],
     period: Period,
-) -> list[EffectiveEntitlement]:
+) -> list[EffectiveEntitlement[Source]]:
     """What holds for each feature during `period`, in the order in which features first appear.
 
     `addons` has one sequence per association that overlaps the period, so two instances of an addon count twice. A
@@ -61,19 +100,19 @@ def effective_entitlements(
         for entitlement in inherited
         if entitlement.status is Status.PUBLISHED and entitlement.id not in replaced
     ]
-    by_feature: dict[str, list[Entitlement]] = {}
+    by_feature: dict[str, list[Source]] = {}
     for entitlement in (*standing, *own):
         if entitlement.is_enabled:
             by_feature.setdefault(entitlement.feature_id, []).append(entitlement)
     return [merged(sources) for sources in by_feature.values()]
 
 
-def _overlaps(entitlement: Entitlement, period: Period) -> bool:
+def _overlaps(entitlement: EntitlementTerms, period: Period) -> bool:
     start, end = entitlement.start_date, entitlement.end_date
     return (start is None or start < period.end) and (end is None or end > period.start)
 
 
-def merged(sources: Sequence[Entitlement]) -> EffectiveEntitlement:
+def merged(sources: Sequence[Source]) -> EffectiveEntitlement[Source]:
     """Enabled entitlements to one feature as one; there must be at least one."""
     first = sources[0]
     plain = EffectiveEntitlement(first.feature_id, first.feature_type, tuple(sources))
@@ -103,7 +142,7 @@ def summed_limit(limits: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(limits) else None
 
 
-def _prevailing_reset(sources: Sequence[Entitlement]) -> UsageResetPeriod:
+def _prevailing_reset(sources: Sequence[EntitlementTerms]) -> UsageResetPeriod:
     """The most frequent reset period; of several, the one that a subscription, else a plan, else an addon has first."""
     counts = Counter(entitlement.usage_reset_period for entitlement in sources)
     most = max(counts.values())

@@ -13,14 +13,10 @@ from typing import Any
 from sqlalchemy import exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.entitlements.tables import (
-    AggregationMode,
-    Entitlement,
-    GrantAllocation,
-    GrantDurationUnit,
-    GrantMeasure,
-)
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.entitlements.enums import AggregationMode, GrantAllocation, GrantDurationUnit, GrantMeasure
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed

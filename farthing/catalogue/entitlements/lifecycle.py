@@ -14,13 +14,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.entitlements import grants
+from farthing.catalogue.entitlements.enums import AggregationMode, EntitlementOwner, UsageResetPeriod
 from farthing.catalogue.entitlements.schemas import CreateEntitlementRequest, EntitlementQuery, UpdateEntitlementRequest
-from farthing.catalogue.entitlements.tables import AggregationMode, Entitlement, EntitlementOwner, UsageResetPeriod
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.prices.references import owner_table
-from farthing.catalogue.prices.tables import PriceEntityType
-from farthing.catalogue.products.tables import Feature, FeatureType, MeterRow
+from farthing.catalogue.products.enums import FeatureType
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id

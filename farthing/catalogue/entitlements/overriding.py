@@ -8,9 +8,10 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.grants import NAMES
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 

@@ -1,8 +1,4 @@
-"""Requests and responses of entitlements, with the names and fields of the wire.
-
-Plans carry entitlements and entitlements name their plan, so this module and that of plans refer to each other by
-module.
-"""
+"""Requests of entitlements, with the names and fields of the wire."""
 
 from __future__ import annotations
 
@@ -11,8 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import Page
-from farthing.catalogue.entitlements.tables import (
+from farthing.catalogue.entitlements.enums import (
     AggregationMode,
     EntitlementOwner,
     GrantAllocation,
@@ -21,11 +16,8 @@ from farthing.catalogue.entitlements.tables import (
     UsageResetPeriod,
 )
 from farthing.catalogue.fields import Id, Ids, OptionalId, Text, quoted
-from farthing.catalogue.plans import schemas as offers
-from farthing.catalogue.products.schemas import FeatureResponse
-from farthing.catalogue.products.tables import FeatureType
-from farthing.core.enums import Status
-from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
+from farthing.catalogue.products.enums import FeatureType
+from farthing.core.wire import BadField, Moment, Request
 from farthing.storage.listing import ListQuery
 
 MOST_IN_BULK = 100
@@ -128,53 +120,3 @@ class EntitlementQuery(ListQuery):
 
 class EntitlementFilter(EntitlementQuery):
     """Body of a search for entitlements."""
-
-
-class EntitlementResponse(Response):
-    """An entitlement. `usage_limit` is null when unlimited."""
-
-    id: str
-    entity_type: EntitlementOwner
-    entity_id: str
-    feature_id: str
-    feature_type: FeatureType
-    is_enabled: bool
-    usage_limit: int | None
-    is_soft_limit: bool
-    static_value: str
-    display_order: int
-    aggregation_mode: AggregationMode
-    tenant_id: str
-    environment_id: str
-    status: Status
-    created_at: Timestamp
-    updated_at: Timestamp
-    created_by: str
-    updated_by: str
-    usage_reset_period: UsageResetPeriod | None = None
-    """Absent: the billing period."""
-    config_value: dict[str, Any] | None = None
-    parent_entitlement_id: str | None = None
-    start_date: Timestamp | None = None
-    end_date: Timestamp | None = None
-    grant_measure: GrantMeasure | None = None
-    grant_quota: DecimalText | None = None
-    grant_duration_unit: GrantDurationUnit | None = None
-    grant_duration_value: int | None = None
-    grant_allocation_behavior: GrantAllocation | None = None
-    plan_id: str | None = None
-    feature: FeatureResponse | None = None
-    plan: offers.PlanResponse | None = None
-    addon: offers.AddonResponse | None = None
-
-
-class ListEntitlementsResponse(Page[EntitlementResponse]):
-    """A page of entitlements."""
-
-    items: list[EntitlementResponse]
-
-
-class CreateBulkEntitlementResponse(Response):
-    """The entitlements created, in the order asked for."""
-
-    items: list[EntitlementResponse]

@@ -9,13 +9,15 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.plans import refusing_duplicates
 from farthing.catalogue.plans.schemas import ClonePlanRequest
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import lock_prices_of
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import checked_metadata

@@ -1,21 +1,14 @@
-"""Requests and responses of plans and addons, with the names and fields of the wire.
-
-Plans carry prices and entitlements, which name their plan, so these modules refer to each other as modules.
-"""
+"""Requests of plans and addons, with the names and fields of the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 
-from farthing.api.queries.lists import Page
-from farthing.catalogue.entitlements import schemas as entitling
 from farthing.catalogue.fields import Ids, Line, Name, Text
-from farthing.catalogue.prices import schemas as pricing
-from farthing.core.enums import Status
-from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp, checked_metadata
+from farthing.catalogue.prices.schemas import MOST_IN_BULK, PriceOfNewPlan
+from farthing.core.wire import BadField, Request, checked_metadata
 from farthing.storage.listing import ListQuery
 
 MOST_METADATA_CHARACTERS = 16_000
@@ -40,7 +33,7 @@ class CreatePlanRequest(Request):
     description: Text | None = None
     display_order: Order | None = None
     metadata: dict[str, str] | None = None
-    prices: Annotated[list[pricing.PriceOfNewPlan], Meta(max_length=pricing.MOST_IN_BULK)] | None = None
+    prices: Annotated[list[PriceOfNewPlan], Meta(max_length=MOST_IN_BULK)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,67 +82,6 @@ class PlanFilter(PlanQuery):
     metadata: dict[str, str] | None = None
 
 
-class IncludedCreditGrant(Response):
-    """A credit grant that comes with a plan or an addon."""
-
-    id: str
-    name: str
-    scope: Literal["PLAN", "SUBSCRIPTION", "ADDON"]
-    credits: DecimalText
-    cadence: Literal["ONETIME", "RECURRING"]
-    expiration_type: Literal["NEVER", "DURATION", "BILLING_CYCLE"]
-    metadata: dict[str, str]
-    tenant_id: str
-    environment_id: str
-    status: Status
-    created_at: Timestamp
-    updated_at: Timestamp
-    created_by: str
-    updated_by: str
-    plan_id: str | None = None
-    addon_id: str | None = None
-    subscription_id: str | None = None
-    conversion_rate: DecimalText | None = None
-    topup_conversion_rate: DecimalText | None = None
-    period: Literal["DAILY", "WEEKLY", "MONTHLY", "QUARTERLY", "HALF_YEARLY", "ANNUAL"] | None = None
-    period_count: int | None = None
-    expiration_duration: int | None = None
-    expiration_duration_unit: Literal["DAY", "WEEK", "MONTH", "YEAR"] | None = None
-    priority: int | None = None
-    start_date: Timestamp | None = None
-    end_date: Timestamp | None = None
-    credit_grant_anchor: Timestamp | None = None
-
-
-class PlanResponse(Response):
-    """A plan, with what belongs to it if asked for."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
-
-    id: str
-    name: str
-    lookup_key: str
-    description: str
-    metadata: dict[str, str]
-    tenant_id: str
-    environment_id: str
-    status: Status
-    created_at: Timestamp
-    updated_at: Timestamp
-    created_by: str
-    updated_by: str
-    display_order: int | None = None
-    prices: list[pricing.PriceResponse] | None = None
-    entitlements: list[entitling.EntitlementResponse] | None = None
-    credit_grants: list[IncludedCreditGrant] | None = None
-
-
-class ListPlansResponse(Page[PlanResponse]):
-    """A page of plans."""
-
-    items: list[PlanResponse]
-
-
 class CreateAddonRequest(Request):
     """A new addon; prices, entitlements and credit grants are added to it later."""
 
@@ -185,31 +117,3 @@ class AddonQuery(ListQuery):
 
 class AddonFilter(AddonQuery):
     """Body of a search for addons."""
-
-
-class AddonResponse(Response):
-    """An addon, with what belongs to it if asked for."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
-
-    id: str
-    name: str
-    lookup_key: str
-    description: str
-    metadata: dict[str, Any]
-    tenant_id: str
-    environment_id: str
-    status: Status
-    created_at: Timestamp
-    updated_at: Timestamp
-    created_by: str
-    updated_by: str
-    prices: list[pricing.PriceResponse] | None = None
-    entitlements: list[entitling.EntitlementResponse] | None = None
-    credit_grants: list[IncludedCreditGrant] | None = None
-
-
-class ListAddonsResponse(Page[AddonResponse]):
-    """A page of addons."""
-
-    items: list[AddonResponse]

@@ -12,10 +12,11 @@ from sqlalchemy import or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices import references
 from farthing.catalogue.prices.references import References
 from farthing.catalogue.prices.schemas import CreatePriceRequest, PriceQuery
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.prices.terms import Rate, requested_terms, settle_terms
 from farthing.core.clock import instant
 from farthing.core.enums import PriceType, Status

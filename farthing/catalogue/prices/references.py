@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import require_published
-from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.schemas import CreatePriceRequest
-from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit
+from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products import groups
-from farthing.catalogue.products.tables import GroupEntityType, MeterRow
+from farthing.catalogue.products.enums import GroupEntityType
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.storage.postgres import clock_of, ports_of, scope_of
@@ -45,8 +46,8 @@ def owner_table(session: AsyncSession, kind: PriceEntityType) -> type[Base] | No
     """The table of the entities of this kind, which own prices; None for a kind that owns none."""
     ports = ports_of(session, CataloguePorts)
     tables: dict[PriceEntityType, type[Base]] = {
-        PriceEntityType.PLAN: Plan,
-        PriceEntityType.ADDON: Addon,
+        PriceEntityType.PLAN: ports.plan_table,
+        PriceEntityType.ADDON: ports.addon_table,
         PriceEntityType.SUBSCRIPTION: ports.subscription_table,
         PriceEntityType.COSTSHEET: ports.cost_sheet_table,
     }
@@ -143,7 +144,7 @@ async def require_room(session: AsyncSession, requests: Sequence[CreatePriceRequ
         .where(Price.entity_id.in_(adding), Price.status == Status.PUBLISHED, Price.end_date.is_(None))
         .group_by(Price.entity_id)
     )
-    counts = dict((await session.execute(query)).tuples().all())
+    counts = dict((await session.execute(query)).all())
     for owner_id, more in adding.items():
         if counts.get(owner_id, 0) + more > MOST_PRICES_OF_OWNER:
             raise ValidationFailed.of("entity_id", f"'{owner_id}' would have more than {MOST_PRICES_OF_OWNER} prices")

@@ -1,4 +1,4 @@
-"""Requests and responses of prices and price units, with the names and fields of the wire."""
+"""Requests of prices, requests and responses of price units, with the names and fields of the wire."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from msgspec import Meta
 
 from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, quoted
-from farthing.catalogue.plans import schemas as offers
-from farthing.catalogue.prices.tables import BillingCadence, PriceEntityType, PriceUnitType
-from farthing.catalogue.products.schemas import GroupResponse, MeterResponse
+from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.core.enums import PriceType, Status
 from farthing.core.wire import (
     BadField,
@@ -268,71 +267,6 @@ class PriceUnitResponse(Response):
     updated_at: Timestamp
     created_by: str
     updated_by: str
-
-
-class PriceResponse(Response):
-    """A price."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
-
-    id: str
-    amount: DecimalText
-    display_amount: str
-    currency: str
-    price_unit_type: PriceUnitType
-    type: PriceType
-    billing_period: BillingPeriod
-    billing_period_count: int
-    billing_model: BillingModel
-    billing_cadence: BillingCadence
-    invoice_cadence: InvoiceCadence
-    display_name: str
-    trial_period_days: int
-    meter_id: str
-    lookup_key: str
-    description: str
-    transform_quantity: TransformQuantity
-    metadata: dict[str, str]
-    entity_type: PriceEntityType
-    entity_id: str
-    start_date: Timestamp
-    sequence: int
-    tenant_id: str
-    environment_id: str
-    status: Status
-    created_at: Timestamp
-    updated_at: Timestamp
-    created_by: str
-    updated_by: str
-    price_unit_id: str | None = None
-    price_unit: str | None = None
-    price_unit_amount: DecimalText | None = None
-    display_price_unit_amount: str | None = None
-    conversion_rate: DecimalText | None = None
-    min_quantity: DecimalText | None = None
-    tier_mode: TierMode | None = None
-    tiers: list[PriceTier] | None = None
-    price_unit_tiers: list[PriceTier] | None = None
-    parent_price_id: str | None = None
-    group_id: str | None = None
-    end_date: Timestamp | None = None
-    meter: MeterResponse | None = None
-    group: GroupResponse | None = None
-    pricing_unit: PriceUnitResponse | None = None
-    plan: offers.PlanResponse | None = None
-    addon: offers.AddonResponse | None = None
-
-
-class CreateBulkPriceResponse(Response):
-    """Prices made together."""
-
-    items: list[PriceResponse]
-
-
-class ListPricesResponse(Page[PriceResponse]):
-    """A page of prices."""
-
-    items: list[PriceResponse]
 
 
 class CreatePriceUnitRequest(Request):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, Numeric, String, text
@@ -12,6 +11,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
+from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.prices.enums import BillingCadence, PriceUnitType
 from farthing.core.enums import PriceType
 from farthing.rating.pricing.price import BillingModel, TierMode
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
@@ -22,29 +23,6 @@ CONVERTED = Numeric(50, 30)
 """An amount quoted in a custom unit times its rate, with every digit of the product."""
 
 _LIVE = "status = 'published' AND end_date IS NULL"
-
-
-class PriceEntityType(StrEnum):
-    """Whose a price is. PRICE exists on the wire only and is refused."""
-
-    PLAN = "PLAN"
-    SUBSCRIPTION = "SUBSCRIPTION"
-    ADDON = "ADDON"
-    PRICE = "PRICE"
-    COSTSHEET = "COSTSHEET"
-
-
-class PriceUnitType(StrEnum):
-    """Whether a price is quoted in its currency or in a custom unit."""
-
-    FIAT = "FIAT"
-    CUSTOM = "CUSTOM"
-
-
-class BillingCadence(StrEnum):
-    """Always RECURRING; published clients accept no other."""
-
-    RECURRING = "RECURRING"
 
 
 class PriceUnit(Scoped, Tracked, Base):

@@ -12,13 +12,14 @@ from decimal import Decimal
 from typing import Any
 
 from farthing.catalogue.prices.display import display, symbol
+from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.schemas import (
     CreatePriceRequest,
     CreatePriceTier,
     PricingChange,
     TransformQuantityRequest,
 )
-from farthing.catalogue.prices.tables import Price, PriceUnit, PriceUnitType
+from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, plain
 from farthing.rating.pricing.price import BillingModel, Tier, TierMode, ordered

@@ -7,13 +7,15 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices import references
+from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.lifecycle import end, refusing_duplicates, unnamed
 from farthing.catalogue.prices.schemas import PricingChange, UpdatePriceRequest
-from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit, PriceUnitType
+from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.prices.terms import Rate, changed, settle_terms
 from farthing.catalogue.products import groups
-from farthing.catalogue.products.tables import GroupEntityType
+from farthing.catalogue.products.enums import GroupEntityType
 from farthing.core.ids import Kind, new_id
 from farthing.storage.rows import find, lock_row
 

@@ -15,6 +15,7 @@ from farthing.catalogue import in_use
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.products import alerts, groups, meters
+from farthing.catalogue.products.enums import FeatureType, GroupEntityType
 from farthing.catalogue.products.schemas import (
     CloneFeatureRequest,
     CreateFeatureRequest,
@@ -22,7 +23,7 @@ from farthing.catalogue.products.schemas import (
     ReportingUnitRequest,
     UpdateFeatureRequest,
 )
-from farthing.catalogue.products.tables import Feature, FeatureType, GroupEntityType, MeterRow
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id

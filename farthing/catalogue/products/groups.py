@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.ports import CataloguePorts
+from farthing.catalogue.products.enums import GroupEntityType
 from farthing.catalogue.products.schemas import CreateGroupRequest, GroupQuery
-from farthing.catalogue.products.tables import Feature, GroupEntityType, GroupRow
+from farthing.catalogue.products.tables import Feature, GroupRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id

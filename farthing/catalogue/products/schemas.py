@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from farthing.api.queries.lists import Page
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.fields import Ids, Line, Name, OptionalId, Text, Unit, quoted
-from farthing.catalogue.products.tables import FeatureType, GroupEntityType
+from farthing.catalogue.products.enums import FeatureType, GroupEntityType
 from farthing.core.enums import Status
 from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp, checked_metadata
 from farthing.metering.meter import AggregationType, ResetUsage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, text
@@ -11,26 +10,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.calendar.windows import WindowSize
+from farthing.catalogue.products.enums import FeatureType, GroupEntityType
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 _PUBLISHED = text("status = 'published'")
-
-
-class GroupEntityType(StrEnum):
-    """What a group lists."""
-
-    PRICE = "price"
-    FEATURE = "feature"
-
-
-class FeatureType(StrEnum):
-    """What having a feature means: an amount of usage, yes or no, a fixed text, or a set of values."""
-
-    METERED = "metered"
-    BOOLEAN = "boolean"
-    STATIC = "static"
-    CONFIG = "config"
 
 
 class GroupRow(Scoped, Tracked, Base):

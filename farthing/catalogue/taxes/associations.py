@@ -12,12 +12,13 @@ from farthing.catalogue.fields import require_published
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.taxes.choosing import live_associations, rates_by_code
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.schemas import (
     CreateTaxAssociationRequest,
     TaxAssociationFilter,
     TaxAssociationUpdateRequest,
 )
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRateRow
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id

@@ -12,7 +12,8 @@ from datetime import datetime
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType, TaxRateRow, TaxRateStatus
+from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateStatus
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.rating.totals import taxes as rating

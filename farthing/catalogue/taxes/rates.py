@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.ports import CataloguePorts
+from farthing.catalogue.taxes.enums import TaxRateStatus
 from farthing.catalogue.taxes.schemas import CreateTaxRateRequest, TaxRateFilter, UpdateTaxRateRequest
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow, TaxRateStatus
+from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from farthing.catalogue.fields import Ids, Line, Name
 from farthing.catalogue.precision import kept_whole
-from farthing.catalogue.taxes.tables import TaxEntityType, TaxRateScope, TaxRateStatus
+from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateScope, TaxRateStatus
 from farthing.core.enums import Status
 from farthing.core.wire import (
     BadField,

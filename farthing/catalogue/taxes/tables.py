@@ -4,37 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateScope, TaxRateStatus
 from farthing.rating.totals.taxes import TaxRateType
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
-
-
-class TaxRateStatus(StrEnum):
-    """Whether a rate may be charged. Archiving is something else: it ends the rate's life."""
-
-    ACTIVE = "ACTIVE"
-    INACTIVE = "INACTIVE"
-
-
-class TaxRateScope(StrEnum):
-    """Where a rate comes from; a word for the reader that no rule looks at."""
-
-    INTERNAL = "INTERNAL"
-    EXTERNAL = "EXTERNAL"
-    ONETIME = "ONETIME"
-
-
-class TaxEntityType(StrEnum):
-    """What a rate can be associated with."""
-
-    TENANT = "tenant"
-    CUSTOMER = "customer"
-    SUBSCRIPTION = "subscription"
-    INVOICE = "invoice"
 
 
 class TaxRateRow(Scoped, Tracked, Base):

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.prices.answers import price_answers
+from farthing.catalogue.answers.prices import price_answers
 from farthing.catalogue.products import tables
 from farthing.catalogue.products.answers import meter_answer
 from farthing.core.clock import instant, shifted
@@ -109,7 +109,7 @@ async def _facts(session: AsyncSession, event_id: str) -> _EventFacts:
             _USAGE.c.sequence == event.sequence,
         )
     )
-    quantities: dict[str, Decimal] = dict(rows.tuples().all())
+    quantities: dict[str, Decimal] = dict(rows.all())
     features = await session.execute(
         select(tables.Feature.meter_id, tables.Feature.id).where(
             tables.Feature.meter_id.in_(quantities), tables.Feature.status == Status.PUBLISHED
@@ -129,7 +129,7 @@ async def _facts(session: AsyncSession, event_id: str) -> _EventFacts:
         event,
         quantities,
         [meter for meter in named if meter.id in quantities],
-        {meter_id or "": feature_id for meter_id, feature_id in features.tuples()},
+        {meter_id or "": feature_id for meter_id, feature_id in features},
         customer,
         [item for item in items if item.meter_id in quantities],
     )

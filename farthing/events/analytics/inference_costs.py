@@ -65,7 +65,7 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
             )
         )
         by_id = {row.id: row for row in events}
-        for event_id, meter_id, quantity in quantities.tuples():
+        for event_id, meter_id, quantity in quantities:
             event = by_id[event_id]
             for item in items[meter_id]:
                 owned = (part for customer in item.customers for part in ownership.get(customer, ()))

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_start, windows
-from farthing.catalogue.prices.answers import price_answers
+from farthing.catalogue.answers.prices import price_answers
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.products import tables
 from farthing.catalogue.products.answers import feature_answer, group_answer, groups_by_id, meter_answer

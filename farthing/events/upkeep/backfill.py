@@ -145,7 +145,7 @@ async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: st
     quantities: list[Decimal] = []
     keys: list[str] = []
     errors: list[str | None] = []
-    events = (((sequence, owner), stored_event(*content)) for *content, sequence, owner in held.tuples())
+    events = (((sequence, owner), stored_event(*content)) for *content, sequence, owner in held)
     for (sequence, owner), event, measured in await measure_with(environment_id, meter, events):
         customers.append(event.external_customer_id)
         timestamps.append(event.timestamp)

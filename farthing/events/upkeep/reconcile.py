@@ -127,4 +127,4 @@ async def _stored(session: AsyncSession, meters: dict[str, Meter], start: dateti
             inner.c.meter_id, inner.c.day
         )
     )
-    return {(meter_id, day.astimezone(UTC)): (rows, total) for meter_id, day, rows, total in found.tuples()}
+    return {(meter_id, day.astimezone(UTC)): (rows, total) for meter_id, day, rows, total in found}

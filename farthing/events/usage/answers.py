@@ -139,7 +139,7 @@ async def monitoring(
         counted = select(inner.c.window, func.count()).group_by(inner.c.window).order_by(inner.c.window)
         answer.points = [
             EventMonitoringPoint(timestamp=instant(how.start_of(name)), event_count=count)
-            for name, count in (await session.execute(counted)).tuples()
+            for name, count in (await session.execute(counted))
         ]
     return answer
 

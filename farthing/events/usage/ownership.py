@@ -65,7 +65,7 @@ async def owners_of(session: AsyncSession, external_ids: Collection[str]) -> dic
             ExternalIdTenure.until_sequence.is_(None),
         )
     )
-    return dict(owners.tuples().all())
+    return dict(owners.all())
 
 
 async def holders_of(session: AsyncSession, external_ids: Collection[str]) -> Ownership:

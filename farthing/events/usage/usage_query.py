@@ -195,7 +195,7 @@ async def _rows(
             how = cut(shape.windows, span)
         queries = dict(some)
         result = await session.execute(statement(environment_id, shape, some, whose, how, measured))
-        for number, *columns in result.tuples():
+        for number, *columns in result:
             values = iter(columns)
             group = tuple(next(values) for _ in shape.group_by)
             window = _NO_WINDOW if how is None else how.start_of(next(values))
@@ -261,7 +261,7 @@ async def _span(
     if measured is not None:
         first, last = min(measured.timestamps, default=None), max(measured.timestamps, default=None)
     else:
-        first, last = (await session.execute(bounds(environment_id, shape, asked, ownership))).tuples().one()
+        first, last = (await session.execute(bounds(environment_id, shape, asked, ownership))).one()
     if first is None or last is None:
         return None
     return Period(max(start, first), min(end, shifted(last, timedelta(milliseconds=1))))

@@ -39,6 +39,7 @@ from farthing.calendar.zones import UTC
 from farthing.events.tables import MeterUsage, StoredEvent
 from farthing.events.usage.cuts import INSTANT, WindowExpression, Windows
 from farthing.events.usage.ownership import OwnedEvents, Ownership
+from farthing.events.usage.stretch import Stretch
 from farthing.metering.filters import Conditions
 from farthing.metering.meter import AggregationType, Meter
 
@@ -46,15 +47,6 @@ SOURCE = "source"
 CUSTOMER = "external_customer_id"
 PROPERTY = "properties."
 END_OF_ARRIVALS = (1 << 63) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """More of whose usage and when: customers' external ids, `[start, end)`."""
-
-    customers: frozenset[str]
-    start: datetime
-    end: datetime
 
 
 @dataclass(frozen=True, slots=True)

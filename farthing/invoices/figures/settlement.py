@@ -45,7 +45,7 @@ async def settled_amounts(session: AsyncSession, invoice_ids: Sequence[str]) -> 
     """The sums of invoices' settlements, by invoice; one that has none is left out."""
     query = select(PaymentSettlement.invoice_id, func.sum(PaymentSettlement.amount))
     query = query.where(in_array(PaymentSettlement.invoice_id, invoice_ids)).group_by(PaymentSettlement.invoice_id)
-    return dict((await session.execute(query)).tuples().all())
+    return dict((await session.execute(query)).all())
 
 
 def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:

@@ -34,7 +34,7 @@ async def due_terms_of(session: AsyncSession, invoices: Sequence[Invoice]) -> di
         )
     return {
         subscription_id: DueTerms(terms, config.due_date_days, zone(timezone))
-        for subscription_id, terms, timezone in rows.tuples()
+        for subscription_id, terms, timezone in rows
     }
 
 

@@ -26,7 +26,7 @@ async def reading_zones(session: AsyncSession, invoices: Sequence[Invoice]) -> d
         .outerjoin(Subscription, Subscription.id == Invoice.subscription_id)
         .where(in_array(Invoice.id, [invoice.id for invoice in invoices]))
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 async def reading_zone(session: AsyncSession, invoice: Invoice) -> str:

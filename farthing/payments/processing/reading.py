@@ -69,7 +69,7 @@ async def answers_of(session: AsyncSession, payments: Sequence[Payment]) -> list
             attempts[attempt.payment_id].append(PaymentAttemptResponse.of(attempt))
     paid = {p.destination_id for p in payments if p.destination_type is DestinationType.INVOICE}
     numbers = dict(
-        (await session.execute(select(Invoice.id, Invoice.invoice_number).where(Invoice.id.in_(paid)))).tuples().all()
+        (await session.execute(select(Invoice.id, Invoice.invoice_number).where(Invoice.id.in_(paid)))).all()
     )
     return [
         PaymentResponse.of(

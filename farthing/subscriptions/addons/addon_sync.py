@@ -14,14 +14,21 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.storage.rows import find
-from farthing.subscriptions.enums import AddonStatus, LineItemOwner, SubscriptionType
-from farthing.subscriptions.events import changed
-from farthing.subscriptions.line_items.price_sync import PAGE, REACHED, SyncCounts, end_terminated, prices_up_to
-from farthing.subscriptions.line_items.rows import ItemOrigin, fits, line_item, meters_of
+from farthing.subscriptions.enums import AddonStatus, LineItemOwner
+from farthing.subscriptions.line_items.price_sync import (
+    PAGE,
+    NewLines,
+    SyncCounts,
+    end_terminated,
+    lock_page,
+    prices_up_to,
+)
+from farthing.subscriptions.line_items.rows import ItemOrigin, fits, meters_of
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 
@@ -34,23 +41,8 @@ async def sync_page(
     nothing.
     """
     addon = await find(session, Addon, addon_id)
-    attached = select(AddonAssociation.subscription_id).where(*_active(addon_id))
-    rows = (
-        await session.scalars(
-            select(Subscription)
-            .where(
-                Subscription.id.in_(attached),
-                Subscription.id > after,
-                Subscription.status == Status.PUBLISHED,
-                Subscription.subscription_status.in_(REACHED),
-                Subscription.subscription_type != SubscriptionType.INHERITED,
-            )
-            .order_by(Subscription.id)
-            .limit(limit)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-    ).all()
+    attached = Subscription.id.in_(select(AddonAssociation.subscription_id).where(*_active(addon_id)))
+    rows = await lock_page(session, [attached], after, limit)
     counts = SyncCounts(last_id=rows[-1].id if len(rows) == limit else None)
     if not rows:
         return counts
@@ -61,33 +53,19 @@ async def sync_page(
     overridden = await _overridden(session, items)
     prices = await prices_up_to(session, PriceEntityType.ADDON, addon_id, target)
     by_id = {price.id: price for price in prices}
-    meters = await meters_of(session, prices)
+    lines = NewLines(await meters_of(session, prices), {"added_by": "addon_sync_api", "sync_version": str(target)})
     for subscription in rows:
         made = ended = 0
         for association in associations[subscription.id]:
             own = items[association.id]
             held = {item.price_id for item in own}
-            for price in prices:
-                if not _missing(price, subscription, held, overridden.get(association.id, set())):
-                    continue
-                item = line_item(
-                    subscription,
-                    price,
-                    ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id),
-                    meters,
-                    start=max(association.start_date, subscription.current_period_start),
-                    end=association.end_date or subscription.end_date,
-                    metadata={"added_by": "addon_sync_api", "sync_version": str(target)},
-                )
-                if item.end_date is None or item.end_date > item.start_date:
-                    session.add(item)
-                    made += 1
+            instead = overridden.get(association.id, set())
+            missing = [price for price in prices if _missing(price, subscription, held, instead)]
+            origin = ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id)
+            end = association.end_date or subscription.end_date
+            made += lines.add(session, subscription, missing, origin, association.start_date, end)
             ended += end_terminated(subscription, own, by_id)
-        if made or ended:
-            await changed(session, subscription)
-        counts.subscriptions += 1
-        counts.created += made
-        counts.ended += ended
+        await counts.count(session, subscription, made, ended)
     await session.flush()
     return counts
 

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import period_containing
 from farthing.calendar.period import Period
+from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.lifecycle import entitlements_of
-from farthing.catalogue.entitlements.tables import EntitlementOwner
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Addon
-from farthing.catalogue.prices.tables import PriceEntityType
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -32,8 +32,9 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 from farthing.subscriptions.events import changed
+from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing
 from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of, overridden, prices_of
-from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome, closing
+from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest, RemoveAddonRequest
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot

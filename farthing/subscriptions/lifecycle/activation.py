@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingCycle, BillingPeriod, calendar_anchor, next_billing_date
 from farthing.calendar.period import Period
 from farthing.catalogue.discounts.tables import CouponAssociation
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed

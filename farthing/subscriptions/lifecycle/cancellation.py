@@ -32,9 +32,10 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 from farthing.subscriptions.events import changed
+from farthing.subscriptions.item_changes import closing
 from farthing.subscriptions.lifecycle import hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
-from farthing.subscriptions.outcome import Billable, Outcome, closing
+from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.planned_terms import PlannedEnd
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.states import LIVE, move, move_pause, require

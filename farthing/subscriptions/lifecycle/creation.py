@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingCycle, BillingPeriod, Recurrence, calendar_anchor, next_billing_date
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import trial_days, trial_window
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.taxes import associations
-from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.enums import PriceType
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -303,34 +304,7 @@ async def _made(
     if bearings.type is SubscriptionType.INHERITED and bearings.parent is not None:
         return await _inherited(session, bearings.parent, bearings.customer), {}
     plan = await lock_for_use(session, Plan, terms.plan_id)
-    subscription = Subscription(
-        id=new_id(Kind.SUBSCRIPTION),
-        customer_id=bearings.customer.id,
-        plan_id=plan.id,
-        lookup_key=terms.lookup_key or "",
-        subscription_type=bearings.type,
-        currency=rhythm.currency,
-        billing_anchor=rhythm.anchor,
-        billing_cycle=rhythm.cycle,
-        billing_period=rhythm.period,
-        billing_period_count=rhythm.count,
-        timezone=rhythm.timezone,
-        start_date=rhythm.start,
-        end_date=terms.end_date or rhythm.end,
-        commitment_amount=terms.commitment_amount,
-        commitment_duration=terms.commitment_duration,
-        overage_factor=terms.overage_factor or Decimal(1),
-        enable_true_up=bool(terms.enable_true_up),
-        auto_invoice_threshold=terms.auto_invoice_threshold,
-        payment_behavior=terms.payment,
-        collection_method=terms.collection,
-        gateway_payment_method_id=terms.gateway_payment_method_id or "",
-        payment_terms=terms.payment_terms,
-        proration_behavior=terms.proration_behavior or ProrationBehavior.NONE,
-        invoicing_customer_id=bearings.payer.id if bearings.payer else None,
-        parent_subscription_id=bearings.parent.id if bearings.parent else None,
-        meta=dict(terms.metadata or {}),
-    )
+    subscription = _new_row(terms, rhythm, bearings, plan)
     prices = await prices_of(session, PriceEntityType.PLAN, plan.id, subscription, subscription.start_date)
     if not prices:
         raise ValidationFailed.of(
@@ -362,6 +336,38 @@ async def _made(
             session, subscription, Period(subscription.current_period_start, subscription.current_period_end)
         )
     return subscription, items
+
+
+def _new_row(terms: SubscriptionTerms, rhythm: BillingTerms, bearings: InvoiceParties, plan: Plan) -> Subscription:
+    """The row of a subscription that has not begun yet, not in the session."""
+    return Subscription(
+        id=new_id(Kind.SUBSCRIPTION),
+        customer_id=bearings.customer.id,
+        plan_id=plan.id,
+        lookup_key=terms.lookup_key or "",
+        subscription_type=bearings.type,
+        currency=rhythm.currency,
+        billing_anchor=rhythm.anchor,
+        billing_cycle=rhythm.cycle,
+        billing_period=rhythm.period,
+        billing_period_count=rhythm.count,
+        timezone=rhythm.timezone,
+        start_date=rhythm.start,
+        end_date=terms.end_date or rhythm.end,
+        commitment_amount=terms.commitment_amount,
+        commitment_duration=terms.commitment_duration,
+        overage_factor=terms.overage_factor or Decimal(1),
+        enable_true_up=bool(terms.enable_true_up),
+        auto_invoice_threshold=terms.auto_invoice_threshold,
+        payment_behavior=terms.payment,
+        collection_method=terms.collection,
+        gateway_payment_method_id=terms.gateway_payment_method_id or "",
+        payment_terms=terms.payment_terms,
+        proration_behavior=terms.proration_behavior or ProrationBehavior.NONE,
+        invoicing_customer_id=bearings.payer.id if bearings.payer else None,
+        parent_subscription_id=bearings.parent.id if bearings.parent else None,
+        meta=dict(terms.metadata or {}),
+    )
 
 
 def _trial(

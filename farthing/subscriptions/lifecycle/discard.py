@@ -8,8 +8,10 @@ from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.taxes.tables import TaxAssociation, TaxEntityType
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.taxes.enums import TaxEntityType
+from farthing.catalogue.taxes.tables import TaxAssociation
 from farthing.core.enums import Status
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.enums import SubscriptionStatus

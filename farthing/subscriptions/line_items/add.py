@@ -9,8 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed
@@ -81,6 +82,35 @@ async def extra_item(
     if phase is not None and named is not None and named.id != phase.id:
         raise ValidationFailed.of("subscription_phase_id", "is not the phase that the line item stands in")
     phase = phase or named
+    start, end = _span_of(subscription, phase, request, begin)
+    price = await _price_of(session, subscription, request, now, start)
+    meters = await meters_of(session, [price])
+    origin = ItemOrigin(LineItemOwner.SUBSCRIPTION, subscription.id, "", phase_id=phase.id if phase else None)
+    item = line_item(
+        subscription,
+        price,
+        origin,
+        meters,
+        start=start,
+        end=end,
+        given=request.quantity,
+        display_name=request.display_name,
+        metadata=request.metadata,
+    )
+    session.add(item)
+    if request.commitment is not None:
+        await commit_item(session, subscription, item, request.commitment, meters, now)
+    await session.flush()
+    return item
+
+
+def _span_of(
+    subscription: Subscription,
+    phase: SubscriptionPhase | None,
+    request: CreateSubscriptionLineItemRequest,
+    begin: datetime | None,
+) -> tuple[datetime, datetime | None]:
+    """From when to when the line item stands, within its phase or the subscription. Raises ValidationFailed."""
     earliest = phase.start_date if phase else subscription.start_date
     latest = (phase.end_date if phase else None) or subscription.end_date
     whole = "phase" if phase else "subscription"
@@ -93,6 +123,17 @@ async def extra_item(
         raise ValidationFailed.of("end_date", f"must not be after the end of the {whole}")
     if request.end_date is not None and request.end_date < start:
         raise ValidationFailed.of("end_date", "must not be before start_date")
+    return start, request.end_date or latest
+
+
+async def _price_of(
+    session: AsyncSession,
+    subscription: Subscription,
+    request: CreateSubscriptionLineItemRequest,
+    now: datetime,
+    start: datetime,
+) -> Price:
+    """The price that the line item names, or the one it brings. Raises ValidationFailed, NotFound."""
     if request.price_id:
         price = await find(session, Price, request.price_id)
         if price.status is not Status.PUBLISHED:
@@ -106,24 +147,7 @@ async def extra_item(
         price = await own_price(session, subscription, request.price, now, start)
     if request.quantity and price.type is PriceType.USAGE:
         raise ValidationFailed.of("quantity", "of usage is metered")
-    meters = await meters_of(session, [price])
-    origin = ItemOrigin(LineItemOwner.SUBSCRIPTION, subscription.id, "", phase_id=phase.id if phase else None)
-    item = line_item(
-        subscription,
-        price,
-        origin,
-        meters,
-        start=start,
-        end=request.end_date or latest,
-        given=request.quantity,
-        display_name=request.display_name,
-        metadata=request.metadata,
-    )
-    session.add(item)
-    if request.commitment is not None:
-        await commit_item(session, subscription, item, request.commitment, meters, now)
-    await session.flush()
-    return item
+    return price
 
 
 async def _phase_of(session: AsyncSession, subscription: Subscription, id: str | None) -> SubscriptionPhase | None:

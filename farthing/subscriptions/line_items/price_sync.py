@@ -8,15 +8,17 @@ Rule: docs/rules/pricing.md#synchronising-line-items
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
+from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.storage.rows import find
 from farthing.subscriptions.enums import LineItemOwner, SubscriptionStatus, SubscriptionType
@@ -42,6 +44,14 @@ class SyncCounts:
     ended: int = 0
     last_id: str | None = None
 
+    async def count(self, session: AsyncSession, subscription: Subscription, made: int, ended: int) -> None:
+        """Count a subscription with the lines it was given and lost, and record that it changed if there are any."""
+        if made or ended:
+            await changed(session, subscription)
+        self.subscriptions += 1
+        self.created += made
+        self.ended += ended
+
 
 async def target_sequence(session: AsyncSession, owner_id: str, owner: PriceEntityType = PriceEntityType.PLAN) -> int:
     """The newest sequence among the owner's published prices: what a run that starts now brings line items to."""
@@ -57,7 +67,6 @@ async def sync_page(
     session: AsyncSession,
     plan_id: str,
     target: int,
-    now: datetime,
     *,
     after: str = "",
     limit: int = PAGE,
@@ -69,16 +78,45 @@ async def sync_page(
     page twice changes nothing.
     """
     plan = await find(session, Plan, plan_id)
-    rows = (
+    behind = (Subscription.plan_id == plan_id, Subscription.synced_price_sequence < target)
+    rows = await lock_page(session, behind, after, limit)
+    counts = SyncCounts(last_id=rows[-1].id if len(rows) == limit else None)
+    if not rows:
+        return counts
+    prices = await prices_up_to(session, PriceEntityType.PLAN, plan_id, target)
+    items = await _items(session, [row.id for row in rows])
+    overridden = await _overridden(session, [row.id for row in rows])
+    lines = NewLines(await meters_of(session, prices), {"added_by": "plan_sync_api", "sync_version": str(target)})
+    origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name)
+    for subscription in rows:
+        own = items[subscription.id]
+        held = {item.price_id for item in own}
+        missing = [
+            price
+            for price in prices
+            if _missing(price, subscription, held, overridden[subscription.id], fixed_too=fixed_too)
+        ]
+        made = lines.add(session, subscription, missing, origin, subscription.start_date, subscription.end_date)
+        ended = end_terminated(subscription, own, {price.id: price for price in prices})
+        subscription.synced_price_sequence = max(subscription.synced_price_sequence, target)
+        await counts.count(session, subscription, made, ended)
+    await session.flush()
+    return counts
+
+
+async def lock_page(
+    session: AsyncSession, belonging: Collection[ColumnElement[bool]], after: str, limit: int
+) -> Sequence[Subscription]:
+    """The next living subscriptions that `belonging` picks, by id, locked; those that inherit have no lines."""
+    return (
         await session.scalars(
             select(Subscription)
             .where(
-                Subscription.plan_id == plan_id,
+                *belonging,
                 Subscription.id > after,
                 Subscription.status == Status.PUBLISHED,
                 Subscription.subscription_status.in_(REACHED),
                 Subscription.subscription_type != SubscriptionType.INHERITED,
-                Subscription.synced_price_sequence < target,
             )
             .order_by(Subscription.id)
             .limit(limit)
@@ -86,43 +124,33 @@ async def sync_page(
             .execution_options(populate_existing=True)
         )
     ).all()
-    counts = SyncCounts(last_id=rows[-1].id if len(rows) == limit else None)
-    if not rows:
-        return counts
-    prices = await prices_up_to(session, PriceEntityType.PLAN, plan_id, target)
-    items = await _items(session, [row.id for row in rows])
-    overridden = await _overridden(session, [row.id for row in rows])
-    meters = await meters_of(session, prices)
-    origin = ItemOrigin(LineItemOwner.PLAN, plan.id, plan.name)
-    for subscription in rows:
-        own = items[subscription.id]
-        held = {item.price_id for item in own}
+
+
+@dataclass(frozen=True, slots=True)
+class NewLines:
+    """How a synchronisation makes lines: the meters of its prices, and the metadata that says who made them."""
+
+    meters: Mapping[str, MeterRow]
+    metadata: Mapping[str, str]
+
+    def add(
+        self,
+        session: AsyncSession,
+        subscription: Subscription,
+        prices: Iterable[Price],
+        origin: ItemOrigin,
+        start: datetime,
+        end: datetime | None,
+    ) -> int:
+        """Add a line for each price, from the open period on at the earliest; how many live at all."""
         made = 0
         for price in prices:
-            if not _missing(price, subscription, held, overridden[subscription.id], fixed_too=fixed_too):
-                continue
-            item = line_item(
-                subscription,
-                price,
-                origin,
-                meters,
-                start=max(subscription.start_date, subscription.current_period_start),
-                end=subscription.end_date,
-                metadata={"added_by": "plan_sync_api", "sync_version": str(target)},
-            )
+            begins = max(start, subscription.current_period_start)
+            item = line_item(subscription, price, origin, self.meters, start=begins, end=end, metadata=self.metadata)
             if item.end_date is None or item.end_date > item.start_date:
                 session.add(item)
                 made += 1
-        ended = end_terminated(subscription, own, {price.id: price for price in prices})
-        subscription.synced_price_sequence = max(subscription.synced_price_sequence, target)
-        if made or ended:
-            await changed(session, subscription)
-        counts.subscriptions += 1
-        counts.created += made
-        counts.ended += ended
-    await session.flush()
-    del now
-    return counts
+        return made
 
 
 def _missing(

@@ -24,9 +24,10 @@ from farthing.rating.pricing.quantity import below_minimum
 from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
+from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing
 from farthing.subscriptions.line_items.add import extra_item, mixes_periods
 from farthing.subscriptions.line_items.rows import commit_item, meters_of, successor
-from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome, closing
+from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.requests import (
     CreateSubscriptionLineItemRequest,
     DeleteSubscriptionLineItemRequest,

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import MONTHS, BillingPeriod, InvoiceCadence
 from farthing.calendar.windows import WindowSize
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices import lifecycle, versions
 from farthing.catalogue.prices.schemas import CreatePriceRequest
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed

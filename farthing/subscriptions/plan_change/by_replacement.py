@@ -13,8 +13,9 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices.rated import rated
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.customers import lookup

@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.discounts.tables import CouponAssociation
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices import versions
 from farthing.catalogue.prices.schemas import PricingChange
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.taxes import associations
-from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.subscriptions.addons import lifecycle

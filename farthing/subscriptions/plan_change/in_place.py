@@ -15,11 +15,13 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.rated import rated
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.rows import find, lock_row
@@ -35,9 +37,10 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 from farthing.subscriptions.events import changed
+from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of, prices_of
-from farthing.subscriptions.outcome import ItemAction, ItemChange, Outcome
+from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.plan_change.quantities import (
     CarriedQuantities,
     SeatFee,
@@ -179,7 +182,7 @@ async def carried_quantities(
     keys = await session.execute(
         select(Price.id, Price.lookup_key).where(Price.id.in_([item.price_id for item in open_fees]))
     )
-    lookup_keys = dict(keys.tuples().all())
+    lookup_keys = dict(keys.all())
     present = [
         SeatFee(
             item.price_id,

@@ -12,14 +12,14 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
+from farthing.catalogue.answers.plans import plan_answers
+from farthing.catalogue.answers.prices import price_answers
+from farthing.catalogue.answers.schemas import AddonResponse, PlanResponse, PriceResponse
 from farthing.catalogue.discounts.schemas import CouponAssociationResponse, CouponResponse
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
-from farthing.catalogue.plans.answers import plan_answers
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.catalogue.prices.answers import price_answers
-from farthing.catalogue.prices.schemas import PriceResponse
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.answers import meter_answer, meters_by_id
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import Status

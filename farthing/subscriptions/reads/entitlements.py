@@ -12,11 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.recurring import UsageReset
-from farthing.catalogue.entitlements.tables import AggregationMode, EntitlementOwner
+from farthing.catalogue.entitlements.enums import AggregationMode, EntitlementOwner
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.products.answers import feature_answers
+from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import FeatureResponse
-from farthing.catalogue.products.tables import Feature, FeatureType
+from farthing.catalogue.products.tables import Feature
 from farthing.core.money import plain
 from farthing.subscriptions.schemas.responses import (
     AggregatedEntitlement,
@@ -103,7 +104,7 @@ async def names_of(session: AsyncSession, snapshots: Sequence[SubscriptionSnapsh
     for table, ids in ((Plan, {snapshot.plan_id for snapshot in snapshots} - names.keys()), (Addon, addons)):
         if ids:
             rows = await session.execute(select(table.id, table.name).where(table.id.in_(ids)))
-            names.update(rows.tuples().all())
+            names.update(rows.all())
     return names
 
 

@@ -38,7 +38,7 @@ async def warn_of_late_prices(session: AsyncSession, subscription: Subscription,
         )
         .order_by(item.start_date, item.id)
     )
-    late = rows.tuples().all()
+    late = rows.all()
     ends = set(await session.scalars(select(item.end_date).where(item.subscription_id == subscription.id)))
     return [
         f"nobody is charged for {name} from {instant(since)} until {instant(start)}, when its price begins"

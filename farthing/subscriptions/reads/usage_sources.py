@@ -23,9 +23,9 @@ from sqlalchemy.orm import aliased
 from farthing.calendar.period import Period
 from farthing.calendar.windows import anchor_day
 from farthing.calendar.zones import UTC
+from farthing.catalogue.answers.schemas import AddonResponse, PlanResponse
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_during
-from farthing.catalogue.discounts.tables import CouponCadence
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
+from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
@@ -165,7 +165,7 @@ async def _children(
             or_(table.end_date.is_(None), table.end_date > start),
         )
     )
-    return [(parent_id or "", customer_id) for parent_id, customer_id in found.tuples()]
+    return [(parent_id or "", customer_id) for parent_id, customer_id in found]
 
 
 async def _items(
@@ -184,7 +184,7 @@ async def _items(
             or_(item.end_date.is_(None), item.end_date > start),
         )
     )
-    pairs = [(row, price) for row, price in (await session.execute(query)).tuples()]
+    pairs = [(row, price) for row, price in (await session.execute(query))]
     if not pairs:
         return []
     rows = [row for row, _ in pairs]

@@ -18,9 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.work import UnitOfWork, unit_of_work
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.catalogue.prices.tables import PriceEntityType
-from farthing.core.clock import Clock
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_ulid
 from farthing.core.wire import Response
@@ -54,17 +53,17 @@ class PlanPriceSync(Controller):
         guards=[needs("plan", "write")],
         status_code=200,
     )
-    async def synchronise(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> PriceSyncResponse:
+    async def synchronise(self, id: str, request: Request[Any, Any, Any]) -> PriceSyncResponse:
         """Give the subscriptions of a plan its usage prices as they are now, and end what was terminated.
 
         Refused with 409 while another run for the plan is at work.
         """
-        return await _plan(unit_of_work(request), id, clock)
+        return await _plan(unit_of_work(request), id)
 
     @post("/{id:str}/sync/subscriptions/v2", guards=[needs("plan", "write")], status_code=200, include_in_schema=False)
-    async def synchronise_v2(self, id: str, request: Request[Any, Any, Any], clock: Clock) -> PriceSyncResponse:
+    async def synchronise_v2(self, id: str, request: Request[Any, Any, Any]) -> PriceSyncResponse:
         """The same, for clients that know it by this path."""
-        return await _plan(unit_of_work(request), id, clock)
+        return await _plan(unit_of_work(request), id)
 
 
 class AddonPriceSync(Controller):
@@ -118,13 +117,13 @@ Page = Callable[[AsyncSession, SyncProgress], Awaitable[SyncCounts]]
 """Synchronises the subscriptions that come next, in a session that is committed afterwards."""
 
 
-async def _plan(work: UnitOfWork, plan_id: str, clock: Clock) -> PriceSyncResponse:
+async def _plan(work: UnitOfWork, plan_id: str) -> PriceSyncResponse:
     async with work.new_session() as session:
         await find(session, Plan, plan_id)
         target = await price_sync.target_sequence(session, plan_id)
 
     async def page(session: AsyncSession, run: SyncProgress) -> SyncCounts:
-        return await price_sync.sync_page(session, plan_id, run.target, clock.now(), after=run.after)
+        return await price_sync.sync_page(session, plan_id, run.target, after=run.after)
 
     return await _run(work, plan_id, "plan", SyncProgress(target, new_ulid()), page)
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence
 from farthing.calendar.due import PaymentTerms
 from farthing.catalogue.fields import Id, Line, OptionalId, Text
+from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.schemas import (
     Count,
     Multiple,
@@ -19,7 +20,6 @@ from farthing.catalogue.prices.schemas import (
     Tiers,
     TransformQuantityRequest,
 )
-from farthing.catalogue.prices.tables import PriceUnitType
 from farthing.core.enums import PriceType
 from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride

@@ -11,13 +11,13 @@ from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence
 from farthing.calendar.due import PaymentTerms
 from farthing.calendar.recurring import UsageReset
+from farthing.catalogue.answers.schemas import AddonResponse, PlanResponse, PriceResponse
 from farthing.catalogue.discounts.schemas import CouponAssociationResponse
-from farthing.catalogue.entitlements.tables import AggregationMode, GrantDurationUnit, GrantMeasure
+from farthing.catalogue.entitlements.enums import AggregationMode, GrantDurationUnit, GrantMeasure
 from farthing.catalogue.fields import Ids, OptionalId
-from farthing.catalogue.plans.schemas import AddonResponse, IncludedCreditGrant, PlanResponse
-from farthing.catalogue.prices.schemas import PriceResponse
-from farthing.catalogue.prices.tables import BillingCadence
+from farthing.catalogue.prices.enums import BillingCadence
 from farthing.catalogue.products.schemas import FeatureResponse, MeterResponse
+from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.core.enums import PriceType, Status
 from farthing.core.wire import DecimalText, Moment, Request, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse

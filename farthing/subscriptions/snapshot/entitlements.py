@@ -6,25 +6,24 @@ them a subscription has, and when.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import UsageReset
 from farthing.catalogue.entitlements.effective import EffectiveEntitlement, effective_entitlements, merged
-from farthing.catalogue.entitlements.tables import (
+from farthing.catalogue.entitlements.enums import (
     AggregationMode,
-    Entitlement,
     EntitlementOwner,
     GrantAllocation,
     GrantDurationUnit,
     GrantMeasure,
     UsageResetPeriod,
 )
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.enums import Status
 
 
@@ -107,9 +106,9 @@ def effective(entitled: Iterable[Entitled], period: Period) -> dict[str, Feature
         ):
             attached.setdefault(entitlement.association_id or entitlement.entity_id, []).append(entitlement)
     found = effective_entitlements(
-        _as_rows(owned[EntitlementOwner.PLAN]),
-        [_as_rows(group) for group in attached.values()],
-        _as_rows(owned[EntitlementOwner.SUBSCRIPTION]),
+        owned[EntitlementOwner.PLAN],
+        list(attached.values()),
+        owned[EntitlementOwner.SUBSCRIPTION],
         period,
     )
     return {feature.feature_id: _valued(feature) for feature in found}
@@ -121,31 +120,25 @@ def combined(found: Iterable[Mapping[str, FeatureEntitlement]]) -> dict[str, Fea
     for each in found:
         for feature_id, entitlement in each.items():
             sources.setdefault(feature_id, []).extend(entitlement.sources)
-    return {feature_id: _valued(merged(_as_rows(those))) for feature_id, those in sources.items()}
+    return {feature_id: _valued(merged(those)) for feature_id, those in sources.items()}
 
 
-def _valued(feature: EffectiveEntitlement) -> FeatureEntitlement:
-    sources = cast("tuple[Entitled, ...]", feature.sources)
+def _valued(feature: EffectiveEntitlement[Entitled]) -> FeatureEntitlement:
     metered = feature.feature_type is FeatureType.METERED
     return FeatureEntitlement(
         feature_id=feature.feature_id,
         feature_type=feature.feature_type,
-        meter_id=sources[0].meter_id,
+        meter_id=feature.sources[0].meter_id,
         limit=Decimal(feature.usage_limit) if metered and feature.usage_limit is not None else None,
         reset=UsageReset(feature.usage_reset_period.value) if feature.usage_reset_period else None,
         soft=feature.is_soft_limit,
         static_values=feature.static_values,
         config_values=feature.config_values,
         mode=feature.aggregation_mode,
-        sources=sources,
+        sources=feature.sources,
     )
 
 
 def by_meter(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureEntitlement]:
     """What the metered features come to in `period`, by the id of the meter they count: what billing asks for."""
     return {found.meter_id: found for found in effective(entitled, period).values() if found.meter_id is not None}
-
-
-def _as_rows(entitled: Sequence[Entitled]) -> Sequence[Entitlement]:
-    """Values have every column that the catalogue's rule reads, under the same names."""
-    return cast("Sequence[Entitlement]", entitled)

@@ -11,7 +11,8 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
@@ -103,7 +104,7 @@ async def _payers_of_families(session: AsyncSession, rows: Mapping[str, Subscrip
     absent = sorted(parents - payers.keys())
     if absent:
         found = await session.execute(select(Subscription.id, Subscription.payer_id).where(Subscription.id.in_(absent)))
-        payers |= dict(found.tuples().all())
+        payers |= dict(found.all())
     return payers
 
 
@@ -139,11 +140,11 @@ async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: dat
     ):
         parts.pauses[pause.subscription_id].append(pause)
     plans = await session.execute(select(Plan.id, Plan.name).where(in_array(Plan.id, {row.plan_id for row in rows})))
-    parts.plans = dict(plans.tuples().all())
+    parts.plans = dict(plans.all())
     customers = await session.execute(
         select(Customer.id, Customer.external_id).where(in_array(Customer.id, {row.customer_id for row in rows}))
     )
-    parts.customers = dict(customers.tuples().all())
+    parts.customers = dict(customers.all())
     return parts
 
 
@@ -343,14 +344,6 @@ def _whole(
     below = children.get(row.id, ())
     inherited = [child for child in below if child.subscription_type is SubscriptionType.INHERITED]
     grouped = [child for child in below if child.subscription_type is SubscriptionType.GROUPED_INVOICING]
-    trial = None
-    if row.trial_start is not None and row.trial_end is not None:
-        trial = Period(row.trial_start, row.trial_end)
-    commitment = None
-    if row.commitment_amount:
-        commitment = SubscriptionCommitment(
-            row.commitment_amount, row.overage_factor, row.commitment_duration, row.enable_true_up
-        )
     return SubscriptionSnapshot(
         id=row.id,
         customer_id=row.customer_id,
@@ -368,11 +361,11 @@ def _whole(
         end=row.end_date,
         current=open_period(row),
         full_period_start=row.full_period_start,
-        trial=trial,
+        trial=_trial_of(row),
         cancel_at=row.cancel_at,
         cancel_at_period_end=row.cancel_at_period_end,
         cancelled_at=row.cancelled_at,
-        commitment=commitment,
+        commitment=_commitment_of(row),
         threshold=row.auto_invoice_threshold,
         proration=row.proration_behavior,
         end_proration=row.end_proration_behavior,
@@ -400,6 +393,18 @@ def _whole(
             (pause.pause_start, pause.original_billing_anchor) for pause in parts.pauses.get(row.id, ())
         ),
         grouped=tuple(_whole(child, {}, parts, payers) for child in grouped),
+    )
+
+
+def _trial_of(row: Subscription) -> Period | None:
+    return None if row.trial_start is None or row.trial_end is None else Period(row.trial_start, row.trial_end)
+
+
+def _commitment_of(row: Subscription) -> SubscriptionCommitment | None:
+    if not row.commitment_amount:
+        return None
+    return SubscriptionCommitment(
+        row.commitment_amount, row.overage_factor, row.commitment_duration, row.enable_true_up
     )
 
 

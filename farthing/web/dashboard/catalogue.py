@@ -9,10 +9,11 @@ from litestar import Controller, Response, get
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.answers.plans import EVERYTHING, addon_answers, plan_answers
 from farthing.catalogue.discounts.tables import CouponRow
-from farthing.catalogue.plans.answers import EVERYTHING, addon_answers, plan_answers
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.caller import READ
@@ -51,9 +52,7 @@ class Catalogue(Controller):
                     .where(Price.status == Status.PUBLISHED, Price.end_date.is_(None))
                     .group_by(Price.entity_id)
                 )
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         subscribers = dict(
             (
@@ -62,9 +61,7 @@ class Catalogue(Controller):
                     .where(Subscription.status == Status.PUBLISHED, Subscription.subscription_status != "cancelled")
                     .group_by(Subscription.plan_id)
                 )
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         meters = await _published(session, MeterRow)
         return render(

@@ -188,7 +188,7 @@ async def names_of(session: AsyncSession, ids: set[str]) -> dict[str, str]:
     """Names of customers by id."""
     if not ids:
         return {}
-    return dict((await session.execute(select(Customer.id, Customer.name).where(Customer.id.in_(ids)))).tuples().all())
+    return dict((await session.execute(select(Customer.id, Customer.name).where(Customer.id.in_(ids)))).all())
 
 
 async def latest_invoices(session: AsyncSession, customer_id: str) -> Sequence[Invoice]:
@@ -218,7 +218,7 @@ async def payments_of(session: AsyncSession, customer_id: str) -> Sequence[tuple
         .order_by(Payment.created_at.desc(), Payment.id.desc())
         .limit(SHOWN)
     )
-    return rows.tuples().all()
+    return rows.all()
 
 
 def split(code: str, usage_part: str, fixed_part: str) -> list[StripPart]:

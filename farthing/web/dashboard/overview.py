@@ -182,7 +182,7 @@ async def events_per_hour(session: AsyncSession, now: datetime) -> list[tuple[da
     this_hour = now.replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
     rows = await session.execute(_EVENTS, {"start": hours[0], "end": this_hour + timedelta(hours=1)})
-    counts: dict[datetime, int] = dict(rows.tuples().all())
+    counts: dict[datetime, int] = dict(rows.all())
     return [(hour, counts.get(hour, 0)) for hour in hours]
 
 

@@ -68,7 +68,7 @@ class SubscriptionPages(Controller):
         at.total = await session.scalar(select(func.count()).select_from(statement.subquery())) or 0
         order = (Subscription.created_at.desc(), Subscription.id.desc())
         found = (await session.scalars(statement.order_by(*order).limit(at.per_page).offset(at.offset))).all()
-        plans = (await session.execute(select(Plan.id, Plan.name).order_by(Plan.name).limit(200))).tuples().all()
+        plans = (await session.execute(select(Plan.id, Plan.name).order_by(Plan.name).limit(200))).all()
         return render(
             request,
             "subscriptions.html",
@@ -90,15 +90,13 @@ class SubscriptionPages(Controller):
         now = clock.now()
         row = await find(session, Subscription, subscription_id)
         plan = await session.get(Plan, row.plan_id)
-        items = (
-            await session.execute(
-                select(SubscriptionLineItem, Price)
-                .join(Price, Price.id == SubscriptionLineItem.price_id)
-                .where(SubscriptionLineItem.subscription_id == row.id, SubscriptionLineItem.status == Status.PUBLISHED)
-                .order_by(SubscriptionLineItem.start_date, SubscriptionLineItem.id)
-                .limit(200)
-            )
-        ).tuples()
+        items = await session.execute(
+            select(SubscriptionLineItem, Price)
+            .join(Price, Price.id == SubscriptionLineItem.price_id)
+            .where(SubscriptionLineItem.subscription_id == row.id, SubscriptionLineItem.status == Status.PUBLISHED)
+            .order_by(SubscriptionLineItem.start_date, SubscriptionLineItem.id)
+            .limit(200)
+        )
         pauses = (
             await session.scalars(
                 select(SubscriptionPause)

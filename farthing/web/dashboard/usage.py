@@ -80,7 +80,7 @@ async def between(
         .order_by(Feature.name, Feature.id)
         .limit(MOST_FEATURES)
     )
-    measured = [(feature, meter) for feature, meter in rows.tuples()]
+    measured = [(feature, meter) for feature, meter in rows]
     customers = None if external_ids is None else frozenset(external_ids)
     queries = [
         UsageQuery(meter=meter_of(meter), start=starts[0], end=end, customers=customers, zone=zone)

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from farthing.calendar.period import Period
 from farthing.catalogue.entitlements.effective import EffectiveEntitlement, effective_entitlements, summed_limit
-from farthing.catalogue.entitlements.grants import require_compatible
-from farthing.catalogue.entitlements.overriding import overriding
-from farthing.catalogue.entitlements.tables import (
+from farthing.catalogue.entitlements.enums import (
     AggregationMode,
-    Entitlement,
     EntitlementOwner,
     GrantAllocation,
     GrantDurationUnit,
     GrantMeasure,
     UsageResetPeriod,
 )
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.entitlements.grants import require_compatible
+from farthing.catalogue.entitlements.overriding import overriding
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 
@@ -66,7 +66,7 @@ def only(
     plan: Sequence[Entitlement] = (),
     addons: Sequence[Sequence[Entitlement]] = (),
     subscription: Sequence[Entitlement] = (),
-) -> EffectiveEntitlement:
+) -> EffectiveEntitlement[Entitlement]:
     (found,) = effective_entitlements(plan, addons, subscription, JUNE)
     return found
 

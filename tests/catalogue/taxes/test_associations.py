@@ -12,7 +12,7 @@ import pytest
 from farthing.calendar.period import Period
 from farthing.catalogue.taxes.associations import inherit
 from farthing.catalogue.taxes.choosing import auto_apply_associations, rates_by_code, rates_by_id, tax_of
-from farthing.catalogue.taxes.tables import TaxEntityType
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.rating.totals import taxes as rating
 from tests.account import Account

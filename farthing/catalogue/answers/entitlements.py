@@ -8,9 +8,9 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.entitlements.schemas import EntitlementResponse
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
+from farthing.catalogue.answers.schemas import AddonResponse, EntitlementResponse, PlanResponse
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.products.answers import feature_answers
 from farthing.catalogue.products.tables import Feature

@@ -1,4 +1,4 @@
-"""Doors to plans and addons."""
+"""Endpoints of plans and addons."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
+from farthing.catalogue.answers.plans import EVERYTHING, EXPANDABLE, addon_answers, plan_answers
+from farthing.catalogue.answers.schemas import AddonResponse, ListAddonsResponse, ListPlansResponse, PlanResponse
 from farthing.catalogue.plans import addons, plans
-from farthing.catalogue.plans.answers import EVERYTHING, EXPANDABLE, addon_answers, plan_answers
 from farthing.catalogue.plans.cloning import clone
 from farthing.catalogue.plans.schemas import (
     AddonFilter,
     AddonQuery,
-    AddonResponse,
     ClonePlanRequest,
     CreateAddonRequest,
     CreatePlanRequest,
-    ListAddonsResponse,
-    ListPlansResponse,
     PlanFilter,
     PlanQuery,
-    PlanResponse,
     UpdateAddonRequest,
     UpdatePlanRequest,
 )

@@ -8,10 +8,11 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
+from farthing.catalogue.answers.schemas import AddonResponse, PlanResponse, PriceResponse
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.catalogue.prices.schemas import PriceResponse, PriceTier, PriceUnitResponse, TransformQuantity
-from farthing.catalogue.prices.tables import Price, PriceEntityType, PriceUnit
+from farthing.catalogue.prices.schemas import PriceTier, PriceUnitResponse, TransformQuantity
+from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products.answers import group_answer, groups_by_id, meter_answer, meters_by_id
 from farthing.storage.listing import by_id
 from farthing.storage.tables import Base

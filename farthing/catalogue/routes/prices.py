@@ -1,4 +1,4 @@
-"""Doors to prices and price units."""
+"""Endpoints of prices and price units."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
+from farthing.catalogue.answers.prices import EXPANDABLE, WHOLE, price_answer, price_answers
+from farthing.catalogue.answers.schemas import CreateBulkPriceResponse, ListPricesResponse, PriceResponse
 from farthing.catalogue.prices import lifecycle, units, versions
-from farthing.catalogue.prices.answers import EXPANDABLE, WHOLE, price_answer, price_answers
 from farthing.catalogue.prices.schemas import (
     CreateBulkPriceRequest,
-    CreateBulkPriceResponse,
     CreatePriceRequest,
     CreatePriceUnitRequest,
     DeletePriceRequest,
-    ListPricesResponse,
     ListPriceUnitsResponse,
     PriceFilter,
     PriceQuery,
-    PriceResponse,
     PriceUnitFilter,
     PriceUnitQuery,
     PriceUnitResponse,

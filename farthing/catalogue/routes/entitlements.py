@@ -1,4 +1,4 @@
-"""Doors to entitlements."""
+"""Endpoints of entitlements."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
+from farthing.catalogue.answers.entitlements import EXPANDABLE, entitlement_answers
+from farthing.catalogue.answers.schemas import (
+    CreateBulkEntitlementResponse,
+    EntitlementResponse,
+    ListEntitlementsResponse,
+)
 from farthing.catalogue.entitlements import lifecycle
-from farthing.catalogue.entitlements.answers import EXPANDABLE, entitlement_answers
+from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.schemas import (
     CreateBulkEntitlementRequest,
-    CreateBulkEntitlementResponse,
     CreateEntitlementRequest,
     EntitlementFilter,
     EntitlementQuery,
-    EntitlementResponse,
-    ListEntitlementsResponse,
     UpdateEntitlementRequest,
 )
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.core.wire import Message
 from farthing.storage.listing import LARGEST_LIMIT

@@ -9,15 +9,15 @@ from typing import Any, Final
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.entitlements.answers import entitlement_answers
-from farthing.catalogue.entitlements.schemas import EntitlementResponse
-from farthing.catalogue.entitlements.tables import Entitlement, EntitlementOwner
-from farthing.catalogue.plans.schemas import AddonResponse, PlanResponse
+from farthing.catalogue.answers.entitlements import entitlement_answers
+from farthing.catalogue.answers.prices import WHOLE, price_answers
+from farthing.catalogue.answers.schemas import AddonResponse, EntitlementResponse, PlanResponse, PriceResponse
+from farthing.catalogue.entitlements.enums import EntitlementOwner
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
-from farthing.catalogue.prices.answers import WHOLE, price_answers
-from farthing.catalogue.prices.schemas import PriceResponse
-from farthing.catalogue.prices.tables import Price, PriceEntityType
+from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.storage.postgres import ports_of
 

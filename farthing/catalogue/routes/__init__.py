@@ -1,0 +1,1 @@
+"""The endpoints of plans, addons, prices and entitlements, whose answers carry one another."""
