@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from farthing.catalogue.entitlements.tables import EntitlementOwner, UsageResetPeriod
-from farthing.catalogue.prices.tables import BillingCadence
+from farthing.catalogue.entitlements.enums import EntitlementOwner, UsageResetPeriod
+from farthing.catalogue.prices.enums import BillingCadence
 from farthing.catalogue.products.alerts import AlertState
-from farthing.catalogue.products.tables import FeatureType
+from farthing.catalogue.products.enums import FeatureType
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.schemas import InvoiceResponse
