@@ -91,4 +91,4 @@ async def open_credits(session: AsyncSession, invoices: Sequence[Invoice], now: 
                 Wallet.wallet_status == WalletStatus.ACTIVE,
             )
         )
-    return PayersCredits(session, now, wallets, lots, frozenset(paying.tuples().all()))
+    return PayersCredits(session, now, wallets, lots, frozenset(paying.all()))

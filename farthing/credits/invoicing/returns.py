@@ -102,7 +102,7 @@ async def _debits(session: AsyncSession, reason: TransactionReason, reference_id
         .where(in_array(part.debit_id, [debit.id for debit in debits]))
         .order_by(part.debit_id, part.position)
     )
-    for consumption, lot in found.tuples():
+    for consumption, lot in found:
         consumed[consumption.debit_id].append(Consumption(lot.id, consumption.credits))
         lots[lot.id] = lot
     return [_Debit(debit, tuple(consumed[debit.id]), lots) for debit in debits]
