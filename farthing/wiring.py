@@ -27,6 +27,7 @@ from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
+from farthing.credits.wallets.given_back import credit_wallet
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
@@ -91,7 +92,7 @@ def wire() -> Wiring:
             load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
         ),
         invoices=InvoicePorts(hooks=BillingEffects()),
-        payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),
+        payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider}), credit_wallet=credit_wallet),
         billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),
     )
 
