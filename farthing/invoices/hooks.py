@@ -41,6 +41,10 @@ class InvoiceHooks(Protocol):
         """The invoice is about to be voided: refuse, or withdraw what is open on it. Raises InvalidOperation."""
         ...
 
+    async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
+        """Send up to `amount`, above 0, of what was paid on a voided invoice back by the way it came; how much goes."""
+        ...
+
     async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
         """Return `amount`, above 0, of what was paid on a voided invoice to its payer."""
         ...

@@ -10,14 +10,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.periods.drafts import Wanted, begin, compute_all, recomputable, recompute
-from farthing.core.money import ZERO
+from farthing.core.money import ZERO, exact_sum
+from farthing.credits.notes.finalization import void_drafts
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import Parts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
+from farthing.payments.refunds.records import RefundCause, record_source_refunds
+from farthing.payments.refunds.sources import plan_source_refunds
 from farthing.payments.saved_methods import connected_gateways
+from farthing.payments.unapplied.allocation import apply_to_new_invoice, is_any_set_aside
+from farthing.storage.postgres import clock_of
 from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, PaymentBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import activation
@@ -37,6 +42,7 @@ Rule: docs/rules/subscriptions.md#states
 
 
 _COLLECTS = "billing.collects"
+_SETS_ASIDE = "billing.sets_aside"
 
 
 class BillingEffects:
@@ -54,11 +60,19 @@ class BillingEffects:
 
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         await withdraw_open(session, invoice)
+        await void_drafts(session, invoice, clock_of(session).now)
+
+    async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
+        parts = await plan_source_refunds(session, invoice, amount)
+        await record_source_refunds(session, RefundCause(invoice, f"{invoice.id}/void"), parts, clock_of(session).now())
+        return exact_sum([part.amount for part in parts])
 
     async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> None:
         """The void that calls this has written the amount on the invoice; there is nowhere else to put it."""
 
     async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime) -> None:
+        if await self._sets_aside(session):
+            await apply_to_new_invoice(session, invoice, now)
         owed = invoice.subscription_id is not None and invoice.amount_remaining > 0
         invoice.collect_at = now if owed and await self._collects(session) else None
 
@@ -68,6 +82,13 @@ class BillingEffects:
             with session.no_autoflush:
                 session.info[_COLLECTS] = bool(await connected_gateways(session))
         return bool(session.info[_COLLECTS])
+
+    async def _sets_aside(self, session: AsyncSession) -> bool:
+        """Whether any credit note set money aside for a next invoice; found out once a session."""
+        if _SETS_ASIDE not in session.info:
+            with session.no_autoflush:
+                session.info[_SETS_ASIDE] = await is_any_set_aside(session)
+        return bool(session.info[_SETS_ASIDE])
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
         if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:

@@ -84,8 +84,8 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
     )
     issued = invoice.issue_date or invoice.finalized_at
     return InvoiceDocument(
-        seller=_seller(seller),
-        customer=_payer(customer),
+        seller=seller_party(seller),
+        customer=payer_party(customer),
         currency=invoice.currency,
         status=invoice.invoice_status.value,
         payment_status=invoice.payment_status.value,
@@ -123,7 +123,8 @@ def _totals(invoice: Invoice) -> Totals:
     )
 
 
-def _seller(tenant: Tenant) -> Party:
+def seller_party(tenant: Tenant) -> Party:
+    """Who bills, as it stands on a document."""
     details: Mapping[str, Any] = tenant.billing_details
     address: Mapping[str, str] = details.get("address") or {}
     country = address.get("address_country") or ""
@@ -138,7 +139,8 @@ def _seller(tenant: Tenant) -> Party:
     )
 
 
-def _payer(customer: Customer) -> Party:
+def payer_party(customer: Customer) -> Party:
+    """Who is billed, as it stands on a document."""
     address = {name: getattr(customer, name) for name in _ADDRESS}
     country = customer.address_country
     return Party(

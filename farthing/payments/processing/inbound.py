@@ -112,8 +112,9 @@ async def _take(
         await commit_midway(session)
         return True
     await _apply(session, gateways, payment.id, provider_type, report, clock)
+    returns = await waiting_returns(session, payment.id)
     await commit_midway(session)  # the event has taken effect; what follows from it asks the provider
-    await send_refunds(session, gateways, await waiting_returns(session, payment.id), clock.now())
+    await send_refunds(session, gateways, returns, clock.now())
     return True
 
 
