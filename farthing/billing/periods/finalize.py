@@ -18,8 +18,8 @@ from farthing.invoices.parts import Parts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
-from farthing.payments.refunds.records import RefundCause, record_source_refunds
-from farthing.payments.refunds.sources import plan_source_refunds
+from farthing.payments.refunds.records import RefundCause
+from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
 from farthing.payments.saved_methods import connected_gateways
 from farthing.payments.unapplied.allocation import apply_to_new_invoice, is_any_set_aside
 from farthing.storage.postgres import clock_of

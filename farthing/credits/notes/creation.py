@@ -41,8 +41,8 @@ class CreatedNote:
 async def create_note(session: AsyncSession, given: CreateCreditNoteRequest, now: datetime) -> CreatedNote:
     """Store a note and, if asked to, let it take effect; a repeated request finds the note that it made.
 
-    Raises NotFound, ValidationFailed, InvalidOperation for what cannot be credited, AlreadyExists for a number or key in
-    use by something else.
+    Raises NotFound, ValidationFailed, InvalidOperation for what cannot be credited, AlreadyExists for a number or key
+    in use by something else.
     Rule: docs/rules/credit-notes.md#ceilings
     """
     invoice = await lock_row(session, Invoice, given.invoice_id)

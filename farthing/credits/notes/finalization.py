@@ -20,8 +20,8 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.ports import WalletCredit
-from farthing.payments.refunds.records import RefundCause, record_source_refunds, record_wallet_refund
-from farthing.payments.refunds.sources import plan_source_refunds
+from farthing.payments.refunds.records import RefundCause, record_wallet_refund
+from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
 from farthing.payments.refunds.tables import RefundReason, RefundTarget
 from farthing.payments.unapplied.money import keep_credit
 from farthing.storage.postgres import ports_of

@@ -53,8 +53,8 @@ def return_key(payment_id: str) -> str:
 
 async def begin_return(session: AsyncSession, invoice: Invoice, payment: Payment, now: datetime) -> None:
     """Record that what a provider took for an invoice that no longer wants it goes back."""
-    refund = _record(RefundCause(invoice, return_key(payment.id)), payment.amount, RefundDestination.GATEWAY, now)
-    _name_gateway(refund, payment)
+    refund = new_record(RefundCause(invoice, return_key(payment.id)), payment.amount, RefundDestination.GATEWAY, now)
+    name_gateway(refund, payment)
     refund.idempotency_key = refund.gateway_idempotency_token = return_key(payment.id)
     if await insert_if_new(session, refund):
         await record_refund_event(session, "refund.created", refund)
@@ -68,30 +68,11 @@ async def waiting_returns(session: AsyncSession, payment_id: str) -> list[str]:
     return list(await session.scalars(query))
 
 
-async def record_source_refunds(
-    session: AsyncSession, cause: RefundCause, parts: Sequence[SourcePart], now: datetime
-) -> list[RefundRecord]:
-    """Record what goes back by the way it came: a provider is asked later, other money is on its own way."""
-    refunds = []
-    for part in parts:
-        through_gateway = part.payment.payment_gateway is not None
-        destination = RefundDestination.GATEWAY if through_gateway else RefundDestination.OUT_OF_BAND
-        refund = _record(cause, part.amount, destination, now)
-        refund.payment_id = part.payment.id
-        if through_gateway:
-            _name_gateway(refund, part.payment)
-        session.add(refund)
-        await session.flush()
-        await record_refund_event(session, "refund.created", refund)
-        refunds.append(refund)
-    return refunds
-
-
 async def record_wallet_refund(
     session: AsyncSession, cause: RefundCause, amount: Decimal, wallet_id: str, now: datetime
 ) -> RefundRecord:
     """Record an amount that a wallet has been credited with."""
-    refund = _record(cause, amount, RefundDestination.WALLET, now)
+    refund = new_record(cause, amount, RefundDestination.WALLET, now)
     refund.refund_destination_id = wallet_id
     session.add(refund)
     await session.flush()
@@ -100,7 +81,8 @@ async def record_wallet_refund(
     return refund
 
 
-def _record(cause: RefundCause, amount: Decimal, destination: RefundDestination, now: datetime) -> RefundRecord:
+def new_record(cause: RefundCause, amount: Decimal, destination: RefundDestination, now: datetime) -> RefundRecord:
+    """A refund that nobody has sent yet, not stored."""
     refund_id = new_id(Kind.REFUND)
     return RefundRecord(
         id=refund_id,
@@ -121,7 +103,8 @@ def _record(cause: RefundCause, amount: Decimal, destination: RefundDestination,
     )
 
 
-def _name_gateway(refund: RefundRecord, payment: Payment) -> None:
+def name_gateway(refund: RefundRecord, payment: Payment) -> None:
+    """Let a refund go back through the provider of its payment."""
     refund.payment_id = payment.id
     refund.payment_gateway = payment.payment_gateway
     refund.gateway_tracking_id = payment.gateway_tracking_id
@@ -160,3 +143,9 @@ async def sum_underway(session: AsyncSession, payment_ids: Sequence[str]) -> dic
         .group_by(RefundRecord.payment_id)
     )
     return {payment_id or "": amount for payment_id, amount in (await session.execute(query)).tuples()}
+
+
+async def refunds_of_invoice(session: AsyncSession, invoice_id: str) -> list[RefundRecord]:
+    """The refunds of an invoice, oldest first."""
+    query = select(RefundRecord).where(RefundRecord.invoice_id == invoice_id)
+    return list(await session.scalars(query.order_by(RefundRecord.created_at, RefundRecord.id)))

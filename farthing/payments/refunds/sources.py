@@ -6,6 +6,8 @@ Rule: docs/rules/credit-notes.md#back-to-the-source
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import func, select
@@ -13,7 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
-from farthing.payments.refunds.records import SourcePart, sum_underway
+from farthing.payments.processing import outcomes
+from farthing.payments.refunds.events import record_refund_event
+from farthing.payments.refunds.records import (
+    RefundCause,
+    SourcePart,
+    mark_succeeded,
+    name_gateway,
+    new_record,
+    sum_underway,
+)
 from farthing.payments.refunds.tables import RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
@@ -42,6 +53,27 @@ async def plan_source_refunds(session: AsyncSession, invoice: Invoice, amount: D
             parts.append(SourcePart(payment, part))
             left = EXACT.subtract(left, part)
     return parts
+
+
+async def record_source_refunds(
+    session: AsyncSession, cause: RefundCause, parts: Sequence[SourcePart], now: datetime
+) -> None:
+    """Record what goes back by the way it came: a provider is asked later, other money is on its own way already."""
+    for part in parts:
+        payment = part.payment
+        through_gateway = payment.gateway_payment_id is not None
+        destination = RefundDestination.GATEWAY if through_gateway else RefundDestination.OUT_OF_BAND
+        refund = new_record(cause, part.amount, destination, now)
+        refund.payment_id = payment.id
+        if through_gateway:
+            name_gateway(refund, payment)
+        session.add(refund)
+        await session.flush()
+        await record_refund_event(session, "refund.created", refund)
+        if not through_gateway:
+            in_all = EXACT.add(payment.refunded_amount, part.amount)
+            await outcomes.sent_back(session, cause.invoice, payment, in_all, now)
+            await mark_succeeded(session, refund, now)
 
 
 async def _counted(session: AsyncSession, invoice_id: str) -> dict[str, Decimal]:
