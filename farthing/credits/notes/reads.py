@@ -162,7 +162,7 @@ async def movements_of(session: AsyncSession, note: CreditNote) -> list[CreditMo
     )
     movements = [
         CreditMovementResponse(
-            destination=refund.refund_destination, amount=plain(refund.amount), payment_id=refund.payment_id
+            destination=refund.refund_destination.value, amount=plain(refund.amount), payment_id=refund.payment_id
         )
         for refund in refunds
     ]

@@ -15,7 +15,7 @@ from farthing.credits.notes.tables import CreditNoteReason, CreditNoteStatus, Cr
 from farthing.customers.schemas import CustomerResponse
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.schemas import InvoiceResponse
-from farthing.payments.refunds.tables import RefundDestination, RefundTarget
+from farthing.payments.refunds.tables import RefundTarget
 from farthing.storage.listing import ListQuery
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 
@@ -171,7 +171,7 @@ class ListCreditNotesResponse(Page[CreditNoteResponse]):
 class CreditMovementResponse(Response):
     """One part of what becomes of a refund."""
 
-    destination: RefundDestination | str
+    destination: str
     amount: DecimalText
     payment_id: str | None = None
 
