@@ -44,7 +44,7 @@ class PackageReference:
 
 @cache
 def references() -> Mapping[str, PackageReference]:
-    """The words of each package that has some, by the package's name; a sub-package may have its own structs' beside."""
+    """The words of each package that has some, by the package's name; a sub-package may have words of its own."""
     read: dict[str, PackageReference] = {}
     for path in sorted(_PACKAGES.rglob("reference.toml")):
         content = tomllib.loads(path.read_text())

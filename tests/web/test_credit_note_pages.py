@@ -30,11 +30,8 @@ async def test_an_unpaid_invoice_is_corrected_after_a_look_at_what_will_happen(p
     await page.get_by_role("button", name="Issue this credit note").click()
     await expect(page.get_by_text("is issued.")).to_be_visible()
     (note,) = (await notebook.account.get("/creditnotes"))["items"]
-    assert (note["total_amount"], note["tax_amount"], note["memo"]) == (
-        "59.5",
-        "9.5",
-        "Half of it was never delivered.",
-    )
+    assert (note["total_amount"], note["tax_amount"]) == ("59.5", "9.5")
+    assert note["memo"] == "Half of it was never delivered."
     await page.goto(f"/invoices/{invoice['id']}")
     await expect(page.get_by_role("link", name=note["credit_note_number"])).to_be_visible()
     assert (await notebook.figures(invoice))["amount_remaining"] == "119"

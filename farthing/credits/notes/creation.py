@@ -150,9 +150,11 @@ async def _lines(session: AsyncSession, given: CreateCreditNoteRequest, invoice:
         if decimals(asked.amount) > digits:
             raise ValidationFailed.of(f"{field}.amount", f"must have at most {digits} decimals in {invoice.currency}")
         most = max(EXACT.subtract(line_ceiling(line, overpaid), line.credited), ZERO)
+        row = on_invoice.rows[asked.invoice_line_item_id]
+        row_name = asked.display_name or row.display_name or row.plan_display_name or ""
         if asked.amount > most:
             raise ValidationFailed(
-                f"{field}.amount: credit amount exceeds available limit of the line, {plain(most)}",
+                f"credit amount exceeds available limit: at most {plain(most)} of '{row_name}' can be credited",
                 {
                     f"{field}.amount": f"must be at most {plain(most)}",
                     "requested_amount": plain(asked.amount),
@@ -160,12 +162,11 @@ async def _lines(session: AsyncSession, given: CreateCreditNoteRequest, invoice:
                 },
             )
         figures = divide(line, asked.amount, digits)
-        row = on_invoice.rows[asked.invoice_line_item_id]
         lines.append(
             CreditNoteLine(
                 id=new_id(Kind.CREDIT_NOTE_LINE),
                 invoice_line_item_id=row.id,
-                display_name=asked.display_name or row.display_name or row.plan_display_name or "",
+                display_name=row_name,
                 amount=asked.amount,
                 net_amount=figures.net,
                 tax_amount=figures.tax,

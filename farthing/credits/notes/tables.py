@@ -137,7 +137,7 @@ class CreditNoteSequence(Scoped, Base):
     __tablename__ = "credit_note_sequences"
     label = "Credit note sequence"
 
-    id: Mapped[str] = mapped_column(String(20))
+    id: Mapped[str] = mapped_column(String(50))
     environment_id: Mapped[str] = mapped_column(String(50))
     last_value: Mapped[int]
 

@@ -205,7 +205,7 @@ _CREDIT_NOTE_LINE_ITEMS = """
 """
 _CREDIT_NOTE_SEQUENCES = """
     CREATE TABLE credit_note_sequences (
-        id VARCHAR(20) NOT NULL,
+        id VARCHAR(50) NOT NULL,
         environment_id VARCHAR(50) NOT NULL,
         last_value INTEGER NOT NULL,
         tenant_id VARCHAR(50) NOT NULL,
