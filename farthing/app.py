@@ -45,6 +45,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.times import MomentText, decode_special
+from farthing.credits.notes.routes import CreditNotes
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
 from farthing.events.ingest.group_commit import Ingest
@@ -72,8 +73,10 @@ from farthing.notifications.webhooks.event_schemas import described_webhooks
 from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.refunds.routes import Refunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
+from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
 from farthing.reporting.cost_routes import CostAnalytics
 from farthing.reporting.usage_routes import CustomerUsage
 from farthing.settings import Settings
@@ -140,12 +143,16 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     SavedMethods,
     CustomerPaymentMethods,
     InvoiceCollection,
+    Refunds,
+    CustomerUnappliedMoney,
+    InvoiceOverpayments,
     Connections,
     Integrations,
     ProviderWebhooks,
     TestGateway,
     Wallets,
     CustomerWallets,
+    CreditNotes,
     PortalDoors,
     Webhooks,
     WebhookEndpoints,

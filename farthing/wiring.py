@@ -29,6 +29,7 @@ from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
+from farthing.credits.invoicing.refunded_money import credit_wallet
 from farthing.credits.ports import CreditPorts
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
@@ -103,6 +104,7 @@ def wire() -> Wiring:
             find_share=find_share,
             lock_wallets=lock_payers_wallets,
             debit_wallet=debit_for,
+            credit_wallet=credit_wallet,
         ),
         credits=CreditPorts(measure_pending_charges=measure_pending_charges),
         billing=BillingPorts(add_credit_grants=refuse_credit_grants),

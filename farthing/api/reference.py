@@ -44,12 +44,12 @@ class PackageReference:
 
 @cache
 def references() -> Mapping[str, PackageReference]:
-    """The words of each package that has some, by the package's name."""
+    """The words of each package that has some, by the package's name; a sub-package may have words of its own."""
     read: dict[str, PackageReference] = {}
-    for path in sorted(_PACKAGES.glob("*/reference.toml")):
+    for path in sorted(_PACKAGES.rglob("reference.toml")):
         content = tomllib.loads(path.read_text())
         fields = content.get("fields", {})
-        read[path.parent.name] = PackageReference(
+        read[".".join(path.parent.relative_to(_PACKAGES).parts)] = PackageReference(
             {name: text for name, text in fields.items() if isinstance(text, str)},
             {name: texts for name, texts in fields.items() if isinstance(texts, dict)},
             content.get("examples", {}),

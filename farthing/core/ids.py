@@ -52,6 +52,7 @@ class Kind(StrEnum):
     PAYMENT_ATTEMPT = "attempt"
     CHECKOUT_SESSION = "cs"
     REFUND = "refund"
+    UNAPPLIED_MONEY = "unapplied"
     CREDIT_NOTE = "cn"
     CREDIT_NOTE_LINE = "cn_line"
     TAX_RATE = "taxrate"

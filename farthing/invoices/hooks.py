@@ -59,6 +59,10 @@ class InvoiceHooks(Protocol):
         to, before the change of its state locks the totals of its payer. Raises InvalidOperation."""
         ...
 
+    async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
+        """Send up to `amount`, above 0, of what was paid on a voided invoice back by the way it came; how much goes."""
+        ...
+
     async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
         """Return `amount`, above 0, of what was paid on a voided invoice to its payer."""
         ...

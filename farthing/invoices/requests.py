@@ -213,9 +213,10 @@ class UpdateInvoiceRequest(Request):
 
 
 class VoidInvoiceRequest(Request):
-    """`metadata` is merged into the invoice's."""
+    """`metadata` is merged into the invoice's; `refund_target` says where money that was paid goes."""
 
     metadata: dict[str, str] | None = None
+    refund_target: Literal["PREPAID_WALLET", "BACK_TO_SOURCE"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

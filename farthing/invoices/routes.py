@@ -113,8 +113,15 @@ class Invoices(Controller):
     ) -> Message:
         """Void an invoice; what was paid on it goes back to the payer."""
         invoice = await lock_row(session, Invoice, id)
-        metadata = data.metadata if data else None
-        await transitions.void(session, invoice, clock.now(), metadata=metadata, effects=effects_of(session))
+        given = data or VoidInvoiceRequest()
+        await transitions.void(
+            session,
+            invoice,
+            clock.now(),
+            metadata=given.metadata,
+            back_to_source=given.refund_target == "BACK_TO_SOURCE",
+            effects=effects_of(session),
+        )
         return Message(message="invoice voided successfully")
 
     @post("/{id:str}/modify/execute", operation_id="executeInvoiceModify", guards=WRITE, status_code=200)

@@ -449,6 +449,11 @@ class SettlementKind(StrEnum):
     PAYMENT = "payment"
     MANUAL = "manual"
     AUTO_COMPLETE = "auto_complete"
+    ALLOCATION = "allocation"
+
+
+SINGLE_MARKS = "kind IN ('manual', 'auto_complete')"
+"""Settlements of which an invoice has at most one, replaced by the next."""
 
 
 class PaymentSettlement(Scoped, Base):
@@ -460,12 +465,15 @@ class PaymentSettlement(Scoped, Base):
     invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))
     kind: Mapped[SettlementKind] = mapped_column(enum_column(SettlementKind))
     payment_id: Mapped[str | None] = mapped_column(String(50))
+    unapplied_money_id: Mapped[str | None] = mapped_column(String(50))
+    """The money of the customer's balance that was allocated to the invoice."""
     amount: Mapped[Decimal]
     created_at: Mapped[datetime]
 
     __table_args__ = (
         CheckConstraint("amount >= 0", name="amount_not_negative"),
         CheckConstraint("(kind = 'payment') = (payment_id IS NOT NULL)", name="payment_named"),
+        CheckConstraint("(kind = 'allocation') = (unapplied_money_id IS NOT NULL)", name="allocation_named"),
         # a payment settles its invoice once, whoever reports it
         Index(
             "uq_invoice_settlements_payment",
@@ -481,7 +489,14 @@ class PaymentSettlement(Scoped, Base):
             "environment_id",
             "invoice_id",
             unique=True,
-            postgresql_where=text("kind <> 'payment'"),
+            postgresql_where=text(SINGLE_MARKS),
+        ),
+        # where the money of a customer's balance went
+        Index(
+            "ix_invoice_settlements_unapplied_money",
+            "environment_id",
+            "unapplied_money_id",
+            postgresql_where=text("kind = 'allocation'"),
         ),
     )
 

@@ -1,4 +1,6 @@
-"""What payments are given: the adapters of payment providers, and the wallets that pay; `farthing.wiring` fills it."""
+"""What payments are given from above: adapters of payment providers, wallets that pay, and who credits wallets;
+`farthing.wiring` fills it.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,21 @@ Raises InvalidOperation where it cannot pay as much."""
 
 
 @dataclass(frozen=True, slots=True)
+class WalletCredit:
+    """`amount`, above 0, that goes back to a customer as credits. `key` names it for ever: it is credited once."""
+
+    customer_id: str
+    currency: str
+    amount: Decimal
+    key: str
+    invoice_id: str
+    is_of_credit_note: bool
+    """Whether a credit note gives it back; else the voiding of its invoice does."""
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentPorts:
-    """Which providers this deployment can talk to, and how wallets pay."""
+    """Which providers this deployment can talk to, how wallets pay, and who credits them."""
 
     adapters: Mapping[str, Factory]
     """By the provider's name, or `TEST_MODE` for every connection in that mode."""
@@ -49,3 +64,5 @@ class PaymentPorts:
     find_share: FindShare
     lock_wallets: LockWallets
     debit_wallet: DebitWallet
+    credit_wallet: Callable[[AsyncSession, WalletCredit, datetime], Awaitable[str]]
+    """Credit the customer's prepaid wallet of the currency, made when there is none; the wallet's id."""

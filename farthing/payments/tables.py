@@ -95,9 +95,7 @@ class Payment(Scoped, Tracked, Base):
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
     error_message: Mapped[str | None] = mapped_column(Text)
     refunded_amount: Mapped[Decimal] = mapped_column(default=Decimal(0))
-    """How much of it the gateway has sent back; the invoice does not change by it."""
-    return_due: Mapped[bool] = mapped_column(default=False)
-    """Whether it was taken for an invoice that no longer wants it, and must go back."""
+    """How much of it has gone back by the way it came; the invoice does not change by it."""
     withdrawal_due: Mapped[bool] = mapped_column(default=False)
     """Whether its hosted page must still be closed."""
     processing_since: Mapped[datetime | None]
@@ -145,7 +143,7 @@ class Payment(Scoped, Tracked, Base):
             "gateway_tracking_id",
             postgresql_where=text("gateway_tracking_id IS NOT NULL"),
         ),
-        # the reconciliation duty: in flight for too long, or money to send back
+        # the reconciliation duty: in flight for too long, or a page to close
         Index(
             "ix_payments_in_flight",
             "environment_id",
@@ -156,7 +154,7 @@ class Payment(Scoped, Tracked, Base):
             "ix_payments_loose_ends",
             "environment_id",
             "id",
-            postgresql_where=text("return_due OR withdrawal_due"),
+            postgresql_where=text("withdrawal_due"),
         ),
         # lists: newest first
         Index("ix_payments_newest", "environment_id", "status", "created_at", "id"),

@@ -13,6 +13,7 @@ from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.catalogue import Catalogue
+from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.invoices import InvoicePages
@@ -35,6 +36,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Overview,
     CustomerPages,
     InvoicePages,
+    CreditNotePages,
     SubscriptionPages,
     WalletPages,
     Catalogue,

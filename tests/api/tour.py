@@ -173,6 +173,10 @@ async def build(go: Traveller) -> Made:
     await make(
         "free payment", "createPayment", {**card, "payment_method_type": "PAYMENT_LINK", "payment_method_id": None}
     )
+    on_account = {**payment, "destination_type": "CUSTOMER", "destination_id": made["customer"], "amount": "7"}
+    await make("money on account", "createPayment", {**on_account, "process_payment": True})
+    if "createCreditNote" in BY_ID:
+        await _correct(go, made)
     subscription = {
         "customer_id": made["customer"],
         "plan_id": made["plan"],
@@ -217,6 +221,32 @@ async def build(go: Traveller) -> Made:
     return made
 
 
+async def _correct(go: Traveller, made: Made) -> None:
+    """A credit note that takes effect, one that waits, and a refund of money that was paid."""
+    invoice = await go(Call("getInvoice", {"id": made["invoice"]}))
+    line = invoice["line_items"][0]["id"] if invoice else ""
+    note = {"invoice_id": made["invoice"], "reason": "BILLING_ERROR"}
+    note |= {"line_items": [{"invoice_line_item_id": line, "amount": "1"}]}
+    made["note"] = _id_in(await go(Call("createCreditNote", body={**note, "process_credit_note": True})))
+    for name, amount in (("draft note", "2"), ("second draft note", "3")):
+        lines = [{"invoice_line_item_id": line, "amount": amount}]
+        made[name] = _id_in(await go(Call("createCreditNote", body={**note, "line_items": lines})))
+    body = {"display_name": "Tour", "amount": "10", "quantity": "1", "price_type": "FIXED"}
+    paid = {"customer_id": made["customer"], "currency": "usd", "subtotal": "10", "total": "10", "amount_due": "10"}
+    sold = await go(Call("createInvoice", body={**paid, "line_items": [body]}))
+    money = {"destination_type": "INVOICE", "destination_id": sold["id"], "payment_method_type": "OFFLINE"}
+    await go(Call("createPayment", body={**money, "amount": "12", "currency": "usd", "process_payment": True}))
+    made["overpaid"] = sold["id"]
+    settled = await go(Call("createInvoice", body={**paid, "line_items": [body]}))
+    money |= {"destination_id": settled["id"], "amount": "10", "currency": "usd", "process_payment": True}
+    await go(Call("createPayment", body=money))
+    given_back = {**note, "invoice_id": settled["id"], "process_credit_note": True}
+    given_back["line_items"] = [{"invoice_line_item_id": settled["line_items"][0]["id"], "amount": "1"}]
+    await go(Call("createCreditNote", body=given_back))
+    refunds = await go(Call("listRefunds"))
+    made["refund"] = refunds["items"][0]["id"]
+
+
 READS_BY_ID = {
     "getCustomer": "customer",
     "getGroup": "group",
@@ -242,6 +272,10 @@ READS_BY_ID = {
     "getInvoicePdf": "invoice",
     "getInvoiceUsage": "invoice",
     "getPayment": "payment",
+    "getCreditNote": "note",
+    "getCreditNotePdf": "note",
+    "getRefund": "refund",
+    "getUnappliedMoney": "customer",
     "getSubscription": "subscription",
     "getSubscriptionV2": "subscription",
     "getSubscriptionEntitlements": "subscription",
@@ -378,6 +412,10 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("updateInvoicePaymentStatus", "draft", {"payment_status": "SUCCEEDED", "amount": "105"})
     await edit("updatePayment", "waiting payment", {"metadata": {"toured": "yes"}})
     await edit("processPayment", "waiting payment")
+    await edit("processCreditNote", "draft note", {})
+    await edit("voidCreditNote", "second draft note")
+    await edit("moveInvoiceOverpayment", "overpaid", {})
+    await edit("allocateUnappliedMoney", "customer", {"currency": "usd", "amount": "5"})
     await edit("createSetupIntent", "customer", {"provider": "stripe", "success_url": "https://example.com"})
     kept = {"proration_behavior": "none"}
     cancelled = {**kept, "cancellation_type": "end_of_period"}

@@ -61,6 +61,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "finalization_delay_seconds": 7200,
         "compute_delay_seconds": 900,
         "late_usage_policy": "report",
+        "credit_note_numbers": "random",
+        "credit_note_prefix": "CN",
     },
     "subscription_config": {"grace_period_days": 3, "auto_cancellation_enabled": False},
     "invoice_pdf_config": {"template_name": "invoice.typ", "group_by": [], "logo": ""},

@@ -89,7 +89,7 @@ class Till:
     async def act(self, page: dict[str, Any] | str, action: str, expect: int = 200, **body: Any) -> dict[str, Any]:
         """What the payer does on a page, with no credentials; `page` is a payment or a page's id."""
         page_id = page if isinstance(page, str) else page["gateway_tracking_id"]
-        async with httpx.AsyncClient(base_url=self.account.base_url) as visitor:
+        async with httpx.AsyncClient(base_url=self.account.base_url, timeout=60) as visitor:
             answer = await visitor.post(f"/v1/test/gateway/sessions/{page_id}/{action}", json=body)
         assert answer.status_code == expect, answer.text
         result: dict[str, Any] = answer.json()

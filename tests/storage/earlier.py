@@ -1,6 +1,20 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0034": """
+        DROP TABLE credit_note_sequences, credit_note_line_items, credit_notes, unapplied_money, refunds;
+        DROP INDEX ix_invoice_settlements_unapplied_money, uq_invoice_settlements_other;
+        ALTER TABLE invoice_settlements DROP CONSTRAINT ck_invoice_settlements_allocation_named,
+            DROP CONSTRAINT ck_invoice_settlements_kind_known, DROP COLUMN unapplied_money_id;
+        ALTER TABLE invoice_settlements ADD CONSTRAINT ck_invoice_settlements_kind_known
+            CHECK (kind IN ('payment', 'manual', 'auto_complete'));
+        CREATE UNIQUE INDEX uq_invoice_settlements_other ON invoice_settlements (environment_id, invoice_id)
+            WHERE kind <> 'payment';
+        DROP INDEX ix_payments_loose_ends;
+        ALTER TABLE payments ADD COLUMN return_due boolean NOT NULL DEFAULT false;
+        ALTER TABLE payments ALTER COLUMN return_due DROP DEFAULT;
+        CREATE INDEX ix_payments_loose_ends ON payments (environment_id, id) WHERE return_due OR withdrawal_due;
+    """,
     "0033": """
         DROP TABLE webhook_endpoints, webhook_deliveries, webhook_attempts, webhook_environments;
         DROP INDEX ix_system_events_waiting, ix_system_events_created;

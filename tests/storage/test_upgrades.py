@@ -17,7 +17,10 @@ import farthing.app  # noqa: F401 (every table)
 from farthing.storage.migrations import configuration, state, upgrade
 from farthing.storage.tables import Base
 
-REWRITTEN: Mapping[str, Mapping[str, set[str]]] = {"0022": {"invoices": {"revisit_at"}}}
+REWRITTEN: Mapping[str, Mapping[str, set[str]]] = {
+    "0022": {"invoices": {"revisit_at"}},
+    "0034": {"payments": {"return_due"}},
+}
 """By revision and table: the columns that its migration drops or writes anew, which are then tested by hand."""
 
 AT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -47,6 +50,23 @@ BY_COLUMN: Mapping[str, object] = {
     "subscription_line_items.commitment_overage_factor": 1,
     **dict.fromkeys(("conversion_rate", "topup_conversion_rate", "credit_balance", "balance", "last_seq"), 1),
     **dict.fromkeys(("credit_amount", "credit_balance_after", "seq", "credits"), 1),
+    **dict.fromkeys(("total_amount", "net_amount"), 1),
+    "credit_notes.tax_amount": 0,
+    "credit_note_line_items.tax_amount": 0,
+    "credit_note_line_items.amount": 1,
+    "credit_note_line_items.taxes": Jsonb([]),
+    "credit_notes.split_is_exact": False,
+    "credit_notes.derived_key": False,
+    **dict.fromkeys(("to_wallet", "to_source", "to_next_invoice"), 0),
+    "refunds.amount": 1,
+    "refunds.attempt": 1,
+    "refunds.settled_amount": 0,
+    "refunds.refund_status": "PENDING",
+    "refunds.refund_destination": "WALLET",
+    "unapplied_money.amount": 1,
+    "unapplied_money.allocated": 0,
+    "unapplied_money.withdrawn": 0,
+    "unapplied_money.source": "PAYMENT",
     "wallets.allowed_price_types": Jsonb([]),
     "wallet_transactions.transaction_status": "completed",
     "wallet_transactions.type": "credit",
@@ -57,6 +77,8 @@ DISTINCT = {"master_keys.accepted_until"}
 """Columns that may be empty, in one row at most."""
 FILLED = {
     "idempotent_responses.resume_point",
+    "credit_notes.finalized_at",
+    "unapplied_money.payment_id",
     "wallet_transactions.credit_class",
     "wallet_transactions.seq",
     "wallet_transactions.topup_conversion_rate",

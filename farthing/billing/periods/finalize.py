@@ -10,17 +10,22 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
+from farthing.core.money import exact_sum
 from farthing.credits.invoicing.adjustments import open_credits
 from farthing.credits.invoicing.purchases import complete_purchase, fail_purchase
 from farthing.credits.invoicing.returns import give_back
 from farthing.credits.invoicing.wallets import lock_open_wallets
+from farthing.credits.notes.finalization import void_drafts
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
+from farthing.payments.refunds.records import RefundCause
+from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
 from farthing.payments.saved_methods import connected_gateways
+from farthing.payments.unapplied.allocation import apply_to_new_invoice, is_any_set_aside
 from farthing.storage.postgres import clock_of
 from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, PaymentBehavior, SubscriptionStatus
@@ -41,6 +46,7 @@ Rule: docs/rules/subscriptions.md#states
 
 
 _COLLECTS = "billing.collects"
+_SETS_ASIDE = "billing.sets_aside"
 
 
 class BillingEffects:
@@ -58,11 +64,19 @@ class BillingEffects:
             await lock_open_wallets(session, invoice.customer_id, invoice.currency)
         if invoice.wallet_transaction_id is not None:
             await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
+        await void_drafts(session, invoice, clock_of(session).now)
+
+    async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
+        parts = await plan_source_refunds(session, invoice, amount)
+        await record_source_refunds(session, RefundCause(invoice, f"{invoice.id}/void"), parts, clock_of(session).now())
+        return exact_sum([part.amount for part in parts])
 
     async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
         await give_back(session, invoice, amount, now)
 
     async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits) -> None:
+        if await self._sets_aside(session):
+            await apply_to_new_invoice(session, invoice, now)
         owed = invoice.subscription_id is not None and invoice.amount_remaining > 0
         collected = owed and (credits.can_pay(invoice) or await self._collects(session))
         invoice.collect_at = now if collected else None
@@ -73,6 +87,13 @@ class BillingEffects:
             with session.no_autoflush:
                 session.info[_COLLECTS] = bool(await connected_gateways(session))
         return bool(session.info[_COLLECTS])
+
+    async def _sets_aside(self, session: AsyncSession) -> bool:
+        """Whether any credit note set money aside for a next invoice; found out once a session."""
+        if _SETS_ASIDE not in session.info:
+            with session.no_autoflush:
+                session.info[_SETS_ASIDE] = await is_any_set_aside(session)
+        return bool(session.info[_SETS_ASIDE])
 
     async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
         if invoice.wallet_transaction_id is not None:

@@ -30,7 +30,9 @@ _KEPT_ON_VOIDED = """
     SELECT invoices.id, amount_paid + total_prepaid_credits_applied, invoices.refunded_amount + returned
     FROM invoices, LATERAL (
         SELECT coalesce(sum(payments.refunded_amount), 0) AS returned,
-               coalesce(bool_or(return_due AND success_recorded_at > :since), false) AS on_its_way
+               coalesce(bool_or(success_recorded_at > :since AND EXISTS (
+                   SELECT FROM refunds WHERE payment_id = payments.id AND refund_status IN ('PENDING', 'PROCESSING')
+               )), false) AS on_its_way
         FROM payments WHERE destination_id = invoices.id
     ) AS sent_back
     WHERE invoice_status = 'VOIDED' AND invoices.status <> 'deleted' AND NOT on_its_way

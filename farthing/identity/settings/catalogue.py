@@ -51,6 +51,9 @@ class InvoiceConfig(Configuration):
     compute_delay_seconds: Seconds = 900
     """Wait after a period's end for late usage, before the renewal draft is computed."""
     late_usage_policy: Literal["report", "next_invoice", "ignore"] = "report"
+    credit_note_numbers: Literal["random", "sequential"] = "random"
+    """Whether credit notes are numbered without gaps in each bucket of dates, as invoices are."""
+    credit_note_prefix: Annotated[str, Meta(min_length=1, max_length=50)] = "CN"
 
     def __post_init__(self) -> None:
         super().__post_init__()

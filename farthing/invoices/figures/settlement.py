@@ -18,7 +18,7 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, plain
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
+from farthing.invoices.tables import SINGLE_MARKS, Invoice, PaymentSettlement, SettlementKind
 from farthing.rating.totals.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.rows import in_array
@@ -146,5 +146,5 @@ def _settling(on_conflict: str) -> TextClause:
 _COUNT_PAYMENT = _settling("DO NOTHING")
 # the index's condition word for word, so that PostgreSQL recognises it
 _REPLACE_MARK = _settling(
-    "(environment_id, invoice_id) WHERE kind <> 'payment' DO UPDATE SET kind = excluded.kind, amount = excluded.amount"
+    f"(environment_id, invoice_id) WHERE {SINGLE_MARKS} DO UPDATE SET kind = excluded.kind, amount = excluded.amount"
 )

@@ -197,11 +197,13 @@ async def void(
     now: datetime,
     *,
     metadata: Mapping[str, str] | None = None,
+    back_to_source: bool = False,
     effects: InvoiceHooks,
 ) -> Invoice:
     """Cancel a locked invoice and give back what was paid on it and not returned yet.
 
-    `metadata` is merged. Raises InvalidOperation when it is voided already, when its payment status forbids, or when
+    `metadata` is merged. With `back_to_source` money goes back by the way it came, as far as it can, and the rest as
+    credits. Raises InvalidOperation when it is voided already, when its payment status forbids, or when
     it sold credits that are in a wallet already.
     """
     if invoice.payment_status not in VOIDABLE:
@@ -222,7 +224,9 @@ async def void(
     invoice.voided_at = now
     if refund > 0:
         invoice.refunded_amount = EXACT.add(invoice.refunded_amount, refund)
-        await effects.give_back(session, invoice, refund, now)
+        returned = await effects.return_to_source(session, invoice, refund) if back_to_source else ZERO
+        if refund > returned:
+            await effects.give_back(session, invoice, EXACT.subtract(refund, returned), now)
     await settle(session, invoice, now)
     await events.record_invoice_event(session, InvoiceEvent.VOIDED, invoice)
     return invoice

@@ -16,6 +16,7 @@ from farthing.identity.settings.logo import Logo
 
 InvoiceStatus = Literal["DRAFT", "FINALIZED", "VOIDED", "SKIPPED"]
 Paper = Literal["a4", "us-letter"]
+DocumentKind = Literal["Invoice", "Credit note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,9 @@ class InvoiceDocument:
     vat: str = ""
     logo: Logo | None = None
     paper: Paper = "a4"
+    kind: DocumentKind = "Invoice"
+    corrects: str = ""
+    """The number of the invoice that a credit note corrects."""
 
     def __post_init__(self) -> None:
         if currencies.normalise(self.currency) != self.currency:

@@ -91,7 +91,7 @@ def page(document: InvoiceDocument) -> PageTexts:
     number = "" if document.status in WITHOUT_NUMBER else text(document.number)
     vat = figures.percent(document.vat)
     return {
-        "title": "Invoice",
+        "title": document.kind,
         "mark": MARKS.get(document.status, ""),
         "tag": "" if document.status in MARKS else SETTLED.get(document.payment_status, ""),
         "number": number,
@@ -113,7 +113,7 @@ def page(document: InvoiceDocument) -> PageTexts:
         "tables": list(_tables(document)),
         "totals": list(_totals(document)),
         "notes": [*([f"VAT rate: {vat}"] if vat else []), *text(document.notes, figures.MAX_NOTES).splitlines()],
-        "running": (text(document.seller.name, RUNNING_TEXT), text(f"Invoice {number}", RUNNING_TEXT)),
+        "running": (text(document.seller.name, RUNNING_TEXT), text(f"{document.kind} {number}", RUNNING_TEXT)),
         "contact": text(document.seller.help_email or document.seller.email, RUNNING_TEXT),
     }
 
@@ -139,7 +139,8 @@ def _written(document: InvoiceDocument) -> str:
 
 def _facts(document: InvoiceDocument, number: str) -> Iterator[tuple[str, str]]:
     facts = (
-        ("Invoice number", number),
+        (f"{document.kind} number", number),
+        ("Corrects invoice", text(document.corrects)),
         ("Issue date", figures.day(document.issued)),
         ("Due date", figures.day(document.due_on)),
         ("Period", figures.span(document.days)),
@@ -151,7 +152,10 @@ def _facts(document: InvoiceDocument, number: str) -> Iterator[tuple[str, str]]:
 
 def _due(document: InvoiceDocument) -> tuple[str, str]:
     if document.status == "VOIDED":
-        return ("This invoice is void", "Nothing is owed on it")
+        what_follows = "Nothing is owed on it" if document.kind == "Invoice" else "It takes nothing back"
+        return (f"This {document.kind.lower()} is void", what_follows)
+    if document.kind == "Credit note":
+        return ("Credited", figures.money(document.totals.total, document.currency))
     return ("Balance due", figures.money(document.totals.due, document.currency))
 
 
@@ -246,6 +250,11 @@ def _totals(document: InvoiceDocument) -> Iterator[tuple[str, str, bool]]:
     Nothing is owed on a voided invoice, whatever was left on it: it has no balance.
     """
     totals, currency = document.totals, document.currency
+    if document.kind == "Credit note":
+        yield ("Net", figures.money(totals.subtotal, currency), False)
+        yield ("Tax", figures.money(totals.tax, currency), False)
+        yield ("Total", figures.money(totals.total, currency), True)
+        return
     voided = document.status == "VOIDED"
     steps = (
         ("Subtotal", totals.subtotal, False, True),
@@ -259,8 +268,6 @@ def _totals(document: InvoiceDocument) -> Iterator[tuple[str, str, bool]]:
         ("Overpaid", totals.overpaid, False, False),
         ("Refunded", totals.refunded, False, False),
     )
-    return (
-        (label, figures.money(amount, currency), is_sum)
-        for label, amount, is_sum, always in steps
-        if always or amount != 0
-    )
+    for label, amount, is_sum, always in steps:
+        if always or amount != 0:
+            yield (label, figures.money(amount, currency), is_sum)

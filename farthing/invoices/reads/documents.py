@@ -124,6 +124,7 @@ def _totals(invoice: Invoice) -> Totals:
 
 
 def seller_of(tenant: Tenant) -> Party:
+    """Who bills, as it stands on a document."""
     details: Mapping[str, Any] = tenant.billing_details
     address: Mapping[str, str] = details.get("address") or {}
     country = address.get("address_country") or ""
@@ -139,6 +140,7 @@ def seller_of(tenant: Tenant) -> Party:
 
 
 def payer_of(customer: Customer) -> Party:
+    """Who is billed, as it stands on a document."""
     address = {name: getattr(customer, name) for name in _ADDRESS}
     country = customer.address_country
     return Party(

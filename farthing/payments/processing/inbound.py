@@ -20,8 +20,9 @@ from farthing.core.ids import Kind, new_id
 from farthing.identity.tables import Environment
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.processing import outcomes
-from farthing.payments.processing.reconciliation import send_back
-from farthing.payments.providers.interface import BadSignature, Provider, Report, ReportKind
+from farthing.payments.providers.interface import BadSignature, Report, ReportKind
+from farthing.payments.refunds.records import waiting_returns
+from farthing.payments.refunds.sending import send_refunds, settle_reported
 from farthing.payments.tables import Payment, ProviderEvent
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
@@ -62,7 +63,7 @@ async def receive(
     news = []
     for report in reports:
         async with database.session(scope, clock=clock) as session:
-            if await _take(session, gateways, provider, provider_type, report, body, clock):
+            if await _take(session, gateways, provider_type, report, body, clock):
                 news.append(report.event_id)
     return news
 
@@ -79,7 +80,6 @@ async def _clock(database: Database, scope: Scope) -> Clock:
 async def _take(
     session: AsyncSession,
     gateways: Gateways,
-    provider: Provider,
     provider_type: str,
     report: Report,
     body: bytes,
@@ -111,10 +111,10 @@ async def _take(
             log.warning("webhook.unknown_payment", provider=provider_type, event_id=report.event_id)
         await commit_midway(session)
         return True
-    payment = await _apply(session, gateways, payment.id, provider_type, report, clock)
+    await _apply(session, gateways, payment.id, provider_type, report, clock)
+    returns = await waiting_returns(session, payment.id)
     await commit_midway(session)  # the event has taken effect; what follows from it asks the provider
-    if payment.return_due:
-        await send_back(session, gateways, provider, payment, clock.now())
+    await send_refunds(session, gateways, returns, clock.now())
     return True
 
 
@@ -142,13 +142,13 @@ async def _about(session: AsyncSession, provider_type: str, report: Report) -> P
 
 async def _apply(
     session: AsyncSession, gateways: Gateways, payment_id: str, provider_type: str, report: Report, clock: Clock
-) -> Payment:
+) -> None:
     now, charge = clock.now(), report.charge
     invoice, payment = await outcomes.lock(session, payment_id)
     if charge is not None and charge.currency != payment.currency:
         log.error("webhook.other_currency", provider=provider_type, payment_id=payment_id, currency=charge.currency)
         payment.error_message = f"the provider reports {charge.currency} instead of {payment.currency}"
-        return payment
+        return
     if report.kind is ReportKind.PAYMENT_FAILED:
         if charge is not None and report.final:
             outcomes.note_charge(payment, charge)
@@ -160,5 +160,4 @@ async def _apply(
         # a refund may be heard of before the capture it returns
         await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
         if charge.refunded > 0:
-            await outcomes.sent_back(session, invoice, payment, charge.refunded, now)
-    return payment
+            await settle_reported(session, invoice, payment, charge.refunded, now)

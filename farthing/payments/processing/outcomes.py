@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import plain
+from farthing.core.money import EXACT, ZERO, plain
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
@@ -24,8 +24,10 @@ from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.payments.events import record_payment_event
 from farthing.payments.processing.creation import why_not_payable
 from farthing.payments.providers.interface import ProviderCharge
+from farthing.payments.refunds.records import begin_return
 from farthing.payments.states import SETTLING, may_move
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
+from farthing.payments.unapplied.money import forget_payment, keep_payment
 from farthing.storage.postgres import real_clock_of
 from farthing.storage.rows import find, lock_row
 
@@ -60,7 +62,7 @@ async def succeeded(
     """The money is there. Reported again, it changes nothing.
 
     What the provider captured is what counts, whatever was asked for. On an invoice that was voided meanwhile the
-    money is recorded and marked to be sent back.
+    money is recorded, and goes back as a refund.
     """
     if charge is not None:
         note_charge(payment, charge)
@@ -91,10 +93,11 @@ async def receive(
     """Let an invoice have the money of a payment that settles it.
 
     The invoice is looked at again, now that it is locked. What a gateway took although the invoice no longer wants it
-    is marked to be sent back; money that moved elsewhere is refused. Raises InvalidOperation.
+    becomes a refund that waits; money that moved elsewhere is refused. Raises InvalidOperation.
     """
     payment.success_recorded_at = real_clock_of(session).now()
     if invoice is None:
+        await keep_payment(session, payment)
         return
     await session.flush()
     if payment.gateway_payment_id is None:
@@ -116,18 +119,28 @@ async def _receive_taken(
     except InvalidOperation as error:
         await session.refresh(invoice)
         log.warning("payment.unwanted", payment_id=payment.id, invoice_id=invoice.id, reason=error.message)
-        payment.return_due = True
+        await begin_return(session, invoice, payment, now)
     if invoice.invoice_status is InvoiceStatus.VOIDED:
-        payment.return_due = True
+        await begin_return(session, invoice, payment, now)
 
 
 async def take_back(
     session: AsyncSession, effects: InvoiceHooks, invoice: Invoice | None, payment: Payment, now: datetime
 ) -> None:
-    """Undo `receive`: the payment turned out not to be one."""
+    """Undo `receive`: the payment turned out not to be one. Raises InvalidOperation when money of it was used since.
+
+    Rule: docs/rules/credit-notes.md#what-always-holds
+    """
+    await session.flush()
+    await forget_payment(session, payment)
     if invoice is None:
         return
-    await session.flush()
+    kept = EXACT.subtract(invoice.amount_paid, payment.amount)
+    if invoice.invoice_status is InvoiceStatus.FINALIZED and invoice.refunded_amount > max(kept, ZERO):
+        raise InvalidOperation(
+            "more was refunded on the invoice than would be paid without this payment",
+            {"payment_id": payment.id, "invoice_id": invoice.id},
+        )
     await session.execute(
         delete(PaymentSettlement).where(
             PaymentSettlement.invoice_id == invoice.id, PaymentSettlement.payment_id == payment.id

@@ -11,13 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import ColumnElement
 
 from farthing.core.errors import FarthingError
-from farthing.core.money import EXACT, ZERO
-from farthing.invoices.lifecycle import transitions
-from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.processing import outcomes
-from farthing.payments.providers.interface import Capability, ChargeState, Declined, Fatal, Provider, Retryable
-from farthing.payments.states import SETTLING
+from farthing.payments.providers.interface import ChargeState, Declined, Fatal, Provider, Retryable
+from farthing.payments.refunds.sending import send_refund
+from farthing.payments.refunds.tables import UNDERWAY, RefundRecord
 from farthing.payments.tables import Payment
 from farthing.storage.midway import commit_midway
 
@@ -38,8 +37,31 @@ async def reconcile(session: AsyncSession, gateways: Gateways, now: datetime) ->
     """
     stuck = (Payment.payment_status == PaymentStatus.PROCESSING) & (Payment.processing_since < now - PATIENCE)
     seen = await _each(session, gateways, stuck, now, _ask)
-    seen += await _each(session, gateways, Payment.return_due.is_(True), now, send_back)
-    return seen + await _each(session, gateways, Payment.withdrawal_due.is_(True), now, _close_page)
+    seen += await _each(session, gateways, Payment.withdrawal_due.is_(True), now, _close_page)
+    return seen + await _send_refunds(session, gateways, now)
+
+
+async def _send_refunds(session: AsyncSession, gateways: Gateways, now: datetime) -> int:
+    """Ask providers for refunds that nobody has asked for yet, and again for those without an answer for 15 minutes."""
+    last, seen = "", 0
+    waits = RefundRecord.refund_status.in_(UNDERWAY) & (
+        RefundRecord.sent_at.is_(None) | (RefundRecord.sent_at < now - PATIENCE)
+    )
+    while True:
+        query = select(RefundRecord.id).where(waits, RefundRecord.id > last).order_by(RefundRecord.id).limit(_PAGE)
+        refund_ids = (await session.scalars(query)).all()
+        await commit_midway(session)
+        for refund_id in refund_ids:
+            try:
+                await send_refund(session, gateways, refund_id, now)
+            except FarthingError as error:
+                # one refund that cannot be brought to an end must not keep the others from theirs
+                await session.rollback()
+                log.warning("refund.unreconciled", refund_id=refund_id, reason=error.message)
+        seen += len(refund_ids)
+        if len(refund_ids) < _PAGE:
+            return seen
+        last = refund_ids[-1]
 
 
 Step = Callable[[AsyncSession, Gateways, Provider, Payment, datetime], Awaitable[None]]
@@ -97,39 +119,6 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
             await outcomes.failed(session, invoice, payment, found.reason or "The charge failed", now)
         else:
             outcomes.note_charge(payment, found)
-    await commit_midway(session)
-
-
-async def send_back(
-    session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime
-) -> None:
-    """Return what is left of a payment that its invoice no longer wanted."""
-    before = payment.refunded_amount
-    left = EXACT.subtract(payment.amount, before)
-    charge_id = payment.gateway_payment_id
-    if left <= ZERO or charge_id is None or payment.payment_status not in SETTLING:
-        payment.return_due = False
-        await commit_midway(session)
-        return
-    if Capability.REFUNDS not in provider.capabilities:
-        log.warning("payment.not_returned", payment_id=payment.id, reason="its provider cannot refund")
-        return
-    await commit_midway(session)
-    sent = await provider.refund(charge_id, left, key=f"{payment.id}/return")
-    if isinstance(sent, Retryable):
-        return
-    invoice, payment = await outcomes.lock(session, payment.id)
-    if not payment.return_due:
-        await commit_midway(session)  # somebody else has sent it back meanwhile, by the same key
-        return
-    payment.return_due = False
-    if isinstance(sent, (Declined, Fatal)):
-        payment.error_message = f"could not be returned: {sent.message}"
-        log.error("payment.not_returned", payment_id=payment.id, reason=sent.message)
-    else:
-        await outcomes.sent_back(session, invoice, payment, EXACT.add(before, sent.amount), now)
-        if invoice is not None and invoice.invoice_status is InvoiceStatus.VOIDED:
-            await transitions.note_returned(session, invoice, sent.amount, now)
     await commit_midway(session)
 
 

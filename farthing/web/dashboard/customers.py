@@ -29,6 +29,7 @@ from farthing.invoices.receivables.aging import age
 from farthing.invoices.receivables.summary import CustomerInvoiceSummary, SummaryScope, summarise
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
+from farthing.payments.unapplied.reads import balances
 from farthing.storage.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows, visitor_of
@@ -298,4 +299,5 @@ class CustomerPages(Controller):
             zones=await reading_zones(session, invoices or ()),
             payments=await payments_of(session, customer.id) if seen.may(READ, "payment") else None,
             wallets=await wallets_of(session, customer.id, now) if seen.may(READ, "wallet") else None,
+            unapplied=await balances(session, customer.id) if seen.may(READ, "payment") else [],
         )

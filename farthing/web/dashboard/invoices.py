@@ -20,6 +20,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.core.money import parse
+from farthing.credits.notes.reads import notes_of_invoice
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
@@ -31,6 +32,7 @@ from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
 from farthing.payments.processing import execution
+from farthing.payments.refunds.records import refunds_of_invoice
 from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
@@ -173,6 +175,10 @@ class InvoicePages(Controller):
             ).all()
             if seen.may(READ, "payment")
             else [],
+            notes=await notes_of_invoice(session, invoice.id) if seen.may(READ, "creditnote") else [],
+            refunds=await refunds_of_invoice(session, invoice.id) if seen.may(READ, "payment") else [],
+            can_credit=invoice.invoice_status is InvoiceStatus.FINALIZED
+            and invoice.payment_status is not PaymentStatus.REFUNDED,
             once=new_ulid(),
             can_finalize=invoice.invoice_status is InvoiceStatus.DRAFT,
             can_void=InvoiceStatus.VOIDED in transitions.TRANSITIONS[invoice.invoice_status]

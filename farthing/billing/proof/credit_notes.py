@@ -1,0 +1,82 @@
+"""Proof of credit notes, refunds and unapplied money: every sum worked out again from its rows."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.money import plain
+from farthing.invoices.figures.derivation import Difference
+
+MOST_NAMED = 1_000
+
+_STATEMENTS = {
+    "adjustment_amount": """
+        SELECT invoices.id, invoices.adjustment_amount, coalesce(sum(total_amount), 0)
+        FROM invoices LEFT JOIN credit_notes AS note ON note.invoice_id = invoices.id
+            AND credit_note_type = 'ADJUSTMENT' AND credit_note_status = 'FINALIZED'
+        GROUP BY invoices.id HAVING invoices.adjustment_amount <> coalesce(sum(total_amount), 0)
+    """,
+    "refunded_amount": """
+        SELECT invoices.id, invoices.refunded_amount, coalesce(sum(total_amount), 0)
+        FROM invoices LEFT JOIN credit_notes AS note ON note.invoice_id = invoices.id
+            AND credit_note_type = 'REFUND' AND credit_note_status = 'FINALIZED'
+        WHERE invoice_status <> 'VOIDED'
+        GROUP BY invoices.id HAVING invoices.refunded_amount <> coalesce(sum(total_amount), 0)
+    """,
+    "sum of note lines": """
+        SELECT note.id, note.total_amount, coalesce(sum(line.amount), 0)
+        FROM credit_notes AS note LEFT JOIN credit_note_line_items AS line ON line.credit_note_id = note.id
+        GROUP BY note.id
+        HAVING (note.total_amount, note.net_amount, note.tax_amount)
+            IS DISTINCT FROM (sum(line.amount), sum(line.net_amount), sum(line.tax_amount))
+    """,
+    "tax by rate": """
+        SELECT line.id, line.tax_amount, coalesce(sum(CAST(tax ->> 'amount' AS numeric)), 0)
+        FROM credit_note_line_items AS line LEFT JOIN LATERAL jsonb_array_elements(taxes) AS tax ON true
+        GROUP BY line.id HAVING line.tax_amount <> coalesce(sum(CAST(tax ->> 'amount' AS numeric)), 0)
+    """,
+    "what became of the refund": """
+        SELECT note.id, note.total_amount, given.refunded + given.kept
+        FROM credit_notes AS note, LATERAL (
+            SELECT (SELECT coalesce(sum(amount), 0) FROM refunds WHERE credit_note_id = note.id) AS refunded,
+                   (SELECT coalesce(sum(amount), 0) FROM unapplied_money WHERE credit_note_id = note.id) AS kept
+        ) AS given
+        WHERE credit_note_type = 'REFUND' AND credit_note_status = 'FINALIZED'
+            AND note.total_amount <> given.refunded + given.kept
+    """,
+    "allocated": """
+        SELECT money.id, money.allocated, coalesce(sum(settlement.amount), 0)
+        FROM unapplied_money AS money
+        LEFT JOIN invoice_settlements AS settlement ON settlement.unapplied_money_id = money.id
+        GROUP BY money.id HAVING money.allocated <> coalesce(sum(settlement.amount), 0)
+    """,
+    "money of the payment in the books": """
+        SELECT payment.id, payment.amount, counted.amount + kept.amount
+        FROM payments AS payment, LATERAL (
+            SELECT coalesce(sum(amount), 0) AS amount FROM invoice_settlements
+            WHERE payment_id = payment.id AND kind = 'payment'
+        ) AS counted, LATERAL (
+            SELECT coalesce(sum(amount), 0) AS amount FROM unapplied_money WHERE payment_id = payment.id
+        ) AS kept
+        WHERE payment_status IN ('SUCCEEDED', 'OVERPAID', 'PARTIALLY_REFUNDED', 'REFUNDED')
+            AND payment.status <> 'deleted' AND payment.amount <> counted.amount + kept.amount
+            AND NOT EXISTS (SELECT FROM refunds WHERE idempotency_key = payment.id || '/return')
+    """,
+    "settled refunds of the payment": """
+        SELECT payment.id, payment.refunded_amount, sum(refund.settled_amount)
+        FROM payments AS payment JOIN refunds AS refund ON refund.payment_id = payment.id
+        WHERE refund_destination <> 'WALLET'
+        GROUP BY payment.id HAVING payment.refunded_amount < sum(refund.settled_amount)
+    """,
+}
+"""By figure: where it stands, what is stored, what its rows say."""
+
+
+async def note_differences(session: AsyncSession) -> list[Difference]:
+    """Where what notes, refunds and unapplied money say differs from their rows; at most 1,000 of each kind."""
+    found = []
+    for figure, statement in _STATEMENTS.items():
+        rows = await session.execute(text(f"SELECT * FROM ({statement}) AS found LIMIT {MOST_NAMED}"))
+        found += [Difference(where, figure, plain(stored), plain(derived)) for where, stored, derived in rows]
+    return found

@@ -1,0 +1,85 @@
+"""What may be credited of an invoice's lines, and how a gross amount divides into net and tax.
+
+Amounts are in the currency's major unit and have at most its decimals. The tax of a line is that of the invoice's
+calculation, split over its lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+
+from farthing.core.money import EXACT, ZERO, allocate, exact_sum, round_to
+
+
+@dataclass(frozen=True, slots=True)
+class CreditableLine:
+    """A line of an invoice: its gross `amount`, its `net` after discounts, its tax by rate, and what the notes that are
+    not void have credited of it already."""
+
+    amount: Decimal
+    net: Decimal
+    taxes: Mapping[str, Decimal]
+    credited: Decimal = ZERO
+    credited_taxes: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def tax(self) -> Decimal:
+        return exact_sum(list(self.taxes.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class CreditedLine:
+    """A gross amount of a line as net and tax, the tax by rate."""
+
+    net: Decimal
+    tax: Decimal
+    taxes: tuple[tuple[str, Decimal], ...]
+
+
+def line_ceiling(line: CreditableLine, overpaid: Decimal) -> Decimal:
+    """What all notes together may credit of a line: its amount, its tax, and what the invoice was paid too much.
+
+    Rule: docs/rules/credit-notes.md#ceilings
+    """
+    return exact_sum([line.amount, line.tax, max(overpaid, ZERO)])
+
+
+def divide(line: CreditableLine, amount: Decimal, digits: int) -> CreditedLine:
+    """Net and tax of `amount`, above 0: the line's own proportion, its whole tax once the line is credited in full.
+
+    What goes beyond the line's net and tax, such as money that was paid too much, carries no tax.
+    Rule: docs/rules/credit-notes.md#net-and-tax
+    """
+    left_by_rate = {rate: EXACT.subtract(tax, line.credited_taxes.get(rate, ZERO)) for rate, tax in line.taxes.items()}
+    left_tax = exact_sum(list(left_by_rate.values()))
+    gross = EXACT.add(line.net, line.tax)
+    taxed = min(amount, max(EXACT.subtract(gross, line.credited), ZERO))
+    if taxed <= 0 or left_tax <= 0:
+        tax = ZERO
+    elif EXACT.add(line.credited, taxed) == gross:
+        tax = min(left_tax, taxed)
+    else:
+        net = round_to(Fraction(taxed) * Fraction(line.net) / Fraction(gross), digits)
+        tax = min(EXACT.subtract(taxed, net), left_tax)
+    shares = allocate(tax, list(left_by_rate.values()), digits) if tax > 0 else []
+    taxes = tuple((rate, share) for rate, share in zip(left_by_rate, shares, strict=False) if share > 0)
+    return CreditedLine(net=EXACT.subtract(amount, tax), tax=tax, taxes=taxes)
+
+
+def most_adjusted(total: Decimal, adjusted: Decimal, paid: Decimal, set_aside: Decimal) -> Decimal:
+    """What an adjustment may come to: what is unpaid, less what drafts and payments in flight have `set_aside`.
+
+    Rule: docs/rules/credit-notes.md#ceilings
+    """
+    return max(EXACT.subtract(total, exact_sum([adjusted, paid, set_aside])), ZERO)
+
+
+def most_refunded(paid: Decimal, refunded: Decimal, set_aside: Decimal) -> Decimal:
+    """What a refund may come to: what was paid and not refunded yet, less what drafts have `set_aside`.
+
+    Rule: docs/rules/credit-notes.md#ceilings
+    """
+    return max(EXACT.subtract(paid, EXACT.add(refunded, set_aside)), ZERO)

@@ -1,0 +1,79 @@
+"""Endpoints of refunds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Controller, Request, get, post
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.queries.expand import expansions
+from farthing.api.queries.lists import page, read_query
+from farthing.core.clock import Clock
+from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.refunds.retry import retry_refund
+from farthing.payments.refunds.schemas import ListRefundsResponse, RefundQuery, RefundResponse
+from farthing.payments.refunds.tables import RefundRecord, RefundStatus
+from farthing.payments.routes import GATEWAYS, READ, WRITE
+from farthing.storage.listing import select_page
+from farthing.storage.rows import find
+
+SEARCHABLE = (
+    "id",
+    "invoice_id",
+    "payment_id",
+    "credit_note_id",
+    "customer_id",
+    "payment_gateway",
+    "currency",
+    "amount",
+    "refund_status",
+    "refund_destination",
+    "refund_reason",
+    "created_at",
+    "updated_at",
+)
+_LISTS = {
+    "invoice_ids": RefundRecord.invoice_id,
+    "payment_ids": RefundRecord.payment_id,
+    "credit_note_ids": RefundRecord.credit_note_id,
+    "refund_statuses": RefundRecord.refund_status,
+    "refund_destinations": RefundRecord.refund_destination,
+}
+
+
+class Refunds(Controller):
+    """Refunds."""
+
+    path = "/refunds"
+    tags = ("Refunds",)
+    dependencies = GATEWAYS
+
+    @get("/", operation_id="listRefunds", guards=[READ], opt={"query": RefundQuery})
+    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListRefundsResponse:
+        """List refunds."""
+        query = read_query(request, RefundQuery)
+        expansions(query.expand, {})
+        statement = select(RefundRecord)
+        for name, column in _LISTS.items():
+            wanted = getattr(query, name)
+            if wanted:
+                statement = statement.where(column.in_(wanted))
+        if query.gateway is not None:
+            statement = statement.where(RefundRecord.payment_gateway == query.gateway.value)
+        if query.only_settled:
+            statement = statement.where(RefundRecord.refund_status == RefundStatus.SUCCEEDED)
+        rows, total = await select_page(session, RefundRecord, query, SEARCHABLE, statement)
+        answer: ListRefundsResponse = page([RefundResponse.of(row) for row in rows], total, query, next_offset=False)
+        return answer
+
+    @get("/{id:str}", operation_id="getRefund", guards=[READ])
+    async def read(self, id: str, session: AsyncSession) -> RefundResponse:
+        """Get a refund."""
+        return RefundResponse.of(await find(session, RefundRecord, id))
+
+    @post("/{id:str}/retry", operation_id="retryRefund", guards=[WRITE], status_code=200)
+    async def retry(self, id: str, session: AsyncSession, gateways: Gateways, clock: Clock) -> RefundResponse:
+        """Pay a refund that a provider has not sent back into the customer's wallet."""
+        return RefundResponse.of(await retry_refund(session, gateways, id, clock.now()))

@@ -1,0 +1,167 @@
+"""Asking providers to send money back, and what follows from what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.money import EXACT, ZERO
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.processing import outcomes
+from farthing.payments.providers.interface import (
+    Capability,
+    Declined,
+    Fatal,
+    Provider,
+    Refusal,
+    Retryable,
+    SentBack,
+)
+from farthing.payments.refunds.records import mark_failed, mark_succeeded, return_key
+from farthing.payments.refunds.tables import UNDERWAY, RefundDestination, RefundRecord, RefundStatus
+from farthing.payments.tables import Payment
+from farthing.payments.unapplied.money import withdraw
+from farthing.storage.midway import commit_midway
+from farthing.storage.rows import find, lock_row
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRefund:
+    """A refund with the invoice and the payment it belongs to, locked in their order."""
+
+    refund: RefundRecord
+    invoice: Invoice | None
+    payment: Payment | None
+
+
+async def lock_refund(session: AsyncSession, refund_id: str) -> LockedRefund:
+    """Lock the invoice, then the payment, then the refund. Raises NotFound."""
+    refund = await find(session, RefundRecord, refund_id)
+    invoice = await lock_row(session, Invoice, refund.invoice_id) if refund.invoice_id else None
+    payment = await lock_row(session, Payment, refund.payment_id) if refund.payment_id else None
+    return LockedRefund(await lock_row(session, RefundRecord, refund_id), invoice, payment)
+
+
+async def send_refunds(session: AsyncSession, gateways: Gateways, refund_ids: Sequence[str], now: datetime) -> None:
+    """Ask the providers of refunds that wait; the session must have nothing that is not committed."""
+    for refund_id in refund_ids:
+        await send_refund(session, gateways, refund_id, now)
+
+
+async def send_refund(
+    session: AsyncSession, gateways: Gateways, refund_id: str, now: datetime
+) -> SentBack | Refusal | None:
+    """Ask a provider to send a refund back, once or again, and store what it answers; None if nobody has to be asked.
+
+    The same key asks for the same refund however often it is sent. A provider that gives no clear answer leaves it
+    PROCESSING, to be asked again.
+    """
+    asked = await _begin(session, gateways, refund_id, now)
+    if asked is None:
+        return None
+    refund, charge_id, provider = asked
+    assert refund.gateway_idempotency_token is not None, "a constraint keeps it with providers' refunds"
+    answer = await provider.refund(charge_id, refund.amount, key=refund.gateway_idempotency_token)
+    locked = await lock_refund(session, refund_id)
+    if locked.refund.refund_status in UNDERWAY:
+        await _apply(session, locked, answer, now)
+    await commit_midway(session)  # what the provider did lasts, whatever fails afterwards
+    return answer
+
+
+async def _begin(
+    session: AsyncSession, gateways: Gateways, refund_id: str, now: datetime
+) -> tuple[RefundRecord, str, Provider] | None:
+    """Mark a refund PROCESSING on disk before its provider is asked."""
+    locked = await lock_refund(session, refund_id)
+    refund, payment = locked.refund, locked.payment
+    if refund.refund_status not in UNDERWAY or payment is None:
+        await commit_midway(session)  # nothing was written; the locks are let go
+        return None
+    if refund.refund_status is RefundStatus.PENDING and _is_return(refund):
+        # somebody else may have sent a part of it back before anybody asked for this
+        refund.amount = max(EXACT.subtract(payment.amount, payment.refunded_amount), ZERO) or refund.amount
+    if payment.payment_status in {PaymentStatus.VOIDED, PaymentStatus.REFUNDED}:
+        refund.refund_status = RefundStatus.CANCELLED
+        refund.cancelled_at = now
+        await commit_midway(session)  # the payment turned out to be none, or nothing of it is left
+        return None
+    connection = await connection_to(session, refund.payment_gateway)
+    provider = None if connection is None else gateways.behind(connection)
+    if provider is None or Capability.REFUNDS not in provider.capabilities or payment.gateway_payment_id is None:
+        await mark_failed(session, refund, "The payment provider cannot send money back", now)
+        await commit_midway(session)  # nobody can be asked
+        return None
+    refund.refund_status = RefundStatus.PROCESSING
+    refund.sent_at = now
+    charge_id = payment.gateway_payment_id
+    await commit_midway(session)  # before the provider hears of it: a crash must leave it to be asked about
+    return refund, charge_id, provider
+
+
+async def _apply(session: AsyncSession, locked: LockedRefund, answer: SentBack | Refusal, now: datetime) -> None:
+    refund = locked.refund
+    if isinstance(answer, Retryable):
+        return
+    if isinstance(answer, (Declined, Fatal)):
+        log.warning("refund.failed", refund_id=refund.id, reason=answer.message)
+        await mark_failed(session, refund, answer.message, now)
+        return
+    refund.gateway_refund_id = answer.gateway_refund_id
+    if answer.settled:
+        assert locked.payment is not None, "a provider's refund names its payment"
+        in_all = EXACT.add(locked.payment.refunded_amount, refund.amount)
+        await outcomes.sent_back(session, locked.invoice, locked.payment, in_all, now)
+        await complete_refund(session, locked, now)
+
+
+async def complete_refund(session: AsyncSession, locked: LockedRefund, now: datetime) -> None:
+    """The money of a locked refund is back; an invoice that never wanted it hears of it now."""
+    refund, invoice = locked.refund, locked.invoice
+    await mark_succeeded(session, refund, now)
+    if _is_return(refund) and invoice is not None and invoice.invoice_status is InvoiceStatus.VOIDED:
+        await transitions.note_returned(session, invoice, refund.amount, now)
+
+
+def _is_return(refund: RefundRecord) -> bool:
+    """Whether it sends back what an invoice never wanted; then the invoice does not know of it until it is done."""
+    return refund.payment_id is not None and refund.idempotency_key == return_key(refund.payment_id)
+
+
+async def settle_reported(
+    session: AsyncSession, invoice: Invoice | None, payment: Payment, reported: Decimal, now: datetime
+) -> None:
+    """A provider says that `reported` of a locked payment has gone back in all: refunds that this covers are settled,
+    the oldest first."""
+    news = EXACT.subtract(reported, payment.refunded_amount)
+    await outcomes.sent_back(session, invoice, payment, reported, now)
+    if news <= ZERO:
+        return
+    waiting = await session.scalars(
+        select(RefundRecord)
+        .where(
+            RefundRecord.payment_id == payment.id,
+            RefundRecord.refund_destination == RefundDestination.GATEWAY,
+            RefundRecord.refund_status.in_(UNDERWAY),
+        )
+        .order_by(RefundRecord.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    for refund in waiting.all():
+        if refund.amount <= news:
+            news = EXACT.subtract(news, refund.amount)
+            await complete_refund(session, LockedRefund(refund, invoice, payment), now)
+    if invoice is None:
+        await withdraw(session, payment, news)
