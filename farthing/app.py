@@ -45,6 +45,13 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.times import MomentText, decode_special
+from farthing.credits.grants.routes import (
+    AddonCreditGrants,
+    CreditGrants,
+    CustomerGrants,
+    PlanCreditGrants,
+    SubscriptionGrants,
+)
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
 from farthing.events.ingest.group_commit import Ingest
@@ -141,6 +148,11 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     TestGateway,
     Wallets,
     CustomerWallets,
+    CreditGrants,
+    PlanCreditGrants,
+    AddonCreditGrants,
+    SubscriptionGrants,
+    CustomerGrants,
     PortalDoors,
     EnvironmentCloning,
 )

@@ -6,9 +6,7 @@ Every field is required, so a port that nobody fills is a type error in this mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,13 +18,11 @@ from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.ports import BillingPorts
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
-from farthing.catalogue.plans.schemas import IncludedCreditGrant
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import count_prices_of_meter, let_prices_leave_group
-from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
-from farthing.core.errors import NotImplementedHere
+from farthing.credits.grants import reads, subscribing
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
@@ -38,10 +34,9 @@ from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
-from farthing.subscriptions.ports import SubscriptionPorts
+from farthing.subscriptions.ports import CreditGrantHooks, SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
 from farthing.subscriptions.reads.usage_sources import items_of_customers, zone_of_customer
-from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
 
 
@@ -78,8 +73,8 @@ def wire() -> Wiring:
             fill_new_meter=fill_new_meter,
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
-            load_credit_grants=list_no_grants_of_owners,
-            copy_credit_grants=copy_no_grants,
+            load_credit_grants=reads.included_in_owners,
+            copy_credit_grants=reads.copy_templates,
             load_line_items=line_item_answers,
             subscription_table=Subscription,
             cost_sheet_table=CostSheet,
@@ -88,48 +83,30 @@ def wire() -> Wiring:
             list_charged_items=items_of_customers, find_zone=zone_of_customer, find_earliest_needed=find_earliest_needed
         ),
         subscriptions=SubscriptionPorts(
-            load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
+            load_credit_grants=reads.included_in_subscriptions,
+            is_invoiced=is_period_invoiced,
+            credit_grants=CreditGrantHooks(
+                give=subscribing.give,
+                give_for_addon=subscribing.give_for_addon,
+                change_plan=subscribing.change_plan,
+                apply_due=subscribing.apply_due,
+                move=subscribing.move,
+                end=subscribing.end,
+                discard=subscribing.discard,
+                find_carried=subscribing.find_carried,
+                carry=subscribing.carry,
+            ),
         ),
         invoices=InvoicePorts(hooks=BillingEffects()),
         payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),
-        billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),
+        billing=BillingPorts(issue_credit=record_as_owed),
     )
 
 
-# --- credits: there are no wallets and no grants yet; what that means is said here ------------------------------------
+# --- credits that leave billing: no wallet takes them yet; what that means is said here -------------------------------
 
 
 async def record_as_owed(session: AsyncSession, refund: Refund) -> str | None:
     """Leave a credit as owed to its payer: its settlement, which is written in any case, says how much to whom."""
     del session, refund
     return None
-
-
-async def refuse_credit_grants(
-    session: AsyncSession, subscription: Subscription, asked: CreateSubscriptionRequest, now: datetime
-) -> None:
-    """Refuse a subscription that is to come with credit grants; to drop them would overcharge in silence."""
-    del session, subscription, now
-    if asked.credit_grants:
-        raise NotImplementedHere("Credit grants are not available in this deployment")
-
-
-async def list_no_grants_of_owners(
-    session: AsyncSession, kind: PriceEntityType, owner_ids: Sequence[str]
-) -> Mapping[str, list[IncludedCreditGrant]]:
-    """The credit grants of plans and addons: none can be made."""
-    del session, kind, owner_ids
-    return {}
-
-
-async def copy_no_grants(session: AsyncSession, source_plan_id: str, target_plan_id: str) -> None:
-    """The credit grants of a copied plan: none can be made, so the copy is whole."""
-    del session, source_plan_id, target_plan_id
-
-
-async def list_no_grants_of_subscriptions(
-    session: AsyncSession, subscription_ids: Sequence[str]
-) -> Mapping[str, list[IncludedCreditGrant]]:
-    """The credit grants of subscriptions: none can be made, `refuse_credit_grants` sees to it."""
-    del session, subscription_ids
-    return {}

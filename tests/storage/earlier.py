@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0035": "DROP TABLE credit_grant_applications, credit_grants;",
     "0030": """
         DROP TABLE wallet_consumptions, wallet_transactions, wallets;
         DROP FUNCTION wallet_facts_stay, wallet_transaction_chains, wallet_ends_its_chain;

@@ -38,6 +38,8 @@ from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import FixedClock, as_utc, instant
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.credits.grants.enums import ApplicationStatus
+from farthing.credits.grants.sweep import GrantSweep, SweepSummary
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.invoices.lifecycle.overdue import notify_overdue
@@ -297,6 +299,10 @@ class Clockwork:
                 await reconcile(session, self.gateways, at)
         if due & _MOVES_PERIODS:
             await run.roll(billed)
+        grants = GrantSweep(self.database, self.scope, at)
+        granted = SweepSummary()
+        if due & {*_MOVES_PERIODS, DueWork.GRANT}:
+            granted = await grants.run()
         if due & {*_MOVES_PERIODS, DueWork.COMPUTE}:
             await run.compute(billed)
         if is_tick(at) and due & _MOVES_PERIODS:
@@ -305,6 +311,7 @@ class Clockwork:
             await recompute_drafts(run, again)
         if due & _MAKES_CLAIMS:
             await run.finalize(billed)
+            await grants.roll_over(granted)
         if due & {*_MAKES_CLAIMS, DueWork.GRACE}:
             await cancel_unpaid(run, cancelled)
         if due & {*_MOVES_PERIODS, DueWork.NOTICE}:
@@ -322,8 +329,10 @@ class Clockwork:
                 "finalized": billed.finalized,
                 "cancelled": cancelled.rolled,
                 "renewals_told": notices.rolled,
+                "grants_applied": granted.became[ApplicationStatus.APPLIED.value],
             }
         )
+        failures |= granted.failed
         for summary in (billed, again, cancelled, notices):
             failures |= summary.failed
 

@@ -17,6 +17,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from farthing.billing.collection.dunning import NOTICE, renews
 from farthing.billing.periods.drafts import recomputable
 from farthing.core.enums import Status
+from farthing.credits.grants.enums import OPEN
+from farthing.credits.grants.tables import CreditGrantApplication
 from farthing.identity.settings.catalogue import DraftInvoiceRecomputeConfig, InvoiceConfig, SubscriptionConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, InvoiceType, PaymentStatus
@@ -41,6 +43,7 @@ class DueWork(StrEnum):
     PAYMENT = "payment"
     COLLECT = "collect"
     LAST_LOOK = "last_look"
+    GRANT = "grant"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -112,6 +115,7 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
         _Wanted(DueWork.COLLECT, invoice.collect_at, _AFTER),
         _Wanted(DueWork.LAST_LOOK, invoice.recompute_at, _AFTER),
         _Wanted(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
+        _Wanted(DueWork.GRANT, CreditGrantApplication.next_attempt_at, where=_OPEN_GRANTS),
         _Wanted(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]
     if waits.grace is not None:
@@ -120,6 +124,7 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
     return {one.work: at + one.shift for one, at in zip(wanted, row, strict=True) if at is not None}
 
 
+_OPEN_GRANTS = (CreditGrantApplication.application_status.in_(OPEN),)
 _PROCESSING = (Payment.payment_status == PaymentStatus.PROCESSING,)
 _OF_ACTIVE = exists().where(
     Subscription.id == Invoice.subscription_id, Subscription.subscription_status == SubscriptionStatus.ACTIVE

@@ -90,7 +90,10 @@ class PlanFilter(PlanQuery):
 
 
 class IncludedCreditGrant(Response):
-    """A credit grant that comes with a plan or an addon."""
+    """A credit grant of a plan, an addon or a subscription. `rollover_maximum`: what of earlier applications is carried
+    over a new one at most."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
 
     id: str
     name: str
@@ -119,6 +122,7 @@ class IncludedCreditGrant(Response):
     start_date: Timestamp | None = None
     end_date: Timestamp | None = None
     credit_grant_anchor: Timestamp | None = None
+    rollover_maximum: DecimalText | None = None
 
 
 class PlanResponse(Response):

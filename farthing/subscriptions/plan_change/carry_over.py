@@ -1,4 +1,5 @@
-"""What a plan change that replaces a subscription takes along: addons, items beside the plan's, coupons, taxes.
+"""What a plan change that replaces a subscription takes along: addons, items beside the plan's, coupons, taxes, and
+credit grants that are not the plan's.
 
 All that is not the plan's is carried, as it was agreed.
 Rule: docs/rules/subscriptions.md#by-replacement
@@ -22,11 +23,13 @@ from farthing.catalogue.taxes import associations
 from farthing.catalogue.taxes.tables import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
+from farthing.storage.postgres import ports_of
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import count_periods
 from farthing.subscriptions.enums import AddonCadence, AddonStatus, LineItemOwner
 from farthing.subscriptions.line_items.add import require_consistent
 from farthing.subscriptions.line_items.rows import Origin, line_item, meters_of
+from farthing.subscriptions.ports import CarriedGrant, SubscriptionPorts
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.service_periods import periods_begun
@@ -70,6 +73,7 @@ class Belongings:
     extras: tuple[Carried, ...]
     addons: tuple[CarriedAddon, ...]
     of_addons: tuple[Carried, ...]
+    grants: tuple[CarriedGrant, ...]
 
 
 async def belongings(session: AsyncSession, former: Subscription, at: datetime) -> Belongings:
@@ -110,6 +114,7 @@ async def belongings(session: AsyncSession, former: Subscription, at: datetime) 
             CarriedAddon(row, _own_end(row.end_date, former), row.cancelled_at, row.cancellation_reason) for row in rows
         ),
         tuple(one for one in carried if one.item.entity_type is LineItemOwner.ADDON),
+        tuple(await ports_of(session, SubscriptionPorts).credit_grants.find_carried(session, former)),
     )
 
 
@@ -122,6 +127,7 @@ async def carry(
 ) -> None:
     """Give the successor what its predecessor had. Raises ValidationFailed for what does not fit its rhythm."""
     heirs: dict[str, str] = {}
+    continued: dict[str, str] = {}
     for one in had.extras:
         price = await _price_for(session, one.price, fresh, at)
         start = max(one.item.start_date, at)
@@ -135,7 +141,8 @@ async def carry(
         association, end = addon.association, addon.end
         asked = AddAddonToSubscriptionRequest(addon_id=association.addon_id, metadata=dict(association.meta))
         begin = max(association.start_date, at)
-        made, items = await lifecycle.attach(session, fresh, asked, now, begin=begin)
+        made, items = await lifecycle.attach(session, fresh, asked, now, begin=begin, carried=True)
+        continued[association.id] = made.id
         if end is not None:
             made.end_date, made.cancelled_at, made.cancellation_reason = end, addon.cancelled_at, addon.reason
         theirs = [one for one in had.of_addons if one.item.addon_association_id == association.id]
@@ -144,6 +151,7 @@ async def carry(
             if end is not None and (item.end_date is None or item.end_date > end):
                 item.end_date = max(end, item.start_date)
     await session.flush()
+    await ports_of(session, SubscriptionPorts).credit_grants.carry(session, had.grants, fresh, continued)
     await require_consistent(session, fresh)
     taxed, untaxed = ((TaxEntityType.SUBSCRIPTION, one.id) for one in (former, fresh))
     await associations.inherit(session, taxed, untaxed, None, now)
