@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.billing.counter import cancel, do, opened
-from tests.credits.granting import MONTHLY, ONCE, GrantingOffice
+from tests.credits.grants.granting import MONTHLY, ONCE, GrantingOffice
 from tests.subscriptions.shop import fixed
 
 OWN = {**MONTHLY, "scope": "SUBSCRIPTION"}

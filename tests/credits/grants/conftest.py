@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.account import Account
-from tests.credits.granting import GrantingOffice
+from tests.credits.grants.granting import GrantingOffice
 
 
 @pytest.fixture
