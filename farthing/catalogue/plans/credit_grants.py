@@ -118,7 +118,7 @@ class CreditGrantTerms(Request):
 
 
 class CreateCreditGrantRequest(CreditGrantTerms):
-    """A grant with what it is of: the id that its scope names is required, others are ignored."""
+    """A grant with what it is of: the one id that its scope names."""
 
     plan_id: Identifier | None = None
     addon_id: Identifier | None = None
@@ -126,9 +126,12 @@ class CreateCreditGrantRequest(CreditGrantTerms):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        owner = f"{self.scope.value.lower()}_id"
-        if getattr(self, owner) is None:
-            raise BadField(owner, f"is required for scope {self.scope.value}")
+        for scope in CreditGrantScope:
+            owner = f"{scope.value.lower()}_id"
+            if scope is self.scope and getattr(self, owner) is None:
+                raise BadField(owner, f"is required for scope {scope.value}")
+            if scope is not self.scope and getattr(self, owner) is not None:
+                raise BadField(owner, f"goes with scope {scope.value}, not with {self.scope.value}")
         if self.scope is not CreditGrantScope.SUBSCRIPTION:
             for name in ("start_date", "end_date"):
                 if getattr(self, name) is not None:

@@ -392,6 +392,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"credits": "0.0000000001"}, "credits"),
     ({"scope": "WORLD"}, "scope"),
     ({"plan_id": None}, "plan_id"),
+    ({"addon_id": "addon_1"}, "addon_id"),
+    ({"subscription_id": "subs_1"}, "subscription_id"),
     ({"expiration_type": None}, "expiration_type"),
     ({"period": None}, "period"),
     ({"period_count": 0}, "period_count"),
