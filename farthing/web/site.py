@@ -14,6 +14,7 @@ from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.events import Events
+from farthing.web.dashboard.grants import GrantForms
 from farthing.web.dashboard.invoices import InvoicePages
 from farthing.web.dashboard.overview import Overview
 from farthing.web.dashboard.subscriptions import SubscriptionPages
@@ -35,6 +36,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     InvoicePages,
     SubscriptionPages,
     Catalogue,
+    GrantForms,
     Events,
     Keys,
     Company,
