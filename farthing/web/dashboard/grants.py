@@ -20,7 +20,7 @@ from farthing.catalogue.plans.credit_grants import (
 )
 from farthing.core.clock import Clock
 from farthing.core.decoding import convert
-from farthing.core.errors import FarthingError
+from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.credits.grants import lifecycle
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.storage.rows import find
@@ -107,9 +107,10 @@ def _body(form: dict[str, str]) -> dict[str, Any]:
         body["cadence"] = CreditGrantCadence.ONETIME.value
     expires = form.get("expires", "")
     if expires in set(DurationUnit):
+        if not form.get("duration"):
+            raise ValidationFailed.of("duration", f"is needed: after how many {expires.lower()}s do they expire?")
         body |= {"expiration_type": CreditGrantExpiryType.DURATION.value, "expiration_duration_unit": expires}
-        if form.get("duration"):
-            body["expiration_duration"] = form["duration"]
+        body["expiration_duration"] = form["duration"]
     else:
         body["expiration_type"] = expires
     return body
