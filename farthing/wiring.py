@@ -22,7 +22,7 @@ from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import count_prices_of_meter, let_prices_leave_group
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
-from farthing.credits.grants import reads, subscribing
+from farthing.credits.grants import lifecycle, reads, subscribing
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
@@ -74,7 +74,7 @@ def wire() -> Wiring:
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
             load_credit_grants=reads.included_in_owners,
-            copy_credit_grants=reads.copy_templates,
+            copy_credit_grants=lifecycle.copy_templates,
             load_line_items=line_item_answers,
             subscription_table=Subscription,
             cost_sheet_table=CostSheet,

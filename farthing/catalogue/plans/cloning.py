@@ -52,7 +52,9 @@ async def clone(session: AsyncSession, plan_id: str, request: ClonePlanRequest, 
     session.add_all(price_copy(price, entity_id=plan.id) for price in await live_prices(session, source.id, now))
     session.add_all(entitlement_copy(one, entity_id=plan.id) for one in await entitlements(session, source.id))
     await session.flush()
-    await ports_of(session, CataloguePorts).copy_credit_grants(session, source.id, plan.id)
+    ports = ports_of(session, CataloguePorts)
+    grants = await ports.load_credit_grants(session, PriceEntityType.PLAN, [source.id])
+    await ports.copy_credit_grants(session, grants.get(source.id, []), plan.id)
     return plan
 
 

@@ -5,14 +5,17 @@ Rule: docs/rules/credits.md#grants
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.plans.credit_grants import CreateCreditGrantRequest, CreditGrantScope
+from farthing.catalogue.plans.schemas import IncludedCreditGrant
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.core.clock import instant
+from farthing.core.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -41,18 +44,32 @@ async def create(session: AsyncSession, request: CreateCreditGrantRequest, now: 
         for name in ("conversion_rate", "topup_conversion_rate"):
             if getattr(template, name) != getattr(request, name):
                 raise ValidationFailed.of(name, f"must be that of the {table.label.lower()}'s other grants")
-    terms = {name: getattr(request, name) for name in TERMS}
-    grant = CreditGrant(
-        id=new_id(Kind.CREDIT_GRANT),
-        scope=request.scope,
-        plan_id=owner.id if table is Plan else None,
-        addon_id=owner.id if table is Addon else None,
-        meta=dict(request.metadata or {}),
-        **terms,
-    )
+    grant = _template(request)
     session.add(grant)
     await session.flush()
     return grant
+
+
+def _template(request: CreateCreditGrantRequest) -> CreditGrant:
+    terms = {name: getattr(request, name) for name in TERMS}
+    return CreditGrant(
+        id=new_id(Kind.CREDIT_GRANT),
+        scope=request.scope,
+        plan_id=request.plan_id,
+        addon_id=request.addon_id,
+        meta=dict(request.metadata or {}),
+        **terms,
+    )
+
+
+async def copy_templates(session: AsyncSession, templates: Sequence[IncludedCreditGrant], plan_id: str) -> None:
+    """Give a new plan copies of another plan's templates, which may be of another environment."""
+    for template in templates:
+        terms = {name: getattr(template, name) for name in TERMS}
+        body = {name: value for name, value in terms.items() if value is not None}
+        body |= {"scope": CreditGrantScope.PLAN.value, "plan_id": plan_id, "metadata": template.metadata}
+        session.add(_template(convert(body, CreateCreditGrantRequest, strict=False)))
+    await session.flush()
 
 
 async def _give(session: AsyncSession, request: CreateCreditGrantRequest, now: datetime) -> CreditGrant:

@@ -13,10 +13,8 @@ from farthing.catalogue.plans.credit_grants import CreditGrantScope
 from farthing.catalogue.plans.schemas import IncludedCreditGrant
 from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.core.enums import Status
-from farthing.core.ids import Kind, new_id
 from farthing.credits.grants.enums import OPEN
 from farthing.credits.grants.schemas import CreditGrantQuery
-from farthing.credits.grants.subscribing import TERMS, templates_of
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.storage.listing import ListQuery, select_page
 from farthing.storage.rows import in_array
@@ -128,19 +126,3 @@ def _grouped(grants: Sequence[tuple[str | None, CreditGrant]]) -> Mapping[str, l
     for owner_id, grant in grants:
         by_owner[owner_id or ""].append(IncludedCreditGrant.of(grant))
     return by_owner
-
-
-async def copy_templates(session: AsyncSession, source_plan_id: str, target_plan_id: str) -> None:
-    """Give a plan the published templates of another."""
-    for template in await templates_of(session, CreditGrantScope.PLAN, source_plan_id):
-        copied = {name: getattr(template, name) for name in TERMS}
-        session.add(
-            CreditGrant(
-                id=new_id(Kind.CREDIT_GRANT),
-                scope=CreditGrantScope.PLAN,
-                plan_id=target_plan_id,
-                meta=dict(template.meta),
-                **copied,
-            )
-        )
-    await session.flush()
