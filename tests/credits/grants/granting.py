@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from farthing.billing.clock.advance import Clockwork
 from farthing.credits.grants.proof import grant_differences
 from farthing.credits.grants.sweep import GrantSweep, SweepSummary
 from farthing.credits.reads.derivation import ledger_differences
 from tests.billing.counter import opened
 from tests.billing.office import Office
-from tests.subscriptions.shop import fixed
+from tests.subscriptions.shop import at, fixed
 
 Body = dict[str, Any]
 MONTHLY = {
@@ -47,13 +48,10 @@ class GrantingOffice(Office):
         await self.on(moment)
         return await opened(self, plan or await self.granting_plan(), **more)
 
-    async def moved(self, moment: str) -> Body:
+    async def moved(self, moment: str) -> None:
         """Let the clock come to a time, and do all that is due on the way."""
-        text = moment if "T" in moment else f"{moment}T00:00"
-        path = f"/environments/{self.account.environment_id}/clock"
-        answer: Body = await self.account.post(path, {"frozen_time": f"{text}:00Z"}, expect=200)
-        self.now = self.now.fromisoformat(f"{text}:00+00:00")
-        return answer
+        await Clockwork(self.account.database, self.account.scope).move(at(moment))
+        self.now = at(moment)
 
     async def swept(self, moment: str | None = None, **how: Any) -> SweepSummary:
         if moment is not None:
