@@ -45,6 +45,13 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.times import MomentText, decode_special
+from farthing.credits.grants.routes import (
+    AddonCreditGrants,
+    CreditGrants,
+    CustomerGrants,
+    PlanCreditGrants,
+    SubscriptionGrants,
+)
 from farthing.credits.notes.routes import CreditNotes
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
@@ -153,6 +160,11 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Wallets,
     CustomerWallets,
     CreditNotes,
+    CreditGrants,
+    PlanCreditGrants,
+    AddonCreditGrants,
+    SubscriptionGrants,
+    CustomerGrants,
     PortalDoors,
     Webhooks,
     WebhookEndpoints,

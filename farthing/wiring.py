@@ -6,28 +6,21 @@ Every field is required, so a port that nobody fills is a type error in this mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
-from farthing.billing.ports import BillingPorts
 from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
-from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import count_prices_of_meter, let_prices_leave_group
-from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
-from farthing.core.errors import NotImplementedHere
+from farthing.credits.grants import lifecycle, reads, subscribing
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
 from farthing.credits.invoicing.refunded_money import credit_wallet
 from farthing.credits.ports import CreditPorts
@@ -42,10 +35,9 @@ from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
-from farthing.subscriptions.ports import SubscriptionPorts
+from farthing.subscriptions.ports import CreditGrantHooks, SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
 from farthing.subscriptions.reads.usage_sources import items_of_customers, zone_of_customer
-from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.tables import Subscription
 
 
@@ -61,7 +53,6 @@ class Wiring(Composition):
     invoices: InvoicePorts
     payments: PaymentPorts
     credits: CreditPorts
-    billing: BillingPorts
 
 
 def wire() -> Wiring:
@@ -83,8 +74,8 @@ def wire() -> Wiring:
             fill_new_meter=fill_new_meter,
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
-            load_credit_grants=list_no_grants_of_owners,
-            copy_credit_grants=copy_no_grants,
+            load_credit_grants=reads.included_in_owners,
+            copy_credit_grants=lifecycle.copy_templates,
             load_line_items=line_item_answers,
             plan_table=Plan,
             addon_table=Addon,
@@ -95,7 +86,19 @@ def wire() -> Wiring:
             list_charged_items=items_of_customers, find_zone=zone_of_customer, find_earliest_needed=find_earliest_needed
         ),
         subscriptions=SubscriptionPorts(
-            load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
+            load_credit_grants=reads.included_in_subscriptions,
+            is_invoiced=is_period_invoiced,
+            credit_grants=CreditGrantHooks(
+                give=subscribing.give,
+                give_for_addon=subscribing.give_for_addon,
+                change_plan=subscribing.change_plan,
+                apply_due=subscribing.apply_due,
+                move=subscribing.move,
+                end=subscribing.end,
+                discard=subscribing.discard,
+                find_carried=subscribing.find_carried,
+                carry=subscribing.carry,
+            ),
         ),
         invoices=InvoicePorts(hooks=BillingEffects()),
         payments=PaymentPorts(
@@ -107,38 +110,4 @@ def wire() -> Wiring:
             credit_wallet=credit_wallet,
         ),
         credits=CreditPorts(measure_pending_charges=measure_pending_charges),
-        billing=BillingPorts(add_credit_grants=refuse_credit_grants),
     )
-
-
-# --- credits: there are no grants yet; what that means is said here ------------------------------------
-
-
-async def refuse_credit_grants(
-    session: AsyncSession, subscription: Subscription, asked: CreateSubscriptionRequest, now: datetime
-) -> None:
-    """Refuse a subscription that is to come with credit grants; to drop them would overcharge in silence."""
-    del session, subscription, now
-    if asked.credit_grants:
-        raise NotImplementedHere("Credit grants are not available in this deployment")
-
-
-async def list_no_grants_of_owners(
-    session: AsyncSession, kind: PriceEntityType, owner_ids: Sequence[str]
-) -> Mapping[str, list[IncludedCreditGrant]]:
-    """The credit grants of plans and addons: none can be made."""
-    del session, kind, owner_ids
-    return {}
-
-
-async def copy_no_grants(session: AsyncSession, source_plan_id: str, target_plan_id: str) -> None:
-    """The credit grants of a copied plan: none can be made, so the copy is whole."""
-    del session, source_plan_id, target_plan_id
-
-
-async def list_no_grants_of_subscriptions(
-    session: AsyncSession, subscription_ids: Sequence[str]
-) -> Mapping[str, list[IncludedCreditGrant]]:
-    """The credit grants of subscriptions: none can be made, `refuse_credit_grants` sees to it."""
-    del session, subscription_ids
-    return {}

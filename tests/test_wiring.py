@@ -211,7 +211,7 @@ async def test_usage_is_shown_with_what_it_costs(office: Office) -> None:
     assert (shown["total_cost"], shown["currency"]) == ("6", "usd")
 
 
-async def test_credits_are_owed_to_the_payer_and_grants_are_refused(office: Office) -> None:
+async def test_credits_are_owed_to_the_payer(office: Office) -> None:
     plan = await office.plan(fixed("10"))
     line = {"price_id": plan["prices"][0]["id"], "quantity": "3"}
     made = await opened(office, plan, override_line_items=[line])
@@ -221,11 +221,22 @@ async def test_credits_are_owed_to_the_payer_and_grants_are_refused(office: Offi
     async with office.account.transaction(read_only=True) as session:
         owed = (await session.scalars(select(ProrationSettlement))).one()
     assert (owed.credited_to_payer > 0, owed.wallet_transaction_id) == (True, None)
-    grant = {"name": "g", "scope": "SUBSCRIPTION", "credits": "5", "cadence": "ONETIME", "expiration_type": "NEVER"}
-    await opened(office, plan, credit_grants=[{**grant, "priority": 1}], expect=501)
-    assert (await office.account.get(f"/plans/{plan['id']}", expand="credit_grant"))["credit_grants"] == []
-    copy = await office.account.post(f"/plans/{plan['id']}/clone", {"name": "Copy", "lookup_key": "copy"})
-    assert copy["credit_grants"] == []
+
+
+async def test_grants_are_given_shown_copied_and_ended(office: Office) -> None:
+    plan, account = await office.plan(fixed("10")), office.account
+    terms = {"name": "g", "credits": "5", "cadence": "ONETIME", "expiration_type": "NEVER"}
+    await account.post("/creditgrants", {**terms, "scope": "PLAN", "plan_id": plan["id"]})
+    (shown,) = (await account.get(f"/plans/{plan['id']}", expand="credit_grant"))["credit_grants"]
+    copy = await account.post(f"/plans/{plan['id']}/clone", {"name": "Copy", "lookup_key": "copy"})
+    assert (shown["credits"], [grant["credits"] for grant in copy["credit_grants"]]) == ("5", ["5"])
+    made = await opened(office, plan)
+    (granted,) = (await account.get(f"/subscriptions/{made['id']}"))["credit_grants"]
+    assert (granted["subscription_id"], granted["plan_id"]) == (made["id"], plan["id"])
+    (wallet,) = await account.get(f"/customers/{made['customer_id']}/wallets")
+    assert wallet["credit_balance"] == "5"
+    await account.post(f"/subscriptions/{made['id']}/cancel", {"cancellation_type": "immediate"}, expect=200)
+    assert (await account.get(f"/creditgrants/{granted['id']}"))["end_date"] == "2026-01-01T00:00:00Z"
 
 
 async def test_a_paid_opening_activates_its_subscription(office: Office) -> None:

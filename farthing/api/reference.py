@@ -30,7 +30,13 @@ import farthing
 
 _PACKAGES = Path(farthing.__file__).parent
 _EVERYWHERE = "core"
-_ENTITIES = {"lineitems": "line item", "rates": "tax rate", "units": "price unit", "costs": "cost sheet"}
+_ENTITIES = {
+    "lineitems": "line item",
+    "rates": "tax rate",
+    "units": "price unit",
+    "costs": "cost sheet",
+    "creditgrants": "credit grant",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ LoadCreditGrants = Callable[
 ]
 """Given PLAN or ADDON and the ids of owners, the credit grants of each owner by its id, in one query."""
 
-CopyCreditGrants = Callable[[AsyncSession, str, str], Awaitable[None]]
-"""Copies the credit grants of the plan with the first id to the plan with the second, in the running transaction."""
+CopyCreditGrants = Callable[[AsyncSession, Sequence[IncludedCreditGrant], str], Awaitable[None]]
+"""Gives copies of another plan's credit grants to the plan with this id, in the running transaction."""
 
 LoadLineItems = Callable[[AsyncSession, Sequence[str], bool], Awaitable[Mapping[str, dict[str, Any]]]]
 """Given ids of subscription lines and whether their prices are wanted: the lines as they travel, by id."""

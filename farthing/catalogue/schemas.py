@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from farthing.core.enums import Status
 from farthing.core.wire import DecimalText, Response, Timestamp
 
 
 class IncludedCreditGrant(Response):
-    """A credit grant that comes with a plan or an addon."""
+    """A credit grant of a plan, an addon or a subscription. `rollover_maximum`: what of earlier applications is carried
+    over a new one at most."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"metadata": "meta"}
 
     id: str
     name: str
@@ -38,3 +42,4 @@ class IncludedCreditGrant(Response):
     start_date: Timestamp | None = None
     end_date: Timestamp | None = None
     credit_grant_anchor: Timestamp | None = None
+    rollover_maximum: DecimalText | None = None

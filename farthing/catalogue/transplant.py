@@ -16,16 +16,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans import cloning
 from farthing.catalogue.plans.tables import Plan
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products import features, meters
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
+from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import checked_metadata
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import Database, ports_of
 from farthing.storage.rows import violated
 from farthing.storage.scope import Scope
 
@@ -64,6 +67,7 @@ class _Source:
     plans: Sequence[Plan]
     prices: Mapping[str, Sequence[Price]]
     entitlements: Mapping[str, Sequence[Entitlement]]
+    grants: Mapping[str, Sequence[IncludedCreditGrant]]
     meters: Mapping[str, MeterRow]
     groups: Mapping[str, GroupRow]
     units: Mapping[str, PriceUnit]
@@ -122,6 +126,9 @@ async def _read(database: Database, source: Scope) -> _Source:
             plans=plans,
             prices={plan.id: await cloning.live_prices(session, plan.id, now) for plan in plans},
             entitlements={plan.id: await cloning.entitlements(session, plan.id) for plan in plans},
+            grants=await ports_of(session, CataloguePorts).load_credit_grants(
+                session, PriceEntityType.PLAN, [plan.id for plan in plans]
+            ),
             meters={meter.id: meter for meter in await session.scalars(select(MeterRow))},
             groups={group.id: group for group in await session.scalars(select(GroupRow))},
             units={unit.id: unit for unit in await session.scalars(select(PriceUnit))},
@@ -163,7 +170,7 @@ async def _feature(session: AsyncSession, source: _Source, feature: Feature) -> 
 
 
 async def _plan(session: AsyncSession, source: _Source, plan: Plan) -> bool:
-    """Copy a plan with its prices and entitlements; False if the target has it. Raises ValidationFailed."""
+    """Copy a plan with all that comes with it; False if the target has it. Raises ValidationFailed."""
     if await _twin(session, Plan, plan, PLAN_KEY) is not None:
         return False
     copy = Plan(
@@ -192,6 +199,7 @@ async def _plan(session: AsyncSession, source: _Source, plan: Plan) -> bool:
             raise ValidationFailed.of("feature_id", f"the target has no feature in place of {entitlement.feature_id}")
         session.add(cloning.entitlement_copy(entitlement, entity_id=copy.id, feature_id=twin.id))
     await session.flush()
+    await ports_of(session, CataloguePorts).copy_credit_grants(session, source.grants.get(plan.id, []), copy.id)
     return True
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select
 
 from farthing.catalogue.plans import plans
+from farthing.catalogue.plans.credit_grants import CreateCreditGrantRequest
 from farthing.catalogue.plans.schemas import CreatePlanRequest
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices import lifecycle as prices
@@ -27,6 +28,7 @@ from farthing.core.clock import as_utc, instant
 from farthing.core.decoding import convert
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import plain, round_to
+from farthing.credits.grants import lifecycle as grants
 from farthing.demo.books import Ledger, StoryClock
 from farthing.demo.company import CURRENCIES
 from farthing.events.upkeep.backfill import backfill
@@ -89,6 +91,16 @@ def _tokens(model: str) -> dict[str, Any]:
     )
 
 
+WELCOME: Mapping[str, Any] = {
+    "name": "Welcome credits, for usage on larger plans",
+    "scope": "PLAN",
+    "credits": "50",
+    "cadence": "ONETIME",
+    "expiration_type": "DURATION",
+    "expiration_duration": 2,
+    "expiration_duration_unit": "YEAR",
+}
+"""What comes with the team plan, once."""
 FEATURES: Sequence[Mapping[str, Any]] = (
     _tokens(LARGE),
     _tokens(SMALL),
@@ -206,6 +218,9 @@ async def load_catalogue(ledger: Ledger, story: CatalogueOffer) -> Offers:
             wanted = [_priced(charge, plan.id, code, meters) for code in CURRENCIES for charge in charges]
             for start in range(0, len(wanted), _MOST_AT_ONCE):
                 await prices.create_all(session, wanted[start : start + _MOST_AT_ONCE], clock.now())
+            if key == TEAM:
+                welcome = {**WELCOME, "plan_id": plan.id}
+                await grants.create(session, convert(welcome, CreateCreditGrantRequest, strict=False), clock.now())
     # there are no events of these names yet, so that there is nothing to bring to the new meters
     for _ in range(4 * len(FEATURES)):
         async with ledger.database.transaction(ledger.scope) as session:

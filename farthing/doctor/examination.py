@@ -26,6 +26,7 @@ from farthing.billing.proof.invoices import Proof, prove
 from farthing.billing.proof.settlements import settlement_differences
 from farthing.billing.proof.uncharged import events_before_subscriptions
 from farthing.core.enums import Status
+from farthing.credits.grants.proof import grant_differences
 from farthing.credits.reads.derivation import ledger_differences
 from farthing.doctor.files import describe_master_key, unsafe_files
 from farthing.events.tables import StoredEvent
@@ -190,6 +191,7 @@ async def audit(
                         findings.differences += await ledger_differences(session)
                         findings.differences += await credit_differences(session)
                         findings.differences += await note_differences(session)
+                        findings.differences += await grant_differences(session)
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)

@@ -17,6 +17,7 @@ from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.core.clock import FixedClock
+from farthing.credits.grants.sweep import GrantSweep
 from farthing.credits.ledger.expiry import expire_due
 from farthing.credits.wallets.evaluation import evaluate_due
 from farthing.events.upkeep.backfill import backfill
@@ -74,6 +75,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("auto_invoice_threshold", "*/5 * * * *", billing(invoice_thresholds)),
         Duty("draft_invoice_finalization", "*/30 * * * *", billing(Run.finalize)),
         Duty("draft_invoice_recompute", "0 2 * * *", billing(recompute_drafts)),
+        Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
@@ -125,6 +127,21 @@ async def _bill_everywhere(
             done.failed[scope.environment_id] = reason_of(error)
             log.exception("duty.failed", environment_id=scope.environment_id)
         counts.update(done.counts())
+    return counts
+
+
+async def _apply_grants_everywhere(database: Database, now: datetime) -> Counts:
+    """Apply the credit grants that are due in each environment, at its own time."""
+    counts: Counter[str] = Counter()
+    for scope, frozen in rotated(await environments(database), now):
+        try:
+            async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
+                done = await GrantSweep(database, scope, frozen or now).run()
+        except Exception:  # one environment's trouble must not stop the others
+            counts["failed"] += 1
+            log.exception("duty.failed", environment_id=scope.environment_id)
+        else:
+            counts.update(done.counts())
     return counts
 
 

@@ -16,6 +16,7 @@ from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.events import Events
+from farthing.web.dashboard.grants import GrantForms
 from farthing.web.dashboard.invoices import InvoicePages
 from farthing.web.dashboard.overview import Overview
 from farthing.web.dashboard.subscriptions import SubscriptionPages
@@ -40,6 +41,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SubscriptionPages,
     WalletPages,
     Catalogue,
+    GrantForms,
     Events,
     Keys,
     WebhookPages,

@@ -199,6 +199,11 @@ async def build(go: Traveller) -> Made:
     if "wallet" in made:
         page = await go(Call("getWalletTransactions", {"id": made["wallet"]}))
         made["wallet transaction"] = page["items"][0]["id"] if page else ""
+    grant = {"name": "Tour", "credits": "5", "cadence": "RECURRING", "period": "MONTHLY", "period_count": 1}
+    grant |= {"expiration_type": "NEVER"}
+    of_subscription = {"scope": "SUBSCRIPTION", "subscription_id": made["subscription"]}
+    await make("grant", "createCreditGrant", {**grant, **of_subscription})
+    await make("plan grant", "createCreditGrant", {**grant, "scope": "PLAN", "plan_id": made["plan"]})
     await make("service", "createUser", {"type": "service_account", "name": "Tour", "roles": ["event_ingestor"]})
     person = {
         "type": "user",
@@ -283,6 +288,12 @@ READS_BY_ID = {
     "listSubscriptionPauses": "subscription",
     "listSubscriptionSchedules": "subscription",
     "getCustomerEntitlements": "customer",
+    "getCreditGrant": "grant",
+    "listCreditGrantApplications": "grant",
+    "getPlanCreditGrants": "plan",
+    "getAddonCreditGrants": "addon",
+    "getSubscriptionUpcomingGrants": "subscription",
+    "getCustomerUpcomingGrants": "customer",
     "getTenantById": "tenant",
     "getEnvironment": "environment",
     "getWebhookEndpoint": "endpoint",
@@ -395,6 +406,7 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("freezeWallet", "wallet")
     await edit("unfreezeWallet", "wallet")
     await edit("terminateWallet", "closing wallet")
+    await edit("updateCreditGrant", "grant", {**renamed, "end_date": "2099-01-01T00:00:00Z"})
     await edit("clonePlan", "plan", {**renamed, "lookup_key": "tour-plan-clone"})
     await edit("syncPlanPrices", "larger plan")
     await edit("syncAddonPrices", "addon")
@@ -453,6 +465,7 @@ async def change(go: Traveller, made: Made) -> None:
 
 ENDS = {
     "deleteSubscriptionLineItem": "line",
+    "deleteCreditGrant": "plan grant",
     "cancelSubscription": "subscription",
     "deletePrice": "price",
     "deleteEntitlement": "entitlement",

@@ -49,6 +49,9 @@ async def _catalogue(account: Account) -> tuple[dict[str, Any], str]:
     ended = await account.post("/prices", price(plan))
     await account.delete(f"/prices/{ended['id']}", expect=200)
     await account.post("/entitlements", {"plan_id": plan, "feature_id": feature["id"], "feature_type": "metered"})
+    grant = {"name": "Included", "scope": "PLAN", "plan_id": plan, "credits": "12.5", "cadence": "RECURRING"}
+    grant |= {"period": "MONTHLY", "period_count": 2, "expiration_type": "DURATION", "rollover_maximum": "3"}
+    await account.post("/creditgrants", {**grant, "expiration_duration": 1, "expiration_duration_unit": "YEAR"})
     return feature, plan
 
 
@@ -63,7 +66,10 @@ async def test_features_and_plans_arrive_with_all_that_they_need(account: Accoun
         "source_environment_feature_id": feature["id"],
         "source_environment_id": account.environment_id,
     }
-    (arrived,) = await pair.items("/plans", expand="prices,entitlements")
+    (arrived,) = await pair.items("/plans", expand="prices,entitlements,credit_grant")
+    (granted,) = arrived["credit_grants"]
+    assert (granted["credits"], granted["period_count"], granted["rollover_maximum"]) == ("12.5", 2, "3")
+    assert (granted["plan_id"], granted["environment_id"]) == (arrived["id"], pair.target.environment_id)
     assert arrived["metadata"]["source_environment_plan_id"] == plan
     assert [(one["lookup_key"], one["meter_id"]) for one in arrived["prices"]] == [("tokens", copy["meter_id"])]
     assert [one["feature_id"] for one in arrived["entitlements"]] == [copy["id"]]

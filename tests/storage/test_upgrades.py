@@ -76,6 +76,8 @@ BY_COLUMN: Mapping[str, object] = {
 DISTINCT = {"master_keys.accepted_until"}
 """Columns that may be empty, in one row at most."""
 FILLED = {
+    "credit_grant_applications.next_attempt_at",
+    "credit_grants.plan_id",
     "idempotent_responses.resume_point",
     "credit_notes.finalized_at",
     "unapplied_money.payment_id",

@@ -10,11 +10,9 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.apply_outcome import Performed, perform
-from farthing.billing.ports import BillingPorts
 from farthing.core.errors import NotImplementedHere
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.storage.midway import progress_of
-from farthing.storage.postgres import ports_of
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
@@ -29,5 +27,4 @@ async def open_subscription(
     outcome = await creation.create(session, asked, now)
     progress = progress_of(session)
     outcome.subscription.request_token = None if progress is None else progress.token
-    await ports_of(session, BillingPorts).add_credit_grants(session, outcome.subscription, asked, now)
     return outcome, await perform(session, outcome, now, effects)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +38,8 @@ from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import FixedClock, as_utc, instant
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.credits.grants.enums import ApplicationStatus
+from farthing.credits.grants.sweep import GrantSweep, SweepSummary
 from farthing.credits.ledger.expiry import expire_due
 from farthing.credits.wallets.evaluation import evaluate_due
 from farthing.identity.credentials import keys
@@ -299,6 +301,10 @@ class Clockwork:
                 await reconcile(session, self.gateways, at)
         if due & _MOVES_PERIODS:
             await run.roll(billed)
+        grants = GrantSweep(self.database, self.scope, at)
+        granted = SweepSummary()
+        if due & {*_MOVES_PERIODS, DueWork.GRANT}:
+            granted = await grants.run()
         if due & {*_MOVES_PERIODS, DueWork.COMPUTE}:
             await run.compute(billed)
         if is_tick(at) and due & _MOVES_PERIODS:
@@ -307,6 +313,7 @@ class Clockwork:
             await recompute_drafts(run, again)
         if due & _MAKES_CLAIMS:
             await run.finalize(billed)
+            await grants.roll_over(granted)
         if due & {*_MAKES_CLAIMS, DueWork.GRACE}:
             await cancel_unpaid(run, cancelled)
         if due & {*_MOVES_PERIODS, DueWork.NOTICE}:
@@ -315,9 +322,7 @@ class Clockwork:
             failures |= await collect_due(self.database, self.scope, self.gateways, FixedClock(at))
         if due & {*_MAKES_CLAIMS, DueWork.OVERDUE}:
             done["overdue_told"] += await self._tell_overdue(at)
-        if due & {*_MAKES_CLAIMS, DueWork.EXPIRY}:
-            done["lots_expired"] += await self._repeat(at, expire_due)
-        await self._repeat(at, evaluate_due)
+        done["lots_expired"] += await self._attend_to_wallets(at, due)
         done.update(
             {
                 "rolled": billed.rolled,
@@ -327,10 +332,20 @@ class Clockwork:
                 "finalized": billed.finalized,
                 "cancelled": cancelled.rolled,
                 "renewals_told": notices.rolled,
+                "grants_applied": granted.became[ApplicationStatus.APPLIED.value],
             }
         )
+        failures |= granted.failed
         for summary in (billed, again, cancelled, notices):
             failures |= summary.failed
+
+    async def _attend_to_wallets(self, at: datetime, due: Collection[DueWork]) -> int:
+        """Expire what has expired and look at balances; how many lots have expired."""
+        expired = 0
+        if not {*_MAKES_CLAIMS, DueWork.EXPIRY}.isdisjoint(due):
+            expired = await self._repeat(at, expire_due)
+        await self._repeat(at, evaluate_due)
+        return expired
 
     async def _repeat(self, at: datetime, work: Callable[[AsyncSession, datetime], Awaitable[int]]) -> int:
         """Do batches of some work, each in a transaction of its own, until none is left; how much there was."""

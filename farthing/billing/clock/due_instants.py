@@ -17,6 +17,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from farthing.billing.collection.dunning import NOTICE, renews
 from farthing.billing.periods.drafts import recomputable
 from farthing.core.enums import Status
+from farthing.credits.grants.enums import OPEN
+from farthing.credits.grants.tables import CreditGrantApplication
 from farthing.credits.ledger.expiry import GRACE
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.identity.settings.catalogue import DraftInvoiceRecomputeConfig, InvoiceConfig, SubscriptionConfig
@@ -44,6 +46,7 @@ class DueWork(StrEnum):
     COLLECT = "collect"
     LAST_LOOK = "last_look"
     EXPIRY = "expiry"
+    GRANT = "grant"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -116,6 +119,7 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
         _DueColumn(DueWork.LAST_LOOK, invoice.recompute_at, _AFTER),
         _DueColumn(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
         _DueColumn(DueWork.EXPIRY, WalletTransaction.expiry_date, GRACE, (WalletTransaction.credits_available > 0,)),
+        _DueColumn(DueWork.GRANT, CreditGrantApplication.next_attempt_at, where=_OPEN_GRANTS),
         _DueColumn(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]
     if waits.grace is not None:
@@ -124,6 +128,7 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
     return {work.work: at + work.shift for work, at in zip(wanted, row, strict=True) if at is not None}
 
 
+_OPEN_GRANTS = (CreditGrantApplication.application_status.in_(OPEN),)
 _PROCESSING = (Payment.payment_status == PaymentStatus.PROCESSING,)
 _OF_ACTIVE = exists().where(
     Subscription.id == Invoice.subscription_id, Subscription.subscription_status == SubscriptionStatus.ACTIVE

@@ -56,7 +56,9 @@ async def clone(session: AsyncSession, plan_id: str, request: ClonePlanRequest, 
         entitlement_copy(entitlement, entity_id=plan.id) for entitlement in await entitlements(session, source.id)
     )
     await session.flush()
-    await ports_of(session, CataloguePorts).copy_credit_grants(session, source.id, plan.id)
+    ports = ports_of(session, CataloguePorts)
+    grants = await ports.load_credit_grants(session, PriceEntityType.PLAN, [source.id])
+    await ports.copy_credit_grants(session, grants.get(source.id, []), plan.id)
     return plan
 
 

@@ -21,6 +21,7 @@ from farthing.catalogue.products.enums import FeatureType
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
@@ -35,6 +36,7 @@ from farthing.subscriptions.events import changed
 from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing
 from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of, overridden, prices_of
 from farthing.subscriptions.outcome import Outcome
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest, RemoveAddonRequest
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -95,8 +97,12 @@ async def attach(
     *,
     begin: datetime,
     awaiting_payment: bool = False,
+    carried: bool = False,
 ) -> tuple[AddonAssociation, list[SubscriptionLineItem]]:
-    """Attach an addon to a locked or new subscription, from `begin` unless it says when; with its line items."""
+    """Attach an addon to a locked or new subscription, from `begin` unless it says when; with its line items.
+
+    `carried`: it continues an attachment, whose credit grants go on by themselves.
+    """
     addon = await lock_for_use(session, Addon, request.addon_id)
     await _demand_same_resets(session, subscription, addon)
     start = max(request.start_date or begin, subscription.start_date)
@@ -144,6 +150,9 @@ async def attach(
             raise ValidationFailed.of("line_item_commitments", f"'{price_id}' is not a price of the addon")
         await commit_item(session, subscription, by_price[price_id], config, meters, now)
     await session.flush()
+    if not awaiting_payment and not carried:
+        grants = ports_of(session, SubscriptionPorts).credit_grants
+        await grants.give_for_addon(session, subscription, association, now)
     return association, items
 
 
@@ -186,6 +195,8 @@ async def settle_pending(session: AsyncSession, association_id: str, *, paid: bo
         move_addon(association, AddonStatus.ACTIVE)
         for item in items:
             item.status = Status.PUBLISHED
+        grants = ports_of(session, SubscriptionPorts).credit_grants
+        await grants.give_for_addon(session, subscription, association, now)
     else:
         move_addon(association, AddonStatus.CANCELLED)
         association.cancelled_at = now
@@ -243,6 +254,8 @@ async def end(
         if item.end_date is None or item.end_date > at:
             item.end_date = max(at, item.start_date)
             ended.append(item)
+    grants = ports_of(session, SubscriptionPorts).credit_grants
+    await grants.end(session, association.subscription_id, at, association.id)
     return ended
 
 

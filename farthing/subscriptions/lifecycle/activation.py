@@ -17,6 +17,7 @@ from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.storage.postgres import clock_of, ports_of
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons.lifecycle import period_of
 from farthing.subscriptions.attachments import count_periods, prorate_entitlements
@@ -33,6 +34,7 @@ from farthing.subscriptions.events import changed, record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.lifecycle.creation import open_or_wait, opening_status, require_payable_start
 from farthing.subscriptions.outcome import Billable, Outcome
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.states import move, require
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
@@ -74,6 +76,7 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
         await _prorate_family(session, subscription, period)
     move(subscription, opening_status(subscription.payment_behavior, trial, None))
     await hierarchy.mirror(session, subscription)
+    await _apply_grants(session, subscription, now)
     await changed(session, subscription)
     if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
         await record_subscription_event(session, subscription, "activated")
@@ -122,6 +125,7 @@ async def _move_parts(session: AsyncSession, subscription: Subscription, by: tim
             dated.end_date += by
         if isinstance(dated, CouponAssociation) and dated.cut_at is not None:
             dated.cut_at += by
+    await ports_of(session, SubscriptionPorts).credit_grants.move(session, subscription, by)
     await session.flush()
     for coupon in coupons:
         if coupon.counted_from is not None:
@@ -177,8 +181,19 @@ async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -
         return subscription
     move(subscription, SubscriptionStatus.ACTIVE)
     await hierarchy.mirror(session, subscription)
+    await _apply_grants(session, subscription, clock_of(session).now())
     await changed(session, subscription, "activated")
     return subscription
+
+
+async def _apply_grants(session: AsyncSession, subscription: Subscription, now: datetime) -> None:
+    """Apply the credit grants that waited for a subscription, and its grouped children, to become active."""
+    family = [subscription]
+    if subscription.subscription_type is SubscriptionType.PARENT:
+        family += await hierarchy.children_of(session, subscription.id, SubscriptionType.GROUPED_INVOICING)
+    for member in family:
+        if member.subscription_status in {SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING}:
+            await ports_of(session, SubscriptionPorts).credit_grants.apply_due(session, member, now)
 
 
 async def end_trial(session: AsyncSession, subscription: Subscription, at: datetime) -> Billable:

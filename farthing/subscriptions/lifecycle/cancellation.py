@@ -17,6 +17,7 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.wire import METADATA_VALUE_LENGTH, Moment, Request
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.dates import open_period, recurrence
@@ -37,6 +38,7 @@ from farthing.subscriptions.lifecycle import hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.planned_terms import PlannedEnd
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.states import LIVE, move, move_pause, require
 from farthing.subscriptions.tables import (
@@ -235,6 +237,7 @@ async def finish(
         )
     ):
         await lifecycle.end(session, association, min(at, now), now, reason)
+    await ports_of(session, SubscriptionPorts).credit_grants.end(session, subscription.id, at, None)
     await hierarchy.mirror(session, subscription)
     await changed(session, subscription, "cancelled")
 

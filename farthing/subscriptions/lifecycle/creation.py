@@ -27,6 +27,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import attach_coupons, override_entitlements, prorate_entitlements
@@ -45,6 +46,7 @@ from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.line_items.add import extra_item, make_phases, priced_items, require_consistent
 from farthing.subscriptions.line_items.rows import ItemOrigin, prices_of
 from farthing.subscriptions.outcome import Billable, Outcome
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.schemas.requests import (
     CreateSubscriptionRequest,
     GroupedInvoicingChildRequest,
@@ -327,6 +329,7 @@ async def _made(
     await require_consistent(session, subscription)
     if terms.override_entitlements:
         await override_entitlements(session, subscription, terms.override_entitlements)
+    await ports_of(session, SubscriptionPorts).credit_grants.give(session, subscription, terms.credit_grants, now)
     payer_taxes = (TaxEntityType.CUSTOMER, (bearings.payer or bearings.customer).id)
     own_taxes = (TaxEntityType.SUBSCRIPTION, subscription.id)
     await associations.inherit(session, payer_taxes, own_taxes, terms.tax_rate_overrides, now)

@@ -13,10 +13,12 @@ from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.tables import TaxAssociation
 from farthing.core.enums import Status
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import hierarchy
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.states import require
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
@@ -38,7 +40,7 @@ async def roll_back_creation(session: AsyncSession, subscription: Subscription) 
 
 
 async def _take_back(session: AsyncSession, subscription: Subscription, status: Status) -> None:
-    """Children, line items, addons, entitlements and taxes go; coupons can be redeemed again.
+    """Children, line items, addons, entitlements, taxes and credit grants go; coupons can be redeemed again.
 
     Children that waited with it were made with it: nobody else's subscription can join one that is not live.
     """
@@ -67,6 +69,7 @@ async def _take_back(session: AsyncSession, subscription: Subscription, status: 
         .where(TaxAssociation.entity_type == TaxEntityType.SUBSCRIPTION, TaxAssociation.entity_id.in_(ids))
         .values(status=status)
     )
+    await ports_of(session, SubscriptionPorts).credit_grants.discard(session, ids, status)
     for member in gone:
         member.status = status
         await changed(session, member)

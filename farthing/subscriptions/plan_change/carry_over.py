@@ -1,4 +1,5 @@
-"""What a plan change that replaces a subscription takes along: addons, items beside the plan's, coupons, taxes.
+"""What a plan change that replaces a subscription takes along: addons, items beside the plan's, coupons, taxes, and
+credit grants that are not the plan's.
 
 All that is not the plan's is carried, as it was agreed.
 Rule: docs/rules/subscriptions.md#by-replacement
@@ -23,11 +24,13 @@ from farthing.catalogue.taxes import associations
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
+from farthing.storage.postgres import ports_of
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import count_periods
 from farthing.subscriptions.enums import AddonCadence, AddonStatus, LineItemOwner
 from farthing.subscriptions.line_items.add import require_consistent
 from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of
+from farthing.subscriptions.ports import CarriedGrant, SubscriptionPorts
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.service_periods import periods_begun
@@ -71,6 +74,7 @@ class Belongings:
     extras: tuple[Carried, ...]
     addons: tuple[CarriedAddon, ...]
     of_addons: tuple[Carried, ...]
+    grants: tuple[CarriedGrant, ...]
 
 
 async def belongings(session: AsyncSession, former: Subscription, at: datetime) -> Belongings:
@@ -111,6 +115,7 @@ async def belongings(session: AsyncSession, former: Subscription, at: datetime) 
             CarriedAddon(row, _own_end(row.end_date, former), row.cancelled_at, row.cancellation_reason) for row in rows
         ),
         tuple(carried_item for carried_item in carried if carried_item.item.entity_type is LineItemOwner.ADDON),
+        tuple(await ports_of(session, SubscriptionPorts).credit_grants.find_carried(session, former)),
     )
 
 
@@ -123,6 +128,7 @@ async def carry(
 ) -> None:
     """Give the successor what its predecessor had. Raises ValidationFailed for what does not fit its rhythm."""
     heirs: dict[str, str] = {}
+    continued: dict[str, str] = {}
     for carried_item in had.extras:
         price = await _price_for(session, carried_item.price, fresh, at)
         start = max(carried_item.item.start_date, at)
@@ -136,7 +142,8 @@ async def carry(
         association, end = addon.association, addon.end
         asked = AddAddonToSubscriptionRequest(addon_id=association.addon_id, metadata=dict(association.meta))
         begin = max(association.start_date, at)
-        made, items = await lifecycle.attach(session, fresh, asked, now, begin=begin)
+        made, items = await lifecycle.attach(session, fresh, asked, now, begin=begin, carried=True)
+        continued[association.id] = made.id
         if end is not None:
             made.end_date, made.cancelled_at, made.cancellation_reason = end, addon.cancelled_at, addon.reason
         theirs = [
@@ -147,6 +154,7 @@ async def carry(
             if end is not None and (item.end_date is None or item.end_date > end):
                 item.end_date = max(end, item.start_date)
     await session.flush()
+    await ports_of(session, SubscriptionPorts).credit_grants.carry(session, had.grants, fresh, continued)
     await require_consistent(session, fresh)
     taxed, untaxed = ((TaxEntityType.SUBSCRIPTION, subscription.id) for subscription in (former, fresh))
     await associations.inherit(session, taxed, untaxed, None, now)

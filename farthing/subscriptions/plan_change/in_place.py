@@ -24,6 +24,7 @@ from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import (
@@ -49,6 +50,7 @@ from farthing.subscriptions.plan_change.quantities import (
     monthly_total,
 )
 from farthing.subscriptions.planned_terms import PlannedChangeInPlace, RequestedQuantity
+from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.snapshot.loading import item_snapshot, load_one
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, mixes_periods
 from farthing.subscriptions.states import require_status
@@ -272,7 +274,11 @@ async def change_plan(
     rows, target, carried = await target_items(session, subscription, snapshot, plan, at, requested)
     planned = planned_change(snapshot, target, at, default, overrides, carried.requested)
     planned = replace(planned, warnings=carried.warnings)
+    former_plan_id = subscription.plan_id
     await _apply(session, subscription, plan, planned, rows, at, now)
+    prorates = proration is ProrationBehavior.CREATE_PRORATIONS
+    grants = ports_of(session, SubscriptionPorts).credit_grants
+    await grants.change_plan(session, subscription, former_plan_id, at, now, prorates)
     if metadata:
         subscription.meta = {**subscription.meta, **metadata}
     await changed(session, subscription, "plan_changed")

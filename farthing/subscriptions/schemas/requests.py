@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence
 from farthing.calendar.due import PaymentTerms
 from farthing.catalogue.fields import Id, Line, OptionalId, Text
+from farthing.catalogue.plans.credit_grants import CreditGrantTerms
 from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.schemas import (
     Count,
@@ -368,8 +369,8 @@ class SubscriptionTerms(Request):
     override_entitlements: Annotated[list[OverrideEntitlementRequest], Meta(max_length=1000)] | None = None
     tax_rate_overrides: list[TaxRateOverride] | None = None
     phases: Annotated[list[SubscriptionPhaseCreateRequest], Meta(max_length=MOST_PHASES)] | None = None
-    credit_grants: list[dict[str, Any]] | None = None
-    """For the floor that owns credits; nothing here reads it."""
+    credit_grants: Annotated[list[CreditGrantTerms], Meta(max_length=100)] | None = None
+    """None: copies of the plan's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

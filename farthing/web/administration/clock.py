@@ -33,6 +33,7 @@ _DID = (
     ("finalized", "invoices finalized"),
     ("cancelled", "subscriptions cancelled for not paying"),
     ("renewals_told", "renewals announced"),
+    ("grants_applied", "credit grants applied"),
     ("overdue_told", "invoices became overdue"),
     ("lots_expired", "lots of credits expired"),
 )

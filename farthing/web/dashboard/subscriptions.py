@@ -18,6 +18,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.enums import PriceType, Status
+from farthing.credits.grants.reads import included_in_subscriptions
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find
@@ -31,6 +32,7 @@ from farthing.subscriptions.tables import (
 )
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.customers import names_of
+from farthing.web.dashboard.grants import latest_applications
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import TimelineSpan, timeline
@@ -130,6 +132,8 @@ class SubscriptionPages(Controller):
             items=charged,
             invoices=invoices,
             zones=await reading_zones(session, invoices),
+            grants=(await included_in_subscriptions(session, [row.id])).get(row.id, []),
+            applications=await latest_applications(session, row.id),
             happenings=await _happenings(session, row, pauses),
             picture=_picture(row, charged, pauses, invoices, now),
         )

@@ -102,6 +102,7 @@ TONES = MappingProxyType(
     {
         "paid": "good",
         "active": "good",
+        "applied": "good",
         "published": "good",
         "succeeded": "good",
         "delivered": "good",
