@@ -166,7 +166,7 @@ async def test_dead_and_hanging_endpoints_delay_nobody_else(
 
     alone = await timed(hanging=0)
     beside = await timed(hanging=2)
-    assert beside < 3 * alone + 2, (alone, beside)
+    assert beside < 3 * alone + 10, (alone, beside)  # whoever waited for one that hangs would wait for 15 seconds
 
 
 async def test_an_endpoint_that_is_gone_is_disabled_at_once_and_another_one_hears_of_it(
