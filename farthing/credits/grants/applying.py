@@ -136,7 +136,7 @@ async def _scheduled_changes(session: AsyncSession, subscription_ids: Collection
         .where(in_array(table.subscription_id, subscription_ids), table.schedule_status == ScheduleStatus.PENDING)
         .order_by(table.scheduled_at.desc())
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _waits_for_billing(due: DueApplication, scheduled: Mapping[str, datetime]) -> bool:
