@@ -23,6 +23,7 @@ from farthing.api.guards import AccessControl
 from farthing.app import Services
 from farthing.billing.tables import ProrationSettlement
 from farthing.core.composition import Composition
+from farthing.core.money import plain
 from farthing.events.tables import StoredEvent
 from farthing.jobs.duties import perform
 from farthing.jobs.schedule import duties
@@ -211,7 +212,7 @@ async def test_usage_is_shown_with_what_it_costs(office: Office) -> None:
     assert (shown["total_cost"], shown["currency"]) == ("6", "usd")
 
 
-async def test_credits_are_owed_to_the_payer(office: Office) -> None:
+async def test_credits_go_into_the_payers_wallet(office: Office) -> None:
     plan = await office.plan(fixed("10"))
     line = {"price_id": plan["prices"][0]["id"], "quantity": "3"}
     made = await opened(office, plan, override_line_items=[line])
@@ -220,7 +221,9 @@ async def test_credits_are_owed_to_the_payer(office: Office) -> None:
     await seats(office, made, shown["line_items"][0], 1)
     async with office.account.transaction(read_only=True) as session:
         owed = (await session.scalars(select(ProrationSettlement))).one()
-    assert (owed.credited_to_payer > 0, owed.wallet_transaction_id) == (True, None)
+    (wallet,) = await office.account.get(f"/customers/{made['customer_id']}/wallets")
+    (row,) = (await office.account.get(f"/wallets/{wallet['id']}/transactions"))["items"]
+    assert (plain(owed.credited_to_payer), owed.wallet_transaction_id) == (row["amount"], row["id"])
 
 
 async def test_grants_are_given_shown_copied_and_ended(office: Office) -> None:

@@ -18,10 +18,12 @@ from sqlalchemy import select
 
 from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.credits import credit_differences
 from farthing.billing.proof.invoices import prove
 from farthing.billing.proof.settlements import settlement_differences
 from farthing.billing.tables import ProrationSettlement
 from farthing.core.money import plain
+from farthing.credits.reads.derivation import ledger_differences
 from farthing.invoices.figures.derivation import Difference, all_differences
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem, TaxAppliedRow
@@ -297,7 +299,7 @@ def modelled(documents: Sequence[Document]) -> list[Any]:
 
 
 async def invoiced(office: Office) -> list[Any]:
-    """All invoices with something on them, as the books have them."""
+    """All invoices with something on them, as the books have them; the total as it was before prepaid credits."""
     codes = {rate["id"]: rate["code"] for rate in (await office.account.get("/taxes/rates"))["items"]}
     found = []
     async with office.account.transaction(read_only=True) as session:
@@ -324,8 +326,9 @@ async def invoiced(office: Office) -> list[Any]:
                 if tax.tax_amount
             )
             reason = str(invoice.billing_reason).removeprefix("SUBSCRIPTION_")
+            total = plain(invoice.total + invoice.total_prepaid_credits_applied)
             if lines:
-                found.append((f"{invoice.reference_date:%m-%d %H:%M:%S}", reason, lines, charged, plain(invoice.total)))
+                found.append((f"{invoice.reference_date:%m-%d %H:%M:%S}", reason, lines, charged, total))
     return sorted(found)
 
 
@@ -345,6 +348,7 @@ async def faults(office: Office) -> list[Difference]:
         found = await all_differences(session, invoices)
         found += (await prove(session, invoices)).differences
         found += await incomplete(session)
+        found += [*await ledger_differences(session), *await credit_differences(session)]
         return [*found, *await coupon_differences(session), *await settlement_differences(session)]
 
 
