@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.credit_sink import Refund
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
@@ -28,6 +27,7 @@ from farthing.catalogue.prices.tables import PriceEntityType
 from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.core.errors import NotImplementedHere
+from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
 from farthing.credits.ports import CreditPorts
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
@@ -94,19 +94,19 @@ def wire() -> Wiring:
             load_credit_grants=list_no_grants_of_subscriptions, is_invoiced=is_period_invoiced
         ),
         invoices=InvoicePorts(hooks=BillingEffects()),
-        payments=PaymentPorts(adapters=MappingProxyType({TEST_MODE: TestProvider})),
+        payments=PaymentPorts(
+            adapters=MappingProxyType({TEST_MODE: TestProvider}),
+            choose_wallet=choose_wallet,
+            find_share=find_share,
+            lock_wallets=lock_payers_wallets,
+            debit_wallet=debit_for,
+        ),
         credits=CreditPorts(measure_pending_charges=measure_pending_charges),
-        billing=BillingPorts(issue_credit=record_as_owed, add_credit_grants=refuse_credit_grants),
+        billing=BillingPorts(add_credit_grants=refuse_credit_grants),
     )
 
 
-# --- credits: there are no wallets and no grants yet; what that means is said here ------------------------------------
-
-
-async def record_as_owed(session: AsyncSession, refund: Refund) -> str | None:
-    """Leave a credit as owed to its payer: its settlement, which is written in any case, says how much to whom."""
-    del session, refund
-    return None
+# --- credits: there are no grants yet; what that means is said here ------------------------------------
 
 
 async def refuse_credit_grants(

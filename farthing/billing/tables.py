@@ -42,6 +42,8 @@ class ProrationSettlement(Scoped, Tracked, Base):
     charged_seconds: Mapped[Decimal] = mapped_column(Numeric(20, 6), default=Decimal(0))
     """The service time that the charge pays for."""
     credited_to_payer: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    tax_credited: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    """The tax on `credited_to_payer`, which its payer was given back with it."""
     invoice_id: Mapped[str | None] = mapped_column(String(50))
     wallet_transaction_id: Mapped[str | None] = mapped_column(String(50))
 
@@ -58,7 +60,8 @@ class ProrationSettlement(Scoped, Tracked, Base):
         # what was credited for an item before
         Index("ix_proration_settlements_item", "environment_id", "subscription_line_item_id", "window_start"),
         CheckConstraint(
-            "credit >= 0 AND charge >= 0 AND credited_to_payer >= 0 AND discount BETWEEN 0 AND charge",
+            "credit >= 0 AND charge >= 0 AND credited_to_payer >= 0 AND tax_credited >= 0 "
+            "AND discount BETWEEN 0 AND charge",
             name="amounts_not_negative",
         ),
         lower_case(),

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.credits import credit_differences
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
 from farthing.billing.proof.settlements import settlement_differences
@@ -172,6 +173,7 @@ async def audit(
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
                         findings.differences += await ledger_differences(session)
+                        findings.differences += await credit_differences(session)
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)

@@ -1,16 +1,51 @@
-"""What payments are given: the adapters of payment providers; `farthing.wiring` lists them."""
+"""What payments are given: the adapters of payment providers, and the wallets that pay; `farthing.wiring` fills it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.invoices.tables import Invoice
 from farthing.payments.providers.registry import Factory
+from farthing.payments.tables import Payment
+
+
+@dataclass(frozen=True, slots=True)
+class WalletShare:
+    """`amount`, above 0, is what a wallet pays of an invoice by itself."""
+
+    wallet_id: str
+    amount: Decimal
+
+
+ChooseWallet = Callable[[AsyncSession, Invoice, str | None, Decimal, datetime], Awaitable[str]]
+"""The id of the wallet, given or found, that is to pay an amount of a locked invoice; locks the payer's wallets.
+
+Raises NotFound, ValidationFailed, and InvalidOperation where it cannot pay as much."""
+
+FindShare = Callable[[AsyncSession, Invoice, datetime], Awaitable[WalletShare | None]]
+"""What the payer's wallet pays of an invoice by itself, if it pays anything."""
+
+LockWallets = Callable[[AsyncSession, Invoice], Awaitable[None]]
+"""Locks the wallets of the payer of a locked invoice."""
+
+DebitWallet = Callable[[AsyncSession, Invoice, Payment, datetime], Awaitable[None]]
+"""Takes what a payment pays from its wallet, in the transaction that settles the locked invoice.
+
+Raises InvalidOperation where it cannot pay as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentPorts:
-    """Which providers this deployment can talk to."""
+    """Which providers this deployment can talk to, and how wallets pay."""
 
     adapters: Mapping[str, Factory]
     """By the provider's name, or `TEST_MODE` for every connection in that mode."""
+    choose_wallet: ChooseWallet
+    find_share: FindShare
+    lock_wallets: LockWallets
+    debit_wallet: DebitWallet

@@ -341,6 +341,7 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("updateWallet", "wallet", renamed)
     bought = {"transaction_reason": "PURCHASED_CREDIT_DIRECT", "credits_to_add": "10"}
     await edit("topUpWallet", "wallet", bought)
+    await edit("topUpWallet", "wallet", {**bought, "transaction_reason": "PURCHASED_CREDIT_INVOICED"})
     taken = {"transaction_reason": "MANUAL_BALANCE_DEBIT", "credits": "5", "idempotency_key": "tour-debit"}
     await edit("debitWallet", "wallet", taken)
     automatic = {"enabled": True, "threshold": 5, "amount": 10, "invoicing": False}

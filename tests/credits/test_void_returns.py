@@ -83,3 +83,18 @@ async def test_a_frozen_wallet_takes_what_comes_back(account: Account) -> None:
     await account.post(f"/wallets/{wallet['id']}/freeze", {}, expect=200)
     await account.post(f"/invoices/{made['id']}/void", expect=200)
     assert await desk.balance(wallet) == "30"
+
+
+async def test_what_comes_back_is_worth_what_was_taken(account: Account) -> None:
+    """Credits of 0.7 and of 10 billion: the lots that come back say the amount that they paid."""
+    desk = LedgerDesk(account)
+    for rate, loaded, price in (("0.7", "50", "33.33"), ("10000000000", "0.000000001", "1"), ("3", "7", "10")):
+        customer = await desk.customer()
+        wallet = await desk.wallet(customer, loaded, conversion_rate=rate)
+        await desk.top_up(wallet, loaded)
+        made = await desk.billed(customer, [usage(price)])
+        await account.post(f"/invoices/{made['id']}/void", expect=200)
+        back = [row for row in await desk.rows(wallet) if row["transaction_reason"] == "INVOICE_VOID_REFUND"]
+        assert sum(Decimal(row["amount"]) for row in back) == Decimal(price)
+        assert Decimal(await desk.balance(wallet)) == 2 * Decimal(loaded)
+    await desk.require_sound()

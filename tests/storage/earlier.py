@@ -15,6 +15,9 @@ UNDOING = {
         DROP TABLE wallet_consumptions, wallet_transactions, wallets;
         DROP FUNCTION wallet_facts_stay, wallet_transaction_chains, wallet_ends_its_chain;
         DROP INDEX uq_invoices_wallet_transaction;
+        ALTER TABLE proration_settlements DROP COLUMN tax_credited;
+        ALTER TABLE proration_settlements ADD CONSTRAINT ck_proration_settlements_amounts_not_negative
+            CHECK (credit >= 0 AND charge >= 0 AND credited_to_payer >= 0 AND discount BETWEEN 0 AND charge);
     """,
     "0029": "ALTER TABLE subscription_pauses DROP COLUMN original_billing_anchor;",
     "0028": """

@@ -48,6 +48,7 @@ BY_COLUMN: Mapping[str, object] = {
     **dict.fromkeys(("conversion_rate", "topup_conversion_rate", "credit_balance", "balance", "last_seq"), 1),
     **dict.fromkeys(("credit_amount", "credit_balance_after", "seq", "credits"), 1),
     "wallets.allowed_price_types": Jsonb([]),
+    "wallet_transactions.transaction_status": "completed",
     "wallet_transactions.type": "credit",
     "wallet_transactions.credit_class": "purchased",
 }
@@ -57,6 +58,7 @@ DISTINCT = {"master_keys.accepted_until"}
 FILLED = {
     "idempotent_responses.resume_point",
     "wallet_transactions.credit_class",
+    "wallet_transactions.seq",
     "wallet_transactions.topup_conversion_rate",
 }
 """Columns that may be empty where another is not."""

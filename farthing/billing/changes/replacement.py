@@ -12,12 +12,13 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import Proration
-from farthing.billing.changes.settle import give_back, proration_of, record, settlement_key
+from farthing.billing.changes.settle import ReturnedCredit, give_back, proration_of, record, settlement_key
 from farthing.billing.periods.drafts import Wanted
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
 from farthing.core.money import EXACT, ZERO, exact_sum
+from farthing.credits.invoicing.wallets import lock_open_wallets
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
@@ -57,6 +58,8 @@ async def replace(
     replacement = await by_replacement.replace_plan(session, subscription_id, target, now, at=at)
     before, former, new = replacement.before, replacement.former, replacement.new
     scale = former.proration is ProrationBehavior.CREATE_PRORATIONS
+    # before an invoice is numbered: wallets are locked before the sequence
+    await lock_open_wallets(session, before.payer_id, before.currency)
     finals = await issue_at_once(
         session,
         [Wanted(former.subscription, one.occasion, one.period, scale_arrears=scale) for one in former.billables],
@@ -73,10 +76,10 @@ async def replace(
     opening = openings[0] if openings else None
     refunded = EXACT.subtract(proration.credit, await _used(session, opening))
     if proration.changes:
-        key, transaction = settlement_key(before.id, former.changes), None
+        key, returned = settlement_key(before.id, former.changes), ReturnedCredit()
         if refunded > 0:
-            transaction = await give_back(session, before, proration, refunded, key, "plan change")
-        await record(session, before, proration, key, opening, refunded, transaction)
+            returned = await give_back(session, before, proration, refunded, key, "plan change", now)
+        await record(session, before, proration, key, opening, returned)
     return Replaced(replacement, opening, finals[0] if finals else None, proration, refunded)
 
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
 from farthing.billing.calculation.service_time import seconds_of
+from farthing.billing.changes.credit_tax import taxes_given_back
 from farthing.billing.changes.prepaid_fees import served
-from farthing.billing.credit_sink import Refund
 from farthing.billing.periods.coupons import carried_terms, coupons_of, return_to_budgets, stored_shares, terms_on
 from farthing.billing.periods.drafts import in_price_unit
-from farthing.billing.ports import BillingPorts
 from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.taxes.choosing import auto_apply_associations
 from farthing.catalogue.taxes.tables import TaxEntityType
@@ -30,7 +30,8 @@ from farthing.core.clock import instant
 from farthing.core.enums import LineKind, PriceType
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import EXACT, ZERO, plain
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.credits.invoicing.unused_time import UnusedTimeCredit, credit_payer
 from farthing.invoices.figures.computation import charge_line, compute
 from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.settlement import settle
@@ -41,7 +42,6 @@ from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceTy
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import explain
 from farthing.rating.totals.calculation import invoice_totals
-from farthing.storage.postgres import ports_of
 from farthing.storage.rows import unique
 from farthing.subscriptions.outcome import ItemChange
 from farthing.subscriptions.snapshot import loading
@@ -51,11 +51,12 @@ from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 @dataclass(frozen=True, slots=True)
 class ProrationResult:
     """What a settlement came to: an invoice of the net when it was positive, or when coupons took something off;
-    `refunded` when it was negative."""
+    `refunded`, with the tax on it, when it was negative."""
 
     proration: Proration
     invoice: Invoice | None = None
     refunded: Decimal = ZERO
+    tax_refunded: Decimal = ZERO
     wallet_transaction_id: str | None = None
 
 
@@ -130,21 +131,38 @@ async def settle_changes(
     if not proration.changes:
         return ProrationResult(proration)
     key = key or settlement_key(snapshot.id, changes)
-    invoice, refunded, transaction_id = None, ZERO, None
+    invoice, returned = None, ReturnedCredit()
+    if proration.net < 0:
+        # before an invoice is numbered: wallets are locked before the sequence
+        returned = await give_back(session, snapshot, proration, proration.net.copy_negate(), key, reason, now)
     # an invoice of nothing says which discounts were taken
     if proration.net > 0 or proration.discount > 0:
         invoice = await _invoiced(session, snapshot, proration, coupons, key, now, effects)
-    if proration.net < 0:
-        refunded = proration.net.copy_negate()
-        transaction_id = await give_back(session, snapshot, proration, refunded, key, reason)
-    await record(session, snapshot, proration, key, invoice, refunded, transaction_id)
-    return ProrationResult(proration, invoice, refunded, transaction_id)
+    await record(session, snapshot, proration, key, invoice, returned)
+    return ProrationResult(proration, invoice, returned.amount, returned.tax, returned.wallet_transaction_id)
 
 
 def settlement_key(subscription_id: str, changes: Sequence[ItemChange]) -> str:
     """Names a settlement by what was changed and when, so that a repeated request settles once."""
     parts = sorted(f"{change.key}@{instant(change.at)}" for change in changes)
     return f"proration-{hashlib.sha256('|'.join([subscription_id, *parts]).encode()).hexdigest()[:48]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedCredit:
+    """What a settlement gives back to the payer, by change, in their order: `parts` before tax, and the `taxes`."""
+
+    parts: tuple[Decimal, ...] = ()
+    taxes: tuple[Decimal, ...] = ()
+    wallet_transaction_id: str | None = None
+
+    @property
+    def amount(self) -> Decimal:
+        return exact_sum(self.parts)
+
+    @property
+    def tax(self) -> Decimal:
+        return exact_sum(self.taxes)
 
 
 async def give_back(
@@ -154,11 +172,24 @@ async def give_back(
     amount: Decimal,
     key: str,
     reason: str,
-) -> str | None:
-    """Let the payer have `amount` of the credits of a proration."""
-    fees = tuple(one.change.before.id for one in proration.changes if one.credit > 0 and one.change.before is not None)
-    refund = Refund(snapshot.payer_id, snapshot.currency, amount, key, snapshot.id, fees, reason)
-    return await ports_of(session, BillingPorts).issue_credit(session, refund)
+    now: datetime,
+) -> ReturnedCredit:
+    """Put `amount`, above 0, of the credits of a proration into its payer's wallet, with the tax on it.
+
+    Raises AlreadyExists for a key that was settled.
+    """
+    if await session.scalar(select(exists().where(ProrationSettlement.settlement_key == key))):
+        raise _settled_before(key)
+    left, given = amount, []
+    for one in proration.changes:
+        part = min(left, one.credit)
+        left = EXACT.subtract(left, part)
+        given.append((one, part))
+    taxes = await taxes_given_back(session, snapshot, given)
+    returned = ReturnedCredit(tuple(part for _, part in given), tuple(taxes))
+    gross = EXACT.add(amount, returned.tax)
+    credit = UnusedTimeCredit(snapshot.payer_id, snapshot.currency, gross, key, snapshot.id, reason)
+    return replace(returned, wallet_transaction_id=await credit_payer(session, credit, now))
 
 
 async def record(
@@ -167,17 +198,15 @@ async def record(
     proration: Proration,
     key: str,
     invoice: Invoice | None,
-    refunded: Decimal,
-    transaction_id: str | None = None,
+    returned: ReturnedCredit,
 ) -> None:
     """Write down what was credited and charged per line item. Raises AlreadyExists for a key that was settled."""
-    left = refunded
+    nothing = (ZERO,) * len(proration.changes)
     rows = []
-    for one in proration.changes:
+    parts = zip(proration.changes, returned.parts or nothing, returned.taxes or nothing, strict=True)
+    for one, given, tax in parts:
         item = one.change.before or one.change.after
         assert item is not None
-        given = min(left, one.credit)
-        left = EXACT.subtract(left, given)
         rows.append(
             ProrationSettlement(
                 id=new_id(Kind.SUBSCRIPTION_CHANGE),
@@ -196,14 +225,17 @@ async def record(
                 returned_discounts=stored_shares(one.returned),
                 charged_seconds=seconds_of(one.charged_service),
                 credited_to_payer=given,
+                tax_credited=tax,
                 invoice_id=invoice.id if invoice is not None else None,
-                wallet_transaction_id=transaction_id,
+                wallet_transaction_id=returned.wallet_transaction_id,
             )
         )
-    async with unique(
-        session, uq_proration_settlements_key=AlreadyExists("This change was settled before", {"settlement_key": key})
-    ):
+    async with unique(session, uq_proration_settlements_key=_settled_before(key)):
         session.add_all(rows)
+
+
+def _settled_before(key: str) -> AlreadyExists:
+    return AlreadyExists("This change was settled before", {"settlement_key": key})
 
 
 async def _invoiced(

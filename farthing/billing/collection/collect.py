@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import ColumnElement, Update, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.periods.finalize import waits_for_payment
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
@@ -22,7 +23,8 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.processing.collection import charge, collected_elsewhere, payment_by_saved_method
+from farthing.payments.processing.collection import collect_remaining, collected_elsewhere
+from farthing.payments.tables import Payment
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
@@ -56,6 +58,10 @@ async def collect(
     subscription that waits for its opening becomes active when it is paid; no other status is changed, least of all one
     that is over.
     """
+
+    async def commit(payment: Payment) -> None:
+        await commit_midway(session)  # the payment says how far this has come: a repeat, or the next run, finds it
+
     for invoice_id in invoice_ids:
         if not await _take(session, invoice_id, clock.now(), also_in_hand=goes_on):
             continue
@@ -64,11 +70,8 @@ async def collect(
         owed = invoice.payment_status not in _PAID and invoice.amount_remaining > 0
         automatic = subscription.collection_method is CollectionMethod.CHARGE_AUTOMATICALLY
         if owed and automatic and not await collected_elsewhere(session):
-            payment = await payment_by_saved_method(session, gateways, invoice, clock)
-            if payment is not None:
-                # the payment says how far this has come: a repeat, or the next run, finds it
-                await commit_midway(session)
-                await charge(session, gateways, payment, clock)
+            stands_in = not waits_for_payment(subscription)
+            await collect_remaining(session, gateways, invoice, clock, commit, wallet_stands_in=stands_in)
         await session.execute(_unmarked(Invoice.id == invoice_id))
 
 

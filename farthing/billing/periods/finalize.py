@@ -54,10 +54,10 @@ class BillingEffects:
 
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         await withdraw_open(session, invoice)
-        if invoice.wallet_transaction_id is not None:
-            await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         if invoice.finalized_at is not None:
             await lock_open_wallets(session, invoice.customer_id, invoice.currency)
+        if invoice.wallet_transaction_id is not None:
+            await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
 
     async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
         await give_back(session, invoice, amount, now)

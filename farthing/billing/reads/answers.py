@@ -146,7 +146,7 @@ async def changed_invoices(session: AsyncSession, performed: Performed) -> list[
                 action="wallet_credit",
                 # without a wallet transaction nobody has received it yet
                 status="issued" if settlement.wallet_transaction_id else "pending",
-                amount=plain(settlement.refunded),
+                amount=plain(EXACT.add(settlement.refunded, settlement.tax_refunded)),
             )
         )
     return answers

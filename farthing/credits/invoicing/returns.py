@@ -131,7 +131,10 @@ async def _lots_of(
 def _returned(
     invoice: Invoice, debit: _Debit, amount: Decimal, debited: Wallet, wallet: Wallet
 ) -> Iterator[CreditMovement]:
-    for part in debit.last_worth(amount):
+    parts, left = debit.last_worth(amount), amount
+    for place, part in enumerate(parts, start=1):
+        worth = left if place == len(parts) else min(value_of(part.credits, debited.conversion_rate), left)
+        left = EXACT.subtract(left, worth)
         lot, credits_back = debit.lots[part.lot_id], part.credits
         if wallet.conversion_rate != debited.conversion_rate:
             credits_back = credits_for(value_of(part.credits, debited.conversion_rate), wallet.conversion_rate)
@@ -151,6 +154,7 @@ def _returned(
                 expiry=lot.expiry_date,
                 priority=lot.priority,
                 valid_from=lot.valid_from,
+                amount=worth,
             )
 
 

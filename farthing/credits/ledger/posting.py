@@ -323,4 +323,6 @@ async def _consume(session: AsyncSession, debits: Sequence[tuple[WalletTransacti
             taken[part.lot_id] = EXACT.add(taken.get(part.lot_id, ZERO), part.credits)
     if rows:
         await insert_all(session, rows)
-        await session.execute(_TAKE, {"ids": list(taken), "credits": list(taken.values())})
+        # past the session, which would write what else has changed, row by row
+        parts = {"ids": list(taken), "credits": list(taken.values())}
+        await (await session.connection()).execute(_TAKE, parts)

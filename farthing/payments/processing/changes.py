@@ -55,6 +55,9 @@ async def update(
     return payment
 
 
+_RETURNED = frozenset({PaymentStatus.VOIDED, PaymentStatus.REFUNDED, PaymentStatus.PARTIALLY_REFUNDED})
+
+
 def _overwrite(payment: Payment, given: UpdatePaymentRequest) -> None:
     if given.payment_gateway is not None:
         payment.payment_gateway = given.payment_gateway.value
@@ -63,6 +66,8 @@ def _overwrite(payment: Payment, given: UpdatePaymentRequest) -> None:
     if given.payment_method_id is not None:
         if payment.payment_method_type is PaymentMethodType.OFFLINE and given.payment_method_id:
             raise InvalidOperation("an OFFLINE payment has no method id", {"payment_id": payment.id})
+        if payment.payment_method_type is PaymentMethodType.CREDITS:
+            raise InvalidOperation("the wallet of a payment cannot be changed", {"payment_id": payment.id})
         payment.payment_method_id = given.payment_method_id
     if given.metadata is not None:
         payment.meta = dict(given.metadata)
@@ -82,6 +87,11 @@ async def _move(
     check_move(at, to)
     if at is to:
         return
+    if payment.payment_method_type is PaymentMethodType.CREDITS and to in _RETURNED:
+        raise InvalidOperation(
+            "a payment by credits is returned by voiding or refunding its invoice, which gives the credits back",
+            {"payment_id": payment.id},
+        )
     if to in SETTLING and at not in SETTLING:
         if payment.payment_method_type is PaymentMethodType.CREDITS:
             raise InvalidOperation(

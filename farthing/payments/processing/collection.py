@@ -5,23 +5,30 @@ Rule: docs/rules/invoices-and-payments.md#automatic-collection
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
-from farthing.core.money import ZERO
+from farthing.core.money import EXACT, ZERO
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments import saved_methods
 from farthing.payments.integrations.gateways import COLLECTORS, Gateways
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing.creation import create
-from farthing.payments.processing.execution import NotStartable, PaymentPoint, carry_on
+from farthing.payments.processing.execution import NotStartable, PaymentPoint, carry_on, pay_by_wallet
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import Connection, DestinationType, Gateway, Payment
 from farthing.storage.midway import commit_midway, resume_point
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find
+from farthing.subscriptions.enums import CollectionMethod
+from farthing.subscriptions.tables import Subscription
 
 _PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
 
@@ -29,12 +36,14 @@ _PAID = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatu
 async def attempt(session: AsyncSession, gateways: Gateways, invoice_id: str, clock: Clock) -> None:
     """Try to collect what remains on an invoice. A try that fails is no error: the invoice shows it.
 
-    Raises InvalidOperation unless the invoice is finalized, or when a one-off owes nothing. A one-off is charged to
-    the payer's saved method; a subscription's invoice is collected as its subscription says, by a floor above.
+    Raises InvalidOperation unless the invoice is finalized, or when a one-off owes nothing. A subscription's invoice is
+    tried where its subscription is charged automatically.
     """
     interrupted = resume_point(session, PaymentPoint)
     if interrupted is not None:
-        await charge(session, gateways, await find(session, Payment, interrupted.payment_id), clock)
+        payment = await find(session, Payment, interrupted.payment_id)
+        await charge(session, gateways, payment, clock)
+        await pay_by_wallet(session, gateways, payment.destination_id, clock)
         return
     invoice = await find(session, Invoice, invoice_id)
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
@@ -44,24 +53,56 @@ async def attempt(session: AsyncSession, gateways: Gateways, invoice_id: str, cl
             f"invoice is {invoice.invoice_status}; only a finalized one can be collected", {"invoice_id": invoice_id}
         )
     if invoice.invoice_type is InvoiceType.SUBSCRIPTION:
-        return
-    if invoice.payment_status in _PAID or invoice.amount_remaining <= ZERO:
+        subscription = await find(session, Subscription, invoice.subscription_id or "")
+        owes = invoice.payment_status not in _PAID and invoice.amount_remaining > ZERO
+        if not owes or subscription.collection_method is not CollectionMethod.CHARGE_AUTOMATICALLY:
+            return
+    elif invoice.payment_status in _PAID or invoice.amount_remaining <= ZERO:
         raise InvalidOperation(
             "nothing remains to be paid on the invoice",
             {"invoice_id": invoice_id, "payment_status": invoice.payment_status.value},
         )
     if await collected_elsewhere(session):
         return
-    payment = await payment_by_saved_method(session, gateways, invoice, clock)
-    if payment is not None:
+
+    async def commit(payment: Payment) -> None:
         await commit_midway(session, PaymentPoint(payment.id))  # the provider is asked next
-        await charge(session, gateways, payment, clock)
+
+    await collect_remaining(session, gateways, invoice, clock, commit, wallet_stands_in=True)
+
+
+async def collect_remaining(
+    session: AsyncSession,
+    gateways: Gateways,
+    invoice: Invoice,
+    clock: Clock,
+    commit: Callable[[Payment], Awaitable[None]],
+    *,
+    wallet_stands_in: bool,
+) -> None:
+    """Charge the payer's saved method with what its wallet does not pay, then let the wallet pay its share.
+
+    If that charge fails, the wallet pays only if `wallet_stands_in`. `commit` commits the payment before its provider
+    is asked, with what a repeat of the request needs.
+    Rule: docs/rules/credits.md#payments-by-wallet
+    """
+    share = await ports_of(session, PaymentPorts).find_share(session, invoice, clock.now())
+    rest = invoice.amount_remaining if share is None else EXACT.subtract(invoice.amount_remaining, share.amount)
+    charged = rest <= 0
+    if not charged:
+        payment = await payment_by_saved_method(session, gateways, invoice, rest, clock)
+        if payment is not None:
+            await commit(payment)
+            await charge(session, gateways, payment, clock)
+            charged = payment.payment_status is not PaymentStatus.FAILED
+    if share is not None and (charged or wallet_stands_in):
+        await pay_by_wallet(session, gateways, invoice.id, clock)
 
 
 async def payment_by_saved_method(
-    session: AsyncSession, gateways: Gateways, invoice: Invoice, clock: Clock
+    session: AsyncSession, gateways: Gateways, invoice: Invoice, amount: Decimal, clock: Clock
 ) -> Payment | None:
-    """A payment of what remains by the payer's saved method, default first, not committed; None without a method.
+    """A payment of `amount` by the payer's saved method, default first, not committed; None without a method.
 
     The same attempt made twice at once, or again after an interruption, is one payment.
     """
@@ -76,7 +117,7 @@ async def payment_by_saved_method(
             payment_method_type=usable[0].type,
             payment_method_id=usable[0].id,
             payment_gateway=Gateway(gateway),
-            amount=invoice.amount_remaining,
+            amount=amount,
             currency=invoice.currency,
             process_payment=True,
             metadata={"payment_source": "saved_method"},

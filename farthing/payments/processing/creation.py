@@ -12,17 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
 from farthing.core.enums import Status
-from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed, VersionConflict
+from farthing.core.errors import AlreadyExists, ValidationFailed, VersionConflict
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import decimals, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
-from farthing.storage.postgres import real_clock_of
+from farthing.storage.postgres import ports_of, real_clock_of
 from farthing.storage.rows import find, insert_if_new, lock_if_there
 
 REPEAT_WINDOW = timedelta(seconds=60)
@@ -30,6 +31,9 @@ REPEAT_WINDOW = timedelta(seconds=60)
 
 UNCAPPED = frozenset({PaymentMethodType.OFFLINE})
 """Methods that record money that has moved already, and so may exceed what is owed."""
+
+AT_ONCE = frozenset({PaymentMethodType.OFFLINE, PaymentMethodType.CREDITS})
+"""Methods that ask no provider: a payment is made and counted in one transaction."""
 
 _UNPAYABLE = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED})
 
@@ -48,7 +52,8 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
 
     Everything is looked up and checked with the invoice locked, so that of many requests at once each sees what those
     before it have done. Raises ValidationFailed for what cannot be paid so, NotFound for a customer or a wallet that is
-    not there, and AlreadyExists when the key given was used for another amount or destination.
+    not there, InvalidOperation for a wallet that cannot pay as much, and AlreadyExists when the key given was used for
+    another amount or destination.
     Rule: docs/rules/invoices-and-payments.md#making-a-payment
     """
     _check_method(given)
@@ -61,12 +66,10 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
     if known is not None:
         return CreatedPayment(_same(known, given, key), invoice, is_new=False)
     await _check_destination(session, given, invoice, now)
-    if given.payment_method_type is PaymentMethodType.CREDITS:
-        raise NotFound(
-            "No active POST_PAID wallet of the customer in this currency was found",
-            {"wallet_id": given.payment_method_id or "", "currency": given.currency},
-        )
     payment = _payment(given, key, fingerprint)
+    if payment.payment_method_type is PaymentMethodType.CREDITS and invoice is not None:
+        choose_wallet = ports_of(session, PaymentPorts).choose_wallet
+        payment.payment_method_id = await choose_wallet(session, invoice, given.payment_method_id, given.amount, now)
     if not await insert_if_new(session, payment):
         known = await _by_key(session, key)
         if known is None:
@@ -84,6 +87,8 @@ def _check_method(given: CreatePaymentRequest) -> None:
         raise ValidationFailed.of("payment_method_id", f"is required for {method} payments")
     if method is PaymentMethodType.PAYMENT_LINK and given.payment_gateway is None:
         raise ValidationFailed.of("payment_gateway", "is required for PAYMENT_LINK payments")
+    if method is PaymentMethodType.CREDITS and given.destination_type is not DestinationType.INVOICE:
+        raise ValidationFailed.of("destination_type", "must be INVOICE for CREDITS payments")
     asks_tax_id = (
         given.gateway_options is not None
         and given.gateway_options.stripe is not None
@@ -137,9 +142,7 @@ def check_cap(amount: Decimal, available: Decimal) -> None:
 
 def _payment(given: CreatePaymentRequest, key: str, fingerprint: str) -> Payment:
     method = given.payment_method_type
-    waits = method is PaymentMethodType.PAYMENT_LINK or (
-        method is not PaymentMethodType.OFFLINE and not given.process_payment
-    )
+    waits = method is PaymentMethodType.PAYMENT_LINK or (method not in AT_ONCE and not given.process_payment)
     stripe = given.gateway_options.stripe if given.gateway_options else None
     options = {"tax_id_collection_enabled": "true"} if stripe and stripe.tax_id_collection_enabled else {}
     return Payment(

@@ -19,16 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, InvalidOperation, NotFound
+from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.lifecycle import transitions
-from farthing.invoices.receivable import PaymentStatus
+from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments import saved_methods
 from farthing.payments.events import record_payment_event
 from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
-from farthing.payments.processing.creation import CreatedPayment, check_cap, create, why_not_payable
+from farthing.payments.processing.creation import AT_ONCE, CreatedPayment, check_cap, create, why_not_payable
 from farthing.payments.providers.interface import (
     Account,
     Capability,
@@ -47,10 +48,11 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Connection, DestinationType, Payment, PaymentMethodType
 from farthing.storage.midway import commit_midway, resume_point
-from farthing.storage.rows import find
+from farthing.storage.postgres import ports_of
+from farthing.storage.rows import find, lock_row
 
-_LINK, _OFFLINE = PaymentMethodType.PAYMENT_LINK, PaymentMethodType.OFFLINE
-_ASKING = frozenset(PaymentMethodType) - {_OFFLINE, PaymentMethodType.CREDITS}
+_LINK = PaymentMethodType.PAYMENT_LINK
+_ASKING = frozenset(PaymentMethodType) - AT_ONCE
 """Methods for which a provider has to be asked."""
 
 
@@ -69,16 +71,16 @@ async def record_payment(
 ) -> CreatedPayment:
     """Create a payment and, if asked to, carry it out; a repeated request gets the first payment as it stands.
 
-    Offline money is created and counted in one transaction, which the caller commits, so that a crash leaves all of it
-    or nothing. One that an interrupted request has left waiting is carried on with. Raises as `creation.create` and
-    `process` do.
+    Offline money and credits are created and counted in one transaction, which the caller commits, so that a crash
+    leaves all of it or nothing. One that an interrupted request has left waiting is carried on with. Raises as
+    `creation.create` and `process` do.
     """
     interrupted = resume_point(session, PaymentPoint)
     if interrupted is not None:
         payment = await find(session, Payment, interrupted.payment_id)
         return CreatedPayment(await carry_on(session, gateways, payment, clock), None, is_new=True)
-    if given.payment_method_type is _OFFLINE and given.process_payment:
-        return await _record_offline(session, gateways, given, clock)
+    if given.payment_method_type in AT_ONCE and given.process_payment:
+        return await _record_at_once(session, gateways, given, clock)
     created = await create(session, given, clock.now())
     if not given.process_payment:
         return created
@@ -89,14 +91,14 @@ async def record_payment(
     return replace(created, payment=await _carry_out(session, gateways, created.payment, clock))
 
 
-async def _record_offline(
+async def _record_at_once(
     session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock
 ) -> CreatedPayment:
     created = await create(session, given, clock.now())
     if not created.is_new:
         return created
     try:
-        await outcomes.succeeded(session, gateways.effects, created.invoice, created.payment, clock.now())
+        await _succeed_at_once(session, gateways, created.invoice, created.payment, clock.now())
     except FarthingError as error:
         # undone with all it did; what lasts is a payment that failed
         await session.rollback()
@@ -131,7 +133,7 @@ async def process(session: AsyncSession, gateways: Gateways, payment_id: str, cl
     if resume_point(session, PaymentPoint) is not None:
         return await carry_on(session, gateways, payment, clock)
     check_startable(payment)
-    if payment.payment_method_type is _OFFLINE:
+    if payment.payment_method_type in AT_ONCE:
         return await _count(session, gateways, payment_id, clock)
     await require_provider_of(session, gateways, payment)
     await commit_midway(session, PaymentPoint(payment_id))  # nothing is written yet; the provider is asked next
@@ -154,8 +156,8 @@ async def carry_on(session: AsyncSession, gateways: Gateways, payment: Payment, 
 
 
 async def _carry_out(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
-    if payment.payment_method_type is PaymentMethodType.CREDITS:
-        raise NotFound("No active POST_PAID wallet of the customer in this currency was found")
+    if payment.payment_method_type in AT_ONCE:
+        return await _count(session, gateways, payment.id, clock)
     if payment.payment_method_type is _LINK:
         return await _open_link(session, gateways, payment, clock)
     return await _charge(session, gateways, payment, clock)
@@ -164,7 +166,7 @@ async def _carry_out(session: AsyncSession, gateways: Gateways, payment: Payment
 def check_startable(payment: Payment) -> None:
     """Raises NotStartable, naming both states, unless the payment waits to be processed."""
     startable = {PaymentStatus.PENDING}
-    if payment.payment_method_type not in {_OFFLINE, PaymentMethodType.CREDITS}:
+    if payment.payment_method_type not in AT_ONCE:
         startable.add(PaymentStatus.INITIATED)
     if payment.status is not Status.PUBLISHED:
         raise NotStartable("payment was deleted", {"payment_id": payment.id})
@@ -180,15 +182,70 @@ def check_startable(payment: Payment) -> None:
 
 
 async def _count(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
-    """Money that moved elsewhere counts at once, in the caller's transaction."""
+    """Money that moved elsewhere, and credits, count at once, in the caller's transaction."""
     invoice, payment = await outcomes.lock(session, payment_id)
     check_startable(payment)
     try:
-        await outcomes.succeeded(session, gateways.effects, invoice, payment, clock.now())
+        await _succeed_at_once(session, gateways, invoice, payment, clock.now())
     except FarthingError as error:
         await session.rollback()
         await _give_up(session, payment_id, error.message, clock, PaymentPoint(payment_id))
     return payment
+
+
+async def _succeed_at_once(
+    session: AsyncSession, gateways: Gateways, invoice: Invoice | None, payment: Payment, now: datetime
+) -> None:
+    """Count a locked payment that asks no provider; credits leave their wallet in the same transaction.
+
+    Raises InvalidOperation where the invoice or the wallet refuses, or when credits exceed what remains.
+    """
+    if payment.payment_method_type is PaymentMethodType.CREDITS:
+        assert invoice is not None, "credits pay invoices only"
+        refusal = why_not_payable(invoice)
+        if refusal is not None:
+            raise InvalidOperation(refusal, {"invoice_id": invoice.id})
+        ports = ports_of(session, PaymentPorts)
+        # all wallets of the payer are locked at once, before the draft takes prepaid credits
+        await ports.choose_wallet(session, invoice, payment.payment_method_id, payment.amount, now)
+        await transitions.finalize_to_collect(session, invoice, now, effects=gateways.effects)
+        if payment.amount > await available(session, invoice):
+            raise InvalidOperation("The amount exceeds what remains on the invoice", {"invoice_id": invoice.id})
+        await ports.debit_wallet(session, invoice, payment, now)
+    await outcomes.succeeded(session, gateways.effects, invoice, payment, now)
+
+
+async def pay_by_wallet(session: AsyncSession, gateways: Gateways, invoice_id: str, clock: Clock) -> Payment | None:
+    """Let the payer's wallet pay its share of what remains on an invoice, in the caller's transaction.
+
+    Rule: docs/rules/credits.md#payments-by-wallet
+    """
+    now = clock.now()
+    invoice = await lock_row(session, Invoice, invoice_id)
+    if invoice.invoice_status is not InvoiceStatus.FINALIZED or why_not_payable(invoice) is not None:
+        return None
+    ports = ports_of(session, PaymentPorts)
+    await ports.lock_wallets(session, invoice)
+    share = await ports.find_share(session, invoice, now)
+    amount = ZERO if share is None else min(share.amount, await available(session, invoice))
+    if share is None or amount <= 0:
+        return None
+    given = CreatePaymentRequest(
+        destination_type=DestinationType.INVOICE,
+        destination_id=invoice.id,
+        payment_method_type=PaymentMethodType.CREDITS,
+        payment_method_id=share.wallet_id,
+        amount=amount,
+        currency=invoice.currency,
+        process_payment=True,
+        # what remains is paid once: every payment is another version
+        idempotency_key=f"credits-{invoice.id}-{invoice.version}",
+        metadata={"wallet_id": share.wallet_id, "wallet_type": "POST_PAID", "payment_source": "wallet"},
+    )
+    created = await create(session, given, now)
+    if created.is_new:
+        await _succeed_at_once(session, gateways, invoice, created.payment, now)
+    return created.payment
 
 
 async def _charge(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
@@ -270,7 +327,7 @@ async def _provider(
 
 async def require_provider_of(session: AsyncSession, gateways: Gateways, payment: Payment) -> None:
     """Raises NotImplementedHere, before anything is stored, when processing would need an adapter that is missing."""
-    if payment.payment_method_type in {_OFFLINE, PaymentMethodType.CREDITS}:
+    if payment.payment_method_type in AT_ONCE:
         return
     capability = Capability.LINKS if payment.payment_method_type is _LINK else Capability.SAVED_METHODS
     await _provider(session, gateways, payment, capability)
@@ -291,7 +348,7 @@ async def _reserve(
         if refusal is not None:
             raise InvalidOperation(refusal, {"invoice_id": invoice.id})
         await transitions.finalize_to_collect(session, invoice, now, effects=gateways.effects)
-        if payment.amount > await _available(session, invoice):
+        if payment.amount > await available(session, invoice):
             await session.rollback()
             return False
     payment.payment_status = PaymentStatus.PROCESSING
@@ -303,7 +360,7 @@ async def _reserve(
     return True
 
 
-async def _available(session: AsyncSession, invoice: Invoice) -> Decimal:
+async def available(session: AsyncSession, invoice: Invoice) -> Decimal:
     """What remains on a locked invoice beyond what other payments in flight may take."""
     reserved = await session.scalar(
         select(func.coalesce(func.sum(Payment.amount), 0)).where(
@@ -361,7 +418,7 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
     invoice, payment = await outcomes.lock(session, payment.id)
     check_startable(payment)
     if invoice is not None:
-        check_cap(payment.amount, await _available(session, invoice))
+        check_cap(payment.amount, await available(session, invoice))
     await commit_midway(session)  # nothing was written; no lock waits for the provider
     result = await provider.create_payment_link(
         payment.amount,

@@ -23,6 +23,17 @@ def upgrade() -> None:
         op.execute(f"CREATE POLICY scope ON {table} USING ({scope}) WITH CHECK ({scope})")
     _guard_facts()
     _guard_chain()
+    op.add_column(
+        "proration_settlements",
+        sa.Column("tax_credited", sa.Numeric(24, 8), nullable=False, server_default=sa.text("0")),
+    )
+    op.alter_column("proration_settlements", "tax_credited", server_default=None)
+    op.drop_constraint(op.f("ck_proration_settlements_amounts_not_negative"), "proration_settlements")
+    op.create_check_constraint(
+        op.f("ck_proration_settlements_amounts_not_negative"),
+        "proration_settlements",
+        "credit >= 0 AND charge >= 0 AND credited_to_payer >= 0 AND tax_credited >= 0 AND discount BETWEEN 0 AND charge",
+    )
     # the invoice that sells a transaction's credits
     op.create_index(
         "uq_invoices_wallet_transaction",

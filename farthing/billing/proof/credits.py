@@ -1,0 +1,120 @@
+"""Does each movement of a wallet that an invoice, a payment or a settlement caused say what its source says?
+
+Each statement names a row, a figure, what is stored and what its source makes of it, where both differ. Reads only.
+Rule: docs/rules/credits.md#what-the-doctor-derives
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.money import plain
+from farthing.invoices.figures.derivation import Difference
+
+_ADJUSTMENTS = """
+    SELECT coalesce(invoice.id, taken.id), 'prepaid credits taken from wallets',
+           coalesce(taken.amount, 0), coalesce(invoice.applied, 0)
+    FROM (
+        SELECT id, total_prepaid_credits_applied AS applied FROM invoices WHERE total_prepaid_credits_applied > 0
+    ) AS invoice
+    FULL JOIN (
+        SELECT reference_id AS id, sum(amount) AS amount FROM wallet_transactions
+        WHERE transaction_reason = 'CREDIT_ADJUSTMENT' GROUP BY reference_id
+    ) AS taken ON taken.id = invoice.id
+    WHERE coalesce(taken.amount, 0) <> coalesce(invoice.applied, 0)
+"""
+_WALLETS_OF_ADJUSTMENTS = """
+    SELECT debit.id, 'payer of the adjusted invoice', debit.customer_id || ' ' || debit.currency,
+           invoice.customer_id || ' ' || invoice.currency
+    FROM wallet_transactions AS debit JOIN invoices AS invoice ON invoice.id = debit.reference_id
+    WHERE debit.transaction_reason = 'CREDIT_ADJUSTMENT'
+        AND (debit.customer_id, debit.currency) <> (invoice.customer_id, invoice.currency)
+"""
+_PAYMENTS = """
+    SELECT coalesce(payment.id, debit.id), 'paid by wallet', coalesce(debit.wallet_id, 'nothing') || ' '
+               || coalesce(debit.amount, 0),
+           coalesce(payment.wallet_id, 'nothing') || ' ' || coalesce(payment.amount, 0)
+    FROM (
+        SELECT id, payment_method_id AS wallet_id, trim_scale(amount) AS amount FROM payments
+        WHERE payment_method_type = 'CREDITS'
+            AND payment_status IN ('SUCCEEDED', 'OVERPAID', 'PARTIALLY_REFUNDED', 'REFUNDED')
+    ) AS payment
+    FULL JOIN (
+        SELECT reference_id AS id, min(wallet_id) AS wallet_id, trim_scale(sum(amount)) AS amount
+        FROM wallet_transactions WHERE transaction_reason = 'INVOICE_PAYMENT' GROUP BY reference_id
+    ) AS debit ON debit.id = payment.id
+    WHERE (debit.wallet_id, debit.amount) IS DISTINCT FROM (payment.wallet_id, payment.amount)
+"""
+_PURCHASES = """
+    SELECT purchase.id, 'state of the purchase', purchase.transaction_status, CASE
+            WHEN invoice.id IS NULL THEN 'no invoice'
+            WHEN invoice.invoice_status = 'VOIDED' THEN 'failed'
+            WHEN invoice.payment_status IN ('SUCCEEDED', 'OVERPAID', 'PARTIALLY_REFUNDED', 'REFUNDED') THEN 'completed'
+            WHEN purchase.transaction_status = 'completed' THEN 'completed'
+            ELSE 'pending'
+        END
+    FROM wallet_transactions AS purchase
+    LEFT JOIN invoices AS invoice ON invoice.wallet_transaction_id = purchase.id
+    -- a lot that a conversion has opened again was sold by the invoice of the lot before
+    WHERE purchase.transaction_reason = 'PURCHASED_CREDIT_INVOICED' AND purchase.parent_transaction_id IS NULL
+    UNION ALL
+    SELECT bonus.id, 'state of the bonus', bonus.transaction_status, purchase.transaction_status
+    FROM wallet_transactions AS bonus
+    JOIN wallet_transactions AS purchase ON purchase.id = bonus.parent_transaction_id
+    WHERE bonus.transaction_reason = 'PURCHASED_CREDIT_BONUS'
+    UNION ALL
+    SELECT invoice.id, 'credits sold', 'transaction ' || invoice.wallet_transaction_id, 'nothing'
+    FROM invoices AS invoice
+    LEFT JOIN wallet_transactions AS purchase ON purchase.id = invoice.wallet_transaction_id
+    WHERE invoice.wallet_transaction_id IS NOT NULL AND purchase.id IS NULL
+"""
+_PRICES = """
+    SELECT invoice.id, 'price of credits', invoice.subtotal, purchase.amount
+    FROM invoices AS invoice JOIN wallet_transactions AS purchase ON purchase.id = invoice.wallet_transaction_id
+    WHERE abs(invoice.subtotal - purchase.amount) >= 1
+"""
+_RETURNS = """
+    SELECT invoice.id, 'given back to wallets', round(coalesce(lots.amount, 0), 6), invoice.refunded_amount
+    FROM invoices AS invoice
+    LEFT JOIN (
+        SELECT reference_id AS id, sum(amount) AS amount FROM wallet_transactions
+        WHERE transaction_reason = 'INVOICE_VOID_REFUND' AND reference_type = 'INVOICE' GROUP BY reference_id
+    ) AS lots ON lots.id = invoice.id
+    WHERE invoice.invoice_status = 'VOIDED' AND invoice.total_prepaid_credits_applied > 0
+        AND round(coalesce(lots.amount, 0), 6)
+            NOT BETWEEN invoice.total_prepaid_credits_applied AND invoice.refunded_amount
+"""
+_UNUSED_TIME = """
+    SELECT settled.id, 'credited for unused time', coalesce(credit.amount, 0), settled.amount
+    FROM (
+        SELECT min(id) AS id, wallet_transaction_id, sum(credited_to_payer + tax_credited) AS amount
+        FROM proration_settlements WHERE wallet_transaction_id IS NOT NULL GROUP BY wallet_transaction_id
+    ) AS settled
+    LEFT JOIN wallet_transactions AS credit ON credit.id = settled.wallet_transaction_id
+    WHERE coalesce(credit.amount, 0) <> settled.amount
+"""
+_STATEMENTS = (
+    text(_ADJUSTMENTS),
+    text(_WALLETS_OF_ADJUSTMENTS),
+    text(_PAYMENTS),
+    text(f"SELECT * FROM ({_PURCHASES}) AS purchases (id, figure, stored, derived) WHERE stored <> derived"),
+    text(_PRICES),
+    text(_RETURNS),
+    text(_UNUSED_TIME),
+)
+
+
+async def credit_differences(session: AsyncSession) -> list[Difference]:
+    """Where the ledger of an environment's wallets and the invoices, payments and settlements behind it differ."""
+    return [
+        Difference(row_id, figure, _shown(stored), _shown(derived))
+        for statement in _STATEMENTS
+        for row_id, figure, stored, derived in await session.execute(statement)
+    ]
+
+
+def _shown(figure: Decimal | str) -> str:
+    return plain(figure) if isinstance(figure, Decimal) else figure
