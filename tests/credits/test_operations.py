@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from farthing.billing.proof.credits import credit_differences
 from farthing.credits.reads.derivation import ledger_differences
 from tests.account import Account
 from tests.credits.test_wallets import DIRECT, debit, movements, new_wallet, top_up
@@ -51,6 +52,23 @@ async def test_conversion_keeps_each_lot_as_it_was(account: Account) -> None:
     assert read["credits_available_breakdown"] == {"purchased": "60", "free": "40"}
     await modify(account, old, expect=400)
     await modify(account, new, expect=400)
+    await proven(account)
+
+
+async def test_credits_sold_by_invoice_survive_a_conversion_for_the_doctor(account: Account) -> None:
+    wallet = await new_wallet(account)
+    sold = await top_up(account, wallet, "30", transaction_reason="PURCHASED_CREDIT_INVOICED", bonus_credits_to_add="3")
+    (invoice,) = (await account.post("/invoices/search", {}, expect=200))["items"]
+    paid = {"amount": "30", "currency": "usd", "payment_method_type": "OFFLINE", "process_payment": True}
+    await account.post("/payments", {"destination_type": "INVOICE", "destination_id": invoice["id"], **paid})
+    await account.post(f"/wallets/transactions/{sold['wallet_transaction']['id']}/void", {"force": True}, expect=200)
+    await top_up(account, wallet, "5")
+    sold = await top_up(account, wallet, "20", transaction_reason="PURCHASED_CREDIT_INVOICED")
+    waiting = sold["wallet_transaction"]["id"]
+    await account.post(f"/wallets/transactions/{waiting}/void", {}, expect=400)
+    assert (await modify(account, wallet))["new_wallet"]["credit_balance"] == "5"
+    async with account.transaction(read_only=True) as session:
+        assert await credit_differences(session) == []
     await proven(account)
 
 

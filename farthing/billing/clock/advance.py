@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +41,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.credits.grants.enums import ApplicationStatus
 from farthing.credits.grants.sweep import GrantSweep, SweepSummary
 from farthing.credits.ledger.expiry import expire_due
-from farthing.credits.wallets.evaluation import evaluate_due
+from farthing.credits.wallets.evaluation import any_is_looked_at, evaluate_due
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.invoices.lifecycle.overdue import notify_overdue
@@ -193,12 +193,14 @@ class Clockwork:
         counted = {name: count for name, count in move.counts.items() if name not in {FAILURES, "failed"}}
         done: Counter[str] = Counter(counted)
         failures: dict[str, str] = dict(move.counts.get(FAILURES, {}))
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            looks_at_wallets = await any_is_looked_at(session)
         try:
             async for stop in self._stops(at, target):
                 if stop.at > at:
                     at = stop.at
                     await self._show(at)
-                await self._work(stop, done, failures)
+                await self._work(stop, done, failures, looks_at_wallets=looks_at_wallets)
                 move = await self._reached(move.id, at, done, failures)
                 told(move)
         except Exception as error:
@@ -290,7 +292,9 @@ class Clockwork:
                 move.finished_at = self.database.clock.now()
         return move
 
-    async def _work(self, stop: DueInstant, done: Counter[str], failures: dict[str, str]) -> None:
+    async def _work(
+        self, stop: DueInstant, done: Counter[str], failures: dict[str, str], *, looks_at_wallets: bool
+    ) -> None:
         """What is due at a stop, and what may follow from it there."""
         at, due = stop.at, stop.due
         run = Run(self.database, self.scope, at)
@@ -322,7 +326,7 @@ class Clockwork:
             failures |= await collect_due(self.database, self.scope, self.gateways, FixedClock(at))
         if due & {*_MAKES_CLAIMS, DueWork.OVERDUE}:
             done["overdue_told"] += await self._tell_overdue(at)
-        done["lots_expired"] += await self._attend_to_wallets(at, due)
+        done["lots_expired"] += await self._move_credits(stop, looks_at_wallets=looks_at_wallets)
         done.update(
             {
                 "rolled": billed.rolled,
@@ -339,12 +343,12 @@ class Clockwork:
         for summary in (billed, again, cancelled, notices):
             failures |= summary.failed
 
-    async def _attend_to_wallets(self, at: datetime, due: Collection[DueWork]) -> int:
-        """Expire what has expired and look at balances; how many lots have expired."""
-        expired = 0
-        if not {*_MAKES_CLAIMS, DueWork.EXPIRY}.isdisjoint(due):
-            expired = await self._repeat(at, expire_due)
-        await self._repeat(at, evaluate_due)
+    async def _move_credits(self, stop: DueInstant, *, looks_at_wallets: bool) -> int:
+        """What lots and wallets do by themselves at a stop; how many lots expired."""
+        expires = stop.due & {*_MAKES_CLAIMS, DueWork.EXPIRY}
+        expired = await self._repeat(stop.at, expire_due) if expires else 0
+        if looks_at_wallets:
+            await self._repeat(stop.at, evaluate_due)
         return expired
 
     async def _repeat(self, at: datetime, work: Callable[[AsyncSession, datetime], Awaitable[int]]) -> int:

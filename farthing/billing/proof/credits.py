@@ -58,7 +58,8 @@ _PURCHASES = """
         END
     FROM wallet_transactions AS purchase
     LEFT JOIN invoices AS invoice ON invoice.wallet_transaction_id = purchase.id
-    WHERE purchase.transaction_reason = 'PURCHASED_CREDIT_INVOICED'
+    -- a lot that a conversion has opened again was sold by the invoice of the lot before
+    WHERE purchase.transaction_reason = 'PURCHASED_CREDIT_INVOICED' AND purchase.parent_transaction_id IS NULL
     UNION ALL
     SELECT bonus.id, 'state of the bonus', bonus.transaction_status, purchase.transaction_status
     FROM wallet_transactions AS bonus

@@ -72,6 +72,13 @@ async def evaluate_due(session: AsyncSession, now: datetime, batch: int = BATCH)
     return len(wallets)
 
 
+async def any_is_looked_at(session: AsyncSession) -> bool:
+    """Whether the environment has any wallet whose balance is looked at."""
+    if (await current.read(session, WalletBalanceAlertConfig)).alert_enabled:
+        return True
+    return await session.scalar(select(Wallet.id).where(Wallet.evaluate_at.is_not(None)).limit(1)) is not None
+
+
 async def _watch_those_without_settings(session: AsyncSession, now: datetime) -> None:
     await session.execute(
         update(Wallet)
