@@ -175,8 +175,6 @@ async def build(go: Traveller) -> Made:
     )
     on_account = {**payment, "destination_type": "CUSTOMER", "destination_id": made["customer"], "amount": "7"}
     await make("money on account", "createPayment", {**on_account, "process_payment": True})
-    if "createCreditNote" in BY_ID:
-        await _correct(go, made)
     subscription = {
         "customer_id": made["customer"],
         "plan_id": made["plan"],
@@ -195,6 +193,8 @@ async def build(go: Traveller) -> Made:
     wallet = {"currency": "usd", "initial_credits_to_load": "100"}
     await make("wallet", "createWallet", {**wallet, "customer_id": made["customer"]})
     await make("closing wallet", "createWallet", {**wallet, "customer_id": made["customer"], "currency": "eur"})
+    if "createCreditNote" in BY_ID:
+        await _correct(go, made)
     await make("service", "createUser", {"type": "service_account", "name": "Tour", "roles": ["event_ingestor"]})
     person = {
         "type": "user",
