@@ -216,7 +216,8 @@ async def build(go: Traveller) -> Made:
 async def _correct(go: Traveller, made: Made) -> None:
     """A credit note that takes effect, one that waits, and a refund of money that was paid."""
     invoice = await go(Call("getInvoice", {"id": made["invoice"]}))
-    line = invoice["line_items"][0]["id"] if invoice else ""
+    line = invoice["line_items"][0]["id"]
+    made["invoice line"] = line
     note = {"invoice_id": made["invoice"], "reason": "BILLING_ERROR"}
     note |= {"line_items": [{"invoice_line_item_id": line, "amount": "1"}]}
     made["note"] = _id_in(await go(Call("createCreditNote", body={**note, "process_credit_note": True})))
