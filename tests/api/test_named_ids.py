@@ -155,6 +155,19 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
         Call("createCustomer", body={"external_id": "walk", "name": "Walk", "integration_entity_mapping": [mapping]}),
         Call("updateCustomer", query={"id": customer}, body={"integration_entity_mapping": [mapping]}),
         Call("updateCustomerById", {"id": customer}, body={"integration_entity_mapping": [mapping]}),
+        Call(
+            "previewCreditNote",
+            body={
+                "invoice_id": made["invoice"],
+                "reason": "BILLING_ERROR",
+                "line_items": [{"invoice_line_item_id": made["invoice line"], "amount": "1"}],
+            },
+        ),
+        Call(
+            "allocateUnappliedMoney",
+            {"id": customer},
+            body={"currency": "usd", "allocations": [{"invoice_id": made["invoice"], "amount": "1"}]},
+        ),
         Call("addSubscriptionAddon", body={**addon, "subscription_id": subscription}),
         *modifying("addon", action="add", add={"addon_id": made["addon"]}),
         *modifying("addon", action="remove", remove={}),

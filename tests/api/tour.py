@@ -175,8 +175,6 @@ async def build(go: Traveller) -> Made:
     )
     on_account = {**payment, "destination_type": "CUSTOMER", "destination_id": made["customer"], "amount": "7"}
     await make("money on account", "createPayment", {**on_account, "process_payment": True})
-    if "createCreditNote" in BY_ID:
-        await _correct(go, made)
     subscription = {
         "customer_id": made["customer"],
         "plan_id": made["plan"],
@@ -204,6 +202,8 @@ async def build(go: Traveller) -> Made:
     of_subscription = {"scope": "SUBSCRIPTION", "subscription_id": made["subscription"]}
     await make("grant", "createCreditGrant", {**grant, **of_subscription})
     await make("plan grant", "createCreditGrant", {**grant, "scope": "PLAN", "plan_id": made["plan"]})
+    if "createCreditNote" in BY_ID:
+        await _correct(go, made)
     await make("service", "createUser", {"type": "service_account", "name": "Tour", "roles": ["event_ingestor"]})
     person = {
         "type": "user",
@@ -229,7 +229,8 @@ async def build(go: Traveller) -> Made:
 async def _correct(go: Traveller, made: Made) -> None:
     """A credit note that takes effect, one that waits, and a refund of money that was paid."""
     invoice = await go(Call("getInvoice", {"id": made["invoice"]}))
-    line = invoice["line_items"][0]["id"] if invoice else ""
+    line = invoice["line_items"][0]["id"]
+    made["invoice line"] = line
     note = {"invoice_id": made["invoice"], "reason": "BILLING_ERROR"}
     note |= {"line_items": [{"invoice_line_item_id": line, "amount": "1"}]}
     made["note"] = _id_in(await go(Call("createCreditNote", body={**note, "process_credit_note": True})))

@@ -153,14 +153,7 @@ async def _lines(session: AsyncSession, given: CreateCreditNoteRequest, invoice:
         row = on_invoice.rows[asked.invoice_line_item_id]
         row_name = asked.display_name or row.display_name or row.plan_display_name or ""
         if asked.amount > most:
-            raise ValidationFailed(
-                f"credit amount exceeds available limit: at most {plain(most)} of '{row_name}' can be credited",
-                {
-                    f"{field}.amount": f"must be at most {plain(most)}",
-                    "requested_amount": plain(asked.amount),
-                    "maximum_allowed": plain(most),
-                },
-            )
+            raise _above_ceiling(f"{field}.amount", row_name, asked.amount, most)
         figures = divide(line, asked.amount, digits)
         lines.append(
             CreditNoteLine(
@@ -178,6 +171,17 @@ async def _lines(session: AsyncSession, given: CreateCreditNoteRequest, invoice:
         )
         left[row.id] = _credited(line, asked.amount, dict(figures.taxes))
     return lines
+
+
+def _above_ceiling(field: str, name: str, requested: Decimal, most: Decimal) -> ValidationFailed:
+    return ValidationFailed(
+        f"credit amount exceeds available limit: at most {plain(most)} of '{name}' can be credited",
+        {
+            field: f"must be at most {plain(most)}",
+            "requested_amount": plain(requested),
+            "maximum_allowed": plain(most),
+        },
+    )
 
 
 def _credited(line: CreditableLine, amount: Decimal, taxes: Mapping[str, Decimal]) -> CreditableLine:

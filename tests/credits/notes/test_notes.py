@@ -389,3 +389,24 @@ async def test_the_list_is_narrowed_and_expanded(notebook: Notebook) -> None:
     whole = await notebook.account.get(f"/creditnotes/{first['id']}")
     assert whole["invoice"]["adjustment_amount"] == "10"
     await notebook.account.get("/creditnotes", 400, credit_note_status="LOST")
+
+
+async def test_a_void_sends_money_back_to_its_source_when_asked_and_the_duty_follows_it_up(notebook: Notebook) -> None:
+    await notebook.till.connect()
+    invoice = await notebook.till.invoice("100")
+    payment = await notebook.till.charge(invoice, "60")
+    await notebook.till.pay(invoice, "40")
+    await notebook.credit(invoice, "30", refund_target="BACK_TO_SOURCE")
+    path = f"/invoices/{invoice['id']}/void"
+    await notebook.account.post(path, {"refund_target": "MOON"}, 400)
+    await notebook.account.post(path, {"refund_target": "BACK_TO_SOURCE"}, 200)
+    after = await notebook.figures(invoice)
+    assert (after["refunded_amount"], after["payment_status"]) == ("100", "REFUNDED")
+    (waiting,) = await notebook.refunds(refund_statuses="PENDING")
+    assert (waiting["amount"], waiting["refund_destination"]) == ("30", "GATEWAY")
+    assert "minutes" in (await notebook.account.post(f"/refunds/{waiting['id']}/retry", None, 400))["message"]
+    await notebook.till.reconcile()
+    settled = [Decimal(row["amount"]) for row in await notebook.refunds(only_settled=True)]
+    assert sum(settled) == 100
+    assert (await notebook.till.read(payment))["payment_status"] == "REFUNDED"
+    assert await notebook.faults() == []
