@@ -211,7 +211,7 @@ async def test_usage_is_shown_with_what_it_costs(office: Office) -> None:
     assert (shown["total_cost"], shown["currency"]) == ("6", "usd")
 
 
-async def test_credits_are_owed_to_the_payer_and_grants_are_refused(office: Office) -> None:
+async def test_credits_reach_the_payers_wallet_and_grants_are_refused(office: Office) -> None:
     plan = await office.plan(fixed("10"))
     line = {"price_id": plan["prices"][0]["id"], "quantity": "3"}
     made = await opened(office, plan, override_line_items=[line])
@@ -220,7 +220,9 @@ async def test_credits_are_owed_to_the_payer_and_grants_are_refused(office: Offi
     await seats(office, made, shown["line_items"][0], 1)
     async with office.account.transaction(read_only=True) as session:
         owed = (await session.scalars(select(ProrationSettlement))).one()
-    assert (owed.credited_to_payer > 0, owed.wallet_transaction_id) == (True, None)
+    (wallet,) = await office.account.get(f"/customers/{made['customer_id']}/wallets")
+    page = await office.account.get(f"/wallets/{wallet['id']}/transactions")
+    assert [row["id"] for row in page["items"]] == [owed.wallet_transaction_id]
     grant = {"name": "g", "scope": "SUBSCRIPTION", "credits": "5", "cadence": "ONETIME", "expiration_type": "NEVER"}
     await opened(office, plan, credit_grants=[{**grant, "priority": 1}], expect=501)
     assert (await office.account.get(f"/plans/{plan['id']}", expand="credit_grant"))["credit_grants"] == []
