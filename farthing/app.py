@@ -74,7 +74,7 @@ from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
 from farthing.notifications.webhooks.delivery.client import WebhookClient
-from farthing.notifications.webhooks.delivery.post import Sender
+from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
 from farthing.notifications.webhooks.event_schemas import described_webhooks
 from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
@@ -185,7 +185,7 @@ class Services(Composition):
     duties: KnownDuties
     health: Health
     gateways: Gateways
-    sender: Sender
+    sender: AttemptSender
     ingest: Ingest
     authenticator: HeaderAuthenticator
     access: AccessControl
@@ -328,7 +328,7 @@ def _services(settings: Settings, database: Database, notices: Listener, worker:
         duties=KnownDuties(known),
         health=Health(health_database, known, worker, started_at=database.clock.now()),
         gateways=Gateways(database, settings, database.ports.part(InvoicePorts).hooks),
-        sender=Sender(
+        sender=AttemptSender(
             WebhookClient(allow_private=settings.webhook_allow_private),
             SecretsBox.under(settings.master_key()),
             database.clock,

@@ -17,7 +17,7 @@ from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.core.money import EXACT, ZERO
 from farthing.credits.enums import TransactionReason, TransactionType
 from farthing.credits.ledger.expiry import expire_due
-from farthing.credits.ledger.posting import DebitMovement, Origin, lock_wallet, open_lots, post, require_active
+from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, lock_wallet, open_lots, post, require_active
 from farthing.credits.ledger.tables import WalletConsumption, WalletTransaction
 from farthing.credits.reads.derivation import ledger_differences
 from farthing.credits.rules.lots import plan_debit
@@ -44,7 +44,9 @@ async def pay(account: Account, wallet_id: str, credits: str, key: str, at: date
         plan = plan_debit(await open_lots(session, wallet.id), Decimal(credits), at)
         if plan.uncovered:
             raise InvalidOperation("insufficient balance")
-        await post(session, wallet, DebitMovement(plan, TransactionReason.INVOICE_PAYMENT, Origin(system_key=key)), at)
+        await post(
+            session, wallet, DebitMovement(plan, TransactionReason.INVOICE_PAYMENT, MovementOrigin(system_key=key)), at
+        )
 
 
 @pytest.mark.parametrize(

@@ -185,10 +185,10 @@ async def give_back(
     if await session.scalar(select(exists().where(ProrationSettlement.settlement_key == key))):
         raise _settled_before(key)
     left, given = amount, []
-    for one in proration.changes:
-        part = min(left, one.credit)
+    for change in proration.changes:
+        part = min(left, change.credit)
         left = EXACT.subtract(left, part)
-        given.append((one, part))
+        given.append((change, part))
     taxes = await taxes_given_back(session, snapshot, given)
     returned = ReturnedCredit(tuple(part for _, part in given), tuple(taxes))
     gross = EXACT.add(amount, returned.tax)

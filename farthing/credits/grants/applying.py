@@ -25,7 +25,7 @@ from farthing.credits.enums import CreditClass, TransactionReason
 from farthing.credits.grants.enums import OPEN, ApplicationReason, ApplicationStatus
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.credits.grants.target_wallets import WalletKey, lock_target_wallets, wallet_key
-from farthing.credits.ledger.posting import CreditMovement, Origin, post, require_active
+from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post, require_active
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.grants import GrantExpiry, application_key, deferral, retry_delay
 from farthing.storage.rows import in_array
@@ -229,7 +229,7 @@ async def _apply(session: AsyncSession, due: DueApplication, wallet: Wallet | st
 
 def _credit(due: DueApplication) -> CreditMovement:
     application, grant = due.application, due.grant
-    origin = Origin(
+    origin = MovementOrigin(
         reference_id=application.id,
         description=grant.name,
         metadata={

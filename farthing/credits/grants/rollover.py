@@ -16,7 +16,7 @@ from farthing.core.enums import Status
 from farthing.core.money import exact_sum
 from farthing.credits.enums import TransactionReason
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
-from farthing.credits.ledger.posting import DebitMovement, Origin, lock_wallet, open_lots, post
+from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, lock_wallet, open_lots, post
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.credits.rules.grants import surplus
 from farthing.credits.rules.lots import plan_debit
@@ -98,7 +98,7 @@ async def _take_surplus(
     beyond = surplus(exact_sum([lot.available for lot in lots]), grant.rollover_maximum)
     if beyond <= 0:
         return
-    origin = Origin(
+    origin = MovementOrigin(
         reference_id=application.id,
         description=f"{grant.name}: beyond what rolls over",
         metadata={"grant_id": grant.id, "cga_id": application.id},

@@ -144,7 +144,7 @@ async def give(
     if asked is None:
         origin = _Origin(subscription.start_date, subscription.end_date, plan_id=subscription.plan_id)
         templates = await templates_of(session, CreditGrantScope.PLAN, subscription.plan_id)
-        await begin(session, subscription, [copy_of(one, subscription, origin) for one in templates], now)
+        await begin(session, subscription, [copy_of(template, subscription, origin) for template in templates], now)
         return
     for terms in asked:
         if terms.scope is not CreditGrantScope.SUBSCRIPTION:
@@ -341,14 +341,14 @@ async def carry(
 
     Those of an addon that was not carried over end with it.
     """
-    for one in carried:
-        if one.addon_association_id is not None and one.addon_association_id not in associations:
+    for had in carried:
+        if had.addon_association_id is not None and had.addon_association_id not in associations:
             continue
-        former = await session.get_one(CreditGrant, one.grant_id)
-        waiting = await session.get_one(CreditGrantApplication, one.application_id)
-        heir = associations.get(one.addon_association_id or "")
+        former = await session.get_one(CreditGrant, had.grant_id)
+        waiting = await session.get_one(CreditGrantApplication, had.application_id)
+        heir = associations.get(had.addon_association_id or "")
         origin = _Origin(
-            waiting.period_start, one.end or fresh.end_date, addon_id=former.addon_id, addon_association_id=heir
+            waiting.period_start, had.end or fresh.end_date, addon_id=former.addon_id, addon_association_id=heir
         )
         grant = copy_of(former, fresh, origin)
         grant.credit_grant_anchor = former.credit_grant_anchor

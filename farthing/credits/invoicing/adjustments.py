@@ -18,7 +18,7 @@ from farthing.core import currency
 from farthing.core.money import ZERO
 from farthing.credits.enums import ReferenceType, TransactionReason, WalletPriceType, WalletStatus, WalletType
 from farthing.credits.invoicing.wallets import lock_active_wallets, reference_instant, serves
-from farthing.credits.ledger.posting import DebitMovement, Origin, open_lots_of, post_all
+from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, open_lots_of, post_all
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.conversion import credits_paying, usable_value
 from farthing.credits.rules.lots import Lot, lots_after, plan_debit, usable_credits
@@ -55,7 +55,7 @@ class PayersCredits:
         plan = plan_debit(self.lots[wallet.id], needed, reference_instant(invoice.period_end, self.now))
         assert plan.uncovered == 0, "what is taken was counted before"
         self.lots[wallet.id] = lots_after(self.lots[wallet.id], plan)
-        origin = Origin(
+        origin = MovementOrigin(
             ReferenceType.INVOICE,
             invoice.id,
             description="Prepaid credits applied to an invoice",

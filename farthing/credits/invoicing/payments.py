@@ -16,7 +16,7 @@ from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.credits.enums import ReferenceType, TransactionReason, WalletPriceType, WalletStatus, WalletType
 from farthing.credits.invoicing.wallets import lock_open_wallets, reference_instant, serves
-from farthing.credits.ledger.posting import DebitMovement, Origin, open_lots, post_all
+from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, open_lots, post_all
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.conversion import credits_paying, usable_value
 from farthing.credits.rules.lots import plan_debit, usable_credits
@@ -107,7 +107,7 @@ async def debit_for(session: AsyncSession, invoice: Invoice, payment: Payment, n
     lots = await open_lots(session, wallet.id)
     plan = plan_debit(lots, credits_needed, reference_instant(invoice.period_end, now))
     assert plan.uncovered == 0, "what is usable was counted before"
-    origin = Origin(
+    origin = MovementOrigin(
         ReferenceType.PAYMENT,
         payment.id,
         description="Payment of an invoice",

@@ -14,7 +14,7 @@ from farthing.credits.enums import (
     WalletType,
 )
 from farthing.credits.invoicing.wallets import lock_or_open_wallet
-from farthing.credits.ledger.posting import CreditMovement, Origin, post
+from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.credits.rules.conversion import credits_paying
 from farthing.payments.ports import WalletCredit
@@ -36,7 +36,7 @@ async def credit_wallet(session: AsyncSession, credit: WalletCredit, now: dateti
     given_back = CreditMovement(
         credits_paying(credit.amount, wallet.conversion_rate),
         TransactionReason.CREDIT_NOTE if credit.is_of_credit_note else TransactionReason.INVOICE_VOID_REFUND,
-        Origin(
+        MovementOrigin(
             reference_type=ReferenceType.INVOICE,
             reference_id=credit.invoice_id,
             description="Credit note" if credit.is_of_credit_note else "Refund of a voided invoice",

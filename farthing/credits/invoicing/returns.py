@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.money import EXACT
 from farthing.credits.enums import CreditClass, ReferenceType, TransactionReason, WalletStatus, WalletType
 from farthing.credits.invoicing.wallets import lock_or_open_wallet
-from farthing.credits.ledger.posting import CreditMovement, Origin, post_all
+from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post_all
 from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTransaction
 from farthing.credits.rules.conversion import credits_for, credits_paying, value_of
 from farthing.credits.rules.lots import Consumption, last_of
@@ -143,7 +143,7 @@ def _returned(
             yield CreditMovement(
                 credits_back,
                 TransactionReason.INVOICE_VOID_REFUND,
-                Origin(
+                MovementOrigin(
                     ReferenceType.INVOICE,
                     invoice.id,
                     description="Credits of a voided invoice",
@@ -160,7 +160,7 @@ def _returned(
 
 async def _money(session: AsyncSession, invoice: Invoice, amount: Decimal) -> tuple[Wallet, CreditMovement]:
     wallet = await lock_or_open_wallet(session, invoice.customer_id, invoice.currency, WalletType.PRE_PAID)
-    origin = Origin(
+    origin = MovementOrigin(
         ReferenceType.INVOICE,
         invoice.id,
         description="What was paid on a voided invoice",

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.credits.enums import CreditClass, ReferenceType, TransactionReason, WalletType
 from farthing.credits.invoicing.wallets import lock_or_open_wallet
-from farthing.credits.ledger.posting import CreditMovement, Origin, post_all
+from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post_all
 from farthing.credits.rules.conversion import credits_paying
 
 
@@ -32,7 +32,7 @@ class UnusedTimeCredit:
 async def credit_payer(session: AsyncSession, credit: UnusedTimeCredit, now: datetime) -> str:
     """Put a credit into the payer's prepaid wallet, which is made where there is none; the transaction's id."""
     wallet = await lock_or_open_wallet(session, credit.customer_id, credit.currency, WalletType.PRE_PAID)
-    origin = Origin(
+    origin = MovementOrigin(
         ReferenceType.REQUEST,
         credit.key,
         description=f"Unused time ({credit.reason})",

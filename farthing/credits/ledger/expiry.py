@@ -17,7 +17,7 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.money import ZERO
 from farthing.credits.enums import ReferenceType, TransactionReason, WalletStatus, WalletType
-from farthing.credits.ledger.posting import DebitMovement, Origin, post_all
+from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, post_all
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.lots import Consumption, ConsumptionPlan
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
@@ -67,7 +67,7 @@ async def expire_due(session: AsyncSession, now: datetime, batch: int = BATCH) -
 
 
 def _debit(lot: ExpiredLot) -> DebitMovement:
-    origin = Origin(
+    origin = MovementOrigin(
         reference_type=ReferenceType.REQUEST,
         reference_id=lot.id,
         description="Credits expired",

@@ -38,7 +38,7 @@ from farthing.storage.rows import in_array, lock_row, violated
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class MovementOrigin:
     """Why a movement happens: what it refers to, what was said of it, and the key that makes it happen once.
 
     `request_hash` goes with a caller's key and tells a repeat from another request.
@@ -60,7 +60,7 @@ class CreditMovement:
 
     credits: Decimal
     reason: TransactionReason
-    origin: Origin
+    origin: MovementOrigin
     credit_class: CreditClass
     expiry: datetime | None = None
     priority: int | None = None
@@ -80,7 +80,7 @@ class DebitMovement:
 
     plan: ConsumptionPlan
     reason: TransactionReason
-    origin: Origin
+    origin: MovementOrigin
     amount: Decimal | None = None
 
 
@@ -273,7 +273,7 @@ def _debit(wallet: Wallet, debit: DebitMovement) -> WalletTransaction:
     return row
 
 
-def _row(wallet: Wallet, type: TransactionType, reason: TransactionReason, origin: Origin) -> WalletTransaction:
+def _row(wallet: Wallet, type: TransactionType, reason: TransactionReason, origin: MovementOrigin) -> WalletTransaction:
     transaction_id = new_id(Kind.WALLET_TRANSACTION)
     return WalletTransaction(
         id=transaction_id,

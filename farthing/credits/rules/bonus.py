@@ -40,14 +40,16 @@ class Slab:
 
 
 @dataclass(frozen=True, slots=True)
-class Bonus:
+class BonusCredits:
     """Bonus `credits`, above 0, that are valid until `expiry`."""
 
     credits: Decimal
     expiry: datetime | None
 
 
-def bonus_for(credits: Decimal, slabs: Sequence[Slab], now: datetime, pinned_expiry: datetime | None) -> Bonus | None:
+def bonus_for(
+    credits: Decimal, slabs: Sequence[Slab], now: datetime, pinned_expiry: datetime | None
+) -> BonusCredits | None:
     """The bonus for buying `credits`: of the first slab that they reach; None where it comes to nothing.
 
     `slabs` descend by threshold. `pinned_expiry` is the caller's and wins.
@@ -56,7 +58,7 @@ def bonus_for(credits: Decimal, slabs: Sequence[Slab], now: datetime, pinned_exp
     for slab in slabs:
         if credits >= slab.threshold:
             bonus = _size(slab, credits)
-            return Bonus(bonus, pinned_expiry or _expiry(slab, now)) if bonus > 0 else None
+            return BonusCredits(bonus, pinned_expiry or _expiry(slab, now)) if bonus > 0 else None
     return None
 
 

@@ -15,7 +15,7 @@ from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
-    Origin,
+    MovementOrigin,
     lock_wallet,
     open_lots,
     post,
@@ -72,7 +72,7 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
         converted_from=old.id,
     )
     if lots:
-        origin = Origin(description="Converted to postpaid", system_key=f"{old.id}_conversion_debit")
+        origin = MovementOrigin(description="Converted to postpaid", system_key=f"{old.id}_conversion_debit")
         await post(
             session, old, DebitMovement(plan_everything(lots), TransactionReason.WALLET_TERMINATION, origin), now
         )
@@ -99,7 +99,7 @@ async def _open_again(session: AsyncSession, wallet: Wallet, lots: list[Lot], no
         credit = CreditMovement(
             lot.available,
             before.transaction_reason,
-            Origin(
+            MovementOrigin(
                 description=before.description,
                 metadata=dict(before.meta),
                 parent_transaction_id=before.id,

@@ -22,7 +22,7 @@ from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
-    Origin,
+    MovementOrigin,
     lock_wallet,
     open_lots,
     post,
@@ -75,7 +75,7 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
         credit = CreditMovement(
             request.initial_credits_to_load,
             TransactionReason.FREE_CREDIT_GRANT,
-            Origin(description="Initial credits"),
+            MovementOrigin(description="Initial credits"),
             CreditClass.FREE,
             expiry=expiry,
         )
@@ -173,7 +173,7 @@ async def terminate(session: AsyncSession, wallet_id: str, now: datetime) -> Wal
         raise InvalidOperation("The wallet is closed already", {"wallet_id": wallet.id, "wallet_status": "closed"})
     plan = plan_everything(await open_lots(session, wallet.id))
     if plan.consumptions:
-        origin = Origin(description="Wallet terminated", system_key=f"{wallet.id}_termination")
+        origin = MovementOrigin(description="Wallet terminated", system_key=f"{wallet.id}_termination")
         await post(session, wallet, DebitMovement(plan, TransactionReason.WALLET_TERMINATION, origin), now)
     wallet.wallet_status = WalletStatus.CLOSED
     wallet.auto_topup_enabled, wallet.evaluate_at = False, None

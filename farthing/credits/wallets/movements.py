@@ -16,7 +16,7 @@ from farthing.credits.invoicing.purchases import add_waiting, issue_purchase_inv
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
-    Origin,
+    MovementOrigin,
     find_repeated,
     hash_of_request,
     lock_wallet,
@@ -25,7 +25,7 @@ from farthing.credits.ledger.posting import (
     require_active,
 )
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
-from farthing.credits.rules.bonus import Bonus, BonusDurationUnit, BonusKind, Slab, bonus_for
+from farthing.credits.rules.bonus import BonusCredits, BonusDurationUnit, BonusKind, Slab, bonus_for
 from farthing.credits.rules.conversion import credits_for
 from farthing.credits.rules.lots import ConsumptionPlan, plan_manual_debit
 from farthing.credits.wallets.schemas import DebitWalletRequest, TopUpWalletRequest
@@ -90,7 +90,7 @@ async def top_up_automatically(
     reasons = TransactionReason
     reason = reasons.PURCHASED_CREDIT_INVOICED if wallet.auto_topup_invoicing else reasons.PURCHASED_CREDIT_DIRECT
     request = TopUpWalletRequest(transaction_reason=reason, credits_to_add=wallet.auto_topup_amount)
-    origin = Origin(
+    origin = MovementOrigin(
         description="Auto top-up triggered for low ongoing balance",
         metadata={"auto_topup": "true"},
         system_key=f"{evaluation_id}-topup-{wallet.id}",
@@ -144,7 +144,7 @@ def _credits_of(wallet: Wallet, request: TopUpWalletRequest) -> Decimal:
     return converted
 
 
-def _credit(wallet: Wallet, request: TopUpWalletRequest, origin: Origin) -> CreditMovement:
+def _credit(wallet: Wallet, request: TopUpWalletRequest, origin: MovementOrigin) -> CreditMovement:
     return CreditMovement(
         _credits_of(wallet, request),
         request.transaction_reason,
@@ -157,14 +157,16 @@ def _credit(wallet: Wallet, request: TopUpWalletRequest, origin: Origin) -> Cred
     )
 
 
-async def _bonus(session: AsyncSession, wallet: Wallet, request: TopUpWalletRequest, now: datetime) -> Bonus | None:
+async def _bonus(
+    session: AsyncSession, wallet: Wallet, request: TopUpWalletRequest, now: datetime
+) -> BonusCredits | None:
     if request.transaction_reason not in PURCHASES:
         if request.bonus_credits_to_add is not None:
             raise ValidationFailed.of("bonus_credits_to_add", "goes with credits that are bought")
         return None
     pinned = request.bonus_credits_expiry_date_utc
     if request.bonus_credits_to_add is not None:
-        return Bonus(request.bonus_credits_to_add, pinned)
+        return BonusCredits(request.bonus_credits_to_add, pinned)
     config = await current.read(session, BonusCreditsTopupConfig)
     slabs = [
         Slab(
@@ -179,8 +181,8 @@ async def _bonus(session: AsyncSession, wallet: Wallet, request: TopUpWalletRequ
     return bonus_for(_credits_of(wallet, request), slabs, now, pinned)
 
 
-def _bonus_credit(bonus: Bonus, purchase: WalletTransaction, request: TopUpWalletRequest) -> CreditMovement:
-    origin = Origin(
+def _bonus_credit(bonus: BonusCredits, purchase: WalletTransaction, request: TopUpWalletRequest) -> CreditMovement:
+    origin = MovementOrigin(
         description="Bonus credits",
         parent_transaction_id=purchase.id,
         system_key=f"{purchase.id}_bonus",
@@ -196,8 +198,8 @@ def _bonus_credit(bonus: Bonus, purchase: WalletTransaction, request: TopUpWalle
     )
 
 
-def _origin(key: str | None, fingerprint: str, request: TopUpWalletRequest | DebitWalletRequest) -> Origin:
-    return Origin(
+def _origin(key: str | None, fingerprint: str, request: TopUpWalletRequest | DebitWalletRequest) -> MovementOrigin:
+    return MovementOrigin(
         reference_type=ReferenceType.EXTERNAL if key else ReferenceType.REQUEST,
         reference_id=key or "",
         description=request.description or "",

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation
 from farthing.credits.enums import TransactionReason, TransactionStatus, TransactionType
-from farthing.credits.ledger.posting import DebitMovement, Origin, lock_wallet, open_lots, post, require_active
+from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, lock_wallet, open_lots, post, require_active
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.lots import plan_in_turn
 from farthing.storage.rows import find
@@ -75,7 +75,7 @@ async def _void(
             "The credits have been used, and the others do not cover them; force lets the balance become negative",
             {"transaction_id": credit.id, "missing": str(plan.uncovered), "field": "force"},
         )
-    origin = Origin(
+    origin = MovementOrigin(
         description=description or "Credits voided",
         metadata={"voided_transaction_id": credit.id},
         parent_transaction_id=credit.id,

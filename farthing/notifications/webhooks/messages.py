@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import as_wire
-from farthing.notifications.webhooks.delivery.post import Sender
+from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.queue import (
     LEASE,
     DeliveryResult,
@@ -253,7 +253,7 @@ _TAKE_BY_HAND = text(
 )
 
 
-async def attempt_now(session: AsyncSession, sender: Sender, event_id: str) -> list[DeliveryResult]:
+async def attempt_now(session: AsyncSession, sender: AttemptSender, event_id: str) -> list[DeliveryResult]:
     """Post an event once, now, to every subscribed endpoint that has not taken it, and record what comes of it.
 
     Commits before anybody is asked. Raises NotFound, InvalidOperation when nobody is subscribed.
@@ -262,7 +262,9 @@ async def attempt_now(session: AsyncSession, sender: Sender, event_id: str) -> l
     return await _attempt_to(session, sender, event, await _subscribed(session, event))
 
 
-async def send_sample(session: AsyncSession, sender: Sender, endpoint_id: str, event_name: str) -> DeliveryResult:
+async def send_sample(
+    session: AsyncSession, sender: AttemptSender, endpoint_id: str, event_name: str
+) -> DeliveryResult:
     """Post a sample of an event to an endpoint, once, now. Raises NotFound."""
     endpoint = await find(session, WebhookEndpoint, endpoint_id)
     now = clock_of(session).now()
@@ -284,7 +286,7 @@ async def send_sample(session: AsyncSession, sender: Sender, endpoint_id: str, e
 
 async def _attempt_to(
     session: AsyncSession,
-    sender: Sender,
+    sender: AttemptSender,
     event: SystemEvent,
     endpoints: Sequence[WebhookEndpoint],
     *,
@@ -308,6 +310,6 @@ async def _attempt_to(
 
 
 async def _post(
-    sender: Sender, delivery: TakenDelivery, endpoints: dict[str, WebhookEndpoint], now: datetime
+    sender: AttemptSender, delivery: TakenDelivery, endpoints: dict[str, WebhookEndpoint], now: datetime
 ) -> DeliveryResult:
     return await sender.attempt(delivery, endpoints[delivery.endpoint_id], now)

@@ -17,7 +17,7 @@ from farthing.core.wire import as_wire
 from farthing.identity.routes import never_kept
 from farthing.notifications.webhooks import endpoints, messages
 from farthing.notifications.webhooks.catalogue import EVENTS
-from farthing.notifications.webhooks.delivery.post import Sender
+from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
 from farthing.notifications.webhooks.samples import sample_of
 from farthing.notifications.webhooks.schemas import (
@@ -52,9 +52,9 @@ READ, WRITE = needs("webhook", "read"), needs("webhook", "write")
 ENDPOINT_FIELDS = ("url", "description", "disabled", "created_at", "updated_at")
 
 
-def provide_sender(services: Composition) -> Sender:
+def provide_sender(services: Composition) -> AttemptSender:
     """What posts messages."""
-    return services.part(Sender)
+    return services.part(AttemptSender)
 
 
 SENDER = {"sender": Provide(provide_sender, sync_to_thread=False)}
@@ -88,7 +88,9 @@ class Webhooks(Controller):
         )
 
     @post("/retry", operation_id="retryWebhook", guards=[WRITE], status_code=202)
-    async def retry(self, data: RetryWebhookRequest, session: AsyncSession, sender: Sender) -> RetryWebhookResponse:
+    async def retry(
+        self, data: RetryWebhookRequest, session: AsyncSession, sender: AttemptSender
+    ) -> RetryWebhookResponse:
         """Post an event once more, now, to every endpoint that has not taken it."""
         results = await messages.attempt_now(session, sender, data.system_event_id)
         failed = [result for result in results if not result.outcome.is_delivered]
@@ -139,7 +141,7 @@ class WebhookEndpoints(Controller):
 
     @post("/", operation_id="createWebhookEndpoint", guards=[WRITE])
     async def create(
-        self, request: HttpRequest, data: CreateWebhookEndpointRequest, session: AsyncSession, sender: Sender
+        self, request: HttpRequest, data: CreateWebhookEndpointRequest, session: AsyncSession, sender: AttemptSender
     ) -> CreatedWebhookEndpointResponse:
         """Register an endpoint. It gets the events recorded from now on, signed with the secret answered here."""
         never_kept(request)
@@ -149,7 +151,9 @@ class WebhookEndpoints(Controller):
         return CreatedWebhookEndpointResponse.of(endpoint, headers=headers, secret=secret)
 
     @get("/", operation_id="listWebhookEndpoints", guards=[READ], opt={"query": ListQuery})
-    async def browse(self, request: HttpRequest, session: AsyncSession, sender: Sender) -> ListWebhookEndpointsResponse:
+    async def browse(
+        self, request: HttpRequest, session: AsyncSession, sender: AttemptSender
+    ) -> ListWebhookEndpointsResponse:
         """List endpoints."""
         query = read_query(request, ListQuery)
         rows, total = await select_page(session, WebhookEndpoint, query, ENDPOINT_FIELDS, select(WebhookEndpoint))
@@ -158,13 +162,13 @@ class WebhookEndpoints(Controller):
         return answer
 
     @get("/{id:str}", operation_id="getWebhookEndpoint", guards=[READ])
-    async def read(self, id: str, session: AsyncSession, sender: Sender) -> WebhookEndpointResponse:
+    async def read(self, id: str, session: AsyncSession, sender: AttemptSender) -> WebhookEndpointResponse:
         """Get an endpoint, without its secret."""
         return shown(sender.box, await find(session, WebhookEndpoint, id))
 
     @put("/{id:str}", operation_id="updateWebhookEndpoint", guards=[WRITE])
     async def update(
-        self, id: str, data: UpdateWebhookEndpointRequest, session: AsyncSession, sender: Sender
+        self, id: str, data: UpdateWebhookEndpointRequest, session: AsyncSession, sender: AttemptSender
     ) -> WebhookEndpointResponse:
         """Change an endpoint. One that is enabled again gets the events recorded from then on."""
         allow_private = sender.client.allow_private
@@ -177,7 +181,7 @@ class WebhookEndpoints(Controller):
         await endpoints.delete_endpoint(session, id)
 
     @get("/{id:str}/secret", operation_id="getWebhookEndpointSecret", guards=[WRITE])
-    async def secret(self, id: str, session: AsyncSession, sender: Sender) -> WebhookSecretResponse:
+    async def secret(self, id: str, session: AsyncSession, sender: AttemptSender) -> WebhookSecretResponse:
         """Show the secret that messages are signed with, to whoever may change the endpoint."""
         endpoint = await find(session, WebhookEndpoint, id)
         opened = sender.box.open(endpoint.sealed, endpoint.key_id, endpoint.id)
@@ -185,7 +189,7 @@ class WebhookEndpoints(Controller):
 
     @post("/{id:str}/secret/rotate", operation_id="rotateWebhookEndpointSecret", guards=[WRITE], status_code=200)
     async def rotate(
-        self, id: str, request: HttpRequest, session: AsyncSession, sender: Sender
+        self, id: str, request: HttpRequest, session: AsyncSession, sender: AttemptSender
     ) -> WebhookSecretResponse:
         """Give an endpoint a new secret. For 24 hours messages are signed with the old one too."""
         never_kept(request)
@@ -194,7 +198,7 @@ class WebhookEndpoints(Controller):
 
     @post("/{id:str}/test", operation_id="testWebhookEndpoint", guards=[WRITE], status_code=200)
     async def test(
-        self, id: str, session: AsyncSession, sender: Sender, data: TestWebhookEndpointRequest | None = None
+        self, id: str, session: AsyncSession, sender: AttemptSender, data: TestWebhookEndpointRequest | None = None
     ) -> WebhookTestResponse:
         """Post a sample of an event to an endpoint, once, and answer what it made of it."""
         event_type = (data or TestWebhookEndpointRequest()).event_type

@@ -16,7 +16,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.notifications.webhooks import endpoints, messages
 from farthing.notifications.webhooks.catalogue import EVENTS
-from farthing.notifications.webhooks.delivery.post import Sender
+from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.schemas import (
     CreateWebhookEndpointRequest,
     UpdateWebhookEndpointRequest,
@@ -49,7 +49,7 @@ class WebhookPages(Controller):
     async def create(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Register an endpoint and show its secret."""
         given = form_of(request)
-        sender = services.part(Sender)
+        sender = services.part(AttemptSender)
         try:
             asked = convert(_body(given), CreateWebhookEndpointRequest)
             endpoint, secret = await endpoints.create_endpoint(
@@ -64,7 +64,7 @@ class WebhookPages(Controller):
         self, endpoint_id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
         """Enable or disable an endpoint, send it a sample, give it a new secret, or delete it."""
-        sender, action = services.part(Sender), form_of(request).get("action", "")
+        sender, action = services.part(AttemptSender), form_of(request).get("action", "")
         try:
             if action == "rotate":
                 endpoint, secret = await endpoints.rotate_secret(session, sender.box, endpoint_id)
@@ -98,7 +98,7 @@ class WebhookPages(Controller):
         return done(request, here, "It is sent again; the attempt appears here in a moment.")
 
 
-async def _changed(session: AsyncSession, sender: Sender, endpoint_id: str, action: str) -> str:
+async def _changed(session: AsyncSession, sender: AttemptSender, endpoint_id: str, action: str) -> str:
     """Do what a button of an endpoint says; what to tell the visitor."""
     if action == "delete":
         await endpoints.delete_endpoint(session, endpoint_id)

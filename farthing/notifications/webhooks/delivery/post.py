@@ -25,7 +25,7 @@ class Recipient(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class AttemptSender:
     """What posts messages. `real_clock` says when: a receiver refuses a time that is not its own."""
 
     client: WebhookClient

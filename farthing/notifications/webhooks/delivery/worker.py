@@ -27,7 +27,7 @@ from farthing.notifications.webhooks.delivery.backlog import measure_backlog
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.fan_out import fan_out, has_work
 from farthing.notifications.webhooks.delivery.pacing import allowed_now, next_free
-from farthing.notifications.webhooks.delivery.post import Sender
+from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.queue import (
     DeliveryResult,
     Room,
@@ -92,7 +92,7 @@ class DeliveryWorker:
     def __init__(self, database: Database, client: WebhookClient, box: SecretsBox, clock: Clock | None = None) -> None:
         self._database = database
         self._clock = clock or database.clock
-        self._sender = Sender(client, box, database.clock)
+        self._sender = AttemptSender(client, box, database.clock)
         self._client = client
         self._loads: dict[str, EndpointLoad] = defaultdict(EndpointLoad)
         self._attempts: set[asyncio.Task[None]] = set()
