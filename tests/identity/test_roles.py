@@ -83,8 +83,8 @@ def test_every_route_has_one_guard_or_is_public_by_name() -> None:
     assert {door.needs[1] for door in GUARDED if door.needs} <= {READ, WRITE, DELETE}
 
 
-# signing a portal token stores nothing, but hands out access: it demands write without writing
-DEMANDS_WRITE_TO_READ = {"/v1/customers/portal/{external_id}"}
+# signing a portal token stores nothing, but hands out access, as the secret that signs webhooks does: both demand write
+DEMANDS_WRITE_TO_READ = {"/v1/customers/portal/{external_id}", "/v1/webhooks/endpoints/{id}/secret"}
 
 
 def test_reading_demands_no_right_to_write() -> None:

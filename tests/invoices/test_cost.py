@@ -30,7 +30,7 @@ from farthing.wiring import wire
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 
-MOST_FOR_AN_INVOICE = 9
+MOST_FOR_AN_INVOICE = 10
 MOST_FOR_A_PAYMENT = 12
 
 

@@ -118,10 +118,10 @@ class Stage:
 
     async def _credits(self) -> None:
         """A wallet with bought and free credits, some of them used, and a purchase that waits to be paid."""
-        body = {"customer_id": self.customers[0]["id"], "currency": "usd", "initial_credits_to_load": "25"}
+        (granted,) = await self.account.get(f"/customers/{self.customers[0]['id']}/wallets")
+        path = f"/wallets/{granted['id']}"
         auto = {"enabled": True, "threshold": 20, "amount": 100, "invoicing": True}
-        self.wallet = await self.account.post("/wallets", {**body, "auto_topup": auto}, expect=200)
-        path = f"/wallets/{self.wallet['id']}"
+        self.wallet = await self.account.put(path, {"auto_topup": auto})
         bought = {"transaction_reason": "PURCHASED_CREDIT_DIRECT", "credits_to_add": "1000"}
         await self.account.post(f"{path}/top-up", {**bought, "bonus_credits_to_add": "150"}, expect=200)
         free = {"transaction_reason": "FREE_CREDIT_GRANT", "credits_to_add": "40", "priority": 1}

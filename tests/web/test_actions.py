@@ -149,7 +149,7 @@ async def test_a_key_is_made_shown_once_and_revoked(page: Page, own: Stage) -> N
 async def test_a_setting_is_changed_checked_and_put_back(page: Page, own: Stage) -> None:
     await sign_in(page, own)
     await page.goto("/settings/invoice_config")
-    await page.get_by_label("Prefix").fill("ACME")
+    await page.get_by_label("Prefix", exact=True).fill("ACME")
     await page.get_by_label("Due date days").fill("30")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_text("Saved.")).to_be_visible()

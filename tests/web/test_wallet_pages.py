@@ -48,4 +48,4 @@ async def test_the_portal_shows_credits_and_their_movements(page: Page, stage: S
     await page.goto(f"/portal/{token}")
     await expect(page.get_by_role("heading", name="Credits")).to_be_visible()
     await expect(page.get_by_text("Manual balance debit")).to_be_visible()
-    await expect(page.get_by_text("1,202.5").first).to_be_visible()
+    await expect(page.get_by_text("1,177.5").first).to_be_visible()

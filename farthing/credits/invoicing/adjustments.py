@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
 from farthing.core.money import ZERO
-from farthing.credits.enums import ReferenceType, TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.enums import ReferenceType, TransactionReason, WalletPriceType, WalletType
 from farthing.credits.invoicing.wallets import lock_active_wallets, reference_instant, serves
 from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, open_lots_of, post_all
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.conversion import credits_paying, usable_value
 from farthing.credits.rules.lots import Lot, lots_after, plan_debit, usable_credits
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import in_array
 
 
 @dataclass(slots=True)
@@ -74,21 +72,22 @@ class PayersCredits:
 
 
 async def open_credits(session: AsyncSession, invoices: Sequence[Invoice], now: datetime) -> PayersCredits:
-    """What the wallets of the payers of locked or new drafts hold for them; the prepaid ones are locked.
+    """What the wallets of the payers of locked or new drafts hold for them; all of them are locked.
 
-    Three statements, however many invoices there are.
+    Two statements, however many invoices there are.
     """
     payers = sorted({invoice.customer_id for invoice in invoices})
     with session.no_autoflush:  # the drafts wait to be written until their figures stand
-        wallets = await lock_active_wallets(session, payers, WalletType.PRE_PAID)
+        wallets = await lock_active_wallets(session, payers)
+        prepaid = {
+            (wallet.customer_id, wallet.currency): wallet
+            for wallet in wallets
+            if wallet.wallet_type is WalletType.PRE_PAID
+        }
         lots: dict[str, list[Lot]] = defaultdict(list)
-        if wallets:
-            lots |= await open_lots_of(session, [wallet.id for wallet in wallets.values()])
-        paying = await session.execute(
-            select(Wallet.customer_id, Wallet.currency).where(
-                in_array(Wallet.customer_id, payers),
-                Wallet.wallet_type == WalletType.POST_PAID,
-                Wallet.wallet_status == WalletStatus.ACTIVE,
-            )
-        )
-    return PayersCredits(session, now, wallets, lots, frozenset(paying.all()))
+        if prepaid:
+            lots |= await open_lots_of(session, [wallet.id for wallet in prepaid.values()])
+    paying = frozenset(
+        (wallet.customer_id, wallet.currency) for wallet in wallets if wallet.wallet_type is WalletType.POST_PAID
+    )
+    return PayersCredits(session, now, prepaid, lots, paying)

@@ -75,22 +75,19 @@ async def lock_or_open_wallet(
             return wallet
 
 
-async def lock_active_wallets(
-    session: AsyncSession, customer_ids: Sequence[str], wallet_type: WalletType
-) -> dict[tuple[str, str], Wallet]:
-    """The active wallets of many customers, by customer and currency, fresh and locked in order of id."""
+async def lock_active_wallets(session: AsyncSession, customer_ids: Sequence[str]) -> Sequence[Wallet]:
+    """The active wallets of many customers, fresh and locked in order of id."""
     wallets = await session.scalars(
         select(Wallet)
         .where(
             in_array(Wallet.customer_id, customer_ids),
-            Wallet.wallet_type == wallet_type,
             Wallet.wallet_status == WalletStatus.ACTIVE,
         )
         .order_by(Wallet.id)
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    return {(wallet.customer_id, wallet.currency): wallet for wallet in wallets}
+    return wallets.all()
 
 
 def serves(wallet: Wallet, price_type: WalletPriceType) -> bool:

@@ -161,15 +161,19 @@ class WebhookPayment(Response):
 
 
 class WebhookRefund(Response):
+    """`payment_id` is missing for what went into a wallet, `invoice_id` for a payment that had none."""
+
     id: str
-    payment_id: str
-    invoice_id: str
+    customer_id: str
     amount: DecimalText
     currency: str
     refund_status: str
     refund_reason: str
     refund_destination: str
     attempt: int
+    initiated_at: Timestamp
+    payment_id: str | None = None
+    invoice_id: str | None = None
     credit_note_id: str | None = None
     settled_amount: DecimalText | None = None
     refund_destination_id: str | None = None
