@@ -24,7 +24,8 @@ from farthing.credits.ledger.posting import (
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.lots import Lot, consumption_key, plan_everything
 from farthing.credits.wallets import automation
-from farthing.credits.wallets.lifecycle import default_name, refusing_second
+from farthing.credits.wallets.lifecycle import default_name, second_wallet
+from farthing.storage.rows import unique
 
 _KEPT = (
     "customer_id",
@@ -81,7 +82,7 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
     automation.schedule(old, now)
     automation.schedule(new, now)
     await session.flush()
-    async with refusing_second(new), session.begin_nested():
+    async with unique(session, uq_wallets_open=second_wallet(new)):
         session.add(new)
     await record_wallet_event(session, "wallet.terminated", old)
     await record_wallet_event(session, "wallet.created", new)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 
 from msgspec import UNSET
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices import units
@@ -31,9 +28,9 @@ from farthing.credits.ledger.posting import (
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.lots import plan_everything
 from farthing.credits.wallets import automation
-from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, checked_rate
+from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, WalletConfig, checked_rate
 from farthing.customers.lookup import by_external_id, held
-from farthing.storage.rows import violated
+from farthing.storage.rows import unique
 
 _NAMES = {WalletType.PRE_PAID: "Prepaid", WalletType.POST_PAID: "Postpaid"}
 PRICE_TYPES = {WalletType.PRE_PAID: WalletPriceType.USAGE, WalletType.POST_PAID: WalletPriceType.ALL}
@@ -57,7 +54,7 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
         name=request.name or default_name(request.wallet_type, currency),
         description=request.description or "",
         meta=request.metadata or {},
-        allowed_price_types=_price_types(request),
+        allowed_price_types=_price_types(request.config, request.wallet_type),
         conversion_rate=rate,
         topup_conversion_rate=request.topup_conversion_rate or rate,
         credit_balance=ZERO,
@@ -69,7 +66,7 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
         automation.set_auto_topup(wallet, request.auto_topup)
     automation.set_alerts(wallet, request.alert_settings)
     automation.schedule(wallet, now)
-    async with refusing_second(wallet), session.begin_nested():
+    async with unique(session, uq_wallets_open=second_wallet(wallet)):
         session.add(wallet)
     if request.initial_credits_to_load:
         credit = CreditMovement(
@@ -89,9 +86,9 @@ def default_name(kind: WalletType, currency: str) -> str:
     return f"{_NAMES[kind]} Wallet - {currency.upper()}"
 
 
-def _price_types(request: CreateWalletRequest) -> list[str]:
-    given = request.config.allowed_price_types if request.config else None
-    return [kind.value for kind in given or [PRICE_TYPES[request.wallet_type]]]
+def _price_types(config: WalletConfig | None, kind: WalletType) -> list[str]:
+    given = config.allowed_price_types if config else None
+    return [price_type.value for price_type in given or [PRICE_TYPES[kind]]]
 
 
 async def _terms(session: AsyncSession, request: CreateWalletRequest) -> tuple[str, Decimal]:
@@ -104,16 +101,10 @@ async def _terms(session: AsyncSession, request: CreateWalletRequest) -> tuple[s
     return unit.base_currency, checked_rate("price_unit", unit.conversion_rate)
 
 
-@asynccontextmanager
-async def refusing_second(wallet: Wallet) -> AsyncIterator[None]:
-    """Turn the conflict of a second open wallet into AlreadyExists."""
+def second_wallet(wallet: Wallet) -> AlreadyExists:
+    """Refuses a wallet beside another open one of its customer, currency and type."""
     details = {"customer_id": wallet.customer_id, "currency": wallet.currency, "wallet_type": wallet.wallet_type.value}
-    try:
-        yield
-    except IntegrityError as error:
-        if violated(error) != "uq_wallets_open":
-            raise
-        raise AlreadyExists("The customer already has an open wallet of this currency and type", details) from error
+    return AlreadyExists("The customer already has an open wallet of this currency and type", details)
 
 
 async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletRequest, now: datetime) -> Wallet:
@@ -133,8 +124,7 @@ async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletReq
     if request.metadata is not UNSET:
         wallet.meta = request.metadata or {}
     if request.config is not UNSET:
-        given = request.config.allowed_price_types if request.config else None
-        wallet.allowed_price_types = [kind.value for kind in given or [PRICE_TYPES[wallet.wallet_type]]]
+        wallet.allowed_price_types = _price_types(request.config, wallet.wallet_type)
     await session.flush()
     await record_wallet_event(session, "wallet.updated", wallet)
     return wallet

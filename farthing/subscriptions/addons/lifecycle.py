@@ -131,16 +131,34 @@ async def attach(
         ),
     ):
         session.add(association)
-    prices = await prices_of(session, PriceEntityType.ADDON, addon.id, subscription, start)
+    origin = ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id)
+    items = await _charge(session, subscription, request, association, origin, now)
+    await session.flush()
+    if not awaiting_payment and not carried:
+        grants = ports_of(session, SubscriptionPorts).credit_grants
+        await grants.give_for_addon(session, subscription, association, now)
+    return association, items
+
+
+async def _charge(
+    session: AsyncSession,
+    subscription: Subscription,
+    request: AddAddonToSubscriptionRequest,
+    association: AddonAssociation,
+    origin: ItemOrigin,
+    now: datetime,
+) -> list[SubscriptionLineItem]:
+    """The line items of an attachment: the addon's prices, as the request overrides them, with its commitments."""
+    start, end = association.start_date, association.end_date
+    prices = await prices_of(session, PriceEntityType.ADDON, association.addon_id, subscription, start)
     if not prices:
         raise ValidationFailed.of("addon_id", f"the addon has no price in {subscription.currency}")
     meters = await meters_of(session, prices)
-    origin = ItemOrigin(LineItemOwner.ADDON, addon.id, addon.name, association_id=association.id)
-    items = []
     by_price: dict[str, SubscriptionLineItem] = {}
+    items = []
     for price, charged, given in await overridden(session, subscription, prices, request.override_line_items, start):
         item = line_item(subscription, charged, origin, meters, start=start, end=end, given=given)
-        if awaiting_payment:
+        if association.addon_status is AddonStatus.PENDING:
             item.status = Status.ARCHIVED
         session.add(item)
         items.append(item)
@@ -149,11 +167,7 @@ async def attach(
         if price_id not in by_price:
             raise ValidationFailed.of("line_item_commitments", f"'{price_id}' is not a price of the addon")
         await commit_item(session, subscription, by_price[price_id], config, meters, now)
-    await session.flush()
-    if not awaiting_payment and not carried:
-        grants = ports_of(session, SubscriptionPorts).credit_grants
-        await grants.give_for_addon(session, subscription, association, now)
-    return association, items
+    return items
 
 
 def period_of(subscription: Subscription, at: datetime) -> Period:
