@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pyotp
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from farthing.core.clock import FixedClock
 from farthing.core.errors import NotFound, PermissionDenied, TooManyRequests
@@ -35,6 +35,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.identity.conftest import new_user
+from tests.waiting import until_waited_for
 
 Visitor = Callable[..., httpx.AsyncClient]
 PASSWORD, OTHER = "correct horse battery", "another good password"
@@ -92,6 +93,18 @@ async def test_guesses_made_at_once_are_counted_before_they_are_checked(still: D
     outcomes = await asyncio.gather(*attempts, return_exceptions=True)
     assert sum(isinstance(outcome, PermissionDenied) for outcome in outcomes) == 6
     assert sum(isinstance(outcome, TooManyRequests) for outcome in outcomes) == 6
+
+
+async def test_an_attempt_that_waits_for_a_success_beside_it_starts_anew(database: Database) -> None:
+    key = back_off.account_key(f"{uuid.uuid4().hex}@example.com")
+    await back_off.begin_attempt(database, key)
+    async with database.transaction(SYSTEM) as session:
+        await session.execute(delete(SignInAttempts).where(SignInAttempts.id == key))  # as a success does
+        beside = asyncio.create_task(back_off.begin_attempt(database, key))
+        await until_waited_for(session)
+    await beside
+    async with database.transaction(SYSTEM) as session:
+        assert (await session.get_one(SignInAttempts, key)).failures == 1
 
 
 async def test_strangers_do_not_keep_a_known_browser_out(database: Database, person: User) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import TooManyRequests
 from farthing.identity.sign_in.tables import SignInAttempts
@@ -41,9 +42,7 @@ async def begin_attempt(database: Database, key: str) -> None:
     """Count an attempt as failed until `forget_attempts` says otherwise. Raises TooManyRequests while it must wait."""
     now = database.clock.now()
     async with database.transaction(SYSTEM) as session:
-        fresh = {"failures": 0, "last_at": now, "blocked_until": now}
-        await session.execute(insert(SignInAttempts).values(id=key, **fresh).on_conflict_do_nothing())
-        attempts = await session.get_one(SignInAttempts, key, with_for_update=True)
+        attempts = await _locked_attempts(session, key, now)
         if attempts.blocked_until > now:
             seconds = math.ceil((attempts.blocked_until - now).total_seconds())
             raise TooManyRequests("Too many attempts for this account; try again later", seconds)
@@ -52,6 +51,13 @@ async def begin_attempt(database: Database, key: str) -> None:
         attempts.last_at = now
         attempts.blocked_until = now + wait_after(failures)
         await session.execute(delete(SignInAttempts).where(SignInAttempts.last_at < now - FORGOTTEN_AFTER))
+
+
+async def _locked_attempts(session: AsyncSession, key: str, now: datetime) -> SignInAttempts:
+    """The row of a key, made if it is missing and locked: by one statement, as a success may delete it at any time."""
+    fresh = insert(SignInAttempts).values(id=key, failures=0, last_at=now, blocked_until=now)
+    kept = fresh.on_conflict_do_update(index_elements=[SignInAttempts.id], set_={"id": fresh.excluded.id})
+    return (await session.scalars(kept.returning(SignInAttempts))).one()
 
 
 async def forget_attempts(database: Database, *keys: str) -> None:
