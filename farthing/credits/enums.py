@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from farthing.core.states import StateMachine
+
 
 class WalletStatus(StrEnum):
     ACTIVE = "active"
     FROZEN = "frozen"
     CLOSED = "closed"
+
+
+WALLET = StateMachine(
+    "wallet",
+    {
+        WalletStatus.ACTIVE: (WalletStatus.FROZEN, WalletStatus.CLOSED),
+        WalletStatus.FROZEN: (WalletStatus.ACTIVE, WalletStatus.CLOSED),
+    },
+)
 
 
 class WalletType(StrEnum):
@@ -37,6 +48,12 @@ class TransactionStatus(StrEnum):
     PENDING = "pending"
     COMPLETED = "completed"
     FAILED = "failed"
+
+
+TRANSACTION = StateMachine(
+    "wallet transaction",
+    {TransactionStatus.PENDING: (TransactionStatus.COMPLETED, TransactionStatus.FAILED)},
+)
 
 
 class TransactionReason(StrEnum):

@@ -5,19 +5,15 @@ Rule: docs/rules/invoices-and-payments.md#states-of-a-payment
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from farthing.core.errors import InvalidOperation
+from farthing.core.states import StateMachine
 from farthing.invoices.receivable import PaymentStatus
 
 _INITIATED, _PENDING, _PROCESSING = PaymentStatus.INITIATED, PaymentStatus.PENDING, PaymentStatus.PROCESSING
 _SUCCEEDED, _OVERPAID, _FAILED = PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.FAILED
 _PARTIALLY, _REFUNDED, _VOIDED = PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED, PaymentStatus.VOIDED
 
-Moves = Mapping[PaymentStatus, tuple[PaymentStatus, ...]]
-
-MOVES: Moves = MappingProxyType(
+PAYMENT = StateMachine(
+    "payment",
     {
         _INITIATED: (_INITIATED, _PENDING, _PROCESSING, _SUCCEEDED, _OVERPAID, _FAILED),
         _PENDING: (_PENDING, _PROCESSING, _SUCCEEDED, _OVERPAID, _FAILED),
@@ -28,11 +24,12 @@ MOVES: Moves = MappingProxyType(
         _FAILED: (_FAILED,),
         _REFUNDED: (_REFUNDED,),
         _VOIDED: (_VOIDED,),
-    }
+    },
 )
 """What a caller may ask for; staying is always allowed and changes nothing."""
 
-OWN_MOVES: Moves = MappingProxyType(
+BY_SYSTEM = StateMachine(
+    "payment",
     {
         # the invoice was voided, or its link withdrawn
         _INITIATED: (_VOIDED,),
@@ -40,9 +37,9 @@ OWN_MOVES: Moves = MappingProxyType(
         # a provider took the money after all; it is never left out of the books
         _FAILED: (_SUCCEEDED,),
         _VOIDED: (_SUCCEEDED,),
-    }
+    },
 )
-"""What only the system does, on top of `MOVES`."""
+"""What only the system does, on top of `PAYMENT`."""
 
 SETTLING = frozenset({_SUCCEEDED, _OVERPAID, _PARTIALLY, _REFUNDED})
 """States in which a payment counts as paid on its invoice, in full.
@@ -56,19 +53,6 @@ OPEN = frozenset({_INITIATED, _PENDING})
 DELETABLE = frozenset({_INITIATED, _FAILED})
 
 
-def may_move(at: PaymentStatus, to: PaymentStatus, *, by_system: bool = False) -> bool:
-    """Whether a payment may go from one state to another."""
-    return to in MOVES[at] or (by_system and to in OWN_MOVES.get(at, ()))
-
-
-def check_move(at: PaymentStatus, to: PaymentStatus) -> None:
-    """Raises InvalidOperation with both states and what is allowed, unless a caller may ask for this move."""
-    if not may_move(at, to):
-        raise InvalidOperation(
-            f"payment cannot go from {at} to {to}",
-            {
-                "current_status": at.value,
-                "requested_status": to.value,
-                "allowed_statuses": [status.value for status in MOVES[at]],
-            },
-        )
+def may_move_by_system(at: PaymentStatus, to: PaymentStatus) -> bool:
+    """Whether the system, which may do all that callers may, can take a payment from one state to another."""
+    return PAYMENT.allows(at, to) or BY_SYSTEM.allows(at, to)

@@ -5,47 +5,51 @@ Rule: docs/rules/subscriptions.md#states
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from farthing.core.errors import InvalidOperation
+from farthing.core.states import StateMachine
 from farthing.subscriptions.enums import AddonStatus, PauseStatus, ScheduleStatus, SubscriptionStatus
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionPause, SubscriptionSchedule
 
 _S = SubscriptionStatus
 
-TRANSITIONS: Mapping[SubscriptionStatus, frozenset[SubscriptionStatus]] = MappingProxyType(
+SUBSCRIPTION = StateMachine(
+    "subscription",
     {
-        _S.DRAFT: frozenset({_S.ACTIVE, _S.INCOMPLETE, _S.TRIALING}),
-        _S.TRIALING: frozenset({_S.INCOMPLETE, _S.ACTIVE, _S.CANCELLED}),
-        _S.INCOMPLETE: frozenset({_S.ACTIVE, _S.CANCELLED}),
-        _S.ACTIVE: frozenset({_S.PAUSED, _S.CANCELLED}),
-        _S.PAUSED: frozenset({_S.ACTIVE, _S.CANCELLED}),
-        _S.CANCELLED: frozenset(),
-    }
+        _S.DRAFT: (_S.ACTIVE, _S.INCOMPLETE, _S.TRIALING),
+        _S.TRIALING: (_S.INCOMPLETE, _S.ACTIVE, _S.CANCELLED),
+        _S.INCOMPLETE: (_S.ACTIVE, _S.CANCELLED),
+        _S.ACTIVE: (_S.PAUSED, _S.CANCELLED),
+        _S.PAUSED: (_S.ACTIVE, _S.CANCELLED),
+    },
 )
 
-PAUSE_TRANSITIONS: Mapping[PauseStatus, frozenset[PauseStatus]] = MappingProxyType(
+PAUSE = StateMachine(
+    "pause",
     {
-        PauseStatus.SCHEDULED: frozenset({PauseStatus.ACTIVE, PauseStatus.CANCELLED}),
-        PauseStatus.ACTIVE: frozenset({PauseStatus.COMPLETED, PauseStatus.CANCELLED}),
-    }
+        PauseStatus.SCHEDULED: (PauseStatus.ACTIVE, PauseStatus.CANCELLED),
+        PauseStatus.ACTIVE: (PauseStatus.COMPLETED, PauseStatus.CANCELLED),
+    },
 )
 
-SCHEDULE_TRANSITIONS: Mapping[ScheduleStatus, frozenset[ScheduleStatus]] = MappingProxyType(
+SCHEDULE = StateMachine(
+    "schedule",
     {
-        ScheduleStatus.PENDING: frozenset(
-            {ScheduleStatus.EXECUTING, ScheduleStatus.EXECUTED, ScheduleStatus.CANCELLED, ScheduleStatus.FAILED}
+        ScheduleStatus.PENDING: (
+            ScheduleStatus.EXECUTING,
+            ScheduleStatus.EXECUTED,
+            ScheduleStatus.CANCELLED,
+            ScheduleStatus.FAILED,
         ),
-        ScheduleStatus.EXECUTING: frozenset({ScheduleStatus.PENDING, ScheduleStatus.EXECUTED, ScheduleStatus.FAILED}),
-    }
+        ScheduleStatus.EXECUTING: (ScheduleStatus.PENDING, ScheduleStatus.EXECUTED, ScheduleStatus.FAILED),
+    },
 )
 
-ADDON_TRANSITIONS: Mapping[AddonStatus, frozenset[AddonStatus]] = MappingProxyType(
+ADDON = StateMachine(
+    "addon",
     {
-        AddonStatus.PENDING: frozenset({AddonStatus.ACTIVE, AddonStatus.CANCELLED}),
-        AddonStatus.ACTIVE: frozenset({AddonStatus.CANCELLED}),
-    }
+        AddonStatus.PENDING: (AddonStatus.ACTIVE, AddonStatus.CANCELLED),
+        AddonStatus.ACTIVE: (AddonStatus.CANCELLED,),
+    },
 )
 
 LIVE = frozenset({_S.ACTIVE, _S.TRIALING, _S.INCOMPLETE, _S.PAUSED})
@@ -55,42 +59,24 @@ LIVE = frozenset({_S.ACTIVE, _S.TRIALING, _S.INCOMPLETE, _S.PAUSED})
 def move(subscription: Subscription, to: SubscriptionStatus) -> None:
     """Give a locked subscription another status. Raises InvalidOperation when it may not follow the present one."""
     now = subscription.subscription_status
-    if to not in TRANSITIONS[now]:
-        raise InvalidOperation(
-            f"A subscription that is {now.value} cannot become {to.value}",
-            {"subscription_id": subscription.id, "subscription_status": now.value, "requested_status": to.value},
-        )
-    subscription.subscription_status = to
+    subscription.subscription_status = SUBSCRIPTION.check(
+        now, to, subscription_id=subscription.id, subscription_status=now.value
+    )
 
 
 def move_pause(pause: SubscriptionPause, to: PauseStatus) -> None:
     """Give a pause another status. Raises InvalidOperation."""
-    now = pause.pause_status
-    if to not in PAUSE_TRANSITIONS.get(now, frozenset()):
-        raise InvalidOperation(f"A pause that is {now.value} cannot become {to.value}", {"pause_id": pause.id})
-    pause.pause_status = to
+    pause.pause_status = PAUSE.check(pause.pause_status, to, pause_id=pause.id)
 
 
 def move_schedule(schedule: SubscriptionSchedule, to: ScheduleStatus) -> None:
     """Give a schedule another status. Raises InvalidOperation."""
-    now = schedule.schedule_status
-    if to not in SCHEDULE_TRANSITIONS.get(now, frozenset()):
-        raise InvalidOperation(
-            f"A schedule that is {now.value} cannot become {to.value}",
-            {"schedule_id": schedule.id, "status": now.value},
-        )
-    schedule.schedule_status = to
+    schedule.schedule_status = SCHEDULE.check(schedule.schedule_status, to, schedule_id=schedule.id)
 
 
 def move_addon(association: AddonAssociation, to: AddonStatus) -> None:
     """Give an addon association another status. Raises InvalidOperation."""
-    now = association.addon_status
-    if to not in ADDON_TRANSITIONS.get(now, frozenset()):
-        raise InvalidOperation(
-            f"An addon that is {now.value} cannot become {to.value}",
-            {"addon_association_id": association.id, "addon_status": now.value},
-        )
-    association.addon_status = to
+    association.addon_status = ADDON.check(association.addon_status, to, addon_association_id=association.id)
 
 
 def require(subscription: Subscription, *allowed: SubscriptionStatus, to: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from farthing.core.errors import InvalidOperation
 from farthing.invoices.receivable import PaymentStatus
-from farthing.payments.states import MOVES, OWN_MOVES, SETTLING, check_move, may_move
+from farthing.payments.states import BY_SYSTEM, PAYMENT, SETTLING, may_move_by_system
 from tests.payments.till import Till
 
 STATES = st.sampled_from(PaymentStatus)
@@ -26,7 +26,7 @@ WRITTEN = {
 
 
 def test_the_table_is_the_written_one() -> None:
-    assert {at.value: {to.value for to in tos} for at, tos in MOVES.items()} == {
+    assert {at.value: {to.value for to in tos} for at, tos in PAYMENT.moves.items()} == {
         at: set(tos.split()) for at, tos in WRITTEN.items()
     }
 
@@ -34,10 +34,10 @@ def test_the_table_is_the_written_one() -> None:
 @given(at=STATES, to=STATES)
 def test_a_refused_move_names_both_states_and_what_is_allowed(at: PaymentStatus, to: PaymentStatus) -> None:
     if to.value in WRITTEN[at.value].split():
-        check_move(at, to)
+        PAYMENT.check(at, to)
         return
     with pytest.raises(InvalidOperation) as refusal:
-        check_move(at, to)
+        PAYMENT.check(at, to)
     assert refusal.value.details["current_status"] == at.value
     assert set(refusal.value.details["allowed_statuses"]) == set(WRITTEN[at.value].split())
 
@@ -46,7 +46,7 @@ def test_a_refused_move_names_both_states_and_what_is_allowed(at: PaymentStatus,
 def test_money_that_was_taken_only_leaves_by_being_voided(start: PaymentStatus, path: list[PaymentStatus]) -> None:
     at, settled = start, start in SETTLING
     for to in path:
-        if may_move(at, to):
+        if PAYMENT.allows(at, to):
             at = to
             settled = settled or at in SETTLING
     if settled:
@@ -57,9 +57,9 @@ def test_money_that_was_taken_only_leaves_by_being_voided(start: PaymentStatus, 
 def test_the_system_may_do_all_that_callers_may_and_its_own_moves_no_caller(
     at: PaymentStatus, to: PaymentStatus
 ) -> None:
-    assert may_move(at, to, by_system=True) >= may_move(at, to)
-    if to in OWN_MOVES.get(at, ()):
-        assert not may_move(at, to)
+    assert may_move_by_system(at, to) >= PAYMENT.allows(at, to)
+    if BY_SYSTEM.allows(at, to):
+        assert not PAYMENT.allows(at, to)
 
 
 @pytest.mark.parametrize("at", ["INITIATED", "PENDING", "PROCESSING", "SUCCEEDED", "FAILED", "OVERPAID", "REFUNDED"])

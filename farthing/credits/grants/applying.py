@@ -22,7 +22,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.core.ids import Kind, new_id
 from farthing.credits.enums import CreditClass, TransactionReason
-from farthing.credits.grants.enums import OPEN, ApplicationReason, ApplicationStatus
+from farthing.credits.grants.enums import APPLICATION, OPEN, ApplicationReason, ApplicationStatus
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.credits.grants.target_wallets import WalletKey, lock_target_wallets, wallet_key
 from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post, require_active
@@ -179,7 +179,7 @@ def _decide(due: DueApplication, now: datetime) -> None:
 
 def close(application: CreditGrantApplication, status: ApplicationStatus, reason: str) -> None:
     """Let an application give nothing, and say why."""
-    application.application_status = status
+    application.application_status = APPLICATION.check(application.application_status, status)
     application.failure_reason = reason
     application.next_attempt_at = None
 
@@ -220,7 +220,7 @@ async def _apply(session: AsyncSession, due: DueApplication, wallet: Wallet | st
     except FarthingError as error:
         fail(application, error.message, now)
         return
-    application.application_status = ApplicationStatus.APPLIED
+    application.application_status = APPLICATION.check(application.application_status, ApplicationStatus.APPLIED)
     application.failure_reason = application.next_attempt_at = None
     application.applied_at = now
     application.transaction_id = row.id
@@ -262,7 +262,7 @@ def _other_rates(grant: CreditGrant, wallet: Wallet) -> str | None:
 
 def fail(application: CreditGrantApplication, reason: str, now: datetime) -> None:
     """Let an open application be tried again later, and say why."""
-    application.application_status = ApplicationStatus.FAILED
+    application.application_status = APPLICATION.check(application.application_status, ApplicationStatus.FAILED)
     application.failure_reason = reason
     application.retry_count += 1
     application.next_attempt_at = now + retry_delay(application.retry_count)

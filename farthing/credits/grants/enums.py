@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from farthing.core.states import StateMachine
+
 
 class ApplicationStatus(StrEnum):
     """PENDING and FAILED applications are open: they are attended to again."""
@@ -14,6 +16,25 @@ class ApplicationStatus(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
 
+
+APPLICATION = StateMachine(
+    "application of a credit grant",
+    {
+        ApplicationStatus.PENDING: (
+            ApplicationStatus.APPLIED,
+            ApplicationStatus.FAILED,
+            ApplicationStatus.SKIPPED,
+            ApplicationStatus.CANCELLED,
+        ),
+        # it is tried again, and may fail again
+        ApplicationStatus.FAILED: (
+            ApplicationStatus.APPLIED,
+            ApplicationStatus.FAILED,
+            ApplicationStatus.SKIPPED,
+            ApplicationStatus.CANCELLED,
+        ),
+    },
+)
 
 OPEN = (ApplicationStatus.PENDING, ApplicationStatus.FAILED)
 

@@ -19,7 +19,7 @@ from farthing.core.enums import PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain, round_to
-from farthing.credits.enums import TransactionStatus, WalletStatus
+from farthing.credits.enums import TRANSACTION, TransactionStatus, WalletStatus
 from farthing.credits.invoicing.wallets import lock_or_open_wallet
 from farthing.credits.ledger.events import record_transaction_event
 from farthing.credits.ledger.posting import CreditMovement, complete, insert_new, lock_wallet, waiting_credit
@@ -129,7 +129,7 @@ async def fail_purchase(session: AsyncSession, purchase_id: str, now: datetime) 
     """Note that what an invoice would have sold, and its bonus, will never come."""
     await _wallet_of(session, purchase_id)
     for row in await _lock_waiting(session, purchase_id):
-        row.transaction_status = TransactionStatus.FAILED
+        row.transaction_status = TRANSACTION.check(row.transaction_status, TransactionStatus.FAILED)
         row.updated_at = now
         await session.flush()
         await record_transaction_event(session, "wallet.transaction.updated", row)

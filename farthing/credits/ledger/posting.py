@@ -22,6 +22,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, plain
 from farthing.credits.enums import (
     PURCHASES,
+    TRANSACTION,
     CreditClass,
     ReferenceType,
     TransactionReason,
@@ -204,7 +205,7 @@ async def complete(session: AsyncSession, wallet: Wallet, purchase: WalletTransa
     Rule: docs/rules/credits.md#purchases-by-invoice
     """
     purchase.wallet_id = wallet.id
-    purchase.transaction_status = TransactionStatus.COMPLETED
+    purchase.transaction_status = TRANSACTION.check(purchase.transaction_status, TransactionStatus.COMPLETED)
     purchase.seq = wallet.last_seq + 1
     purchase.credit_balance_before = wallet.credit_balance
     purchase.credit_balance_after = EXACT.add(wallet.credit_balance, purchase.credit_amount)

@@ -14,7 +14,7 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.credits.invoicing.refunded_money import credit_wallet
 from farthing.credits.notes import limits
 from farthing.credits.notes.events import record_note_event
-from farthing.credits.notes.tables import CreditNote, CreditNoteReason, CreditNoteStatus, CreditNoteType
+from farthing.credits.notes.tables import CREDIT_NOTE, CreditNote, CreditNoteReason, CreditNoteStatus, CreditNoteType
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus
@@ -71,7 +71,7 @@ async def finalize_note(session: AsyncSession, invoice: Invoice, note: CreditNot
 
     Rule: docs/rules/credit-notes.md#effect
     """
-    note.credit_note_status = CreditNoteStatus.FINALIZED
+    note.credit_note_status = CREDIT_NOTE.check(note.credit_note_status, CreditNoteStatus.FINALIZED)
     note.finalized_at = now
     await session.flush()
     if note.credit_note_type is CreditNoteType.REFUND:
@@ -147,7 +147,7 @@ async def void_note(session: AsyncSession, note_id: str, now: datetime) -> Credi
 
 
 def _mark_void(note: CreditNote, now: datetime) -> None:
-    note.credit_note_status = CreditNoteStatus.VOIDED
+    note.credit_note_status = CREDIT_NOTE.check(note.credit_note_status, CreditNoteStatus.VOIDED)
     note.voided_at = now
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
+from farthing.core.states import StateMachine
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -18,6 +19,15 @@ class CreditNoteStatus(StrEnum):
     DRAFT = "DRAFT"
     FINALIZED = "FINALIZED"
     VOIDED = "VOIDED"
+
+
+CREDIT_NOTE = StateMachine(
+    "credit note",
+    {
+        CreditNoteStatus.DRAFT: (CreditNoteStatus.FINALIZED, CreditNoteStatus.VOIDED),
+        CreditNoteStatus.FINALIZED: (CreditNoteStatus.VOIDED,),
+    },
+)
 
 
 class CreditNoteType(StrEnum):

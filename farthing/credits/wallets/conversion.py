@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO
-from farthing.credits.enums import TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.enums import WALLET, TransactionReason, WalletPriceType, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
@@ -77,7 +77,7 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
         await post(
             session, old, DebitMovement(plan_everything(lots), TransactionReason.WALLET_TERMINATION, origin), now
         )
-    old.wallet_status = WalletStatus.CLOSED
+    old.wallet_status = WALLET.check(old.wallet_status, WalletStatus.CLOSED, wallet_id=old.id)
     automation.set_auto_topup(old, None)
     automation.schedule(old, now)
     automation.schedule(new, now)

@@ -14,7 +14,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO
-from farthing.credits.enums import CreditClass, TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.enums import WALLET, CreditClass, TransactionReason, WalletPriceType, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
@@ -132,40 +132,37 @@ async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletReq
 
 async def freeze(session: AsyncSession, wallet_id: str, now: datetime) -> Wallet:
     """Let nobody add or take credits until the wallet is unfrozen. Raises NotFound, InvalidOperation."""
-    return await _switch(session, wallet_id, WalletStatus.ACTIVE, WalletStatus.FROZEN, now)
+    return await _switch(session, wallet_id, WalletStatus.FROZEN, now)
 
 
 async def unfreeze(session: AsyncSession, wallet_id: str, now: datetime) -> Wallet:
     """Make a frozen wallet active. Raises NotFound, InvalidOperation."""
-    return await _switch(session, wallet_id, WalletStatus.FROZEN, WalletStatus.ACTIVE, now)
+    return await _switch(session, wallet_id, WalletStatus.ACTIVE, now)
 
 
-async def _switch(
-    session: AsyncSession, wallet_id: str, before: WalletStatus, after: WalletStatus, now: datetime
-) -> Wallet:
+async def _switch(session: AsyncSession, wallet_id: str, to: WalletStatus, now: datetime) -> Wallet:
     wallet = await lock_wallet(session, wallet_id)
-    if wallet.wallet_status is not before:
-        raise InvalidOperation(
-            f"A {wallet.wallet_status.value} wallet cannot become {after.value}",
-            {"wallet_id": wallet.id, "wallet_status": wallet.wallet_status.value},
-        )
-    wallet.wallet_status = after
+    wallet.wallet_status = _following(wallet, to)
     automation.schedule(wallet, now)
     await session.flush()
     await record_wallet_event(session, "wallet.updated", wallet)
     return wallet
 
 
+def _following(wallet: Wallet, to: WalletStatus) -> WalletStatus:
+    now = wallet.wallet_status
+    return WALLET.check(now, to, wallet_id=wallet.id, wallet_status=now.value)
+
+
 async def terminate(session: AsyncSession, wallet_id: str, now: datetime) -> Wallet:
     """Take all that is left, past its expiry or not, and close the wallet. Raises NotFound, InvalidOperation."""
     wallet = await lock_wallet(session, wallet_id)
-    if wallet.wallet_status is WalletStatus.CLOSED:
-        raise InvalidOperation("The wallet is closed already", {"wallet_id": wallet.id, "wallet_status": "closed"})
+    closed = _following(wallet, WalletStatus.CLOSED)
     plan = plan_everything(await open_lots(session, wallet.id))
     if plan.consumptions:
         origin = MovementOrigin(description="Wallet terminated", system_key=f"{wallet.id}_termination")
         await post(session, wallet, DebitMovement(plan, TransactionReason.WALLET_TERMINATION, origin), now)
-    wallet.wallet_status = WalletStatus.CLOSED
+    wallet.wallet_status = closed
     wallet.auto_topup_enabled, wallet.evaluate_at = False, None
     await session.flush()
     await record_wallet_event(session, "wallet.terminated", wallet)

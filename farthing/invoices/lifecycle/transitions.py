@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.due import DueTerms
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import EXACT, ZERO
+from farthing.core.states import StateMachine
 from farthing.core.wire import checked_metadata
 from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
@@ -27,13 +28,13 @@ from farthing.invoices.tables import Invoice, SettlementKind
 from farthing.storage.bulk import update_all
 from farthing.storage.postgres import ports_of
 
-TRANSITIONS = MappingProxyType(
+INVOICE = StateMachine(
+    "invoice",
     {
-        InvoiceStatus.DRAFT: frozenset({InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED}),
-        InvoiceStatus.SKIPPED: frozenset({InvoiceStatus.DRAFT, InvoiceStatus.VOIDED}),
-        InvoiceStatus.FINALIZED: frozenset({InvoiceStatus.VOIDED}),
-        InvoiceStatus.VOIDED: frozenset(),
-    }
+        InvoiceStatus.DRAFT: (InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED),
+        InvoiceStatus.SKIPPED: (InvoiceStatus.DRAFT, InvoiceStatus.VOIDED),
+        InvoiceStatus.FINALIZED: (InvoiceStatus.VOIDED,),
+    },
 )
 """Where an invoice may go.
 
@@ -64,11 +65,8 @@ def move(invoice: Invoice, to: InvoiceStatus) -> None:
 
 
 def _check_move(invoice: Invoice, to: InvoiceStatus) -> None:
-    if to not in TRANSITIONS[invoice.invoice_status]:
-        raise InvalidOperation(
-            f"invoice status is not allowed: cannot go from {invoice.invoice_status} to {to}",
-            {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value, "requested": to.value},
-        )
+    now = invoice.invoice_status
+    INVOICE.check(now, to, invoice_id=invoice.id, invoice_status=now.value)
 
 
 async def finalize(

@@ -15,7 +15,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.processing import outcomes
 from farthing.payments.schemas import UpdatePaymentRequest
-from farthing.payments.states import DELETABLE, SETTLING, check_move
+from farthing.payments.states import DELETABLE, PAYMENT, SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.storage.rows import find, unique
 
@@ -84,7 +84,7 @@ async def _move(
     now: datetime,
 ) -> None:
     at = payment.payment_status
-    check_move(at, to)
+    PAYMENT.check(at, to, payment_id=payment.id)
     if at is to:
         return
     if payment.payment_method_type is PaymentMethodType.CREDITS and to in _RETURNED:

@@ -25,7 +25,7 @@ from farthing.payments.events import record_payment_event
 from farthing.payments.processing.creation import why_not_payable
 from farthing.payments.providers.interface import ProviderCharge
 from farthing.payments.refunds.records import begin_return
-from farthing.payments.states import SETTLING, may_move
+from farthing.payments.states import PAYMENT, SETTLING, may_move_by_system
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
 from farthing.payments.unapplied.money import forget_payment, keep_payment
 from farthing.storage.postgres import real_clock_of
@@ -68,7 +68,7 @@ async def succeeded(
         note_charge(payment, charge)
     if payment.payment_status in SETTLING:
         return
-    if not may_move(payment.payment_status, PaymentStatus.SUCCEEDED, by_system=True):
+    if not may_move_by_system(payment.payment_status, PaymentStatus.SUCCEEDED):
         raise AssertionError(f"a payment cannot succeed from {payment.payment_status}")
     if charge is not None and charge.amount != payment.amount:
         payment.gateway_metadata = {**payment.gateway_metadata, "requested_amount": plain(payment.amount)}
@@ -164,7 +164,10 @@ async def failed(
 
     A failure that is not `final` is one attempt on a page that may still be paid. After a success it changes nothing.
     """
-    if not may_move(payment.payment_status, PaymentStatus.FAILED) or payment.payment_status is PaymentStatus.FAILED:
+    if (
+        not PAYMENT.allows(payment.payment_status, PaymentStatus.FAILED)
+        or payment.payment_status is PaymentStatus.FAILED
+    ):
         return
     payment.error_message = reason
     if tried:

@@ -18,6 +18,7 @@ from farthing.core.money import ZERO
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.events import record_refund_event
 from farthing.payments.refunds.tables import (
+    REFUND,
     UNDERWAY,
     RefundDestination,
     RefundReason,
@@ -113,7 +114,7 @@ def name_gateway(refund: RefundRecord, payment: Payment) -> None:
 
 async def mark_succeeded(session: AsyncSession, refund: RefundRecord, now: datetime) -> None:
     """The money has gone back."""
-    refund.refund_status = RefundStatus.SUCCEEDED
+    refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.SUCCEEDED, refund_id=refund.id)
     refund.settled_amount = refund.amount
     refund.succeeded_at = now
     refund.failed_at = None
@@ -124,7 +125,7 @@ async def mark_succeeded(session: AsyncSession, refund: RefundRecord, now: datet
 
 async def mark_failed(session: AsyncSession, refund: RefundRecord, reason: str, now: datetime) -> None:
     """The provider has not sent the money back, and will not."""
-    refund.refund_status = RefundStatus.FAILED
+    refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.FAILED, refund_id=refund.id)
     refund.failure_reason = reason
     refund.failed_at = now
     await session.flush()

@@ -27,7 +27,7 @@ from farthing.payments.providers.interface import (
     SentBack,
 )
 from farthing.payments.refunds.records import mark_failed, mark_succeeded, return_key
-from farthing.payments.refunds.tables import UNDERWAY, RefundDestination, RefundRecord, RefundStatus
+from farthing.payments.refunds.tables import REFUND, UNDERWAY, RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.tables import Payment
 from farthing.payments.unapplied.money import withdraw
 from farthing.storage.midway import commit_midway
@@ -93,7 +93,7 @@ async def _begin(
         # somebody else may have sent a part of it back before anybody asked for this
         refund.amount = max(EXACT.subtract(payment.amount, payment.refunded_amount), ZERO) or refund.amount
     if payment.payment_status in {PaymentStatus.VOIDED, PaymentStatus.REFUNDED}:
-        refund.refund_status = RefundStatus.CANCELLED
+        refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.CANCELLED, refund_id=refund.id)
         refund.cancelled_at = now
         await commit_midway(session)  # the payment turned out to be none, or nothing of it is left
         return None
@@ -103,7 +103,7 @@ async def _begin(
         await mark_failed(session, refund, "The payment provider cannot send money back", now)
         await commit_midway(session)  # nobody can be asked
         return None
-    refund.refund_status = RefundStatus.PROCESSING
+    refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.PROCESSING, refund_id=refund.id)
     refund.sent_at = now
     charge_id = payment.gateway_payment_id
     await commit_midway(session)  # before the provider hears of it: a crash must leave it to be asked about

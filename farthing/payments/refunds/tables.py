@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
+from farthing.core.states import StateMachine
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -44,6 +45,31 @@ class RefundTarget(StrEnum):
     PREPAID_WALLET = "PREPAID_WALLET"
     BACK_TO_SOURCE = "BACK_TO_SOURCE"
 
+
+REFUND = StateMachine(
+    "refund",
+    {
+        RefundStatus.PENDING: (
+            RefundStatus.PROCESSING,
+            RefundStatus.SUCCEEDED,
+            RefundStatus.FAILED,
+            RefundStatus.CANCELLED,
+        ),
+        # the provider may be asked again
+        RefundStatus.PROCESSING: (
+            RefundStatus.PROCESSING,
+            RefundStatus.SUCCEEDED,
+            RefundStatus.FAILED,
+            RefundStatus.CANCELLED,
+        ),
+        # what a provider could not send back goes into the customer's wallet
+        RefundStatus.FAILED: (RefundStatus.SUCCEEDED,),
+    },
+)
+"""What becomes of a refund.
+
+Rule: docs/rules/credit-notes.md#states-of-a-refund
+"""
 
 UNDERWAY = (RefundStatus.PENDING, RefundStatus.PROCESSING)
 """States in which the money may still go back."""

@@ -15,7 +15,7 @@ from farthing.subscriptions.enums import CancellationType, SubscriptionStatus, S
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import cancellation, hierarchy, schedules
 from farthing.subscriptions.schemas.requests import UpdateSubscriptionRequest
-from farthing.subscriptions.states import LIVE, TRANSITIONS, require
+from farthing.subscriptions.states import LIVE, SUBSCRIPTION, require
 from farthing.subscriptions.tables import Subscription
 
 
@@ -81,7 +81,7 @@ async def _move_end(
 
 def _demand_following(subscription: Subscription, wanted: SubscriptionStatus) -> None:
     now = subscription.subscription_status
-    if wanted not in TRANSITIONS[now] or wanted is not SubscriptionStatus.CANCELLED:
+    if not SUBSCRIPTION.allows(now, wanted) or wanted is not SubscriptionStatus.CANCELLED:
         raise InvalidOperation(
             f"A subscription that is {now.value} cannot be set to {wanted.value}",
             {"subscription_id": subscription.id, "subscription_status": now.value, "requested_status": wanted.value},

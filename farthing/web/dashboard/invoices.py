@@ -181,7 +181,7 @@ class InvoicePages(Controller):
             and invoice.payment_status is not PaymentStatus.REFUNDED,
             once=new_ulid(),
             can_finalize=invoice.invoice_status is InvoiceStatus.DRAFT,
-            can_void=InvoiceStatus.VOIDED in transitions.TRANSITIONS[invoice.invoice_status]
+            can_void=transitions.INVOICE.allows(invoice.invoice_status, InvoiceStatus.VOIDED)
             and invoice.payment_status in transitions.VOIDABLE,
             can_pay=invoice.invoice_status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0,
         )
