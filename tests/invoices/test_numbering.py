@@ -102,9 +102,11 @@ async def test_a_hundred_clashes_are_the_most_that_are_tried(account: Account) -
     desk = Desk(account)
     customer = await desk.customer()
     await account.freeze(datetime(2025, 3, 1, tzinfo=UTC))
-    await asyncio.gather(
-        *(desk.invoice([fixed("1")], customer, invoice_number=f"INV-202503-{n:05d}") for n in range(1, 101))
-    )
+    for first in range(1, 101, 5):  # few at once: a tenant may not hold all connections for long
+        numbers = range(first, first + 5)
+        await asyncio.gather(
+            *(desk.invoice([fixed("1")], customer, invoice_number=f"INV-202503-{n:05d}") for n in numbers)
+        )
     refused = await desk.invoice([fixed("1")], customer, expect=400)
     assert refused["code"] == "invalid_operation"
     # nothing of the refused invoice is left
