@@ -23,6 +23,8 @@ import pytest
 import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 import farthing
@@ -33,7 +35,10 @@ from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
-from tests.waiting import until
+from tests.ports import free_port
+from tests.waiting import PATIENCE_SECONDS, until
+
+__all__ = ["free_port", "running", "settings_for"]
 
 # durability is what crash tests are about; everything else may run without waiting for the disk
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
@@ -138,15 +143,19 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_PATIENT: dict[str, Any] = {
+    "connection_wait_seconds": PATIENCE_SECONDS,
+    "lock_timeout_seconds": PATIENCE_SECONDS,
+    "statement_timeout_seconds": 5 * PATIENCE_SECONDS,
+    "idle_transaction_timeout_seconds": 5 * PATIENCE_SECONDS,
+}
+"""Requests that are sent at once wait for one another for longer, on a busy machine, than anybody should elsewhere."""
 
 
 def settings_for(url: str, **given: Any) -> Settings:
+    """Settings of a server for tests, with patience; what is about a limit gives its own."""
     values: dict[str, Any] = {"port": free_port(), "secret_key": "a master key for tests only", "access_log": False}
-    return Settings(database_url=url, **{**values, **given})
+    return Settings(database_url=url, **{**values, **_PATIENT, **given})
 
 
 async def _answers(settings: Settings, serving: asyncio.Task[None]) -> bool:
@@ -195,6 +204,18 @@ async def stranger(base_url: str, settings: Settings, database: Database) -> Asy
     async with Account(base_url, settings, database) as account:
         yield account
 
+
+# a run tries the same examples as the one before, and takes no offence at how long they take on a busy machine;
+# FARTHING_EXPLORE=1 tries others each time
+hypothesis_settings.register_profile(
+    "farthing",
+    deadline=None,
+    derandomize=not os.environ.get("FARTHING_EXPLORE"),
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("farthing")
 
 os.environ.setdefault("FARTHING_LOG_LEVEL", "error")
 # the default draws every local variable of every frame, which takes seconds
