@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,7 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
+from argon2 import PasswordHasher
 from granian.constants import Interfaces
 from granian.server.embed import Server
 from hypothesis import HealthCheck
@@ -29,6 +31,7 @@ from psycopg import sql
 
 import farthing
 from farthing.app import create_app
+from farthing.identity.sign_in import passwords
 from farthing.settings import Settings
 from farthing.storage.embedded import ROLE, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
@@ -43,6 +46,10 @@ __all__ = ["free_port", "running", "settings_for"]
 # durability is what crash tests are about; everything else may run without waiting for the disk
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
 _TEMPLATE = "farthing_template"
+
+
+gc.set_threshold(50_000, 20, 20)  # as the command does; the servers of tests run in this process
+sys.dont_write_bytecode = False  # or every run compiles all tests again
 
 
 def _start_postgres(config: pytest.Config) -> str:
@@ -97,6 +104,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Give each xdist worker the run's PostgreSQL."""
     node.workerinput["sockets"] = _start_postgres(node.config)
+
+
+_COSTLY_PASSWORDS = {name: getattr(passwords, name) for name in ("_hasher", "NOBODY")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """A hash takes no time, where it is not the test's subject that it does."""
+    with pytest.MonkeyPatch.context() as patch:
+        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(passwords, "_hasher", hasher)
+        patch.setattr(passwords, "NOBODY", hasher.hash("nobody has this password"))
+        yield
+
+
+@pytest.fixture
+def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords as they are hashed outside the tests."""
+    for name, value in _COSTLY_PASSWORDS.items():
+        monkeypatch.setattr(passwords, name, value)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import psutil
 import pytest
 
 from tests.ports import free_port
+from tests.processes import ForkedProcess, farthing, run_farthing
 from tests.waiting import PATIENCE_SECONDS
 
 KEY = "sk_TESTTESTTESTTESTTESTTESTTEST"
@@ -27,14 +27,9 @@ def _environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def _serving(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def _serving(folder: Path, **more: str) -> Iterator[tuple[ForkedProcess, httpx.Client]]:
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "farthing", "serve"],
-        env=_environment(folder, FARTHING_PORT=str(port), FARTHING_LOG_LEVEL="error", **more),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = farthing(["serve"], _environment(folder, FARTHING_PORT=str(port), FARTHING_LOG_LEVEL="error", **more))
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=PATIENCE_SECONDS)
     try:
         _until_ready(client, process)
@@ -46,7 +41,7 @@ def _serving(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[bytes
         process.wait(PATIENCE_SECONDS)
 
 
-def _until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+def _until_ready(client: httpx.Client, process: ForkedProcess) -> None:
     deadline = time.monotonic() + 2 * PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -58,19 +53,12 @@ def _until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None
     raise AssertionError(f"not ready; exit status {process.poll()}")
 
 
-def _postgres_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+def _postgres_of(process: ForkedProcess) -> psutil.Process:
     return next(child for child in psutil.Process(process.pid).children() if child.name().startswith("postgres"))
 
 
 def _run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "farthing", *command],
-        env=_environment(folder, **environment),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_farthing([*command], _environment(folder, **environment))
 
 
 @pytest.mark.slow

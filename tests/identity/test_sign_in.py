@@ -159,6 +159,7 @@ async def test_every_failed_login_answers_the_same_bytes(visitor: Visitor, datab
     assert answers[0].json()["message"] == "Invalid email or password"
 
 
+@pytest.mark.usefixtures("costly_passwords")
 async def test_an_unknown_email_costs_the_work_of_a_known_one() -> None:
     stored = argon2.extract_parameters(await passwords.hashed("x"))
     assert argon2.extract_parameters(passwords.NOBODY) == stored
