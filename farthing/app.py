@@ -319,7 +319,9 @@ def _services(settings: Settings, database: Database, notices: Listener, worker:
     known = duties(database, settings)
     health_database = Database(database.url, database.ports, pool_size=1)
     jobs_queue = queue_of(database, known)
-    database = database.for_requests(settings.request_timeouts, settings.tenant_connections)
+    database = database.for_requests(
+        settings.request_timeouts, settings.tenant_connections, settings.connection_wait_seconds
+    )
     authenticator = HeaderAuthenticator(database, settings, notices)
     return Services(
         settings=settings,

@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pool_size: Annotated[int, Meta(ge=2, le=500)] = 20
     tenant_connections: Annotated[int, Meta(ge=0, le=500)] = 0
     """The most connections that requests of one tenant hold at once; 0 is a third of all."""
+    connection_wait_seconds: Annotated[float, Meta(gt=0, le=600)] = 10
+    """How long a request waits for one of them before it is answered with 503."""
     lock_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 5
     statement_timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30
     idle_transaction_timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 60

@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,23 +22,34 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
+from argon2 import PasswordHasher
 from granian.constants import Interfaces
 from granian.server.embed import Server
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 import farthing
 from farthing.app import create_app
+from farthing.identity.sign_in import passwords
 from farthing.settings import Settings
 from farthing.storage.embedded import ROLE, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
-from tests.waiting import until
+from tests.ports import free_port
+from tests.waiting import PATIENCE_SECONDS, until
+
+__all__ = ["free_port", "running", "settings_for"]
 
 # durability is what crash tests are about; everything else may run without waiting for the disk
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
 _TEMPLATE = "farthing_template"
+
+
+gc.set_threshold(50_000, 20, 20)  # as the command does; the servers of tests run in this process
+sys.dont_write_bytecode = False  # or every run compiles all tests again
 
 
 def _start_postgres(config: pytest.Config) -> str:
@@ -94,6 +106,26 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["sockets"] = _start_postgres(node.config)
 
 
+_COSTLY_PASSWORDS = {name: getattr(passwords, name) for name in ("_hasher", "NOBODY")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """A hash takes no time, where it is not the test's subject that it does."""
+    with pytest.MonkeyPatch.context() as patch:
+        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(passwords, "_hasher", hasher)
+        patch.setattr(passwords, "NOBODY", hasher.hash("nobody has this password"))
+        yield
+
+
+@pytest.fixture
+def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords as they are hashed outside the tests."""
+    for name, value in _COSTLY_PASSWORDS.items():
+        monkeypatch.setattr(passwords, name, value)
+
+
 @pytest.fixture(scope="session")
 def sockets(pytestconfig: pytest.Config) -> str:
     """The folder of the run's PostgreSQL socket."""
@@ -138,15 +170,19 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_PATIENT: dict[str, Any] = {
+    "connection_wait_seconds": PATIENCE_SECONDS,
+    "lock_timeout_seconds": PATIENCE_SECONDS,
+    "statement_timeout_seconds": 5 * PATIENCE_SECONDS,
+    "idle_transaction_timeout_seconds": 5 * PATIENCE_SECONDS,
+}
+"""Requests that are sent at once wait for one another for longer, on a busy machine, than anybody should elsewhere."""
 
 
 def settings_for(url: str, **given: Any) -> Settings:
+    """Settings of a server for tests, with patience; what is about a limit gives its own."""
     values: dict[str, Any] = {"port": free_port(), "secret_key": "a master key for tests only", "access_log": False}
-    return Settings(database_url=url, **{**values, **given})
+    return Settings(database_url=url, **{**values, **_PATIENT, **given})
 
 
 async def _answers(settings: Settings, serving: asyncio.Task[None]) -> bool:
@@ -195,6 +231,18 @@ async def stranger(base_url: str, settings: Settings, database: Database) -> Asy
     async with Account(base_url, settings, database) as account:
         yield account
 
+
+# a run tries the same examples as the one before, and takes no offence at how long they take on a busy machine;
+# FARTHING_EXPLORE=1 tries others each time
+hypothesis_settings.register_profile(
+    "farthing",
+    deadline=None,
+    derandomize=not os.environ.get("FARTHING_EXPLORE"),
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("farthing")
 
 os.environ.setdefault("FARTHING_LOG_LEVEL", "error")
 # the default draws every local variable of every frame, which takes seconds

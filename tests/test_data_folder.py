@@ -6,24 +6,17 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from farthing.storage.embedded import EmbeddedPostgres
+from tests.processes import run_farthing
 
 
 def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
-    return subprocess.run(
-        [sys.executable, "-m", "farthing", *command],
-        env={**clean, "FARTHING_DATA_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    return run_farthing([*command], {**clean, "FARTHING_DATA_DIR": str(folder)})
 
 
 def _open_to_others(folder: Path) -> set[str]:

@@ -16,13 +16,9 @@ import httpx
 import psycopg
 import pytest
 
+from tests.ports import free_port
+
 SECRET = "k" * 40
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _environment(**variables: str) -> dict[str, str]:
@@ -97,7 +93,7 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_first_start_says_how_to_sign_in_and_two_servers_never_share_a_port(folder: Path) -> None:
-    port = _free_port()
+    port = free_port()
     with _serving(folder, port, until="works once") as printed:
         assert re.search(r"API key: sk_\w+", printed)
         link = re.search(r"http://\S+/password/\S+", printed)
@@ -148,5 +144,5 @@ def test_a_wrong_database_is_one_line(new_database: Callable[..., str], statemen
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    said = _refusal("serve", "--data-dir", str(tmp_path / place), "--port", str(_free_port()))
+    said = _refusal("serve", "--data-dir", str(tmp_path / place), "--port", str(free_port()))
     assert "cannot be used" in said

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +14,11 @@ import httpx
 import psutil
 import pytest
 
+from tests.ports import free_port
+from tests.processes import ForkedProcess, farthing, run_farthing
+from tests.waiting import PATIENCE_SECONDS
+
 KEY = "sk_TESTTESTTESTTESTTESTTESTTEST"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _environment(folder: Path, **more: str) -> dict[str, str]:
@@ -31,15 +27,10 @@ def _environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def _serving(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    port = _free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "farthing", "serve"],
-        env=_environment(folder, FARTHING_PORT=str(port), FARTHING_LOG_LEVEL="error", **more),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=10)
+def _serving(folder: Path, **more: str) -> Iterator[tuple[ForkedProcess, httpx.Client]]:
+    port = free_port()
+    process = farthing(["serve"], _environment(folder, FARTHING_PORT=str(port), FARTHING_LOG_LEVEL="error", **more))
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=PATIENCE_SECONDS)
     try:
         _until_ready(client, process)
         yield process, client
@@ -47,11 +38,11 @@ def _serving(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[bytes
         client.close()
         if process.poll() is None:
             process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_SECONDS)
 
 
-def _until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
+def _until_ready(client: httpx.Client, process: ForkedProcess) -> None:
+    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if client.get("/health/ready").status_code == 200:
@@ -62,19 +53,12 @@ def _until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None
     raise AssertionError(f"not ready; exit status {process.poll()}")
 
 
-def _postgres_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+def _postgres_of(process: ForkedProcess) -> psutil.Process:
     return next(child for child in psutil.Process(process.pid).children() if child.name().startswith("postgres"))
 
 
 def _run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "farthing", *command],
-        env=_environment(folder, **environment),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_farthing([*command], _environment(folder, **environment))
 
 
 @pytest.mark.slow
@@ -89,7 +73,7 @@ def test_a_life_of_starts_kills_and_an_orderly_end(tmp_path: Path) -> None:
         postgres = _postgres_of(process)
         process.kill()
         process.wait()
-        gone, _ = psutil.wait_procs([postgres], timeout=20)
+        gone, _ = psutil.wait_procs([postgres], timeout=PATIENCE_SECONDS)
         assert gone, "the engine must not outlive its parent"
     with _serving(folder) as (process, client):
         assert client.get("/v1/customers/external/acme").json()["id"] == made.json()["id"]
@@ -102,7 +86,7 @@ def test_a_life_of_starts_kills_and_an_orderly_end(tmp_path: Path) -> None:
             time.sleep(0.1)
         postgres = _postgres_of(process)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert not postgres.is_running()
     healthy = _run(folder, "doctor")
     assert healthy.returncode == 0, healthy.stdout + healthy.stderr

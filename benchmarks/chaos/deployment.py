@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,18 @@ ADMIN_LOCK_MILLISECONDS = 200
 POSTGRES_SETTINGS = {"max_connections": "120", "shared_buffers": "128MB"}
 
 
+_FIRST_PORT, _PORTS = 10_000, 10_000
+"""Below the ports that the system gives to outgoing connections, which could take the port before it is bound."""
+
+
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    begin = secrets.randbelow(_PORTS)
+    for number in range(_PORTS):
+        port = _FIRST_PORT + (begin + number) % _PORTS
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 @dataclass(slots=True)

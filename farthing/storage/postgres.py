@@ -30,7 +30,7 @@ from farthing.core.clock import Clock, SystemClock
 from farthing.core.composition import Composition
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
-from farthing.storage.connections.shares import Shares
+from farthing.storage.connections.shares import WAIT_SECONDS, Shares
 from farthing.storage.connections.timeouts import OF_BACKGROUND_WORK, Timeouts
 from farthing.storage.reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.scope import Scope
@@ -97,16 +97,20 @@ class Database:
         self._reads = HotReads(url, hot_reads)
         self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
-    def for_requests(self, timeouts: Timeouts, tenant_connections: int = 0) -> Database:
+    def for_requests(
+        self, timeouts: Timeouts, tenant_connections: int = 0, wait_seconds: float = WAIT_SECONDS
+    ) -> Database:
         """The same pool for requests: `timeouts` for each transaction, and for each tenant a share of the connections.
 
         `tenant_connections` is the most that one tenant's requests hold at once; 0 is a third. All tenants together
-        hold two thirds: what is left is for second connections of a request, for verifying keys, and for duties.
+        hold two thirds: what is left is for second connections of a request, for verifying keys, and for duties. A
+        request waits for its turn for `wait_seconds` at most.
         """
+        slots, hot_slots = self._connections * 2 // 3, self._hot_connections
         requests = copy(self)
         requests.timeouts = timeouts
-        requests.shares = Shares(self._connections * 2 // 3, tenant_connections or self._connections // 3)
-        requests._hot_shares = Shares(self._hot_connections, (self._hot_connections + 1) // 2)
+        requests.shares = Shares(slots, tenant_connections or self._connections // 3, wait_seconds=wait_seconds)
+        requests._hot_shares = Shares(hot_slots, (hot_slots + 1) // 2, wait_seconds=wait_seconds)
         return requests
 
     def in_background(self, timeouts: Timeouts = OF_BACKGROUND_WORK) -> Database:

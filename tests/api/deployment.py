@@ -81,7 +81,7 @@ class Deployment:
 
     async def repeat(self, request: Request, key: str) -> httpx.Response:
         """The answer of the living server, once PostgreSQL has noticed that the dead one's connections are gone."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             answer = await self.send(request, key)
             held = answer.status_code == 409 and answer.json()["code"] == "version_conflict"

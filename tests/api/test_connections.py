@@ -19,13 +19,14 @@ from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
+from tests.waiting import PATIENCE_SECONDS
 
 MANY = 40
 
 
 @dataclass
 class Deployment:
-    """A server with few connections and short limits, on a database of its own."""
+    """A server with few connections, on a database of its own."""
 
     url: str
     base_url: str
@@ -68,7 +69,7 @@ class Deployment:
 async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIterator[Deployment]:
     url = new_database()
     database = Database(url, wire(), pool_size=4, overflow=2)
-    settings = settings_for(url, lock_timeout_seconds=0.4, statement_timeout_seconds=3)
+    settings = settings_for(url)
     try:
         async with (
             running(settings, database) as base_url,
@@ -79,6 +80,16 @@ async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIte
             yield Deployment(url, base_url, admin_url, account, stranger)
     finally:
         await database.close()
+
+
+@pytest.fixture
+async def impatient(deployment: Deployment) -> AsyncIterator[Account]:
+    """The same tenant at another server of this deployment, whose statements wait and last for a moment only."""
+    database = Database(deployment.url, wire(), pool_size=4, overflow=2)
+    settings = settings_for(deployment.url, lock_timeout_seconds=0.4, statement_timeout_seconds=3)
+    async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+        yield account
+    await database.close()
 
 
 @asynccontextmanager
@@ -104,25 +115,25 @@ def check_refusal(answer: httpx.Response, status: int, code: str) -> dict[str, A
     return body
 
 
-async def test_a_locked_row_is_a_conflict_after_the_lock_timeout(deployment: Deployment) -> None:
-    id = await customer(deployment.account, "locked")
+async def test_a_locked_row_is_a_conflict_after_the_lock_timeout(deployment: Deployment, impatient: Account) -> None:
+    id = await customer(impatient, "locked")
     async with locked(deployment, id):
         began = time.monotonic()
-        answer = await deployment.account.http.put(f"/customers/{id}", json={"name": "D"})
-        check_refusal(answer, 409, "version_conflict")
-        assert 0.3 < time.monotonic() - began < 5
-    assert (await deployment.account.http.put(f"/customers/{id}", json={"name": "D"})).status_code == 200
+        answer = await impatient.http.put(f"/customers/{id}", json={"name": "D"})
+        check_refusal(answer, 409, "version_conflict")  # the statement's own timeout would be a 503
+        assert time.monotonic() - began > 0.3
+    assert (await impatient.http.put(f"/customers/{id}", json={"name": "D"})).status_code == 200
 
 
-async def test_a_conflict_that_passes_is_not_kept_for_its_idempotency_key(deployment: Deployment) -> None:
+async def test_a_conflict_that_passes_is_not_kept_for_its_idempotency_key(
+    deployment: Deployment, impatient: Account
+) -> None:
     key = {"idempotency-key": "after-the-lock"}
     with psycopg.connect(deployment.admin_url) as holder:
         holder.execute("LOCK TABLE customers IN SHARE MODE")
-        answer = await deployment.account.http.post(
-            "/customers", json={"external_id": "late", "name": "C"}, headers=key
-        )
+        answer = await impatient.http.post("/customers", json={"external_id": "late", "name": "C"}, headers=key)
         check_refusal(answer, 409, "version_conflict")
-    again = await deployment.account.http.post("/customers", json={"external_id": "late", "name": "C"}, headers=key)
+    again = await impatient.http.post("/customers", json={"external_id": "late", "name": "C"}, headers=key)
     assert again.status_code == 201, again.text
     assert "idempotent-replayed" not in again.headers
 
@@ -137,19 +148,14 @@ async def test_one_locked_row_and_many_requests_leave_the_others_alone(deploymen
             for n in range(MANY)
         ]
         await deployment.until_waiting(2)
-        slowest = 0.0
         for n in range(20):
-            began = time.monotonic()
             answer = await deployment.stranger.http.put(f"/customers/{other}", json={"name": f"N{n}"})
-            slowest = max(slowest, time.monotonic() - began)
             assert answer.status_code == 200, answer.text
             async with httpx.AsyncClient(base_url=deployment.base_url) as anonymous:
                 assert (await anonymous.get("/health/ready")).status_code == 200
-        assert slowest < 1, "another tenant waits for none of it"
-        answers = await asyncio.gather(*crowd)
-    kinds = Counter((answer.status_code, answer.json()["code"]) for answer in answers)
-    assert set(kinds) <= {(409, "version_conflict"), (503, "service_unavailable")}, kinds
-    assert all("retry-after" in answer.headers for answer in answers)
+        assert not any(request.done() for request in crowd), "another tenant waits for none of it"
+    answers = await asyncio.gather(*crowd)
+    assert Counter(answer.status_code for answer in answers) == {200: MANY}
     assert (await deployment.account.http.put(f"/customers/{id}", json={"name": "E"})).status_code == 200
 
 
@@ -168,12 +174,20 @@ async def test_hot_reads_of_one_tenant_leave_connections_to_another(deployment: 
         assert Counter(answer.status_code for answer in await asyncio.gather(*crowd)) == {200: MANY}
 
 
-async def test_a_statement_that_takes_too_long_is_ended(deployment: Deployment) -> None:
-    with slow_customers(deployment, seconds=30):
-        began = time.monotonic()
-        answer = await deployment.account.http.post("/customers", json={"external_id": "slow", "name": "C"})
+async def test_a_crowd_at_a_locked_row_is_refused_with_when_to_come_back(
+    deployment: Deployment, impatient: Account
+) -> None:
+    id = await customer(impatient, "refused")
+    async with locked(deployment, id):
+        crowd = (impatient.http.put(f"/customers/{id}", json={"name": f"N{n}"}) for n in range(8))
+        for answer in await asyncio.gather(*crowd):
+            check_refusal(answer, 409, "version_conflict")
+
+
+async def test_a_statement_that_takes_too_long_is_ended(deployment: Deployment, impatient: Account) -> None:
+    with slow_customers(deployment, seconds=PATIENCE_SECONDS):
+        answer = await impatient.http.post("/customers", json={"external_id": "slow", "name": "C"})
         check_refusal(answer, 503, "service_unavailable")
-        assert time.monotonic() - began < 15
 
 
 @contextmanager
@@ -206,7 +220,7 @@ async def test_connections_cut_while_idle_are_replaced_and_nobody_notices(deploy
 
 
 async def test_a_connection_cut_in_the_middle_is_503_and_undone(deployment: Deployment) -> None:
-    with slow_customers(deployment, seconds=2.5):
+    with slow_customers(deployment, seconds=PATIENCE_SECONDS):
         asked = asyncio.create_task(
             deployment.account.http.post("/customers", json={"external_id": "cut", "name": "C"})
         )
@@ -223,7 +237,7 @@ async def test_a_connection_cut_at_the_commit_says_that_the_outcome_is_unknown(
 ) -> None:
     body = {"external_id": f"commit-{key}", "name": "C"}
     headers = {"idempotency-key": key} if key else {}
-    with slow_customers(deployment, seconds=2.5, at_commit=True):
+    with slow_customers(deployment, seconds=PATIENCE_SECONDS, at_commit=True):
         asked = asyncio.create_task(deployment.account.http.post("/customers", json=body, headers=headers))
         await deployment.until_waiting()
         assert deployment.cut("wait_event = 'PgSleep'") == 1
@@ -262,9 +276,8 @@ async def test_events_that_wait_for_a_lock_do_not_stop_those_of_others(deploymen
             for n in range(5)
         ]
         await deployment.until_waiting()
-        began = time.monotonic()
         assert (await deployment.stranger.http.post("/events", json=event("other"))).status_code == 202
-        assert time.monotonic() - began < 2
+        assert not any(request.done() for request in changed)
         holder.rollback()
         assert {answer.status_code for answer in await asyncio.gather(*changed)} == {202}
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,7 +25,8 @@ from farthing.storage.stored_answers import StoredAnswer, forget_old
 from tests.account import Account
 from tests.api.books import Books
 from tests.conftest import free_port
-from tests.waiting import until, until_waited_for
+from tests.processes import ForkedProcess, serving
+from tests.waiting import PATIENCE_SECONDS, until, until_waited_for
 
 BODY = {"external_id": "acme", "name": "Acme"}
 
@@ -152,8 +151,10 @@ async def test_while_in_progress_the_same_key_is_refused_and_others_are_not(
 async def test_a_client_that_hangs_up_leaves_nothing_claimed(account: Account, admin: psycopg.Connection) -> None:
     with admin.transaction():
         admin.execute("LOCK TABLE customers IN EXCLUSIVE MODE")
-        with pytest.raises(httpx.ReadTimeout):
-            await account.http.post("/customers", json=BODY, headers={"Idempotency-Key": "k"}, timeout=0.3)
+        waiting = asyncio.create_task(create(account.http, "k"))
+        await until_waited_for(admin)
+        waiting.cancel()  # closes the connection
+        await asyncio.wait({waiting})
     assert (await _claimed(account.http)).status_code == 201
     assert await customers(account) == 1
 
@@ -234,26 +235,10 @@ async def test_a_replay_changes_nothing(account: Account, sockets: str) -> None:
 
 
 KEY = "sk_idempotency_crash_0123456789"
-_SERVE = """
-import asyncio, os
-from farthing.server import engine, opened, serve
-from farthing.settings import load
-
-async def started(database, first):
-    print("started", flush=True)
-
-async def main(settings, postgres):
-    async with opened(settings, postgres) as database:
-        await serve(settings, database, started)
-
-settings = load(os.environ)
-with engine(settings) as postgres:
-    asyncio.run(main(settings, postgres))
-"""
 
 
 @contextmanager
-def process(url: str, port: int) -> Iterator[subprocess.Popen[str]]:
+def process(url: str, port: int) -> Iterator[ForkedProcess]:
     """A server in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
     environment |= {
@@ -264,23 +249,21 @@ def process(url: str, port: int) -> Iterator[subprocess.Popen[str]]:
         "FARTHING_LOG_LEVEL": "error",
         "FARTHING_WORKER": "false",
     }
-    command = [sys.executable, "-c", _SERVE]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
+    server = serving(environment)
     try:
-        assert server.stdout.readline().strip() == "started"
         yield server
     finally:
         server.kill()
         server.wait()
-        server.stdout.close()
 
 
 @pytest.mark.slow
 async def test_a_crash_in_between_leaves_nothing_claimed(new_database: Callable[..., str], sockets: str) -> None:
     url, port = new_database(), free_port()
     admin = f"postgresql://postgres@/{make_url(url).database}?host={sockets}"
-    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/v1", headers={"x-api-key": KEY}, timeout=30)
+    client = httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}/v1", headers={"x-api-key": KEY}, timeout=PATIENCE_SECONDS
+    )
     async with client as http:
         with process(url, port) as server, psycopg.connect(admin) as connection:
             connection.execute("LOCK TABLE customers IN EXCLUSIVE MODE")

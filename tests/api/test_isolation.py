@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
 from tests.account import Account
 from tests.api.books import Books
 from tests.api.doors import BY_ID, DOORS, Door
@@ -47,7 +49,14 @@ def of_nobody(call: Call) -> Call:
     return Call(call.operation, unknown(call.path), unknown(call.query), unknown(call.body))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+async def account(base_url: str, settings: Settings, database: Database) -> AsyncIterator[Account]:
+    """One tenant for all tests here, as each proves that nothing of it has changed."""
+    async with Account(base_url, settings, database) as account:
+        yield account
+
+
+@pytest.fixture(scope="module")
 async def owner(account: Account) -> tuple[OverHttp, Made]:
     """A tenant with one of everything, and the calls that made it."""
     go = OverHttp(account)
@@ -175,9 +184,9 @@ async def test_no_route_at_all_opens_to_a_foreign_id(
 
 
 @pytest.mark.slow
-async def test_the_owner_meets_everything_the_outsider_was_refused(account: Account) -> None:
+async def test_the_owner_meets_everything_the_outsider_was_refused(stranger: Account) -> None:
     """The same calls are answered with success to their owner, so the refusals above are not for another reason."""
-    go = OverHttp(account)
+    go = OverHttp(stranger)
     made = await build(go)
     for step in (read, change, end):
         await step(go, made)

@@ -15,14 +15,14 @@ from tests.conftest import running, settings_for
 
 
 async def test_a_credential_over_its_rate_is_told_when_to_come_back(database: Database, database_url: str) -> None:
-    settings = settings_for(database_url, rate_limit_per_second=0.5, rate_limit_burst=3)
+    settings = settings_for(database_url, rate_limit_per_second=0.01, rate_limit_burst=3)
     async with running(settings, database) as url, Account(url, settings, database) as account:
         statuses = [(await account.http.get("/users/me")).status_code for _ in range(4)]
         refused = await account.http.get("/users/me")
         assert statuses == [200, 200, 200, 429]
         assert refused.json()["code"] == "too_many_requests"
         assert refused.json()["http_status_code"] == 429
-        assert 1 <= int(refused.headers["retry-after"]) <= 2
+        assert 1 <= int(refused.headers["retry-after"]) <= 100
         async with account.client(await account.new_key(["all_reader"])) as other:
             assert (await other.get("/users/me")).status_code == 200, "another credential has a bucket of its own"
 

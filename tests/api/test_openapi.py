@@ -66,7 +66,7 @@ async def test_every_answer_is_one_that_the_document_declares(
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
-        answer = case.call(base_url=account.base_url, headers=headers, timeout=30)
+        answer = case.call(base_url=account.base_url, headers=headers, timeout=60)
         # a feature that is not there says so with 501; any other 5xx is a failure of ours
         checks = CHECKS if answer.status_code == 501 else [not_a_server_error, *CHECKS]
         case.validate_response(answer, checks=checks)
@@ -96,7 +96,7 @@ async def test_every_answer_of_the_tour_is_one_that_the_document_declares(accoun
 
 
 async def test_the_document_is_served(account: Account) -> None:
-    async with httpx.AsyncClient(base_url=account.base_url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=account.base_url, timeout=60) as http:
         answer = await http.get("/openapi.json")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("application/json")

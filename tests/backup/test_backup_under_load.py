@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.test_server import _environment, _run, _serving
+from tests.waiting import PATIENCE_SECONDS
 
 MASTER = "a master key for backups only"
 
@@ -21,7 +22,7 @@ class Writer:
 
     def __init__(self, client: httpx.Client, name: str) -> None:
         self.acknowledged: list[str] = []
-        self._client = httpx.Client(base_url=client.base_url, headers=client.headers, timeout=30)
+        self._client = httpx.Client(base_url=client.base_url, headers=client.headers, timeout=PATIENCE_SECONDS)
         self._name = name
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write)
@@ -42,6 +43,7 @@ class Writer:
             sent = self._client.post("/v1/events", json=event)
             if made.status_code == 201 and sent.status_code == 202:
                 self.acknowledged.append(external_id)
+            self._stop.wait(0.02)  # a backup beside writes, not beside a server without a moment to spare
 
 
 def _counts(url: str) -> dict[str, int]:

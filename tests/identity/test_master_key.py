@@ -34,6 +34,7 @@ from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
+from tests.processes import run_farthing
 
 OLD, NEW = "the old master key of this deployment", "the new master key of this deployment"
 MONTH = timedelta(days=30)
@@ -79,7 +80,7 @@ def test_a_database_whose_key_is_gone_is_refused_and_no_key_is_made(folder: Path
         secret_file.ensure(folder)
     assert not (folder / secret_file.NAME).exists()
     for command in (["serve"], ["doctor"], ["keys", "list"]):
-        done = run_farthing([*command, "--data-dir", str(folder)], {})
+        done = run_command([*command, "--data-dir", str(folder)], {})
         assert done.returncode == 2
         assert "farthing secret replace" in done.stderr
 
@@ -120,7 +121,7 @@ async def test_the_first_key_is_remembered_and_another_is_refused(fresh: Databas
 async def test_every_process_refuses_a_wrong_key(fresh: Database) -> None:
     await confirm(fresh, MasterKeys(OLD))
     for command in (["serve", "--port", "0"], ["worker"], ["doctor"], ["keys", "list"]):
-        done = run_farthing(command, {"FARTHING_DATABASE_URL": fresh.url, "FARTHING_SECRET_KEY": NEW})
+        done = run_command(command, {"FARTHING_DATABASE_URL": fresh.url, "FARTHING_SECRET_KEY": NEW})
         assert done.returncode == 2, command
         assert "not the one this database was set up with" in done.stderr
 
@@ -259,7 +260,7 @@ async def test_a_lost_key_is_replaced_and_all_that_it_opened_ends(fresh: Databas
     async with served(fresh, secret_key=OLD) as account:
         await account.post("/connections", {"name": "test", "provider_type": "stripe", "metadata": {"mode": "test"}})
     settings = settings_for(fresh.url, secret_key=NEW)
-    refused = run_farthing(["secret", "replace"], {"FARTHING_DATABASE_URL": fresh.url, "FARTHING_SECRET_KEY": NEW})
+    refused = run_command(["secret", "replace"], {"FARTHING_DATABASE_URL": fresh.url, "FARTHING_SECRET_KEY": NEW})
     assert refused.returncode == 2
     assert "--lost" in refused.stderr
     await rotation.replace_lost(settings, fresh)
@@ -278,14 +279,7 @@ def run_script(script: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, timeout=120)
 
 
-def run_farthing(arguments: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run_command(arguments: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own, with these settings only."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
-    return subprocess.run(
-        [sys.executable, "-m", "farthing", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**inherited, **environ},
-        timeout=120,
-    )
+    return run_farthing(arguments, {**inherited, **environ})

@@ -1,20 +1,19 @@
 """`farthing serve` and `farthing worker` as processes to be killed, at a pace that a test can wait for.
 
-Run with `python -m tests.jobs.quick_process serve|worker|stuck`; settings come from the environment, as ever. The loop
-of `stuck` does nothing any more.
+The commands of `main` are serve, worker and stuck; settings come from the environment, as ever. The loop of `stuck`
+does nothing any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 
 from farthing import logs, server
 from farthing.identity.bootstrap import FirstStart
 from farthing.jobs.pace import Pace
-from farthing.settings import load
+from farthing.settings import Settings, load
 from farthing.storage.postgres import Database
 
 PACE = Pace(
@@ -34,7 +33,7 @@ async def nothing_more(_database: Database, _first: FirstStart | None) -> None:
     """What is done once the server listens."""
 
 
-async def run(engine: server.Engine, command: str) -> None:
+async def run(settings: Settings, engine: server.Engine, command: str) -> None:
     async with server.opened(settings, engine) as database:
         if command == "serve":
             await server.serve(settings, database, nothing_more, PACE)
@@ -50,8 +49,8 @@ def print_and_sleep() -> None:
     time.sleep(600)
 
 
-if __name__ == "__main__":
+def main(command: str) -> None:
     settings = load(os.environ)
     logs.configure(settings)
     with server.engine(settings) as used:
-        asyncio.run(run(used, sys.argv[1]))
+        asyncio.run(run(settings, used, command))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +20,9 @@ from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import free_port, running, settings_for
+from tests.jobs import quick_process
+from tests.processes import ForkedProcess
+from tests.waiting import PATIENCE_SECONDS
 
 SECRET = "a master key for tests only"
 IN_HAND = ("subscription_billing", "meter_backfill", "environment_clone")
@@ -30,29 +31,17 @@ BLOCKED = ("subscriptions", "meter_backfills", "plans")
 
 
 @contextmanager
-def farthing(url: str, *command: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def farthing(url: str, command: str, output: Path | None = None, **settings: str) -> Iterator[ForkedProcess]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.jobs.quick_process", *command],
-        env={
-            **clean,
-            "FARTHING_DATABASE_URL": url,
-            "FARTHING_SECRET_KEY": SECRET,
-            "FARTHING_LOG_LEVEL": "error",
-            **settings,
-        },
-        stdout=subprocess.PIPE,
-        stderr=None if os.environ.get("SHOW") else subprocess.DEVNULL,
-    )
+    own = {"FARTHING_DATABASE_URL": url, "FARTHING_SECRET_KEY": SECRET, "FARTHING_LOG_LEVEL": "error"}
+    process = ForkedProcess(quick_process.main, command, environment={**clean, **own, **settings}, output=output)
     try:
         yield process
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
-        process.wait(30)
-        assert process.stdout is not None
-        process.stdout.close()
+        process.wait()
 
 
 def until(condition: Callable[[], Any], seconds: float = 180) -> Any:
@@ -189,7 +178,7 @@ class Served:
     """What a process that serves says of itself."""
 
     def __init__(self, port: int) -> None:
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_SECONDS)
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         try:
@@ -208,7 +197,7 @@ class Served:
 
 
 @contextmanager
-def served_and_worked(url: str) -> Iterator[tuple[Served, list[subprocess.Popen[bytes]]]]:
+def served_and_worked(url: str) -> Iterator[tuple[Served, list[ForkedProcess]]]:
     """A process that serves and works, and one that works only, when both are at work."""
     port = free_port()
     served = Served(port)
@@ -224,7 +213,7 @@ def lively_workers(url: str) -> int:
     return int(rows(url, query)[0][0])
 
 
-def ended(process: subprocess.Popen[bytes]) -> bool:
+def ended(process: ForkedProcess) -> bool:
     return process.poll() is not None
 
 
@@ -266,7 +255,7 @@ def test_workers_go_on_after_postgres_restarts_and_readiness_says_how_it_is(post
             assert not any(ended(process) for process in processes)
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(30) for process in processes] == [0, 0]
+        assert [process.wait() for process in processes] == [0, 0]
 
 
 @pytest.mark.slow
@@ -278,7 +267,7 @@ def test_a_signal_ends_serving_and_working_while_postgres_is_away(postgres: Embe
         until(served.is_unavailable)
         for process in processes:
             process.send_signal(signal.SIGINT)
-        assert [process.wait(30) for process in processes] == [0, 0]
+        assert [process.wait() for process in processes] == [0, 0]
 
 
 @pytest.mark.slow
@@ -289,16 +278,17 @@ async def test_a_signal_ends_a_worker_in_the_middle_of_a_duty(new_database: Call
         queue(url, "subscription_billing", "default", "subscription_billing")
         until(lambda: "subscriptions" in waiting_for_tables(url))
         working.send_signal(signal.SIGTERM)
-        assert working.wait(30) == 0
+        assert working.wait() == 0
     interrupted = "SELECT error FROM job_runs WHERE name = 'subscription_billing'"
     assert rows(url, interrupted) == [("its process ended before it did",)]
     assert in_hand(url) == set()
 
 
 @pytest.mark.slow
-def test_a_signal_ends_a_process_that_is_stuck(new_database: Callable[..., str]) -> None:
-    with farthing(new_database(), "stuck") as stuck:
-        assert stuck.stdout is not None
-        assert stuck.stdout.readline() == b"stuck\n"
+def test_a_signal_ends_a_process_that_is_stuck(new_database: Callable[..., str], tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    printed.touch()
+    with farthing(new_database(), "stuck", printed) as stuck:
+        until(lambda: "stuck\n" in printed.read_text())
         stuck.send_signal(signal.SIGTERM)
-        assert stuck.wait(30) == 1
+        assert stuck.wait() == 1

@@ -25,6 +25,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account
+from tests.waiting import PATIENCE_SECONDS
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 EVERY_TWO = DutyStanding(
@@ -188,7 +189,8 @@ class TestReadiness:
             if worker == "up":
                 state.is_up()
         duty = Duty("never", "*/2 * * * *", _succeeds)
-        health = Health(deployment, [duty], state, datetime.now(UTC) - minutes(started))
+        begun = datetime.now(UTC) - minutes(started)
+        health = Health(deployment, [duty], state, begun, answer_seconds=PATIENCE_SECONDS)
         is_ready, body = await health.report()
         assert is_ready is ready
         assert body["status"] == ("ok" if ready else "unavailable")
@@ -201,7 +203,7 @@ class TestReadiness:
             connection.execute("LOCK TABLE tenants, job_runs IN ACCESS EXCLUSIVE MODE")
             is_ready, body = await health.report()
             assert (is_ready, body["database"]) == (False, "unavailable")
-        health.answer_seconds = 10
+        health.answer_seconds = PATIENCE_SECONDS
         assert (await health.report())[0]
 
     def test_a_worker_that_is_begun_again_and_fails_again_is_down_since_the_first_time(self) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +14,9 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import free_port
+from tests.jobs import quick_process
 from tests.notifications.receiver import Received, Receiver
+from tests.processes import ForkedProcess
 from tests.waiting import until
 
 KEY = "sk_killed_while_delivering_0123456789"
@@ -38,15 +38,13 @@ class Server:
             "FARTHING_ACCESS_LOG": "false",
             "FARTHING_WEBHOOK_ALLOW_PRIVATE": "true",
         }
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ForkedProcess | None = None
         self.http = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}/v1", headers={"x-api-key": KEY}, timeout=30
+            base_url=f"http://127.0.0.1:{self.port}/v1", headers={"x-api-key": KEY}, timeout=60
         )
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.jobs.quick_process", "serve", env=self._environment
-        )
+        self._process = ForkedProcess(quick_process.main, "serve", environment=self._environment)
 
         async def answers() -> bool:
             try:
@@ -58,8 +56,8 @@ class Server:
 
     async def kill(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
 
     async def create_customers(self, first: int, last: int) -> set[str]:
         """Ids of the customers whose creation was answered."""

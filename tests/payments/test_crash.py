@@ -6,8 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -27,30 +25,15 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.wiring import wire
 from tests.conftest import free_port
+from tests.processes import ForkedProcess, serving
+from tests.waiting import PATIENCE_SECONDS
 
 KEY = "sk_crash_test_key_0123456789"
 INVOICES = 3
 ROUNDS = 2
 
-_SERVE = """
-import asyncio, os
-from farthing.server import engine, opened, serve
-from farthing.settings import load
 
-async def started(database, first):
-    print("started", flush=True)
-
-async def main(settings, postgres):
-    async with opened(settings, postgres) as database:
-        await serve(settings, database, started)
-
-settings = load(os.environ)
-with engine(settings) as postgres:
-    asyncio.run(main(settings, postgres))
-"""
-
-
-def start(folder: Path, port: int) -> subprocess.Popen[str]:
+def start(folder: Path, port: int) -> ForkedProcess:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
     environment |= {
         "FARTHING_DATA_DIR": str(folder),
@@ -59,12 +42,7 @@ def start(folder: Path, port: int) -> subprocess.Popen[str]:
         "FARTHING_LOG_LEVEL": "error",
         "FARTHING_ACCESS_LOG": "false",
     }
-    server = subprocess.Popen(
-        [sys.executable, "-c", _SERVE], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert server.stdout is not None
-    assert server.stdout.readline().strip() == "started"
-    return server
+    return serving(environment)
 
 
 class Stream:
@@ -82,7 +60,9 @@ class Stream:
         await asyncio.gather(*(self._client(card=n == 0) for n in range(4)))
 
     async def _client(self, *, card: bool) -> None:
-        async with httpx.AsyncClient(base_url=self._url, headers={"x-api-key": KEY}, timeout=30) as client:
+        async with httpx.AsyncClient(
+            base_url=self._url, headers={"x-api-key": KEY}, timeout=PATIENCE_SECONDS
+        ) as client:
             while True:
                 self._sent += 1
                 invoice, amount = self._invoices[self._sent % INVOICES], Decimal(self._sent % 7 + 1) / 100
@@ -135,7 +115,7 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
         url = f"http://127.0.0.1:{port}"
         server = await asyncio.to_thread(start, folder, port)
         try:
-            async with httpx.AsyncClient(base_url=url, headers={"x-api-key": KEY}, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=url, headers={"x-api-key": KEY}, timeout=PATIENCE_SECONDS) as client:
                 invoices = invoices or await books(client)
             stream = Stream(url, invoices, f"r{number}", enough=moments.randrange(1, 60))
             sending = asyncio.create_task(stream.run())
@@ -153,7 +133,7 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
     server = await asyncio.to_thread(start, folder, port)
     try:
         async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=30
+            base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=60
         ) as client:
             for body in unanswered:
                 answers = [(await client.post("/v1/payments", json=body)) for _ in range(2)]
@@ -172,7 +152,7 @@ async def test_killed_at_random_moments_the_books_agree_and_nothing_acknowledged
                 assert payment["payment_status"] == "SUCCEEDED", f"seed {seed}"
     finally:
         server.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(server.wait, 30)
+        await asyncio.to_thread(server.wait)
 
     settled = await asyncio.to_thread(settlements, folder)
     counted = {payment_id for payment_id, _, _ in settled}
@@ -204,7 +184,7 @@ async def reconciled(folder: Path, invoice_id: str, client: httpx.AsyncClient) -
 
 def settlements(folder: Path) -> list[tuple[str, str, Decimal]]:
     """Every settlement of the data folder, read past row-level security."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     with EmbeddedPostgres(folder) as server:
         while True:
             try:

@@ -58,7 +58,7 @@ def test_a_full_disk_is_said_loses_nothing_and_needs_no_restart(small_disk: Path
         text=True,
     ) as process:
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=20) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=60) as client:
                 _until_ready(client, process)
                 _live_through(client, small_disk)
         finally:

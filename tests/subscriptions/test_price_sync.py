@@ -15,6 +15,7 @@ from farthing.subscriptions.line_items.price_sync import SyncCounts
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest
 from tests.account import Account
 from tests.subscriptions.shop import Shop, fixed, of_wire
+from tests.waiting import PATIENCE_SECONDS
 
 
 async def sync(shop: Shop, owner: str, owner_id: str) -> tuple[int, int, int]:
@@ -134,7 +135,7 @@ class TestPlan:
             # a key for each: a refusal that passes must not become the answer to its key
             keys = [{"Idempotency-Key": key} for key in ("first", "second")]
             runs = [asyncio.create_task(shop.account.http.post(path, headers=key)) for key in keys]
-            answered, waiting = await asyncio.wait(runs, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            answered, waiting = await asyncio.wait(runs, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             assert len(answered) == len(waiting) == 1
             refused = answered.pop().result()
             assert refused.status_code == 409, refused.text

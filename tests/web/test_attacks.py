@@ -37,7 +37,7 @@ class Visitor:
     """A browser without a screen: it keeps cookies and reads tokens out of forms."""
 
     def __init__(self, account: Account) -> None:
-        self.http = httpx.AsyncClient(base_url=account.base_url, timeout=30)
+        self.http = httpx.AsyncClient(base_url=account.base_url, timeout=60)
 
     async def token(self, path: str = "/clock") -> str:
         found = _TOKEN.search((await self.http.get(path)).text)

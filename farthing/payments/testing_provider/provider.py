@@ -65,6 +65,8 @@ _STATES = MappingProxyType(
 """What a charge of each well-known method comes to: its state, code and message."""
 
 BEHAVIOURS = frozenset(_STATES)
+_KEY = ("environment_id", "connection_id", "key")
+"""What is unique of charges and pages. One statement makes or finds the row and locks it: none can vanish between."""
 _WAITS = {ChargeState.PROCESSING, ChargeState.REQUIRES_ACTION}
 
 
@@ -277,14 +279,8 @@ class TestProvider:
             reason=reason,
             created_at=self._database.clock.now(),
         )
-        await session.execute(made.on_conflict_do_nothing())
-        return (
-            await session.scalars(
-                select(TestCharge)
-                .where(TestCharge.connection_id == self._standing.connection_id, TestCharge.key == key)
-                .with_for_update()
-            )
-        ).one()
+        kept = made.on_conflict_do_update(index_elements=_KEY, set_={"key": made.excluded.key}).returning(TestCharge)
+        return (await session.scalars(kept, execution_options={"populate_existing": True})).one()
 
     async def _page(self, session: AsyncSession, kind: HostedPageKind, key: str, **given: object) -> Session:
         now = self._database.clock.now()
@@ -303,16 +299,9 @@ class TestProvider:
             "created_at": now,
             "expires_at": now + PAGE_LIFE,
         }
-        await session.execute(insert(Session).values(**{**values, **given}).on_conflict_do_nothing())
-        return (
-            await session.scalars(
-                select(Session).where(
-                    Session.environment_id == self._scope.environment_id,
-                    Session.connection_id == self._standing.connection_id,
-                    Session.key == key,
-                )
-            )
-        ).one()
+        made = insert(Session).values(**{**values, **given})
+        kept = made.on_conflict_do_update(index_elements=_KEY, set_={"key": made.excluded.key}).returning(Session)
+        return (await session.scalars(kept, execution_options={"populate_existing": True})).one()
 
     def _url(self, page_id: str) -> str:
         return f"{self._standing.base_url}{PATH}/{page_id}"
