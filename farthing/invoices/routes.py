@@ -15,6 +15,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import ValidationFailed
+from farthing.core.origin import VISITOR
 from farthing.core.wire import Message
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
@@ -190,7 +191,7 @@ async def open_document(token: str, request: Request[Any, Any, Any], services: C
     now = services.part(Database).clock.now()
     allowed = documents.opened(token, services.part(MasterKeys).accepted(now), now)
     work = unit_of_work(request)
-    reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="")
+    reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="", actor=VISITOR)
     work.begin(reader, read_only=True)
     await work.admit()
     return await _document(work.session, await find(work.session, Invoice, allowed.invoice_id))

@@ -28,6 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from farthing.core.clock import Clock, SystemClock
 from farthing.core.composition import Composition
+from farthing.core.origin import current_origin
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.connections.shares import Shares
@@ -44,6 +45,8 @@ _BEGIN = (
     "set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true), "
     "set_config('idle_in_transaction_session_timeout', %s, true)"
 )
+ORIGIN = "origin"
+"""Where a session's `info` holds who causes what it does."""
 OVERFLOW = 10
 """Connections beyond the pool's size that are opened under load, and closed again."""
 POOL_WAIT_SECONDS = 10
@@ -125,6 +128,7 @@ class Database:
             "real_clock": self.clock,
             "timeouts": self.timeouts,
             "ports": self.ports,
+            ORIGIN: current_origin(),
         }
         return AsyncSession(engine, expire_on_commit=False, info=info)
 

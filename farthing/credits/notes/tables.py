@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -42,6 +43,11 @@ class CreditNote(Scoped, Tracked, Base):
 
     __tablename__ = "credit_notes"
     label = "Credit note"
+    audit = Audited(
+        "credit_note",
+        named_by=("credit_note_number",),
+        bookkeeping=frozenset({"request_hash", "derived_key", "invoice_version", "split_is_exact"}),
+    )
 
     credit_note_number: Mapped[str] = mapped_column(String(100))
     invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))

@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -54,6 +55,7 @@ class RefundRecord(Scoped, Tracked, Base):
 
     __tablename__ = "refunds"
     label = "Refund"
+    audit = Audited("refund", named_by=(), bookkeeping=frozenset({"sent_at", "gateway_metadata"}))
 
     customer_id: Mapped[str] = mapped_column(String(50))
     invoice_id: Mapped[str | None] = mapped_column(String(50))
