@@ -77,6 +77,7 @@ from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
 from farthing.notifications.webhooks.event_schemas import described_webhooks
+from farthing.notifications.activity.routes import ActivityLog
 from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
@@ -168,6 +169,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     PortalDoors,
     Webhooks,
     WebhookEndpoints,
+    ActivityLog,
     EnvironmentCloning,
 )
 """Everything under /v1."""

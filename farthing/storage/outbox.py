@@ -36,7 +36,7 @@ class SystemEvent(Scoped, Base):
     event_name: Mapped[str] = mapped_column(String(100))
     """The event's name for webhooks, and the activity's action."""
     entity_type: Mapped[str] = mapped_column(String(50))
-    entity_id: Mapped[str] = mapped_column(String(50))
+    entity_id: Mapped[str] = mapped_column(String(255))
     payload: Mapped[dict[str, Any] | None]
     """What is delivered; None for what no webhook tells of."""
     created_at: Mapped[datetime]

@@ -10,7 +10,8 @@ UNDOING = {
         ALTER TABLE system_events DROP COLUMN is_echo, DROP COLUMN customer_id, DROP COLUMN entity_label,
             DROP COLUMN actor_type, DROP COLUMN actor_id, DROP COLUMN actor_label, DROP COLUMN owner_id,
             DROP COLUMN source, DROP COLUMN request_id, DROP COLUMN ip, DROP COLUMN user_agent, DROP COLUMN state,
-            DROP COLUMN changes, ALTER COLUMN payload SET NOT NULL;
+            DROP COLUMN changes, ALTER COLUMN payload SET NOT NULL,
+            ALTER COLUMN entity_id TYPE varchar(50);
         CREATE INDEX ix_system_events_entity ON system_events (environment_id, entity_id, id);
         DROP POLICY scope ON system_events;
         CREATE POLICY scope ON system_events

@@ -282,6 +282,7 @@ async def send_sample(
         payload=msgspec.json.decode(sample_of(event_name)),
         created_at=now,
         dispatched_at=real_clock_of(session).now(),  # it is for nobody else
+        is_echo=True,  # nothing happened
         position=int((await session.execute(select(POSITIONS.next_value()))).scalar_one()),
     )
     session.add(event)

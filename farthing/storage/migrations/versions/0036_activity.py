@@ -31,6 +31,7 @@ def upgrade() -> None:
     for name in ("state", "changes"):
         op.add_column("system_events", sa.Column(name, JSONB()))
     op.alter_column("system_events", "payload", nullable=True)
+    op.alter_column("system_events", "entity_id", type_=sa.String(255))  # usage events are named by their senders
     _name_customers()
     _index()
     _admit_tenants()
@@ -40,6 +41,7 @@ def upgrade() -> None:
 
 def _name_customers() -> None:
     """Whose books the events of before touch: the payload says so, as its one object."""
+    op.execute("ALTER TABLE system_events NO FORCE ROW LEVEL SECURITY")
     op.execute(
         """
         UPDATE system_events SET customer_id = left(CASE entity_type
@@ -48,6 +50,7 @@ def _name_customers() -> None:
                 payload ->> 'customer_id') END, 50)
         """
     )
+    op.execute("ALTER TABLE system_events FORCE ROW LEVEL SECURITY")
 
 
 def _index() -> None:
