@@ -73,11 +73,11 @@ from farthing.jobs.pace import WorkerState
 from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
+from farthing.notifications.activity.routes import ActivityLog
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
 from farthing.notifications.webhooks.event_schemas import described_webhooks
-from farthing.notifications.activity.routes import ActivityLog
 from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways

@@ -50,8 +50,9 @@ _ALWAYS = (
     SystemEvent.ip,
     SystemEvent.user_agent,
     SystemEvent.created_at,
+    SystemEvent.changes,
 )
-_EXPANDED = (SystemEvent.payload, SystemEvent.state, SystemEvent.changes)
+_EXPANDED = (SystemEvent.payload, SystemEvent.state)
 
 
 class _Cursor(msgspec.Struct):
@@ -62,8 +63,13 @@ class _Cursor(msgspec.Struct):
     query: str
 
 
-async def list_activity(session: AsyncSession, query: ListActivityRequest) -> ListActivityResponse:
-    """One page of the log. Raises ValidationFailed for a cursor that is not of this query."""
+async def list_activity(
+    session: AsyncSession, query: ListActivityRequest, *, with_changes: bool = False
+) -> ListActivityResponse:
+    """One page of the log; `with_changes` says what changed also where states are not asked for.
+
+    Raises ValidationFailed for a cursor that is not of this query.
+    """
     conditions = _conditions(query)
     if query.cursor:
         cursor = _read_cursor(query)
@@ -83,8 +89,15 @@ async def list_activity(session: AsyncSession, query: ListActivityRequest) -> Li
     next_cursor = _written(_Cursor(shown[-1].created_at, shown[-1].id, _digest(query))) if has_more else None
     pagination = ActivityPagination(limit=query.page_size, has_more=has_more, next_cursor=next_cursor)
     return ListActivityResponse(
-        items=[shown_activity(row, with_state=query.with_state) for row in shown], pagination=pagination
+        items=[_shown(row, query, with_changes=with_changes) for row in shown], pagination=pagination
     )
+
+
+def _shown(row: Row[Any], query: ListActivityRequest, *, with_changes: bool) -> ActivityResponse:
+    activity = shown_activity(row, with_state=query.with_state)
+    if with_changes:
+        activity.changes = row.changes
+    return activity
 
 
 def _newest(statement: Select[Any], most: int) -> Select[Any]:

@@ -1,8 +1,9 @@
 from collections import defaultdict
 from typing import Any
+
 from sqlalchemy import select
+
 from farthing.storage.outbox import SystemEvent
-from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.api.tour import Call, OverHttp, build, change, end, read
 
