@@ -140,7 +140,7 @@ class IntegrationMapping(Scoped, Tracked, Base):
 
     __tablename__ = "integration_mappings"
     label = "Integration mapping"
-    audit = Audited("integration_mapping", named_by=("provider_entity_id",))
+    audit = Audited("integration_mapping", named_by=("provider_entity_id",), named_after=("entity_id",))
 
     entity_type: Mapped[IntegrationEntityType] = mapped_column(enum_column(IntegrationEntityType))
     entity_id: Mapped[str] = mapped_column(String(255))

@@ -181,7 +181,10 @@ class Invoices(Controller):
         if event_name not in TRIGGERED_BY_HAND:
             allowed = ", ".join(sorted(TRIGGERED_BY_HAND))
             raise ValidationFailed.of("event_name", f"must be one of {allowed}")
-        await events.record_invoice_event(session, InvoiceEvent(event_name), await find(session, Invoice, id))
+        event, invoice = InvoiceEvent(event_name), await find(session, Invoice, id)
+        # asking that an invoice be sent is an act of its own; the others are told once more
+        record = events.record_invoice_event if event is InvoiceEvent.COMMUNICATION else events.repeat_invoice_event
+        await record(session, event, invoice)
         return WebhookTriggerResponse(message="webhook triggered successfully", event_name=event_name)
 
 

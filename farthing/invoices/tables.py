@@ -41,6 +41,7 @@ class Invoice(Scoped, Tracked, Base):
     audit = Audited(
         "invoice",
         named_by=("invoice_number",),
+        is_created_by_event=True,
         bookkeeping=frozenset(
             {
                 "version",

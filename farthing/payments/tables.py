@@ -72,6 +72,7 @@ class Payment(Scoped, Tracked, Base):
     audit = Audited(
         "payment",
         named_by=(),
+        named_after=("destination_id",),
         secret=frozenset({"payment_url"}),
         bookkeeping=frozenset(
             {

@@ -6,7 +6,7 @@ Rule: docs/rules/activity.md#one-activity-for-each-entity
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -39,6 +39,8 @@ class RecordedEvent:
     at: datetime
     label: str | None = None
     customer_id: str | None = None
+    is_repeated: bool = False
+    """It is told once more; nothing happened."""
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
@@ -58,6 +60,22 @@ def audited_tables() -> Mapping[str, Audited]:
     return {audit.entity_type: audit for audit in declared if audit is not None}
 
 
+class HeldRows:
+    """The rows that a session holds, by id; looked through once, and only if anybody asks."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._by_id: dict[str, Mapping[str, Any]] | None = None
+
+    def find(self, id: Any) -> Mapping[str, Any] | None:
+        if not id:
+            return None
+        if self._by_id is None:
+            held = (row.__dict__ for row in self._session.identity_map.values())
+            self._by_id = {values["id"]: values for values in held if "id" in values}
+        return self._by_id.get(id)
+
+
 def records(
     session: Session, events: Sequence[RecordedEvent], changes: Mapping[str, EntityChange]
 ) -> list[dict[str, Any]]:
@@ -66,17 +84,18 @@ def records(
     common = _origin_columns(session.info[ORIGIN])
     listed = _most_telling(events)
     touched = {*listed, *changes}
+    held = HeldRows(session)
     rows = []
     for recorded in events:
         change, audit = changes.get(recorded.entity_id), audited_tables().get(recorded.entity_type)
         told_by_parent = audit is not None and _belongs_to(audit, recorded.snapshot, change, touched)
-        is_echo = told_by_parent or listed[recorded.entity_id] is not recorded
-        rows.append({**_event_columns(scope, recorded, change, audit, is_echo=is_echo), **common})
+        is_echo = told_by_parent or recorded.is_repeated or listed[recorded.entity_id] is not recorded
+        rows.append({**_event_columns(scope, recorded, change, held, is_echo=is_echo), **common})
     clock: Clock = session.info["clock"]
     now = clock.now()
     for entity_id, change in changes.items():
         if entity_id not in listed and not _belongs_to(change.audit, _NOTHING, change, touched - {entity_id}):
-            rows.append({**_change_columns(session, scope, entity_id, change, now), **common})
+            rows.append({**_change_columns(scope, entity_id, change, held, now), **common})
     return rows
 
 
@@ -113,15 +132,15 @@ def _belongs_to(
     audit: Audited, snapshot: Mapping[str, Any], change: EntityChange | None, touched: Container[Any]
 ) -> bool:
     """Whether what the entity is a part of has an activity of its own in the transaction."""
-    held = _NOTHING if change is None else change.row.__dict__
-    return any((held.get(name) or snapshot.get(name)) in touched for name in audit.part_of)
+    values = _NOTHING if change is None else change.row.__dict__
+    return any((values.get(name) or snapshot.get(name)) in touched for name in audit.part_of)
 
 
 def _event_columns(
-    scope: Scope, recorded: RecordedEvent, change: EntityChange | None, audit: Audited | None, *, is_echo: bool
+    scope: Scope, recorded: RecordedEvent, change: EntityChange | None, held: HeldRows, *, is_echo: bool
 ) -> dict[str, Any]:
-    snapshot = recorded.snapshot
-    held = snapshot if change is None else change.row.__dict__
+    audit = audited_tables().get(recorded.entity_type)
+    values = recorded.snapshot if change is None else {**recorded.snapshot, **change.row.__dict__}
     payload = recorded.payload
     return {
         "id": new_id(Kind.SYSTEM_EVENT),
@@ -133,14 +152,15 @@ def _event_columns(
         "payload": None if payload is None else {"event_type": recorded.event_name, **payload},
         "created_at": recorded.at,
         "is_echo": is_echo,
-        "customer_id": recorded.customer_id or _customer_of(recorded.entity_type, recorded.entity_id, held, snapshot),
-        "entity_label": recorded.label or _label(audit, held, recorded.entity_id),
+        "customer_id": recorded.customer_id
+        or _customer_of(recorded.entity_type, recorded.entity_id, audit, values, held),
+        "entity_label": recorded.label or _label(audit, values, held, recorded.entity_id),
         "state": None,
         "changes": None if is_echo or change is None else change.listed(),
     }
 
 
-def _change_columns(session: Session, scope: Scope, id: str, change: EntityChange, now: datetime) -> dict[str, Any]:
+def _change_columns(scope: Scope, id: str, change: EntityChange, held: HeldRows, now: datetime) -> dict[str, Any]:
     row, audit = change.row, change.audit
     state = state_of(row)
     environment_id = scope.environment_id
@@ -150,7 +170,6 @@ def _change_columns(session: Session, scope: Scope, id: str, change: EntityChang
         tenant_id = str(state.get("tenant_id") or id)
         mine = str(state.get("environment_id") or "")
         environment_id = mine if mine and mine == scope.environment_id else tenant_id
-    parent = _parent(session, audit, row)
     return {
         "id": new_id(Kind.SYSTEM_EVENT),
         "tenant_id": tenant_id,
@@ -161,29 +180,41 @@ def _change_columns(session: Session, scope: Scope, id: str, change: EntityChang
         "payload": None,
         "created_at": now,
         "is_echo": False,
-        "customer_id": _customer_of(audit.entity_type, id, row.__dict__, parent),
-        "entity_label": _label(audit, row.__dict__, id),
+        "customer_id": _customer_of(audit.entity_type, id, audit, row.__dict__, held),
+        "entity_label": _label(audit, row.__dict__, held, id),
         "state": state,
         "changes": change.listed(),
     }
 
 
-def _parent(session: Session, audit: Audited, row: Base) -> Mapping[str, Any]:
-    """What the row is a part of, where the session holds it."""
-    wanted = {row.__dict__.get(name) for name in audit.part_of} - {None}
-    if not wanted:
-        return _NOTHING
-    return next(
-        (held.__dict__ for held in session.identity_map.values() if held.__dict__.get("id") in wanted), _NOTHING
-    )
+def _owned_by(audit: Audited, row: Mapping[str, Any], held: HeldRows) -> Iterator[Mapping[str, Any]]:
+    """What the row is a part of, or called after, where the session holds it."""
+    for name in (*audit.part_of, *audit.named_after):
+        other = held.find(row.get(name))
+        if other is not None:
+            yield other
 
 
-def _customer_of(entity_type: str, id: str, *held: Mapping[str, Any]) -> str | None:
+def _customer_of(
+    entity_type: str, id: str, audit: Audited | None, values: Mapping[str, Any], held: HeldRows
+) -> str | None:
     if entity_type == "customer":
         return id
-    return next((str(values["customer_id"]) for values in held if values.get("customer_id")), None)
+    if values.get("customer_id"):
+        return str(values["customer_id"])
+    for other in () if audit is None else _owned_by(audit, values, held):
+        if other.get("customer_id") or other.get("external_id"):
+            return str(other.get("customer_id") or other["id"])
+    return None
 
 
-def _label(audit: Audited | None, held: Mapping[str, Any], id: str) -> str:
+_NAMES = ("name", "display_name", "invoice_number")
+
+
+def _label(audit: Audited | None, values: Mapping[str, Any], held: HeldRows, id: str) -> str:
     names = ("name",) if audit is None else audit.named_by
-    return next((str(held[name]) for name in names if held.get(name)), id)[:LONGEST_LABEL]
+    own = next((str(values[name]) for name in names if values.get(name)), "")
+    if not own and audit is not None:
+        others = (other.get(name) for other in _owned_by(audit, values, held) for name in _NAMES)
+        own = next((str(name) for name in others if name), "")
+    return (own or id)[:LONGEST_LABEL]

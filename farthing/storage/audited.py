@@ -15,6 +15,8 @@ class Audited:
     entity_type: str
     named_by: tuple[str, ...] = ("name",)
     """What a person calls a row: the first of these that it has."""
+    named_after: tuple[str, ...] = ()
+    """Attributes that hold the id of what a row without a name of its own is called after, and whose customer is its."""
     secret: frozenset[str] = frozenset()
     """That it changed is recorded, never what it was or is."""
     bookkeeping: frozenset[str] = frozenset()
@@ -24,6 +26,8 @@ class Audited:
     activity is the only one."""
     verbs: tuple[tuple[str, str], ...] = ()
     """Words for what happened that are better than `created`, `updated`, `archived` and `deleted`."""
+    is_created_by_event: bool = False
+    """A new row is no activity before an event tells of it."""
     action_prefix: str = ""
     """The first part of actions, where it is not the entity's type."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -31,6 +32,12 @@ _NOTES = "changes.notes"
 _MARKS = "changes.marks"
 _UNCHANGING = frozenset({"id", "tenant_id", "environment_id", "created_at", "created_by"})
 _STAMPS = frozenset({"updated_at", "updated_by"})
+
+
+_SHOWN_AS = MappingProxyType(
+    {"meta": "metadata", "sealed": "secret", "password_hash": "password", "hash": "key", "credentials_key_id": "key_id"}
+)
+"""What people call an attribute that is called otherwise in the code."""
 
 
 @dataclass(slots=True)
@@ -63,8 +70,10 @@ class EntityChange:
     def settle(self) -> bool:
         """Say what became of the row; False when nothing that anybody changed differs."""
         if self.verb == CREATED:
-            return True
+            return not self.audit.is_created_by_event
         audit = self.audit
+        # what a statement wrote behind the unit of work's back is known to the row
+        self.after = {name: self.row.__dict__.get(name, value) for name, value in self.after.items()}
         for name in [name for name, value in self.after.items() if self.before[name] == value]:
             del self.before[name], self.after[name]
         if self.verb == UPDATED and self.after.get("status") is Status.ARCHIVED:
@@ -101,7 +110,7 @@ def shape_of(table: type[Base]) -> TableShape:
     """The shape of an audited table."""
     assert table.audit is not None
     columns = {attribute.key: attribute.columns[0] for attribute in table.__mapper__.column_attrs}
-    wire_names = {name: "metadata" if name == "meta" else name for name in columns}
+    wire_names = {name: _SHOWN_AS.get(name, name) for name in columns}
     binary = frozenset(name for name, column in columns.items() if isinstance(column.type, LargeBinary))
     hidden = binary | table.audit.secret | table.audit.bookkeeping
     in_state = tuple((name, wire) for name, wire in wire_names.items() if name not in hidden)
@@ -163,6 +172,14 @@ def note_changed(session: Session, rows: Iterable[Base]) -> None:
         }
         if known:
             notes.append(RowNote(row, UPDATED, known, {name: held[name] for name in known}))
+
+
+def note_stored(session: Session, row: Base, before: Mapping[str, Any] | None) -> None:
+    """Note a row that a statement wrote over what it was `before`, or anew if it was nothing."""
+    if before is None:
+        note_new(session, [row])
+        return
+    notes_of(session).append(RowNote(row, UPDATED, before, {name: getattr(row, name) for name in before}))
 
 
 def _is_unknown(value: Any) -> bool:

@@ -118,15 +118,21 @@ _MARKS = "outbox.marks"
 
 
 async def record_event(
-    session: AsyncSession, event_name: str, entity_type: str, entity_id: str, payload: Mapping[str, Any]
+    session: AsyncSession,
+    event_name: str,
+    entity_type: str,
+    entity_id: str,
+    payload: Mapping[str, Any],
+    *,
+    is_repeated: bool = False,
 ) -> None:
     """Record `event_name` about an entity; `payload` must be JSON-ready (text for decimals and times).
 
     The events of a transaction are written together, by one statement at its end, unless it is undone: those told
-    within a savepoint go with it.
+    within a savepoint go with it. One that `is_repeated` is delivered and is no activity: nothing happened.
     """
     _waiting(session.sync_session).append(
-        RecordedEvent(event_name, entity_type, entity_id, payload, clock_of(session).now())
+        RecordedEvent(event_name, entity_type, entity_id, payload, clock_of(session).now(), is_repeated=is_repeated)
     )
 
 

@@ -62,6 +62,7 @@ class Subscription(Scoped, Tracked, Base):
     audit = Audited(
         "subscription",
         named_by=("lookup_key",),
+        named_after=("plan_id",),
         bookkeeping=frozenset(
             {
                 "version",
@@ -73,6 +74,10 @@ class Subscription(Scoped, Tracked, Base):
                 "request_token",
                 "pause_due_at",
                 "opens_at",
+                # a period that ends and begins with time is nobody's change
+                "current_period_start",
+                "current_period_end",
+                "full_period_start",
             }
         ),
     )

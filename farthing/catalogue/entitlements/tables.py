@@ -28,7 +28,7 @@ class Entitlement(Scoped, Tracked, Base):
 
     __tablename__ = "entitlements"
     label = "Entitlement"
-    audit = Audited("entitlement", named_by=())
+    audit = Audited("entitlement", named_by=(), named_after=("feature_id",))
 
     entity_type: Mapped[EntitlementOwner] = mapped_column(enum_column(EntitlementOwner))
     entity_id: Mapped[str] = mapped_column(String(50))

@@ -55,7 +55,7 @@ class TaxAssociation(Scoped, Tracked, Base):
 
     __tablename__ = "tax_associations"
     label = "Tax association"
-    audit = Audited("tax_association", named_by=(), part_of=("entity_id",))
+    audit = Audited("tax_association", named_by=(), named_after=("tax_rate_id",), part_of=("entity_id",))
 
     tax_rate_id: Mapped[str] = mapped_column(String(50), ForeignKey("tax_rates.id"))
     entity_type: Mapped[TaxEntityType] = mapped_column(enum_column(TaxEntityType))

@@ -123,6 +123,7 @@ class WalletTransaction(Scoped, Tracked, Base):
     audit = Audited(
         "wallet_transaction",
         named_by=(),
+        named_after=("wallet_id",),
         bookkeeping=frozenset({"credits_available", "request_hash", "caller_key", "system_key"}),
     )
 

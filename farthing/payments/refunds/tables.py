@@ -55,7 +55,9 @@ class RefundRecord(Scoped, Tracked, Base):
 
     __tablename__ = "refunds"
     label = "Refund"
-    audit = Audited("refund", named_by=(), bookkeeping=frozenset({"sent_at", "gateway_metadata"}))
+    audit = Audited(
+        "refund", named_by=(), named_after=("invoice_id",), bookkeeping=frozenset({"sent_at", "gateway_metadata"})
+    )
 
     customer_id: Mapped[str] = mapped_column(String(50))
     invoice_id: Mapped[str | None] = mapped_column(String(50))

@@ -30,7 +30,12 @@ class UnappliedMoney(Scoped, Tracked, Base):
 
     __tablename__ = "unapplied_money"
     label = "Unapplied money"
-    audit = Audited("unapplied_money", named_by=(), part_of=("payment_id", "invoice_id", "credit_note_id"))
+    audit = Audited(
+        "unapplied_money",
+        named_by=(),
+        named_after=("invoice_id",),
+        part_of=("payment_id", "invoice_id", "credit_note_id"),
+    )
 
     customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
     currency: Mapped[str] = mapped_column(String(3))
