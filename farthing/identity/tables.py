@@ -56,7 +56,7 @@ class Environment(OfTenant, Tracked, Base):
 
     __tablename__ = "environments"
     label = "Environment"
-    audit = Audited("environment")
+    audit = Audited("environment", bookkeeping=frozenset({"frozen_time"}))
 
     name: Mapped[str] = mapped_column(String(50))
     type: Mapped[EnvironmentType] = mapped_column(enum_column(EnvironmentType))

@@ -56,7 +56,6 @@ class Invoice(Scoped, Tracked, Base):
                 "tax_terms",
                 "latest_attempt_failed",
                 "opening_credit",
-                "success_recorded_at",
                 "net_total",
                 "net_usage",
                 "usage_remaining",

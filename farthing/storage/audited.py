@@ -16,7 +16,7 @@ class Audited:
     named_by: tuple[str, ...] = ("name",)
     """What a person calls a row: the first of these that it has."""
     named_after: tuple[str, ...] = ()
-    """Attributes that hold the id of what a row without a name of its own is called after, and whose customer is its."""
+    """Attributes that hold the id of what a row without a name is called after, and whose customer is its own."""
     secret: frozenset[str] = frozenset()
     """That it changed is recorded, never what it was or is."""
     bookkeeping: frozenset[str] = frozenset()
