@@ -15,6 +15,10 @@ from enum import StrEnum
 
 LONGEST_USER_AGENT = 512
 LONGEST_LABEL = 320
+LONGEST_ID = 100
+LONGEST_OWNER_ID = 50
+LONGEST_ADDRESS = 64
+"""With room for the zone of a link-local address."""
 
 
 class ActorType(StrEnum):
@@ -49,7 +53,10 @@ class Actor:
     owner_id: str = ""
 
     def __post_init__(self) -> None:
+        # some come from a deployment's configuration, where nothing bounds them
+        object.__setattr__(self, "id", self.id[:LONGEST_ID])
         object.__setattr__(self, "label", self.label[:LONGEST_LABEL])
+        object.__setattr__(self, "owner_id", self.owner_id[:LONGEST_OWNER_ID])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def current_origin() -> Origin:
 
 def begin_request(source: Source, *, request_id: str, ip: str, user_agent: str) -> None:
     """A request begins, of somebody not known yet; what it does is its own from here on."""
-    _current.set(Origin(VISITOR, source, request_id, ip, user_agent[:LONGEST_USER_AGENT]))
+    _current.set(Origin(VISITOR, source, request_id, ip[:LONGEST_ADDRESS], user_agent[:LONGEST_USER_AGENT]))
 
 
 def admit(actor: Actor, source: Source) -> None:

@@ -58,7 +58,7 @@ class SystemEvent(Scoped, Base):
     """The user or service account behind an API key."""
     source: Mapped[str | None] = mapped_column(String(20))
     request_id: Mapped[str | None] = mapped_column(String(128))
-    ip: Mapped[str | None] = mapped_column(String(45))
+    ip: Mapped[str | None] = mapped_column(String(64))
     user_agent: Mapped[str | None] = mapped_column(String(512))
     state: Mapped[dict[str, Any] | None]
     """The entity after the change, where there is no payload that holds it."""

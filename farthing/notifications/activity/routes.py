@@ -19,9 +19,9 @@ class ActivityLog(Controller):
     tags = ("Activity",)
 
     @post("/", operation_id="listActivity", guards=[READ], status_code=200)
-    async def browse(self, data: ListActivityRequest, session: AsyncSession) -> ListActivityResponse:
+    async def browse(self, session: AsyncSession, data: ListActivityRequest | None = None) -> ListActivityResponse:
         """List activities, newest first."""
-        return await reading.list_activity(session, data)
+        return await reading.list_activity(session, data or ListActivityRequest())
 
     @get("/{id:str}", operation_id="getActivity", guards=[READ])
     async def read(self, id: str, session: AsyncSession) -> ActivityResponse:

@@ -19,7 +19,7 @@ _TEXTS = {
     "owner_id": 50,
     "source": 20,
     "request_id": 128,
-    "ip": 45,
+    "ip": 64,
     "user_agent": 512,
 }
 
