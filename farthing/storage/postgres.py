@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from copy import copy
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from secrets import token_hex
@@ -28,7 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from farthing.core.clock import Clock, SystemClock
 from farthing.core.composition import Composition
-from farthing.core.origin import current_origin
+from farthing.core.origin import Actor, current_origin
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.connections.shares import Shares
@@ -228,6 +229,11 @@ def real_clock_of(session: AsyncSession) -> Clock:
     """The clock that goes on while the session's own, a test clock, stands still."""
     clock: Clock = session.info["real_clock"]
     return clock
+
+
+def act_as(session: AsyncSession, actor: Actor) -> None:
+    """Say who causes what the session does, where that shows only in the middle of it."""
+    session.info[ORIGIN] = replace(session.info[ORIGIN], actor=actor)
 
 
 def ports_of(session: AsyncSession, kind: type[Part]) -> Part:
