@@ -86,13 +86,17 @@ class EntityChange:
         """`changes` as they travel, in the order of the table's columns; None for a row that was created."""
         if self.verb == CREATED or not self.after:
             return None
-        shown = shape_of(type(self.row))
+        shape, audit = shape_of(type(self.row)), self.audit
+        names = sorted((name for name in self.after if name not in audit.bookkeeping), key=shape.places.__getitem__)
         return [
-            {"field": wire}
-            if name in self.audit.secret or name in shown.binary
-            else {"field": wire, "before": _bounded(self.before[name]), "after": _bounded(self.after[name])}
-            for name, wire in shown.wire_names.items()
-            if name in self.after and name not in self.audit.bookkeeping
+            {"field": shape.wire_names[name]}
+            if name in audit.secret or name in shape.binary
+            else {
+                "field": shape.wire_names[name],
+                "before": _bounded(self.before[name]),
+                "after": _bounded(self.after[name]),
+            }
+            for name in names
         ]
 
 
@@ -101,6 +105,8 @@ class TableShape:
     """The attributes of an audited table that people see, and what they are called on the wire."""
 
     wire_names: Mapping[str, str]
+    places: Mapping[str, int]
+    """Their order."""
     binary: frozenset[str]
     in_state: tuple[tuple[str, str], ...]
 
@@ -115,7 +121,8 @@ def shape_of(table: type[Base]) -> TableShape:
     hidden = binary | table.audit.secret | table.audit.bookkeeping
     in_state = tuple((name, wire) for name, wire in wire_names.items() if name not in hidden)
     changing = {name: wire for name, wire in wire_names.items() if name not in _UNCHANGING | _STAMPS}
-    return TableShape(changing, binary, in_state)
+    places = {name: place for place, name in enumerate(changing)}
+    return TableShape(changing, places, binary, in_state)
 
 
 def state_of(row: Base) -> dict[str, Any]:
@@ -136,7 +143,9 @@ def bounded_state(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bounded(value: Any) -> Any:
     value = as_wire(value)
-    if isinstance(value, (dict, list, str)) and len(msgspec.json.encode(value)) > LARGEST_VALUE:
+    kind = type(value)
+    may_be_large = kind is dict or kind is list or (kind is str and len(value) > LARGEST_VALUE // 8)
+    if may_be_large and len(msgspec.json.encode(value)) > LARGEST_VALUE:
         return {"truncated": True}
     return value
 
