@@ -23,7 +23,7 @@ from rich.markup import escape
 
 import farthing
 from farthing.core.errors import FarthingError, NotFound, ValidationFailed
-from farthing.core.origin import COMMAND_LINE, SERVICE, Source, acting_as
+from farthing.core.origin import COMMAND_LINE, SERVICE, ChangeSource, acting_as
 from farthing.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _with_database(
             return await task(database) or 0
 
     # a process that stays serves others; any other command is the operator's own doing
-    actor, source = (COMMAND_LINE, Source.CLI) if demand is None else (SERVICE, Source.WORKER)
+    actor, source = (COMMAND_LINE, ChangeSource.CLI) if demand is None else (SERVICE, ChangeSource.WORKER)
     with server.engine(settings) as engine, acting_as(actor, source):
         status = asyncio.run(run(engine))
     if status:

@@ -31,7 +31,7 @@ class ActorType(StrEnum):
     SYSTEM = "system"
 
 
-class Source(StrEnum):
+class ChangeSource(StrEnum):
     """Which way a change came in."""
 
     API = "api"
@@ -60,11 +60,11 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ChangeOrigin:
     """Who causes what happens now, from where; the last three are empty outside of requests."""
 
     actor: Actor
-    source: Source
+    source: ChangeSource
     request_id: str = ""
     ip: str = ""
     user_agent: str = ""
@@ -76,26 +76,26 @@ SERVICE = Actor(ActorType.SYSTEM, "farthing", "Farthing")
 """The service itself, outside of any request and duty."""
 COMMAND_LINE = Actor(ActorType.OPERATOR, "command_line", "command line")
 
-_current: ContextVar[Origin] = ContextVar("origin", default=Origin(SERVICE, Source.WORKER))  # noqa: B039 (immutable)
+_current: ContextVar[ChangeOrigin] = ContextVar("origin", default=ChangeOrigin(SERVICE, ChangeSource.WORKER))  # noqa: B039 (immutable)
 
 
-def current_origin() -> Origin:
+def current_origin() -> ChangeOrigin:
     """The origin of what happens now."""
     return _current.get()
 
 
-def begin_request(source: Source, *, request_id: str, ip: str, user_agent: str) -> None:
+def begin_request(source: ChangeSource, *, request_id: str, ip: str, user_agent: str) -> None:
     """A request begins, of somebody not known yet; what it does is its own from here on."""
-    _current.set(Origin(VISITOR, source, request_id, ip[:LONGEST_ADDRESS], user_agent[:LONGEST_USER_AGENT]))
+    _current.set(ChangeOrigin(VISITOR, source, request_id, ip[:LONGEST_ADDRESS], user_agent[:LONGEST_USER_AGENT]))
 
 
-def admit(actor: Actor, source: Source) -> None:
+def admit(actor: Actor, source: ChangeSource) -> None:
     """The request that goes on turns out to be of this actor."""
     _current.set(replace(_current.get(), actor=actor, source=source))
 
 
 @contextmanager
-def acting_as(actor: Actor, source: Source) -> Iterator[None]:
+def acting_as(actor: Actor, source: ChangeSource) -> Iterator[None]:
     """What the block does is done by `actor`; the request, if it is one, stays the same."""
     token = _current.set(replace(_current.get(), actor=actor, source=source))
     try:

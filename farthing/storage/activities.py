@@ -10,13 +10,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from farthing.core.clock import Clock
 from farthing.core.ids import Kind, new_id
-from farthing.core.origin import LONGEST_LABEL, Origin
+from farthing.core.origin import LONGEST_LABEL, ChangeOrigin
 from farthing.storage.audited import Audited
 from farthing.storage.changes import EntityChange, state_of
 from farthing.storage.postgres import ORIGIN
@@ -25,7 +26,7 @@ from farthing.storage.tables import Base, OfTenant
 
 _LEAST_TELLING = (".updated", ".update", ".update.payment", ".communication.triggered")
 """Ends of names that say only that something changed, the least telling first."""
-_NOTHING: Mapping[str, Any] = {}
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def records(
     return rows
 
 
-def _origin_columns(origin: Origin) -> dict[str, Any]:
+def _origin_columns(origin: ChangeOrigin) -> dict[str, Any]:
     actor = origin.actor
     return {
         "actor_type": actor.type.value,

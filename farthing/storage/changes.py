@@ -101,7 +101,7 @@ class EntityChange:
 
 
 @dataclass(frozen=True, slots=True)
-class TableShape:
+class AuditedShape:
     """The attributes of an audited table that people see, and what they are called on the wire."""
 
     wire_names: Mapping[str, str]
@@ -112,7 +112,7 @@ class TableShape:
 
 
 @cache
-def shape_of(table: type[Base]) -> TableShape:
+def shape_of(table: type[Base]) -> AuditedShape:
     """The shape of an audited table."""
     assert table.audit is not None
     columns = {attribute.key: attribute.columns[0] for attribute in table.__mapper__.column_attrs}
@@ -122,7 +122,7 @@ def shape_of(table: type[Base]) -> TableShape:
     in_state = tuple((name, wire) for name, wire in wire_names.items() if name not in hidden)
     changing = {name: wire for name, wire in wire_names.items() if name not in _UNCHANGING | _STAMPS}
     places = {name: place for place, name in enumerate(changing)}
-    return TableShape(changing, places, binary, in_state)
+    return AuditedShape(changing, places, binary, in_state)
 
 
 def state_of(row: Base) -> dict[str, Any]:

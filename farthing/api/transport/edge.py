@@ -23,7 +23,7 @@ from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.work import KEY, UNMATCHED, UnitOfWork, route_of
 from farthing.core.errors import FarthingError, RequestTimedOut, ValidationFailed
 from farthing.core.ids import new_ulid
-from farthing.core.origin import Source, begin_request
+from farthing.core.origin import ChangeSource, begin_request
 from farthing.storage.connections.shares import OF_REQUEST
 from farthing.storage.postgres import Database
 
@@ -127,7 +127,7 @@ class _Exchange:
             scope[KEY] = self._work  # read by `work_of`
             OF_REQUEST.set(self._work.admission)
             begin_request(
-                Source.API if scope["path"].startswith("/v1/") else Source.DASHBOARD,
+                ChangeSource.API if scope["path"].startswith("/v1/") else ChangeSource.DASHBOARD,
                 request_id=self.request_id,
                 ip=self._edge._addresses.of(scope),
                 user_agent=self._headers.get(b"user-agent", b"").decode("latin-1"),

@@ -17,7 +17,7 @@ from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE, Caller
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
-from farthing.core.origin import Source
+from farthing.core.origin import ChangeSource
 from farthing.identity.credentials.actors import actor_of_user
 from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.environments import visible
@@ -205,7 +205,7 @@ def own_account(action: str) -> Guard:
         connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
         if action == WRITE:
             require_own_form(connection, visitor.session)
-        unit_of_work(connection).begin(visitor.caller, read_only=action == READ, source=Source.DASHBOARD)
+        unit_of_work(connection).begin(visitor.caller, read_only=action == READ, source=ChangeSource.DASHBOARD)
 
     guard.needs = None  # type: ignore[attr-defined]  # read by the tests that walk every page
     return guard
@@ -221,7 +221,7 @@ def _demands(entity: str, action: str, *, admin: bool) -> Guard:
                 raise PermissionDenied("This account is suspended: it can be read, not changed")
         if not visitor.caller.may(action, entity) or (admin and not visitor.leads):
             raise PermissionDenied("Your role does not allow this")
-        unit_of_work(connection).begin(visitor.caller, read_only=action == READ, source=Source.DASHBOARD)
+        unit_of_work(connection).begin(visitor.caller, read_only=action == READ, source=ChangeSource.DASHBOARD)
 
     guard.needs = (entity, action)  # type: ignore[attr-defined]  # read by the tests that walk every page
     return guard

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import SystemClock
-from farthing.core.origin import COMMAND_LINE, Source, acting_as
+from farthing.core.origin import COMMAND_LINE, ChangeSource, acting_as
 from farthing.customers.tables import Customer
 from farthing.identity.credentials import operator
 from farthing.jobs.duties import Duty, everywhere, perform
@@ -74,7 +74,7 @@ async def test_a_duty_is_named(alone: Account) -> None:
 
 
 async def test_a_command_is_the_operators(alone: Account) -> None:
-    with acting_as(COMMAND_LINE, Source.CLI):
+    with acting_as(COMMAND_LINE, ChangeSource.CLI):
         await operator.create_key(alone.database, alone.settings, name="by hand", environment_id=alone.environment_id)
     activity = await newest(alone, entity_type="api_key")
     assert (activity["action"], activity["entity"]["label"]) == ("api_key.created", "by hand")

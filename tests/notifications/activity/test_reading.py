@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import FixedClock
 from farthing.core.ids import Kind, new_id
-from farthing.core.origin import Source, acting_as, duty_actor
+from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.customers.tables import Customer
 from farthing.identity.tables import SecretType
 from farthing.notifications.activity.retention import forget_old_activities
@@ -139,7 +139,7 @@ async def test_a_statement_by_condition_is_recorded_for_each_row(account: Accoun
         await account.post("/groups", {"name": name, "entity_type": "feature", "lookup_key": name})
         for name in ("a", "b", "c")
     ]
-    with acting_as(duty_actor("tidying_up"), Source.WORKER):
+    with acting_as(duty_actor("tidying_up"), ChangeSource.WORKER):
         async with account.transaction() as session:
             await session.execute(update(GroupRow).where(GroupRow.name != "b").values(name="z"))
     renamed = await listed(account, actions=["group.updated"], expand=["state"])
