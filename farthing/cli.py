@@ -23,6 +23,7 @@ from rich.markup import escape
 
 import farthing
 from farthing.core.errors import FarthingError, NotFound, ValidationFailed
+from farthing.core.origin import COMMAND_LINE, SERVICE, ChangeSource, acting_as
 from farthing.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def _with_database(
         async with server.opened(settings, engine, demand) as database:
             return await task(database) or 0
 
-    with server.engine(settings) as engine:
+    # a process that stays serves others; any other command is the operator's own doing
+    actor, source = (COMMAND_LINE, ChangeSource.CLI) if demand is None else (SERVICE, ChangeSource.WORKER)
+    with server.engine(settings) as engine, acting_as(actor, source):
         status = asyncio.run(run(engine))
     if status:
         sys.exit(status)

@@ -17,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock, FixedClock
 from farthing.core.errors import ServiceUnavailable
+from farthing.core.origin import Actor, ChangeSource, admit, current_origin
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.shares import Admission
 from farthing.storage.midway import PROGRESS, RequestProgress
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import ORIGIN, Database
 from farthing.storage.scope import Scope
 
 KEY = "farthing.work"
@@ -63,12 +64,19 @@ class UnitOfWork:
         self._session: AsyncSession | None = None
         self._pinned: AsyncConnection | None = None
 
-    def begin(self, caller: Caller, *, read_only: bool) -> None:
-        """Fix the scope. Nothing reaches the database yet."""
+    def begin(self, caller: Caller, *, read_only: bool, source: ChangeSource = ChangeSource.API) -> None:
+        """Fix the scope, and who acts. Nothing reaches the database yet."""
         self.caller = caller
+        self.act_as(caller.actor, source)
         self._read_only = read_only
         if caller.frozen_time is not None:
             self.clock = FixedClock(caller.frozen_time)
+
+    def act_as(self, actor: Actor, source: ChangeSource) -> None:
+        """Say who acts, once that is known better."""
+        admit(actor, source)
+        if self._session is not None:
+            self._session.info[ORIGIN] = current_origin()
 
     @property
     def read_only(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, Numeric, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, lower_case
 
 
@@ -73,6 +74,7 @@ class ClockAdvance(Scoped, Tracked, Base):
 
     __tablename__ = "clock_advances"
     label = "Clock advance"
+    audit = Audited("clock_advance", named_by=(), bookkeeping=frozenset({"reached", "finished_at", "counts", "error"}))
 
     started_from: Mapped[datetime | None]
     target: Mapped[datetime]

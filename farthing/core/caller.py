@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from farthing.core.origin import Actor
+
 READ = "read"
 WRITE = "write"
 DELETE = "delete"
@@ -36,6 +38,8 @@ class Caller:
     user_id: str
     credential_id: str
     """What a rate limit counts by: the key's id, or the user's."""
+    actor: Actor
+    """Who the caller is in the activity log."""
     roles: tuple[str, ...] = ()
     permissions: Permissions = field(default_factory=dict)
     is_person: bool = False

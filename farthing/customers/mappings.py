@@ -15,6 +15,7 @@ from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.schemas import CreateEntityIntegrationMappingRequest
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
+from farthing.storage.changes import note_stored
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.rows import unique
 
@@ -68,6 +69,14 @@ async def remember(
     Raises AlreadyExists when the provider's id stands for another entity of the same type.
     """
     now, scope = clock_of(session).now(), scope_of(session)
+    live = select(IntegrationMapping).where(
+        IntegrationMapping.entity_type == entity_type,
+        IntegrationMapping.entity_id == entity_id,
+        IntegrationMapping.provider_type == provider_type,
+        IntegrationMapping.status == Status.PUBLISHED,
+    )
+    earlier = (await session.scalars(live.with_for_update().execution_options(populate_existing=True))).one_or_none()
+    before = None if earlier is None else {"provider_entity_id": earlier.provider_entity_id, "meta": earlier.meta}
     row = insert(IntegrationMapping).values(
         id=new_id(Kind.INTEGRATION_MAPPING),
         tenant_id=scope.tenant_id,
@@ -101,4 +110,6 @@ async def remember(
         ),
     ):
         stored = await session.scalars(upsert, execution_options={"populate_existing": True})
-        return stored.one()
+        mapping = stored.one()
+    note_stored(session.sync_session, mapping, before)
+    return mapping

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.wire import METADATA_VALUE_LENGTH
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, InEnvironment, Scoped, Tracked, enum_column, lower_case
 
 FORMER_IDS = "old_external_ids"
@@ -44,6 +45,7 @@ class Customer(Scoped, Tracked, Base):
 
     __tablename__ = "customers"
     label = "Customer"
+    audit = Audited("customer", named_by=("name", "external_id"))
 
     external_id: Mapped[str] = mapped_column(String(255))
     """What the tenant calls the customer; events carry it."""
@@ -138,6 +140,7 @@ class IntegrationMapping(Scoped, Tracked, Base):
 
     __tablename__ = "integration_mappings"
     label = "Integration mapping"
+    audit = Audited("integration_mapping", named_by=("provider_entity_id",), named_after=("entity_id",))
 
     entity_type: Mapped[IntegrationEntityType] = mapped_column(enum_column(IntegrationEntityType))
     entity_id: Mapped[str] = mapped_column(String(255))

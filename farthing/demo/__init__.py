@@ -20,6 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
+from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.catalogue import CatalogueOffer
 from farthing.demo.company import customers
@@ -102,11 +103,12 @@ async def _load(
     settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int, events: int
 ) -> None:
     ledger = Ledger(settings, database, scope)
-    await load_seller(ledger)
-    await load_books(settings, database, scope, console, seed=seed)
-    await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
-    now = database.clock.now()
-    opened = await load_wallets(ledger, customers(CUSTOMERS, seed, now), seed, now)
+    with acting_as(duty_actor("demo"), ChangeSource.IMPORT):
+        await load_seller(ledger)
+        await load_books(settings, database, scope, console, seed=seed)
+        await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
+        now = database.clock.now()
+        opened = await load_wallets(ledger, customers(CUSTOMERS, seed, now), seed, now)
     if opened:
         console.print(f"Demo: {opened} wallets with credits")
 

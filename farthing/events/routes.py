@@ -47,6 +47,7 @@ from farthing.events.schemas import (
     GetUsageResponse,
 )
 from farthing.events.usage import answers
+from farthing.storage.outbox import record_activity
 
 TAGS = ["Events"]
 
@@ -87,6 +88,7 @@ class EventIngestion(Controller):
         """Delete an event and all that it counts. Its id may be used again."""
         if not await store.remove(session, id, caller.environment_id):
             raise NotFound(f"Event with ID {id} was not found", {"event_id": id})
+        await record_activity(session, "event.voided", "event", id, label=id)
 
 
 READS = needs("event", "read")

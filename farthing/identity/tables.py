@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, OfTenant, Tracked, enum_column
 
 
@@ -40,6 +41,7 @@ class Tenant(Tracked, Base):
 
     __tablename__ = "tenants"
     label = "Tenant"
+    audit = Audited("tenant")
 
     name: Mapped[str] = mapped_column(String(255))
     internal_status: Mapped[InternalStatus] = mapped_column(
@@ -54,6 +56,7 @@ class Environment(OfTenant, Tracked, Base):
 
     __tablename__ = "environments"
     label = "Environment"
+    audit = Audited("environment", bookkeeping=frozenset({"frozen_time"}))
 
     name: Mapped[str] = mapped_column(String(50))
     type: Mapped[EnvironmentType] = mapped_column(enum_column(EnvironmentType))
@@ -68,6 +71,7 @@ class User(OfTenant, Tracked, Base):
 
     __tablename__ = "users"
     label = "User"
+    audit = Audited("user", named_by=("email", "name"), secret=frozenset({"password_hash"}))
 
     name: Mapped[str] = mapped_column(String(255), default="")
     email: Mapped[str | None] = mapped_column(String(320))
@@ -88,6 +92,9 @@ class Secret(OfTenant, Tracked, Base):
 
     __tablename__ = "secrets"
     label = "Secret"
+    audit = Audited(
+        "api_key", secret=frozenset({"hash"}), bookkeeping=frozenset({"last_used_at"}), verbs=(("archived", "revoked"),)
+    )
 
     name: Mapped[str] = mapped_column(String(255))
     type: Mapped[SecretType] = mapped_column(enum_column(SecretType))
@@ -112,6 +119,15 @@ class Setting(OfTenant, Tracked, Base):
 
     __tablename__ = "settings"
     label = "Setting"
+    audit = Audited(
+        "setting",
+        named_by=("key",),
+        verbs=(
+            ("created", "updated"),
+            ("archived", "reset"),
+        ),
+        action_prefix="settings",
+    )
 
     environment_id: Mapped[str] = mapped_column(String(50), default="")
     key: Mapped[str] = mapped_column(String(100))

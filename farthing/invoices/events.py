@@ -94,6 +94,12 @@ async def record_invoice_event(
     await record_body(session, event, told)
 
 
+async def repeat_invoice_event(session: AsyncSession, event: InvoiceEvent, invoice: Invoice) -> None:
+    """Tell endpoints once more of `event`, with the invoice as it stands now, though nothing happened."""
+    (told,) = await bodies(session, [invoice])
+    await record_body(session, event, told, is_repeated=True)
+
+
 async def record_invoice_events(session: AsyncSession, event: InvoiceEvent, invoices: Sequence[Invoice]) -> None:
     """Record `event` for each invoice; as many queries for many as for one."""
     for told in await bodies(session, invoices):
@@ -112,10 +118,12 @@ def body(invoice: Invoice, parts: InvoiceParts) -> dict[str, Any]:
     return told
 
 
-async def record_body(session: AsyncSession, event: InvoiceEvent, told: dict[str, Any]) -> None:
+async def record_body(
+    session: AsyncSession, event: InvoiceEvent, told: dict[str, Any], *, is_repeated: bool = False
+) -> None:
     """Record `event` with a whole body; runs no query."""
     short = lite(told) if event is InvoiceEvent.COMMUNICATION else told
-    await outbox.record_event(session, event.value, ENTITY, told["id"], {ENTITY: short})
+    await outbox.record_event(session, event.value, ENTITY, told["id"], {ENTITY: short}, is_repeated=is_repeated)
 
 
 def lite(told: dict[str, Any]) -> dict[str, Any]:

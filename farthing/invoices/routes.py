@@ -15,6 +15,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import ValidationFailed
+from farthing.core.origin import VISITOR
 from farthing.core.wire import Message
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
@@ -180,7 +181,10 @@ class Invoices(Controller):
         if event_name not in TRIGGERED_BY_HAND:
             allowed = ", ".join(sorted(TRIGGERED_BY_HAND))
             raise ValidationFailed.of("event_name", f"must be one of {allowed}")
-        await events.record_invoice_event(session, InvoiceEvent(event_name), await find(session, Invoice, id))
+        event, invoice = InvoiceEvent(event_name), await find(session, Invoice, id)
+        # asking that an invoice be sent is an act of its own; the others are told once more
+        record = events.record_invoice_event if event is InvoiceEvent.COMMUNICATION else events.repeat_invoice_event
+        await record(session, event, invoice)
         return WebhookTriggerResponse(message="webhook triggered successfully", event_name=event_name)
 
 
@@ -190,7 +194,7 @@ async def open_document(token: str, request: Request[Any, Any, Any], services: C
     now = services.part(Database).clock.now()
     allowed = documents.opened(token, services.part(MasterKeys).accepted(now), now)
     work = unit_of_work(request)
-    reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="")
+    reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="", actor=VISITOR)
     work.begin(reader, read_only=True)
     await work.admit()
     return await _document(work.session, await find(work.session, Invoice, allowed.invoice_id))

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from farthing.core.enums import LineKind, PriceType
 from farthing.core.money import plain
 from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Exact, Quantity, Scoped, Tracked, enum_column, lower_case
 
 _ZERO = Decimal(0)
@@ -37,6 +38,32 @@ class Invoice(Scoped, Tracked, Base):
 
     __tablename__ = "invoices"
     label = "Invoice"
+    audit = Audited(
+        "invoice",
+        named_by=("invoice_number",),
+        is_created_by_event=True,
+        bookkeeping=frozenset(
+            {
+                "version",
+                "collect_at",
+                "recompute_at",
+                "overdue_notified_at",
+                "usage_watermark",
+                "last_computed_at",
+                "derived_key",
+                "settles_at_zero",
+                "coupon_terms",
+                "tax_terms",
+                "latest_attempt_failed",
+                "opening_credit",
+                "net_total",
+                "net_usage",
+                "usage_remaining",
+                "scale_arrears",
+                "owner_id",
+            }
+        ),
+    )
 
     customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
     subscription_id: Mapped[str | None] = mapped_column(String(50))

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.transplant import TransplantResult, transplant
 from farthing.core.caller import Caller
 from farthing.core.ids import Kind, new_id
+from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.jobs.exclusion import exclusively
 from farthing.jobs.failures import reason_of
 from farthing.jobs.limits import within
@@ -68,7 +69,8 @@ async def defer(
 async def perform(database: Database, worker_id: int | None, asked: CloneRequest) -> None:
     """The job: copy, and keep what came of it."""
     try:
-        outcome = await within(LIMIT, _copy(database, worker_id, asked), TASK)
+        with acting_as(duty_actor(TASK, owner_id=asked.user_id), ChangeSource.WORKER):
+            outcome = await within(LIMIT, _copy(database, worker_id, asked), TASK)
     except (Exception, asyncio.CancelledError) as error:
         await _finish(database, asked.run_id, error=reason_of(error))
         raise

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
+from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.identity.tables import Environment, Tenant
 from farthing.jobs.exclusion import AlreadyRunning, exclusively
 from farthing.jobs.failures import reason_of
@@ -112,7 +113,8 @@ async def perform(database: Database, duty: Duty, now: datetime, worker_id: int 
     """
     run = JobRun(id=new_id(Kind.RUN), name=duty.name, scheduled_at=now)
     try:
-        run.counts = dict(await within(duty.limit, _work(database, duty, run, worker_id), f"duty {duty.name}"))
+        with acting_as(duty_actor(duty.name), ChangeSource.WORKER):
+            run.counts = dict(await within(duty.limit, _work(database, duty, run, worker_id), f"duty {duty.name}"))
     except AlreadyRunning:
         raise
     except BaseException as error:

@@ -28,6 +28,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
+from farthing.notifications.activity.retention import forget_old_activities
 from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
 from farthing.notifications.webhooks.delivery.running import recover_deliveries
 from farthing.payments.integrations.gateways import Gateways
@@ -84,6 +85,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
         Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),
+        Duty("activity_retention", "45 4 * * *", everywhere(forget_old_activities)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         *_event_retention(settings),

@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.invoices.receivable import PaymentStatus
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -68,6 +69,23 @@ class Payment(Scoped, Tracked, Base):
 
     __tablename__ = "payments"
     label = "Payment"
+    audit = Audited(
+        "payment",
+        named_by=(),
+        named_after=("destination_id",),
+        secret=frozenset({"payment_url"}),
+        bookkeeping=frozenset(
+            {
+                "fingerprint",
+                "derived_key",
+                "processing_since",
+                "success_recorded_at",
+                "withdrawal_due",
+                "invoice_version",
+                "gateway_metadata",
+            }
+        ),
+    )
 
     idempotency_key: Mapped[str] = mapped_column(String(100))
     fingerprint: Mapped[str] = mapped_column(String(64))
@@ -184,6 +202,7 @@ class Connection(Scoped, Tracked, Base):
 
     __tablename__ = "connections"
     label = "Connection"
+    audit = Audited("connection", secret=frozenset({"credentials"}), bookkeeping=frozenset({"credentials_key_id"}))
 
     name: Mapped[str] = mapped_column(String(255))
     provider_type: Mapped[ProviderType] = mapped_column(enum_column(ProviderType))

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
+from farthing.storage.changes import note_changed, note_new
 from farthing.storage.postgres import apply_defaults, clock_of, scope_of
 from farthing.storage.tables import Base, Tracked
 
@@ -33,6 +34,7 @@ async def insert_all(session: AsyncSession, rows: Sequence[Base]) -> None:
         records.append({column: row.__dict__.setdefault(attribute, None) for attribute, column in columns})
     connection = await session.connection()
     await connection.run_sync(insert_records, type(rows[0]), records)
+    note_new(session.sync_session, rows)
     for row in rows:
         make_transient_to_detached(row)
         session.add(row)
@@ -68,6 +70,7 @@ async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
     ]
     statement = _change(type(changed[0]).__tablename__, tuple(names.values()))
     await (await session.connection()).execute(statement, {"records": _document(records)})
+    note_changed(session.sync_session, changed)
     for row in changed:
         for attribute in names:
             set_committed_value(row, attribute, row.__dict__[attribute])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from copy import copy
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from secrets import token_hex
@@ -28,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from farthing.core.clock import Clock, SystemClock
 from farthing.core.composition import Composition
+from farthing.core.origin import Actor, current_origin
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.connections.shares import WAIT_SECONDS, Shares
@@ -44,6 +46,8 @@ _BEGIN = (
     "set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true), "
     "set_config('idle_in_transaction_session_timeout', %s, true)"
 )
+ORIGIN = "origin"
+"""Where a session's `info` holds who causes what it does."""
 OVERFLOW = 10
 """Connections beyond the pool's size that are opened under load, and closed again."""
 POOL_WAIT_SECONDS = 10
@@ -129,6 +133,7 @@ class Database:
             "real_clock": self.clock,
             "timeouts": self.timeouts,
             "ports": self.ports,
+            ORIGIN: current_origin(),
         }
         return AsyncSession(engine, expire_on_commit=False, info=info)
 
@@ -228,6 +233,11 @@ def real_clock_of(session: AsyncSession) -> Clock:
     """The clock that goes on while the session's own, a test clock, stands still."""
     clock: Clock = session.info["real_clock"]
     return clock
+
+
+def act_as(session: AsyncSession, actor: Actor) -> None:
+    """Say who causes what the session does, where that shows only in the middle of it."""
+    session.info[ORIGIN] = replace(session.info[ORIGIN], actor=actor)
 
 
 def ports_of(session: AsyncSession, kind: type[Part]) -> Part:

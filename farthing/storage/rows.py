@@ -15,6 +15,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
+from farthing.storage.changes import note_new
 from farthing.storage.postgres import apply_defaults
 from farthing.storage.tables import Base
 
@@ -108,6 +109,7 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
     for (name, _), value in zip(computed, written[1:], strict=True):
         set_committed_value(row, name, value)
     session.add(row)
+    note_new(session.sync_session, [row])
     return True
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from farthing.core.enums import Status
+from farthing.storage.audited import Audited
 
 Money = Numeric(24, 8)
 """Amounts up to 10^15 in any currency, with room for sums of them."""
@@ -43,6 +44,8 @@ class Base(DeclarativeBase):
     }
     label: ClassVar[str] = "Row"
     """What the entity is called in messages, for example "Invoice"."""
+    audit: ClassVar[Audited | None] = None
+    """How changes of rows appear in the activity log; None for a table whose rows are no entities of the books."""
 
     id: Mapped[str] = mapped_column(String(50), primary_key=True)
 

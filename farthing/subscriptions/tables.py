@@ -14,6 +14,7 @@ from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadenc
 from farthing.calendar.due import PaymentTerms
 from farthing.catalogue.prices.enums import BillingCadence
 from farthing.core.enums import PriceType
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Quantity, Scoped, Tracked, enum_column, lower_case
 from farthing.subscriptions.enums import (
     AddonCadence,
@@ -58,6 +59,28 @@ class Subscription(Scoped, Tracked, Base):
 
     __tablename__ = "subscriptions"
     label = "Subscription"
+    audit = Audited(
+        "subscription",
+        named_by=("lookup_key",),
+        named_after=("plan_id",),
+        bookkeeping=frozenset(
+            {
+                "version",
+                "synced_price_sequence",
+                "invoices_begun",
+                "renewal_notice_for",
+                "due_at",
+                "payer_id",
+                "request_token",
+                "pause_due_at",
+                "opens_at",
+                # a period that ends and begins with time is nobody's change
+                "current_period_start",
+                "current_period_end",
+                "full_period_start",
+            }
+        ),
+    )
 
     customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
     """Who subscribes and uses."""
@@ -224,6 +247,7 @@ class SubscriptionPhase(Scoped, Tracked, Base):
 
     __tablename__ = "subscription_phases"
     label = "Subscription phase"
+    audit = Audited("subscription_phase", named_by=(), part_of=("subscription_id",))
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     start_date: Mapped[datetime]
@@ -242,6 +266,7 @@ class AddonAssociation(Scoped, Tracked, Base):
 
     __tablename__ = "addon_associations"
     label = "Addon association"
+    audit = Audited("addon_association", named_by=(), part_of=("subscription_id",))
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     addon_id: Mapped[str] = mapped_column(String(50), ForeignKey("addons.id"))
@@ -282,6 +307,7 @@ class SubscriptionLineItem(Scoped, Tracked, Base):
 
     __tablename__ = "subscription_line_items"
     label = "Subscription line item"
+    audit = Audited("subscription_line_item", named_by=("display_name",), part_of=("subscription_id",))
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
@@ -377,6 +403,7 @@ class SubscriptionPause(Scoped, Tracked, Base):
 
     __tablename__ = "subscription_pauses"
     label = "Subscription pause"
+    audit = Audited("subscription_pause", named_by=(), part_of=("subscription_id",))
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     pause_status: Mapped[PauseStatus] = mapped_column(enum_column(PauseStatus))
@@ -415,6 +442,12 @@ class SubscriptionSchedule(Scoped, Tracked, Base):
 
     __tablename__ = "subscription_schedules"
     label = "Subscription schedule"
+    audit = Audited(
+        "subscription_schedule",
+        named_by=("schedule_type",),
+        bookkeeping=frozenset({"attempts"}),
+        part_of=("subscription_id",),
+    )
 
     subscription_id: Mapped[str] = mapped_column(String(50), ForeignKey("subscriptions.id"))
     schedule_type: Mapped[ScheduleType] = mapped_column(enum_column(ScheduleType))

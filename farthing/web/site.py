@@ -12,6 +12,7 @@ from farthing.web.administration.duties import Duties
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
+from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
@@ -45,6 +46,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Events,
     Keys,
     WebhookPages,
+    ActivityPages,
     Company,
     SettingsPages,
     TestClock,

@@ -219,6 +219,8 @@ async def build(go: Traveller) -> Made:
     tested = await go(Call("testWebhookEndpoint", {"id": made["endpoint"]}, body={"event_type": "customer.created"}))
     made["message"] = str(tested["message_id"])
     event = {"event_name": "tour.call", "external_customer_id": ACME, "properties": {"a": "1"}}
+    page = await go(Call("listActivity", body={"entity_type": "customer", "limit": 1}))
+    made["activity"] = str(page["items"][0]["id"])
     made["tenant"] = str((await go(Call("getUserInfo")))["tenant"]["id"])
     made["event"] = f"tour-{made['customer']}"
     await go(Call("ingestEvent", body={**event, "event_id": made["event"]}))
@@ -302,6 +304,7 @@ READS_BY_ID = {
     "getWebhookEndpoint": "endpoint",
     "getWebhookEndpointSecret": "endpoint",
     "getWebhookMessage": "message",
+    "getActivity": "activity",
     "listWebhookAttempts": "message",
 }
 ASKED_WITH = {

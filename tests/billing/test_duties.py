@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import select, update
 
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
@@ -61,7 +61,8 @@ class TestRenewalNotices:
             await announce_renewals(run, done)
             assert (done.failed, done.rolled) == ({}, told)
             async with office.account.transaction() as session:
-                await session.execute(delete(SystemEvent).where(SystemEvent.event_name == "subscription.renewal.due"))
+                handed_on = update(SystemEvent).where(SystemEvent.event_name == "subscription.renewal.due")
+                await session.execute(handed_on.values(dispatched_at=office.now))
         # a notice is no change of the subscription
         after = await read(office, subscriptions[0])
         assert (after["version"], after["updated_at"]) == (before["version"], before["updated_at"])

@@ -139,7 +139,11 @@ class Cast:
             first = {one.id: one for one in await session.scalars(select(Subscription))}
             invoices = (await session.scalars(select(Invoice))).all()
             payments = (await session.scalars(select(Payment))).all()
-            events = (await session.scalars(select(SystemEvent).order_by(SystemEvent.id))).all()
+            events = (
+                await session.scalars(
+                    select(SystemEvent).where(SystemEvent.payload.is_not(None)).order_by(SystemEvent.id)
+                )
+            ).all()
         order = [first[one].customer_id for one in self.ids]
         found = []
         for customer_id in order:

@@ -20,7 +20,11 @@ def told(account: Account) -> Told:
 
     async def read() -> list[tuple[str, dict[str, Any]]]:
         async with account.transaction(read_only=True) as session:
-            events = await session.scalars(select(SystemEvent).order_by(SystemEvent.created_at, SystemEvent.id))
+            events = await session.scalars(
+                select(SystemEvent)
+                .where(SystemEvent.payload.is_not(None))
+                .order_by(SystemEvent.created_at, SystemEvent.id)
+            )
             return [(event.event_name, event.payload) for event in events]
 
     return read

@@ -15,6 +15,7 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 from sqlalchemy import update
 
 from farthing.core.caller import ANY, DELETE, READ, WRITE, Caller
+from farthing.core.origin import VISITOR
 from farthing.identity.credentials import keys
 from farthing.identity.roles import ENTITIES, ROLES, covers, permissions_of
 from farthing.identity.tables import InternalStatus, SecretType, Tenant, UserType
@@ -95,7 +96,7 @@ def test_reading_demands_no_right_to_write() -> None:
 @pytest.mark.parametrize("role", list(ROLES))
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_what_a_role_may_do(role: str, entity: str) -> None:
-    caller = Caller("t", "e", "u", "c", roles=(role,), permissions=permissions_of([role]))
+    caller = Caller("t", "e", "u", "c", VISITOR, roles=(role,), permissions=permissions_of([role]))
     reads, writes = EXPECTED[role]
     assert caller.may(READ, entity) is (entity in reads)
     assert caller.may(WRITE, entity) is (entity in writes)
@@ -103,7 +104,7 @@ def test_what_a_role_may_do(role: str, entity: str) -> None:
 
 def test_no_roles_and_unknown_roles_grant_nothing() -> None:
     for roles in ([], ["king"]):
-        caller = Caller("t", "e", "u", "c", permissions=permissions_of(roles))
+        caller = Caller("t", "e", "u", "c", VISITOR, permissions=permissions_of(roles))
         assert not any(caller.may(action, entity) for action in (READ, WRITE) for entity in ENTITIES)
 
 

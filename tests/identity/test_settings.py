@@ -128,6 +128,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "earliest_event_time": "2000-01-01T00:00:00Z",
         "event_years_ahead": 5,
     },
+    "activity_config": {"retention_days": 0},
 }
 
 

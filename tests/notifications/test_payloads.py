@@ -34,7 +34,11 @@ async def test_every_event_of_a_tour_through_the_api_has_the_shape_of_the_catalo
     await change(go, made)
     await end(go, made)
     async with account.transaction() as session:
-        events = (await session.scalars(select(SystemEvent).order_by(SystemEvent.position))).all()
+        events = (
+            await session.scalars(
+                select(SystemEvent).where(SystemEvent.payload.is_not(None)).order_by(SystemEvent.position)
+            )
+        ).all()
     names = {event.event_name for event in events}
     assert len(names) > 20
     assert names <= set(EVENTS)

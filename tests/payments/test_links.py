@@ -292,3 +292,15 @@ async def test_webhooks_without_a_connection_or_of_an_unknown_provider_are_refus
         mixed = f"/v1/webhooks/stripe/{stranger.tenant_id}/{till.account.environment_id}"
         answer = await gateway.post(mixed, content=b"{}", headers={signing.HEADER: "t=1,v1=x"})
     assert answer.status_code == 404
+
+
+async def test_what_a_provider_reports_is_recorded_as_its_doing(till: Till) -> None:
+    await till.connect()
+    invoice = await till.invoice()
+    payment = await till.link(invoice)
+    await till.act(payment, "succeed")
+    for entity_id, action in ((payment["id"], "payment.success"), (invoice["id"], "invoice.update.payment")):
+        activity = (await till.account.post("/activity", {"entity_id": entity_id}, 200))["items"][0]
+        assert (activity["action"], activity["source"]) == (action, "webhook")
+        assert activity["actor"] == {"id": "stripe", "label": "stripe", "type": "provider"}
+        assert activity["customer_id"] == invoice["customer_id"]

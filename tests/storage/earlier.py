@@ -1,6 +1,23 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0036": """
+        DROP TRIGGER facts_stay ON system_events;
+        DROP FUNCTION system_event_facts_stay, forget_activities;
+        DELETE FROM system_events WHERE payload IS NULL;
+        DROP INDEX ix_system_events_entity, ix_system_events_customer, ix_system_events_actor, ix_system_events_owner,
+            ix_system_events_request;
+        ALTER TABLE system_events DROP COLUMN is_echo, DROP COLUMN customer_id, DROP COLUMN entity_label,
+            DROP COLUMN actor_type, DROP COLUMN actor_id, DROP COLUMN actor_label, DROP COLUMN owner_id,
+            DROP COLUMN source, DROP COLUMN request_id, DROP COLUMN ip, DROP COLUMN user_agent, DROP COLUMN state,
+            DROP COLUMN changes, ALTER COLUMN payload SET NOT NULL,
+            ALTER COLUMN entity_id TYPE varchar(50);
+        CREATE INDEX ix_system_events_entity ON system_events (environment_id, entity_id, id);
+        DROP POLICY scope ON system_events;
+        CREATE POLICY scope ON system_events
+            USING (environment_id = current_setting('farthing.environment_id', true))
+            WITH CHECK (environment_id = current_setting('farthing.environment_id', true));
+    """,
     "0035": "DROP TABLE credit_grant_applications, credit_grants;",
     "0034": """
         DROP TABLE credit_note_sequences, credit_note_line_items, credit_notes, unapplied_money, refunds;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import make_link
@@ -44,6 +45,14 @@ async def _message(stage: Stage) -> str:
     return str(tested["message_id"])
 
 
+async def _activity(stage: Stage, customer: dict[str, Any]) -> str:
+    """A change of a customer, with what it was before."""
+    await stage.account.put(f"/customers/{customer['id']}", {"contact": "+43 1 234567"})
+    await stage.account.put(f"/customers/{customer['id']}", {"contact": "+43 1 234568"})
+    asked = {"entity_id": customer["id"], "actions": ["customer.updated"], "limit": 1}
+    return str((await stage.account.post("/activity", asked, expect=200))["items"][0]["id"])
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -77,6 +86,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("setting-invoices", "/settings/invoice_config"),
         Place("setting-portal", "/settings/customer_portal_config"),
         Place("setting-pdf", "/settings/invoice_pdf_config"),
+        Place("activity", "/activity"),
+        Place("activity-entry", f"/activity/{await _activity(stage, customer)}"),
         Place("company", "/company"),
         Place("team", "/team"),
         Place("account", "/account"),

@@ -38,6 +38,8 @@ NAMES = (
     "setting-invoices",
     "setting-portal",
     "setting-pdf",
+    "activity",
+    "activity-entry",
     "company",
     "team",
     "account",

@@ -23,6 +23,7 @@ from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.work import KEY, UNMATCHED, UnitOfWork, route_of
 from farthing.core.errors import FarthingError, RequestTimedOut, ValidationFailed
 from farthing.core.ids import new_ulid
+from farthing.core.origin import ChangeSource, begin_request
 from farthing.storage.connections.shares import OF_REQUEST
 from farthing.storage.postgres import Database
 
@@ -125,6 +126,12 @@ class _Exchange:
                 return
             scope[KEY] = self._work  # read by `work_of`
             OF_REQUEST.set(self._work.admission)
+            begin_request(
+                ChangeSource.API if scope["path"].startswith("/v1/") else ChangeSource.DASHBOARD,
+                request_id=self.request_id,
+                ip=self._edge._addresses.of(scope),
+                user_agent=self._headers.get(b"user-agent", b"").decode("latin-1"),
+            )
             await self._read_body()
             await self._edge._app(scope, self._replay, self._answer)
         except Exception as error:  # noqa: BLE001 (the one outer boundary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked
 
 
@@ -13,6 +14,7 @@ class CostSheet(Scoped, Tracked, Base):
 
     __tablename__ = "cost_sheets"
     label = "Cost sheet"
+    audit = Audited("cost_sheet")
 
     name: Mapped[str] = mapped_column(String(255))
     lookup_key: Mapped[str] = mapped_column(String(255), default="")

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.rating.totals.discounts import CouponType
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -20,6 +21,7 @@ class CouponRow(Scoped, Tracked, Base):
 
     __tablename__ = "coupons"
     label = "Coupon"
+    audit = Audited("coupon", bookkeeping=frozenset({"total_redemptions"}))
 
     name: Mapped[str] = mapped_column(String(255))
     coupon_code: Mapped[str | None] = mapped_column(String(100))
@@ -68,6 +70,12 @@ class CouponAssociation(Scoped, Tracked, Base):
 
     __tablename__ = "coupon_associations"
     label = "Coupon association"
+    audit = Audited(
+        "coupon_association",
+        named_by=(),
+        bookkeeping=frozenset({"counted_from", "periods_used"}),
+        part_of=("subscription_id", "coupon_id"),
+    )
 
     coupon_id: Mapped[str] = mapped_column(String(50), ForeignKey("coupons.id"))
     subscription_id: Mapped[str] = mapped_column(String(50))

@@ -19,6 +19,7 @@ from farthing.catalogue.entitlements.enums import (
     UsageResetPeriod,
 )
 from farthing.catalogue.products.enums import FeatureType
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 
@@ -27,6 +28,7 @@ class Entitlement(Scoped, Tracked, Base):
 
     __tablename__ = "entitlements"
     label = "Entitlement"
+    audit = Audited("entitlement", named_by=(), named_after=("feature_id",))
 
     entity_type: Mapped[EntitlementOwner] = mapped_column(enum_column(EntitlementOwner))
     entity_id: Mapped[str] = mapped_column(String(50))

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked
 
 
@@ -15,6 +16,7 @@ class Plan(Scoped, Tracked, Base):
 
     __tablename__ = "plans"
     label = "Plan"
+    audit = Audited("plan")
 
     name: Mapped[str] = mapped_column(String(255))
     lookup_key: Mapped[str] = mapped_column(String(255), default="")
@@ -42,6 +44,7 @@ class Addon(Scoped, Tracked, Base):
 
     __tablename__ = "addons"
     label = "Addon"
+    audit = Audited("addon")
 
     name: Mapped[str] = mapped_column(String(255))
     lookup_key: Mapped[str] = mapped_column(String(255))

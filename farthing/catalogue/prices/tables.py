@@ -15,6 +15,7 @@ from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices.enums import BillingCadence, PriceUnitType
 from farthing.core.enums import PriceType
 from farthing.rating.pricing.price import BillingModel, TierMode
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 QUOTED = Numeric(25, 15)
@@ -30,6 +31,7 @@ class PriceUnit(Scoped, Tracked, Base):
 
     __tablename__ = "price_units"
     label = "Price unit"
+    audit = Audited("price_unit")
 
     name: Mapped[str] = mapped_column(String(255))
     code: Mapped[str] = mapped_column(String(3))
@@ -60,6 +62,7 @@ class Price(Scoped, Tracked, Base):
 
     __tablename__ = "prices"
     label = "Price"
+    audit = Audited("price", named_by=("display_name", "lookup_key"), bookkeeping=frozenset({"sequence"}))
 
     entity_type: Mapped[PriceEntityType] = mapped_column(enum_column(PriceEntityType))
     entity_id: Mapped[str] = mapped_column(String(50))

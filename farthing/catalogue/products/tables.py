@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.products.enums import FeatureType, GroupEntityType
 from farthing.metering.meter import AggregationType, ResetUsage
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 _PUBLISHED = text("status = 'published'")
@@ -22,6 +23,7 @@ class GroupRow(Scoped, Tracked, Base):
 
     __tablename__ = "groups"
     label = "Group"
+    audit = Audited("group")
 
     name: Mapped[str] = mapped_column(String(255))
     entity_type: Mapped[GroupEntityType] = mapped_column(enum_column(GroupEntityType))
@@ -41,6 +43,7 @@ class MeterRow(Scoped, Tracked, Base):
 
     __tablename__ = "meters"
     label = "Meter"
+    audit = Audited("meter")
 
     name: Mapped[str] = mapped_column(String(255))
     event_name: Mapped[str] = mapped_column(String(255))
@@ -68,6 +71,7 @@ class Feature(Scoped, Tracked, Base):
 
     __tablename__ = "features"
     label = "Feature"
+    audit = Audited("feature")
 
     name: Mapped[str] = mapped_column(String(255))
     lookup_key: Mapped[str] = mapped_column(String(255))

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateScope, TaxRateStatus
 from farthing.rating.totals.taxes import TaxRateType
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -18,6 +19,7 @@ class TaxRateRow(Scoped, Tracked, Base):
 
     __tablename__ = "tax_rates"
     label = "Tax rate"
+    audit = Audited("tax_rate")
 
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str] = mapped_column(String(1000), default="")
@@ -53,6 +55,7 @@ class TaxAssociation(Scoped, Tracked, Base):
 
     __tablename__ = "tax_associations"
     label = "Tax association"
+    audit = Audited("tax_association", named_by=(), named_after=("tax_rate_id",), part_of=("entity_id",))
 
     tax_rate_id: Mapped[str] = mapped_column(String(50), ForeignKey("tax_rates.id"))
     entity_type: Mapped[TaxEntityType] = mapped_column(enum_column(TaxEntityType))

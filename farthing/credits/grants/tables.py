@@ -17,6 +17,7 @@ from farthing.catalogue.plans.credit_grants import (
 )
 from farthing.credits.grants.enums import ApplicationReason, ApplicationStatus
 from farthing.credits.ledger.tables import Credits, Rate
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 from farthing.subscriptions.enums import SubscriptionStatus
 
@@ -26,6 +27,7 @@ class CreditGrant(Scoped, Tracked, Base):
 
     __tablename__ = "credit_grants"
     label = "Credit grant"
+    audit = Audited("credit_grant", part_of=("subscription_id",))
 
     name: Mapped[str] = mapped_column(String(255))
     scope: Mapped[CreditGrantScope] = mapped_column(enum_column(CreditGrantScope))

@@ -22,6 +22,7 @@ from farthing.credits.enums import (
     WalletStatus,
     WalletType,
 )
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, InEnvironment, Scoped, Tracked, enum_column, lower_case
 
 Rate = Numeric(20, 5)
@@ -33,6 +34,12 @@ class Wallet(Scoped, Tracked, Base):
 
     __tablename__ = "wallets"
     label = "Wallet"
+    audit = Audited(
+        "wallet",
+        bookkeeping=frozenset(
+            {"credit_balance", "balance", "last_seq", "alert_state", "credit_alert_state", "evaluate_at"}
+        ),
+    )
 
     customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
     currency: Mapped[str] = mapped_column(String(3))
@@ -113,6 +120,12 @@ class WalletTransaction(Scoped, Tracked, Base):
 
     __tablename__ = "wallet_transactions"
     label = "Wallet transaction"
+    audit = Audited(
+        "wallet_transaction",
+        named_by=(),
+        named_after=("wallet_id",),
+        bookkeeping=frozenset({"credits_available", "request_hash", "caller_key", "system_key"}),
+    )
 
     wallet_id: Mapped[str] = mapped_column(String(50), ForeignKey("wallets.id"))
     customer_id: Mapped[str] = mapped_column(String(50))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
 from farthing.core.states import StateMachine
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -52,6 +53,11 @@ class CreditNote(Scoped, Tracked, Base):
 
     __tablename__ = "credit_notes"
     label = "Credit note"
+    audit = Audited(
+        "credit_note",
+        named_by=("credit_note_number",),
+        bookkeeping=frozenset({"request_hash", "derived_key", "invoice_version", "split_is_exact"}),
+    )
 
     credit_note_number: Mapped[str] = mapped_column(String(100))
     invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))

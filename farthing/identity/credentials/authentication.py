@@ -23,6 +23,8 @@ from farthing.core.caller import Caller, RequestTerms
 from farthing.core.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
+from farthing.core.origin import Actor
+from farthing.identity.credentials.actors import actor_of_key, actor_of_operator, actor_of_user
 from farthing.identity.credentials.keys import TOPIC, KeyHasher, by_hashes, derived_key
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
 from farthing.identity.ports import IdentityPorts
@@ -177,7 +179,15 @@ class HeaderAuthenticator:
                 return None
             environment = await self._chosen(session, tenant.id, headers, needed=needs_environment)
             terms = await _request_terms(session, environment)
-        caller = self._caller(tenant, environment, operator.user_id, operator.name, [SUPER_ADMIN], person=True)
+        caller = self._caller(
+            tenant,
+            environment,
+            operator.user_id,
+            operator.name,
+            [SUPER_ADMIN],
+            person=True,
+            actor=actor_of_operator(operator),
+        )
         return replace(caller, is_operator=True, terms=terms)
 
     async def _valid(self, session: AsyncSession, secret: Secret, now: datetime) -> Caller | None:
@@ -189,7 +199,13 @@ class HeaderAuthenticator:
         if owner is None or owner.status != Status.PUBLISHED or environment is None:
             return None
         caller = self._caller(
-            tenant, environment, owner.id, secret.id, secret.roles, person=secret.user_type == UserType.USER
+            tenant,
+            environment,
+            owner.id,
+            secret.id,
+            secret.roles,
+            person=secret.user_type == UserType.USER,
+            actor=actor_of_key(secret),
         )
         caller = replace(
             caller,
@@ -223,7 +239,15 @@ class HeaderAuthenticator:
                 session, user.tenant_id, headers, needed=needs_environment, bound_to=claims.get("environment_id")
             )
             terms = await _request_terms(session, environment)
-        caller = self._caller(tenant, environment, user.id, user.id, user.roles, person=user.type == UserType.USER)
+        caller = self._caller(
+            tenant,
+            environment,
+            user.id,
+            user.id,
+            user.roles,
+            person=user.type == UserType.USER,
+            actor=actor_of_user(user),
+        )
         return replace(caller, terms=terms)
 
     async def _chosen(
@@ -261,12 +285,14 @@ class HeaderAuthenticator:
         roles: list[str],
         *,
         person: bool,
+        actor: Actor,
     ) -> Caller:
         return Caller(
             tenant_id=tenant.id,
             environment_id=environment.id if environment else "",
             user_id=user_id,
             credential_id=credential_id,
+            actor=actor,
             roles=tuple(roles),
             permissions=permissions_of(roles),
             is_person=person,

@@ -24,6 +24,8 @@ Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Seconds = Annotated[int, Meta(ge=0, le=366 * 24 * 3600)]
 Days = Annotated[int, Meta(ge=0, le=36500)]
 Base64Picture = Annotated[str, Meta(max_length=MAX_BASE64)]
+SHORTEST_ACTIVITY_RETENTION = 365
+"""Days: a shorter log would not outlast the year that it is asked about."""
 ExpiryUnit = Literal["DAY", "WEEK", "MONTH", "YEAR"]
 
 
@@ -340,6 +342,20 @@ class DraftInvoiceRecomputeConfig(Configuration):
     enabled: bool = False
 
 
+class ActivityConfig(Configuration):
+    """How long the activity log is kept."""
+
+    key = "activity_config"
+
+    retention_days: Annotated[int, Meta(ge=0, le=36500)] = 0
+    """0 keeps it for ever; whole months are forgotten once they are older than this."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.retention_days < SHORTEST_ACTIVITY_RETENTION:
+            raise BadField("retention_days", f"must be 0 (for ever) or at least {SHORTEST_ACTIVITY_RETENTION}")
+
+
 CATALOGUE: Mapping[str, type[Configuration]] = {
     configuration.key: configuration
     for configuration in (
@@ -357,6 +373,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         PaymentMandateLimits,
         DraftInvoiceRecomputeConfig,
         RequestConfig,
+        ActivityConfig,
     )
 }
 SAML = "saml_config"

@@ -15,11 +15,12 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, PermissionDenied
 from farthing.core.wire import checked_metadata
 from farthing.identity.bootstrap import new_tenant
+from farthing.identity.credentials.actors import actor_of_user
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.tables import User, UserType
 from farthing.identity.users import EMAIL_INDEX, normal_email
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import Database, act_as
 from farthing.storage.rows import violated
 from farthing.storage.scope import SYSTEM
 
@@ -36,6 +37,7 @@ async def sign_up(
             _, owner, _ = await new_tenant(
                 session, name=tenant_name, email=email, password_hash=password_hash, metadata=entries
             )
+            act_as(session, actor_of_user(owner))
     except IntegrityError as error:
         if violated(error) == EMAIL_INDEX:
             raise AlreadyExists("An account with this email already exists", {"email": email}) from error

@@ -16,6 +16,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity.credentials import keys
+from farthing.identity.credentials.actors import actor_of_user
 from farthing.identity.ports import ResetMail
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
@@ -23,7 +24,7 @@ from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, password_stamp, token_hash
 from farthing.identity.sign_in.tables import PasswordLink, SignInSession
 from farthing.identity.tables import User, UserType
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import Database, act_as
 from farthing.storage.rows import lock_row
 from farthing.storage.scope import SYSTEM
 
@@ -126,6 +127,7 @@ async def redeem_link(database: Database, token: str, new: str) -> User:
     password_hash = await passwords.hashed(new)
     async with database.transaction(SYSTEM) as session:
         user = await linked_person(session, token, now, for_update=True)
+        act_as(session, actor_of_user(user))
         await set_password(session, user, password_hash, now)
     await forget_attempts(database, account_key(user.email or ""), account_key(f"change {user.id}"))
     return user

@@ -47,7 +47,7 @@ from farthing.storage.listing import ListQuery, select_page
 from farthing.storage.midway import commit_midway
 from farthing.storage.outbox import POSITIONS, SystemEvent
 from farthing.storage.postgres import clock_of, real_clock_of, scope_of
-from farthing.storage.rows import find, in_array
+from farthing.storage.rows import find, in_array, not_found
 
 MESSAGE_FIELDS = ("event_name", "entity_type", "entity_id", "created_at")
 MOST_RECOVERED = 100_000
@@ -88,7 +88,8 @@ async def read_message(session: AsyncSession, id: str) -> WebhookMessageResponse
 
 async def find_message(session: AsyncSession, id: str) -> SystemEvent:
     """The event behind a message. Raises NotFound."""
-    event = await session.scalar(select(SystemEvent).where(SystemEvent.id == event_id_of(id)))
+    delivered = (SystemEvent.id == event_id_of(id), SystemEvent.payload.is_not(None))
+    event = await session.scalar(select(SystemEvent).where(*delivered))
     if event is None or message_id(event.id) != id:
         raise NotFound(f"Webhook message with ID {id} was not found", {"webhook_message_id": id})
     return event
@@ -155,6 +156,7 @@ _RESEND_IF_NEW = text(
 _RECOVER_ALL = text(
     _BEGIN_AGAIN.format(
         condition="""event.created_at >= :since AND event.created_at < :until AND event.entity_type <> :sample_entity
+        AND event.payload IS NOT NULL
         AND (endpoint.filter_types = '[]' OR jsonb_exists(endpoint.filter_types, event.event_name))"""
     )
 )
@@ -199,7 +201,9 @@ async def recover(
         result = await session.execute(_RECOVER_FAILED, {**_parameters(session, [endpoint]), **span})
         return int(result.rowcount)  # type: ignore[attr-defined]  # of a statement that writes
     within = select(SystemEvent.id).where(
-        SystemEvent.created_at >= span["since"], SystemEvent.created_at < span["until"]
+        SystemEvent.created_at >= span["since"],
+        SystemEvent.created_at < span["until"],
+        SystemEvent.payload.is_not(None),
     )
     count = select(func.count()).select_from(within.limit(MOST_RECOVERED + 1).subquery())
     if (await session.scalar(count) or 0) > MOST_RECOVERED:
@@ -259,6 +263,8 @@ async def attempt_now(session: AsyncSession, sender: AttemptSender, event_id: st
     Commits before anybody is asked. Raises NotFound, InvalidOperation when nobody is subscribed.
     """
     event = await find(session, SystemEvent, event_id)
+    if event.payload is None:  # an activity that no webhook tells of
+        raise not_found(SystemEvent, event_id)
     return await _attempt_to(session, sender, event, await _subscribed(session, event))
 
 
@@ -276,6 +282,7 @@ async def send_sample(
         payload=msgspec.json.decode(sample_of(event_name)),
         created_at=now,
         dispatched_at=real_clock_of(session).now(),  # it is for nobody else
+        is_echo=True,  # nothing happened
         position=int((await session.execute(select(POSITIONS.next_value()))).scalar_one()),
     )
     session.add(event)

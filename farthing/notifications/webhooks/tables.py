@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, OfTenant, Scoped, Tracked, enum_column
 
 
@@ -41,6 +42,12 @@ class WebhookEndpoint(Scoped, Tracked, Base):
 
     __tablename__ = "webhook_endpoints"
     label = "Webhook endpoint"
+    audit = Audited(
+        "webhook_endpoint",
+        named_by=("url",),
+        secret=frozenset({"sealed"}),
+        bookkeeping=frozenset({"key_id", "first_position", "failing_since", "next_free_at"}),
+    )
 
     url: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text, default="")

@@ -17,6 +17,7 @@ from farthing.core.clock import Clock, FixedClock
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.core.origin import Actor, ActorType, ChangeSource, acting_as
 from farthing.identity.tables import Environment
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.processing import outcomes
@@ -61,10 +62,11 @@ async def receive(
     except (ValueError, msgspec.DecodeError) as error:
         raise ValidationFailed("Invalid webhook", {"body": "cannot be read"}) from error
     news = []
-    for report in reports:
-        async with database.session(scope, clock=clock) as session:
-            if await _take(session, gateways, provider_type, report, body, clock):
-                news.append(report.event_id)
+    with acting_as(Actor(ActorType.PROVIDER, provider_type, provider_type), ChangeSource.WEBHOOK):
+        for report in reports:
+            async with database.session(scope, clock=clock) as session:
+                if await _take(session, gateways, provider_type, report, body, clock):
+                    news.append(report.event_id)
     return news
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
 from farthing.core.states import StateMachine
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -80,6 +81,9 @@ class RefundRecord(Scoped, Tracked, Base):
 
     __tablename__ = "refunds"
     label = "Refund"
+    audit = Audited(
+        "refund", named_by=(), named_after=("invoice_id",), bookkeeping=frozenset({"sent_at", "gateway_metadata"})
+    )
 
     customer_id: Mapped[str] = mapped_column(String(50))
     invoice_id: Mapped[str | None] = mapped_column(String(50))

@@ -9,6 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import EXACT, ZERO
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 
@@ -29,6 +30,12 @@ class UnappliedMoney(Scoped, Tracked, Base):
 
     __tablename__ = "unapplied_money"
     label = "Unapplied money"
+    audit = Audited(
+        "unapplied_money",
+        named_by=(),
+        named_after=("invoice_id",),
+        part_of=("payment_id", "invoice_id", "credit_note_id"),
+    )
 
     customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
     currency: Mapped[str] = mapped_column(String(3))

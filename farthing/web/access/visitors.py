@@ -17,6 +17,8 @@ from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE, Caller
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
+from farthing.core.origin import ChangeSource
+from farthing.identity.credentials.actors import actor_of_user
 from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.environments import visible
 from farthing.identity.roles import permissions_of
@@ -139,7 +141,7 @@ async def _recognised(connection: Connection) -> Visitor:
             raise SignInNeeded(path)
         tenant = await rows.get_one(Tenant, user.tenant_id)
         first_tenant_id = await rows.scalar(select(Tenant.id).order_by(Tenant.created_at, Tenant.id).limit(1))
-        allowed = authenticator.environments_of(Caller(user.tenant_id, "", user.id, user.id))
+        allowed = authenticator.environments_of(Caller(user.tenant_id, "", user.id, user.id, actor_of_user(user)))
         environments = (
             await rows.scalars(
                 visible(user.tenant_id, allowed)
@@ -153,6 +155,7 @@ async def _recognised(connection: Connection) -> Visitor:
         environment_id=environment.id,
         user_id=user.id,
         credential_id=user.id,
+        actor=actor_of_user(user),
         roles=tuple(user.roles),
         permissions=permissions_of(user.roles),
         is_person=True,
@@ -202,7 +205,7 @@ def own_account(action: str) -> Guard:
         connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
         if action == WRITE:
             require_own_form(connection, visitor.session)
-        unit_of_work(connection).begin(visitor.caller, read_only=action == READ)
+        unit_of_work(connection).begin(visitor.caller, read_only=action == READ, source=ChangeSource.DASHBOARD)
 
     guard.needs = None  # type: ignore[attr-defined]  # read by the tests that walk every page
     return guard
@@ -218,7 +221,7 @@ def _demands(entity: str, action: str, *, admin: bool) -> Guard:
                 raise PermissionDenied("This account is suspended: it can be read, not changed")
         if not visitor.caller.may(action, entity) or (admin and not visitor.leads):
             raise PermissionDenied("Your role does not allow this")
-        unit_of_work(connection).begin(visitor.caller, read_only=action == READ)
+        unit_of_work(connection).begin(visitor.caller, read_only=action == READ, source=ChangeSource.DASHBOARD)
 
     guard.needs = (entity, action)  # type: ignore[attr-defined]  # read by the tests that walk every page
     return guard

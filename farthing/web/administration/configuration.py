@@ -14,10 +14,11 @@ from farthing.api.errors import as_domain_error
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
 from farthing.core.times import MomentText
 from farthing.identity.settings import current
-from farthing.identity.settings.catalogue import CATALOGUE, Configuration, TenantConfig
+from farthing.identity.settings.catalogue import CATALOGUE, Configuration, InvoiceConfig, TenantConfig
 from farthing.identity.settings.current import Effective
 from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.web.access.visitors import changes, form_of, shows
+from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.wording import readable
 
@@ -112,7 +113,14 @@ class SettingsPages(Controller):
     async def all(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Every setting there is, and whether it was changed."""
         found = [await current.effective(session, kind) for kind in CATALOGUE.values()]
-        return render(request, "settings.html", settings=[(setting, _about(setting.kind)) for setting in found])
+        return render(
+            request,
+            "settings.html",
+            settings=[(setting, _about(setting.kind)) for setting in found],
+            activities=await newest_activities(request, session, entity_type="setting"),
+            activity_query={"entity_type": "setting"},
+            zone=(await current.read(session, InvoiceConfig)).timezone,
+        )
 
     @get("/{key:str}", guards=[shows("setting")])
     async def one(self, key: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

@@ -35,6 +35,7 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard import usage
 from farthing.web.dashboard.overview import AGES, age_parts
+from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.dashboard.wallets import wallets_of
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
@@ -283,6 +284,8 @@ class CustomerPages(Controller):
             request,
             "customer.html",
             customer=customer,
+            activities=await newest_activities(request, session, customer_id=customer.id),
+            activity_query={"customer_id": customer.id},
             now=now,
             zone=(await current.read(session, InvoiceConfig)).timezone,
             scope=scope,

@@ -40,6 +40,7 @@ from farthing.storage.rows import find, lock_row
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.dashboard.customers import names_of
 from farthing.web.dashboard.explanation import explain
+from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import Listing, listing
 
@@ -152,6 +153,8 @@ class InvoicePages(Controller):
             request,
             "invoice.html",
             invoice=invoice,
+            activities=await newest_activities(request, session, entity_id=invoice.id),
+            activity_query={"entity_id": invoice.id},
             now=clock.now(),
             zone=await zone_of(session),
             cut_in=await reading_zone(session, invoice),

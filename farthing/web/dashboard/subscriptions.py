@@ -33,6 +33,7 @@ from farthing.subscriptions.tables import (
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.customers import names_of
 from farthing.web.dashboard.grants import latest_applications
+from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import TimelineSpan, timeline
@@ -125,6 +126,8 @@ class SubscriptionPages(Controller):
             request,
             "subscription.html",
             subscription=row,
+            activities=await newest_activities(request, session, entity_id=row.id),
+            activity_query={"entity_id": row.id},
             plan=plan,
             now=now,
             zone=row.timezone,

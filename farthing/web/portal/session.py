@@ -21,6 +21,7 @@ from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
+from farthing.core.origin import Actor, ActorType, ChangeSource
 from farthing.customers import portal
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
@@ -80,6 +81,7 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
         environment_id=environment.id,
         user_id="",
         credential_id=claims["customer_id"],
+        actor=Actor(ActorType.PORTAL, claims["customer_id"], claims["customer_id"]),
         tenant_suspended=tenant.internal_status is InternalStatus.SUSPENDED,
         frozen_time=environment.frozen_time,
     )
@@ -88,11 +90,12 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     visit = PortalVisit(claims["customer_id"], tenant.id, environment.id, tenant.name, expires_at)
     connection.scope[SESSION] = visit  # type: ignore[literal-required]  # read by `visit_of`
     work = unit_of_work(connection)
-    work.begin(caller, read_only=read_only)
+    work.begin(caller, read_only=read_only, source=ChangeSource.PORTAL)
     await work.admit()
     customer = await work.session.get(Customer, visit.customer_id)
     if customer is None or customer.status is not Status.PUBLISHED:
         raise Unauthorized(OUT_OF_DATE)
+    work.act_as(Actor(ActorType.PORTAL, customer.id, customer.name or customer.external_id), ChangeSource.PORTAL)
 
 
 def _claims(token: str, master_keys: Sequence[str], now: datetime) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""An activity in plain words: what was done to what, by whom, and what each value was before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from markupsafe import Markup
+
+from farthing.notifications.activity.schemas import ActivityResponse
+from farthing.web.rendering.wording import moment, words
+
+MOST_FIELDS_IN_TITLE = 2
+LONGEST_VALUE = 120
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_VERBS: Mapping[str, str] = MappingProxyType(
+    {
+        "update": "changed",
+        "updated": "changed",
+        "create.drafted": "drafted",
+        "update.finalized": "finalized",
+        "update.payment": "payment recorded",
+        "update.voided": "voided",
+        "payment.overdue": "became overdue",
+        "communication.triggered": "asked to be sent",
+        "renewal.due": "is about to renew",
+        "draft.created": "drafted",
+        "success": "succeeded",
+    }
+)
+_SOURCES: Mapping[str, str] = MappingProxyType(
+    {
+        "api": "through the API",
+        "dashboard": "in the dashboard",
+        "portal": "in the portal",
+        "worker": "by itself",
+        "cli": "at the command line",
+        "webhook": "reported by the provider",
+        "import": "with an import",
+    }
+)
+_PAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "customer": "/customers/",
+        "invoice": "/invoices/",
+        "subscription": "/subscriptions/",
+        "wallet": "/wallets/",
+        "credit_note": "/credit-notes/",
+        "plan": "/catalogue/plans/",
+    }
+)
+_LISTS: Mapping[str, str] = MappingProxyType(
+    {"api_key": "/keys", "user": "/team", "webhook_endpoint": "/webhooks", "tenant": "/company"}
+)
+
+
+def what_happened(activity: ActivityResponse) -> str:
+    """ "Due date changed", "Finalized", "3 fields changed": of the entity, without its name."""
+    entity = activity.entity.type
+    verb = activity.action.partition(".")[2]
+    if entity.count("_") and activity.action.startswith(entity.replace("_", ".") + "."):
+        verb = activity.action.removeprefix(entity.replace("_", ".") + ".")
+    fields = [str(change["field"]) for change in activity.changes or ()]
+    if verb in {"update", "updated"} and fields:
+        if len(fields) > MOST_FIELDS_IN_TITLE:
+            return f"{len(fields)} fields changed"
+        return words(" and ".join(fields)) + " changed"
+    return words(_VERBS.get(verb, verb.replace(".", " ")))
+
+
+def who_did_it(activity: ActivityResponse) -> str:
+    """ "Ada", "billing run": as it was called then; what was recorded before actors were has nobody."""
+    return activity.actor.label if activity.actor is not None else "unknown"
+
+
+def from_where(activity: ActivityResponse) -> str:
+    """ "in the dashboard"."""
+    return _SOURCES.get(activity.source or "", "")
+
+
+def page_of(activity: ActivityResponse) -> str | None:
+    """Where the entity is shown; None for what has no page."""
+    entity = activity.entity
+    if entity.type == "setting":
+        return f"/settings/{quote(entity.label, safe='')}"
+    if entity.type in _PAGES:
+        return _PAGES[entity.type] + quote(entity.id, safe="")
+    return _LISTS.get(entity.type)
+
+
+def shown_value(value: Any, zone: str = "UTC") -> Markup | str:
+    """A value before or after a change, as people read it."""
+    if value is None or value in ("", [], {}):
+        return "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        return moment(datetime.fromisoformat(value), zone)
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if len(text) <= LONGEST_VALUE:
+        return text
+    return Markup('<span title="{}">{}…</span>').format(text[:2000], text[:LONGEST_VALUE])
+
+
+def moment_of(activity: ActivityResponse, zone: str = "UTC") -> Markup | str:
+    """When it happened."""
+    return moment(datetime.fromisoformat(activity.occurred_at), zone)
