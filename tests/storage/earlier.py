@@ -1,6 +1,11 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0037": """
+        DROP TABLE alert_settings, alert_logs, usage_notices, usage_evaluations;
+        DROP SEQUENCE alert_logs_position;
+        ALTER TABLE wallets DROP COLUMN sent_real_time_credits;
+    """,
     "0035": "DROP TABLE credit_grant_applications, credit_grants;",
     "0034": """
         DROP TABLE credit_note_sequences, credit_note_line_items, credit_notes, unapplied_money, refunds;
