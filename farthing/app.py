@@ -73,6 +73,7 @@ from farthing.jobs.pace import WorkerState
 from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
+from farthing.notifications.alerts.routes import Alerts, AlertSettingsByEntity
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
@@ -168,6 +169,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     PortalDoors,
     Webhooks,
     WebhookEndpoints,
+    Alerts,
+    AlertSettingsByEntity,
     EnvironmentCloning,
 )
 """Everything under /v1."""
