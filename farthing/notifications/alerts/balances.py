@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products.alerts import AlertState, alert_state
@@ -171,7 +172,7 @@ async def _feature_states(session: AsyncSession, wallet_ids: Sequence[str]) -> M
     newest = (
         select(row.entity_id, row.parent_entity_id, row.alert_status)
         .where(in_array(row.parent_entity_id, wallet_ids), row.alert_type == AlertType.FEATURE_WALLET_BALANCE)
-        .distinct(row.entity_id, row.parent_entity_id)
+        .ext(distinct_on(row.entity_id, row.parent_entity_id))
         .order_by(row.entity_id, row.parent_entity_id, row.position.desc())
     )
     return {
