@@ -22,6 +22,7 @@ from farthing.catalogue.products.tables import Feature
 from farthing.core.clock import instant
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import ZERO, exact_sum, plain
+from farthing.events.requests import past
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendScope
 from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
 from farthing.notifications.alerts.tables import AlertSetting
@@ -53,7 +54,7 @@ async def evaluate_spend(session: AsyncSession, payer_id: str, now: datetime) ->
             subscription.payer_id == payer_id,
             subscription.status == Status.PUBLISHED,
             subscription.subscription_status == SubscriptionStatus.ACTIVE,
-            subscription.current_period_start < now,
+            subscription.current_period_start <= now,
             setting.status == Status.PUBLISHED,
             setting.enabled,
         )
@@ -65,7 +66,9 @@ async def evaluate_spend(session: AsyncSession, payer_id: str, now: datetime) ->
         return
     periods = {
         watched_subscription.id: Period(
-            watched_subscription.current_period_start, min(now, watched_subscription.current_period_end)
+            # what came just now counts
+            watched_subscription.current_period_start,
+            min(past(now), watched_subscription.current_period_end),
         )
         for _, watched_subscription in watched
     }

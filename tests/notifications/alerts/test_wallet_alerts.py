@@ -32,10 +32,10 @@ CRITICAL = {"alert_enabled": True, "critical": level("50")}
 async def reach(office: Office, wallet: Any, balances: str) -> None:
     """Move a wallet by hand to one balance after another."""
     credits = Decimal((await office.account.get(f"/wallets/{wallet['id']}"))["credit_balance"])
-    for number, balance in enumerate(balances.split()):
+    for balance in balances.split():
         change = Decimal(balance) - credits
         if change < 0:
-            await debit(office.account, wallet, str(-change), f"{wallet['id']}-{number}")
+            await debit(office.account, wallet, str(-change), f"{wallet['id']} {credits} {balance}")
         else:
             await top_up(office.account, wallet, str(change))
         credits = Decimal(balance)
