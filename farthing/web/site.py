@@ -12,6 +12,7 @@ from farthing.web.administration.duties import Duties
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
+from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
@@ -43,6 +44,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Catalogue,
     GrantForms,
     Events,
+    AlertPages,
     Keys,
     WebhookPages,
     Company,

@@ -1,4 +1,4 @@
-"""Spend: what the usage of the open period costs so far, of a subscription, one line item or a group of them.
+"""Spend: what the usage of the open period costs so far, invoiced or not, of a subscription, one line item or a group of them.
 
 The same calculation as on invoices; see `billing.reads.usage_so_far`.
 Rule: docs/rules/alerts.md#spend
@@ -54,7 +54,7 @@ async def evaluate_spend(session: AsyncSession, payer_id: str, now: datetime) ->
             subscription.payer_id == payer_id,
             subscription.status == Status.PUBLISHED,
             subscription.subscription_status == SubscriptionStatus.ACTIVE,
-            subscription.current_period_start <= now,
+            subscription.full_period_start <= now,
             setting.status == Status.PUBLISHED,
             setting.enabled,
         )
@@ -67,7 +67,7 @@ async def evaluate_spend(session: AsyncSession, payer_id: str, now: datetime) ->
     periods = {
         watched_subscription.id: Period(
             # what came just now counts
-            watched_subscription.current_period_start,
+            watched_subscription.full_period_start,
             min(past(now), watched_subscription.current_period_end),
         )
         for _, watched_subscription in watched
@@ -128,7 +128,7 @@ async def _follow(
         None if setting.parent_entity_type is None else AlertEntityType(setting.parent_entity_type.value),
         setting.parent_entity_id,
         setting.id,
-        subscription.current_period_start,
+        subscription.full_period_start,
     )
     state = alert_state(setting.config, value, subscription.commitment_amount or ZERO)
     reading = AlertReading(state, value, setting.config, now)
