@@ -61,10 +61,10 @@ async def update_setting(
 ) -> AlertSetting:
     """Replace the thresholds of a setting as a whole. Raises NotFound, ValidationFailed."""
     setting = await lock_row(session, AlertSetting, setting_id)
+    subscription = await find(session, Subscription, setting.subscription_id)
     setting.config = checked_config(request.config)
     setting.enabled = setting.config["alert_enabled"]
     await session.flush()
-    subscription = await find(session, Subscription, setting.subscription_id)
     await plan_look(session, subscription.payer_id, now)
     return setting
 

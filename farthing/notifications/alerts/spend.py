@@ -1,4 +1,4 @@
-"""Spend: what the usage of the open period costs so far, invoiced or not, of a subscription, one line item or a group of them.
+"""Spend: what the usage of the open period costs, invoiced or not: of a subscription, a line item or a group.
 
 The same calculation as on invoices; see `billing.reads.usage_so_far`.
 Rule: docs/rules/alerts.md#spend

@@ -186,9 +186,9 @@ class AlertPages(Controller):
     @post("/alerts/settings/{setting_id:str}/delete", guards=[changes("alert_settings")])
     async def forget(self, setting_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Remove thresholds of spend."""
-        setting = await find(session, AlertSetting, setting_id)
+        here = f"/subscriptions/{(await find(session, AlertSetting, setting_id)).subscription_id}"
         await settings.delete_setting(session, setting_id)
-        return done(request, f"/subscriptions/{setting.subscription_id}", "The spend is not watched any more.")
+        return done(request, here, "The spend is not watched any more.")
 
     @post("/wallets/{wallet_id:str}/alerts", guards=[changes("wallet")])
     async def watch_wallet(
