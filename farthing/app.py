@@ -74,6 +74,7 @@ from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
 from farthing.notifications.activity.routes import ActivityLog
+from farthing.notifications.alerts.routes import Alerts, AlertSettingsByEntity
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
@@ -170,6 +171,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Webhooks,
     WebhookEndpoints,
     ActivityLog,
+    Alerts,
+    AlertSettingsByEntity,
     EnvironmentCloning,
 )
 """Everything under /v1."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.ports import BillingPorts, UsageEvaluations
 from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
@@ -23,7 +24,7 @@ from farthing.core.composition import Composition
 from farthing.credits.grants import lifecycle, reads, subscribing
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
 from farthing.credits.invoicing.refunded_money import credit_wallet
-from farthing.credits.ports import CreditPorts
+from farthing.credits.ports import BalanceAlerts, CreditPorts
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
@@ -31,6 +32,7 @@ from farthing.events.upkeep.backfill import fill_new_meter
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
+from farthing.notifications.alerts import balances, evaluation
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
@@ -53,6 +55,7 @@ class Wiring(Composition):
     invoices: InvoicePorts
     payments: PaymentPorts
     credits: CreditPorts
+    billing: BillingPorts
 
 
 def wire() -> Wiring:
@@ -109,5 +112,17 @@ def wire() -> Wiring:
             debit_wallet=debit_for,
             credit_wallet=credit_wallet,
         ),
-        credits=CreditPorts(measure_pending_charges=measure_pending_charges),
+        credits=CreditPorts(
+            measure_pending_charges=measure_pending_charges,
+            balance_alerts=BalanceAlerts(
+                after_movements=balances.after_movements,
+                after_evaluation=balances.after_evaluation,
+                end=balances.end,
+            ),
+        ),
+        billing=BillingPorts(
+            usage_evaluations=UsageEvaluations(
+                schedule=evaluation.schedule, evaluate_due=evaluation.evaluate_due, find_next=evaluation.find_next
+            )
+        ),
     )

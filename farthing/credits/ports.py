@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.credits.rules.real_time import PendingCharges
+from farthing.credits.ledger.tables import Wallet
+from farthing.credits.rules.real_time import PendingCharges, RealTimeBalance
 
 Payer = tuple[str, str]
 """A customer's id and a currency."""
@@ -18,7 +19,23 @@ MeasurePendingCharges = Callable[[AsyncSession, Collection[Payer], datetime], Aw
 
 
 @dataclass(frozen=True, slots=True)
+class BalanceAlerts:
+    """Compares the balances of locked wallets with their thresholds, and announces what changed.
+
+    Each sets the states that the wallets keep.
+    """
+
+    after_movements: Callable[[AsyncSession, Sequence[Wallet], datetime], Awaitable[None]]
+    """Balances have changed by movements."""
+    after_evaluation: Callable[[AsyncSession, Sequence[tuple[Wallet, RealTimeBalance]], datetime], Awaitable[None]]
+    """Real-time balances have been worked out."""
+    end: Callable[[AsyncSession, Wallet, datetime], Awaitable[None]]
+    """Nobody watches the wallet any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class CreditPorts:
-    """What customers owe that no wallet has paid."""
+    """What customers owe that no wallet has paid, and who hears of balances that are low."""
 
     measure_pending_charges: MeasurePendingCharges
+    balance_alerts: BalanceAlerts

@@ -1,10 +1,11 @@
-"""The demo's wallets: credits that were bought with a bonus, given for a while, used and corrected."""
+"""The demo's wallets: credits that were bought with a bonus, given for a while, used and corrected, and watched."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 from sqlalchemy import select
 
@@ -41,7 +42,13 @@ async def _load_wallet(
     clock = StoryClock(max(now - _SPAN, customer.since))
     bought = chance.choice((500, 1000, 2500))
     async with ledger.database.transaction(ledger.scope, clock=clock) as session:
-        body = {"customer_id": ids[customer.external_id], "currency": customer.billing_currency}
+        body: dict[str, Any] = {"customer_id": ids[customer.external_id], "currency": customer.billing_currency}
+        body["alert_settings"] = {
+            "alert_enabled": True,
+            "critical": {"threshold": str(bought // 4), "condition": "below"},
+            "warning": {"threshold": str(bought // 2), "condition": "below"},
+            "info": {"threshold": str(bought), "condition": "below"},
+        }
         wallet = await lifecycle.create(session, convert(body, CreateWalletRequest), clock.now())
         purchase = {
             "transaction_reason": "PURCHASED_CREDIT_DIRECT",

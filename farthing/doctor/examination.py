@@ -37,6 +37,7 @@ from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
 from farthing.jobs.schedule import duties
 from farthing.jobs.standing import overdue, read_queue, read_standings
+from farthing.notifications.alerts.proof import alert_differences
 from farthing.notifications.webhooks.delivery.backlog import backlog_of_environment
 from farthing.notifications.webhooks.delivery.worker import environments_with_endpoints
 from farthing.settings import Settings
@@ -192,6 +193,7 @@ async def audit(
                         findings.differences += await credit_differences(session)
                         findings.differences += await note_differences(session)
                         findings.differences += await grant_differences(session)
+                        findings.differences += await alert_differences(session)
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Text, text
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.storage.tables import Base, InEnvironment, Quantity, Scoped
@@ -72,6 +72,28 @@ class WithdrawnEvent(InEnvironment, Base):
         Index("ix_events_withdrawn_timestamp", "environment_id", "timestamp"),
     )
     __mapper_args__ = {"primary_key": [sequence, external_customer_id, timestamp]}
+
+
+class UsageNotice(InEnvironment, Base):
+    """Whose events one append stored, for those who look at customers with new usage; see `events.upkeep.notices`.
+
+    One small row for each append, so that nobody has to search the events for what came lately.
+    """
+
+    __tablename__ = "usage_notices"
+    label = "Usage notice"
+
+    id = None  # type: ignore[assignment]  # a row is its append
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    """Where the append began in the order of acceptance."""
+    arrived_at: Mapped[datetime]
+    """When the first of its events came, by the environment's clock."""
+    external_customer_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
+
+    __table_args__ = (
+        # taken in the order of acceptance
+        PrimaryKeyConstraint("environment_id", "sequence"),
+    )
 
 
 class MeterUsage(InEnvironment, Base):

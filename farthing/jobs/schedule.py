@@ -29,6 +29,8 @@ from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
 from farthing.notifications.activity.retention import forget_old_activities
+from farthing.notifications.alerts.evaluation import evaluate_due as look_at_usage
+from farthing.notifications.alerts.evaluation import schedule as plan_looks
 from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
 from farthing.notifications.webhooks.delivery.running import recover_deliveries
 from farthing.payments.integrations.gateways import Gateways
@@ -62,6 +64,9 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     async def evaluation(session: AsyncSession, now: datetime) -> int:
         return await evaluate_due(session, now)
 
+    async def usage_alerts(session: AsyncSession, now: datetime) -> int:
+        return await plan_looks(session, now) or await look_at_usage(session, now)
+
     async def reconciliation(session: AsyncSession, now: datetime) -> int:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
@@ -82,6 +87,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expiry)),
         Duty("wallet_evaluation", "* * * * *", everywhere(evaluation)),
+        Duty("usage_alert_evaluation", "* * * * *", everywhere(usage_alerts)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
         Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),

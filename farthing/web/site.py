@@ -13,6 +13,7 @@ from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.activity import ActivityPages
+from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
@@ -44,6 +45,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Catalogue,
     GrantForms,
     Events,
+    AlertPages,
     Keys,
     WebhookPages,
     ActivityPages,

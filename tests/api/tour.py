@@ -190,7 +190,12 @@ async def build(go: Traveller) -> Made:
             Call("createSubscriptionLineItem", {"id": made["subscription"]}, body={"price_id": made["price"]})
         )
         made["line"] = _id_in(answer)
-    wallet = {"currency": "usd", "initial_credits_to_load": "100"}
+    spend = {"alert_enabled": True, "critical": {"threshold": "100", "condition": "above"}}
+    for name, owner in (("alert setting", "subscription"), ("leaving alert setting", "second subscription")):
+        watched = {"entity_type": "subscription", "entity_id": made[owner], "config": spend}
+        await make(name, "createAlertSettings", watched)
+    low = {"alert_enabled": True, "critical": {"threshold": "500", "condition": "below"}}
+    wallet = {"currency": "usd", "initial_credits_to_load": "100", "alert_settings": low}
     await make("wallet", "createWallet", {**wallet, "customer_id": made["customer"]})
     await make("closing wallet", "createWallet", {**wallet, "customer_id": made["customer"], "currency": "eur"})
     await make("converted wallet", "createWallet", {**wallet, "customer_id": made["customer"], "currency": "gbp"})
@@ -301,6 +306,7 @@ READS_BY_ID = {
     "getCustomerUpcomingGrants": "customer",
     "getTenantById": "tenant",
     "getEnvironment": "environment",
+    "getAlertSettings": "alert setting",
     "getWebhookEndpoint": "endpoint",
     "getWebhookEndpointSecret": "endpoint",
     "getWebhookMessage": "message",
@@ -460,6 +466,8 @@ async def change(go: Traveller, made: Made) -> None:
     await go(Call("updateTenant", body={"name": "Toured"}))
     await go(Call("updateUser", body={"name": "Toured"}))
     await edit("updateUserRoles", "person", {"roles": ["all_writer"]})
+    more = {"config": {"alert_enabled": True, "critical": {"threshold": "200", "condition": "above"}}}
+    await edit("updateAlertSettings", "alert setting", more)
     await edit("updateWebhookEndpoint", "endpoint", {"description": "Toured", "rate_limit": 5})
     await edit("rotateWebhookEndpointSecret", "endpoint")
     await edit("testWebhookEndpoint", "endpoint", {"event_type": "invoice.update"})
@@ -493,6 +501,7 @@ ENDS = {
     "removeUser": "person",
     "deleteApiKey": "key",
     "deleteEvent": "event",
+    "deleteAlertSettings": "leaving alert setting",
     "deleteWebhookEndpoint": "leaving endpoint",
 }
 """Operation to what it takes down, in an order in which nothing is in the way."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from farthing.billing.clock.advance import Clockwork
-from farthing.credits.wallets.evaluation import alert_state, evaluate_due
+from farthing.catalogue.products.alerts import alert_state
+from farthing.credits.wallets.evaluation import evaluate_due
 from tests.billing.counter import opened
 from tests.billing.office import Office
 from tests.credits.test_real_time import balance_of, wallet_of

@@ -1,6 +1,11 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0037": """
+        DROP TABLE alert_settings, alert_logs, usage_notices, usage_evaluations;
+        DROP SEQUENCE alert_logs_position;
+        ALTER TABLE wallets DROP COLUMN sent_real_time_credits;
+    """,
     "0036": """
         DROP TRIGGER facts_stay ON system_events;
         DROP FUNCTION system_event_facts_stay, forget_activities;

@@ -79,6 +79,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("api", "/docs"),
         Place("api-subject", "/docs/tenants"),
         Place("api-type", "/docs/types/ErrorResponse"),
+        Place("alerts", "/alerts"),
         Place("keys", "/keys"),
         Place("webhooks", "/webhooks"),
         Place("webhook-message", f"/webhooks/messages/{await _message(stage)}"),

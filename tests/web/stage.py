@@ -121,7 +121,9 @@ class Stage:
         (granted,) = await self.account.get(f"/customers/{self.customers[0]['id']}/wallets")
         path = f"/wallets/{granted['id']}"
         auto = {"enabled": True, "threshold": 20, "amount": 100, "invoicing": True}
-        self.wallet = await self.account.put(path, {"auto_topup": auto})
+        low = {"threshold": "1500", "condition": "below"}
+        watched = {"alert_enabled": True, "critical": {**low, "threshold": "50"}, "warning": low}
+        self.wallet = await self.account.put(path, {"auto_topup": auto, "alert_settings": watched})
         bought = {"transaction_reason": "PURCHASED_CREDIT_DIRECT", "credits_to_add": "1000"}
         await self.account.post(f"{path}/top-up", {**bought, "bonus_credits_to_add": "150"}, expect=200)
         free = {"transaction_reason": "FREE_CREDIT_GRANT", "credits_to_add": "40", "priority": 1}

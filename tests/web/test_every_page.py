@@ -31,6 +31,7 @@ NAMES = (
     "api",
     "api-subject",
     "api-type",
+    "alerts",
     "keys",
     "webhooks",
     "webhook-message",

@@ -30,6 +30,7 @@ from farthing.billing.clock.due_instants import (
 )
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.ports import BillingPorts, UsageEvaluations
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import crossing, invoice_thresholds, is_tick, tick_from
@@ -195,6 +196,7 @@ class Clockwork:
         failures: dict[str, str] = dict(move.counts.get(FAILURES, {}))
         async with self.database.transaction(self.scope, read_only=True) as session:
             looks_at_wallets = await any_is_looked_at(session)
+        await self._repeat(at, self._usage_evaluations.schedule)
         try:
             async for stop in self._stops(at, target):
                 if stop.at > at:
@@ -326,6 +328,8 @@ class Clockwork:
             failures |= await collect_due(self.database, self.scope, self.gateways, FixedClock(at))
         if due & {*_MAKES_CLAIMS, DueWork.OVERDUE}:
             done["overdue_told"] += await self._tell_overdue(at)
+        await self._repeat(at, self._usage_evaluations.schedule)
+        await self._repeat(at, self._usage_evaluations.evaluate_due)
         done["lots_expired"] += await self._move_credits(stop, looks_at_wallets=looks_at_wallets)
         done.update(
             {
@@ -350,6 +354,10 @@ class Clockwork:
         if looks_at_wallets:
             await self._repeat(stop.at, evaluate_due)
         return expired
+
+    @property
+    def _usage_evaluations(self) -> UsageEvaluations:
+        return self.database.ports.part(BillingPorts).usage_evaluations
 
     async def _repeat(self, at: datetime, work: Callable[[AsyncSession, datetime], Awaitable[int]]) -> int:
         """Do batches of some work, each in a transaction of its own, until none is left; how much there was."""

@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.billing.collection.dunning import NOTICE, renews
 from farthing.billing.periods.drafts import recomputable
+from farthing.billing.ports import BillingPorts
 from farthing.core.enums import Status
 from farthing.credits.grants.enums import OPEN
 from farthing.credits.grants.tables import CreditGrantApplication
@@ -27,6 +28,7 @@ from farthing.invoices.receivable import UNPAID, InvoiceStatus, InvoiceType, Pay
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.reconciliation import PATIENCE
 from farthing.payments.tables import Payment
+from farthing.storage.postgres import ports_of
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 
@@ -47,6 +49,7 @@ class DueWork(StrEnum):
     LAST_LOOK = "last_look"
     EXPIRY = "expiry"
     GRANT = "grant"
+    USAGE = "usage"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -108,7 +111,7 @@ async def left_over(session: AsyncSession, at: datetime, waits: PendingWork) -> 
 
 
 async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) -> dict[DueWork, datetime]:
-    """When each kind of work falls due first after `after`, in one statement."""
+    """When each kind of work falls due first after `after`, in two statements."""
     unpaid, invoice = text(UNPAID), Invoice
     wanted = [
         _DueColumn(DueWork.ROLL, Subscription.due_at),
@@ -125,7 +128,9 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
     if waits.grace is not None:
         wanted.append(_DueColumn(DueWork.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
     row = (await session.execute(select(*[work.first(after) for work in wanted]))).one()
-    return {work.work: at + work.shift for work, at in zip(wanted, row, strict=True) if at is not None}
+    firsts = {work.work: at + work.shift for work, at in zip(wanted, row, strict=True) if at is not None}
+    evaluation = await ports_of(session, BillingPorts).usage_evaluations.find_next(session, after)
+    return firsts if evaluation is None else firsts | {DueWork.USAGE: evaluation}
 
 
 _OPEN_GRANTS = (CreditGrantApplication.application_status.in_(OPEN),)

@@ -7,6 +7,7 @@ Rule: docs/rules/billing.md#usage-so-far
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -83,9 +84,22 @@ async def priced_usage(
     now: datetime,
 ) -> list[DraftLine]:
     """The usage lines of a period as an invoice would have them, nothing trued up. Raises NotFound."""
-    asked = InvoiceRequest(subscription_id, InvoiceTrigger.THRESHOLD, period, repeats=True)
-    (found,) = await gather(session, [asked], now)
-    return list(bill(found.work, found.known).lines)
+    return (await priced_usages(session, {subscription_id: period}, now))[subscription_id]
+
+
+async def priced_usages(
+    session: AsyncSession, periods: Mapping[str, Period], now: datetime
+) -> Mapping[str, list[DraftLine]]:
+    """The same for several subscriptions together. Raises NotFound."""
+    requests = [
+        InvoiceRequest(subscription_id, InvoiceTrigger.THRESHOLD, period, repeats=True)
+        for subscription_id, period in periods.items()
+    ]
+    gathered = await gather(session, requests, now)
+    return {
+        subscription_id: list(bill(found.work, found.known).lines)
+        for subscription_id, found in zip(periods, gathered, strict=True)
+    }
 
 
 async def usage_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.wire import as_wire
@@ -38,10 +40,14 @@ _OF_TRANSACTION = (
 )
 
 
+def wallet_snapshot(wallet: Wallet) -> dict[str, Any]:
+    """A wallet as events carry it."""
+    return {name: as_wire(getattr(wallet, name)) for name in _OF_WALLET}
+
+
 async def record_wallet_event(session: AsyncSession, event_name: str, wallet: Wallet) -> None:
     """Record an event with the wallet as it is now."""
-    payload = {name: as_wire(getattr(wallet, name)) for name in _OF_WALLET}
-    await record_event(session, event_name, "wallet", wallet.id, {"wallet": payload})
+    await record_event(session, event_name, "wallet", wallet.id, {"wallet": wallet_snapshot(wallet)})
 
 
 async def record_transaction_event(session: AsyncSession, event_name: str, row: WalletTransaction) -> None:

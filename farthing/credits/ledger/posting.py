@@ -32,9 +32,11 @@ from farthing.credits.enums import (
 )
 from farthing.credits.ledger.events import record_transaction_event
 from farthing.credits.ledger.tables import Credits, Wallet, WalletConsumption, WalletTransaction
+from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import ConsumptionPlan, Lot, opened_with
 from farthing.storage.bulk import insert_all, update_all
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import in_array, lock_row, violated
 
 
@@ -159,6 +161,7 @@ async def post(
     _end_chain_with(wallet, row)
     await session.flush()
     await record_transaction_event(session, "wallet.transaction.created", row)
+    await _compare_balances(session, [wallet], [row], now)
     return row
 
 
@@ -181,7 +184,9 @@ async def post_all(
     await insert_all(session, rows)
     pairs = zip(rows, movements, strict=True)
     await _consume(session, [(row, debit.plan) for row, (_, debit) in pairs if isinstance(debit, DebitMovement)])
-    await update_all(session, {wallet.id: wallet for wallet, _ in movements}.values())
+    wallets = {wallet.id: wallet for wallet, _ in movements}.values()
+    await _compare_balances(session, list(wallets), rows, now)
+    await update_all(session, wallets)
     for row in rows:
         await record_transaction_event(session, "wallet.transaction.created", row)
     return rows
@@ -215,6 +220,16 @@ async def complete(session: AsyncSession, wallet: Wallet, purchase: WalletTransa
     _end_chain_with(wallet, purchase)
     await session.flush()
     await record_transaction_event(session, "wallet.transaction.updated", purchase)
+    await _compare_balances(session, [wallet], [purchase], now)
+
+
+async def _compare_balances(
+    session: AsyncSession, wallets: Sequence[Wallet], rows: Sequence[WalletTransaction], now: datetime
+) -> None:
+    """Hold the balances of wallets that moved against their thresholds; one that is being closed alarms nobody."""
+    closing = {row.wallet_id for row in rows if row.transaction_reason is TransactionReason.WALLET_TERMINATION}
+    moved = [wallet for wallet in wallets if wallet.id not in closing]
+    await ports_of(session, CreditPorts).balance_alerts.after_movements(session, moved, now)
 
 
 def waiting_credit(wallet: Wallet, credit: CreditMovement, now: datetime) -> WalletTransaction:

@@ -69,9 +69,11 @@ class Wallet(Scoped, Tracked, Base):
     alert_settings: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """None where the settings of the environment apply."""
     alert_state: Mapped[AlertState] = mapped_column(enum_column(AlertState), default=AlertState.OK)
-    """That of the real-time balance, as it was last looked at."""
+    """That of the real-time balance, as it was last looked at: the last row of its stream in the log of alerts."""
     credit_alert_state: Mapped[AlertState] = mapped_column(enum_column(AlertState), default=AlertState.OK)
-    """That of the balance itself."""
+    """That of the balance itself after its last movement, likewise."""
+    sent_real_time_credits: Mapped[Decimal | None] = mapped_column(Credits)
+    """The real-time balance that `wallet.ongoing_balance.updated` said last; None while it has said none."""
     evaluate_at: Mapped[datetime | None]
     """When the real-time balance is looked at next; None where nothing would follow from it."""
 

@@ -71,10 +71,7 @@ def cooldown_of(wallet: Wallet) -> timedelta:
 
 
 def set_alerts(wallet: Wallet, request: WalletAlertRequest | None) -> None:
-    """Let `request` replace a wallet's thresholds; None leaves it those of the environment. Raises ValidationFailed.
-
-    A wallet whose alerts are off is in no alarm.
-    """
+    """Let `request` replace a wallet's thresholds; None leaves it those of the environment. Raises ValidationFailed."""
     if request is None:
         wallet.alert_settings = None
     else:
@@ -82,9 +79,6 @@ def set_alerts(wallet: Wallet, request: WalletAlertRequest | None) -> None:
             **alerts.settled(None, request),
             "alert_threshold_type": request.alert_threshold_type,
         }
-        if wallet.alert_settings["alert_enabled"]:
-            return
-    wallet.alert_state = wallet.credit_alert_state = alerts.AlertState.OK
 
 
 def schedule(wallet: Wallet, now: datetime) -> None:

@@ -19,12 +19,15 @@ from farthing.credits.ledger.posting import (
     lock_wallet,
     open_lots,
     post,
+    post_all,
     require_active,
 )
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
+from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.lots import Lot, consumption_key, plan_everything
 from farthing.credits.wallets import automation
 from farthing.credits.wallets.lifecycle import default_name, second_wallet
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import unique
 
 _KEPT = (
@@ -41,8 +44,6 @@ _KEPT = (
     "auto_topup_cooldown_value",
     "auto_topup_cooldown_unit",
     "alert_settings",
-    "alert_state",
-    "credit_alert_state",
 )
 
 
@@ -78,6 +79,7 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
             session, old, DebitMovement(plan_everything(lots), TransactionReason.WALLET_TERMINATION, origin), now
         )
     old.wallet_status = WALLET.check(old.wallet_status, WalletStatus.CLOSED, wallet_id=old.id)
+    await ports_of(session, CreditPorts).balance_alerts.end(session, old, now)
     automation.set_auto_topup(old, None)
     automation.schedule(old, now)
     automation.schedule(new, now)
@@ -94,6 +96,7 @@ async def _open_again(session: AsyncSession, wallet: Wallet, lots: list[Lot], no
     """A lot of the new wallet for each that was left of the old one, in the order of consumption."""
     rows = await session.scalars(select(WalletTransaction).where(WalletTransaction.id.in_([lot.id for lot in lots])))
     by_id = {row.id: row for row in rows}
+    movements: list[tuple[Wallet, CreditMovement | DebitMovement]] = []
     for lot in sorted(lots, key=consumption_key):
         before = by_id[lot.id]
         assert before.credit_class is not None, "a lot has a class"
@@ -111,4 +114,6 @@ async def _open_again(session: AsyncSession, wallet: Wallet, lots: list[Lot], no
             priority=before.priority,
             valid_from=before.valid_from,
         )
-        await post(session, wallet, credit, now)
+        movements.append((wallet, credit))
+    # together, so that the balance on the way to what it was alarms nobody
+    await post_all(session, movements, now)

@@ -1,40 +1,44 @@
-"""Looking at real-time balances: wallets top themselves up, and their alert states follow.
+"""Looking at real-time balances: wallets top themselves up, and balances that are low are announced.
 
-A wallet is looked at soon after each of its movements and, because usage moves no wallet, every few minutes. One look
-tops up once at most; the movement that makes causes the next look, so a deep deficit is filled in steps.
+A wallet is looked at soon after each of its movements, when its customer has new usage, and every hour, because time
+passes: lots expire, and periods end. One look tops up once at most; the movement that makes causes the next look, so a
+deep deficit is filled in steps.
 Rule: docs/rules/credits.md#automatic-top-ups
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.products.alerts import LEVELS, AlertState, state_of
 from farthing.core.errors import FarthingError
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import EXACT, ZERO, plain
+from farthing.core.money import EXACT, ZERO
 from farthing.credits.enums import PURCHASES, TransactionStatus, WalletStatus
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
+from farthing.credits.ports import CreditPorts
 from farthing.credits.reads.real_time import real_time_balances
 from farthing.credits.wallets.automation import cooldown_of
 from farthing.credits.wallets.movements import top_up_automatically
+from farthing.credits.wallets.thresholds import effective_settings
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import WalletBalanceAlertConfig
 from farthing.invoices.receivable import UNPAID, BillingReason
 from farthing.invoices.tables import Invoice
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import in_array
 
 log = structlog.get_logger(__name__)
 
+WITHOUT_USAGE = timedelta(hours=1)
+"""How often a wallet is looked at without a movement and new usage."""
 EVERY = timedelta(minutes=5, seconds=30)
-"""How often a wallet is looked at without any movement."""
+"""How often a wallet that is low is looked at while its last top-up waits."""
 MOST_IN_AN_HOUR = 100
 """Automatic top-ups of one wallet; a wallet that needs more has wrong settings, and waits."""
 BATCH = 50
@@ -43,32 +47,37 @@ _HOUR = timedelta(hours=1)
 
 async def evaluate_due(session: AsyncSession, now: datetime, batch: int = BATCH) -> int:
     """Look at the wallets whose time has come, the longest overdue first; how many there were, 0 when none is left."""
-    general = await current.read(session, WalletBalanceAlertConfig)
-    if general.alert_enabled:
+    if (await current.read(session, WalletBalanceAlertConfig)).alert_enabled:
         await _watch_those_without_settings(session, now)
     due = (Wallet.wallet_status == WalletStatus.ACTIVE, Wallet.evaluate_at <= now)
     overdue = select(Wallet.id).where(*due).order_by(Wallet.evaluate_at, Wallet.id).limit(batch)
     ids = (await session.scalars(overdue)).all()
-    locked = await session.scalars(
-        select(Wallet)
-        .where(in_array(Wallet.id, ids), *due)
-        .order_by(Wallet.id)
-        .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
-    )
-    wallets = locked.all()
+    wallets = select(Wallet).where(in_array(Wallet.id, ids), *due).order_by(Wallet.id)
+    locked = await session.scalars(wallets.with_for_update(skip_locked=True).execution_options(populate_existing=True))
+    return await _evaluate(session, locked.all(), now)
+
+
+async def evaluate_customer(session: AsyncSession, customer_id: str, now: datetime) -> int:
+    """Look at the active wallets of a customer, whether their time has come or not; how many there were."""
+    own = (Wallet.customer_id == customer_id, Wallet.wallet_status == WalletStatus.ACTIVE)
+    wallets = select(Wallet).where(*own).order_by(Wallet.id)
+    locked = await session.scalars(wallets.with_for_update().execution_options(populate_existing=True))
+    return await _evaluate(session, locked.all(), now)
+
+
+async def _evaluate(session: AsyncSession, wallets: Sequence[Wallet], now: datetime) -> int:
+    """Work out the real-time balances of locked wallets, and do what follows from each."""
+    if not wallets:
+        return 0
     balances = await real_time_balances(session, wallets, now)
-    granted = await _open_lots_credits(session, [wallet.id for wallet in wallets])
-    environment = _general_settings(general)
-    for wallet in wallets:
-        settings = environment if wallet.alert_settings is None else wallet.alert_settings
-        base = granted.get(wallet.id, ZERO)
-        wallet.alert_state = alert_state(settings, balances[wallet.id].credits, base)
-        wallet.credit_alert_state = alert_state(settings, wallet.credit_balance, base)
+    evaluated = [(wallet, balances[wallet.id]) for wallet in wallets]
+    await ports_of(session, CreditPorts).balance_alerts.after_evaluation(session, evaluated, now)
+    for wallet, balance in evaluated:
+        settings = await effective_settings(session, wallet)
         watched = wallet.auto_topup_enabled or settings["alert_enabled"]
-        wallet.evaluate_at = now + EVERY if watched else None
+        wallet.evaluate_at = now + WITHOUT_USAGE if watched else None
         await session.flush()
-        await _top_up_if_low(session, wallet, balances[wallet.id].credits, now)
+        await _top_up_if_low(session, wallet, balance.credits, now)
     return len(wallets)
 
 
@@ -88,41 +97,6 @@ async def _watch_those_without_settings(session: AsyncSession, now: datetime) ->
         .values(evaluate_at=now)
         .execution_options(synchronize_session=False)
     )
-
-
-def _general_settings(config: WalletBalanceAlertConfig) -> dict[str, Any]:
-    """The settings of the environment in the form of a wallet's own."""
-    thresholds = {
-        level: {"threshold": plain(given.threshold), "condition": given.condition}
-        for level in LEVELS
-        if (given := getattr(config, level)) is not None
-    }
-    return {"alert_enabled": config.alert_enabled, **thresholds}
-
-
-def alert_state(settings: Mapping[str, Any], credits: Decimal, granted: Decimal) -> AlertState:
-    """Where `credits` stand; `granted` is what thresholds in per cent are of, and without it nothing is alarming.
-
-    Rule: docs/rules/credits.md#alert-states
-    """
-    if not settings["alert_enabled"]:
-        return AlertState.OK
-    if settings.get("alert_threshold_type") != "percentage":
-        return state_of(credits, dict(settings))
-    if granted <= 0:
-        return AlertState.OK
-    return state_of(EXACT.divide(EXACT.multiply(credits, Decimal(100)), granted), dict(settings))
-
-
-async def _open_lots_credits(session: AsyncSession, wallet_ids: list[str]) -> Mapping[str, Decimal]:
-    """The credits with which the lots that are still open began, by wallet."""
-    row = WalletTransaction
-    query = (
-        select(row.wallet_id, func.sum(row.credit_amount))
-        .where(in_array(row.wallet_id, wallet_ids), row.credits_available > 0)
-        .group_by(row.wallet_id)
-    )
-    return {wallet_id: granted for wallet_id, granted in await session.execute(query)}  # noqa: C416 (rows are no pairs)
 
 
 async def _top_up_if_low(session: AsyncSession, wallet: Wallet, credits: Decimal, now: datetime) -> None:

@@ -26,10 +26,13 @@ from farthing.credits.ledger.posting import (
     require_active,
 )
 from farthing.credits.ledger.tables import Wallet
+from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.lots import plan_everything
 from farthing.credits.wallets import automation
 from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, WalletConfig, checked_rate
+from farthing.credits.wallets.thresholds import effective_settings
 from farthing.customers.lookup import by_external_id, held
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import unique
 
 _NAMES = {WalletType.PRE_PAID: "Prepaid", WalletType.POST_PAID: "Postpaid"}
@@ -116,6 +119,8 @@ async def update(session: AsyncSession, wallet_id: str, request: UpdateWalletReq
         automation.set_auto_topup(wallet, request.auto_topup)
     if request.alert_settings is not UNSET:
         automation.set_alerts(wallet, request.alert_settings)
+        if not (await effective_settings(session, wallet))["alert_enabled"]:
+            await ports_of(session, CreditPorts).balance_alerts.end(session, wallet, now)
     automation.schedule(wallet, now)
     if request.name is not UNSET:
         wallet.name = request.name or default_name(wallet.wallet_type, wallet.currency)
@@ -164,6 +169,7 @@ async def terminate(session: AsyncSession, wallet_id: str, now: datetime) -> Wal
         await post(session, wallet, DebitMovement(plan, TransactionReason.WALLET_TERMINATION, origin), now)
     wallet.wallet_status = closed
     wallet.auto_topup_enabled, wallet.evaluate_at = False, None
+    await ports_of(session, CreditPorts).balance_alerts.end(session, wallet, now)
     await session.flush()
     await record_wallet_event(session, "wallet.terminated", wallet)
     return wallet

@@ -77,7 +77,7 @@ class Wallets(Controller):
     @post("/", operation_id="createWallet", guards=[WRITE], status_code=200)
     async def create(self, data: CreateWalletRequest, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Create a wallet."""
-        return _wallet_answer(await lifecycle.create(session, data, clock.now()))
+        return wallet_answer(await lifecycle.create(session, data, clock.now()))
 
     @get("/", operation_id="listWallets", guards=[READ], opt={"query": WalletListQuery})
     async def browse(self, request: HttpRequest, session: AsyncSession) -> ListWalletsResponse:
@@ -104,7 +104,7 @@ class Wallets(Controller):
     @put("/{id:str}", operation_id="updateWallet", guards=[WRITE])
     async def update(self, id: str, data: UpdateWalletRequest, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Change a wallet's names, what it is for, and what it does by itself."""
-        return _wallet_answer(await lifecycle.update(session, id, data, clock.now()))
+        return wallet_answer(await lifecycle.update(session, id, data, clock.now()))
 
     @post("/{id:str}/top-up", operation_id="topUpWallet", guards=[WRITE], status_code=200)
     async def top_up(
@@ -114,12 +114,12 @@ class Wallets(Controller):
         wallet, transaction = await movements.top_up(session, id, data, clock.now())
         (answer,) = await _transaction_answers(session, [transaction])
         invoice_id = await ledger.find_purchase_invoice(session, transaction.id)
-        return TopUpWalletResponse(wallet_transaction=answer, wallet=_wallet_answer(wallet), invoice_id=invoice_id)
+        return TopUpWalletResponse(wallet_transaction=answer, wallet=wallet_answer(wallet), invoice_id=invoice_id)
 
     @post("/{id:str}/debit", operation_id="debitWallet", guards=[WRITE], status_code=200)
     async def debit(self, id: str, data: DebitWalletRequest, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Take credits by hand."""
-        return _wallet_answer(await movements.debit(session, id, data, clock.now()))
+        return wallet_answer(await movements.debit(session, id, data, clock.now()))
 
     @post("/{id:str}/debit/preview", operation_id="previewWalletDebit", guards=[READ], status_code=200)
     async def preview(
@@ -140,17 +140,17 @@ class Wallets(Controller):
     async def terminate(self, id: str, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Take what is left and close a wallet."""
         wallet = await lifecycle.terminate(session, id, clock.now())
-        return _wallet_answer(wallet, message="wallet terminated successfully")
+        return wallet_answer(wallet, message="wallet terminated successfully")
 
     @post("/{id:str}/freeze", operation_id="freezeWallet", guards=[WRITE], status_code=200)
     async def freeze(self, id: str, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Refuse credits and debits of a wallet until it is unfrozen."""
-        return _wallet_answer(await lifecycle.freeze(session, id, clock.now()))
+        return wallet_answer(await lifecycle.freeze(session, id, clock.now()))
 
     @post("/{id:str}/unfreeze", operation_id="unfreezeWallet", guards=[WRITE], status_code=200)
     async def unfreeze(self, id: str, session: AsyncSession, clock: Clock) -> WalletResponse:
         """Make a frozen wallet active."""
-        return _wallet_answer(await lifecycle.unfreeze(session, id, clock.now()))
+        return wallet_answer(await lifecycle.unfreeze(session, id, clock.now()))
 
     @post("/{id:str}/modify", operation_id="modifyWallet", guards=[WRITE], status_code=200)
     async def modify(
@@ -158,7 +158,7 @@ class Wallets(Controller):
     ) -> WalletModificationResponse:
         """Make a prepaid wallet a postpaid one, which keeps its lots."""
         old, new = await convert_to_postpaid(session, id, clock.now())
-        return WalletModificationResponse(original_wallet=_wallet_answer(old), new_wallet=_wallet_answer(new))
+        return WalletModificationResponse(original_wallet=wallet_answer(old), new_wallet=wallet_answer(new))
 
     @post("/transactions/{id:str}/void", operation_id="voidWalletTransaction", guards=[WRITE], status_code=200)
     async def void(
@@ -168,7 +168,7 @@ class Wallets(Controller):
         asked = data or VoidTransactionRequest()
         wallet, debit = await void_credit(session, id, asked.description or "", clock.now(), force=asked.force)
         (answer,) = await _transaction_answers(session, [debit])
-        return TopUpWalletResponse(wallet_transaction=answer, wallet=_wallet_answer(wallet))
+        return TopUpWalletResponse(wallet_transaction=answer, wallet=wallet_answer(wallet))
 
     @get("/{id:str}/balance/real-time", operation_id="getWalletBalance", guards=[READ])
     async def balance(
@@ -195,7 +195,7 @@ class Wallets(Controller):
         """The movements of a wallet in a period, between its balances before and after."""
         statement = await _statement(session, id, request)
         return StatementResponse(
-            wallet=_wallet_answer(statement.wallet),
+            wallet=wallet_answer(statement.wallet),
             start_time=instant(statement.period.start),
             end_time=instant(statement.period.end),
             opening_credit_balance=plain(statement.opening),
@@ -302,7 +302,7 @@ async def _expand(
         ids = {answer.wallet_id for answer in answers}
         wallets = by_id((await session.scalars(select(Wallet).where(in_array(Wallet.id, ids)))).all())
         for answer in answers:
-            answer.wallet = _wallet_answer(wallets[answer.wallet_id])
+            answer.wallet = wallet_answer(wallets[answer.wallet_id])
     if "created_by_user" in wanted:
         ids = {answer.created_by for answer in answers}
         users = by_id((await session.scalars(select(User).where(in_array(User.id, ids)))).all())
@@ -337,7 +337,7 @@ def _file(wallet_id: str, extension: str) -> dict[str, str]:
     return {"Content-Disposition": f'inline; filename="{name}"', "Cache-Control": "no-store"}
 
 
-def _wallet_answer(wallet: Wallet, **given: Any) -> WalletResponse:
+def wallet_answer(wallet: Wallet, **given: Any) -> WalletResponse:
     return WalletResponse.of(
         wallet,
         config=WalletConfigResponse(allowed_price_types=wallet.allowed_price_types),
@@ -366,16 +366,14 @@ def _plain_or_none(credits: Decimal | None) -> str | None:
 
 async def _wallet_answers(session: AsyncSession, wallets: Sequence[Wallet], expand: str | None) -> list[WalletResponse]:
     if "credits_available_breakdown" not in expansions(expand, EXPANDABLE):
-        return [_wallet_answer(wallet) for wallet in wallets]
+        return [wallet_answer(wallet) for wallet in wallets]
     sums = await ledger.available_by_class(session, [wallet.id for wallet in wallets])
     breakdowns = {
         wallet_id: CreditBreakdown(purchased=plain(by[CreditClass.PURCHASED]), free=plain(by[CreditClass.FREE]))
         for wallet_id, by in sums.items()
     }
     nothing = CreditBreakdown(purchased="0", free="0")
-    return [
-        _wallet_answer(wallet, credits_available_breakdown=breakdowns.get(wallet.id, nothing)) for wallet in wallets
-    ]
+    return [wallet_answer(wallet, credits_available_breakdown=breakdowns.get(wallet.id, nothing)) for wallet in wallets]
 
 
 async def _transaction_answers(

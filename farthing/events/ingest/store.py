@@ -31,6 +31,7 @@ from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory
 from farthing.metering.event import UsageEvent, same_content
+from farthing.storage.postgres import clock_of
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
@@ -57,6 +58,18 @@ _COUNT = """
     SELECT e.sequence, e.timestamp, m.meter_id, e.external_customer_id, m.quantity, m.key, m.error, e.owner_sequence,
         {environment}
 """
+_NOTICE = f"""
+    INSERT INTO usage_notices (environment_id, sequence, arrived_at, external_customer_ids)
+    SELECT {{environment}}, (SELECT {FIRST_SEQUENCE}), {{arrived_at}}, {{customers}}
+"""
+_NOTICE_CHANGES = f"""
+    {_NOTICE.format(environment="%s", arrived_at="%s", customers="%s::text[]")}
+    ON CONFLICT (environment_id, sequence)
+        DO UPDATE SET external_customer_ids = usage_notices.external_customer_ids || EXCLUDED.external_customer_ids
+"""
+_NOTICE_REMOVAL = text(
+    _NOTICE.format(environment=":environment", arrived_at=":arrived_at", customers="CAST(:customers AS text[])")
+)
 _INSERT = f"""
     WITH added AS (
         INSERT INTO events (sequence, environment_id, {_COLUMNS})
@@ -67,6 +80,9 @@ _INSERT = f"""
     ), counted AS (
         {_COUNT.format(environment="%b")}
         FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
+    ), noticed AS (
+        {_NOTICE.format(environment="%b", arrived_at="%b", customers="%b::text[]")}
+        WHERE EXISTS (SELECT FROM added)
     )
     SELECT array_agg(place) FROM added
 """
@@ -111,6 +127,7 @@ _REMOVE = f"""
     INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
     SELECT environment_id, external_customer_id, timestamp, (SELECT {FIRST_SEQUENCE})
     FROM removed
+    RETURNING external_customer_id
 """
 _REMOVE_COUNTED = """
     DELETE FROM meter_usage AS u USING events AS e, meters AS m
@@ -243,7 +260,9 @@ async def remove(session: AsyncSession, id: str, environment_id: str) -> bool:
         return False
     # a statement of its own, so that it sees what was counted while the lock was waited for
     await session.execute(text(_REMOVE_COUNTED), found)
-    await session.execute(text(_REMOVE), found)
+    customer = (await session.execute(text(_REMOVE), found)).scalar_one()
+    notice = {"environment": environment_id, "arrived_at": clock_of(session).now(), "customers": [customer]}
+    await session.execute(_NOTICE_REMOVAL, notice)
     return True
 
 
@@ -273,9 +292,8 @@ async def _append(
     if not latest:
         return Appended(refused=len(arrivals))
     batch = _Batch(latest, measured)
-    cursor = await connection.execute(
-        _INSERT, [environment, *batch.columns(), environment, *batch.measured()], prepare=True
-    )
+    parameters = [environment, *batch.columns(), environment, *batch.measured(), environment, *batch.notice()]
+    cursor = await connection.execute(_INSERT, parameters, prepare=True)
     row = await cursor.fetchone()
     added: Sequence[int] = (row and row[0]) or ()
     done = Appended(added=len(added), refused=len({arrival.event.id for arrival in arrivals}) - len(latest))
@@ -360,6 +378,14 @@ class _Batch:
             [quantity.quantity_error for _, _, quantity in counted],
         ]
 
+    def notice(self) -> list[Any]:
+        """When the first of them came, and whose they are."""
+        arrivals = [arrival for _, arrival in self._placed]
+        return [
+            min(arrival.at for arrival in arrivals),
+            list({arrival.event.external_customer_id for arrival in arrivals}),
+        ]
+
     def unmetered(self, places: set[int] | None) -> Counter[str]:
         """Events among `places` (None: all) that nothing counts, by reason."""
         counted = {place for place, _, _ in self._counted}
@@ -406,11 +432,14 @@ async def _changed(
         await connection.execute(_UNCOUNT, [*map(list, zip(*gone, strict=True)), environment, environment])
     if withdrawn:
         await connection.execute(_WITHDRAW, [environment, *map(list, zip(*withdrawn, strict=True))])
+        customers = list({customer for customer, _ in withdrawn})
+        await connection.execute(_NOTICE_CHANGES, [environment, changed[0][1].at, customers])
     return changed
 
 
 async def _replace(connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch) -> None:
     await connection.execute(_REPLACE, [*batch.columns(), environment, environment, *batch.measured()])
+    await connection.execute(_NOTICE_CHANGES, [environment, *batch.notice()])
 
 
 def stored_event(

@@ -31,6 +31,7 @@ from farthing.subscriptions.tables import (
     SubscriptionSchedule,
 )
 from farthing.web.access.visitors import shows, visitor_of
+from farthing.web.dashboard.alerts import latest_alerts, scopes_of, settings_of
 from farthing.web.dashboard.customers import names_of
 from farthing.web.dashboard.grants import latest_applications
 from farthing.web.dashboard.timeline import newest_activities
@@ -137,6 +138,9 @@ class SubscriptionPages(Controller):
             zones=await reading_zones(session, invoices),
             grants=(await included_in_subscriptions(session, [row.id])).get(row.id, []),
             applications=await latest_applications(session, row.id),
+            spend_settings=await settings_of(session, row),
+            spend_scopes=await scopes_of(session, row),
+            alerts=await latest_alerts(session, row.id),
             happenings=await _happenings(session, row, pauses),
             picture=_picture(row, charged, pauses, invoices, now),
         )

@@ -25,11 +25,13 @@ from farthing.credits.reads.statement_pdf import as_pdf
 from farthing.credits.rules.real_time import RealTimeBalance
 from farthing.credits.wallets import lifecycle, movements
 from farthing.credits.wallets.schemas import CreateWalletRequest, DebitWalletRequest, TopUpWalletRequest
+from farthing.credits.wallets.thresholds import effective_settings
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.storage.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
+from farthing.web.dashboard.alerts import latest_alerts, wallet_sentence
 from farthing.web.rendering.answers import HEADERS, HttpRequest, done, refused, render
 from farthing.web.rendering.listing import Listing, listing
 
@@ -90,6 +92,7 @@ class WalletPages(Controller):
         now = clock.now()
         wallet = await find(session, Wallet, wallet_id)
         at = listing(request, ("created",), "created")
+        thresholds = await effective_settings(session, wallet)
         return render(
             request,
             "wallet.html",
@@ -105,6 +108,9 @@ class WalletPages(Controller):
             once=new_ulid(),
             statement_from=now.date().replace(day=1).isoformat(),
             statement_until=now.date().isoformat(),
+            thresholds=thresholds,
+            threshold_sentence=wallet_sentence(thresholds),
+            alerts=await latest_alerts(session, wallet.id),
             is_active=wallet.wallet_status is WalletStatus.ACTIVE,
             is_open=wallet.wallet_status is not WalletStatus.CLOSED,
         )

@@ -1,0 +1,31 @@
+"""What billing needs from the packages above it; `farthing.wiring` fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+Batch = Callable[[AsyncSession, datetime], Awaitable[int]]
+"""Does one batch of some work at a time; how much it did, 0 when none is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvaluations:
+    """Looks at customers with new usage, a while after the first of it, which a test clock has to stop for."""
+
+    schedule: Batch
+    """Remember who has new usage, and when each is looked at."""
+    evaluate_due: Batch
+    """Look at those whose time has come."""
+    find_next: Callable[[AsyncSession, datetime], Awaitable[datetime | None]]
+    """The first time after this one at which somebody is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class BillingPorts:
+    """Who follows what usage costs while it comes in."""
+
+    usage_evaluations: UsageEvaluations

@@ -1,0 +1,258 @@
+"""Alerts: what came to a threshold, and the thresholds of spend and of wallets, to set and to remove."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, get, post
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.errors import as_domain_error
+from farthing.catalogue.products.alerts import LEVELS, AlertState
+from farthing.catalogue.products.tables import Feature, GroupRow
+from farthing.core.clock import Clock
+from farthing.core.decoding import convert
+from farthing.core.enums import PriceType, Status
+from farthing.core.errors import FarthingError
+from farthing.credits.ledger.tables import Wallet
+from farthing.credits.wallets import lifecycle
+from farthing.credits.wallets.schemas import UpdateWalletRequest
+from farthing.notifications.alerts import settings
+from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendScope
+from farthing.notifications.alerts.reads import alerts_page
+from farthing.notifications.alerts.schemas import AlertLogQuery, CreateAlertSettingsRequest
+from farthing.notifications.alerts.tables import AlertLog, AlertSetting
+from farthing.storage.rows import find, in_array
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
+from farthing.web.access.visitors import changes, form_of, shows
+from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.rendering.listing import listing
+
+PAGE = "/alerts"
+MOST_SHOWN = 10
+MOST_SETTINGS = 200
+KINDS = {
+    AlertType.LOW_ONGOING_BALANCE: "Balance after what is owed",
+    AlertType.LOW_CREDIT_BALANCE: "Balance",
+    AlertType.FEATURE_WALLET_BALANCE: "Balance for a feature",
+    AlertType.SUBSCRIPTION_SPEND: "Spend",
+    AlertType.SUBSCRIPTION_LINE_ITEM_SPEND: "Spend of a line item",
+    AlertType.SUBSCRIPTION_GROUP_SPEND: "Spend of a group",
+    AlertType.ENTITLEMENT_GRANT_THRESHOLD: "Granted usage",
+    AlertType.ENTITLEMENT_GRANT_EXHAUSTED: "Granted usage",
+}
+_WORDS = {"critical": "in alarm", "warning": "a warning", "info": "information"}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAlert:
+    """One alert, what it is about in words, and the page that shows that."""
+
+    row: AlertLog
+    kind: str
+    about: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """Thresholds of spend, what they are for in words, and what they do in a sentence."""
+
+    row: AlertSetting
+    about: str
+    sentence: str
+
+
+def sentence(config: Mapping[str, Any], what: str, unit: str) -> str:
+    """What thresholds do, for whoever did not set them."""
+    parts = [f"{_WORDS[level]} at {config[level]['threshold']}" for level in LEVELS if config.get(level)]
+    if not config["alert_enabled"] or not parts:
+        return f"{what} is not watched."
+    conditions = {config[level]["condition"] for level in LEVELS if config.get(level)}
+    side = "or more" if "above" in conditions else "or less"
+    return f"{what} is {', '.join(parts)} {unit} {side}."
+
+
+async def shown_alerts(session: AsyncSession, rows: Sequence[AlertLog]) -> list[ShownAlert]:
+    """Alerts with the names of what they are about, one query for each kind of thing."""
+    names = await _names(session, rows)
+    return [ShownAlert(row, KINDS[row.alert_type], names.get(row.entity_id, row.entity_id), _path(row)) for row in rows]
+
+
+async def latest_alerts(session: AsyncSession, entity_id: str) -> list[ShownAlert]:
+    """The newest alerts about an entity, or about parts of it."""
+    own = (AlertLog.entity_id == entity_id) | (AlertLog.parent_entity_id == entity_id)
+    newest = select(AlertLog).where(own).order_by(AlertLog.position.desc()).limit(MOST_SHOWN)
+    return await shown_alerts(session, (await session.scalars(newest)).all())
+
+
+async def settings_of(session: AsyncSession, subscription: Subscription) -> list[ShownSetting]:
+    """The thresholds of a subscription, its line items and groups."""
+    rows = await session.scalars(
+        select(AlertSetting)
+        .where(AlertSetting.subscription_id == subscription.id, AlertSetting.status == Status.PUBLISHED)
+        .order_by(AlertSetting.created_at, AlertSetting.id)
+        .limit(MOST_SETTINGS)
+    )
+    found = rows.all()
+    names = await _names(session, found)
+    return [
+        ShownSetting(
+            row,
+            "The whole subscription" if row.entity_type is SpendScope.SUBSCRIPTION else names.get(row.entity_id, ""),
+            sentence(row.config, "The spend of a period", _unit(row.config, subscription.currency.upper())),
+        )
+        for row in found
+    ]
+
+
+async def scopes_of(session: AsyncSession, subscription: Subscription) -> list[tuple[str, str]]:
+    """What spend can be watched for: the value of the form's choice, and its words."""
+    items = await session.execute(
+        select(SubscriptionLineItem.id, SubscriptionLineItem.display_name)
+        .where(
+            SubscriptionLineItem.subscription_id == subscription.id,
+            SubscriptionLineItem.status == Status.PUBLISHED,
+            SubscriptionLineItem.price_type == PriceType.USAGE,
+            SubscriptionLineItem.end_date.is_(None),
+        )
+        .order_by(SubscriptionLineItem.display_name, SubscriptionLineItem.id)
+        .limit(MOST_SETTINGS)
+    )
+    groups = await session.execute(
+        select(GroupRow.id, GroupRow.name)
+        .where(GroupRow.status == Status.PUBLISHED)
+        .order_by(GroupRow.name, GroupRow.id)
+        .limit(MOST_SETTINGS)
+    )
+    return [
+        (f"{SpendScope.SUBSCRIPTION.value}:{subscription.id}", "The whole subscription"),
+        *((f"{SpendScope.SUBSCRIPTION_LINE_ITEM.value}:{row.id}", f"Line item: {row.display_name}") for row in items),
+        *((f"{SpendScope.GROUP.value}:{row.id}", f"Group: {row.name}") for row in groups),
+    ]
+
+
+class AlertPages(Controller):
+    """Alerts and thresholds."""
+
+    path = "/"
+    include_in_schema = False
+
+    @get(PAGE, guards=[shows("alert_settings")])
+    async def all(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """The log, newest first, narrowed by state and kind."""
+        shown = listing(request, (), "")
+        state, kind = request.query_params.get("state", ""), request.query_params.get("kind", "")
+        query = AlertLogQuery(
+            limit=shown.per_page,
+            offset=shown.offset,
+            alert_status=AlertState(state) if state in set(AlertState) else None,
+            alert_type=AlertType(kind) if kind in set(AlertType) else None,
+            customer_id=request.query_params.get("customer") or None,
+        )
+        rows, shown.total = await alerts_page(session, query)
+        return render(
+            request,
+            "alerts.html",
+            alerts=await shown_alerts(session, rows),
+            listing=shown,
+            state=state,
+            kind=kind,
+            customer=query.customer_id or "",
+            states=[(each.value, each.value.replace("_", " ").capitalize()) for each in AlertState],
+            kinds=[(each.value, words) for each, words in KINDS.items()],
+        )
+
+    @post("/subscriptions/{subscription_id:str}/alerts", guards=[changes("alert_settings")])
+    async def watch(
+        self, subscription_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
+    ) -> Response[str]:
+        """Set thresholds for the spend of a subscription, a line item or a group."""
+        given, here = form_of(request), f"/subscriptions/{subscription_id}"
+        kind, _, entity_id = given.get("scope", "").partition(":")
+        body = {"entity_type": kind, "entity_id": entity_id, "config": _config(given, "above")}
+        if kind != SpendScope.SUBSCRIPTION:
+            body |= {"parent_entity_type": "subscription", "parent_entity_id": subscription_id}
+        try:
+            await settings.create_setting(session, convert(body, CreateAlertSettingsRequest), clock.now())
+        except (FarthingError, msgspec.ValidationError) as error:
+            return await refused(request, here, as_domain_error(error))
+        return done(request, here, "The spend is watched.")
+
+    @post("/alerts/settings/{setting_id:str}/delete", guards=[changes("alert_settings")])
+    async def forget(self, setting_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Remove thresholds of spend."""
+        here = f"/subscriptions/{(await find(session, AlertSetting, setting_id)).subscription_id}"
+        await settings.delete_setting(session, setting_id)
+        return done(request, here, "The spend is not watched any more.")
+
+    @post("/wallets/{wallet_id:str}/alerts", guards=[changes("wallet")])
+    async def watch_wallet(
+        self, wallet_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
+    ) -> Response[str]:
+        """Set a wallet's own thresholds, switch them off, or leave it those of the environment."""
+        given, here = form_of(request), f"/wallets/{wallet_id}"
+        config: dict[str, Any] | None = None
+        if given.get("mode") == "own":
+            config = _config(given, "below")
+        elif given.get("mode") == "off":
+            config = {"alert_enabled": False}
+        try:
+            asked = convert({"alert_settings": config}, UpdateWalletRequest)
+            await lifecycle.update(session, wallet_id, asked, clock.now())
+        except (FarthingError, msgspec.ValidationError) as error:
+            return await refused(request, here, as_domain_error(error))
+        return done(request, here, "The thresholds are set.")
+
+
+def wallet_sentence(config: Mapping[str, Any]) -> str:
+    """What the thresholds of a wallet do."""
+    unit = "per cent of the credits granted" if config.get("alert_threshold_type") == "percentage" else "credits"
+    return sentence(config, "Its balance", unit)
+
+
+def _config(given: Mapping[str, str], condition: str) -> dict[str, Any]:
+    """The thresholds of a form; those left empty are none."""
+    levels = {
+        level: {"threshold": given[level].replace(",", "").strip(), "condition": condition}
+        for level in LEVELS
+        if given.get(level, "").strip()
+    }
+    return {
+        "alert_enabled": True,
+        "alert_threshold_type": "percentage" if given.get("percentage") == "yes" else "absolute",
+        **levels,
+    }
+
+
+def _unit(config: Mapping[str, Any], currency: str) -> str:
+    return "per cent of the commitment" if config.get("alert_threshold_type") == "percentage" else currency
+
+
+def _path(row: AlertLog) -> str:
+    owner_type, owner_id = row.parent_entity_type or row.entity_type, row.parent_entity_id or row.entity_id
+    if owner_type is AlertEntityType.WALLET:
+        return f"/wallets/{owner_id}"
+    return f"/subscriptions/{owner_id}" if owner_type is AlertEntityType.SUBSCRIPTION else ""
+
+
+async def _names(session: AsyncSession, rows: Sequence[AlertLog | AlertSetting]) -> dict[str, str]:
+    """What people call the entities that rows are about."""
+    ids = {row.entity_id for row in rows}
+    if not ids:
+        return {}
+    names: dict[str, str] = {}
+    for table, column in (
+        (Wallet, Wallet.name),
+        (Feature, Feature.name),
+        (GroupRow, GroupRow.name),
+        (SubscriptionLineItem, SubscriptionLineItem.display_name),
+    ):
+        found = await session.execute(select(table.id, column).where(in_array(table.id, ids)))
+        names |= {row[0]: row[1] for row in found}
+    names |= {row.entity_id: "Subscription" for row in rows if row.entity_type == "subscription"}
+    return names
