@@ -1,6 +1,13 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0040": """
+        DROP TABLE party_versions;
+        ALTER TABLE customers DROP COLUMN tax_id;
+        ALTER TABLE invoices DROP COLUMN due_date_at_issue, DROP COLUMN due_date_moved,
+            DROP COLUMN seller_version_id, DROP COLUMN buyer_version_id;
+        ALTER TABLE invoice_line_items DROP COLUMN unit_code;
+    """,
     "0035": "DROP TABLE credit_grant_applications, credit_grants;",
     "0034": """
         DROP TABLE credit_note_sequences, credit_note_line_items, credit_notes, unapplied_money, refunds;
