@@ -103,7 +103,7 @@ def check_unit_code(metadata: Mapping[str, str]) -> None:
     """Raise ValidationFailed for a `unit_code` that is no unit of measure."""
     code = metadata.get("unit_code")
     if code is not None and not is_unit(code):
-        raise ValidationFailed.of("metadata.unit_code", "must be a UN/ECE Recommendation 20 code such as C62, HUR or E34")
+        raise ValidationFailed.of("metadata.unit_code", "must be a code of UN/ECE Recommendation 20 such as HUR")
 
 
 def check_buyer(metadata: Mapping[str, str]) -> None:

@@ -143,7 +143,7 @@ class EinvoiceConfig(Configuration):
             raise BadField(f"default_{problem[0]}", problem[1].replace("vat_", "default_vat_"))
 
     def terms(self, timezone: str) -> dict[str, str]:
-        """What documents say of the seller, by field, parts as `address.city`; `timezone` is that of its issue dates."""
+        """What documents say of the seller by field, parts as `address.city`; `timezone` is that of issue dates."""
         terms = {"timezone": timezone}
         for name in self.__struct_fields__:
             value = getattr(self, name)
