@@ -320,7 +320,7 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     """What was promised, and what of it was used: a true-up charges the difference."""
     commitment_info: Mapped[dict[str, Any] | None]
     unit_code: Mapped[str | None] = mapped_column(String(3))
-    """What `quantity` counts, as its price or feature said when the invoice became final; NULL where they said nothing."""
+    """What `quantity` counts, as price or feature said when the invoice became final; NULL where they said nothing."""
     rating: Mapped[dict[str, Any] | None]
     """How the amount came about: the price and tiers it was rated with, as text decimals."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)

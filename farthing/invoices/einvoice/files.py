@@ -55,11 +55,9 @@ async def file_answer(issued: IssuedDocument, wanted: Format) -> Response[bytes]
     content = await asyncio.to_thread(written_file, document, wanted)
     is_pdf = wanted is Format.FACTURX
     ending = "pdf" if is_pdf else "xml"
-    allowed = (
-        letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in document.number
-    )
+    harmless = (each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in document.number)
     headers = {
-        "content-disposition": f'attachment; filename="{"".join(allowed)}-{wanted}.{ending}"',
+        "content-disposition": f'attachment; filename="{"".join(harmless)}-{wanted}.{ending}"',
         "cache-control": "no-store",
         "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     }

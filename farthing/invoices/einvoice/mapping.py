@@ -67,7 +67,8 @@ class IssuedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedFigures:
-    """What was issued, without the parties; `total` is what it came to, less what was prepaid. `days` is the period of what is charged, where no line has one."""
+    """What was issued, without the parties; `total` is what it came to, less what was prepaid. `days` is the
+    period of what is charged, where no line has one."""
 
     type: TypeCode
     number: str

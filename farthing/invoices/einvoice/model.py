@@ -1,4 +1,4 @@
-"""An electronic invoice as values, in the terms of EN 16931 (BT and BG numbers). Amounts are in the document's currency.
+"""An e-invoice as values, in the terms of EN 16931 (BT and BG numbers). Amounts are in the document's currency.
 
 Amounts of a credit note are positive, as they are of an invoice. Texts are "" where nothing is said.
 """

@@ -25,9 +25,8 @@ class Writer:
 
     def root(self, name: str) -> XmlElement:
         """The outermost element; the prefix "" is the namespace that needs none."""
-        return etree.Element(
-            self._qualified(name), nsmap={prefix or None: uri for prefix, uri in self._namespaces.items()}
-        )
+        declared: dict[str | None, str] = {prefix or None: uri for prefix, uri in self._namespaces.items()}
+        return etree.Element(self._qualified(name), nsmap=declared)  # type: ignore[arg-type]  # lxml takes None
 
     def group(self, parent: XmlElement, *path: str) -> XmlElement:
         """A new element under `parent`, and one in another for each further name; the innermost."""

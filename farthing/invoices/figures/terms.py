@@ -84,8 +84,8 @@ class TaxTerm(Document, frozen=True, kw_only=True):
     """One tax rate on an invoice. `value` is a percentage or an amount.
 
     `start` and `end` are the window of the association that asks for it: a line carries the rate when the line's tax
-    point lies in the window of a term of the rate. Without a window all lines carry it. What the rate says of VAT is for
-    e-invoices and changes no amount.
+    point lies in the window of a term of the rate. Without a window all lines carry it. What the rate says of VAT
+    is for e-invoices and changes no amount.
     """
 
     tax_rate_id: str
