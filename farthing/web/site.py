@@ -15,6 +15,7 @@ from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
+from farthing.web.dashboard.einvoices import EinvoicePages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.grants import GrantForms
 from farthing.web.dashboard.invoices import InvoicePages
@@ -38,6 +39,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     CustomerPages,
     InvoicePages,
     CreditNotePages,
+    EinvoicePages,
     SubscriptionPages,
     WalletPages,
     Catalogue,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Index, String, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -68,7 +69,7 @@ async def _newest(session: AsyncSession, party_ids: Sequence[str]) -> dict[str, 
         select(PartyVersion)
         .where(in_array(PartyVersion.party_id, party_ids))
         .order_by(PartyVersion.party_id, PartyVersion.id.desc())
-        .distinct(PartyVersion.party_id)
+        .ext(distinct_on(PartyVersion.party_id))
     )
     return {version.party_id: version for version in rows}
 

@@ -44,7 +44,7 @@ async def _keep_units(session: AsyncSession, lines: Sequence[InvoiceLineItem]) -
             select(Feature.id, of_features).where(in_array(Feature.id, features), of_features.is_not(None)),
         )
     )
-    units: dict[str, str] = dict(said.tuples().all())
+    units: dict[str, str] = dict(said.all())
     for line in lines:
         unit = units.get(line.price_id or "") or units.get(line.feature_id or "")
         if unit:
