@@ -21,9 +21,40 @@ LONGEST_REFERENCE = 200
 
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
 _BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?")
-_VAT_ID = re.compile(r"[A-Z]{2}[A-Z0-9+*]{2,13}")
+_VAT_FORMS = {
+    "AT": r"U\d{8}",
+    "BE": r"[01]\d{9}",
+    "BG": r"\d{9,10}",
+    "CY": r"\d{8}[A-Z]",
+    "CZ": r"\d{8,10}",
+    "DE": r"\d{9}",
+    "DK": r"\d{8}",
+    "EE": r"\d{9}",
+    "EL": r"\d{9}",
+    "ES": r"[A-Z0-9]\d{7}[A-Z0-9]",
+    "FI": r"\d{8}",
+    "FR": r"[A-Z0-9]{2}\d{9}",
+    "GB": r"\d{9}|\d{12}|(GD|HA)\d{3}",
+    "HR": r"\d{11}",
+    "HU": r"\d{8}",
+    "IE": r"\d[A-Z0-9+*]\d{5}[A-Z]{1,2}",
+    "IT": r"\d{11}",
+    "LT": r"\d{9}|\d{12}",
+    "LU": r"\d{8}",
+    "LV": r"\d{11}",
+    "MT": r"\d{8}",
+    "NL": r"\d{9}B\d{2}",
+    "PL": r"\d{10}",
+    "PT": r"\d{9}",
+    "RO": r"\d{2,10}",
+    "SE": r"\d{12}",
+    "SI": r"\d{8}",
+    "SK": r"\d{10}",
+    "XI": r"\d{9}|\d{12}|(GD|HA)\d{3}",
+}
+"""What follows the country in a VAT identifier. Without it, a number of a register such as HRB 12 would pass for one."""
+_VAT_FORM_ELSEWHERE = r"(?=(.*\d){5})[A-Z0-9]{5,13}"
 _SEPARATORS = re.compile(r"[\s.\-/]")
-GREEK_PREFIX = "EL"
 
 
 class VatCategory(StrEnum):
@@ -80,9 +111,10 @@ def is_exemption_code(code: str) -> bool:
 def vat_id_of(text: str) -> str | None:
     """A VAT identifier without its separators and in upper case; None for a number that begins with no country."""
     compact = _SEPARATORS.sub("", text).upper()
-    country = compact[:2]
-    known = country in countries() or country in {GREEK_PREFIX, "XI"}
-    return compact if known and _VAT_ID.fullmatch(compact) else None
+    country, number = compact[:2], compact[2:]
+    if country not in countries() and country not in _VAT_FORMS:
+        return None
+    return compact if re.fullmatch(_VAT_FORMS.get(country, _VAT_FORM_ELSEWHERE), number) else None
 
 
 def iban_of(text: str) -> str | None:

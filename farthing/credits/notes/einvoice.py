@@ -19,6 +19,7 @@ from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.issued import (
     IssuedParties,
     carried_by_line,
+    header_days,
     issue_day,
     line_days,
     line_name,
@@ -50,6 +51,7 @@ async def issued_note(session: AsyncSession, note: CreditNote) -> IssuedDocument
         total=note.total_amount,
         note=_note_text(note),
         terms=_terms(note, invoice),
+        days=header_days(invoice, parties.reading_zone),
         preceding=PrecedingInvoice(invoice.invoice_number or "", issue_day(invoice, parties)),
     )
     return IssuedDocument(figures, parties.seller, parties.buyer)

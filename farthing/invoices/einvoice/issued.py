@@ -66,7 +66,7 @@ async def issued_invoice(session: AsyncSession, invoice: Invoice) -> IssuedDocum
         due_on=_due_day(invoice, parties.reading_zone),
         note=invoice.description,
         document_discount_reason=reasons.get("", DOCUMENT_DISCOUNT),
-        days=_days(invoice.period_start, invoice.period_end, parties.reading_zone),
+        days=header_days(invoice, parties.reading_zone),
     )
     return IssuedDocument(figures, parties.seller, parties.buyer)
 
@@ -111,6 +111,11 @@ def _due_day(invoice: Invoice, zone: ZoneInfo) -> date | None:
 
 def _days(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Days | None:
     return Days.of(start, end, zone) if start and end else None
+
+
+def header_days(invoice: Invoice, zone: ZoneInfo) -> Days | None:
+    """The days of the period that the invoice names, for lines that name none."""
+    return _days(invoice.period_start, invoice.period_end, zone)
 
 
 async def _discount_reasons(session: AsyncSession, invoice: Invoice) -> dict[str, str]:

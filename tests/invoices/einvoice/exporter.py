@@ -130,7 +130,7 @@ class Exporter:
         """What stands against the document at `path`, by field."""
         answer = await self.file(path, wanted)
         assert answer.status_code == 400, answer.text
-        details: dict[str, str] = answer.json()["error"]["details"]
+        details: dict[str, str] = answer.json()["details"]
         return details
 
     # documents, each of another kind; all answer the path
