@@ -205,10 +205,10 @@ class Exporter:
                 **window,
             }
             await self.account.post("/taxes/associations", {**link, "auto_apply": True}, expect=200)
-        await office.on("2026-06-01")
+        await office.on("2026-05-31T22:00")
         await office.subscribed(plan, customer, currency="eur")
         await office.used("traffic", customer, 27, "2026-06-10")
-        await office.run("2026-07-01T01:00")
+        await office.run("2026-06-30T23:00")
         return [f"/invoices/{invoice.id}" for invoice in await office.invoices()]
 
     async def note(self, amount: str = "59.50", **more: Any) -> str:
@@ -218,7 +218,8 @@ class Exporter:
         return f"/creditnotes/{note['id']}"
 
 
-_SWITCH = "2026-07-01T00:00:00Z"
+_SWITCH = "2026-06-30T22:00:00Z"
+"""Midnight of 1 July in Berlin."""
 _SINCE = {"start_date": "2020-01-01T00:00:00Z"}
 _FEE = {
     "type": "FIXED",

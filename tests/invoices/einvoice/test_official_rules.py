@@ -53,4 +53,4 @@ async def test_every_document_passes(exporter: Exporter, wanted: Format) -> None
         stored = await exporter.account.get(path)
         owed = Decimal(stored["total_amount"] if "creditnotes" in path else stored["total"])
         assert totals_of(content)["payable"] == owed, kind
-    assert found == {}
+    assert not found, "\n".join(f"{kind}: {broken}" for kind, all_broken in found.items() for broken in all_broken)
