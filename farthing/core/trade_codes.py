@@ -52,7 +52,7 @@ _VAT_FORMS = {
     "SK": r"\d{10}",
     "XI": r"\d{9}|\d{12}|(GD|HA)\d{3}",
 }
-"""What follows the country in a VAT identifier. Without it, a number of a register such as HRB 12 would pass for one."""
+"""What follows the country in a VAT identifier; without these forms a register number such as HRB 12 would pass."""
 _VAT_FORM_ELSEWHERE = r"(?=(.*\d){5})[A-Z0-9]{5,13}"
 _SEPARATORS = re.compile(r"[\s.\-/]")
 

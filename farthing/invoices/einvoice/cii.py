@@ -26,19 +26,20 @@ _DATE_FORMAT = "102"
 
 def cii(document: TradeDocument, wanted: Format) -> bytes:
     """The document as a CrossIndustryInvoice."""
-    return written(_CiiWriter(document).whole(SPECIFICATION[wanted]))
+    return written(_CiiWriter(document, wanted).whole())
 
 
 class _CiiWriter(Writer):
     """Writes one document."""
 
-    def __init__(self, document: TradeDocument) -> None:
+    def __init__(self, document: TradeDocument, wanted: Format) -> None:
         super().__init__(_NAMESPACES, document.currency)
-        self._document = document
+        self._document, self._wanted = document, wanted
 
-    def whole(self, specification: str) -> XmlElement:
+    def whole(self) -> XmlElement:
         document = self._document
         root = self.root("rsm:CrossIndustryInvoice")
+        specification = SPECIFICATION[self._wanted]
         context = self.group(root, "rsm:ExchangedDocumentContext")
         self.say(self.group(context, "ram:BusinessProcessSpecifiedDocumentContextParameter"), "ram:ID", PROFILE)
         self.say(self.group(context, "ram:GuidelineSpecifiedDocumentContextParameter"), "ram:ID", specification)
@@ -85,8 +86,9 @@ class _CiiWriter(Writer):
         self.say(tax, "ram:CategoryCode", vat.category.value)
         self._percentage(tax, vat)
 
-    def _percentage(self, tax: XmlElement, vat: Vat) -> None:
-        if vat.category is not VatCategory.OUTSIDE_SCOPE:
+    def _percentage(self, tax: XmlElement, vat: Vat, *, in_breakdown: bool = False) -> None:
+        """XRechnung demands one of every group of the breakdown; outside the scope of VAT there is none elsewhere."""
+        if vat.category is not VatCategory.OUTSIDE_SCOPE or (in_breakdown and self._wanted.is_xrechnung):
             self.say(tax, "ram:RateApplicablePercent", plain(vat.percentage))
 
     def _period(self, parent: XmlElement, days: Days | None) -> None:
@@ -139,6 +141,8 @@ class _CiiWriter(Writer):
         document = self._document
         if document.is_intra_community and document.days is not None:
             place = self.group(delivery, "ram:ShipToTradeParty", "ram:PostalTradeAddress")
+            self.say(place, "ram:PostcodeCode", document.buyer.postal.postal_code)
+            self.say(place, "ram:CityName", document.buyer.postal.city)
             self.say(place, "ram:CountryID", document.buyer.postal.country)
             event = self.group(delivery, "ram:ActualDeliverySupplyChainEvent")
             self._day(event, "ram:OccurrenceDateTime", document.days.last)
@@ -189,7 +193,7 @@ class _CiiWriter(Writer):
         self.amount(tax, "ram:BasisAmount", group.taxable, with_currency=False)
         self.say(tax, "ram:CategoryCode", group.vat.category.value)
         self.say(tax, "ram:ExemptionReasonCode", group.vat.reason_code)
-        self._percentage(tax, group.vat)
+        self._percentage(tax, group.vat, in_breakdown=True)
 
     def _totals(self, totals: XmlElement) -> None:
         document = self._document

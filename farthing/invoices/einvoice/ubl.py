@@ -29,23 +29,23 @@ SPECIFICATION = {
 
 def ubl(document: TradeDocument, wanted: Format) -> bytes:
     """The document as an Invoice or a CreditNote."""
-    return written(_UblWriter(document).whole(SPECIFICATION[wanted]))
+    return written(_UblWriter(document, wanted).whole())
 
 
 class _UblWriter(Writer):
     """Writes one document."""
 
-    def __init__(self, document: TradeDocument) -> None:
+    def __init__(self, document: TradeDocument, wanted: Format) -> None:
         self._is_invoice = document.type is TypeCode.INVOICE
         self._kind = "Invoice" if self._is_invoice else "CreditNote"
         own = f"urn:oasis:names:specification:ubl:schema:xsd:{self._kind}-2"
         super().__init__({"": own, **_NAMESPACES}, document.currency)
-        self._document = document
+        self._document, self._wanted = document, wanted
 
-    def whole(self, specification: str) -> XmlElement:
+    def whole(self) -> XmlElement:
         document = self._document
         root = self.root(self._kind)
-        self._head(root, specification)
+        self._head(root)
         self._party(self.group(root, "cac:AccountingSupplierParty", "cac:Party"), document.seller)
         self._party(self.group(root, "cac:AccountingCustomerParty", "cac:Party"), document.buyer)
         self._delivery(root)
@@ -58,9 +58,9 @@ class _UblWriter(Writer):
             self._line(root, line)
         return root
 
-    def _head(self, root: XmlElement, specification: str) -> None:
+    def _head(self, root: XmlElement) -> None:
         document = self._document
-        self.say(root, "cbc:CustomizationID", specification)
+        self.say(root, "cbc:CustomizationID", SPECIFICATION[self._wanted])
         self.say(root, "cbc:ProfileID", PROFILE)
         self.say(root, "cbc:ID", document.number)
         self.say(root, "cbc:IssueDate", document.issued.isoformat())
@@ -114,8 +114,10 @@ class _UblWriter(Writer):
         if document.is_intra_community and document.days is not None:
             delivery = self.group(root, "cac:Delivery")
             self.say(delivery, "cbc:ActualDeliveryDate", document.days.last.isoformat())
-            country = self.group(delivery, "cac:DeliveryLocation", "cac:Address", "cac:Country")
-            self.say(country, "cbc:IdentificationCode", document.buyer.postal.country)
+            address = self.group(delivery, "cac:DeliveryLocation", "cac:Address")
+            self.say(address, "cbc:CityName", document.buyer.postal.city)
+            self.say(address, "cbc:PostalZone", document.buyer.postal.postal_code)
+            self.say(self.group(address, "cac:Country"), "cbc:IdentificationCode", document.buyer.postal.country)
 
     def _payment(self, root: XmlElement) -> None:
         payment = self._document.payment
@@ -138,12 +140,13 @@ class _UblWriter(Writer):
         self.amount(charge, "cbc:Amount", allowance.amount)
         self._category(charge, "cac:TaxCategory", allowance.vat)
 
-    def _category(self, parent: XmlElement, name: str, vat: Vat, *, with_reason: bool = False) -> None:
+    def _category(self, parent: XmlElement, name: str, vat: Vat, *, in_breakdown: bool = False) -> None:
         category = self.group(parent, name)
         self.say(category, "cbc:ID", vat.category.value)
-        if vat.category is not VatCategory.OUTSIDE_SCOPE:
+        # XRechnung demands a rate of every group of the breakdown, the standard forbids it outside the scope elsewhere
+        if vat.category is not VatCategory.OUTSIDE_SCOPE or (in_breakdown and self._wanted.is_xrechnung):
             self.say(category, "cbc:Percent", plain(vat.percentage))
-        if with_reason:
+        if in_breakdown:
             self.say(category, "cbc:TaxExemptionReasonCode", vat.reason_code)
             self.say(category, "cbc:TaxExemptionReason", vat.reason)
         self.say(self.group(category, "cac:TaxScheme"), "cbc:ID", "VAT")
@@ -155,7 +158,7 @@ class _UblWriter(Writer):
             subtotal = self.group(total, "cac:TaxSubtotal")
             self.amount(subtotal, "cbc:TaxableAmount", group.taxable)
             self.amount(subtotal, "cbc:TaxAmount", group.tax)
-            self._category(subtotal, "cac:TaxCategory", group.vat, with_reason=True)
+            self._category(subtotal, "cac:TaxCategory", group.vat, in_breakdown=True)
 
     def _totals(self, root: XmlElement) -> None:
         document = self._document
