@@ -135,7 +135,8 @@ async def finalize_all(
         await _claim(session, invoice, now, effects, parts[invoice.id], due_terms, opened)
     await opened.post()
     await keep_as_issued(session, drafts, parts)
-    await update_all(session, [line for invoice in drafts for line in parts[invoice.id].lines])
+    reduced = [invoice.id for invoice in drafts if invoice.total_prepaid_credits_applied > 0]
+    await update_all(session, [line for invoice_id in reduced for line in parts[invoice_id].lines])
     # by one statement, so that the totals of payers are locked in one order, whoever else finalizes
     await update_all(session, drafts)
     await session.flush()

@@ -3,7 +3,7 @@ buyer's details are said."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from farthing.customers import lifecycle
 from farthing.customers.schemas import UpdateCustomerRequest
 from farthing.customers.tables import Customer
 from farthing.invoices.einvoice.assembly import IssuedDocument
-from farthing.invoices.einvoice.files import availabilities, file_answer, requested_format
+from farthing.invoices.einvoice.files import Availability, availabilities, file_answer, requested_format
 from farthing.invoices.einvoice.issued import issued_invoice
 from farthing.invoices.einvoice.requirements import BUYER, SELLER
 from farthing.invoices.tables import Invoice
@@ -112,14 +112,28 @@ def _update(customer: Customer, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _page(request: HttpRequest, issued: IssuedDocument, document: str, customer_id: str) -> Response[str]:
+    formats = availabilities(issued)
     return render(
         request,
         "e_invoice.html",
         number=issued.figures.number,
         document=document,
-        formats=availabilities(issued),
+        formats=formats,
+        lacking=_lacking(formats),
         place_of=_place_of(customer_id, document),
     )
+
+
+def _lacking(formats: Sequence[Availability]) -> list[tuple[dict[str, str], list[str]]]:
+    """What stands against formats, with the names of those that lack the same."""
+    groups: list[tuple[dict[str, str], list[str]]] = []
+    for each in formats:
+        known = next((titles for obstacles, titles in groups if obstacles == each.obstacles), None)
+        if known is not None:
+            known.append(each.title)
+        elif each.obstacles:
+            groups.append((each.obstacles, [each.title]))
+    return groups
 
 
 def _place_of(customer_id: str, document: str) -> Any:
