@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ from msgspec import Meta
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import decimals
-from farthing.core.wire import BadField
+from farthing.core.trade_codes import check_unit_code
+from farthing.core.wire import BadField, checked_metadata
 from farthing.storage.tables import Base
 
 MOST_IDS = 1000
@@ -38,6 +40,13 @@ def quoted(field: str, amount: Decimal, *, positive: bool = False) -> Decimal:
     if amount != 0 and amount.adjusted() >= QUOTED_DIGITS - QUOTED_DECIMALS:
         raise BadField(field, f"must have at most {QUOTED_DIGITS - QUOTED_DECIMALS} digits before the decimal point")
     return amount
+
+
+def metadata_with_unit(entries: Mapping[str, str] | None) -> dict[str, str]:
+    """Metadata within its limits, whose `unit_code`, if any, is a unit of measure. Raises ValidationFailed."""
+    checked = checked_metadata(entries)
+    check_unit_code(checked)
+    return checked
 
 
 def require_published(row: Any) -> None:

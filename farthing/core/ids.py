@@ -78,6 +78,7 @@ class Kind(StrEnum):
     RUN = "run"
     WEBHOOK_ENDPOINT = "whep"
     WEBHOOK_DELIVERY = "whdel"
+    PARTY_VERSION = "party"
     WEBHOOK_ATTEMPT = "whatt"
 
 

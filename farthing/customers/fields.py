@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 
 from farthing.calendar.zones import zone
+from farthing.core import trade_codes
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, checked_metadata
 
@@ -40,16 +39,9 @@ def email_address(field: str, text: str) -> str:
 
 def country(field: str, code: str) -> str:
     """An officially assigned ISO 3166-1 alpha-2 code in upper case, or "" for none. Raises BadField."""
-    if code and code not in _countries():
+    if code and code not in trade_codes.countries():
         raise BadField(field, "must be a two-letter ISO 3166-1 country code in upper case, such as DE")
     return code
-
-
-@cache
-def _countries() -> frozenset[str]:
-    # part of the pinned time zone package, and kept up to date with it
-    table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text("utf-8")
-    return frozenset(line.split("\t")[0] for line in table.splitlines() if line and not line.startswith("#"))
 
 
 def timezone(field: str, name: str) -> str:
@@ -85,3 +77,21 @@ def metadata(entries: Mapping[str, str] | None) -> dict[str, str]:
     if hsn_sac and not _HSN_SAC.fullmatch(hsn_sac):
         raise ValidationFailed.of("metadata.hsn_sac", "must be 4, 6 or 8 digits")
     return checked
+
+
+def buyer_metadata(entries: Mapping[str, str] | None) -> dict[str, str]:
+    """The same for a customer, whose metadata also says how e-invoices name it. Raises ValidationFailed.
+
+    Rule: docs/rules/e-invoices.md#where-things-are-said
+    """
+    checked = metadata(entries)
+    trade_codes.check_buyer(checked)
+    return checked
+
+
+def tax_id(field: str, text: str) -> str:
+    """The customer's VAT or other tax number, or "" for none. Raises BadField."""
+    problem = trade_codes.reference_problem(text) if text else None
+    if problem:
+        raise BadField(field, problem)
+    return text

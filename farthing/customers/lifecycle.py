@@ -12,6 +12,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id, new_ulid
 from farthing.customers import fields
+from farthing.customers.buyer import buyer_terms
 from farthing.customers.deletion import nothing_forbids
 from farthing.customers.lookup import by_external_id
 from farthing.customers.mappings import map_customer
@@ -23,6 +24,7 @@ from farthing.customers.schemas import (
     UpdateCustomerRequest,
 )
 from farthing.customers.tables import Customer, TaxTreatment
+from farthing.identity.parties.versions import keep_versions
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
 from farthing.storage.outbox import record_event
@@ -81,6 +83,7 @@ async def update(
         _demand_plain(wanted)
     async with _refusing_duplicates(session, wanted):
         former = customer.external_id
+        named_before = buyer_terms(customer)
         _apply(customer, request)
         if wanted != former:
             customer.external_id = wanted
@@ -89,6 +92,9 @@ async def update(
             customer.name = request.name
         changed = session.is_modified(customer)
     await map_customer(session, customer, request.integration_entity_mapping or ())
+    named = buyer_terms(customer)
+    if named != named_before:
+        await keep_versions(session, {customer.id: named})
     if changed:
         await _tell(session, "customer.updated", customer)
     return customer
@@ -137,7 +143,7 @@ _NAMED_ALIKE = (
     "timezone",
     "tax_treatment",
 )
-_EMPTY_CLEARS = ("contact", "billing_currency")
+_EMPTY_CLEARS = ("contact", "billing_currency", "tax_id")
 
 
 def _apply(customer: Customer, request: CustomerFields) -> None:

@@ -107,6 +107,7 @@ class CustomerFields(Request):
     timezone: str | None = None
     billing_currency: str | None = None
     contact_persons: Annotated[list[CustomerContactPerson], Meta(max_length=MOST_CONTACT_PERSONS)] | None = None
+    tax_id: Word | None = None
     tax_treatment: TaxTreatment | None = None
     metadata: dict[str, str] | None = None
     integration_entity_mapping: (
@@ -121,8 +122,9 @@ class CustomerFields(Request):
             self.timezone = fields.timezone("timezone", self.timezone)
         if self.billing_currency:
             self.billing_currency = currency_code("billing_currency", self.billing_currency)
+        fields.tax_id("tax_id", self.tax_id or "")
         if self.metadata is not None:
-            self.metadata = fields.metadata(self.metadata)
+            self.metadata = fields.buyer_metadata(self.metadata)
         persons = self.contact_persons or ()
         if sum(person.is_primary is True for person in persons) > 1:
             raise BadField("contact_persons", "must have at most one primary person")
@@ -222,6 +224,8 @@ class CustomerResponse(Response):
     updated_by: str
     contact: str | None = None
     billing_currency: str | None = None
+    tax_id: str | None = None
+    """The VAT or other tax number of the customer, where one is known."""
     integrations: list[EntityIntegrationMappingResponse] | None = None
     """Only with `expand=integrations`."""
 

@@ -62,6 +62,8 @@ class Customer(Scoped, Tracked, Base):
     """IANA name; read when a subscription is created, never after."""
     billing_currency: Mapped[str | None] = mapped_column(String(3))
     """The currency the customer prefers to be shown; it forbids no other."""
+    tax_id: Mapped[str | None] = mapped_column(String(100))
+    """The VAT or other tax number by which e-invoices name the customer."""
     tax_treatment: Mapped[TaxTreatment] = mapped_column(enum_column(TaxTreatment), default=TaxTreatment.TAXABLE)
     contact_persons: Mapped[list[Any]] = mapped_column(default=list)
     former_external_ids: Mapped[list[str]] = mapped_column(default=list)

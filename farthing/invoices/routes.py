@@ -19,6 +19,8 @@ from farthing.core.origin import VISITOR
 from farthing.core.wire import Message
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
+from farthing.invoices.einvoice.files import file_answer, requested_format
+from farthing.invoices.einvoice.issued import issued_invoice
 from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import edits, marking, one_off, transitions
@@ -168,6 +170,12 @@ class Invoices(Controller):
         )
         answer = PresignedUrlResponse(presigned_url=link)
         return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+    @get("/{id:str}/einvoice", operation_id="getInvoiceEinvoice", guards=READ)
+    async def einvoice(self, id: str, session: AsyncSession, format: str) -> Response[bytes]:
+        """A finalized invoice as an e-invoice: XRechnung, Peppol BIS Billing or Factur-X."""
+        wanted = requested_format(format)
+        return await file_answer(await issued_invoice(session, await find(session, Invoice, id)), wanted)
 
     @post("/{id:str}/comms/trigger", operation_id="triggerInvoiceCommsWebhook", guards=WRITE, status_code=200)
     async def communicate(self, id: str, session: AsyncSession) -> Message:

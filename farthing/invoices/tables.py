@@ -104,6 +104,10 @@ class Invoice(Scoped, Tracked, Base):
     reference_date: Mapped[datetime]
     """The instant at which what it charges became payable; terms of payment and tax points count from it."""
     due_date: Mapped[datetime | None]
+    due_date_at_issue: Mapped[datetime | None]
+    """The due date that the issued document names, where it was moved since; else that is `due_date`."""
+    due_date_moved: Mapped[bool] = mapped_column(default=False)
+    """Whether the due date was moved after the invoice was issued."""
     derives_due_date: Mapped[bool] = mapped_column(default=False)
     """Whether the due date follows from the reference date and the terms of payment; else a caller decides it."""
     issue_date: Mapped[datetime | None]
@@ -142,6 +146,10 @@ class Invoice(Scoped, Tracked, Base):
     """Whether it counts as paid by being issued, as credits that were given do."""
     collect_at: Mapped[datetime | None]
     """When somebody tries to collect what is owed on it; NULL when nobody need."""
+    seller_version_id: Mapped[str | None] = mapped_column(String(50))
+    buyer_version_id: Mapped[str | None] = mapped_column(String(50))
+    """What the document says of the seller and of the payer, as they stood when it became final; NULL for the first
+    that was kept of each."""
     recompute_at: Mapped[datetime | None]
     """When it is computed once more, because it came to nothing while usage could still arrive; NULL otherwise."""
     overdue_notified_at: Mapped[datetime | None]
@@ -338,6 +346,8 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     commitment_utilized: Mapped[Decimal | None] = mapped_column(Exact)
     """What was promised, and what of it was used: a true-up charges the difference."""
     commitment_info: Mapped[dict[str, Any] | None]
+    unit_code: Mapped[str | None] = mapped_column(String(3))
+    """What `quantity` counts, as price or feature said when the invoice became final; NULL where they said nothing."""
     rating: Mapped[dict[str, Any] | None]
     """How the amount came about: the price and tiers it was rated with, as text decimals."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)

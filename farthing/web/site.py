@@ -17,6 +17,7 @@ from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
+from farthing.web.dashboard.einvoices import EinvoicePages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.grants import GrantForms
 from farthing.web.dashboard.invoices import InvoicePages
@@ -40,6 +41,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     CustomerPages,
     InvoicePages,
     CreditNotePages,
+    EinvoicePages,
     SubscriptionPages,
     WalletPages,
     Catalogue,

@@ -16,6 +16,13 @@ from tests.account import Account
 from tests.api.doors import BY_ID, Door
 
 FAR = "2099-01-01T00:00:00Z"
+SELLER = {
+    "legal_name": "Tour",
+    "vat_id": "DE123456789",
+    "address": {"country": "DE"},
+    "payment_terms_text": "At once",
+    "default_vat_category": "Z",
+}
 TAX_CODE, COUPON_CODE, ACME = "TOURTAX", "TOURCOUPON", "tour-acme"
 
 
@@ -98,8 +105,11 @@ async def build(go: Traveller) -> Made:
         if operation in BY_ID:
             made[name] = _id_in(await go(Call(operation, body=body)))
 
+    if "updateSetting" in BY_ID:
+        await go(Call("updateSetting", {"key": "einvoice_config"}, body={"value": SELLER}))
     for name in ("customer", "leaving"):
         body = {"external_id": ACME if name == "customer" else "tour-leaving", "name": "Tour", "email": "a@example.com"}
+        body["address_country"] = "DE"
         await make(name, "createCustomer", body)
     await make("group", "createGroup", {"name": "Tour", "entity_type": "feature", "lookup_key": "tour-group"})
     meter = {
@@ -285,10 +295,12 @@ READS_BY_ID = {
     "listCustomerPaymentMethods": "customer",
     "listSavedPaymentMethods": "customer",
     "getInvoicePdf": "invoice",
+    "getInvoiceEinvoice": "invoice",
     "getInvoiceUsage": "invoice",
     "getPayment": "payment",
     "getCreditNote": "note",
     "getCreditNotePdf": "note",
+    "getCreditNoteEinvoice": "note",
     "getRefund": "refund",
     "getUnappliedMoney": "customer",
     "getSubscription": "subscription",
@@ -316,6 +328,8 @@ READS_BY_ID = {
 ASKED_WITH = {
     "listSavedPaymentMethods": {"provider": "stripe"},
     "listCustomerPaymentMethods": {"providers": ["stripe"]},
+    "getInvoiceEinvoice": {"format": "facturx"},
+    "getCreditNoteEinvoice": {"format": "facturx"},
 }
 READS_BY_NAME = {
     "getCustomerByExternalId": ACME,

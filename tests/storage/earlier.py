@@ -1,6 +1,13 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0040": """
+        DROP TABLE party_versions;
+        ALTER TABLE customers DROP COLUMN tax_id;
+        ALTER TABLE invoices DROP COLUMN due_date_at_issue, DROP COLUMN due_date_moved,
+            DROP COLUMN seller_version_id, DROP COLUMN buyer_version_id;
+        ALTER TABLE invoice_line_items DROP COLUMN unit_code;
+    """,
     "0037": """
         DROP TABLE alert_settings, alert_logs, usage_notices, usage_evaluations;
         DROP SEQUENCE alert_logs_position;

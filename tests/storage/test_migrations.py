@@ -28,6 +28,10 @@ NEW = {
     "reference_date": datetime(2026, 2, 1, tzinfo=UTC),
     "derives_due_date": False,
     "tax_exempt": False,
+    "due_date_at_issue": None,
+    "due_date_moved": False,
+    "seller_version_id": None,
+    "buyer_version_id": None,
 }
 """Columns of invoices that revisions after 0012 add, and what they hold of an invoice of before."""
 

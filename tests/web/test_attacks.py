@@ -333,6 +333,9 @@ async def test_other_tenants_books_answer_like_missing_ones(own: Stage, inside: 
         f"/invoices/{invoice['id']}/pdf",
         f"/invoices/{invoice['id']}/lines/{line['id']}",
         f"/catalogue/plans/{feature['id']}",
+        f"/invoices/{invoice['id']}/e-invoice",
+        f"/invoices/{invoice['id']}/e-invoice/facturx",
+        f"/customers/{invoice['customer_id']}/billing-details",
         "/events/one?id=theirs",
     ):
         assert (await inside.http.get(path)).status_code == 404, path
@@ -362,6 +365,7 @@ async def test_a_reader_is_offered_nothing_to_change_and_may_change_nothing(own:
         ("/settings/invoice_config", {"prefix": "X"}),
         ("/company", {"name": "X"}),
         ("/clock", {"step": "day"}),
+        (f"/customers/{invoice['customer_id']}/billing-details", {"tax_id": "X"}),
         (f"/customers/{invoice['customer_id']}/portal", {}),
     ):
         answer = await outside.post(path, {**form, "form_token": token})

@@ -11,7 +11,7 @@ from msgspec import Meta
 from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingPeriod, InvoiceCadence
 from farthing.catalogue.enums import PriceEntityType
-from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, quoted
+from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, metadata_with_unit, quoted
 from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.core.enums import PriceType, Status
 from farthing.core.wire import (
@@ -109,7 +109,7 @@ class CreatePriceRequest(Request):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.currency = currency_code("currency", self.currency)
-        self.metadata = customer_fields.metadata(self.metadata)
+        self.metadata = customer_fields.metadata(metadata_with_unit(self.metadata))
         if self.entity_type is PriceEntityType.PRICE:
             raise BadField("entity_type", "must be PLAN, ADDON, SUBSCRIPTION or COSTSHEET")
         if self.amount is not None:
@@ -203,7 +203,7 @@ class UpdatePriceRequest(PricingChange, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.metadata is not None:
-            self.metadata = customer_fields.metadata(self.metadata)
+            self.metadata = customer_fields.metadata(metadata_with_unit(self.metadata))
         if self.effective_from is not None and not self.changes_money:
             raise BadField("effective_from", "is only allowed with a change of what the price charges")
 

@@ -11,10 +11,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from farthing.api.queries.lists import Page
 from farthing.calendar.windows import WindowSize
-from farthing.catalogue.fields import Ids, Line, Name, OptionalId, Text, Unit, quoted
+from farthing.catalogue.fields import Ids, Line, Name, OptionalId, Text, Unit, metadata_with_unit, quoted
 from farthing.catalogue.products.enums import FeatureType, GroupEntityType
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp, checked_metadata
+from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.storage.listing import ListQuery
 
@@ -210,7 +210,7 @@ class CreateFeatureRequest(Request):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.metadata = checked_metadata(self.metadata)
+        self.metadata = metadata_with_unit(self.metadata)
         if self.type is FeatureType.METERED and not self.meter_id and self.meter is None:
             raise BadField("meter", "or meter_id is required for a metered feature")
 
@@ -231,7 +231,7 @@ class UpdateFeatureRequest(Request):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.metadata is not None:
-            self.metadata = checked_metadata(self.metadata)
+            self.metadata = metadata_with_unit(self.metadata)
 
 
 class CloneFeatureRequest(Request):
@@ -244,7 +244,7 @@ class CloneFeatureRequest(Request):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.metadata = checked_metadata(self.metadata)
+        self.metadata = metadata_with_unit(self.metadata)
 
 
 class FeatureQuery(ListQuery):

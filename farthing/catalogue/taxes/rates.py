@@ -16,6 +16,7 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
+from farthing.core.trade_codes import check_vat
 from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row, unique
@@ -76,6 +77,7 @@ async def update(session: AsyncSession, rate_id: str, request: UpdateTaxRateRequ
             if given is not None:
                 setattr(rate, field, given)
         if request.metadata is not None:
+            check_vat(request.metadata, rate.percentage_value)
             rate.meta = request.metadata
     return rate
 

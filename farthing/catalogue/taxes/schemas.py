@@ -12,6 +12,7 @@ from farthing.catalogue.fields import Ids, Line, Name
 from farthing.catalogue.precision import kept_whole
 from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateScope, TaxRateStatus
 from farthing.core.enums import Status
+from farthing.core.trade_codes import check_vat
 from farthing.core.wire import (
     BadField,
     DecimalText,
@@ -61,6 +62,7 @@ class CreateTaxRateRequest(Request):
                 raise BadField("fixed_value", "must be 0 or more for a rate of type fixed")
             self.fixed_value = kept_whole("fixed_value", stored_amount("fixed_value", self.fixed_value), 24, 8)
         self.metadata = checked_metadata(self.metadata)
+        check_vat(self.metadata, self.percentage_value)
 
 
 class UpdateTaxRateRequest(Request):

@@ -16,6 +16,7 @@ from farthing.core.clock import Clock
 from farthing.credits.notes import reads
 from farthing.credits.notes.creation import create_note
 from farthing.credits.notes.document import note_pdf, pdf_answer
+from farthing.credits.notes.einvoice import issued_note
 from farthing.credits.notes.finalization import finalize_draft, void_note
 from farthing.credits.notes.refunding import send_refunds_of
 from farthing.credits.notes.schemas import (
@@ -27,6 +28,7 @@ from farthing.credits.notes.schemas import (
     ListCreditNotesResponse,
 )
 from farthing.credits.notes.tables import CreditNote, CreditNoteType
+from farthing.invoices.einvoice.files import file_answer, requested_format
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
@@ -128,3 +130,9 @@ class CreditNotes(Controller):
         """The credit note as a PDF."""
         note = await find(session, CreditNote, id)
         return pdf_answer(note, await note_pdf(session, note), "inline")
+
+    @get("/{id:str}/einvoice", operation_id="getCreditNoteEinvoice", guards=[READ])
+    async def einvoice(self, id: str, session: AsyncSession, format: str) -> Response[bytes]:
+        """A finalized credit note as an e-invoice: XRechnung, Peppol BIS Billing or Factur-X."""
+        wanted = requested_format(format)
+        return await file_answer(await issued_note(session, await find(session, CreditNote, id)), wanted)

@@ -16,9 +16,18 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from farthing.calendar.zones import zone_or_abbreviation
+from farthing.core import trade_codes
 from farthing.core.wire import BadField, Moment, Request, currency_code
 from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.identity.settings.portal_sections import SECTIONS, Section, Theme
+from farthing.identity.settings.seller import (
+    ElectronicAddress,
+    Entry,
+    SellerAddress,
+    SellerContact,
+    SellerPayment,
+    check_entries,
+)
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Seconds = Annotated[int, Meta(ge=0, le=366 * 24 * 3600)]
@@ -88,6 +97,63 @@ class InvoicePdfConfig(Configuration):
                 Logo.of_base64(self.logo)
             except ValueError as error:
                 raise BadField("logo", str(error)) from error
+
+
+class EinvoiceConfig(Configuration):
+    """The seller as electronic invoices name it, and how it is paid; what is empty is not said.
+
+    Rule: docs/rules/e-invoices.md#where-things-are-said
+    """
+
+    key = "einvoice_config"
+
+    legal_name: Entry = ""
+    vat_id: Entry = ""
+    tax_number: Entry = ""
+    registration_number: Entry = ""
+    address: SellerAddress = field(default_factory=SellerAddress)
+    electronic_address: ElectronicAddress = field(default_factory=ElectronicAddress)
+    contact: SellerContact = field(default_factory=SellerContact)
+    payment: SellerPayment = field(default_factory=SellerPayment)
+    payment_terms_text: Entry = ""
+    accounting_currency: Entry = ""
+    default_vat_category: Literal["", "Z", "E", "AE", "K", "G", "O"] = ""
+    """The category of what is charged without any tax; S is for what is taxed."""
+    default_vat_exemption_reason: Entry = ""
+    default_vat_exemption_code: Entry = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_entries(self)
+        if self.vat_id:
+            vat_id = trade_codes.vat_id_of(self.vat_id)
+            if vat_id is None:
+                raise BadField("vat_id", "must be a VAT identifier that begins with its country, such as DE123456789")
+            self.vat_id = vat_id
+        if self.accounting_currency:
+            self.accounting_currency = currency_code("accounting_currency", self.accounting_currency)
+        if not self.default_vat_category:
+            if self.default_vat_exemption_reason or self.default_vat_exemption_code:
+                raise BadField("default_vat_category", "is required with a reason for charging no VAT")
+            return
+        problem = trade_codes.exemption_problem(
+            trade_codes.VatCategory(self.default_vat_category),
+            self.default_vat_exemption_reason,
+            self.default_vat_exemption_code,
+        )
+        if problem:
+            raise BadField(f"default_{problem[0]}", problem[1].replace("vat_", "default_vat_"))
+
+    def terms(self, timezone: str) -> dict[str, str]:
+        """What documents say of the seller by field, parts as `address.city`; `timezone` is that of issue dates."""
+        terms = {"timezone": timezone}
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, str):
+                terms[name] = value
+            else:
+                terms |= {f"{name}.{part}": getattr(value, part) for part in value.__struct_fields__}
+        return {name: text for name, text in terms.items() if text}
 
 
 class TenantConfig(Configuration):
@@ -362,6 +428,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         InvoiceConfig,
         SubscriptionConfig,
         InvoicePdfConfig,
+        EinvoiceConfig,
         TenantConfig,
         CustomerOnboarding,
         WalletBalanceAlertConfig,

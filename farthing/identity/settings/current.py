@@ -21,7 +21,15 @@ from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.wire import as_wire
 from farthing.identity.credentials import keys
-from farthing.identity.settings.catalogue import CATALOGUE, SAML, Configuration, RequestConfig
+from farthing.identity.parties.versions import SELLER, keep_versions
+from farthing.identity.settings.catalogue import (
+    CATALOGUE,
+    SAML,
+    Configuration,
+    EinvoiceConfig,
+    InvoiceConfig,
+    RequestConfig,
+)
 from farthing.identity.tables import Environment, Setting, Tenant
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import lock_row
@@ -114,6 +122,9 @@ async def delete(session: AsyncSession, kind: type[Configuration]) -> None:
 async def _changed(session: AsyncSession, kind: type[Configuration]) -> None:
     await session.flush()
     _known(session).clear()
+    if kind in {EinvoiceConfig, InvoiceConfig}:
+        seller, dates = await read(session, EinvoiceConfig), await read(session, InvoiceConfig)
+        await keep_versions(session, {SELLER: seller.terms(dates.timezone)})
     if kind is RequestConfig:  # it is remembered with the callers of the environment
         await keys.changed(session, scope_of(session).environment_id)
 

@@ -22,7 +22,7 @@ from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer, TaxTreatment
 from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
-from farthing.invoices.figures.terms import coupons_on, taxes_on
+from farthing.invoices.figures.terms import TaxTerm, coupons_on, taxes_on
 from farthing.invoices.parts import InvoiceParts, lines_of
 from farthing.invoices.receivable import BillingReason
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
@@ -44,8 +44,7 @@ def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value:
 
     A trial's opening invoice carries no tax, nor does one whose payer is exempt.
     """
-    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START and not invoice.tax_exempt
-    tax_terms = taxes_on(invoice.tax_terms) if taxed else []
+    tax_terms = charged_taxes(invoice)
     if not lines:
         tax_terms = [term for term in tax_terms if term.applies_at(invoice.reference_date)]
     return invoice_totals(
@@ -55,6 +54,12 @@ def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value:
         tax_rates=[term.rated for term in terms_by_rate(tax_terms).values()],
         prepaid_value=prepaid_value,
     )
+
+
+def charged_taxes(invoice: Invoice) -> list[TaxTerm]:
+    """The tax rates that the invoice charges where a line carries them."""
+    taxed = invoice.billing_reason != BillingReason.SUBSCRIPTION_TRIAL_START and not invoice.tax_exempt
+    return taxes_on(invoice.tax_terms) if taxed else []
 
 
 def is_exempt(payer: Customer | None) -> bool:

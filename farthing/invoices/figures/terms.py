@@ -84,7 +84,8 @@ class TaxTerm(Document, frozen=True, kw_only=True):
     """One tax rate on an invoice. `value` is a percentage or an amount.
 
     `start` and `end` are the window of the association that asks for it: a line carries the rate when the line's tax
-    point lies in the window of a term of the rate. Without a window all lines carry it.
+    point lies in the window of a term of the rate. Without a window all lines carry it. What the rate says of VAT
+    is for e-invoices and changes no amount.
     """
 
     tax_rate_id: str
@@ -95,6 +96,9 @@ class TaxTerm(Document, frozen=True, kw_only=True):
     code: str = ""
     start: datetime | None = None
     end: datetime | None = None
+    vat_category: str = ""
+    vat_exemption_reason: str = ""
+    vat_exemption_code: str = ""
 
     @classmethod
     def of(cls, rate: TaxRateRow, association: TaxAssociation | None = None) -> TaxTerm:
@@ -108,6 +112,9 @@ class TaxTerm(Document, frozen=True, kw_only=True):
             code=rate.code,
             start=association.start_date if association is not None else None,
             end=association.end_date if association is not None else None,
+            vat_category=rate.meta.get("vat_category", ""),
+            vat_exemption_reason=rate.meta.get("vat_exemption_reason", ""),
+            vat_exemption_code=rate.meta.get("vat_exemption_code", ""),
         )
 
     def applies_at(self, tax_point: datetime) -> bool:

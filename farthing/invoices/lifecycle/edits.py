@@ -51,6 +51,8 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
         if asked.due_date < now:
             raise ValidationFailed.of("due_date", "must not be in the past")
         if asked.due_date != invoice.due_date:
+            if invoice.invoice_status is InvoiceStatus.FINALIZED and not invoice.due_date_moved:
+                invoice.due_date_at_issue, invoice.due_date_moved = invoice.due_date, True
             invoice.due_date, invoice.derives_due_date = asked.due_date, False
             invoice.overdue_notified_at = None
     if asked.metadata is not None:

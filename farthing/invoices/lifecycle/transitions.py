@@ -19,6 +19,7 @@ from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, take_credits
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
+from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
 from farthing.invoices.parts import InvoiceParts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
@@ -92,6 +93,7 @@ async def finalize(
     opened = await effects.open_credits(session, [invoice], now)
     await _claim(session, invoice, now, effects, parts, due_terms, opened)
     await opened.post()
+    await keep_as_issued(session, [invoice], {invoice.id: parts})
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
     await session.flush()
     told = events.body(invoice, parts)
@@ -130,6 +132,7 @@ async def finalize_all(
         parts[invoice.id].paid = paid.get(invoice.id, ZERO)
         await _claim(session, invoice, now, effects, parts[invoice.id], due_terms, opened)
     await opened.post()
+    await keep_as_issued(session, drafts, parts)
     reduced = [invoice.id for invoice in drafts if invoice.total_prepaid_credits_applied > 0]
     await update_all(session, [line for invoice_id in reduced for line in parts[invoice_id].lines])
     # by one statement, so that the totals of payers are locked in one order, whoever else finalizes

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import typst
@@ -14,7 +17,15 @@ from farthing.invoices.pdf.document import InvoiceDocument
 from farthing.invoices.pdf.fonts import installed
 from farthing.invoices.pdf.page import PageTexts, page
 
+ARCHIVE_STANDARD: Literal["a-3b"] = "a-3b"
 TEMPLATE = Path(__file__).with_name("invoice.typ")
+
+_NO_SHAPE = "could not be displayed"
+_NOTHING = re.compile(r"(?!)")
+_BEYOND_BASIC = re.compile("[^\u0000-\uffff]")
+_NOT_LATIN = re.compile("[^\u0000-\u024f\u200b\u2010-\u2027\u20a0-\u20bf\u2212]")
+_RARE_CHARACTERS = (_NOTHING, _BEYOND_BASIC)
+"""What is replaced in an archive file whose characters have no shape: nothing at first, then more."""
 
 # The typesetter remembers its last ten documents, to be quick when one comes again. Invoices do not, and long ones
 # are heavy (about 50 MB for 1,000 lines), so beyond this many rows what it remembers is pushed out.
@@ -26,15 +37,28 @@ _REMEMBERED = 11
 _idle: deque[typst.Compiler] = deque()
 
 
-def render(document: InvoiceDocument) -> bytes:
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A text file inside a PDF that says the same as its pages."""
+
+    name: str
+    mime: str
+    description: str
+    content: str
+
+
+def render(document: InvoiceDocument, attached: AttachedFile | None = None) -> bytes:
     """The PDF of `document`; the same document gives the same bytes. Safe to call from several threads.
 
     Whatever its texts hold is printed and never run: the template gets them as JSON, and places them as strings. A
-    logo that cannot be decoded is left out, since an invoice without one is an invoice still.
+    logo that cannot be decoded is left out, since an invoice without one is an invoice still. With a file attached, the
+    PDF is an archive file (PDF/A-3), and characters that no font has are shown as a question mark.
     """
     # Without a fixed moment the file would carry the time of its making.
     moment = datetime.combine(document.issued, time(), UTC) if document.issued else datetime(2000, 1, 1, tzinfo=UTC)
-    return render_page(page(document), moment, document.logo)
+    if attached is None:
+        return render_page(page(document), moment, document.logo)
+    return _archived(page(document), moment, attached)
 
 
 def render_page(texts: PageTexts, moment: datetime, logo: Logo | None) -> bytes:
@@ -53,13 +77,33 @@ def render_page(texts: PageTexts, moment: datetime, logo: Logo | None) -> bytes:
             _forget()
 
 
-def _typeset(inputs: dict[str, str], moment: datetime) -> bytes:
+def _archived(texts: PageTexts, moment: datetime, attached: AttachedFile) -> bytes:
+    """An archive file may hold no character without a shape."""
+    written = msgspec.json.encode(texts).decode()
+    inputs = {"attached": msgspec.json.encode(asdict(attached)).decode()}
+    try:
+        for rare in _RARE_CHARACTERS:
+            try:
+                return _typeset({**inputs, "page": rare.sub("?", written)}, moment, archived=True)
+            except typst.TypstError as error:
+                if _NO_SHAPE not in str(error):
+                    raise
+        shown = {**inputs, "page": _NOT_LATIN.sub("?", written)}
+        return _typeset(shown, moment, archived=True)
+    finally:
+        # an ordinary document must not find what an archive file left behind
+        _forget()
+
+
+def _typeset(inputs: dict[str, str], moment: datetime, *, archived: bool = False) -> bytes:
     try:
         compiler = _idle.pop()
     except IndexError:
         compiler = typst.Compiler(TEMPLATE, root=TEMPLATE.parent, font_paths=installed())
     try:
-        pdf = compiler.compile(format="pdf", sys_inputs=inputs, timestamp=moment)
+        pdf = compiler.compile(
+            format="pdf", sys_inputs=inputs, timestamp=moment, pdf_standards=ARCHIVE_STANDARD if archived else None
+        )
     finally:
         _idle.append(compiler)
     assert isinstance(pdf, bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ READ_ONLY = frozenset({TenantConfig.key})
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a setting as a form shows it; `kind` is text, number, yes-no, choice, picture or json.
+    """One field of a setting as a form shows it; `kind` is text, part, number, yes-no, choice, picture or json.
 
     A picture is shown and not changed here: it is longer than a form may be.
     """
@@ -59,12 +60,25 @@ def _kind(described: inspect.Type) -> tuple[str, tuple[str, ...]]:
             return "json", ()
 
 
+def _texts_of(described: inspect.Type) -> list[str]:
+    """The names of the texts that a part of a setting is made of; none for a part of anything else."""
+    if not isinstance(described, inspect.StructType):
+        return []
+    kinds = {field.encode_name: _kind(field.type)[0] for field in described.fields}
+    return list(kinds) if set(kinds.values()) == {"text"} else []
+
+
 def fields_of(effective: Effective) -> list[Field]:
-    """The fields of a setting with their values in force."""
+    """The fields of a setting with their values in force; those of a part that is all texts as `part.name`."""
     described = inspect.type_info(effective.kind)
     assert isinstance(described, inspect.StructType), "settings are structs"
     found = []
     for field in described.fields:
+        parts = _texts_of(field.type)
+        if parts:
+            held = effective.value[field.encode_name]
+            found += [Field(f"{field.encode_name}.{part}", "part", held.get(part, "")) for part in parts]
+            continue
         kind, choices = _kind(field.type)
         value = effective.value.get(field.encode_name)
         if kind == "picture":
@@ -85,9 +99,13 @@ def picture_address(base64: str) -> str:
 def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.Raw]:
     """What a sent form says, as JSON per field. Raises ValidationFailed."""
     said: dict[str, msgspec.Raw] = {}
+    parts: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for field in fields_of(effective):
         text = given.get(field.name, "")
-        if field.kind == "yes-no":
+        if field.kind == "part":
+            whole, _, part = field.name.partition(".")
+            parts[whole][part] = given.get(field.name, field.value)
+        elif field.kind == "yes-no":
             said[field.name] = msgspec.Raw(b"true" if text == "yes" else b"false")
         elif field.kind == "picture" or (field.kind == "json" and not text):
             continue  # a picture stays as it is, and what was never set stays so
@@ -100,7 +118,7 @@ def value_of(effective: Effective, given: dict[str, str]) -> dict[str, msgspec.R
             said[field.name] = msgspec.Raw(text.encode())
         elif field.name in given:
             said[field.name] = msgspec.Raw(msgspec.json.encode(text))
-    return said
+    return said | {whole: msgspec.Raw(msgspec.json.encode(texts)) for whole, texts in parts.items()}
 
 
 class SettingsPages(Controller):

@@ -24,10 +24,12 @@ from farthing.credits.reads.ledger import active_wallets
 from farthing.customers import portal
 from farthing.customers.lookup import by_external_id
 from farthing.customers.tables import Customer
+from farthing.invoices.einvoice.files import Availability, availabilities, file_answer, requested_format
+from farthing.invoices.einvoice.issued import issued_invoice
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
-from farthing.invoices.receivable import is_unpaid
+from farthing.invoices.receivable import InvoiceStatus, is_unpaid
 from farthing.invoices.receivables.summary import SummaryScope, summarise
 from farthing.invoices.tables import Invoice
 from farthing.payments import saved_methods
@@ -158,6 +160,7 @@ class Portal(Controller):
                 payments=[payment for payment in payments if payment.payment_status not in OPEN],
                 can_pay=is_unpaid(invoice) and bool(await saved_methods.connected_gateways(session)),
                 pay_url=_page_of(waiting[-1], token) if waiting and is_unpaid(invoice) else "",
+                einvoices=await _einvoices(session, invoice),
             )
         )
 
@@ -166,6 +169,14 @@ class Portal(Controller):
         """The invoice as a PDF."""
         invoice = await payable_invoice(session, visit_of(request), invoice_id)
         return pdf_of(invoice, await documents.pdf(session, invoice))
+
+    @get("/{token:str}/invoices/{invoice_id:str}/e-invoice/{wanted:str}", guards=[in_path()])
+    async def einvoice(
+        self, invoice_id: str, wanted: str, request: HttpRequest, session: AsyncSession
+    ) -> Response[bytes]:
+        """The invoice as an e-invoice."""
+        invoice = await payable_invoice(session, visit_of(request), invoice_id)
+        return await file_answer(await issued_invoice(session, invoice), requested_format(wanted))
 
     @post("/{token:str}/invoices/{invoice_id:str}/pay", guards=[in_path(read_only=False)])
     async def pay(
@@ -265,6 +276,13 @@ def _private(answer: Response[str]) -> Response[str]:
     """The address is a secret: no page it leads to is told of it."""
     answer.headers["referrer-policy"] = "no-referrer"
     return answer
+
+
+async def _einvoices(session: AsyncSession, invoice: Invoice) -> list[Availability]:
+    """The formats in which the invoice can be had; what is missing for others is no concern of the customer's."""
+    if invoice.invoice_status is not InvoiceStatus.FINALIZED:
+        return []
+    return [each for each in availabilities(await issued_invoice(session, invoice)) if not each.obstacles]
 
 
 async def _credits(session: AsyncSession, customer_id: str) -> list[tuple[Wallet, Sequence[WalletTransaction]]]:

@@ -1,0 +1,69 @@
+"""A document as the file that somebody takes away."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from litestar import Response
+
+from farthing.core.errors import ValidationFailed
+from farthing.invoices.einvoice.assembly import IssuedDocument, assemble, document_for
+from farthing.invoices.einvoice.cii import cii
+from farthing.invoices.einvoice.facturx import facturx
+from farthing.invoices.einvoice.model import Format, TradeDocument
+from farthing.invoices.einvoice.ubl import ubl
+
+_WRITERS = {
+    Format.XRECHNUNG_UBL: lambda document: ubl(document, Format.XRECHNUNG_UBL),
+    Format.XRECHNUNG_CII: lambda document: cii(document, Format.XRECHNUNG_CII),
+    Format.PEPPOL_UBL: lambda document: ubl(document, Format.PEPPOL_UBL),
+    Format.FACTURX: facturx,
+}
+_TITLES = {
+    Format.XRECHNUNG_UBL: "XRechnung (UBL)",
+    Format.XRECHNUNG_CII: "XRechnung (CII)",
+    Format.PEPPOL_UBL: "Peppol BIS Billing",
+    Format.FACTURX: "Factur-X (PDF)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """A format, what people call it, and what stands against the document in it: a reason by field."""
+
+    format: Format
+    title: str
+    obstacles: dict[str, str]
+
+
+def requested_format(said: str) -> Format:
+    """The format that a request names. Raises ValidationFailed."""
+    if said not in set(Format):
+        raise ValidationFailed.of("format", f"must be one of {', '.join(Format)}")
+    return Format(said)
+
+
+def availabilities(issued: IssuedDocument) -> list[Availability]:
+    """In which formats the document can be had, and why it cannot in the others."""
+    return [Availability(each, _TITLES[each], assemble(issued, each).obstacles) for each in Format]
+
+
+async def file_answer(issued: IssuedDocument, wanted: Format) -> Response[bytes]:
+    """The document as a download under its number. Raises ValidationFailed naming what is missing."""
+    document = document_for(issued, wanted)
+    content = await asyncio.to_thread(written_file, document, wanted)
+    is_pdf = wanted is Format.FACTURX
+    ending = "pdf" if is_pdf else "xml"
+    harmless = (each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in document.number)
+    headers = {
+        "content-disposition": f'attachment; filename="{"".join(harmless)}-{wanted}.{ending}"',
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    }
+    return Response(content, media_type=f"application/{ending}", headers=headers)
+
+
+def written_file(document: TradeDocument, wanted: Format) -> bytes:
+    """The bytes of the document in a format."""
+    return _WRITERS[wanted](document)

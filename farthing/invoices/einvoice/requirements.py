@@ -1,0 +1,176 @@
+"""What a format demands of the parties to a document, and where each piece is said.
+
+A party's texts are given by field, as its kept versions have them. What is missing is looked for in later versions by
+whoever reads them; what stands in none is answered to the caller.
+Rule: docs/rules/e-invoices.md#what-a-format-demands
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from farthing.core.trade_codes import VatCategory, vat_id_of
+from farthing.invoices.einvoice.model import (
+    Format,
+    PaymentInstructions,
+    PostalAddress,
+    TradeDocument,
+    TradeParty,
+    TypeCode,
+    Vat,
+)
+
+SELLER, BUYER = "einvoice_config", "customer"
+PartyTexts = Mapping[str, str]
+
+_TO_AN_ACCOUNT = frozenset({"30", "58"})
+_BUYER_COLUMNS = frozenset({"name", "tax_id", "address_city", "address_postal_code", "address_country"})
+GERMANY = "DE"
+
+
+def with_parties(document: TradeDocument, seller: PartyTexts, buyer: PartyTexts) -> TradeDocument:
+    """The document with its parties named, and what they say of payment and of references."""
+    outside_scope = any(line.vat.category is VatCategory.OUTSIDE_SCOPE for line in document.lines)
+    return replace(
+        document,
+        seller=_seller(seller, outside_scope=outside_scope),
+        buyer=_buyer(buyer, outside_scope=outside_scope),
+        payment=_payment(seller),
+        terms=document.terms or seller.get("payment_terms_text", ""),
+        buyer_reference=buyer.get("buyer_reference", ""),
+        order_reference=buyer.get("order_reference", ""),
+    )
+
+
+def _seller(texts: PartyTexts, *, outside_scope: bool) -> TradeParty:
+    """Outside the scope of VAT, no VAT identifier may be named."""
+    return TradeParty(
+        name=texts.get("legal_name", ""),
+        registration=texts.get("registration_number", ""),
+        vat_id="" if outside_scope else texts.get("vat_id", ""),
+        tax_number=texts.get("tax_number", ""),
+        address_scheme=texts.get("electronic_address.scheme", ""),
+        address_id=texts.get("electronic_address.id", ""),
+        contact_name=texts.get("contact.name", ""),
+        phone=texts.get("contact.phone", ""),
+        email=texts.get("contact.email", ""),
+        postal=PostalAddress(
+            line1=texts.get("address.line1", ""),
+            line2=texts.get("address.line2", ""),
+            city=texts.get("address.city", ""),
+            state=texts.get("address.state", ""),
+            postal_code=texts.get("address.postal_code", ""),
+            country=texts.get("address.country", ""),
+        ),
+    )
+
+
+def _buyer(texts: PartyTexts, *, outside_scope: bool) -> TradeParty:
+    """A tax number that begins with a country is a VAT identifier, another one the number in a register."""
+    tax_id = texts.get("tax_id", "")
+    vat_id = vat_id_of(tax_id) or ""
+    return TradeParty(
+        name=texts.get("name", ""),
+        registration="" if vat_id else tax_id,
+        vat_id="" if outside_scope else vat_id,
+        address_scheme=texts.get("electronic_address_scheme", ""),
+        address_id=texts.get("electronic_address_id", ""),
+        email=texts.get("email", ""),
+        postal=PostalAddress(
+            line1=texts.get("address_line1", ""),
+            line2=texts.get("address_line2", ""),
+            city=texts.get("address_city", ""),
+            state=texts.get("address_state", ""),
+            postal_code=texts.get("address_postal_code", ""),
+            country=texts.get("address_country", ""),
+        ),
+    )
+
+
+def _payment(texts: PartyTexts) -> PaymentInstructions | None:
+    """None where an account would have to be named and there is none."""
+    code, iban = texts.get("payment.means_code", ""), texts.get("payment.iban", "")
+    if not code or (code in _TO_AN_ACCOUNT and not iban):
+        return None
+    return PaymentInstructions(
+        means_code=code,
+        iban=iban,
+        bic=texts.get("payment.bic", ""),
+        account_name=texts.get("payment.account_name", ""),
+    )
+
+
+def missing_fields(document: TradeDocument, wanted: Format) -> Iterator[tuple[str, str]]:
+    """What the format demands and the document does not say: of whom (`SELLER` or `BUYER`), and which field."""
+    seller, buyer = document.seller, document.buyer
+    yield from _absent(SELLER, {"legal_name": seller.name, "address.country": seller.postal.country})
+    yield from _absent(BUYER, {"name": buyer.name, "address_country": buyer.postal.country})
+    yield from _missing_for_vat(document)
+    german = GERMANY == seller.postal.country == buyer.postal.country
+    if wanted.is_xrechnung or (wanted is Format.PEPPOL_UBL and german):
+        yield from _missing_in_germany(document)
+    if wanted.is_xrechnung:
+        yield from _absent(BUYER, {"buyer_reference": document.buyer_reference})
+    if wanted is Format.PEPPOL_UBL and not document.order_reference:
+        yield from _absent(BUYER, {"buyer_reference": document.buyer_reference})
+    if wanted is not Format.FACTURX:
+        yield from _absent(SELLER, {"electronic_address.scheme": seller.address_scheme})
+        yield from _absent(SELLER, {"electronic_address.id": seller.address_id})
+        yield from _absent(BUYER, {"electronic_address_scheme": buyer.address_scheme})
+        yield from _absent(BUYER, {"electronic_address_id": buyer.address_id})
+    if document.type is TypeCode.INVOICE and document.payable > 0 and document.due_on is None:
+        yield from _absent(SELLER, {"payment_terms_text": document.terms})
+
+
+def _missing_for_vat(document: TradeDocument) -> Iterator[tuple[str, str]]:
+    categories = {line.vat.category for line in document.lines}
+    seller, buyer = document.seller, document.buyer
+    if VatCategory.OUTSIDE_SCOPE in categories:
+        yield from _absent(SELLER, {"registration_number": seller.registration})
+    elif categories & {VatCategory.INTRA_COMMUNITY, VatCategory.EXPORT}:
+        yield from _absent(SELLER, {"vat_id": seller.vat_id})
+    else:
+        yield from _absent(SELLER, {"vat_id": seller.vat_id or (seller.tax_number and seller.registration)})
+    if VatCategory.INTRA_COMMUNITY in categories:
+        yield from _absent(BUYER, {"tax_id": buyer.vat_id})
+    elif VatCategory.REVERSE_CHARGE in categories:
+        yield from _absent(BUYER, {"tax_id": buyer.vat_id or buyer.registration})
+
+
+def _missing_in_germany(document: TradeDocument) -> Iterator[tuple[str, str]]:
+    seller, buyer = document.seller, document.buyer
+    yield from _absent(
+        SELLER,
+        {
+            "address.city": seller.postal.city,
+            "address.postal_code": seller.postal.postal_code,
+            "contact.name": seller.contact_name,
+            "contact.phone": seller.phone,
+            "contact.email": seller.email,
+            "payment.iban": "said" if document.payment is not None else "",
+        },
+    )
+    yield from _absent(BUYER, {"address_city": buyer.postal.city, "address_postal_code": buyer.postal.postal_code})
+
+
+def _absent(whose: str, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((whose, field) for field, text in texts.items() if not text)
+
+
+def vat_of_untaxed(seller: PartyTexts) -> Vat | None:
+    """How what is charged without tax stands to VAT; None if the seller does not say."""
+    said = seller.get("default_vat_category")
+    if not said:
+        return None
+    reason = seller.get("default_vat_exemption_reason", "")
+    return Vat(VatCategory(said), reason=reason, reason_code=seller.get("default_vat_exemption_code", ""))
+
+
+def place_of(whose: str, field: str) -> tuple[str, str]:
+    """The field as the API names it, and where a person says it."""
+    if whose == SELLER:
+        return f"{SELLER}.{field}", "is missing: set it under Settings, einvoice_config"
+    if field in _BUYER_COLUMNS:
+        return f"{BUYER}.{field}", "is missing: set it on the customer"
+    return f"{BUYER}.metadata.{field}", "is missing: set it in the customer's metadata"
