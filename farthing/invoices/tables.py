@@ -109,6 +109,8 @@ class Invoice(Scoped, Tracked, Base):
     """Whether fees in arrear are charged for the share of their period that was lived, as a prorated end asks for."""
     opening_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
     """What the credit of a replaced subscription takes off the fees of this opening invoice, as far as they go."""
+    opening_credit_terms: Mapped[list[Any]] = mapped_column(default=list)
+    """The parts of that credit by the tax rates that it carries: each lowers fees of the same rates alone."""
     wallet_transaction_id: Mapped[str | None] = mapped_column(String(50))
     """The transaction that puts the credits this invoice sells into their wallet."""
     auto_completed: Mapped[bool] = mapped_column(default=False)

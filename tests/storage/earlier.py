@@ -1,6 +1,11 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0041": """
+        DROP INDEX ix_credit_notes_settlement;
+        ALTER TABLE credit_notes DROP COLUMN settlement_key;
+        ALTER TABLE invoices DROP COLUMN opening_credit_terms;
+    """,
     "0035": "DROP TABLE credit_grant_applications, credit_grants;",
     "0034": """
         DROP TABLE credit_note_sequences, credit_note_line_items, credit_notes, unapplied_money, refunds;

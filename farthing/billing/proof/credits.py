@@ -88,13 +88,24 @@ _RETURNS = """
             NOT BETWEEN invoice.total_prepaid_credits_applied AND invoice.refunded_amount
 """
 _UNUSED_TIME = """
-    SELECT settled.id, 'credited for unused time', coalesce(credit.amount, 0), settled.amount
+    SELECT settled.id, figure.name, figure.stored, figure.derived
     FROM (
-        SELECT min(id) AS id, wallet_transaction_id, sum(credited_to_payer + tax_credited) AS amount
-        FROM proration_settlements WHERE wallet_transaction_id IS NOT NULL GROUP BY wallet_transaction_id
+        SELECT min(id) AS id, settlement_key, environment_id, min(wallet_transaction_id) AS wallet_transaction_id,
+               sum(credited_to_payer) AS net, sum(tax_credited) AS tax
+        FROM proration_settlements GROUP BY settlement_key, environment_id
     ) AS settled
     LEFT JOIN wallet_transactions AS credit ON credit.id = settled.wallet_transaction_id
-    WHERE coalesce(credit.amount, 0) <> settled.amount
+    LEFT JOIN LATERAL (
+        SELECT sum(total_amount) AS total, sum(tax_amount) AS tax FROM credit_notes
+        WHERE settlement_key = settled.settlement_key AND environment_id = settled.environment_id
+            AND credit_note_status = 'FINALIZED'
+    ) AS noted ON true
+    CROSS JOIN LATERAL (VALUES
+        ('credited for unused time', coalesce(credit.amount, 0) + coalesce(noted.total, 0), settled.net + settled.tax),
+        -- before notes were written, tax went into the wallet with the rest
+        ('tax credited for unused time', settled.tax, coalesce(noted.tax, settled.tax))
+    ) AS figure (name, stored, derived)
+    WHERE figure.stored <> figure.derived
 """
 _STATEMENTS = (
     text(_ADJUSTMENTS),

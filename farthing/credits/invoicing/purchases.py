@@ -20,11 +20,12 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain, round_to
 from farthing.credits.enums import TransactionStatus, WalletStatus
-from farthing.credits.invoicing.wallets import lock_or_open_wallet
+from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
 from farthing.credits.ledger.events import record_transaction_event
 from farthing.credits.ledger.posting import CreditMovement, complete, insert_new, lock_wallet, waiting_credit
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.conversion import credits_for, value_of
+from farthing.credits.wallets.opening import WalletKey
 from farthing.customers.lookup import held
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
@@ -165,9 +166,6 @@ async def _successor(session: AsyncSession, closed: Wallet) -> Wallet:
         return successor if successor.wallet_status is not WalletStatus.CLOSED else await _successor(session, successor)
     return await lock_or_open_wallet(
         session,
-        closed.customer_id,
-        closed.currency,
-        closed.wallet_type,
-        rate=closed.conversion_rate,
-        topup_rate=closed.topup_conversion_rate,
+        WalletKey(closed.customer_id, closed.currency, closed.wallet_type),
+        OpeningTerms(closed.conversion_rate, closed.topup_conversion_rate),
     )

@@ -8,9 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation
-from farthing.core.ids import Kind, new_id
-from farthing.core.money import ZERO
-from farthing.credits.enums import TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.enums import TransactionReason, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
@@ -24,14 +22,12 @@ from farthing.credits.ledger.posting import (
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.lots import Lot, consumption_key, plan_everything
 from farthing.credits.wallets import automation
-from farthing.credits.wallets.lifecycle import default_name, second_wallet
+from farthing.credits.wallets.lifecycle import second_wallet
+from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.storage.rows import unique
 
 _KEPT = (
-    "customer_id",
-    "currency",
     "description",
-    "conversion_rate",
     "topup_conversion_rate",
     "auto_topup_enabled",
     "auto_topup_invoicing",
@@ -59,17 +55,11 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
     if old.credit_balance < 0:
         raise InvalidOperation("A wallet with a negative balance cannot be converted", {"wallet_id": old.id})
     lots = await open_lots(session, old.id)
-    new = Wallet(
+    new = new_wallet(
+        WalletKey(old.customer_id, old.currency, WalletType.POST_PAID),
+        old.conversion_rate,
         **{name: getattr(old, name) for name in _KEPT},
-        id=new_id(Kind.WALLET),
-        wallet_type=WalletType.POST_PAID,
-        wallet_status=WalletStatus.ACTIVE,
-        name=default_name(WalletType.POST_PAID, old.currency),
         meta={**old.meta, "converted_from": old.id},
-        allowed_price_types=[WalletPriceType.ALL.value],
-        credit_balance=ZERO,
-        balance=ZERO,
-        last_seq=0,
         converted_from=old.id,
     )
     if lots:

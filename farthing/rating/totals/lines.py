@@ -56,6 +56,11 @@ class LineTotals:
         return exact_sum([amount for _, amount in self.taxes])
 
     @property
+    def rates(self) -> frozenset[str]:
+        """The ids of the rates that the line carries."""
+        return frozenset(rate_id for rate_id, _ in self.taxes)
+
+    @property
     def discount(self) -> Decimal:
         return EXACT.add(self.line_item_discount, self.invoice_level_discount)
 

@@ -1,0 +1,34 @@
+"""Credit notes that a change of a subscription makes, and what credits may be netted against."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0041"
+down_revision = "0035"
+
+
+def upgrade() -> None:
+    op.add_column("credit_notes", sa.Column("settlement_key", sa.String(length=100), nullable=True))
+    op.create_index(
+        "ix_credit_notes_settlement",
+        "credit_notes",
+        ["environment_id", "settlement_key"],
+        postgresql_where=sa.text("settlement_key IS NOT NULL"),
+    )
+    op.add_column(
+        "invoices",
+        sa.Column("opening_credit_terms", JSONB(), nullable=False, server_default=sa.text("'[]'::jsonb")),
+    )
+    op.alter_column("invoices", "opening_credit_terms", server_default=None)
+    # a credit was netted against every fee of its opening invoice, whatever rates that carried
+    op.execute(
+        """
+        UPDATE invoices SET opening_credit_terms = jsonb_build_array(jsonb_build_object(
+            'rates', CASE WHEN tax_exempt THEN '[]'::jsonb ELSE coalesce(
+                (SELECT jsonb_agg(DISTINCT term ->> 'tax_rate_id') FROM jsonb_array_elements(tax_terms) AS term),
+                '[]'::jsonb) END,
+            'amount', trim_scale(opening_credit)::text))
+        WHERE opening_credit > 0
+        """
+    )
