@@ -5,6 +5,8 @@ UNDOING = {
         DROP INDEX ix_credit_notes_settlement;
         ALTER TABLE credit_notes DROP COLUMN settlement_key;
         ALTER TABLE invoices DROP COLUMN opening_credit_terms;
+        ALTER TABLE wallet_transactions DROP COLUMN taxed_at_purchase;
+        ALTER TABLE invoice_line_items DROP COLUMN taxed_credits_applied;
     """,
     "0035": "DROP TABLE credit_grant_applications, credit_grants;",
     "0034": """

@@ -166,4 +166,5 @@ def _returned(
                 priority=lot.priority,
                 valid_from=lot.valid_from,
                 amount=worth,
+                taxed=lot.taxed_at_purchase,
             )

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation
-from farthing.credits.enums import TransactionReason, WalletStatus, WalletType
+from farthing.credits.enums import TransactionReason, TransactionStatus, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
@@ -55,6 +55,7 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
     if old.credit_balance < 0:
         raise InvalidOperation("A wallet with a negative balance cannot be converted", {"wallet_id": old.id})
     lots = await open_lots(session, old.id)
+    await _refuse_taxed_credits(session, old, lots)
     new = new_wallet(
         WalletKey(old.customer_id, old.currency, WalletType.POST_PAID),
         old.conversion_rate,
@@ -78,6 +79,18 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
     await record_wallet_event(session, "wallet.created", new)
     await _open_again(session, new, lots, now)
     return old, new
+
+
+async def _refuse_taxed_credits(session: AsyncSession, wallet: Wallet, lots: list[Lot]) -> None:
+    """What a postpaid wallet pays is taxed in full, so credits that were taxed when they were bought stay prepaid."""
+    row = WalletTransaction
+    waits = select(row.id).where(
+        row.wallet_id == wallet.id, row.transaction_status == TransactionStatus.PENDING, row.taxed_at_purchase
+    )
+    if any(lot.taxed for lot in lots) or await session.scalar(waits.limit(1)) is not None:
+        raise InvalidOperation(
+            "A wallet with credits that were taxed when they were bought cannot be converted", {"wallet_id": wallet.id}
+        )
 
 
 async def _open_again(session: AsyncSession, wallet: Wallet, lots: list[Lot], now: datetime) -> None:

@@ -26,6 +26,8 @@ class ChargeLine:
     """The rates that the line carries; None is all rates of the invoice."""
     proration_credit: Decimal = ZERO
     """What a credit for unused time has taken off the charge; `amount` is what was left."""
+    taxed_credits: Decimal = ZERO
+    """What credits pay of it that were taxed when they were bought: it is not taxed again."""
 
     def __post_init__(self) -> None:
         if self.amount < 0:

@@ -1,4 +1,6 @@
-"""Credit notes that a change of a subscription makes, and what credits may be netted against."""
+"""Credit notes that a change of a subscription makes, what credits may be netted against, credits taxed when bought."""
+
+from decimal import Decimal
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,4 +33,24 @@ def upgrade() -> None:
             'amount', trim_scale(opening_credit)::text))
         WHERE opening_credit > 0
         """
+    )
+    _tax_purchases()
+
+
+def _tax_purchases() -> None:
+    flag: sa.Column[bool] = sa.Column("taxed_at_purchase", sa.Boolean(), nullable=False, server_default=sa.false())
+    op.add_column("wallet_transactions", flag)
+    op.alter_column("wallet_transactions", "taxed_at_purchase", server_default=None)
+    op.create_check_constraint(
+        op.f("ck_wallet_transactions_only_purchases_are_taxed"),
+        "wallet_transactions",
+        "NOT taxed_at_purchase OR credit_class = 'purchased'",
+    )
+    credits_taken: sa.Column[Decimal] = sa.Column("taxed_credits_applied", sa.Numeric(24, 8), nullable=False, server_default=sa.text("0"))
+    op.add_column("invoice_line_items", credits_taken)
+    op.alter_column("invoice_line_items", "taxed_credits_applied", server_default=None)
+    op.create_check_constraint(
+        op.f("ck_invoice_line_items_taxed_credits_within_credits"),
+        "invoice_line_items",
+        "taxed_credits_applied BETWEEN 0 AND prepaid_credits_applied",
     )
