@@ -52,6 +52,7 @@ from farthing.credits.grants.routes import (
     PlanCreditGrants,
     SubscriptionGrants,
 )
+from farthing.credits.invoicing.routes import InvoiceCreditsPreview
 from farthing.credits.notes.routes import CreditNotes
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
@@ -162,6 +163,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Wallets,
     CustomerWallets,
     CreditNotes,
+    InvoiceCreditsPreview,
     CreditGrants,
     PlanCreditGrants,
     AddonCreditGrants,

@@ -23,7 +23,7 @@ from farthing.catalogue.taxes.associations import link_customer
 from farthing.core.composition import Composition
 from farthing.credits.grants import lifecycle, reads, subscribing
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
-from farthing.credits.invoicing.refunded_money import credit_wallet
+from farthing.credits.invoicing.prepaid_money import credit_wallet
 from farthing.credits.ports import BalanceAlerts, CreditPorts
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts

@@ -23,6 +23,7 @@ from farthing.billing.proof.credit_notes import note_differences
 from farthing.billing.proof.credits import credit_differences
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
+from farthing.billing.proof.settlement_notes import settlement_note_differences
 from farthing.billing.proof.settlements import settlement_differences
 from farthing.billing.proof.uncharged import events_before_subscriptions
 from farthing.core.enums import Status
@@ -196,6 +197,7 @@ async def audit(
                         findings.differences += await alert_differences(session)
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
+                        findings.differences += await settlement_note_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)
                         real_now = database.clock.now()
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)

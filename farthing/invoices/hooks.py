@@ -17,6 +17,7 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.invoices.tables import Invoice
+from farthing.rating.totals.prepaid import CreditSlice
 
 
 class InvoiceCredits(Protocol):
@@ -26,8 +27,9 @@ class InvoiceCredits(Protocol):
         """What the payer's prepaid wallet can still pay of this invoice, in whole minor units."""
         ...
 
-    def take(self, invoice: Invoice, amount: Decimal) -> None:
-        """Let the invoice have `amount`, which is above 0 and at most its prepaid value."""
+    def take(self, invoice: Invoice, amount: Decimal) -> Sequence[CreditSlice]:
+        """Let the invoice have `amount`, which is above 0 and at most its prepaid value; the slices that it consists
+        of, in order."""
         ...
 
     def can_pay(self, invoice: Invoice) -> bool:

@@ -140,6 +140,8 @@ class Invoice(Scoped, Tracked, Base):
     """Whether fees in arrear are charged for the share of their period that was lived, as a prorated end asks for."""
     opening_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
     """What the credit of a replaced subscription takes off the fees of this opening invoice, as far as they go."""
+    opening_credit_terms: Mapped[list[Any]] = mapped_column(default=list)
+    """The parts of that credit by the tax rates that it carries: each lowers fees of the same rates alone."""
     wallet_transaction_id: Mapped[str | None] = mapped_column(String(50))
     """The transaction that puts the credits this invoice sells into their wallet."""
     auto_completed: Mapped[bool] = mapped_column(default=False)
@@ -324,6 +326,8 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     line_item_discount: Mapped[Decimal] = mapped_column(default=_ZERO)
     invoice_level_discount: Mapped[Decimal] = mapped_column(default=_ZERO)
     prepaid_credits_applied: Mapped[Decimal] = mapped_column(default=_ZERO)
+    taxed_credits_applied: Mapped[Decimal] = mapped_column(default=_ZERO)
+    """What of them was taxed when it was bought: no tax is charged on it here."""
     period_start: Mapped[datetime | None]
     period_end: Mapped[datetime | None]
     parent_line_item_id: Mapped[str | None] = mapped_column(String(50))
@@ -360,6 +364,9 @@ class InvoiceLineItem(Scoped, Tracked, Base):
             "line_item_discount >= 0 AND invoice_level_discount >= 0 AND prepaid_credits_applied >= 0 "
             "AND line_item_discount + invoice_level_discount + prepaid_credits_applied <= amount",
             name="reductions_within_amount",
+        ),
+        CheckConstraint(
+            "taxed_credits_applied BETWEEN 0 AND prepaid_credits_applied", name="taxed_credits_within_credits"
         ),
         CheckConstraint(
             "proration_credit >= 0 AND already_invoiced >= 0 AND commitment_base >= 0 AND overage_factor >= 1 "

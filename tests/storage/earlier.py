@@ -1,6 +1,13 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0041": """
+        DROP INDEX ix_credit_notes_settlement;
+        ALTER TABLE credit_notes DROP COLUMN settlement_key;
+        ALTER TABLE invoices DROP COLUMN opening_credit_terms;
+        ALTER TABLE wallet_transactions DROP COLUMN taxed_at_purchase;
+        ALTER TABLE invoice_line_items DROP COLUMN taxed_credits_applied;
+    """,
     "0040": """
         DROP TABLE party_versions;
         ALTER TABLE customers DROP COLUMN tax_id;

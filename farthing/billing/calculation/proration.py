@@ -49,6 +49,30 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class CreditPart:
+    """A part of a credit: what of it stands on the invoice line `line_id`, which carries `rates` of tax.
+
+    Without a line it is what no line was found for.
+    """
+
+    amount: Decimal
+    rates: frozenset[str] = frozenset()
+    line_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Netting:
+    """By change, in their order: what credits take off its charge, and which parts of its credit are owed instead."""
+
+    taken: tuple[Decimal, ...]
+    owed: tuple[tuple[CreditPart, ...], ...]
+
+    @property
+    def amount_owed(self) -> Decimal:
+        return exact_sum([part.amount for parts in self.owed for part in parts])
+
+
+@dataclass(frozen=True, slots=True)
 class SettledChange:
     """One change in money, rounded: `credit` for the side before, `charge` for the side after, both at least 0.
 
@@ -71,6 +95,10 @@ class SettledChange:
     """What coupons for one invoice took off what goes on: another quantity is charged for the difference."""
     discount: Decimal = ZERO
     """What coupons take off the charge."""
+    charge_rates: frozenset[str] = frozenset()
+    """The tax rates that the charge carries."""
+    parts: tuple[CreditPart, ...] = ()
+    """What the credit stands on; together they are the credit."""
 
     @property
     def net_charge(self) -> Decimal:
@@ -96,20 +124,50 @@ class Proration:
     def discount(self) -> Decimal:
         return exact_sum([change.discount for change in self.changes])
 
-    @property
-    def net(self) -> Decimal:
-        """Charges less credits: what is to be invoiced if positive, owed to the payer if negative."""
-        return EXACT.subtract(self.charge, self.credit)
+    def netting(self) -> Netting:
+        """Let credits lower the charges that carry the same rates of tax, in order, each down to its discount.
 
-    def charged(self) -> list[tuple[SettledChange, Decimal]]:
-        """The charges that are invoiced: credits reduce them in order, each down to its discount."""
-        left, lines = self.credit, []
+        Rule: docs/rules/proration.md#tax-on-what-is-given-back
+        """
+        left = credit_by_rates(self.changes)
+        taken = []
         for change in self.changes:
-            taken = min(left, change.net_charge)
-            left = EXACT.subtract(left, taken)
-            if change.charge > taken:
-                lines.append((change, EXACT.subtract(change.charge, taken)))
-        return lines
+            lowered = min(left.get(change.charge_rates, ZERO), change.net_charge)
+            if lowered > 0:
+                left[change.charge_rates] = EXACT.subtract(left[change.charge_rates], lowered)
+            taken.append(lowered)
+        return Netting(tuple(taken), owed_parts(self.changes, left))
+
+    def charged(self, netting: Netting) -> list[tuple[SettledChange, Decimal]]:
+        """The charges that are invoiced, less what credits take off them."""
+        pairs = zip(self.changes, netting.taken, strict=True)
+        return [(change, EXACT.subtract(change.charge, taken)) for change, taken in pairs if change.charge > taken]
+
+
+def credit_by_rates(changes: Sequence[SettledChange]) -> dict[frozenset[str], Decimal]:
+    """The credits of changes, by the rates of tax that they carry."""
+    sums: dict[frozenset[str], Decimal] = {}
+    for change in changes:
+        for part in change.parts:
+            sums[part.rates] = EXACT.add(sums.get(part.rates, ZERO), part.amount)
+    return sums
+
+
+def owed_parts(
+    changes: Sequence[SettledChange], left: Mapping[frozenset[str], Decimal]
+) -> tuple[tuple[CreditPart, ...], ...]:
+    """The parts of credits that come to what is `left` of them by rates, by change; the first are owed first."""
+    missing = dict(left)
+    owed = []
+    for change in changes:
+        parts = []
+        for part in change.parts:
+            amount = min(missing.get(part.rates, ZERO), part.amount)
+            if amount > 0:
+                missing[part.rates] = EXACT.subtract(missing[part.rates], amount)
+                parts.append(replace(part, amount=amount))
+        owed.append(tuple(parts))
+    return tuple(owed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changes.settle import ProrationResult, settle_changes
+from farthing.billing.changes.settle import ProrationResult, lock_for_settlement, settle_changes
 from farthing.billing.periods.drafts import WantedDraft, begin
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.invoices.hooks import InvoiceHooks
@@ -58,11 +58,23 @@ async def perform(
     for billable in outcome.billables:
         wanted = WantedDraft(outcome.subscription, billable.occasion, billable.period, scale_arrears=scale)
         (at_once if billable.at_once else later).append(wanted)
+    snapshot = await _to_settle(session, outcome, before) if scale else None
+    if snapshot is not None and at_once:
+        await lock_for_settlement(session, snapshot, outcome.changes)
     issued = await issue_at_once(session, at_once, now, effects)
     drafts = await begin(session, later)
     settlement = None
-    if scale and outcome.changes and outcome.subscription.opens_at is None:
-        snapshot = before or await loading.load_one(session, outcome.subscription.id)
-        if snapshot.status not in {SubscriptionStatus.DRAFT, SubscriptionStatus.TRIALING}:
-            settlement = await settle_changes(session, snapshot, outcome.changes, now, effects)
+    if snapshot is not None:
+        ends = outcome.subscription.subscription_status is SubscriptionStatus.CANCELLED
+        settlement = await settle_changes(session, snapshot, outcome.changes, now, effects, ends=ends)
     return Performed(tuple(issued), tuple(drafts), settlement)
+
+
+async def _to_settle(
+    session: AsyncSession, outcome: Outcome, before: SubscriptionSnapshot | None
+) -> SubscriptionSnapshot | None:
+    """The subscription whose changes are to be settled; None where there is nothing to settle."""
+    if not outcome.changes or outcome.subscription.opens_at is not None:
+        return None
+    snapshot = before or await loading.load_one(session, outcome.subscription.id)
+    return None if snapshot.status in {SubscriptionStatus.DRAFT, SubscriptionStatus.TRIALING} else snapshot

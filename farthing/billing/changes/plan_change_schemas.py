@@ -234,7 +234,7 @@ class ChangedInvoice(Response):
     """Where the money of a change went: an invoice, or credit for the payer."""
 
     id: str
-    action: Literal["created", "wallet_credit"]
+    action: Literal["created", "wallet_credit", "credit_note"]
     status: str
     invoice: InvoiceResponse | None = None
     wallet_transaction: dict[str, Any] | None = None

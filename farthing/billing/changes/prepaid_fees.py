@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import DiscountShare, Served, fee_of
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of, service_span
+from farthing.billing.changes.fee_sources import credited_by_hand
 from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.core.enums import Status
@@ -111,6 +112,7 @@ async def served(
     discount_shares = await discount_shares_of(
         session, {line.id: line.invoice_id for line in finalized if line.item_id in wanted}
     )
+    by_hand = await credited_by_hand(session, [line.id for line in finalized if line.item_id in wanted])
     waits = await _draft_waits(session, snapshot)
     known = {}
     for item_id in wanted:
@@ -128,7 +130,7 @@ async def served(
         length = sum((line.service for line in beside), added_service.get(item_id, NO_TIME))
         known[item_id] = Served(
             balance.received,
-            balance.taken,
+            exact_sum([balance.taken, *(by_hand.get(line.id, ZERO) for line in own)]),
             only_drafted=not billed and (drafted or open_now),
             paid_service=max(paid_until, default=None),
             paid_length=length,

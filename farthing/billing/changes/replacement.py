@@ -11,15 +11,18 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.proration import Proration
-from farthing.billing.changes.settle import ReturnedCredit, give_back, proration_of, record, settlement_key
+from farthing.billing.calculation.proration import Proration, credit_by_rates, owed_parts
+from farthing.billing.changes.give_back import give_back
+from farthing.billing.changes.settle import lock_for_settlement, proration_of, record, settlement_key
 from farthing.billing.periods.drafts import WantedDraft
 from farthing.billing.periods.finalize import issue_at_once
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
-from farthing.core.money import EXACT, ZERO, exact_sum
-from farthing.credits.invoicing.wallets import lock_open_wallets
-from farthing.invoices.figures.computation import published_lines
+from farthing.core.money import EXACT, exact_sum, plain
+from farthing.credits.notes.settlements import SettlementCause
+from farthing.credits.notes.tables import CreditNoteReason
+from farthing.invoices.figures.computation import calculate, published_lines
+from farthing.invoices.figures.terms import OpeningCredit
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.enums import ProrationBehavior, ScheduleStatus
@@ -58,8 +61,8 @@ async def replace(
     replacement = await by_replacement.replace_plan(session, subscription_id, target, now, at=at)
     before, former, new = replacement.before, replacement.former, replacement.new
     scale = former.proration is ProrationBehavior.CREATE_PRORATIONS
-    # before an invoice is numbered: wallets are locked before the sequence
-    await lock_open_wallets(session, before.payer_id, before.currency)
+    # before an invoice is numbered: what is credited and the wallets are locked before the sequence
+    sources = await lock_for_settlement(session, before, former.changes if scale else ())
     finals = await issue_at_once(
         session,
         [
@@ -69,32 +72,39 @@ async def replace(
         now,
         effects,
     )
-    proration = await proration_of(session, before, former.changes) if scale else Proration()
+    proration = await proration_of(session, before, former.changes, sources) if scale else Proration()
+    credits_left = credit_by_rates(proration.changes)
+    credit = [OpeningCredit(rates=tuple(sorted(rates)), amount=plain(part)) for rates, part in credits_left.items()]
     openings = await issue_at_once(
         session,
         [
-            WantedDraft(new.subscription, billable.occasion, billable.period, opening_credit=proration.credit)
+            WantedDraft(new.subscription, billable.occasion, billable.period, opening_credit=credit)
             for billable in new.billables
         ],
         now,
         effects,
     )
     opening = openings[0] if openings else None
-    refunded = EXACT.subtract(proration.credit, await _used(session, opening))
+    await _take_off_used(session, opening, credits_left)
+    owed = owed_parts(proration.changes, credits_left)
     if proration.changes:
-        key, returned = settlement_key(before.id, former.changes), ReturnedCredit()
-        if refunded > 0:
-            returned = await give_back(session, before, proration, refunded, key, "plan change", now)
-        await record(session, before, proration, key, opening, returned)
+        cause = SettlementCause(settlement_key(before.id, former.changes), CreditNoteReason.ORDER_CHANGE)
+        returned = await give_back(session, before, owed, sources, cause, now)
+        await record(session, before, proration, cause.key, opening, returned)
+    refunded = exact_sum([part.amount for parts in owed for part in parts])
     return Replaced(replacement, opening, finals[0] if finals else None, proration, refunded)
 
 
-async def _used(session: AsyncSession, opening: Invoice | None) -> Decimal:
-    """How much of the credit the opening invoice's lines have taken."""
+async def _take_off_used(
+    session: AsyncSession, opening: Invoice | None, credits_left: dict[frozenset[str], Decimal]
+) -> None:
+    """Leave of credits, by the rates that they carry, what the opening invoice's lines have not taken."""
     if opening is None:
-        return ZERO
+        return
     lines = await published_lines(session, opening.id)
-    return exact_sum([line.proration_credit for line in lines])
+    for line, worked in zip(lines, calculate(opening, lines).lines, strict=True):
+        if line.proration_credit > 0:
+            credits_left[worked.rates] = EXACT.subtract(credits_left[worked.rates], line.proration_credit)
 
 
 async def replace_due(

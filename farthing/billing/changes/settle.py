@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.draft import explained
 from farthing.billing.calculation.proration import Proration, SettledChange, prorated
 from farthing.billing.calculation.service_time import seconds_of
-from farthing.billing.changes.credit_tax import taxes_given_back
+from farthing.billing.changes.fee_sources import FeeSources, find_fee_sources
+from farthing.billing.changes.give_back import ReturnedCredit, give_back, settled_before
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.periods.coupons import carried_terms, coupons_of, return_to_budgets, stored_shares, terms_on
 from farthing.billing.periods.drafts import in_price_unit
@@ -30,11 +30,15 @@ from farthing.core.clock import instant
 from farthing.core.enums import LineKind, PriceType
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.credits.invoicing.unused_time import UnusedTimeCredit, credit_payer
-from farthing.invoices.figures.computation import charge_line, compute
+from farthing.core.money import EXACT, ZERO, plain
+from farthing.credits.invoicing.wallets import lock_open_wallets
+from farthing.credits.notes.settlements import SettlementCause
+from farthing.credits.notes.tables import CreditNoteReason
+from farthing.customers.tables import Customer
+from farthing.invoices.figures.computation import charge_line, compute, is_exempt
 from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.settlement import settle
+from farthing.invoices.figures.tax_points import rates_carried
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts, transitions
@@ -50,40 +54,77 @@ from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 @dataclass(frozen=True, slots=True)
 class ProrationResult:
-    """What a settlement came to: an invoice of the net when it was positive, or when coupons took something off;
-    `refunded`, with the tax on it, when it was negative."""
+    """What a settlement came to: an invoice of charges that credits did not cover, or that coupons lowered; what was
+    given back of credits that no charge took."""
 
     proration: Proration
     invoice: Invoice | None = None
-    refunded: Decimal = ZERO
-    tax_refunded: Decimal = ZERO
-    wallet_transaction_id: str | None = None
+    returned: ReturnedCredit = field(default_factory=ReturnedCredit)
+
+
+@dataclass(frozen=True, slots=True)
+class Discounted:
+    """What changes are worth, and the terms of the coupons that lower their charges."""
+
+    proration: Proration
+    coupons: list[CouponTerm]
 
 
 async def proration_of(
-    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    changes: Sequence[ItemChange],
+    sources: FeeSources | None = None,
 ) -> Proration:
     """What changes are worth, given what was invoiced and credited. Writes nothing.
 
-    `snapshot` is the subscription in whose open period the changes fall.
+    `snapshot` is the subscription in whose open period the changes fall; `sources` are looked up unless they are known.
     """
-    proration, _ = await _discounted(session, snapshot, changes)
-    return proration
+    if sources is None:
+        sources = await find_fee_sources(session, snapshot, changes, lock=False)
+    return (await _discounted(session, snapshot, changes, sources)).proration
 
 
 async def _discounted(
-    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
-) -> tuple[Proration, list[CouponTerm]]:
-    """What changes are worth, with what coupons take off the charges, and the terms of these coupons.
+    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], sources: FeeSources
+) -> Discounted:
+    """What changes are worth, with what coupons take off the charges and the taxes that they carry.
 
     Rule: docs/rules/proration.md#coupons-on-charges
     """
-    proration = prorated(snapshot, changes, await served(session, snapshot, changes))
+    proration = sources.attributed(prorated(snapshot, changes, await served(session, snapshot, changes)))
     lines = {
         position: _line(change, change.charge) for position, change in enumerate(proration.changes) if change.charge
     }
     if not lines:
-        return proration, []
+        return Discounted(proration, [])
+    start = min(change.change.at for change in proration.changes)
+    terms = await _tax_terms(session, snapshot)
+    rates = {position: rates_carried(line, start, terms) for position, line in lines.items()}
+    discounts, coupons = await _discounts(session, snapshot, proration, lines, start)
+    changed = [
+        replace(change, charge_rates=rates.get(position, frozenset()), discount=discounts.get(str(position), ZERO))
+        for position, change in enumerate(proration.changes)
+    ]
+    return Discounted(Proration(tuple(changed)), coupons)
+
+
+async def _tax_terms(session: AsyncSession, snapshot: SubscriptionSnapshot) -> list[TaxTerm]:
+    """The taxes that a charge of the subscription carries now; none where its payer is exempt."""
+    if is_exempt(await session.get(Customer, snapshot.payer_id)):
+        return []
+    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, snapshot.currency)
+    return [TaxTerm.of(tax.rate, tax.association) for tax in taxes]
+
+
+async def _discounts(
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    proration: Proration,
+    lines: dict[int, InvoiceLineItem],
+    at: datetime,
+) -> tuple[dict[str, Decimal], list[CouponTerm]]:
+    """What coupons take off charges, by the position of their change, and the terms of these coupons."""
     members = [snapshot]
     if snapshot.billed_with != snapshot.id:
         members.append(await loading.load_one(session, snapshot.billed_with))
@@ -93,9 +134,8 @@ async def _discounted(
     }
     carried_on = await carried_terms(session, carried)
     if not coupons and not carried_on:
-        return proration, []
+        return {}, []
     return_to_budgets(coupons, [share for change in proration.changes for share in change.returned])
-    at = min(change.change.at for change in proration.changes)
     for position, line in lines.items():
         line.id = str(position)
     charged = list(lines.values())
@@ -105,16 +145,7 @@ async def _discounted(
         currency.digits(snapshot.currency),
         coupons=coupons_reaching(terms, charged, at),
     )
-    discounts = {line.id: line.discount for line in totals.lines}
-    return (
-        Proration(
-            tuple(
-                replace(change, discount=discounts.get(str(position), ZERO))
-                for position, change in enumerate(proration.changes)
-            )
-        ),
-        terms,
-    )
+    return {line.id: line.discount for line in totals.lines}, terms
 
 
 async def settle_changes(
@@ -124,76 +155,41 @@ async def settle_changes(
     now: datetime,
     effects: InvoiceHooks,
     *,
-    reason: str = "proration",
-    key: str | None = None,
+    ends: bool = False,
 ) -> ProrationResult:
-    """Settle changes that have just been made to a locked subscription: one invoice, or one refund, or nothing.
+    """Settle changes that have just been made to a locked subscription; `ends` says that they are its cancellation.
 
     Raises AlreadyExists when the same changes were settled before.
     """
-    proration, coupons = await _discounted(session, snapshot, changes)
+    # before an invoice is numbered: the invoices that are credited, and then wallets, are locked before the sequence
+    sources = await find_fee_sources(session, snapshot, changes, lock=True)
+    discounted = await _discounted(session, snapshot, changes, sources)
+    proration = discounted.proration
     if not proration.changes:
         return ProrationResult(proration)
-    key = key or settlement_key(snapshot.id, changes)
-    invoice, returned = None, ReturnedCredit()
-    if proration.net < 0:
-        # before an invoice is numbered: wallets are locked before the sequence
-        returned = await give_back(session, snapshot, proration, proration.net.copy_negate(), key, reason, now)
-    # an invoice of nothing says which discounts were taken
-    if proration.net > 0 or proration.discount > 0:
-        invoice = await _invoiced(session, snapshot, proration, coupons, key, now, effects)
+    key, netting = settlement_key(snapshot.id, changes), proration.netting()
+    reason = CreditNoteReason.SUBSCRIPTION_CANCELLATION if ends else CreditNoteReason.ORDER_CHANGE
+    returned = await give_back(session, snapshot, netting.owed, sources, SettlementCause(key, reason), now)
+    charged, invoice = proration.charged(netting), None
+    if charged:
+        invoice = await _invoiced(session, snapshot, discounted, charged, key, now, effects)
     await record(session, snapshot, proration, key, invoice, returned)
-    return ProrationResult(proration, invoice, returned.amount, returned.tax, returned.wallet_transaction_id)
+    return ProrationResult(proration, invoice, returned)
+
+
+async def lock_for_settlement(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
+) -> FeeSources:
+    """Lock what settling changes credits, invoices and then wallets, before invoices are made and numbered."""
+    sources = await find_fee_sources(session, snapshot, changes, lock=True)
+    await lock_open_wallets(session, snapshot.payer_id, snapshot.currency)
+    return sources
 
 
 def settlement_key(subscription_id: str, changes: Sequence[ItemChange]) -> str:
     """Names a settlement by what was changed and when, so that a repeated request settles once."""
     parts = sorted(f"{change.key}@{instant(change.at)}" for change in changes)
     return f"proration-{hashlib.sha256('|'.join([subscription_id, *parts]).encode()).hexdigest()[:48]}"
-
-
-@dataclass(frozen=True, slots=True)
-class ReturnedCredit:
-    """What a settlement gives back to the payer, by change, in their order: `parts` before tax, and the `taxes`."""
-
-    parts: tuple[Decimal, ...] = ()
-    taxes: tuple[Decimal, ...] = ()
-    wallet_transaction_id: str | None = None
-
-    @property
-    def amount(self) -> Decimal:
-        return exact_sum(self.parts)
-
-    @property
-    def tax(self) -> Decimal:
-        return exact_sum(self.taxes)
-
-
-async def give_back(
-    session: AsyncSession,
-    snapshot: SubscriptionSnapshot,
-    proration: Proration,
-    amount: Decimal,
-    key: str,
-    reason: str,
-    now: datetime,
-) -> ReturnedCredit:
-    """Put `amount`, above 0, of the credits of a proration into its payer's wallet, with the tax on it.
-
-    Raises AlreadyExists for a key that was settled.
-    """
-    if await session.scalar(select(exists().where(ProrationSettlement.settlement_key == key))):
-        raise _settled_before(key)
-    left, given = amount, []
-    for change in proration.changes:
-        part = min(left, change.credit)
-        left = EXACT.subtract(left, part)
-        given.append((change, part))
-    taxes = await taxes_given_back(session, snapshot, given)
-    returned = ReturnedCredit(tuple(part for _, part in given), tuple(taxes))
-    gross = EXACT.add(amount, returned.tax)
-    credit = UnusedTimeCredit(snapshot.payer_id, snapshot.currency, gross, key, snapshot.id, reason)
-    return replace(returned, wallet_transaction_id=await credit_payer(session, credit, now))
 
 
 async def record(
@@ -234,25 +230,21 @@ async def record(
                 wallet_transaction_id=returned.wallet_transaction_id,
             )
         )
-    async with unique(session, uq_proration_settlements_key=_settled_before(key)):
+    async with unique(session, uq_proration_settlements_key=settled_before(key)):
         session.add_all(rows)
-
-
-def _settled_before(key: str) -> AlreadyExists:
-    return AlreadyExists("This change was settled before", {"settlement_key": key})
 
 
 async def _invoiced(
     session: AsyncSession,
     snapshot: SubscriptionSnapshot,
-    proration: Proration,
-    coupons: Sequence[CouponTerm],
+    discounted: Discounted,
+    charged: Sequence[tuple[SettledChange, Decimal]],
     key: str,
     now: datetime,
     effects: InvoiceHooks,
 ) -> Invoice:
-    start = min(change.change.at for change in proration.changes)
-    end = max(change.window.end for change in proration.changes)
+    start = min(change.change.at for change in discounted.proration.changes)
+    end = max(change.window.end for change in discounted.proration.changes)
     wanted = Invoice(
         id=new_id(Kind.INVOICE),
         customer_id=snapshot.payer_id,
@@ -273,10 +265,9 @@ async def _invoiced(
     invoice = await drafts.begin(session, wanted)
     if invoice is not wanted:
         raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
-    drafts.add_lines(session, invoice, [_line(change, amount) for change, amount in proration.charged()])
-    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, snapshot.currency)
-    invoice.coupon_terms = stored(coupons)
-    invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
+    drafts.add_lines(session, invoice, [_line(change, amount) for change, amount in charged])
+    invoice.coupon_terms = stored(discounted.coupons)
+    invoice.tax_terms = stored(await _tax_terms(session, snapshot))
     await compute(session, invoice, now)
     await settle(session, invoice, now)
     await transitions.finalize(session, invoice, now, effects=effects)

@@ -35,7 +35,12 @@ from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import calculate, is_exempt, reductions, write_figures
 from farthing.invoices.figures.settlement import derive
-from farthing.invoices.figures.terms import stored
+from farthing.invoices.figures.terms import (
+    OpeningCredit,
+    opening_credit_by_rates,
+    opening_credit_columns,
+    stored,
+)
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
 from farthing.invoices.parts import InvoiceParts, lines_of, payers_of
@@ -58,7 +63,7 @@ class WantedDraft:
     occasion: InvoiceTrigger
     period: Period
     scale_arrears: bool = False
-    opening_credit: Decimal = ZERO
+    opening_credit: Sequence[OpeningCredit] = ()
     reference_date: datetime | None = None
     """That of the invoice which this one replaces; None where the occasion decides."""
 
@@ -117,7 +122,7 @@ def new_row(session: AsyncSession, wanted: WantedDraft) -> Invoice:
         derives_due_date=True,
         settles_at_zero=not (wanted.occasion is InvoiceTrigger.TRIAL_START and only_sent),
         scale_arrears=wanted.scale_arrears,
-        opening_credit=wanted.opening_credit,
+        **opening_credit_columns(wanted.opening_credit),
         meta={},
         # said here, because figures are worked out before the row is written
         payment_status=PaymentStatus.PENDING,
@@ -371,17 +376,20 @@ def put_terms(invoice: Invoice, gathered: GatheredInput, lines: Sequence[Invoice
 
 
 def take_opening_credit(invoice: Invoice, lines: Sequence[InvoiceLineItem]) -> None:
-    """Let the credit of a replaced subscription pay the fees in order, each down to its discount.
+    """Let the credit of a replaced subscription pay the fees in order, each down to its discount; only those that carry
+    the same rates of tax.
 
     Rule: docs/rules/subscriptions.md#by-replacement
     """
-    left = invoice.opening_credit
+    left = opening_credit_by_rates(invoice)
     if not left:
         return
     for line, worked in zip(lines, calculate(invoice, lines).lines, strict=True):
         if line.price_type is PriceType.FIXED:
-            taken = min(left, EXACT.subtract(worked.amount, worked.discount))
-            left = EXACT.subtract(left, taken)
+            rates = worked.rates
+            taken = min(left.get(rates, ZERO), EXACT.subtract(worked.amount, worked.discount))
+            if taken > 0:
+                left[rates] = EXACT.subtract(left[rates], taken)
             set_changed(line, amount=EXACT.subtract(worked.amount, taken), proration_credit=taken)
 
 

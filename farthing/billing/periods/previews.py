@@ -19,6 +19,7 @@ from farthing.billing.schemas import GetPreviewInvoiceRequest
 from farthing.calendar.billing import next_billing_date
 from farthing.calendar.period import Period
 from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.invoices.figures.terms import opening_credit_of
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.ports import InvoicePorts
@@ -149,7 +150,7 @@ async def recalculate(
         asked.occasion,
         asked.period,
         scale_arrears=asked.scale_arrears,
-        opening_credit=old.opening_credit,
+        opening_credit=opening_credit_of(old),
         reference_date=old.reference_date,
     )
     begun = await begin(session, [wanted])

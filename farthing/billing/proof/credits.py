@@ -11,7 +11,8 @@ from decimal import Decimal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.money import plain
+from farthing.core import currency
+from farthing.core.money import plain, round_to
 from farthing.invoices.figures.derivation import Difference
 
 _ADJUSTMENTS = """
@@ -88,13 +89,39 @@ _RETURNS = """
             NOT BETWEEN invoice.total_prepaid_credits_applied AND invoice.refunded_amount
 """
 _UNUSED_TIME = """
-    SELECT settled.id, 'credited for unused time', coalesce(credit.amount, 0), settled.amount
+    SELECT settled.id, figure.name, figure.stored, figure.derived
     FROM (
-        SELECT min(id) AS id, wallet_transaction_id, sum(credited_to_payer + tax_credited) AS amount
-        FROM proration_settlements WHERE wallet_transaction_id IS NOT NULL GROUP BY wallet_transaction_id
+        SELECT min(id) AS id, settlement_key, environment_id, min(wallet_transaction_id) AS wallet_transaction_id,
+               sum(credited_to_payer) AS net, sum(tax_credited) AS tax
+        FROM proration_settlements GROUP BY settlement_key, environment_id
     ) AS settled
     LEFT JOIN wallet_transactions AS credit ON credit.id = settled.wallet_transaction_id
-    WHERE coalesce(credit.amount, 0) <> settled.amount
+    LEFT JOIN LATERAL (
+        SELECT sum(total_amount) AS total, sum(tax_amount) AS tax FROM credit_notes
+        WHERE settlement_key = settled.settlement_key AND environment_id = settled.environment_id
+            AND credit_note_status = 'FINALIZED'
+    ) AS noted ON true
+    CROSS JOIN LATERAL (VALUES
+        ('credited for unused time', coalesce(credit.amount, 0) + coalesce(noted.total, 0), settled.net + settled.tax),
+        -- before notes were written, tax went into the wallet with the rest
+        ('tax credited for unused time', settled.tax, coalesce(noted.tax, settled.tax))
+    ) AS figure (name, stored, derived)
+    WHERE figure.stored <> figure.derived
+"""
+_TAXED_BEFORE = """
+    SELECT coalesce(charged.id, taken.id), charged.currency, coalesce(charged.amount, 0), coalesce(taken.amount, 0)
+    FROM (
+        SELECT invoice_id AS id, min(currency) AS currency, sum(taxed_credits_applied) AS amount
+        FROM invoice_line_items WHERE prepaid_credits_applied > 0 AND status = 'published' GROUP BY invoice_id
+    ) AS charged
+    FULL JOIN (
+        SELECT debit.reference_id AS id, sum(part.credits * debit.conversion_rate) AS amount
+        FROM wallet_transactions AS debit
+        JOIN wallet_consumptions AS part ON part.debit_id = debit.id
+        JOIN wallet_transactions AS lot ON lot.id = part.credit_id AND lot.taxed_at_purchase
+        WHERE debit.transaction_reason = 'CREDIT_ADJUSTMENT' GROUP BY debit.reference_id
+    ) AS taken ON taken.id = charged.id
+    WHERE coalesce(charged.amount, 0) <> coalesce(taken.amount, 0)
 """
 _STATEMENTS = (
     text(_ADJUSTMENTS),
@@ -109,11 +136,16 @@ _STATEMENTS = (
 
 async def credit_differences(session: AsyncSession) -> list[Difference]:
     """Where the ledger of an environment's wallets and the invoices, payments and settlements behind it differ."""
-    return [
+    found = [
         Difference(row_id, figure, _shown(stored), _shown(derived))
         for statement in _STATEMENTS
         for row_id, figure, stored, derived in await session.execute(statement)
     ]
+    for row_id, code, stored, taken in await session.execute(text(_TAXED_BEFORE)):
+        derived = taken if code is None else round_to(taken, currency.digits(code))
+        if stored != derived:
+            found.append(Difference(row_id, "credits taxed before", plain(stored), plain(derived)))
+    return found
 
 
 def _shown(figure: Decimal | str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -29,6 +29,7 @@ from farthing.billing.tables import ProrationSettlement
 from farthing.core import currency
 from farthing.core.enums import LineKind, Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
+from farthing.credits.notes.tables import CreditNote, CreditNoteLine
 from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
@@ -66,6 +67,19 @@ class _FeeLines:
 
     of_item: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
     on_invoice: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
+    by_hand: dict[str, list[_NoteByHand]] = field(default_factory=lambda: defaultdict(list))
+
+
+@dataclass(frozen=True, slots=True)
+class _NoteByHand:
+    """What a note that somebody asked for took back of a line, net, and while it was in effect."""
+
+    net: Decimal
+    since: datetime
+    until: datetime | None
+
+    def counts_at(self, moment: datetime) -> bool:
+        return self.since <= moment and (self.until is None or self.until > moment)
 
 
 @dataclass(slots=True)
@@ -107,6 +121,7 @@ async def settlement_differences(session: AsyncSession) -> list[Difference]:
         loaded = await loading.load(session, subscription_ids)
         members = {member.id: member for snapshot in loaded for member in (*snapshot.grouped, snapshot)}
         lines = await _fee_lines(session, rows, [item.id for member in members.values() for item in member.items])
+        lines.by_hand = await _notes_by_hand(session, lines)
         for subscription_id, theirs in groupby(rows, key=lambda row: row.subscription_id):
             if subscription_id in members:
                 found += _Settlements(members[subscription_id], list(theirs), lines).differences()
@@ -137,6 +152,30 @@ async def _fee_lines(session: AsyncSession, rows: Sequence[ProrationSettlement],
         lines.of_item[row.subscription_line_item_id or ""].append(charged)
         lines.on_invoice[invoice.id].append(charged)
     return lines
+
+
+async def _notes_by_hand(session: AsyncSession, lines: _FeeLines) -> dict[str, list[_NoteByHand]]:
+    """By line of an invoice."""
+    line_ids = [fee_line.line.id for fee_lines in lines.of_item.values() for fee_line in fee_lines]
+    noted = await session.execute(
+        select(
+            CreditNoteLine.invoice_line_item_id,
+            CreditNoteLine.net_amount,
+            CreditNote.finalized_at,
+            CreditNote.voided_at,
+        )
+        .join(CreditNote, CreditNote.id == CreditNoteLine.credit_note_id)
+        .where(
+            in_array(CreditNoteLine.invoice_line_item_id, line_ids),
+            CreditNote.settlement_key.is_(None),
+            CreditNote.finalized_at.is_not(None),
+        )
+    )
+    notes: dict[str, list[_NoteByHand]] = defaultdict(list)
+    for line_id, net, since, until in noted:
+        if since is not None:
+            notes[line_id].append(_NoteByHand(net, since, until))
+    return notes
 
 
 @dataclass(slots=True)
@@ -204,7 +243,8 @@ class _Settlements:
         behind = self.behind[item.id, row.window_start]
         self._count_lines(row, item, span, behind)
         listed = price_quantity(item.price, item.quantity) if item.is_advance and not item.is_onetime else ZERO
-        unused = unused_time(behind.served(), listed, span, row.effective_at, self.digits)
+        known = replace(behind.served(), credited=EXACT.add(behind.credited, self._credited_by_hand(row, item)))
+        unused = unused_time(known, listed, span, row.effective_at, self.digits)
         if row.credit != unused.credit:
             yield Difference(row.id, "credit for unused time", plain(row.credit), plain(unused.credit))
         had = behind.shares if row.credit else ()
@@ -212,6 +252,17 @@ class _Settlements:
         stored, derived = _by_budget(returned_shares(row.returned_discounts)), _by_budget(due)
         if stored != derived:
             yield Difference(row.id, "discounts returned", _shown(stored), _shown(derived))
+
+    def _credited_by_hand(self, row: ProrationSettlement, item: LineItemSnapshot) -> Decimal:
+        """What notes had taken back of the fee's own lines when it was settled."""
+        lines = [
+            fee_line.line
+            for fee_line in self.lines.of_item[item.id]
+            if fee_line.line.period_start is not None
+            and row.window_start <= fee_line.line.period_start < row.window_end
+        ]
+        notes = [note for line in lines for note in self.lines.by_hand[line.id]]
+        return exact_sum([note.net for note in notes if note.counts_at(row.created_at)])
 
     def _count_lines(
         self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan, behind: _Behind
@@ -263,7 +314,10 @@ class _Settlements:
         used = exact_sum([line.line.proration_credit for line in lines])
         opened = any(line.invoice.invoice_type is not InvoiceType.ONE_OFF for line in lines)
         due = EXACT.subtract(credit, used if opened else min(credit, charge))
-        if given != due:
+        # credits and charges that carry different taxes are not netted
+        taxed = any(row.tax_credited for row in rows) or any(line.invoice.total_tax for line in lines)
+        most = EXACT.subtract(credit, used) if taxed else due
+        if not due <= given <= most:
             yield Difference(rows[0].id, "owed to the payer", plain(given), plain(due))
         if lines and not opened and used > min(credit, charge):
             yield Difference(rows[0].id, "credit on the invoice", plain(used), plain(min(credit, charge)))

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes.apply_outcome import Performed
+from farthing.billing.changes.give_back import ReturnedCredit
 from farthing.billing.changes.plan_change_schemas import (
     BillingCycleInfo,
     ChangedInvoice,
@@ -31,10 +33,13 @@ from farthing.catalogue.plans.tables import Plan
 from farthing.core.clock import instant
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.core.wire import as_wire
+from farthing.credits.ledger.tables import WalletTransaction
+from farthing.credits.notes.finalization import note_credit_key
+from farthing.credits.notes.tables import CreditNoteType
 from farthing.invoices.reads.presentation import all_shown, shown
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find
+from farthing.storage.rows import find, in_array
 from farthing.subscriptions.enums import CancellationType
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.lifecycle.cancellation import Cancellation
@@ -140,17 +145,27 @@ async def changed_invoices(session: AsyncSession, performed: Performed) -> list[
         ChangedInvoice(id=invoice.id, action="created", status="issued", invoice=invoice)
         for invoice in await all_shown(session, made)
     ]
-    if settlement is not None and settlement.refunded > 0:
-        answers.append(
-            ChangedInvoice(
-                id=settlement.wallet_transaction_id or "",
-                action="wallet_credit",
-                # without a wallet transaction nobody has received it yet
-                status="issued" if settlement.wallet_transaction_id else "pending",
-                amount=plain(EXACT.add(settlement.refunded, settlement.tax_refunded)),
-            )
-        )
+    if settlement is not None:
+        answers += await _credits_given(session, settlement.returned)
     return answers
+
+
+async def _credits_given(session: AsyncSession, returned: ReturnedCredit) -> list[ChangedInvoice]:
+    """What went into the wallet, and the notes that lowered what is unpaid."""
+    answers = [
+        ChangedInvoice(id=note.id, action="credit_note", status="issued", amount=plain(note.total_amount))
+        for note in returned.notes
+        if note.credit_note_type is CreditNoteType.ADJUSTMENT
+    ]
+    keys = [note_credit_key(note.id) for note in returned.notes]
+    row = WalletTransaction
+    given = await session.scalars(
+        select(row).where(in_array(row.system_key, keys) | (row.id == returned.wallet_transaction_id)).order_by(row.id)
+    )
+    return answers + [
+        ChangedInvoice(id=credit.id, action="wallet_credit", status="issued", amount=plain(credit.amount))
+        for credit in given
+    ]
 
 
 async def resources(

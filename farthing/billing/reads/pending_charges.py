@@ -67,7 +67,7 @@ async def _open_usage(session: AsyncSession, payers: Collection[Payer], now: dat
             currency=payer[1],
             billing_reason=BillingReason.SUBSCRIPTION_CYCLE,
             reference_date=reference_date_of(InvoiceTrigger.CYCLE, gathered.work.period),
-            opening_credit=ZERO,
+            opening_credit_terms=[],
         )
         lines, totals = _valued(invoice, gathered)
         used = [worked.net for line, worked in zip(lines, totals.lines, strict=True) if line.kind in _USAGE]
@@ -134,7 +134,7 @@ async def _value_drafts(
                 currency=draft.currency,
                 billing_reason=draft.billing_reason,
                 reference_date=draft.reference_date,
-                opening_credit=draft.opening_credit,
+                opening_credit_terms=draft.opening_credit_terms,
                 tax_exempt=is_exempt(customers.get(draft.customer_id)),
             )
             _, totals = _valued(copy, gathered)

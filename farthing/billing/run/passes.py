@@ -215,7 +215,7 @@ class Run:
         for invoice in ripe:
             did.count(invoice)
         for end in ended:
-            await settle_changes(session, end.before, end.changes, self.now, self.effects, reason="cancellation")
+            await settle_changes(session, end.before, end.changes, self.now, self.effects, ends=True)
         return did
 
     async def compute(self, done: Summary) -> None:

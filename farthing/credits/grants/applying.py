@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -24,10 +25,11 @@ from farthing.core.ids import Kind, new_id
 from farthing.credits.enums import CreditClass, TransactionReason
 from farthing.credits.grants.enums import APPLICATION, OPEN, ApplicationReason, ApplicationStatus
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
-from farthing.credits.grants.target_wallets import WalletKey, lock_target_wallets, wallet_key
+from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallets
 from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post, require_active
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.grants import GrantExpiry, application_key, deferral, retry_delay
+from farthing.credits.wallets.opening import WalletKey, default_name
 from farthing.storage.rows import in_array
 from farthing.subscriptions.dates import effective_end, open_period, recurrence
 from farthing.subscriptions.enums import ScheduleStatus, SubscriptionStatus
@@ -97,16 +99,15 @@ async def settle(session: AsyncSession, due: Sequence[DueApplication], now: date
     if not due:
         return counts
     scheduled = await _scheduled_changes(session, {part.subscription.id for part in due})
-    wallets: dict[WalletKey, Wallet | str] = {}
+    wallets: dict[WalletKey, Wallet] = {}
     for _ in range(MOST_ROUNDS):
         due = [part for part in due if not _waits_for_billing(part, scheduled)]
         for part in due:
             _decide(part, now)
         to_apply = [part for part in due if part.application.application_status in OPEN and _is_due(part, now)]
-        missing = [part for part in to_apply if wallet_key(part.subscription) not in wallets]
-        wallets |= await lock_target_wallets(session, [(part.subscription, part.grant) for part in missing], now)
+        wallets |= await lock_or_open_wallets(session, _missing_wallets(to_apply, wallets))
         for part in to_apply:
-            await _apply(session, part, wallets[wallet_key(part.subscription)], now)
+            await _apply(session, part, wallets[_wallet_key(part.subscription)], now)
         await session.flush()
         following = []
         for part in due:
@@ -121,6 +122,25 @@ async def settle(session: AsyncSession, due: Sequence[DueApplication], now: date
         if not due:
             break
     return counts
+
+
+def _wallet_key(subscription: Subscription) -> WalletKey:
+    """Whose wallet takes what a subscription is granted: that of its payer, whose invoices the credits reduce."""
+    return WalletKey(subscription.invoicing_customer_id or subscription.customer_id, subscription.currency)
+
+
+def _missing_wallets(
+    due: Sequence[DueApplication], locked: Mapping[WalletKey, Wallet]
+) -> dict[WalletKey, OpeningTerms]:
+    """The wallets that are not locked yet; a new one has the rates of the first grant that needs it."""
+    wanted: dict[WalletKey, OpeningTerms] = {}
+    for part in due:
+        key, grant = _wallet_key(part.subscription), part.grant
+        if key not in locked and key not in wanted:
+            rate = grant.conversion_rate or Decimal(1)
+            topup_rate = grant.topup_conversion_rate or rate
+            wanted[key] = OpeningTerms(rate, topup_rate, default_name(key.wallet_type, key.currency))
+    return wanted
 
 
 def _is_due(due: DueApplication, now: datetime) -> bool:
@@ -204,13 +224,10 @@ def expiry_of(due: DueApplication) -> datetime | None:
     return expiry.of_lot(start, closes, ZoneInfo(subscription.timezone))
 
 
-async def _apply(session: AsyncSession, due: DueApplication, wallet: Wallet | str, now: datetime) -> None:
+async def _apply(session: AsyncSession, due: DueApplication, wallet: Wallet, now: datetime) -> None:
     """Give the credits of an application; a wallet that does not take them leaves it failed."""
     application = due.application
     try:
-        if isinstance(wallet, str):
-            fail(application, wallet, now)
-            return
         obstacle = _other_rates(due.grant, wallet)
         if obstacle is not None:
             fail(application, obstacle, now)

@@ -17,7 +17,7 @@ _LOTS = """
         ('lot', coalesce(lot.transaction_reason || ' ' || coalesce(lot.system_key, ''), 'none'),
          'SUBSCRIPTION_CREDIT_GRANT ' || application.id),
         ('credits', trim_scale(lot.credit_amount)::text, trim_scale(application.credits)::text),
-        ('customer', lot.customer_id, subscription.customer_id),
+        ('customer', lot.customer_id, subscription.payer_id),
         ('currency', lot.currency, subscription.currency),
         ('priority', coalesce(lot.priority::text, ''), coalesce(grants.priority::text, '')),
         ('valid from', lot.valid_from::text, application.period_start::text)

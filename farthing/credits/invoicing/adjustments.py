@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,6 +23,7 @@ from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.conversion import credits_paying, usable_value
 from farthing.credits.rules.lots import Lot, lots_after, plan_debit, usable_credits
 from farthing.invoices.tables import Invoice
+from farthing.rating.totals.prepaid import CreditSlice
 
 
 @dataclass(slots=True)
@@ -46,12 +48,13 @@ class PayersCredits:
         usable = usable_credits(self.lots[wallet.id], reference_instant(invoice.period_end, self.now))
         return usable_value(usable, wallet.conversion_rate, currency.digits(invoice.currency))
 
-    def take(self, invoice: Invoice, amount: Decimal) -> None:
-        """Let the invoice have `amount`, which is above 0 and at most its prepaid value."""
+    def take(self, invoice: Invoice, amount: Decimal) -> Sequence[CreditSlice]:
+        """Let the invoice have `amount`, which is above 0 and at most its prepaid value; what it consists of."""
         wallet = self.wallets[invoice.customer_id, invoice.currency]
         needed = credits_paying(amount, wallet.conversion_rate)
         plan = plan_debit(self.lots[wallet.id], needed, reference_instant(invoice.period_end, self.now))
         assert plan.uncovered == 0, "what is taken was counted before"
+        taxed = {lot.id for lot in self.lots[wallet.id] if lot.taxed}
         self.lots[wallet.id] = lots_after(self.lots[wallet.id], plan)
         origin = MovementOrigin(
             ReferenceType.INVOICE,
@@ -60,6 +63,8 @@ class PayersCredits:
             system_key=f"{invoice.id}_{wallet.id}_adjustment",
         )
         self.debits.append((wallet, DebitMovement(plan, TransactionReason.CREDIT_ADJUSTMENT, origin, amount)))
+        rate = Fraction(wallet.conversion_rate)
+        return [CreditSlice(Fraction(part.credits) * rate, part.lot_id in taxed) for part in plan.consumptions]
 
     def can_pay(self, invoice: Invoice) -> bool:
         """Whether its payer has a wallet that pays invoices."""

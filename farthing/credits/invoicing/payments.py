@@ -19,7 +19,7 @@ from farthing.credits.invoicing.wallets import lock_open_wallets, reference_inst
 from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, open_lots, post_all
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.conversion import credits_paying, usable_value
-from farthing.credits.rules.lots import plan_debit, usable_credits
+from farthing.credits.rules.lots import ConsumptionPlan, plan_debit, usable_credits
 from farthing.invoices.tables import Invoice
 from farthing.payments.ports import WalletShare
 from farthing.payments.tables import Payment
@@ -99,14 +99,22 @@ def _open_amount(wallet: Wallet, invoice: Invoice) -> Decimal:
     return sum((amount for kind, amount in amounts.items() if serves(wallet, kind)), ZERO)
 
 
+async def plan_payment(
+    session: AsyncSession, wallet: Wallet, invoice: Invoice, amount: Decimal, now: datetime
+) -> ConsumptionPlan:
+    """The lots of a locked wallet that pay `amount` of an invoice, which is at most what is usable."""
+    lots = await open_lots(session, wallet.id)
+    needed = credits_paying(amount, wallet.conversion_rate)
+    plan = plan_debit(lots, needed, reference_instant(invoice.period_end, now))
+    assert plan.uncovered == 0, "what is usable was counted before"
+    return plan
+
+
 async def debit_for(session: AsyncSession, invoice: Invoice, payment: Payment, now: datetime) -> None:
     """Take what a payment pays from its wallet; all is locked. Raises InvalidOperation "insufficient balance"."""
     wallet_id = await choose_wallet(session, invoice, payment.payment_method_id, payment.amount, now)
     wallet = await find(session, Wallet, wallet_id)
-    credits_needed = credits_paying(payment.amount, wallet.conversion_rate)
-    lots = await open_lots(session, wallet.id)
-    plan = plan_debit(lots, credits_needed, reference_instant(invoice.period_end, now))
-    assert plan.uncovered == 0, "what is usable was counted before"
+    plan = await plan_payment(session, wallet, invoice, payment.amount, now)
     origin = MovementOrigin(
         ReferenceType.PAYMENT,
         payment.id,

@@ -14,23 +14,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.discounts.coupons import by_code
 from farthing.catalogue.discounts.redeeming import coupons_by_id
+from farthing.catalogue.taxes.choosing import auto_apply_associations
+from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core import currency
 from farthing.core.enums import PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain, round_to
-from farthing.credits.enums import TRANSACTION, TransactionStatus, WalletStatus
-from farthing.credits.invoicing.wallets import lock_or_open_wallet
+from farthing.credits.enums import TRANSACTION, TransactionStatus, WalletStatus, WalletType
+from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
 from farthing.credits.ledger.events import record_transaction_event
 from farthing.credits.ledger.posting import CreditMovement, complete, insert_new, lock_wallet, waiting_credit
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.conversion import credits_for, value_of
+from farthing.credits.wallets.opening import WalletKey
 from farthing.customers.lookup import held
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import settle
-from farthing.invoices.figures.terms import stored
+from farthing.invoices.figures.terms import TaxTerm, stored
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.lifecycle.one_off import redeemed_terms
 from farthing.invoices.ports import InvoicePorts
@@ -56,6 +59,16 @@ async def add_waiting(
     row = waiting_credit(wallet, credit, now)
     await insert_new(session, row)
     return row
+
+
+async def is_taxed_at_purchase(session: AsyncSession, wallet: Wallet) -> bool:
+    """Whether credits that are bought now for a wallet are taxed with their purchase.
+
+    Those of a wallet that pays invoices are not: what it pays was taxed by then.
+    Rule: docs/rules/credits.md#tax-on-credits
+    """
+    config = await current.read(session, InvoiceConfig)
+    return config.credit_purchase_tax == "purchase" and wallet.wallet_type is WalletType.PRE_PAID
 
 
 async def issue_purchase_invoice(
@@ -93,6 +106,9 @@ async def issue_purchase_invoice(
     drafts.add_lines(session, invoice, [_line(price, purchase)])
     coupons = [InvoiceCoupon(coupon_id=coupon_id) for coupon_id in coupon_ids]
     invoice.coupon_terms = stored(await redeemed_terms(session, wallet.currency, [], coupons, now))
+    if purchase.taxed_at_purchase:
+        taxes = await auto_apply_associations(session, TaxEntityType.CUSTOMER, customer.id, wallet.currency)
+        invoice.tax_terms = stored([TaxTerm.of(tax.rate, tax.association) for tax in taxes])
     await compute(session, invoice, now)
     await settle(session, invoice, now)
     if invoice.total == 0:
@@ -165,9 +181,6 @@ async def _successor(session: AsyncSession, closed: Wallet) -> Wallet:
         return successor if successor.wallet_status is not WalletStatus.CLOSED else await _successor(session, successor)
     return await lock_or_open_wallet(
         session,
-        closed.customer_id,
-        closed.currency,
-        closed.wallet_type,
-        rate=closed.conversion_rate,
-        topup_rate=closed.topup_conversion_rate,
+        WalletKey(closed.customer_id, closed.currency, closed.wallet_type),
+        OpeningTerms(closed.conversion_rate, closed.topup_conversion_rate),
     )

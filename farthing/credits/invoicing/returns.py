@@ -15,12 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import EXACT
-from farthing.credits.enums import CreditClass, ReferenceType, TransactionReason, WalletStatus, WalletType
-from farthing.credits.invoicing.wallets import lock_or_open_wallet
+from farthing.credits.enums import ReferenceType, TransactionReason, WalletStatus
+from farthing.credits.invoicing.prepaid_money import MoneyForWallet, credit_prepaid_wallet
+from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
 from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post_all
 from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTransaction
-from farthing.credits.rules.conversion import credits_for, credits_paying, value_of
+from farthing.credits.rules.conversion import credits_for, value_of
 from farthing.credits.rules.lots import Consumption, last_of
+from farthing.credits.wallets.opening import WalletKey
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.outcomes import sent_back
 from farthing.payments.states import SETTLING
@@ -65,9 +67,21 @@ async def give_back(session: AsyncSession, invoice: Invoice, amount: Decimal, no
         if part > 0:
             movements += await _lots_of(session, invoice, debit, part)
             await sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, part), now)
-    if left > 0:
-        movements.append(await _money(session, invoice, left))
     await post_all(session, movements, now)
+    if left > 0:
+        money = MoneyForWallet(
+            invoice.customer_id,
+            invoice.currency,
+            left,
+            MovementOrigin(
+                ReferenceType.INVOICE,
+                invoice.id,
+                description="What was paid on a voided invoice",
+                system_key=f"{invoice.id}_void",
+            ),
+            TransactionReason.INVOICE_VOID_REFUND,
+        )
+        await credit_prepaid_wallet(session, money, now)
 
 
 async def _payments_by_wallet(session: AsyncSession, invoice: Invoice) -> dict[str, Payment]:
@@ -119,11 +133,8 @@ async def _lots_of(
     if debited.wallet_status is WalletStatus.CLOSED:
         wallet = await lock_or_open_wallet(
             session,
-            invoice.customer_id,
-            invoice.currency,
-            debited.wallet_type,
-            rate=debited.conversion_rate,
-            topup_rate=debited.topup_conversion_rate,
+            WalletKey(invoice.customer_id, invoice.currency, debited.wallet_type),
+            OpeningTerms(debited.conversion_rate, debited.topup_conversion_rate),
         )
     return [(wallet, lot) for lot in _returned(invoice, debit, amount, debited, wallet)]
 
@@ -155,17 +166,5 @@ def _returned(
                 priority=lot.priority,
                 valid_from=lot.valid_from,
                 amount=worth,
+                taxed=lot.taxed_at_purchase,
             )
-
-
-async def _money(session: AsyncSession, invoice: Invoice, amount: Decimal) -> tuple[Wallet, CreditMovement]:
-    wallet = await lock_or_open_wallet(session, invoice.customer_id, invoice.currency, WalletType.PRE_PAID)
-    origin = MovementOrigin(
-        ReferenceType.INVOICE,
-        invoice.id,
-        description="What was paid on a voided invoice",
-        system_key=f"{invoice.id}_void",
-    )
-    added = credits_paying(amount, wallet.conversion_rate)
-    reason = TransactionReason.INVOICE_VOID_REFUND
-    return wallet, CreditMovement(added, reason, origin, CreditClass.PURCHASED, amount=amount)

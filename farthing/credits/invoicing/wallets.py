@@ -2,77 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.ids import Kind, new_id
-from farthing.core.money import ZERO
 from farthing.credits.enums import WalletPriceType, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.tables import Wallet
-from farthing.credits.wallets.lifecycle import PRICE_TYPES
+from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.storage.rows import in_array, insert_if_new
 
-NAME = "Subscription Wallet"
+
+@dataclass(frozen=True, slots=True)
+class OpeningTerms:
+    """How a wallet is made where there is none: currency per credit when it is consumed and bought, and its name."""
+
+    rate: Decimal = Decimal(1)
+    topup_rate: Decimal = Decimal(1)
+    name: str = "Subscription Wallet"
 
 
 async def lock_open_wallets(session: AsyncSession, customer_id: str, currency: str) -> dict[WalletType, Wallet]:
     """The wallets of a customer in a currency that are not closed, by type, fresh and locked in order of id."""
+    return {wallet.wallet_type: wallet for wallet in await _lock_open(session, {customer_id}, {currency})}
+
+
+async def lock_or_open_wallet(session: AsyncSession, key: WalletKey, terms: OpeningTerms | None = None) -> Wallet:
+    """The open wallet for a key, locked; one is made on these terms where there is none.
+
+    Rule: docs/rules/credits.md#what-comes-back
+    """
+    return (await lock_or_open_wallets(session, {key: terms or OpeningTerms()}))[key]
+
+
+async def lock_or_open_wallets(
+    session: AsyncSession, wanted: Mapping[WalletKey, OpeningTerms]
+) -> dict[WalletKey, Wallet]:
+    """The open wallet for each key, all of them locked; those that are missing are made on the terms given."""
+    if not wanted:
+        return {}
+    while True:
+        locked = await _lock_open(session, {key.customer_id for key in wanted}, {key.currency for key in wanted})
+        wallets = {WalletKey(wallet.customer_id, wallet.currency, wallet.wallet_type): wallet for wallet in locked}
+        missing = [key for key in wanted if key not in wallets]
+        for key in missing:
+            terms = wanted[key]
+            wallet = new_wallet(key, terms.rate, topup_conversion_rate=terms.topup_rate, name=terms.name)
+            if not await insert_if_new(session, wallet):
+                break  # somebody else has just made it
+            await record_wallet_event(session, "wallet.created", wallet)
+            wallets[key] = wallet
+        else:
+            return {key: wallets[key] for key in wanted}
+
+
+async def _lock_open(
+    session: AsyncSession, customer_ids: Collection[str], currencies: Collection[str]
+) -> Sequence[Wallet]:
     wallets = await session.scalars(
         select(Wallet)
         .where(
-            Wallet.customer_id == customer_id,
-            Wallet.currency == currency,
+            in_array(Wallet.customer_id, customer_ids),
+            in_array(Wallet.currency, currencies),
             Wallet.wallet_status != WalletStatus.CLOSED,
         )
         .order_by(Wallet.id)
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    return {wallet.wallet_type: wallet for wallet in wallets}
-
-
-async def lock_or_open_wallet(
-    session: AsyncSession,
-    customer_id: str,
-    currency: str,
-    wallet_type: WalletType,
-    *,
-    rate: Decimal = Decimal(1),
-    topup_rate: Decimal = Decimal(1),
-) -> Wallet:
-    """The customer's open wallet of a currency and type, locked; one with these rates is made where there is none.
-
-    Rule: docs/rules/credits.md#what-comes-back
-    """
-    while True:
-        found = (await lock_open_wallets(session, customer_id, currency)).get(wallet_type)
-        if found is not None:
-            return found
-        wallet = Wallet(
-            id=new_id(Kind.WALLET),
-            customer_id=customer_id,
-            currency=currency,
-            wallet_type=wallet_type,
-            wallet_status=WalletStatus.ACTIVE,
-            name=NAME,
-            description="",
-            meta={},
-            allowed_price_types=[PRICE_TYPES[wallet_type].value],
-            conversion_rate=rate,
-            topup_conversion_rate=topup_rate,
-            credit_balance=ZERO,
-            balance=ZERO,
-            last_seq=0,
-            converted_from=None,
-        )
-        if await insert_if_new(session, wallet):
-            await record_wallet_event(session, "wallet.created", wallet)
-            return wallet
+    return wallets.all()
 
 
 async def lock_active_wallets(session: AsyncSession, customer_ids: Sequence[str]) -> Sequence[Wallet]:

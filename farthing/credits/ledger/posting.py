@@ -72,6 +72,8 @@ class CreditMovement:
     effective_date: datetime | None = None
     """When the credits are said to have been added; None is now."""
     automatic: bool = False
+    taxed: bool = False
+    """Whether their purchase is taxed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ async def open_lots_of(session: AsyncSession, wallet_ids: Sequence[str]) -> dict
         row.priority,
         row.expiry_date,
         row.valid_from,
+        row.taxed_at_purchase,
     )
     query = select(row.wallet_id, *columns).where(in_array(row.wallet_id, wallet_ids), row.credits_available > 0)
     lots: dict[str, list[Lot]] = {}
@@ -269,6 +272,7 @@ def _credit(wallet: Wallet, credit: CreditMovement) -> WalletTransaction:
     row.amount = credit.amount if credit.amount is not None else value_of(credit.credits, rate)
     row.topup_conversion_rate = rate
     row.credit_class, row.automatic = credit.credit_class, credit.automatic
+    row.taxed_at_purchase = credit.taxed
     row.expiry_date, row.valid_from, row.priority = credit.expiry, credit.valid_from, credit.priority
     return row
 
@@ -284,6 +288,7 @@ def _debit(wallet: Wallet, debit: DebitMovement) -> WalletTransaction:
     row.credit_amount = EXACT.add(debit.plan.covered, debit.plan.uncovered)
     row.credit_balance_after = EXACT.subtract(wallet.credit_balance, row.credit_amount)
     row.credits_available = ZERO
+    row.taxed_at_purchase = False
     row.amount = debit.amount if debit.amount is not None else value_of(row.credit_amount, wallet.conversion_rate)
     row.conversion_rate = wallet.conversion_rate
     return row

@@ -160,6 +160,8 @@ class WalletTransaction(Scoped, Tracked, Base):
     system_key: Mapped[str | None] = mapped_column(String(255))
     """The service's own key; no caller's key can meet it."""
     request_hash: Mapped[str | None] = mapped_column(String(64))
+    taxed_at_purchase: Mapped[bool] = mapped_column(default=False)
+    """Whether the invoice that sold the credits carries their tax, so that what they pay for is not taxed again."""
     automatic: Mapped[bool] = mapped_column(default=False)
     """Whether the wallet was topped up by itself."""
 
@@ -216,6 +218,7 @@ class WalletTransaction(Scoped, Tracked, Base):
         ),
         CheckConstraint("(caller_key IS NULL) = (request_hash IS NULL)", name="key_has_request"),
         CheckConstraint("caller_key IS NULL OR system_key IS NULL", name="one_key"),
+        CheckConstraint("NOT taxed_at_purchase OR credit_class = 'purchased'", name="only_purchases_are_taxed"),
     )
 
     @property

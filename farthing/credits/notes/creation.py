@@ -20,11 +20,11 @@ from farthing.core.money import EXACT, ZERO, decimals, exact_sum, plain
 from farthing.credits.notes import limits
 from farthing.credits.notes.events import record_note_event
 from farthing.credits.notes.finalization import finalize_note
+from farthing.credits.notes.lines import TakenBack, new_line, sums_of, tax_terms_of
 from farthing.credits.notes.numbering import number_note
 from farthing.credits.notes.schemas import CreateCreditNoteRequest, CreditSplit
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus, CreditNoteType
 from farthing.credits.rules.notes import CreditableLine, divide, line_ceiling
-from farthing.invoices.figures.terms import taxes_on
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.tables import RefundTarget
 from farthing.storage.rows import insert_if_new, lock_row
@@ -140,7 +140,7 @@ async def _lines(session: AsyncSession, given: CreateCreditNoteRequest, invoice:
     overpaid = EXACT.subtract(invoice.amount_paid, invoice.amount_due)
     on_invoice = await limits.creditable_lines(session, invoice)
     left = dict(on_invoice.creditable)
-    rates = {term.tax_rate_id: term.snapshot() for term in taxes_on(invoice.tax_terms)}
+    rates = tax_terms_of(invoice)
     lines = []
     for position, asked in enumerate(given.line_items):
         field = f"line_items[{position}]"
@@ -155,20 +155,8 @@ async def _lines(session: AsyncSession, given: CreateCreditNoteRequest, invoice:
         if asked.amount > most:
             raise _above_ceiling(f"{field}.amount", row_name, asked.amount, most)
         figures = divide(line, asked.amount, digits)
-        lines.append(
-            CreditNoteLine(
-                id=new_id(Kind.CREDIT_NOTE_LINE),
-                invoice_line_item_id=row.id,
-                display_name=row_name,
-                amount=asked.amount,
-                net_amount=figures.net,
-                tax_amount=figures.tax,
-                taxes=[_tax(rate, amount, rates.get(rate, {})) for rate, amount in figures.taxes],
-                currency=invoice.currency,
-                meta=dict(asked.metadata or {}),
-                position=position,
-            )
-        )
+        taken = TakenBack(row.id, figures.net, figures.taxes)
+        lines.append(new_line(row, taken, rates, position, display_name=row_name, meta=dict(asked.metadata or {})))
         left[row.id] = _credited(line, asked.amount, dict(figures.taxes))
     return lines
 
@@ -192,17 +180,6 @@ def _credited(line: CreditableLine, amount: Decimal, taxes: Mapping[str, Decimal
     return replace(line, credited=EXACT.add(line.credited, amount), credited_taxes=by_rate)
 
 
-def _tax(rate_id: str, amount: Decimal, rate: Mapping[str, Any]) -> dict[str, str]:
-    value = str(rate.get("value", ""))
-    return {
-        "tax_rate_id": rate_id,
-        "name": str(rate.get("name") or ""),
-        "code": str(rate.get("code") or ""),
-        "rate": f"{value}%" if rate.get("type") == "percentage" else value,
-        "amount": plain(amount),
-    }
-
-
 def _note(
     given: CreateCreditNoteRequest, invoice: Invoice, kind: CreditNoteType, lines: list[CreditNoteLine]
 ) -> CreditNote:
@@ -219,9 +196,7 @@ def _note(
         reason=given.reason,
         memo=given.memo or "",
         currency=invoice.currency,
-        total_amount=exact_sum([line.amount for line in lines]),
-        net_amount=exact_sum([line.net_amount for line in lines]),
-        tax_amount=exact_sum([line.tax_amount for line in lines]),
+        **sums_of(lines),
         split_is_exact=given.split is not None,
         meta=dict(given.metadata or {}),
         idempotency_key=key,

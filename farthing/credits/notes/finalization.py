@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.credits.invoicing.refunded_money import credit_wallet
+from farthing.credits.invoicing.prepaid_money import credit_wallet
 from farthing.credits.notes import limits
 from farthing.credits.notes.events import record_note_event
 from farthing.credits.notes.tables import CREDIT_NOTE, CreditNote, CreditNoteReason, CreditNoteStatus, CreditNoteType
@@ -36,6 +36,11 @@ _REASONS = {
     CreditNoteReason.SUBSCRIPTION_CANCELLATION: RefundReason.REQUESTED_BY_CUSTOMER,
     CreditNoteReason.BILLING_ERROR: RefundReason.OTHER,
 }
+
+
+def note_credit_key(note_id: str) -> str:
+    """The key of what a note puts into a wallet."""
+    return f"{note_id}/credit_note"
 
 
 async def lock_note(session: AsyncSession, note_id: str) -> tuple[Invoice, CreditNote]:
@@ -114,7 +119,7 @@ async def _give_back(session: AsyncSession, invoice: Invoice, note: CreditNote, 
             customer_id=invoice.customer_id,
             currency=invoice.currency,
             amount=to_wallet,
-            key=f"{note.id}/credit_note",
+            key=note_credit_key(note.id),
             invoice_id=invoice.id,
             is_of_credit_note=True,
         )
@@ -131,6 +136,8 @@ async def void_note(session: AsyncSession, note_id: str, now: datetime) -> Credi
     status = note.credit_note_status
     if status is CreditNoteStatus.VOIDED:
         raise _refused(note, "the credit note is void already")
+    if note.settlement_key is not None:
+        raise _refused(note, "a change of the subscription made the credit note, and stands")
     if status is CreditNoteStatus.FINALIZED:
         if note.credit_note_type is CreditNoteType.REFUND:
             raise _refused(note, "a refund that took effect cannot be voided: the money has gone back")

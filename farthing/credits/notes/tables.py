@@ -85,6 +85,8 @@ class CreditNote(Scoped, Tracked, Base):
     """Tells a repeat of the request from another one."""
     invoice_version: Mapped[int | None]
     """The version of its invoice right after it took effect: with any other, something else has changed it since."""
+    settlement_key: Mapped[str | None] = mapped_column(String(100))
+    """The settlement of a subscription's change that made it; None for what somebody asked for."""
     finalized_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
 
@@ -111,6 +113,13 @@ class CreditNote(Scoped, Tracked, Base):
         ),
         # the notes of an invoice
         Index("ix_credit_notes_invoice", "environment_id", "invoice_id"),
+        # what a settlement took back
+        Index(
+            "ix_credit_notes_settlement",
+            "environment_id",
+            "settlement_key",
+            postgresql_where=text("settlement_key IS NOT NULL"),
+        ),
         # lists: newest first
         Index("ix_credit_notes_newest", "environment_id", "status", "created_at", "id"),
     )

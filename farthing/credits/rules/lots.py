@@ -27,6 +27,8 @@ class Lot:
     priority: int | None = None
     expiry: datetime | None = None
     valid_from: datetime | None = None
+    taxed: bool = False
+    """Whether it was taxed when it was bought."""
 
     def is_eligible(self, at: datetime) -> bool:
         """Whether a debit that counts as of `at` may consume the lot; one that expires at that instant it may.

@@ -6,7 +6,7 @@ calculation, split over its lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -67,6 +67,37 @@ def divide(line: CreditableLine, amount: Decimal, digits: int) -> CreditedLine:
     shares = allocate(tax, list(left_by_rate.values()), digits) if tax > 0 else []
     taxes = tuple((rate, share) for rate, share in zip(left_by_rate, shares, strict=False) if share > 0)
     return CreditedLine(net=EXACT.subtract(amount, tax), tax=tax, taxes=taxes)
+
+
+def share_of_taxes(
+    net: Decimal, line_net: Decimal, taxes: Mapping[str, Decimal], left: Mapping[str, Decimal], digits: int
+) -> tuple[tuple[str, Decimal], ...]:
+    """The tax on `net` of a line: the same share of what each rate charged on it, rounded, at most what is left.
+
+    Rule: docs/rules/proration.md#tax-on-what-is-given-back
+    """
+    share = Fraction(net) / Fraction(line_net)
+    return tuple(
+        (rate, min(round_to(share * Fraction(tax), digits), max(left[rate], ZERO))) for rate, tax in taxes.items()
+    )
+
+
+def divided_at(
+    net: Decimal, taxes: Sequence[tuple[str, Decimal]], gross: Decimal, digits: int
+) -> tuple[CreditedLine, CreditedLine]:
+    """What was taken back of a line in two: `gross` of it, above 0, in the same proportion, and the rest."""
+    amounts = [amount for _, amount in taxes]
+    tax = exact_sum(amounts)
+    first_net = max(
+        min(round_to(Fraction(gross) * Fraction(net) / Fraction(EXACT.add(net, tax)), digits), net),
+        EXACT.subtract(gross, tax),
+    )
+    first_tax = EXACT.subtract(gross, first_net)
+    shares = allocate(first_tax, amounts, digits) if first_tax > 0 else [ZERO] * len(amounts)
+    first = tuple((rate, share) for (rate, _), share in zip(taxes, shares, strict=True))
+    rest = tuple((rate, EXACT.subtract(amount, share)) for (rate, amount), share in zip(taxes, shares, strict=True))
+    rest_net = EXACT.subtract(net, first_net)
+    return CreditedLine(first_net, first_tax, first), CreditedLine(rest_net, EXACT.subtract(tax, first_tax), rest)
 
 
 def most_adjusted(total: Decimal, adjusted: Decimal, paid: Decimal, set_aside: Decimal) -> Decimal:

@@ -8,9 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation
-from farthing.core.ids import Kind, new_id
-from farthing.core.money import ZERO
-from farthing.credits.enums import WALLET, TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.enums import (
+    WALLET,
+    TransactionReason,
+    TransactionStatus,
+    WalletStatus,
+    WalletType,
+)
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
@@ -26,15 +30,13 @@ from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.lots import Lot, consumption_key, plan_everything
 from farthing.credits.wallets import automation
-from farthing.credits.wallets.lifecycle import default_name, second_wallet
+from farthing.credits.wallets.lifecycle import second_wallet
+from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.storage.postgres import ports_of
 from farthing.storage.rows import unique
 
 _KEPT = (
-    "customer_id",
-    "currency",
     "description",
-    "conversion_rate",
     "topup_conversion_rate",
     "auto_topup_enabled",
     "auto_topup_invoicing",
@@ -60,17 +62,12 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
     if old.credit_balance < 0:
         raise InvalidOperation("A wallet with a negative balance cannot be converted", {"wallet_id": old.id})
     lots = await open_lots(session, old.id)
-    new = Wallet(
+    await _refuse_taxed_credits(session, old, lots)
+    new = new_wallet(
+        WalletKey(old.customer_id, old.currency, WalletType.POST_PAID),
+        old.conversion_rate,
         **{name: getattr(old, name) for name in _KEPT},
-        id=new_id(Kind.WALLET),
-        wallet_type=WalletType.POST_PAID,
-        wallet_status=WalletStatus.ACTIVE,
-        name=default_name(WalletType.POST_PAID, old.currency),
         meta={**old.meta, "converted_from": old.id},
-        allowed_price_types=[WalletPriceType.ALL.value],
-        credit_balance=ZERO,
-        balance=ZERO,
-        last_seq=0,
         converted_from=old.id,
     )
     if lots:
@@ -90,6 +87,18 @@ async def convert_to_postpaid(session: AsyncSession, wallet_id: str, now: dateti
     await record_wallet_event(session, "wallet.created", new)
     await _open_again(session, new, lots, now)
     return old, new
+
+
+async def _refuse_taxed_credits(session: AsyncSession, wallet: Wallet, lots: list[Lot]) -> None:
+    """What a postpaid wallet pays is taxed in full, so credits that were taxed when they were bought stay prepaid."""
+    row = WalletTransaction
+    waits = select(row.id).where(
+        row.wallet_id == wallet.id, row.transaction_status == TransactionStatus.PENDING, row.taxed_at_purchase
+    )
+    if any(lot.taxed for lot in lots) or await session.scalar(waits.limit(1)) is not None:
+        raise InvalidOperation(
+            "A wallet with credits that were taxed when they were bought cannot be converted", {"wallet_id": wallet.id}
+        )
 
 
 async def _open_again(session: AsyncSession, wallet: Wallet, lots: list[Lot], now: datetime) -> None:

@@ -12,9 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.prices import units
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
-from farthing.core.ids import Kind, new_id
-from farthing.core.money import ZERO
-from farthing.credits.enums import WALLET, CreditClass, TransactionReason, WalletPriceType, WalletStatus, WalletType
+from farthing.credits.enums import WALLET, CreditClass, TransactionReason, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.posting import (
     CreditMovement,
@@ -29,15 +27,12 @@ from farthing.credits.ledger.tables import Wallet
 from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.lots import plan_everything
 from farthing.credits.wallets import automation
+from farthing.credits.wallets.opening import WalletKey, default_name, default_price_types, new_wallet
 from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, WalletConfig, checked_rate
 from farthing.credits.wallets.thresholds import effective_settings
 from farthing.customers.lookup import by_external_id, held
 from farthing.storage.postgres import ports_of
 from farthing.storage.rows import unique
-
-_NAMES = {WalletType.PRE_PAID: "Prepaid", WalletType.POST_PAID: "Postpaid"}
-PRICE_TYPES = {WalletType.PRE_PAID: WalletPriceType.USAGE, WalletType.POST_PAID: WalletPriceType.ALL}
-"""What a wallet of each type is for, unless its caller says so."""
 
 
 async def create(session: AsyncSession, request: CreateWalletRequest, now: datetime) -> Wallet:
@@ -48,21 +43,14 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
     customer_id = request.customer_id or (await by_external_id(session, request.external_customer_id or "")).id
     customer = await held(session, customer_id)
     currency, rate = await _terms(session, request)
-    wallet = Wallet(
-        id=new_id(Kind.WALLET),
-        customer_id=customer.id,
-        currency=currency,
-        wallet_type=request.wallet_type,
-        wallet_status=WalletStatus.ACTIVE,
+    wallet = new_wallet(
+        WalletKey(customer.id, currency, request.wallet_type),
+        rate,
         name=request.name or default_name(request.wallet_type, currency),
         description=request.description or "",
         meta=request.metadata or {},
         allowed_price_types=_price_types(request.config, request.wallet_type),
-        conversion_rate=rate,
         topup_conversion_rate=request.topup_conversion_rate or rate,
-        credit_balance=ZERO,
-        balance=ZERO,
-        last_seq=0,
     )
     if request.auto_topup is not None:
         automation.require_all_given(request.auto_topup)
@@ -84,14 +72,9 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
     return wallet
 
 
-def default_name(kind: WalletType, currency: str) -> str:
-    """What a wallet is called unless somebody names it."""
-    return f"{_NAMES[kind]} Wallet - {currency.upper()}"
-
-
 def _price_types(config: WalletConfig | None, kind: WalletType) -> list[str]:
     given = config.allowed_price_types if config else None
-    return [price_type.value for price_type in given or [PRICE_TYPES[kind]]]
+    return [price_type.value for price_type in given] if given else default_price_types(kind)
 
 
 async def _terms(session: AsyncSession, request: CreateWalletRequest) -> tuple[str, Decimal]:

@@ -12,7 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.core.money import LARGEST_AMOUNT, plain
 from farthing.credits.enums import PURCHASES, CreditClass, ReferenceType, TransactionReason
-from farthing.credits.invoicing.purchases import add_waiting, issue_purchase_invoice, lock_coupons
+from farthing.credits.invoicing.purchases import (
+    add_waiting,
+    is_taxed_at_purchase,
+    issue_purchase_invoice,
+    lock_coupons,
+)
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
@@ -111,6 +116,8 @@ async def _add(
     """Add credits to a locked wallet, with their bonus and the invoice that asks for their price."""
     invoiced = request.transaction_reason is TransactionReason.PURCHASED_CREDIT_INVOICED
     bonus = await _bonus(session, wallet, request, now)
+    if invoiced:
+        credit = replace(credit, taxed=await is_taxed_at_purchase(session, wallet))
     add = add_waiting if invoiced else post
     row = await add(session, wallet, credit, now)
     if bonus is not None:

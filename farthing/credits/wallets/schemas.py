@@ -448,5 +448,23 @@ class DebitPreviewResponse(Response):
     consumption_breakdown: list[ConsumptionResponse]
 
 
+class WalletConsumptionPartResponse(Response):
+    """What of an invoice a wallet pays, and the lots that it takes for it."""
+
+    wallet_id: str
+    amount: DecimalText
+    credits: DecimalText
+    consumption_breakdown: list[ConsumptionResponse]
+
+
+class InvoiceConsumptionResponse(Response):
+    """What an invoice takes of wallets: `applied` off it when it is issued, `paid` when it is collected."""
+
+    invoice_id: str
+    applied: list[WalletConsumptionPartResponse]
+    paid: list[WalletConsumptionPartResponse]
+    amount_left: DecimalText
+
+
 ListWalletsResponse = Page[WalletResponse]
 ListWalletTransactionsResponse = Page[WalletTransactionResponse]

@@ -58,6 +58,8 @@ class InvoiceConfig(Configuration):
     suffix_length: Annotated[int, Meta(ge=1, le=10)] = 5
     due_date_days: Days = 1
     auto_complete_purchased_credit_transaction: bool = False
+    credit_purchase_tax: Literal["consumption", "purchase"] = "consumption"
+    """Whether credits are taxed when they pay for usage, or when they are bought."""
     finalization_delay_seconds: Seconds = 7200
     compute_delay_seconds: Seconds = 900
     """Wait after a period's end for late usage, before the renewal draft is computed."""

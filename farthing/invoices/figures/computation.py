@@ -28,7 +28,7 @@ from farthing.invoices.receivable import BillingReason
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
 from farthing.rating.totals.lines import ChargeLine, LineTotals
-from farthing.rating.totals.prepaid import applied_credits
+from farthing.rating.totals.prepaid import CreditSlice, applied_credits, taxed_parts
 from farthing.storage.postgres import add_new
 from farthing.storage.rows import set_changed
 
@@ -80,6 +80,7 @@ def charge_line(line: InvoiceLineItem, tax_rate_ids: frozenset[str] | None = Non
         line.price_id,
         tax_rate_ids,
         line.proration_credit or ZERO,
+        line.taxed_credits_applied or ZERO,
     )
 
 
@@ -130,6 +131,23 @@ def take_credits(invoice: Invoice, lines: Sequence[InvoiceLineItem], value: Deci
         invoice.net_total = EXACT.subtract(invoice.net_total, taken)
         invoice.net_usage = EXACT.subtract(invoice.net_usage, taken)
     return taken
+
+
+def take_tax_off(invoice: Invoice, parts: InvoiceParts, slices: Sequence[CreditSlice]) -> None:
+    """Let what credits have paid that were taxed when they were bought carry no tax on a draft that has taken them.
+
+    Rule: docs/rules/credits.md#tax-on-credits
+    """
+    taken = [line.prepaid_credits_applied for line in parts.lines]
+    taxed = taxed_parts(taken, slices, currency.digits(invoice.currency))
+    if not any(taxed):
+        return
+    for line, part in zip(parts.lines, taxed, strict=True):
+        set_changed(line, taxed_credits_applied=part)
+    totals = calculate(invoice, parts.lines, invoice.total_prepaid_credits_applied)
+    for row, tax in zip(parts.taxes, totals.taxes, strict=True):
+        set_changed(row, taxable_amount=tax.taxable_amount, tax_amount=tax.tax_amount)
+    invoice.total_tax, invoice.total = totals.total_tax, totals.total
 
 
 async def _clear(session: AsyncSession, invoice: Invoice, parts: InvoiceParts | None) -> None:

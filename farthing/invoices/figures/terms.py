@@ -15,7 +15,8 @@ from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.taxes.choosing import tax_of
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
-from farthing.core.money import plain
+from farthing.core.money import exact_sum, plain
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals import discounts, taxes
 from farthing.storage.documents import Document, decode_all, encode_all
 
@@ -128,6 +129,29 @@ class TaxTerm(Document, frozen=True, kw_only=True):
     def snapshot(self) -> dict[str, Any]:
         """The rate as documents show it."""
         return {"name": self.name, "code": self.code, "type": self.type.value, "value": self.value}
+
+
+class OpeningCredit(Document, frozen=True, kw_only=True):
+    """The part of a replaced subscription's credit that stands on lines which carry these rates of tax."""
+
+    rates: tuple[str, ...]
+    amount: str
+
+
+def opening_credit_columns(parts: Sequence[OpeningCredit]) -> dict[str, Any]:
+    """The columns of an invoice whose fees are lowered by these credits."""
+    total = exact_sum([Decimal(part.amount) for part in parts])
+    return {"opening_credit": total, "opening_credit_terms": encode_all(parts)}
+
+
+def opening_credit_of(invoice: Invoice) -> list[OpeningCredit]:
+    """The credits that may lower the fees of an opening invoice."""
+    return decode_all(OpeningCredit, invoice.opening_credit_terms or ())
+
+
+def opening_credit_by_rates(invoice: Invoice) -> dict[frozenset[str], Decimal]:
+    """What credits may take off the fees of an opening invoice, by the rates of tax that they carry."""
+    return {frozenset(part.rates): Decimal(part.amount) for part in opening_credit_of(invoice)}
 
 
 def stored(terms: Sequence[CouponTerm] | Sequence[TaxTerm]) -> list[Any]:

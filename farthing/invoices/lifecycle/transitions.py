@@ -16,7 +16,7 @@ from farthing.core.states import StateMachine
 from farthing.core.wire import checked_metadata
 from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
-from farthing.invoices.figures.computation import compute, take_credits
+from farthing.invoices.figures.computation import compute, take_credits, take_tax_off
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
@@ -173,7 +173,7 @@ async def _claim(
     if invoice.invoice_type is not InvoiceType.CREDIT and invoice.wallet_transaction_id is None:
         taken = take_credits(invoice, parts.lines, credits.prepaid_value(invoice))
         if taken > 0:
-            credits.take(invoice, taken)
+            take_tax_off(invoice, parts, credits.take(invoice, taken))
 
     move(invoice, InvoiceStatus.FINALIZED)
     invoice.finalized_at = now

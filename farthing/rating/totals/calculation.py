@@ -75,7 +75,11 @@ def invoice_totals(
     total_discount = exact_sum([line.discount for line in worked])
     total_credits = exact_sum(credits_taken)
     taxable = [
-        TaxableLine(line.id, EXACT.subtract(line.amount, line.discount), charge.tax_rate_ids)
+        TaxableLine(
+            line.id,
+            EXACT.subtract(EXACT.subtract(line.amount, line.discount), charge.taxed_credits),
+            charge.tax_rate_ids,
+        )
         for line, charge in zip(worked, charges, strict=True)
     ]
     taxes = applied_taxes(taxable, tax_rates, digits)

@@ -26,6 +26,8 @@ class ChargeLine:
     """The rates that the line carries; None is all rates of the invoice."""
     proration_credit: Decimal = ZERO
     """What a credit for unused time has taken off the charge; `amount` is what was left."""
+    taxed_credits: Decimal = ZERO
+    """What credits pay of it that were taxed when they were bought: it is not taxed again."""
 
     def __post_init__(self) -> None:
         if self.amount < 0:
@@ -54,6 +56,11 @@ class LineTotals:
     def tax(self) -> Decimal:
         """The line's share of the taxes of its invoice."""
         return exact_sum([amount for _, amount in self.taxes])
+
+    @property
+    def rates(self) -> frozenset[str]:
+        """The ids of the rates that the line carries."""
+        return frozenset(rate_id for rate_id, _ in self.taxes)
 
     @property
     def discount(self) -> Decimal:

@@ -1,0 +1,194 @@
+"""Which lines of final invoices paid for a fee that ends: a credit for its unused time stands on them.
+
+A fee was paid for by its own lines, by those of the items that it followed, and by those of whatever was credited when
+it was charged. A credit is given on the newest of them first, on each at most what no credit note has taken back.
+Rule: docs/rules/proration.md#tax-on-what-is-given-back
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.proration import CreditPart, Proration, SettledChange
+from farthing.billing.tables import ProrationSettlement
+from farthing.core.enums import Status
+from farthing.core.money import EXACT, ZERO
+from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus
+from farthing.invoices.figures.computation import calculate
+from farthing.invoices.parts import lines_of
+from farthing.invoices.receivable import InvoiceStatus
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.storage.rows import in_array
+from farthing.subscriptions.item_changes import ItemChange
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+
+
+@dataclass(slots=True)
+class FeeLine:
+    """A line of a final invoice: its net and its tax by rate, and what notes that took effect have left of both."""
+
+    row: InvoiceLineItem
+    net: Decimal
+    taxes: Mapping[str, Decimal]
+    left: Decimal
+    left_taxes: dict[str, Decimal]
+
+    @property
+    def rates(self) -> frozenset[str]:
+        return frozenset(self.taxes)
+
+
+@dataclass(slots=True)
+class FeeSources:
+    """The invoices and lines that paid for fees: `families` are each item and those that it followed, newest first,
+    and `upstream` the items whose credits paid for an item beside its own lines."""
+
+    invoices: dict[str, Invoice] = field(default_factory=dict)
+    lines: dict[str, FeeLine] = field(default_factory=dict)
+    by_item: dict[str, list[FeeLine]] = field(default_factory=lambda: defaultdict(list))
+    families: dict[str, list[str]] = field(default_factory=dict)
+    upstream: list[str] = field(default_factory=list)
+
+    def attributed(self, proration: Proration) -> Proration:
+        """The proration with the lines that each credit stands on."""
+        left = {line_id: line.left for line_id, line in self.lines.items()}
+        return Proration(tuple(replace(change, parts=self._parts(change, left)) for change in proration.changes))
+
+    def _parts(self, change: SettledChange, left: dict[str, Decimal]) -> tuple[CreditPart, ...]:
+        needed, parts = change.credit, []
+        for line in self._lines_behind(change):
+            taken = min(needed, left[line.row.id])
+            if taken > 0:
+                needed = EXACT.subtract(needed, taken)
+                left[line.row.id] = EXACT.subtract(left[line.row.id], taken)
+                parts.append(CreditPart(taken, line.rates, line.row.id))
+        if needed > 0:
+            parts.append(CreditPart(needed))
+        return tuple(parts)
+
+    def _lines_behind(self, change: SettledChange) -> list[FeeLine]:
+        if change.change.before is None:
+            return []
+        family = [
+            line
+            for item_id in self.families.get(change.change.before.id, ())
+            for line in self.by_item[item_id]
+            if line.row.period_start is not None and change.window.contains(line.row.period_start)
+        ]
+        return family + [line for item_id in self.upstream for line in self.by_item[item_id]]
+
+
+async def find_fee_sources(
+    session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], *, lock: bool
+) -> FeeSources:
+    """What paid for the fees that end. With `lock` the invoices are locked, in order of id; their payer's wallets and
+    the sequence of numbers come after them."""
+    sources = FeeSources()
+    for change in changes:
+        if change.before is not None:
+            sources.families[change.before.id] = _family(snapshot, change)
+    known = {item_id for family in sources.families.values() for item_id in family}
+    newest = known
+    while newest:
+        rows = await _load(session, sources, newest, lock=lock)
+        newest = await _credited_into(session, newest, rows) - known
+        known |= newest
+        sources.upstream += sorted(newest, reverse=True)
+    await _take_off_notes(session, sources)
+    return sources
+
+
+def _family(snapshot: SubscriptionSnapshot, change: ItemChange) -> list[str]:
+    """The line item that ends and those that it has followed, newest first."""
+    family: list[str] = []
+    item = change.before
+    while item is not None and item.id not in family:
+        family.append(item.id)
+        item = snapshot.item(item.replaces_id) if item.replaces_id is not None else None
+    return family
+
+
+async def _load(
+    session: AsyncSession, sources: FeeSources, item_ids: Collection[str], *, lock: bool
+) -> list[InvoiceLineItem]:
+    """Add the final invoices that charge these items, and their lines, newest first."""
+    line = InvoiceLineItem
+    charging = select(line.invoice_id).where(
+        in_array(line.subscription_line_item_id, item_ids), line.status == Status.PUBLISHED
+    )
+    query = select(Invoice).where(
+        Invoice.id.in_(charging), Invoice.invoice_status == InvoiceStatus.FINALIZED, Invoice.status == Status.PUBLISHED
+    )
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    invoices = (await session.scalars(query.order_by(Invoice.id))).all()
+    lines = await lines_of(session, [invoice.id for invoice in invoices])
+    charged = []
+    for invoice in invoices:
+        sources.invoices[invoice.id] = invoice
+        totals = calculate(invoice, lines[invoice.id], invoice.total_prepaid_credits_applied)
+        for row, worked in zip(lines[invoice.id], totals.lines, strict=True):
+            if row.subscription_line_item_id in item_ids:
+                net, taxes = EXACT.subtract(worked.amount, worked.discount), dict(worked.taxes)
+                sources.lines[row.id] = FeeLine(row, net, taxes, net, dict(taxes))
+                charged.append(row)
+    for row in sorted(charged, key=lambda row: row.id, reverse=True):
+        sources.by_item[row.subscription_line_item_id or ""].append(sources.lines[row.id])
+    return charged
+
+
+async def _credited_into(session: AsyncSession, item_ids: Collection[str], rows: Sequence[InvoiceLineItem]) -> set[str]:
+    """The items that were credited in the settlements in which these items were charged."""
+    entry = ProrationSettlement
+    reduced = {row.invoice_id for row in rows if row.proration_credit > 0}
+    own = select(entry.settlement_key).where(
+        in_array(entry.subscription_line_item_id, item_ids), entry.status == Status.PUBLISHED
+    )
+    credited = select(entry.subscription_line_item_id).where(
+        entry.settlement_key.in_(own) | in_array(entry.invoice_id, reduced),
+        entry.credit > 0,
+        entry.status == Status.PUBLISHED,
+    )
+    return set(await session.scalars(credited))
+
+
+async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
+    """What notes that took effect have credited of the lines is not there to be given back again."""
+    if not sources.lines:
+        return
+    noted = await session.scalars(
+        select(CreditNoteLine)
+        .join(CreditNote, CreditNote.id == CreditNoteLine.credit_note_id)
+        .where(
+            in_array(CreditNoteLine.invoice_line_item_id, sources.lines),
+            CreditNote.credit_note_status == CreditNoteStatus.FINALIZED,
+        )
+    )
+    for note_line in noted:
+        line = sources.lines[note_line.invoice_line_item_id]
+        line.left = max(EXACT.subtract(line.left, note_line.net_amount), ZERO)
+        for tax in note_line.taxes:
+            rate = tax["tax_rate_id"]
+            line.left_taxes[rate] = EXACT.subtract(line.left_taxes.get(rate, ZERO), Decimal(tax["amount"]))
+
+
+async def credited_by_hand(session: AsyncSession, line_ids: Collection[str]) -> Mapping[str, Decimal]:
+    """What notes that somebody asked for have taken back of lines, net: it is not given back again."""
+    row = CreditNoteLine
+    sums = await session.execute(
+        select(row.invoice_line_item_id, func.sum(row.net_amount))
+        .join(CreditNote, CreditNote.id == row.credit_note_id)
+        .where(
+            in_array(row.invoice_line_item_id, line_ids),
+            CreditNote.credit_note_status == CreditNoteStatus.FINALIZED,
+            CreditNote.settlement_key.is_(None),
+        )
+        .group_by(row.invoice_line_item_id)
+    )
+    return dict(sums.all())
