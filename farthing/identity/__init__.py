@@ -1,4 +1,5 @@
-"""Who may do what: tenants, environments, users and service accounts, API keys, roles, settings.
+"""Who may do what: tenants, environments, users and service accounts, API keys, roles, settings; and what documents say
+of the parties to them, kept as it stood.
 
 Does not own customers (the people who are billed) nor portal sessions. Invariants:
 

@@ -1,6 +1,7 @@
 """Invoices: what a customer was asked to pay, line by line, and how much of it is still owed.
 
-Owns invoices, their lines, discounts, taxes and settlements; numbering; the life cycle; the customer summary; the PDF.
+Owns invoices, their lines, discounts, taxes and settlements; numbering; the life cycle; the customer summary; the PDF;
+e-invoices.
 Does not own payments (they settle an invoice and live one floor up), credit notes and wallets, nor what a
 subscription's period costs (billing works that out and hands over lines).
 

@@ -106,7 +106,7 @@ class Invoice(Scoped, Tracked, Base):
     due_date: Mapped[datetime | None]
     due_date_at_issue: Mapped[datetime | None]
     """The due date that the issued document names, where it was moved since; else that is `due_date`."""
-    due_date_moved: Mapped[bool] = mapped_column(default=False)
+    due_date_moved: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     """Whether the due date was moved after the invoice was issued."""
     derives_due_date: Mapped[bool] = mapped_column(default=False)
     """Whether the due date follows from the reference date and the terms of payment; else a caller decides it."""

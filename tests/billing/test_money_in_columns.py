@@ -157,6 +157,7 @@ async def test_books_of_the_release_before_come_through_unchanged(new_database: 
     for invoice in before["invoices"]:
         # there was nothing in the release before that said how a due date came about that is not there
         invoice["derives_due_date"] &= invoice["due_date"] is not None
+        invoice["buyer_version_id"] = None  # nor did it keep what its documents said of their parties
     for table in TABLES:
         assert after[table] == before[table]
     database = Database(url, wire())
@@ -187,6 +188,7 @@ async def test_what_callers_wrote_under_the_old_names_stays_theirs(new_database:
     finally:
         await database.close()
     before = _rows(url, account)
+    before["invoices"][0]["buyer_version_id"] = None  # the release before kept no such versions
     with psycopg.connect(url) as connection:
         connection.execute(undo_after("0027"))
         connection.execute(_AS_BEFORE.replace("%%", "%"))
