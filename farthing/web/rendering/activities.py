@@ -40,7 +40,7 @@ _SOURCES: Mapping[str, str] = MappingProxyType(
         "api": "through the API",
         "dashboard": "in the dashboard",
         "portal": "in the portal",
-        "worker": "by itself",
+        "worker": "in the background",
         "cli": "at the command line",
         "webhook": "reported by the provider",
         "import": "with an import",
