@@ -93,7 +93,10 @@ class Secret(OfTenant, Tracked, Base):
     __tablename__ = "secrets"
     label = "Secret"
     audit = Audited(
-        "api_key", secret=frozenset({"hash"}), bookkeeping=frozenset({"last_used_at"}), verbs=(("archived", "revoked"),)
+        "api_key",
+        secret=frozenset({"hash"}),
+        bookkeeping=frozenset({"hash", "last_used_at"}),
+        verbs=(("archived", "revoked"),),
     )
 
     name: Mapped[str] = mapped_column(String(255))

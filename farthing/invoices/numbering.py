@@ -20,6 +20,7 @@ from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.tables import Invoice
+from farthing.storage.changes import TOLD_BY_EVENT
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import violated
 
@@ -115,7 +116,7 @@ async def _claimed(session: AsyncSession, invoice: Invoice, candidate: str) -> b
         update(Invoice)
         .where(Invoice.id == invoice.id)
         .values(invoice_number=candidate)
-        .execution_options(synchronize_session=False)
+        .execution_options(synchronize_session=False, **{TOLD_BY_EVENT: True})
     )
     try:
         async with session.begin_nested():

@@ -39,7 +39,7 @@ async def test_an_invoice_says_who_moved_its_due_date_from_when_to_when(inside: 
     page = (await inside.http.get(f"/invoices/{invoice['id']}")).text
     timeline = re.sub(r"<[^>]+>|\s+", " ", page[page.index('id="activity"') :])
     timeline = re.sub(r"\s+", " ", timeline)
-    assert "Due date changed from 3 Mar 2099, 00:00 to 17 Mar 2099, 00:00 test through the API" in timeline
+    assert "Due date changed from 3 Mar 2099, 00:00 to 17 Mar 2099, 00:00 by test through the API," in timeline
     assert "Finalized" in timeline
     # one click to the entry, which says from where, by which request and what each field was
     entry = re.search(r"/activity/sys_event_[0-9A-Z]+", page)

@@ -20,6 +20,7 @@ from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.credits.notes.tables import CreditNote
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
+from farthing.storage.changes import TOLD_BY_EVENT
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import violated
 
@@ -68,7 +69,7 @@ async def _write(session: AsyncSession, note: CreditNote, candidate: str) -> boo
         update(CreditNote)
         .where(CreditNote.id == note.id)
         .values(credit_note_number=candidate)
-        .execution_options(synchronize_session=False)
+        .execution_options(synchronize_session=False, **{TOLD_BY_EVENT: True})
     )
     try:
         async with session.begin_nested():

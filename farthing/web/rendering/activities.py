@@ -18,6 +18,8 @@ from farthing.web.rendering.wording import moment, words
 MOST_FIELDS_IN_TITLE = 2
 LONGEST_VALUE = 120
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_CONSTANT = re.compile(r"[A-Z]{2,}(_[A-Z]+)+|[A-Z]{5,}")
+"""States and kinds as the API writes them; currencies and countries are shorter."""
 _VERBS: Mapping[str, str] = MappingProxyType(
     {
         "update": "changed",
@@ -38,7 +40,7 @@ _SOURCES: Mapping[str, str] = MappingProxyType(
         "api": "through the API",
         "dashboard": "in the dashboard",
         "portal": "in the portal",
-        "worker": "by itself",
+        "worker": "in the background",
         "cli": "at the command line",
         "webhook": "reported by the provider",
         "import": "with an import",
@@ -73,6 +75,18 @@ def what_happened(activity: ActivityResponse) -> str:
     return words(_VERBS.get(verb, verb.replace(".", " ")))
 
 
+def is_named_in_title(activity: ActivityResponse) -> bool:
+    """Whether `what_happened` says already which one field changed."""
+    changes = activity.changes or ()
+    return len(changes) == 1 and what_happened(activity) == words(str(changes[0]["field"])) + " changed"
+
+
+def kind_of(activity: ActivityResponse) -> str:
+    """ "Invoice", "API key"."""
+    kind = activity.entity.type
+    return words(kind) if kind != "api_key" else "API key"
+
+
 def who_did_it(activity: ActivityResponse) -> str:
     """ "Ada", "billing run": as it was called then; what was recorded before actors were has nobody."""
     return activity.actor.label if activity.actor is not None else "unknown"
@@ -101,6 +115,8 @@ def shown_value(value: Any, zone: str = "UTC") -> Markup | str:
         return "yes" if value else "no"
     if isinstance(value, str) and _TIME.fullmatch(value):
         return moment(datetime.fromisoformat(value), zone)
+    if isinstance(value, str) and _CONSTANT.fullmatch(value):
+        return words(value)
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if len(text) <= LONGEST_VALUE:
         return text

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from sqlalchemy import select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import FixedClock
@@ -266,7 +265,7 @@ async def test_who_may_not_read_settings_may_not_read_the_log(account: Account) 
 )
 async def test_the_database_refuses_to_change_or_delete(account: Account, statement: str) -> None:
     await new_customer(account)
-    with pytest.raises((IntegrityError, psycopg.Error, Exception), match=r"append-only|whole months"):
+    with pytest.raises(DBAPIError, match=r"append-only|whole months"):
         async with account.transaction() as session:
             await session.execute(text(statement.format(environment=account.environment_id)))
     assert await listed(account, entity_type="customer")
