@@ -103,6 +103,10 @@ class Stage:
         once |= {"expiration_duration": 3, "expiration_duration_unit": "MONTH", "priority": 1}
         granted = {"scope": "SUBSCRIPTION", "subscription_id": self.subscription_id}
         await self.account.post("/creditgrants", {**once, **granted})
+        level = {"threshold": "500", "condition": "above"}
+        spend = {"alert_enabled": True, "critical": level, "warning": {**level, "threshold": "400"}}
+        of_subscription = {"entity_type": "subscription", "entity_id": self.subscription_id, "config": spend}
+        await self.account.post("/alerts/setting", of_subscription)
         await self._events()
         await self._bills(shop)
         await shop.on(self.now.isoformat().replace("+00:00", ""))
