@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import make_link
@@ -44,6 +45,13 @@ async def _message(stage: Stage) -> str:
     return str(tested["message_id"])
 
 
+async def _credit_note(stage: Stage, invoice: dict[str, Any], line: dict[str, Any]) -> str:
+    """A draft of a credit note, which changes no figure; asked for again, it is the same."""
+    lines = [{"invoice_line_item_id": line["id"], "amount": "0.01"}]
+    body = {"invoice_id": invoice["id"], "reason": "BILLING_ERROR", "line_items": lines}
+    return str((await stage.account.post("/creditnotes", body))["id"])
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -61,6 +69,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("invoices-overdue", "/invoices?standing=overdue&sort=unpaid"),
         Place("invoice", f"/invoices/{invoice['id']}"),
         Place("line", f"/invoices/{invoice['id']}/lines/{line['id']}"),
+        Place("credit-note-new", f"/invoices/{invoice['id']}/credit-notes/new"),
+        Place("credit-note", f"/credit-notes/{await _credit_note(stage, invoice, line)}"),
         Place("subscriptions", "/subscriptions"),
         Place("subscription", f"/subscriptions/{stage.subscription_id}"),
         Place("catalogue", "/catalogue"),
