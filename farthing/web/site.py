@@ -28,6 +28,7 @@ from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
 from farthing.web.people.team import Team
+from farthing.web.portal.credits import PortalCredits
 from farthing.web.portal.pages import Portal, PortalLinks
 from farthing.web.rendering.answers import error_page
 from farthing.web.rendering.assets import asset, favicon
@@ -60,7 +61,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
 
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, ApiReference, Portal, asset, favicon],
+    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""

@@ -53,6 +53,13 @@ async def _activity(stage: Stage, customer: dict[str, Any]) -> str:
     return str((await stage.account.post("/activity", asked, expect=200))["items"][0]["id"])
 
 
+async def _credit_note(stage: Stage, invoice: dict[str, Any], line: dict[str, Any]) -> str:
+    """A draft of a credit note, which changes no figure; asked for again, it is the same."""
+    lines = [{"invoice_line_item_id": line["id"], "amount": "0.01"}]
+    body = {"invoice_id": invoice["id"], "reason": "BILLING_ERROR", "line_items": lines}
+    return str((await stage.account.post("/creditnotes", body))["id"])
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -72,6 +79,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("e-invoice", f"/invoices/{invoice['id']}/e-invoice"),
         Place("billing-details", f"/customers/{customer['id']}/billing-details"),
         Place("line", f"/invoices/{invoice['id']}/lines/{line['id']}"),
+        Place("credit-note-new", f"/invoices/{invoice['id']}/credit-notes/new"),
+        Place("credit-note", f"/credit-notes/{await _credit_note(stage, invoice, line)}"),
         Place("subscriptions", "/subscriptions"),
         Place("subscription", f"/subscriptions/{stage.subscription_id}"),
         Place("catalogue", "/catalogue"),

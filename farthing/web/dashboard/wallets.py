@@ -138,7 +138,9 @@ class WalletPages(Controller):
         try:
             customer = await find(session, Customer, customer_id)
             body = {"customer_id": customer.id, "currency": given.get("currency", "")}
-            asked = _read({**body, "conversion_rate": _number("rate", given.get("rate", ""))}, CreateWalletRequest)
+            asked = read_form(
+                {**body, "conversion_rate": number_in("rate", given.get("rate", ""))}, CreateWalletRequest
+            )
             wallet = await lifecycle.create(session, asked, clock.now())
         except FarthingError as error:
             return await refused(request, f"/customers/{customer_id}" if customer_id else "/customers", error)
@@ -149,7 +151,7 @@ class WalletPages(Controller):
         """Add credits."""
         given = form_of(request)
         try:
-            asked = _read(_top_up(given), TopUpWalletRequest)
+            asked = read_form(_top_up(given), TopUpWalletRequest)
             _, row = await movements.top_up(session, wallet_id, asked, clock.now())
         except FarthingError as error:
             return await refused(request, f"/wallets/{wallet_id}", error)
@@ -162,12 +164,12 @@ class WalletPages(Controller):
         given = form_of(request)
         try:
             body = {
-                "credits": _number("credits", given.get("credits", "")),
+                "credits": number_in("credits", given.get("credits", "")),
                 "transaction_reason": TransactionReason.MANUAL_BALANCE_DEBIT,
                 "idempotency_key": f"page-{given.get('once', '')[:50]}",
                 "description": given.get("note", "")[:500],
             }
-            await movements.debit(session, wallet_id, _read(body, DebitWalletRequest), clock.now())
+            await movements.debit(session, wallet_id, read_form(body, DebitWalletRequest), clock.now())
         except FarthingError as error:
             return await refused(request, f"/wallets/{wallet_id}", error)
         return done(request, f"/wallets/{wallet_id}", "The credits are taken.")
@@ -187,18 +189,18 @@ class WalletPages(Controller):
 def _top_up(given: Mapping[str, str]) -> dict[str, Any]:
     body: dict[str, Any] = {
         "transaction_reason": given.get("reason", ""),
-        "credits_to_add": _number("credits", given.get("credits", "")),
+        "credits_to_add": number_in("credits", given.get("credits", "")),
         "description": given.get("note", "")[:500],
         "idempotency_key": f"page-{given.get('once', '')[:50]}",
     }
     if given.get("bonus"):
-        body["bonus_credits_to_add"] = _number("bonus", given["bonus"])
+        body["bonus_credits_to_add"] = number_in("bonus", given["bonus"])
     if given.get("expiry"):
         body["expiry_date_utc"] = f"{given['expiry']}T00:00:00Z"
     return body
 
 
-def _read(body: Mapping[str, Any], kind: type[Any]) -> Any:
+def read_form(body: Mapping[str, Any], kind: type[Any]) -> Any:
     try:
         return convert(body, kind)
     except BadField as error:
@@ -213,7 +215,7 @@ def _day(field: str, text: str) -> datetime:
         raise ValidationFailed.of(field, "must be a day") from error
 
 
-def _number(field: str, text: str) -> Any:
+def number_in(field: str, text: str) -> Any:
     """Raises ValidationFailed for a text that is no number."""
     try:
         return parse(text.replace(",", "").replace(" ", ""))

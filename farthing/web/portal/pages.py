@@ -19,8 +19,7 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
-from farthing.credits.ledger.tables import Wallet, WalletTransaction
-from farthing.credits.reads.ledger import active_wallets
+from farthing.core.ids import new_ulid
 from farthing.customers import portal
 from farthing.customers.lookup import by_external_id
 from farthing.customers.tables import Customer
@@ -32,12 +31,9 @@ from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import InvoiceStatus, is_unpaid
 from farthing.invoices.receivables.summary import SummaryScope, summarise
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
-from farthing.payments.processing import execution
 from farthing.payments.routes import provide_gateways
-from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import OPEN
-from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
+from farthing.payments.tables import Payment
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery
 from farthing.payments.testing_provider.tables import HostedPageState, TestSession
@@ -50,14 +46,11 @@ from farthing.web.access.visitors import changes, form_of
 from farthing.web.dashboard import usage
 from farthing.web.dashboard.customers import summary_split
 from farthing.web.dashboard.invoices import pdf_of, zone_of
-from farthing.web.dashboard.wallets import ledger_page
+from farthing.web.portal.credits import credits_of
+from farthing.web.portal.paying import can_be_paid, lead_to_payment, payment_page, private
 from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
 from farthing.web.rendering.answers import HttpRequest, go, refused, render
-from farthing.web.rendering.listing import Listing, listing
-
-_MOVEMENTS = 20
-TEST_PAGE = "/v1/test/gateway/sessions/"
-"""Where the built-in provider answers; a person is sent to our page of the same session instead."""
+from farthing.web.rendering.listing import listing
 
 
 class Portal(Controller):
@@ -72,7 +65,7 @@ class Portal(Controller):
         token = request.query_params.get("token", "")
         if not token or "/" in token:
             return render(request, "portal/error.html", status=401, error=_ASK, request_id="")
-        return _private(go(f"/portal/{token}"))
+        return private(go(f"/portal/{token}"))
 
     @get("/{token:str}", guards=[in_path()])
     async def home(self, token: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
@@ -105,7 +98,7 @@ class Portal(Controller):
             default=None,
         )
         features = await _used(session, customer, start, now, local)
-        return _private(
+        return private(
             render(
                 request,
                 "portal/home.html",
@@ -121,7 +114,9 @@ class Portal(Controller):
                 period_start=start,
                 features=features,
                 subscriptions=subscriptions,
-                wallets=await _credits(session, customer.id),
+                wallets=await credits_of(session, customer.id),
+                can_buy=await can_be_paid(session),
+                once=new_ulid(),
             )
         )
 
@@ -145,7 +140,7 @@ class Portal(Controller):
             for payment in payments
             if payment.payment_url and payment.payment_status in OPEN and payment.amount <= invoice.amount_remaining
         ]
-        return _private(
+        return private(
             render(
                 request,
                 "portal/invoice.html",
@@ -158,8 +153,8 @@ class Portal(Controller):
                 invoice=invoice,
                 lines=await published_lines(session, invoice.id),
                 payments=[payment for payment in payments if payment.payment_status not in OPEN],
-                can_pay=is_unpaid(invoice) and bool(await saved_methods.connected_gateways(session)),
-                pay_url=_page_of(waiting[-1], token) if waiting and is_unpaid(invoice) else "",
+                can_pay=is_unpaid(invoice) and await can_be_paid(session),
+                pay_url=payment_page(waiting[-1], token) if waiting and is_unpaid(invoice) else "",
                 einvoices=await _einvoices(session, invoice),
             )
         )
@@ -192,23 +187,9 @@ class Portal(Controller):
         here = f"/portal/{token}/invoices/{invoice_id}"
         try:
             invoice = await payable_invoice(session, visit_of(request), invoice_id)
-            connected = await saved_methods.connected_gateways(session)
-            if not connected:
-                raise InvalidOperation("Nobody can be paid through here at the moment")
-            asked = CreatePaymentRequest(
-                destination_type=DestinationType.INVOICE,
-                destination_id=invoice.id,
-                payment_method_type=PaymentMethodType.PAYMENT_LINK,
-                payment_gateway=Gateway(connected[0]),
-                amount=invoice.amount_remaining,
-                currency=invoice.currency,
-                metadata={"payment_source": "portal"},
-                process_payment=True,
-            )
-            payment = (await execution.record_payment(session, provide_gateways(services), asked, clock)).payment
-            return _private(go(_page_of(payment, token) if _is_ours(payment) else here))
+            return await lead_to_payment(session, services, token, invoice, clock)
         except FarthingError as error:
-            return _private(await refused(request, here, error))
+            return private(await refused(request, here, error))
 
     @get("/{token:str}/test-payment/{page_id:str}", guards=[in_path()])
     async def test_page(
@@ -216,7 +197,7 @@ class Portal(Controller):
     ) -> Response[str]:
         """The built-in provider's page, as a person sees it."""
         invoice, page = await _own_page(session, request, services, page_id)
-        return _private(
+        return private(
             render(
                 request,
                 "portal/test_payment.html",
@@ -241,10 +222,10 @@ class Portal(Controller):
         try:
             await test_pages.act(gateways, await test_pages.open_page(gateways, page_id), action, Delivery.NOW)
         except FarthingError as error:
-            return _private(await refused(request, f"/portal/{token}/invoices/{invoice_id}", error))
+            return private(await refused(request, f"/portal/{token}/invoices/{invoice_id}", error))
         if action == "fail":
-            return _private(go(f"/portal/{token}/test-payment/{page_id}?declined=yes"))
-        return _private(go(f"/portal/{token}/invoices/{invoice_id}"))
+            return private(go(f"/portal/{token}/test-payment/{page_id}?declined=yes"))
+        return private(go(f"/portal/{token}/invoices/{invoice_id}"))
 
 
 class PortalLinks(Controller):
@@ -272,24 +253,11 @@ class PortalLinks(Controller):
 _ASK = InvalidOperation("This link is not complete. Please ask whoever sent it for a new one.")
 
 
-def _private(answer: Response[str]) -> Response[str]:
-    """The address is a secret: no page it leads to is told of it."""
-    answer.headers["referrer-policy"] = "no-referrer"
-    return answer
-
-
 async def _einvoices(session: AsyncSession, invoice: Invoice) -> list[Availability]:
     """The formats in which the invoice can be had; what is missing for others is no concern of the customer's."""
     if invoice.invoice_status is not InvoiceStatus.FINALIZED:
         return []
     return [each for each in availabilities(await issued_invoice(session, invoice)) if not each.obstacles]
-
-
-async def _credits(session: AsyncSession, customer_id: str) -> list[tuple[Wallet, Sequence[WalletTransaction]]]:
-    """The customer's active wallets, each with its newest movements."""
-    wallets = await active_wallets(session, customer_id)
-    newest = Listing(page=1, sort="created", descending=True, per_page=_MOVEMENTS)
-    return [(wallet, await ledger_page(session, wallet.id, newest)) for wallet in wallets]
 
 
 async def _invoices(session: AsyncSession, customer: Customer, offset: int, limit: int) -> Sequence[Invoice]:
@@ -313,18 +281,6 @@ async def _used(
     """Usage since the open period began; without a subscription, in the last 30 days. At most a quarter is drawn."""
     days = usage.DAYS if start is None else min(max((now - start).days + 1, 1), 92)
     return await usage.by_feature(session, [customer.external_id], now, local, days=days)
-
-
-def _is_ours(payment: Payment) -> bool:
-    return TEST_PAGE in (payment.payment_url or "")
-
-
-def _page_of(payment: Payment, token: str) -> str:
-    """Where the customer pays: the built-in provider's pages are shown by us."""
-    url = payment.payment_url or ""
-    if _is_ours(payment):
-        return f"/portal/{token}/test-payment/{url.rsplit('/', 1)[-1]}"
-    return url if url.startswith("https://") else ""
 
 
 async def _own_page(
