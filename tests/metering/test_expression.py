@@ -209,7 +209,8 @@ def test_any_text_is_an_expression_or_refused_and_any_event_has_a_finite_value_o
         try:
             formula = compiled(text)
         except InvalidExpression as refused:
-            assert 1 <= refused.position <= len(text) + 1
+            position = refused.position
+            assert 1 <= position <= len(text) + 1
             return
         result = formula.value(properties)
     assert result is None or result.is_finite()
