@@ -233,14 +233,14 @@ async def stranger(base_url: str, settings: Settings, database: Database) -> Asy
 
 
 # a run tries the same examples as the one before, and takes no offence at how long they take on a busy machine;
-# FARTHING_EXPLORE=1 tries others each time
+# FARTHING_EXPLORE=1 tries others each time. What an example makes has names of its own, so a fixture serves them all
 hypothesis_settings.register_profile(
     "farthing",
     deadline=None,
     derandomize=not os.environ.get("FARTHING_EXPLORE"),
     database=None,
     print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 hypothesis_settings.load_profile("farthing")
 

@@ -62,7 +62,7 @@ def _serving(folder: Path, port: int, *arguments: str, until: str) -> Iterator[s
         yield printed.read_text()
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")

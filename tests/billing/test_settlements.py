@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from farthing.billing.changes.prepaid_fees import FeeTransfer, Settled, fee_balances
@@ -252,11 +252,9 @@ steps = st.lists(
 @pytest.mark.slow
 @settings(
     max_examples=12,
-    deadline=None,
     # an example is a life of a subscription over HTTP: its seeds are fixed, and none is worth shrinking for minutes
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=steps, off=st.sampled_from(["0", "35", "100"]), price=st.sampled_from(["10", "7.77", "0.01"]))
 async def test_never_more_given_back_than_was_invoiced(office: Office, steps: list[Step], off: str, price: str) -> None:

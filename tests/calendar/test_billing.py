@@ -439,7 +439,7 @@ recurrences = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(instants, recurrences)
 def test_periods_tile_ten_years(start: datetime, recurrence: Recurrence) -> None:
     horizon = start + timedelta(days=3653)
@@ -449,7 +449,7 @@ def test_periods_tile_ten_years(start: datetime, recurrence: Recurrence) -> None
     assert all(before.end == after.start for before, after in pairwise(spans))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(instants, recurrences)
 def test_the_next_billing_date_is_later_and_on_the_grid(start: datetime, recurrence: Recurrence) -> None:
     first = next_billing_date(start, recurrence)
@@ -457,7 +457,7 @@ def test_the_next_billing_date_is_later_and_on_the_grid(start: datetime, recurre
     assert first.microsecond == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     instants,
     st.sampled_from([MONTHLY, QUARTERLY, HALF_YEARLY]),
@@ -472,7 +472,7 @@ def test_anchors_never_drift(anchor: datetime, period: BillingPeriod, tz: str, c
         assert end.day == min(local.day, monthrange(end.year, end.month)[1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(instants, st.sampled_from(ZONES))
 def test_a_daily_period_is_about_a_day_even_where_a_boundary_is_skipped(anchor: datetime, tz: str) -> None:
     daily = Recurrence(DAILY, anchor, zone(tz))
@@ -480,7 +480,7 @@ def test_a_daily_period_is_about_a_day_even_where_a_boundary_is_skipped(anchor: 
         assert timedelta(hours=12) < span.duration < timedelta(hours=36)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(instants, recurrences, st.integers(0, 30))
 def test_walking_back_finds_the_periods_that_led_here(start: datetime, recurrence: Recurrence, steps: int) -> None:
     grid = next_billing_date(start, recurrence)
@@ -490,7 +490,7 @@ def test_walking_back_finds_the_periods_that_led_here(start: datetime, recurrenc
     assert period_containing(spans[-1].end - timedelta(microseconds=1), target, recurrence) == spans[-1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(instants, recurrences, st.lists(st.timedeltas(timedelta(0), timedelta(days=300)), max_size=4))
 def test_one_run_after_many_missed_periods_equals_many_runs(
     start: datetime, recurrence: Recurrence, pauses: list[timedelta]
@@ -510,7 +510,7 @@ def test_one_run_after_many_missed_periods_equals_many_runs(
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(instants, st.sampled_from(RECURRING), st.sampled_from(ZONES))
 def test_a_calendar_anchor_ends_the_first_period(start: datetime, period: BillingPeriod, tz: str) -> None:
     anchor = calendar_anchor(start, period, zone(tz))

@@ -234,7 +234,7 @@ def test_less_is_left_later(start: datetime, length: timedelta, one: datetime, o
     assert 0 <= coefficient(whole, max(one, other)) <= coefficient(whole, min(one, other)) <= 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     instants,
     instants,

@@ -260,7 +260,7 @@ tz = st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Australia/Lord
 kinds = st.sampled_from([period for period in BillingPeriod if period is not BillingPeriod.ONETIME])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     start=instants, anchor=instants, kind=kinds, zone_=tz, reset=st.sampled_from(UsageReset), steps=st.integers(0, 20)
 )
@@ -275,7 +275,7 @@ def test_reset_windows_tile_the_billing_period(
     assert found[-1].start < billing.end <= found[-1].end
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(instants, tz, st.sampled_from([QUARTERLY, HALF_YEARLY, ANNUAL]), st.sampled_from(list(InvoiceCadence)))
 def test_every_item_period_is_charged_by_exactly_one_month(
     start: datetime, zone_: ZoneInfo, kind: BillingPeriod, cadence: InvoiceCadence

@@ -259,7 +259,7 @@ anywhere = st.tuples(
 sizes = st.sampled_from(list(WindowSize))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(near_changes | anywhere, sizes, st.integers(1, 31))
 def test_windows_tile_across_changes_of_the_clock(
     place: tuple[ZoneInfo, datetime], size: WindowSize, month_day: int
@@ -273,7 +273,7 @@ def test_windows_tile_across_changes_of_the_clock(
         assert window_containing(window.end - timedelta(microseconds=1), size, tz, month_day) == window
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(near_changes | anywhere, sizes, st.integers(1, 31))
 def test_windows_have_about_their_length(place: tuple[ZoneInfo, datetime], size: WindowSize, month_day: int) -> None:
     tz, moment = place
@@ -299,7 +299,7 @@ def binned(moment: datetime, size: timedelta, spans: list[OffsetSpan]) -> dateti
     return max(span.midnight + (moment - span.midnight) // size * size, span.start)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(near_changes | anywhere, st.sampled_from(list(ELAPSED)), st.timedeltas(timedelta(0), timedelta(days=400)))
 def test_binning_within_one_offset_gives_the_same_elapsed_windows(
     place: tuple[ZoneInfo, datetime], size: WindowSize, back: timedelta

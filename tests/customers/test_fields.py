@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.core.errors import ValidationFailed
@@ -160,7 +160,7 @@ async def test_strict_mode_refuses_external_ids_awkward_in_a_url(account: Accoun
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(name=TEXT.filter(str.strip), line=TEXT, metadata=st.dictionaries(TEXT.filter(bool), TEXT, max_size=3))
 async def test_any_text_comes_back_as_it_went_in(
     account: Account, name: str, line: str, metadata: dict[str, str]

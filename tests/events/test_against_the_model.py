@@ -10,7 +10,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.calendar.period import Period
@@ -98,8 +98,6 @@ def _by(size: WindowSize, zone: ZoneInfo, month_day: int) -> Callable[[datetime]
 @pytest.mark.slow
 @settings(
     max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(
     arrivals=st.lists(st.lists(events, max_size=12), max_size=4),
@@ -155,7 +153,7 @@ async def test_every_query_answers_what_the_model_says(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(sent=st.lists(events, min_size=1, max_size=15), asked=selections())
 async def test_groups_are_the_same_query_narrowed_to_each_of_them(
     database: Database, sent: list[UsageEvent], asked: Selection

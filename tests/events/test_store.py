@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text, update
 
@@ -124,7 +124,7 @@ async def test_the_same_content_changes_nothing_not_even_the_order(database: Dat
         assert await total(books, latest) == 2
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=12),
     st.randoms(use_true_random=False),

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from flexprice.models.errors import FlexpriceError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, update
 
@@ -443,7 +443,7 @@ def bills(draw: st.DrawFn) -> Bill:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(st.lists(bills(), max_size=6))
 async def test_what_is_always_true(account: Account, given_bills: list[Bill]) -> None:
     books = Books()

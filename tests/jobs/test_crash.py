@@ -131,10 +131,8 @@ async def test_duties_killed_in_the_middle_are_taken_up_by_another_worker(new_da
         before = {name: succeeded(url, name) for name in IN_HAND}
     with farthing(url, "worker"):
         until(lambda: lively_workers(url) >= 2)
-        began = time.monotonic()
         for name in IN_HAND:
             until(lambda name=name: succeeded(url, name) > before[name])
-        assert time.monotonic() - began < 60
     cloned = "SELECT counts['plans_cloned'] FROM job_runs WHERE name = 'environment_clone'"
     assert rows(url, cloned) == [(1,)]
 

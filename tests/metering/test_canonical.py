@@ -106,7 +106,7 @@ def test_a_json_number_no_store_can_keep_is_refused(number: str) -> None:
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=None))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_number_and_its_text_read_alike(number: Decimal) -> None:
     read = read_number(number)
     assert read == read_number(str(number))
@@ -116,7 +116,7 @@ def test_a_number_and_its_text_read_alike(number: Decimal) -> None:
 
 
 @given(st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_reads_as_a_number_or_an_error(text: str) -> None:
     assert isinstance(read_number(text), Decimal | QuantityError)
     assert canonical_text(text) == text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -188,19 +191,28 @@ PROPERTIES = st.dictionaries(
 )
 
 
+@contextmanager
+def little_time() -> Iterator[None]:
+    """Two seconds at most, not counting what others do on this machine meanwhile."""
+    began = time.thread_time()
+    yield
+    assert time.thread_time() - began < 2
+
+
 @given(st.lists(FRAGMENTS, max_size=60).map("".join) | st.text(max_size=80), PROPERTIES)
 @example("1" * 1999 + "a", {})
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400)
 def test_any_text_is_an_expression_or_refused_and_any_event_has_a_finite_value_or_none(
     text: str, properties: dict[str, object]
 ) -> None:
-    try:
-        formula = compiled(text)
-    except InvalidExpression as refused:
-        position = refused.position
-        assert 1 <= position <= len(text) + 1
-        return
-    result = formula.value(properties)
+    with little_time():
+        try:
+            formula = compiled(text)
+        except InvalidExpression as refused:
+            position = refused.position
+            assert 1 <= position <= len(text) + 1
+            return
+        result = formula.value(properties)
     assert result is None or result.is_finite()
 
 
@@ -221,11 +233,12 @@ TERMS = st.recursive(
 
 
 @given(TERMS, PROPERTIES)
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400)
 def test_any_valid_expression_has_a_finite_value_or_none_in_little_time(
     text: str, properties: dict[str, object]
 ) -> None:
-    result = compiled(f"{text} + 0 * a").value(properties)
+    with little_time():
+        result = compiled(f"{text} + 0 * a").value(properties)
     assert result is None or result.is_finite()
 
 
@@ -253,7 +266,7 @@ def _exact(left: Fraction, operator: str, right: Fraction) -> Fraction:
 
 
 @given(ARITHMETIC)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_integer_arithmetic_is_exact(pair: tuple[str, Fraction]) -> None:
     text, expected = pair
     result = value(f"{text} + 0 * a", a=7, b=-3)

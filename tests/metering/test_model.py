@@ -438,7 +438,7 @@ STREAMS = st.lists(
 
 
 @given(METERS, STREAMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_sending_everything_again_changes_nothing(meter: Meter, events: list[UsageEvent]) -> None:
     standing = live(events)
     assert live([*events, *standing]) == standing
@@ -446,7 +446,7 @@ def test_sending_everything_again_changes_nothing(meter: Meter, events: list[Usa
 
 
 @given(st.sampled_from([COUNT, SUM, THOUSAND]), STREAMS, st.integers(0, 44_640))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_adds_up_adds_up_over_any_split_and_over_points_and_buckets(
     meter: Meter, events: list[UsageEvent], minute: int
 ) -> None:
@@ -462,7 +462,7 @@ def test_what_adds_up_adds_up_over_any_split_and_over_points_and_buckets(
 
 
 @given(STREAMS, st.integers(1, 44_639))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_carried_level_is_the_weighted_mean_of_its_parts(events: list[UsageEvent], minute: int) -> None:
     # a level that falls below 0 is cut off at 0 per part, so only rising ones add up
     rising = [one for one in events if not str(one.properties["x"]).startswith("-")]
@@ -476,7 +476,7 @@ def test_a_carried_level_is_the_weighted_mean_of_its_parts(events: list[UsageEve
 
 
 @given(STREAMS, st.permutations(range(12)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_arrival_matters_to_ties_and_corrections_only(events: list[UsageEvent], order: list[int]) -> None:
     standing = live(events)
     shuffled = [standing[place] for place in order if place < len(standing)]

@@ -157,7 +157,7 @@ VALUES = (
 
 
 @given(METERS, st.dictionaries(st.sampled_from(["x", "r"]), VALUES))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_comes_in_a_row_fits_its_column(meter: Meter, properties: dict[str, Any]) -> None:
     measured = quantity_of(meter, event(properties))
     if measured is None:
@@ -170,6 +170,6 @@ def test_whatever_comes_in_a_row_fits_its_column(meter: Meter, properties: dict[
 
 
 @given(st.decimals(min_value=0, max_value=Decimal(10) ** 22, places=15))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_quantity_that_fits_is_kept_to_the_last_digit(x: Decimal) -> None:
     assert quantity_of(SUM, event({"x": x})) == quantity_of(SUM, event({"x": str(x)})) == MeasuredQuantity(x)

@@ -22,6 +22,7 @@ from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.test_server import _run
+from tests.waiting import PATIENCE_SECONDS
 
 MOST = 20
 RESERVED = 3
@@ -139,7 +140,8 @@ def test_serving_is_refused_in_one_sentence_where_too_few_are_granted(
 
 async def test_health_says_no_in_time_and_yes_when_the_server_is_back(small_server: EmbeddedPostgres) -> None:
     database = Database(small_server.url(), wire(), pool_size=1)
-    health = Health(database, (), None, started_at=database.clock.now(), fresh_seconds=0)
+    now = database.clock.now()
+    health = Health(database, (), None, started_at=now, fresh_seconds=0, answer_seconds=PATIENCE_SECONDS)
     assert (await health.report())[0]
     with psycopg.connect(small_server.url("postgres", "postgres"), autocommit=True) as administrator:
         administrator.execute(

@@ -40,7 +40,7 @@ def test_margins(revenue: str, cost: str, expected: tuple[str, ...]) -> None:
     assert found == tuple(Decimal(one) for one in expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(revenue=MONEY, cost=MONEY)
 def test_margin_and_cost_are_the_revenue(revenue: Decimal, cost: Decimal) -> None:
     margin = Margin(revenue, cost)

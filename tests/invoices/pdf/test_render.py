@@ -10,7 +10,7 @@ from decimal import Decimal
 from importlib.util import find_spec
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
@@ -280,7 +280,7 @@ def test_no_text_is_ever_code(hostile: str) -> None:
     assert "root:" not in page
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(anything=st.text(st.characters(categories=None), max_size=40), vat=st.text(max_size=8))
 def test_no_text_stops_an_invoice(anything: str, vat: str) -> None:
     party = Party(name=anything, address=(anything,), country=anything, tax_id=anything, email=anything)
