@@ -79,6 +79,7 @@ class Kind(StrEnum):
     WEBHOOK_ENDPOINT = "whep"
     WEBHOOK_DELIVERY = "whdel"
     WEBHOOK_ATTEMPT = "whatt"
+    EMAIL = "mail"
 
 
 def new_id(kind: Kind) -> str:
