@@ -31,9 +31,11 @@ from farthing.events.upkeep.backfill import fill_new_meter
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
+from farthing.notifications.email.queueing import queue_recorded
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
+from farthing.storage.ports import OutboxPorts
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
 from farthing.subscriptions.ports import CreditGrantHooks, SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
@@ -45,6 +47,7 @@ from farthing.subscriptions.tables import Subscription
 class Wiring(Composition):
     """The filled ports of each package. A database carries them, and its sessions hand a package its own."""
 
+    outbox: OutboxPorts
     identity: IdentityPorts
     customers: CustomerPorts
     catalogue: CataloguePorts
@@ -58,6 +61,7 @@ class Wiring(Composition):
 def wire() -> Wiring:
     """The wiring of a process, for each of its databases."""
     return Wiring(
+        outbox=OutboxPorts(on_recorded=queue_recorded),
         identity=IdentityPorts(caller_caches=CallerCaches(), reset_mail=None),
         customers=CustomerPorts(
             require_no_live_subscription=nothing_live,

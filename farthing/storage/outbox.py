@@ -13,8 +13,10 @@ from sqlalchemy import BigInteger, Index, Sequence, String, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
+from farthing.core.composition import Composition
 from farthing.core.ids import Kind, new_id
 from farthing.storage.bulk import insert_records
+from farthing.storage.ports import OutboxPorts
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.tables import Base, Scoped
 
@@ -95,6 +97,8 @@ def _write(session: Session) -> None:
     waiting = _waiting(session)
     if waiting and not session.in_nested_transaction():
         insert_records(session.connection(), SystemEvent, waiting)
+        ports: Composition = session.info["ports"]
+        ports.part(OutboxPorts).on_recorded(session, waiting)
         waiting.clear()
 
 
