@@ -73,6 +73,7 @@ from farthing.jobs.pace import WorkerState
 from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
+from farthing.notifications.email.routes import CustomerEmails
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
@@ -114,6 +115,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Roles,
     SettingsByKey,
     Customers,
+    CustomerEmails,
     Entitlements,
     PlanEntitlements,
     AddonEntitlements,

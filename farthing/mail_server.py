@@ -60,7 +60,9 @@ def _of_url(url: str, sender: str) -> MailServer:
     try:
         security = MailSecurity(parts.scheme)
     except ValueError as error:
-        raise UnusableMailServer(f"FARTHING_SMTP_URL must begin with smtp, smtps or smtp+starttls: {_EXAMPLE}") from error
+        raise UnusableMailServer(
+            f"FARTHING_SMTP_URL must begin with smtp, smtps or smtp+starttls: {_EXAMPLE}"
+        ) from error
     host = parts.hostname or ""
     if not host or any(not letter.isprintable() or letter.isspace() for letter in host) or port == 0:
         raise UnusableMailServer(f"FARTHING_SMTP_URL must name a host and a port from 1 to 65535: {_EXAMPLE}")
@@ -86,12 +88,13 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         raise UnusableMailServer(f"FARTHING_SMTP_URL must not contain blanks or control characters: {_EXAMPLE}")
     try:
         parts = urlsplit(url)
-        return parts, parts.port
+        port = parts.port
     except ValueError as error:
         raise UnusableMailServer(
             f"FARTHING_SMTP_URL must look like {_EXAMPLE}; "
             "write characters such as @, : and / of a password as %40, %3A and %2F"
         ) from error
+    return parts, port
 
 
 def _is_this_machine(host: str) -> bool:

@@ -31,6 +31,7 @@ from farthing.events.upkeep.backfill import fill_new_meter
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
+from farthing.notifications.email.asking import mail_invoice
 from farthing.notifications.email.queueing import queue_recorded
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
@@ -62,7 +63,7 @@ def wire() -> Wiring:
     """The wiring of a process, for each of its databases."""
     return Wiring(
         outbox=OutboxPorts(on_recorded=queue_recorded),
-        identity=IdentityPorts(caller_caches=CallerCaches(), reset_mail=None),
+        identity=IdentityPorts(caller_caches=CallerCaches()),
         customers=CustomerPorts(
             require_no_live_subscription=nothing_live,
             require_no_open_wallet=require_no_open_wallet,
@@ -104,7 +105,7 @@ def wire() -> Wiring:
                 carry=subscribing.carry,
             ),
         ),
-        invoices=InvoicePorts(hooks=BillingEffects()),
+        invoices=InvoicePorts(hooks=BillingEffects(), mail_invoice=mail_invoice),
         payments=PaymentPorts(
             adapters=MappingProxyType({TEST_MODE: TestProvider}),
             choose_wallet=choose_wallet,

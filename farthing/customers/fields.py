@@ -15,7 +15,6 @@ from farthing.core.wire import BadField, checked_metadata
 DEFAULT_TIMEZONE = "UTC"
 
 
-
 def email_address(field: str, text: str) -> str:
     """An address that mail could be sent to, or "" for none. Raises BadField."""
     if text and not is_email_address(text):

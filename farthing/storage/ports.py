@@ -14,4 +14,4 @@ class OutboxPorts:
     """What is done above in the transaction that records events."""
 
     on_recorded: Callable[[Session, Sequence[Mapping[str, Any]]], None]
-    """Given the session and the rows of the events that were just written: write what has to stand or fall with them."""
+    """Given the session and the events that it has just written, as rows: write what must stand or fall with them."""

@@ -41,11 +41,11 @@ _QUEUE = text(
     """
     INSERT INTO emails (
         id, tenant_id, environment_id, kind, entity_id, occasion, customer_id, invoice_id, details, state, attempts,
-        next_attempt_at, created_at
+        queued_at, next_attempt_at, created_at
     )
     SELECT mail.id, :tenant_id, :environment_id, mail.kind, mail.entity_id, mail.occasion,
         coalesce(invoice.customer_id, subscription.payer_id, mail.customer_id), mail.invoice_id, mail.details,
-        'queued', 0, :due_at, :now
+        'queued', 0, :queued_at, :queued_at, :now
     FROM json_to_recordset(CAST(:mails AS json)) AS mail (
         id text, kind text, entity_id text, occasion text, customer_id text, invoice_id text, subscription_id text,
         details jsonb
@@ -81,7 +81,7 @@ def queue(session: Session, emails: Sequence[NewEmail]) -> None:
         "mails": msgspec.json.encode(rows).decode(),
         "now": session.info["clock"].now(),
         # mail servers live in real time, whatever an environment's test clock says
-        "due_at": session.info["real_clock"].now(),
+        "queued_at": session.info["real_clock"].now(),
     }
     session.flush()  # who pays is read from rows that may not be written yet
     session.execute(_QUEUE, parameters)

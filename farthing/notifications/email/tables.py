@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.storage.tables import Base, Scoped, enum_column
+from farthing.storage.tables import Base, OfTenant, Scoped, enum_column
 
 
 class EmailKind(StrEnum):
@@ -55,6 +55,8 @@ class Email(Scoped, Base):
     state: Mapped[EmailState] = mapped_column(enum_column(EmailState), default=EmailState.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     """Attempts that failed since it was queued, or queued again."""
+    queued_at: Mapped[datetime]
+    """When it was queued, or queued again, in real time; `created_at` is in the environment's."""
     next_attempt_at: Mapped[datetime]
     """When it is due. While an attempt is under way, when that is given up."""
     created_at: Mapped[datetime]
@@ -83,4 +85,21 @@ class Email(Scoped, Base):
             "created_at",
             postgresql_where=text("invoice_id IS NOT NULL"),
         ),
+    )
+
+
+class PasswordMail(OfTenant, Base):
+    """A link to set a password that is to be mailed to a person. It is made when it is sent, and not kept here."""
+
+    __tablename__ = "password_mails"
+    label = "Password mail"
+
+    user_id: Mapped[str] = mapped_column(String(50))
+    requested_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime]
+
+    __table_args__ = (
+        # whoever asks ten times gets one mail
+        Index("uq_password_mails_user", "user_id", unique=True),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from farthing.identity.settings.logo import Logo
-from farthing.notifications.email.content.wording import LetterValue, chosen_text, texts_of, written
+from farthing.notifications.email.content.wording import FALLBACK, LetterValue, chosen_text, texts_of, written
 from farthing.notifications.email.tables import EmailKind
 
 DEFAULT_COLOUR = "#1f4f82"
@@ -72,7 +72,9 @@ def one_line(text: str, limit: int = LONGEST_VALUE) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
-def compose(facts: LetterFacts, letterhead: Letterhead, language: str, link: str, *, inline_logo: bool = False) -> Letter:
+def compose(
+    facts: LetterFacts, letterhead: Letterhead, language: str, link: str, *, inline_logo: bool = False
+) -> Letter:
     """The letter in a language. `link` is where its button leads; `inline_logo` puts the logo's bytes into the HTML."""
     texts = texts_of(language)
     seller = one_line(letterhead.seller)
@@ -82,23 +84,53 @@ def compose(facts: LetterFacts, letterhead: Letterhead, language: str, link: str
         return chosen_text(texts, facts.kind.value, name, facts.variant).format_map(values)
 
     help_line = texts["common"]["help"].format(help=letterhead.help_address) if letterhead.help_address else ""
-    placed = {
-        "language": language,
-        "seller": seller,
-        "heading": said("heading"),
-        "greeting": texts["common"]["greeting"].format_map(values),
-        "body": said("text"),
-        "rows": [(texts["labels"][name], values[name]) for name in facts.rows],
-        "button": said("button"),
-        "link": link,
-        "help": help_line,
-        "reason": texts["common"]["reason"].format_map(values),
+    return _laid_out(
+        letterhead,
+        said("subject"),
+        inline_logo=inline_logo,
+        language=language,
+        heading=said("heading"),
+        greeting=texts["common"]["greeting"].format_map(values),
+        body=said("text"),
+        rows=[(texts["labels"][name], values[name]) for name in facts.rows],
+        button=said("button"),
+        link=link,
+        help=help_line,
+        reason=texts["common"]["reason"].format_map(values),
+    )
+
+
+def compose_account_letter(
+    letterhead: Letterhead, *, heading: str, body: str, button: str, link: str, reason: str
+) -> Letter:
+    """A letter of the deployment to a person with an account, in English as the pages are."""
+    return _laid_out(
+        letterhead,
+        heading,
+        inline_logo=False,
+        language=FALLBACK,
+        heading=heading,
+        greeting="Hello,",
+        body=body,
+        rows=[],
+        button=button,
+        link=link,
+        help="",
+        reason=reason,
+    )
+
+
+def _laid_out(letterhead: Letterhead, subject: str, *, inline_logo: bool, **placed: object) -> Letter:
+    head = {
+        "seller": one_line(letterhead.seller),
         "accent": letterhead.accent,
         "on_accent": letterhead.on_accent,
         "logo": _logo_address(letterhead.logo, inline=inline_logo),
     }
     return Letter(
-        one_line(said("subject"), LONGEST_SUBJECT), _template("mail.html", **placed), _template("mail.txt", **placed)
+        one_line(subject, LONGEST_SUBJECT),
+        _template("mail.html", **head, **placed),
+        _template("mail.txt", **head, **placed),
     )
 
 

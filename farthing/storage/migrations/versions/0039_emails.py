@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("details", JSONB, nullable=False),
         sa.Column("state", sa.String(40), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("queued_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True)),
@@ -66,5 +67,17 @@ def upgrade() -> None:
         [*of_environment, "invoice_id", "created_at"],
         postgresql_where=sa.text("invoice_id IS NOT NULL"),
     )
-    for statement in row_level_security("emails", "environment_id"):
-        op.execute(statement)
+    op.create_table(
+        "password_mails",
+        sa.Column("user_id", sa.String(50), nullable=False),
+        sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.String(50), nullable=False),
+        sa.Column("id", sa.String(50), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_password_mails")),
+    )
+    op.create_index("uq_password_mails_user", "password_mails", ["user_id"], unique=True)
+    for table, by in (("emails", "environment_id"), ("password_mails", "tenant_id")):
+        for statement in row_level_security(table, by):
+            op.execute(statement)
