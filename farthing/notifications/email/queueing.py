@@ -43,18 +43,19 @@ _QUEUE = text(
         id, tenant_id, environment_id, kind, entity_id, occasion, customer_id, invoice_id, details, state, attempts,
         queued_at, next_attempt_at, created_at
     )
-    SELECT mail.id, :tenant_id, :environment_id, mail.kind, mail.entity_id, mail.occasion,
+    SELECT mail.id, scope.tenant_id, scope.environment_id, mail.kind, mail.entity_id, mail.occasion,
         coalesce(invoice.customer_id, subscription.payer_id, mail.customer_id), mail.invoice_id, mail.details,
-        'queued', 0, :queued_at, :queued_at, :now
+        'queued', 0, CAST(:queued_at AS timestamptz), CAST(:queued_at AS timestamptz), CAST(:now AS timestamptz)
     FROM json_to_recordset(CAST(:mails AS json)) AS mail (
         id text, kind text, entity_id text, occasion text, customer_id text, invoice_id text, subscription_id text,
         details jsonb
     )
-    LEFT JOIN invoices AS invoice ON invoice.environment_id = :environment_id AND invoice.id = mail.invoice_id
+    CROSS JOIN (SELECT CAST(:tenant_id AS text) AS tenant_id, CAST(:environment_id AS text) AS environment_id) AS scope
+    LEFT JOIN invoices AS invoice ON invoice.environment_id = scope.environment_id AND invoice.id = mail.invoice_id
     LEFT JOIN subscriptions AS subscription
-        ON subscription.environment_id = :environment_id AND subscription.id = mail.subscription_id
+        ON subscription.environment_id = scope.environment_id AND subscription.id = mail.subscription_id
     WHERE EXISTS (
-        SELECT FROM settings WHERE tenant_id = :tenant_id AND environment_id = :environment_id
+        SELECT FROM settings WHERE tenant_id = scope.tenant_id AND environment_id = scope.environment_id
             AND key = 'email_config' AND status = 'published' AND (value ->> 'enabled')::boolean
             AND coalesce((value ->> mail.kind)::boolean, true)
     )
