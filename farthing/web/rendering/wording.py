@@ -110,6 +110,8 @@ TONES = MappingProxyType(
         "overdue": "bad",
         "failed": "bad",
         "failing": "bad",
+        "parked": "bad",
+        "sent": "good",
         "unpaid": "warn",
         "pending": "warn",
         "paused": "warn",

@@ -15,7 +15,8 @@ from farthing.mail_server import MailSecurity, MailServer
 from farthing.notifications.email.delivery.message import OutgoingMessage
 
 AT_ONCE = 4
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 15.0
+"""How long connecting may take, with TLS and signing in."""
 TOTAL_SECONDS = 60.0
 LONGEST_REASON = 500
 
@@ -42,8 +43,11 @@ class HandingIn:
 class MailSender:
     """Connections to the mail server. Used as a context, in one event loop."""
 
-    def __init__(self, server: MailServer, *, total_seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(
+        self, server: MailServer, *, connect_seconds: float = CONNECT_SECONDS, total_seconds: float = TOTAL_SECONDS
+    ) -> None:
         self.server = server
+        self._connect_seconds = connect_seconds
         self._total_seconds = total_seconds
         self._idle: list[SMTP] = []
         self.is_away = False
@@ -66,23 +70,20 @@ class MailSender:
     async def hand_in(self, message: OutgoingMessage) -> HandingIn:
         """Hand a message in once. Whatever happens is an outcome and no exception."""
         try:
-            async with asyncio.timeout(self._total_seconds):
-                return await self._hand_in(message)
+            async with asyncio.timeout(self._connect_seconds):
+                client = await self._client()
         except TimeoutError:
-            return HandingIn(Handed.DEFERRED, f"the mail server did not answer within {self._total_seconds:g} seconds")
-
-    async def _hand_in(self, message: OutgoingMessage) -> HandingIn:
-        client = self._idle.pop() if self._idle else None
-        if client is not None and not await _is_alive(client):
-            client = None
-        if client is None:
-            try:
-                client = await self._connected()
-            except (SMTPException, OSError, ValueError) as error:
-                self.is_away = True
-                return HandingIn(Handed.AWAY, f"no connection to the mail server: {_in_words(error)}")
+            self.is_away = True
+            return HandingIn(Handed.AWAY, f"no connection to the mail server within {self._connect_seconds:g} seconds")
+        except (SMTPException, OSError, ValueError) as error:
+            self.is_away = True
+            return HandingIn(Handed.AWAY, f"no connection to the mail server: {_in_words(error)}")
         try:
-            await _converse(client, message)
+            async with asyncio.timeout(self._total_seconds):
+                await _converse(client, message)
+        except TimeoutError:
+            client.close()
+            return HandingIn(Handed.DEFERRED, f"the mail server did not answer within {self._total_seconds:g} seconds")
         except SMTPResponseException as error:
             await self._keep(client)
             outcome = Handed.REFUSED if error.code >= 500 else Handed.DEFERRED
@@ -96,6 +97,14 @@ class MailSender:
         self._idle.append(client)
         return HandingIn(Handed.TAKEN)
 
+    async def _client(self) -> SMTP:
+        """A connection that was kept and still is one, else a new one."""
+        while self._idle:
+            client = self._idle.pop()
+            if await _is_alive(client):
+                return client
+        return await self._connected()
+
     async def _connected(self) -> SMTP:
         server = self.server
         context = None if server.security is MailSecurity.NONE else ssl.create_default_context()
@@ -107,10 +116,12 @@ class MailSender:
             tls_context=context,
             username=server.username or None,
             password=server.password or None,
-            timeout=CONNECT_SECONDS,
+            timeout=self._connect_seconds,
         )
         try:
             await client.connect()
+            if client.is_ehlo_or_helo_needed:
+                await client.ehlo()
         except BaseException:
             client.close()
             raise
