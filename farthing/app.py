@@ -76,6 +76,7 @@ from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
 from farthing.notifications.activity.routes import ActivityLog
 from farthing.notifications.alerts.routes import Alerts, AlertSettingsByEntity
+from farthing.notifications.email.routes import CustomerEmails
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
@@ -117,6 +118,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Roles,
     SettingsByKey,
     Customers,
+    CustomerEmails,
     Entitlements,
     PlanEntitlements,
     AddonEntitlements,

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from farthing import secret_file
+from farthing.mail_server import MailServer, UnusableMailServer, mail_server
 from farthing.storage.connections.timeouts import Timeouts
 
 PREFIX = "FARTHING_"
@@ -83,6 +84,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     portal_session_seconds: int = 3600
     webhook_allow_private: bool = False
     """Whether webhooks may go to private hosts and over plain HTTP; to cloud metadata addresses they never do."""
+    smtp_url: str | None = None
+    """The mail server: smtp, smtps or smtp+starttls, with user and password where it asks for them."""
+    mail_from: str | None = None
+    """The address that mail is sent from."""
+    mail_test_to: str | None = None
+    """Where all mail of development environments goes; without it none leaves them."""
     public_url: str | None = None
     """Where clients reach this deployment; used in links. Default: the address it listens on."""
 
@@ -122,6 +129,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """The networks of trusted proxies. Raises ValueError for a text that is no network."""
         return [ip_network(text.strip()) for text in (self.trusted_proxies or "").split(",") if text.strip()]
+
+    def mail_server(self) -> MailServer | None:
+        """Where mail is handed in; None in a deployment without mail. Raises UnusableMailServer."""
+        return mail_server(self.smtp_url, self.mail_from, self.mail_test_to)
 
     def master_key(self) -> str:
         """The secret everything else is derived from. Raises UnusableSecretKey."""
@@ -180,6 +191,10 @@ def _cross_check(settings: Settings) -> None:
         settings.proxies()
     except ValueError as error:
         raise BadSettings(f"FARTHING_TRUSTED_PROXIES must be networks such as 10.0.0.0/8: {error}") from error
+    try:
+        settings.mail_server()
+    except UnusableMailServer as error:
+        raise BadSettings(str(error)) from error
     if settings.bootstrap_api_key is not None and not settings.bootstrap_api_key.startswith("sk_"):
         raise BadSettings("FARTHING_BOOTSTRAP_API_KEY must start with sk_")
     for name, read in (("OPERATOR_KEYS", settings.operators), ("ENVIRONMENT_ACCESS", settings.environments_by_user)):

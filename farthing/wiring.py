@@ -33,9 +33,12 @@ from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
 from farthing.notifications.alerts import balances, evaluation
+from farthing.notifications.email.asking import mail_invoice
+from farthing.notifications.email.queueing import queue_recorded
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
+from farthing.storage.ports import OutboxPorts
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
 from farthing.subscriptions.ports import CreditGrantHooks, SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
@@ -47,6 +50,7 @@ from farthing.subscriptions.tables import Subscription
 class Wiring(Composition):
     """The filled ports of each package. A database carries them, and its sessions hand a package its own."""
 
+    outbox: OutboxPorts
     identity: IdentityPorts
     customers: CustomerPorts
     catalogue: CataloguePorts
@@ -61,7 +65,8 @@ class Wiring(Composition):
 def wire() -> Wiring:
     """The wiring of a process, for each of its databases."""
     return Wiring(
-        identity=IdentityPorts(caller_caches=CallerCaches(), reset_mail=None),
+        outbox=OutboxPorts(on_recorded=queue_recorded),
+        identity=IdentityPorts(caller_caches=CallerCaches()),
         customers=CustomerPorts(
             require_no_live_subscription=nothing_live,
             require_no_open_wallet=require_no_open_wallet,
@@ -103,7 +108,7 @@ def wire() -> Wiring:
                 carry=subscribing.carry,
             ),
         ),
-        invoices=InvoicePorts(hooks=BillingEffects()),
+        invoices=InvoicePorts(hooks=BillingEffects(), mail_invoice=mail_invoice),
         payments=PaymentPorts(
             adapters=MappingProxyType({TEST_MODE: TestProvider}),
             choose_wallet=choose_wallet,

@@ -80,6 +80,7 @@ class Kind(StrEnum):
     WEBHOOK_DELIVERY = "whdel"
     PARTY_VERSION = "party"
     WEBHOOK_ATTEMPT = "whatt"
+    EMAIL = "mail"
 
 
 def new_id(kind: Kind) -> str:

@@ -7,32 +7,16 @@ from collections.abc import Mapping
 
 from farthing.calendar.zones import zone
 from farthing.core import trade_codes
+from farthing.core.email_address import is_email_address
 from farthing.core.errors import ValidationFailed
 from farthing.core.wire import BadField, checked_metadata
 
 DEFAULT_TIMEZONE = "UTC"
-LONGEST_EMAIL = 254
-
-_LOCAL_PART = re.compile(r"[^\s@\"(),:;<>\[\]\\.]+(\.[^\s@\"(),:;<>\[\]\\.]+)*")
-_DOMAIN_LABEL = re.compile(r"[^\W_]([\w-]{0,61}[^\W_])?")
-_LOCAL_PART_LENGTH = 64
 
 
 def email_address(field: str, text: str) -> str:
     """An address that mail could be sent to, or "" for none. Raises BadField."""
-    if text == "":
-        return text
-    local, at, domain = text.rpartition("@")
-    labels = domain.split(".")
-    plausible = (
-        at
-        and len(text) <= LONGEST_EMAIL
-        and len(local) <= _LOCAL_PART_LENGTH
-        and _LOCAL_PART.fullmatch(local)
-        and len(labels) > 1
-        and all(_DOMAIN_LABEL.fullmatch(label) for label in labels)
-    )
-    if not plausible:
+    if text and not is_email_address(text):
         raise BadField(field, "must be an email address such as ada@example.com")
     return text
 

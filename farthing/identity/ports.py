@@ -1,14 +1,10 @@
-"""What identity is given: how a link is mailed, and the caches of callers that a change of a key makes void."""
+"""What identity is given: the caches of callers that a change of a key makes void."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 from weakref import WeakSet
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class CallerCache(Protocol):
@@ -34,17 +30,7 @@ class CallerCaches:
 
 
 @dataclass(frozen=True, slots=True)
-class ResetMail:
-    """How a link to set a password is mailed."""
-
-    send: Callable[[AsyncSession, str, str, datetime], Awaitable[None]]
-    """Given a transaction, the address, the link and when it ends: have it sent once the transaction commits."""
-
-
-@dataclass(frozen=True, slots=True)
 class IdentityPorts:
     """See `farthing.wiring`."""
 
     caller_caches: CallerCaches
-    reset_mail: ResetMail | None
-    """None in a deployment without mail, whose pages say who can make a link."""

@@ -37,6 +37,7 @@ from farthing.invoices.requests import (
     VoidInvoiceRequest,
 )
 from farthing.invoices.schemas import (
+    CommunicationTriggerResponse,
     InvoiceEditResponse,
     InvoiceResponse,
     ListInvoicesResponse,
@@ -178,10 +179,12 @@ class Invoices(Controller):
         return await file_answer(await issued_invoice(session, await find(session, Invoice, id)), wanted)
 
     @post("/{id:str}/comms/trigger", operation_id="triggerInvoiceCommsWebhook", guards=WRITE, status_code=200)
-    async def communicate(self, id: str, session: AsyncSession) -> Message:
-        """Tell subscribers that the payer should be written to about this invoice."""
-        await events.record_invoice_event(session, InvoiceEvent.COMMUNICATION, await find(session, Invoice, id))
-        return Message(message="communication triggered successfully")
+    async def communicate(self, id: str, session: AsyncSession, services: Composition) -> CommunicationTriggerResponse:
+        """Record that the payer should be written to about this invoice, and mail it where mail is on."""
+        invoice = await find(session, Invoice, id)
+        await events.record_invoice_event(session, InvoiceEvent.COMMUNICATION, invoice)
+        email = await ports_of(session, InvoicePorts).mail_invoice(session, invoice, services.part(Settings))
+        return CommunicationTriggerResponse(message="communication triggered successfully", email=email)
 
     @post("/{id:str}/webhook/trigger", operation_id="triggerInvoiceWebhook", guards=WRITE, status_code=200)
     async def tell_again(self, id: str, session: AsyncSession, event_name: str) -> WebhookTriggerResponse:

@@ -12,6 +12,7 @@ from farthing.core.enums import Status
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
 from farthing.events.schemas import CommitmentInfo
+from farthing.invoices.ports import InvoiceEmailAnswer
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.rating.totals.discounts import CouponType
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
@@ -213,6 +214,13 @@ class InvoiceComputeResponse(Response):
 
     invoice: InvoiceResponse
     skipped: bool
+
+
+class CommunicationTriggerResponse(Response):
+    """That the payer was to be written to, and what became of the mail."""
+
+    message: str
+    email: InvoiceEmailAnswer
 
 
 class WebhookTriggerResponse(Response):

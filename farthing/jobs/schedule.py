@@ -31,6 +31,10 @@ from farthing.jobs.tables import JobRun
 from farthing.notifications.activity.retention import forget_old_activities
 from farthing.notifications.alerts.evaluation import evaluate_due as look_at_usage
 from farthing.notifications.alerts.evaluation import schedule as plan_looks
+from farthing.notifications.email.delivery.run import MailDelivery
+from farthing.notifications.email.delivery.smtp import MailSender
+from farthing.notifications.email.password_mail import send_password_mails
+from farthing.notifications.email.scheduling import queue_notices
 from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
 from farthing.notifications.webhooks.delivery.running import recover_deliveries
 from farthing.payments.integrations.gateways import Gateways
@@ -44,6 +48,8 @@ log = structlog.get_logger(__name__)
 
 JOB_RUNS_KEPT = timedelta(days=30)
 BATCH = 500
+EMAIL_ENOUGH = timedelta(seconds=50)
+"""When a run of it ends: the next one, a minute after it began, begins with another environment."""
 ENVIRONMENT_LIMIT = timedelta(minutes=30)
 """How long billing may take in one environment; one that hangs must not keep the others waiting."""
 
@@ -66,6 +72,9 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
 
     async def usage_alerts(session: AsyncSession, now: datetime) -> int:
         return await plan_looks(session, now) or await look_at_usage(session, now)
+
+    async def notices(session: AsyncSession, now: datetime) -> int:
+        return await queue_notices(session, now)
 
     async def reconciliation(session: AsyncSession, now: datetime) -> int:
         await reconcile(session, gateways, now)
@@ -94,6 +103,8 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("activity_retention", "45 4 * * *", everywhere(forget_old_activities)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
+        Duty("email_notices", "*/15 * * * *", everywhere(notices)),
+        *_email_delivery(settings),
         *_event_retention(settings),
         Duty("retention", "0 4 * * *", _retention),
     )
@@ -105,6 +116,21 @@ def _event_retention(settings: Settings) -> Sequence[Duty]:
         return ()
     keep = timedelta(days=settings.event_retention_days)
     return (Duty("event_retention", "30 4 * * *", everywhere(retention(keep))),)
+
+
+def _email_delivery(settings: Settings) -> Sequence[Duty]:
+    """Handing in mail, where there is a server that takes it."""
+    server = settings.mail_server()
+    if server is None:
+        return ()
+
+    async def deliver(database: Database, now: datetime) -> Counts:
+        async with MailSender(server) as sender:
+            links = await send_password_mails(database, sender, settings)
+            mails = await everywhere(MailDelivery(sender, settings).deliver, enough=EMAIL_ENOUGH)(database, now)
+        return Counter(mails) + Counter(succeeded=links)
+
+    return (Duty("email_delivery", "* * * * *", deliver),)
 
 
 async def _bill_everywhere(

@@ -17,10 +17,12 @@ from sqlalchemy import BigInteger, Index, Sequence, String, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
+from farthing.core.composition import Composition
 from farthing.storage import activities
 from farthing.storage.activities import RecordedEvent
 from farthing.storage.bulk import insert_records
 from farthing.storage.changes import changes_of, notes_of
+from farthing.storage.ports import OutboxPorts
 from farthing.storage.postgres import clock_of
 from farthing.storage.tables import Base, Scoped
 
@@ -174,6 +176,9 @@ def _write(session: Session) -> None:
     for batch in (delivered, others):
         if batch:
             insert_records(session.connection(), SystemEvent, batch)
+    if delivered:
+        ports: Composition = session.info["ports"]
+        ports.part(OutboxPorts).on_recorded(session, delivered)
     waiting.clear()
     notes_of(session).clear()
 

@@ -9,6 +9,7 @@ from farthing.web.administration.clock import TestClock
 from farthing.web.administration.company import Company
 from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
+from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
@@ -52,6 +53,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Keys,
     WebhookPages,
     ActivityPages,
+    EmailPages,
     Company,
     SettingsPages,
     TestClock,

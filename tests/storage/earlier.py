@@ -15,6 +15,7 @@ UNDOING = {
             DROP COLUMN seller_version_id, DROP COLUMN buyer_version_id;
         ALTER TABLE invoice_line_items DROP COLUMN unit_code;
     """,
+    "0039": "DROP TABLE emails, password_mails;",
     "0037": """
         DROP TABLE alert_settings, alert_logs, usage_notices, usage_evaluations;
         DROP SEQUENCE alert_logs_position;

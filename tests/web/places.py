@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
+
+from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import make_link
 from farthing.identity.users import invite
+from farthing.notifications.email.tables import Email, EmailKind, EmailState
 from farthing.storage.scope import SYSTEM
 from tests.web.stage import Stage
 
@@ -60,6 +64,42 @@ async def _credit_note(stage: Stage, invoice: dict[str, Any], line: dict[str, An
     return str((await stage.account.post("/creditnotes", body))["id"])
 
 
+async def _emails(stage: Stage) -> str:
+    """Mails in every state, to the first customer and about the first invoice."""
+    customer, invoice = stage.customers[0], stage.invoices[0]
+    said = {
+        EmailState.SENT: ("invoice_issued", None),
+        EmailState.QUEUED: ("reminder", "the mail server answered 450 4.7.1 Greylisted, try again later"),
+        EmailState.FAILED: ("payment_failed", "the invoice was paid meanwhile"),
+        EmailState.PARKED: ("payment_receipt", "the mail server answered 550 5.1.1 No such user"),
+    }
+    async with stage.account.transaction() as session:
+        if await session.scalar(select(Email.id).limit(1)) is None:
+            session.add_all(
+                Email(
+                    id=new_id(Kind.EMAIL),
+                    kind=EmailKind(kind),
+                    entity_id=invoice["id"],
+                    occasion="shown",
+                    customer_id=customer["id"],
+                    invoice_id=invoice["id"],
+                    details={},
+                    state=state,
+                    attempts=1,
+                    queued_at=stage.now,
+                    next_attempt_at=stage.now,
+                    created_at=stage.now,
+                    finished_at=None if state is EmailState.QUEUED else stage.now,
+                    reason=reason,
+                    recipient="ada@brightwater.example",
+                    subject=f"About {invoice['invoice_number']}",
+                    language="en",
+                )
+                for state, (kind, reason) in said.items()
+            )
+    return "/emails"
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -92,6 +132,9 @@ async def places(stage: Stage) -> list[Place]:
         Place("api-type", "/docs/types/ErrorResponse"),
         Place("alerts", "/alerts"),
         Place("keys", "/keys"),
+        Place("emails", await _emails(stage)),
+        Place("email-preview", "/emails/preview?kind=reminder&language=de"),
+        Place("setting-email", "/settings/email_config"),
         Place("webhooks", "/webhooks"),
         Place("webhook-message", f"/webhooks/messages/{await _message(stage)}"),
         Place("settings", "/settings"),

@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core import trade_codes
+from farthing.core.email_address import deliverable_address
 from farthing.core.wire import BadField, Moment, Request, currency_code
 from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.identity.settings.portal_sections import SECTIONS, Section, Theme
@@ -424,6 +425,44 @@ class ActivityConfig(Configuration):
             raise BadField("retention_days", f"must be 0 (for ever) or at least {SHORTEST_ACTIVITY_RETENTION}")
 
 
+class EmailConfig(Configuration):
+    """Which mails customers get, in which language, and when they are reminded of what they owe."""
+
+    key = "email_config"
+
+    enabled: bool = False
+    from_name: Annotated[str, Meta(max_length=100)] = ""
+    """The name beside the sender's address; empty for the company's."""
+    reply_to: Annotated[str, Meta(max_length=254)] = ""
+    bcc: Annotated[str, Meta(max_length=254)] = ""
+    """An address that gets a copy of every mail."""
+    language: Literal["en", "de", "fr", "es", "hi", "ja"] = "en"
+    reminder_days: Annotated[list[Annotated[int, Meta(ge=-365, le=365)]], Meta(max_length=20)] = field(
+        default_factory=lambda: [-3, 1, 7, 14]
+    )
+    """Days after the due date, negative for days before it, on which an unpaid invoice is brought to mind."""
+    invoice_issued: bool = True
+    payment_receipt: bool = True
+    payment_failed: bool = True
+    reminder: bool = True
+    credit_note: bool = True
+    low_balance: bool = True
+    credits_expiring: bool = True
+    trial_ending: bool = True
+    renewal_notice: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(not character.isprintable() for character in self.from_name):
+            raise BadField("from_name", "must not contain line breaks or control characters")
+        for name in ("reply_to", "bcc"):
+            address = getattr(self, name)
+            if address and deliverable_address(address) is None:
+                raise BadField(name, "must be one email address such as billing@example.com")
+        if len(set(self.reminder_days)) < len(self.reminder_days):
+            raise BadField("reminder_days", "must not name a day twice")
+
+
 CATALOGUE: Mapping[str, type[Configuration]] = {
     configuration.key: configuration
     for configuration in (
@@ -443,6 +482,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         DraftInvoiceRecomputeConfig,
         RequestConfig,
         ActivityConfig,
+        EmailConfig,
     )
 }
 SAML = "saml_config"

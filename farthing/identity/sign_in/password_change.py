@@ -17,10 +17,8 @@ from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity.credentials import keys
 from farthing.identity.credentials.actors import actor_of_user
-from farthing.identity.ports import ResetMail
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
-from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, password_stamp, token_hash
 from farthing.identity.sign_in.tables import PasswordLink, SignInSession
 from farthing.identity.tables import User, UserType
@@ -131,13 +129,3 @@ async def redeem_link(database: Database, token: str, new: str) -> User:
         await set_password(session, user, password_hash, now)
     await forget_attempts(database, account_key(user.email or ""), account_key(f"change {user.id}"))
     return user
-
-
-async def mail_link(database: Database, mail: ResetMail, email: str, base_url: str) -> None:
-    """Send the person with this email a link, if there is one; nothing is said about whether there is."""
-    async with database.transaction(SYSTEM) as session:
-        user = await person_with_email(session, email)
-        if user is None:
-            return
-        link = await make_link(session, user, base_url, MAILED_LINK_LIFE, database.clock.now())
-        await mail.send(session, link.email, link.url, link.expires_at)

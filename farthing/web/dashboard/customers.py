@@ -28,6 +28,8 @@ from farthing.invoices.receivable import UNPAID
 from farthing.invoices.receivables.aging import age
 from farthing.invoices.receivables.summary import CustomerInvoiceSummary, SummaryScope, summarise
 from farthing.invoices.tables import Invoice
+from farthing.notifications.email.reads import list_emails
+from farthing.notifications.email.schemas import EmailQuery
 from farthing.payments.tables import Payment
 from farthing.payments.unapplied.reads import balances
 from farthing.storage.rows import find
@@ -286,6 +288,7 @@ class CustomerPages(Controller):
             customer=customer,
             activities=await newest_activities(request, session, customer_id=customer.id),
             activity_query={"customer_id": customer.id},
+            emails=(await list_emails(session, EmailQuery(limit=SHOWN), customer_id=customer.id))[0],
             now=now,
             zone=(await current.read(session, InvoiceConfig)).timezone,
             scope=scope,

@@ -31,6 +31,7 @@ from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
+from farthing.notifications.email.reads import emails_of_invoice
 from farthing.payments.processing import execution
 from farthing.payments.refunds.records import refunds_of_invoice
 from farthing.payments.routes import provide_gateways
@@ -179,6 +180,7 @@ class InvoicePages(Controller):
             if seen.may(READ, "payment")
             else [],
             notes=await notes_of_invoice(session, invoice.id) if seen.may(READ, "creditnote") else [],
+            emails=await emails_of_invoice(session, invoice.id) if seen.may(READ, "customer") else [],
             refunds=await refunds_of_invoice(session, invoice.id) if seen.may(READ, "payment") else [],
             can_credit=invoice.invoice_status is InvoiceStatus.FINALIZED
             and invoice.payment_status is not PaymentStatus.REFUNDED,

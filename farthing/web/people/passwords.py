@@ -9,9 +9,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, NotFound
-from farthing.identity.ports import IdentityPorts, ResetMail
 from farthing.identity.routes import limit_by_address
-from farthing.identity.sign_in.password_change import linked_person, mail_link, redeem_link
+from farthing.identity.sign_in.password_change import linked_person, redeem_link
+from farthing.mail_server import MailServer
+from farthing.notifications.email.delivery.smtp import MailSender
+from farthing.notifications.email.password_mail import request_password_mail, send_password_mails
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -30,19 +32,20 @@ class SettingPasswords(Controller):
     @get("/sign-in/forgotten")
     async def forgotten(self, request: HttpRequest, services: Composition) -> Response[str]:
         """How to get a link: by mail where there is mail, else from an administrator or the operator."""
-        mail = services.part(Database).ports.part(IdentityPorts).reset_mail
-        return public_form(request, services, "forgotten.html", by_mail=mail is not None, sent=False)
+        by_mail = services.part(Settings).mail_server() is not None
+        return public_form(request, services, "forgotten.html", by_mail=by_mail, sent=False)
 
     @post("/sign-in/forgotten", before_request=limit_by_address, status_code=200)
     async def send(self, request: HttpRequest, services: Composition) -> Response[str]:
         """Mail a link; the answer, and the time it takes, are the same whether or not anybody has the email."""
         require_own_form(request, session_of(request))
-        mail = services.part(Database).ports.part(IdentityPorts).reset_mail
-        if mail is None:
+        server = services.part(Settings).mail_server()
+        if server is None:
             raise NotFound("This deployment sends no mail")
         page = public_form(request, services, "forgotten.html", by_mail=True, sent=True)
+        database = services.part(Database).in_background()
         page.background = BackgroundTask(
-            _mail, services.part(Database), mail, services.part(Settings), form_of(request).get("email", "")
+            _mail, database, server, services.part(Settings), form_of(request).get("email", "")
         )
         return page
 
@@ -66,8 +69,11 @@ class SettingPasswords(Controller):
         return done(request, "/sign-in", "The password is set. Sign in with it.")
 
 
-async def _mail(database: Database, mail: ResetMail, settings: Settings, email: str) -> None:
+async def _mail(database: Database, server: MailServer, settings: Settings, email: str) -> None:
     try:
-        await mail_link(database, mail, email, settings.base_url)
+        user_id = await request_password_mail(database, email)
+        if user_id is not None:
+            async with MailSender(server) as sender:
+                await send_password_mails(database, sender, settings, user_id)
     except (SQLAlchemyError, OSError) as error:
-        log.warning("reset_mail.failed", error=str(error))
+        log.warning("password_mail.failed", error=type(error).__name__)

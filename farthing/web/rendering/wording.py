@@ -113,6 +113,8 @@ TONES = MappingProxyType(
         "in alarm": "bad",
         "warning": "warn",
         "ok": "good",
+        "parked": "bad",
+        "sent": "good",
         "unpaid": "warn",
         "pending": "warn",
         "paused": "warn",

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from farthing.storage.scope import row_level_security
 
 revision = "0040"
-down_revision = "0037"
+down_revision = "0039"
 
 
 def upgrade() -> None:

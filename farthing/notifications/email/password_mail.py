@@ -1,0 +1,138 @@
+"""A forgotten password: a link to set a new one, mailed to the person's own address.
+
+The link is made at the moment it is sent, so that it stands in no table and no queue. It is sent at once by the process
+that was asked, and by a duty if that fails.
+
+Rule: docs/rules/email.md#forgotten-passwords
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import delete, exists, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from farthing.core.enums import Status
+from farthing.core.ids import Kind, new_id
+from farthing.identity.sign_in.email_and_password import person_with_email
+from farthing.identity.sign_in.password_change import MAILED_LINK_LIFE, ResetLink, make_link
+from farthing.identity.sign_in.tables import PasswordLink
+from farthing.identity.tables import User
+from farthing.notifications.email.content.letter import Letterhead, compose_account_letter
+from farthing.notifications.email.delivery.message import Envelope, OutgoingMessage, build_message
+from farthing.notifications.email.delivery.schedule import next_attempt
+from farthing.notifications.email.delivery.smtp import Handed, MailSender
+from farthing.notifications.email.tables import PasswordMail
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(minutes=2)
+BATCH = 10
+PAUSE = timedelta(minutes=1)
+"""Whoever was sent a link is sent no other for so long."""
+LONGEST_WAIT = timedelta(hours=1)
+"""A request that could not be met for so long has been given up by whoever made it."""
+
+
+async def request_password_mail(database: Database, email: str) -> str | None:
+    """Have a link mailed to the person with this address; the person's id, or None where nothing is to be sent."""
+    now = database.clock.now()
+    async with database.transaction(SYSTEM) as session:
+        user = await person_with_email(session, email)
+        if user is None:
+            return None
+        was_just_sent = exists().where(PasswordLink.user_id == user.id, PasswordLink.created_at > now - PAUSE)
+        if await session.scalar(select(was_just_sent)):
+            return None
+        insertion = insert(PasswordMail).values(
+            id=new_id(Kind.EMAIL),
+            tenant_id=user.tenant_id,
+            user_id=user.id,
+            requested_at=now,
+            attempts=0,
+            next_attempt_at=now,
+        )
+        await session.execute(insertion.on_conflict_do_nothing(index_elements=["user_id"]))
+        return user.id
+
+
+async def send_password_mails(
+    database: Database, sender: MailSender, settings: Settings, user_id: str | None = None
+) -> int:
+    """Send the links that are due, or that of one person; how many were in hand."""
+    now = database.clock.now()
+    due = select(PasswordMail.id).where(PasswordMail.next_attempt_at <= now)
+    if user_id is not None:
+        due = due.where(PasswordMail.user_id == user_id)
+    due = due.order_by(PasswordMail.next_attempt_at).limit(BATCH).with_for_update(skip_locked=True)
+    async with database.transaction(SYSTEM) as session:
+        taken = await session.scalars(
+            update(PasswordMail)
+            .where(PasswordMail.id.in_(due.scalar_subquery()))
+            .values(next_attempt_at=now + LEASE)
+            .returning(PasswordMail)
+            .execution_options(synchronize_session=False)
+        )
+        mails = list(taken)
+    for mail in mails:
+        await _send(database, sender, settings, mail)
+    return len(mails)
+
+
+async def _send(database: Database, sender: MailSender, settings: Settings, mail: PasswordMail) -> None:
+    now = database.clock.now()
+    link: ResetLink | None = None
+    async with database.transaction(SYSTEM) as session:
+        user = await session.get(User, mail.user_id)
+        if user is not None and user.status is Status.PUBLISHED and now - mail.requested_at <= LONGEST_WAIT:
+            link = await make_link(session, user, settings.base_url, MAILED_LINK_LIFE, now)
+    if link is None:
+        await _finish(database, mail)
+        return
+    handed = await sender.hand_in(_message(sender, settings, link, now))
+    again = next_attempt(mail.attempts + 1, now)
+    if handed.outcome is Handed.TAKEN or handed.outcome is Handed.REFUSED or again is None:
+        if handed.outcome is not Handed.TAKEN:
+            log.warning("password_mail.not_sent", user_id=mail.user_id, reason=handed.reason)
+        await _finish(database, mail)
+        return
+    await _postpone(database, mail, again)
+
+
+def _message(sender: MailSender, settings: Settings, link: ResetLink, now: datetime) -> OutgoingMessage:
+    name = settings.default_tenant_name
+    letter = compose_account_letter(
+        Letterhead(seller=name),
+        heading="Set a new password",
+        body=(
+            "Somebody, probably you, asked for a new password for this address. The button below leads to a page where "
+            "you can set it. The link works once, within an hour. If it was not you, please disregard this message: "
+            "your password stays as it is."
+        ),
+        button="Set a new password",
+        link=link.url,
+        reason=f"You receive this message because you have an account at {settings.base_url}.",
+    )
+    envelope = Envelope(sender=sender.server.sender, sender_name=name, recipient=link.email, recipient_name="")
+    # each link is a mail of its own: a repeat holds another one, and must not be taken for the same
+    return build_message(letter, envelope, message_id=new_id(Kind.EMAIL), language="en", sent_at=now)
+
+
+async def _finish(database: Database, mail: PasswordMail) -> None:
+    async with database.transaction(SYSTEM) as session:
+        await session.execute(delete(PasswordMail).where(PasswordMail.id == mail.id))
+
+
+async def _postpone(database: Database, mail: PasswordMail, again: datetime) -> None:
+    async with database.transaction(SYSTEM) as session:
+        await session.execute(
+            update(PasswordMail)
+            .where(PasswordMail.id == mail.id, PasswordMail.next_attempt_at == mail.next_attempt_at)
+            .values(attempts=mail.attempts + 1, next_attempt_at=again)
+            .execution_options(synchronize_session=False)
+        )
