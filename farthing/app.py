@@ -84,6 +84,7 @@ from farthing.payments.refunds.routes import Refunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
+from farthing.reporting.analytics.routes import Analytics, AnalyticsViews
 from farthing.reporting.cost_routes import CostAnalytics
 from farthing.reporting.usage_routes import CustomerUsage
 from farthing.settings import Settings
@@ -139,6 +140,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     AddonPriceSync,
     CustomerUsage,
     CostAnalytics,
+    Analytics,
+    AnalyticsViews,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,

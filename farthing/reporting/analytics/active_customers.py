@@ -47,9 +47,7 @@ _ACTIVE = """
 """
 
 
-async def active_customers(
-    session: AsyncSession, question: Question, timeline: Timeline, now: datetime
-) -> Cells:
+async def active_customers(session: AsyncSession, question: Question, timeline: Timeline, now: datetime) -> Cells:
     """How many customers had a subscription active or in its trial at any moment of each bucket that has come."""
     values = Values()
     groups, conditions = splitting(question, values), narrowing(question, values)

@@ -26,9 +26,7 @@ class BillingView(StrEnum):
 _TYPES = "i.invoice_type IN ('SUBSCRIPTION', 'ONE_OFF') AND i.status = 'published'"
 _OURS = f"i.environment_id = :environment AND {_TYPES}"
 _DATE = "coalesce(i.period_end, i.finalized_at)"
-_DIMENSIONS = (
-    "i.customer_id, i.subscription_id, i.currency, i.invoice_type, i.billing_reason, i.payment_status"
-)
+_DIMENSIONS = "i.customer_id, i.subscription_id, i.currency, i.invoice_type, i.billing_reason, i.payment_status"
 
 
 def _within(at: str) -> str:
@@ -69,9 +67,7 @@ def _notes(view: BillingView) -> str:
     """
 
 
-_LINE_COLUMNS = (
-    "CASE WHEN l.entity_type = 'plan' THEN l.entity_id END AS plan_id, l.feature_id, l.meter_id, l.price_id"
-)
+_LINE_COLUMNS = "CASE WHEN l.entity_type = 'plan' THEN l.entity_id END AS plan_id, l.feature_id, l.meter_id, l.price_id"
 _NO_LINE = "NULL AS plan_id, NULL AS feature_id, NULL AS meter_id, NULL AS price_id"
 _NET = "(l.amount - l.line_item_discount - l.invoice_level_discount - l.prepaid_credits_applied)"
 _TAXABLE = "(l.amount - l.line_item_discount - l.invoice_level_discount)"

@@ -263,9 +263,7 @@ _OF_CUSTOMERS = (
 )
 
 _OF_CREDITS = (
-    _flow(
-        "credit_topups", "Credits sold", "Credits that were bought, at their price.", _CREDITS, dimensions=_CUSTOMER
-    ),
+    _flow("credit_topups", "Credits sold", "Credits that were bought, at their price.", _CREDITS, dimensions=_CUSTOMER),
     _flow(
         "credit_consumption",
         "Credits used",
@@ -363,9 +361,6 @@ _RECURRING = (
 )
 
 METRICS: Mapping[str, ReportMetric] = MappingProxyType(
-    {
-        metric.key: metric
-        for metric in (*_BILLED, *_OWED, *_OF_CUSTOMERS, *_OF_CREDITS, *_OF_USAGE, *_RECURRING)
-    }
+    {metric.key: metric for metric in (*_BILLED, *_OWED, *_OF_CUSTOMERS, *_OF_CREDITS, *_OF_USAGE, *_RECURRING)}
 )
 """Every metric by its key, in the order of the catalogue."""

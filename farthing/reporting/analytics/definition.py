@@ -328,7 +328,7 @@ def _variables(
         if variable.name in values:
             raise ValidationFailed.of(f"variables[{number}].name", f"'{variable.name}' is declared twice")
         default = variable.default or []
-        chosen = given[variable.name] if variable.name in given else default
+        chosen = given.get(variable.name, default)
         if variable.required and not chosen:
             raise ValidationFailed.of(f"variables.{variable.name}", "is required")
         for value in chosen:

@@ -101,8 +101,9 @@ async def sums(
     values = Values()
     groups = splitting(question, values)
     conditions = narrowing(question, values)
+    columns = ", ".join([*groups, value])
     statement = f"""
-        SELECT width_bucket(f.at, CAST(:edges AS timestamptz[])) - 1 AS bucket, {"".join(f"{g}, " for g in groups)}{value}
+        SELECT width_bucket(f.at, CAST(:edges AS timestamptz[])) - 1 AS bucket, {columns}
         FROM ({facts}) AS f {joined_customers(question)}
         WHERE f.at >= :since AND f.at < :until {"".join(f" AND {condition}" for condition in conditions)}
         GROUP BY {", ".join(str(number + 1) for number in range(len(groups) + 1))}
@@ -124,8 +125,9 @@ async def totals_at_ends(
     values = Values()
     groups = splitting(question, values)
     conditions = narrowing(question, values)
+    columns = ", ".join([*groups, "sum(f.value)"])
     statement = f"""
-        SELECT width_bucket(f.at, CAST(:ends AS timestamptz[])) AS bucket, {"".join(f"{g}, " for g in groups)}sum(f.value)
+        SELECT width_bucket(f.at, CAST(:ends AS timestamptz[])) AS bucket, {columns}
         FROM ({changes}) AS f {joined_customers(question)}
         WHERE f.at < :until {"".join(f" AND {condition}" for condition in conditions)}
         GROUP BY {", ".join(str(number + 1) for number in range(len(groups) + 1))}

@@ -14,8 +14,8 @@ from farthing.reporting.analytics.periods import Timeline
 
 # money of a wallet came in when its credits were bought, so that a payment from one brings none
 _PAYMENTS = """
-    SELECT p.succeeded_at AS at, p.amount AS value, coalesce(i.customer_id, p.destination_id) AS customer_id, p.currency,
-        p.payment_method_type
+    SELECT p.succeeded_at AS at, p.amount AS value, coalesce(i.customer_id, p.destination_id) AS customer_id,
+        p.currency, p.payment_method_type
     FROM payments AS p
     LEFT JOIN invoices AS i ON p.destination_type = 'INVOICE' AND i.id = p.destination_id
         AND i.environment_id = :environment

@@ -218,7 +218,9 @@ def day_ends(changes: Iterable[RevenueChange], days: Sequence[datetime]) -> dict
     return ends
 
 
-def movements_of(ends: Mapping[Owner, Sequence[tuple[int, Decimal]]], days: Sequence[datetime]) -> list[RevenueMovement]:
+def movements_of(
+    ends: Mapping[Owner, Sequence[tuple[int, Decimal]]], days: Sequence[datetime]
+) -> list[RevenueMovement]:
     """What happened on each day to each customer; nothing is told of what came before the first day.
 
     Whoever had revenue before the first day has had some, so that a later return is no first time.

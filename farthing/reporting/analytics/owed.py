@@ -55,7 +55,8 @@ _INTERVALS = f"""
             sum(taken_off) OVER invoice AS taken_off, sum(paid) OVER invoice AS paid
         FROM events WINDOW invoice AS (PARTITION BY id ORDER BY at ROWS UNBOUNDED PRECEDING)
     )
-    SELECT s.at AS since, least(s.next_at, c.voided_at) AS before, c.due, {", ".join(f"c.{n}" for n in _COLUMNS.split(", "))},
+    SELECT s.at AS since, least(s.next_at, c.voided_at) AS before, c.due,
+        c.customer_id, c.subscription_id, c.currency, c.invoice_type, c.billing_reason,
         greatest(greatest(c.total - s.taken_off, 0) - s.paid, 0) AS owed
     FROM standing AS s JOIN candidates AS c ON c.id = s.id
 """
@@ -72,7 +73,9 @@ def _changes() -> str:
 
 def _changes_by_age() -> str:
     """An age begins after its first moment; one that would begin or end now or later has not done so yet."""
-    ages = ", ".join(f"('{name}', CAST({begin} AS timestamptz), CAST({end} AS timestamptz))" for name, begin, end in AGES)
+    ages = ", ".join(
+        f"('{name}', CAST({begin} AS timestamptz), CAST({end} AS timestamptz))" for name, begin, end in AGES
+    )
     return f"""
         SELECT change.at, change.value, {_COLUMNS}, age.name AS {AGE}
         FROM ({_INTERVALS}) AS interval

@@ -81,7 +81,7 @@ class RecurringBooks:
             self._changes = sorted(found, key=lambda change: change.at)
         return self._changes
 
-    async def matching(self, question: Question) -> list[tuple[RevenueChange, Mapping[str, str]]]:
+    async def matching(self, question: Question) -> list[tuple[RevenueChange, dict[str, str]]]:
         """The changes that a question is about, each with the values of the fields that it speaks of."""
         kept = []
         for change in await self.changes():
@@ -326,9 +326,7 @@ async def _discounts(
 ) -> dict[str, list[MonthlyDiscount]]:
     """Lasting coupons by subscription, those of single items first."""
     attached = {
-        subscription_id: [
-            coupon for coupon in coupons if coupon.coupon.cadence is not CouponCadence.ONCE
-        ]
+        subscription_id: [coupon for coupon in coupons if coupon.coupon.cadence is not CouponCadence.ONCE]
         for subscription_id, coupons in (await attached_to(session, terms)).items()
     }
     everything = [coupon for coupons in attached.values() for coupon in coupons]
