@@ -86,6 +86,7 @@ from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
 from farthing.reporting.analytics.routes import Analytics, AnalyticsViews
 from farthing.reporting.cost_routes import CostAnalytics
+from farthing.reporting.revenue.routes import Revenue
 from farthing.reporting.usage_routes import CustomerUsage
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
@@ -142,6 +143,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     CostAnalytics,
     Analytics,
     AnalyticsViews,
+    Revenue,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,
