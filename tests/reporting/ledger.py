@@ -47,7 +47,7 @@ class Ledger(Office):
             "destination_type": "INVOICE",
             "payment_method_type": "OFFLINE",
             "process_payment": True,
-            "idempotency_key": f"{invoice['id']}-{amount}-{self.now.isoformat()}",
+            "idempotency_key": f"{invoice['id'][-8:]}-{amount}-{self.now:%Y%m%dT%H%M}",
         }
         made: dict[str, Any] = await self.account.post("/payments", body)
         return made

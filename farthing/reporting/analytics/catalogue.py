@@ -360,7 +360,36 @@ _RECURRING = (
     ),
 )
 
+_RECOGNIZED_DIMENSIONS = (*_CUSTOMER, "subscription_id", "price_id", "meter_id")
+_RECOGNIZED = (
+    _flow(
+        "recognized_revenue",
+        "Recognized revenue",
+        "Fees spread over the days of their period, usage when it was used, one-off charges on their date, and bought "
+        "credits that lapsed; without tax.",
+        _BILLING,
+        dimensions=_RECOGNIZED_DIMENSIONS,
+    ),
+    _figure(
+        "deferred_revenue",
+        "Deferred revenue",
+        "What is invoiced and not earned yet, line by line, and credits that were bought and not used.",
+        _BILLING,
+        dimensions=_RECOGNIZED_DIMENSIONS,
+    ),
+    _figure(
+        "unbilled_revenue",
+        "Unbilled revenue",
+        "What is earned and not invoiced yet, line by line.",
+        _BILLING,
+        dimensions=_RECOGNIZED_DIMENSIONS,
+    ),
+)
+
 METRICS: Mapping[str, ReportMetric] = MappingProxyType(
-    {metric.key: metric for metric in (*_BILLED, *_OWED, *_OF_CUSTOMERS, *_OF_CREDITS, *_OF_USAGE, *_RECURRING)}
+    {
+        metric.key: metric
+        for metric in (*_BILLED, *_OWED, *_OF_CUSTOMERS, *_OF_CREDITS, *_OF_USAGE, *_RECURRING, *_RECOGNIZED)
+    }
 )
 """Every metric by its key, in the order of the catalogue."""

@@ -25,6 +25,12 @@ from farthing.reporting.analytics.definition import TIME, Question, SortOrder
 from farthing.reporting.analytics.facts import MOST_ROWS, Cells, Group
 from farthing.reporting.analytics.monthly_revenue import MovementKind
 from farthing.reporting.analytics.periods import Timeline
+from farthing.reporting.analytics.recognized import (
+    RecognitionBooks,
+    Standing,
+    recognized_revenue,
+    standing_at_ends,
+)
 from farthing.reporting.analytics.recurring import RecurringBooks
 from farthing.reporting.analytics.schemas import (
     AnalyticsColumn,
@@ -118,7 +124,7 @@ async def answer_question(session: AsyncSession, question: Question, now: dateti
     timeline = question.range.timeline(question.grain)
     earlier = None if question.comparison is None else question.range.compared_with(question.comparison)
     previous = None if earlier is None else earlier.timeline(question.grain)
-    reading = _Reading(session, question, now, RecurringBooks(session, now))
+    reading = _Reading(session, question, now, RecurringBooks(session, now), RecognitionBooks(session, now))
     present = {metric.key: await reading.measure(metric, timeline) for metric in question.metrics}
     past: dict[str, Measures] = {}
     if previous is not None:
@@ -140,6 +146,7 @@ class _Reading:
     question: Question
     now: datetime
     books: RecurringBooks
+    recognition: RecognitionBooks
 
     async def measure(self, metric: ReportMetric, timeline: Timeline) -> Measures:
         """The values of a metric; snapshots are left out where their bucket lies ahead."""
@@ -167,6 +174,8 @@ class _Reading:
                 return await money_flows.credits_used(session, question, timeline)
             case "credits_expired":
                 return await money_flows.credits_expired(session, question, timeline)
+            case "recognized_revenue":
+                return await recognized_revenue(self.recognition, question, timeline)
             case "usage_quantity":
                 return await usage_metrics.usage_quantity(session, question, timeline)
             case "event_count":
@@ -192,6 +201,9 @@ class _Reading:
             case "arpu_paid":
                 kept = await money_flows.kept_money(session, question, timeline)
                 return _ratio(kept, await money_flows.paying_customers(session, question, timeline))
+            case "deferred_revenue" | "unbilled_revenue":
+                standing = Standing(metric.key.removesuffix("_revenue"))
+                return await standing_at_ends(self.recognition, question, timeline, standing)
             case "mrr" | "arr":
                 monthly = await recurring.monthly_revenue(self.books, question, timeline)
                 times = 1 if metric.key == "mrr" else 12

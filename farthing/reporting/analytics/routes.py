@@ -10,7 +10,6 @@ from farthing.core.clock import Clock
 from farthing.core.errors import NotFound
 from farthing.reporting.analytics import views
 from farthing.reporting.analytics.catalogue import METRICS
-from farthing.reporting.analytics.csv_table import csv_bytes
 from farthing.reporting.analytics.definition import Question, read_definition, read_report
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
 from farthing.reporting.analytics.schemas import (
@@ -27,6 +26,7 @@ from farthing.reporting.analytics.schemas import (
 )
 from farthing.reporting.analytics.tables import AnalyticsView
 from farthing.reporting.analytics.views import seller_zone
+from farthing.reporting.csv_table import csv_bytes
 from farthing.storage.rows import find
 
 READ, WRITE = needs("invoice", "read"), needs("invoice", "write")

@@ -141,7 +141,7 @@ async def revenue_parts(
     """What every line of a selection earns on each of the days, and what was taken back on them."""
     lines = await read_lines(session, selection, now, _TOUCHED, {"since": days.start, "until": days.end})
     if status is not RevenueStatus.FINAL:
-        lines += await provisional_lines(session, selection, now)
+        lines += await provisional_lines(session, selection, days.end, now)
     lines = [line for line in lines if status is None or line.status is status]
     prices = await prices_of(session, {line.price_id for line in lines})
     used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, days.zone)

@@ -77,6 +77,9 @@ class RevenueLine:
     period_end: datetime | None
     dated_at: datetime
     booked_in_advance: bool
+    invoice_id: str = ""
+    invoice_total: Decimal = ZERO
+    prepaid: Decimal = ZERO
     finalized_at: datetime | None = None
     voided_at: datetime | None = None
 
@@ -177,7 +180,8 @@ _LINES = """
         coalesce(l.subscription_line_item_id, ''), coalesce(l.price_id, ''), coalesce(l.meter_id, ''), i.currency,
         l.kind, l.price_type, l.amount, l.quantity, l.raw_usage, coalesce(l.adjusted_entitlement_quantity, 0),
         l.line_item_discount, l.invoice_level_discount, l.period_start, l.period_end,
-        coalesce(i.finalized_at, i.reference_date), item.invoice_cadence, i.finalized_at, i.voided_at
+        coalesce(i.finalized_at, i.reference_date), item.invoice_cadence, i.finalized_at, i.voided_at,
+        i.id, i.total, l.prepaid_credits_applied
     FROM invoices AS i
     JOIN invoice_line_items AS l ON l.environment_id = :environment AND l.invoice_id = i.id AND l.status = 'published'
     LEFT JOIN subscription_line_items AS item ON item.environment_id = :environment
@@ -219,7 +223,7 @@ def _line(row: Any) -> RevenueLine:
         price_type,
     ) = row[:11]
     (amount, quantity, raw, covered, line_discount, invoice_discount, start, end) = row[11:19]
-    (dated_at, cadence, finalized_at, voided_at) = row[19:]
+    (dated_at, cadence, finalized_at, voided_at, invoice_id, invoice_total, prepaid) = row[19:]
     return RevenueLine(
         id=line_id,
         status=RevenueStatus.PROVISIONAL if status == "DRAFT" else RevenueStatus.FINAL,
@@ -242,6 +246,9 @@ def _line(row: Any) -> RevenueLine:
         period_end=end,
         dated_at=dated_at,
         booked_in_advance=cadence == "ADVANCE" or kind is None,
+        invoice_id=invoice_id,
+        invoice_total=invoice_total,
+        prepaid=prepaid,
         finalized_at=finalized_at,
         voided_at=voided_at,
     )

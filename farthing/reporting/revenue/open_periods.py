@@ -29,14 +29,18 @@ from farthing.subscriptions.tables import Subscription
 _INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
 
 
-async def provisional_lines(session: AsyncSession, selection: LineSelection, now: datetime) -> list[RevenueLine]:
-    """The lines of the next invoice of every active subscription, as it would be now."""
+async def provisional_lines(
+    session: AsyncSession, selection: LineSelection, until: datetime, now: datetime
+) -> list[RevenueLine]:
+    """The lines of the next invoice of every active subscription whose period began before `until`, as it would be
+    now."""
     row = Subscription
     query = select(row.id, row.payer_id, row.currency, row.current_period_start, row.current_period_end).where(
         row.status == Status.PUBLISHED,
         row.subscription_status == SubscriptionStatus.ACTIVE,
         row.subscription_type.in_(_INVOICED),
         row.start_date <= now,
+        row.current_period_start < until,
     )
     if selection.customer_ids is not None:
         query = query.where(in_array(row.payer_id, selection.customer_ids))
