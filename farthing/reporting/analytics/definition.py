@@ -23,7 +23,7 @@ from farthing.reporting.analytics.catalogue import (
 from farthing.reporting.analytics.periods import (
     DEFAULT_RANGE,
     MOST_DAYS_BY_HOUR,
-    Comparison,
+    RangeComparison,
     DayRange,
     Grain,
     read_range,
@@ -97,7 +97,7 @@ class Question:
     grain: Grain | None
     conditions: tuple[ReportCondition, ...]
     currency: str | None
-    comparison: Comparison | None
+    comparison: RangeComparison | None
     order: tuple[SortOrder, ...]
     limit: int
 

@@ -27,7 +27,7 @@ from farthing.reporting.analytics.monthly_revenue import MovementKind
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.recognized import (
     RecognitionBooks,
-    Standing,
+    RevenueStanding,
     recognized_revenue,
     standing_at_ends,
 )
@@ -202,7 +202,7 @@ class _Reading:
                 kept = await money_flows.kept_money(session, question, timeline)
                 return _ratio(kept, await money_flows.paying_customers(session, question, timeline))
             case "deferred_revenue" | "unbilled_revenue":
-                standing = Standing(metric.key.removesuffix("_revenue"))
+                standing = RevenueStanding(metric.key.removesuffix("_revenue"))
                 return await standing_at_ends(self.recognition, question, timeline, standing)
             case "mrr" | "arr":
                 monthly = await recurring.monthly_revenue(self.books, question, timeline)

@@ -43,7 +43,7 @@ _SIZES = {
 }
 
 
-class Comparison(StrEnum):
+class RangeComparison(StrEnum):
     """Which earlier range a range is compared with."""
 
     PREVIOUS_PERIOD = "previous_period"
@@ -101,9 +101,9 @@ class DayRange:
         edges = [max(span.start, self.start) for span in spans]
         return Timeline(tuple(span.start for span in spans), (*edges, self.end))
 
-    def compared_with(self, comparison: Comparison) -> DayRange:
+    def compared_with(self, comparison: RangeComparison) -> DayRange:
         """The range that is as long and directly before, or the same dates a year earlier."""
-        if comparison is Comparison.PREVIOUS_PERIOD:
+        if comparison is RangeComparison.PREVIOUS_PERIOD:
             return DayRange(self.first - timedelta(days=self.days), self.first, self.zone)
         return DayRange(_year_before(self.first), _year_before(self.after), self.zone)
 

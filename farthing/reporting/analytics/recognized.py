@@ -28,7 +28,7 @@ from farthing.reporting.revenue.recognition import CreditsHeld, RecognizedLine, 
 _DAY = timedelta(days=1)
 
 
-class Standing(StrEnum):
+class RevenueStanding(StrEnum):
     """Billed ahead, or earned and not billed."""
 
     DEFERRED = "deferred"
@@ -125,7 +125,7 @@ async def recognized_revenue(books: RecognitionBooks, question: Question, timeli
 
 
 async def standing_at_ends(
-    books: RecognitionBooks, question: Question, timeline: Timeline, standing: Standing
+    books: RecognitionBooks, question: Question, timeline: Timeline, standing: RevenueStanding
 ) -> Cells:
     """What was billed ahead, or earned and not billed, at the end of each bucket; now, where that lies ahead.
 
@@ -138,11 +138,11 @@ async def standing_at_ends(
     for recognized, group in await books.lines(question, timeline):
         schedule = recognized.schedule
         for bucket, (end, day) in enumerate(ends):
-            deferred = standing is Standing.DEFERRED
+            deferred = standing is RevenueStanding.DEFERRED
             amount = schedule.deferred(end, day) if deferred else schedule.unbilled(end, day)
             if amount:
                 cells[bucket, group] = EXACT.add(cells[bucket, group], amount)
-    if standing is Standing.DEFERRED:
+    if standing is RevenueStanding.DEFERRED:
         held: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
         for change, group in await books.credits(question, timeline.end):
             bucket = next(number for number, end in enumerate(timeline.ends) if change.at < end)

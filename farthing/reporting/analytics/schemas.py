@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from farthing.core.wire import Request, Response, Timestamp, currency_code
-from farthing.reporting.analytics.periods import Comparison, Grain
+from farthing.reporting.analytics.periods import RangeComparison, Grain
 
 MOST_METRICS = 5
 MOST_DIMENSIONS = 3
@@ -116,7 +116,7 @@ class AnalyticsViewDefinition(Request):
     time: AnalyticsTimeSpecRaw | None = None
     filters: list[AnalyticsFilter] | None = None
     currency: str | None = None
-    compare: Comparison | None = None
+    compare: RangeComparison | None = None
     sort: list[AnalyticsSortSpec] | None = None
     limit: Limit | None = None
     display: AnalyticsDisplay | None = None
@@ -183,7 +183,7 @@ class RunReportRequest(Request):
     dimensions: list[str] | None = None
     filters: list[ReportFilter] | None = None
     currency: str | None = None
-    compare: Comparison | None = None
+    compare: RangeComparison | None = None
     sort: list[ReportSort] | None = None
     limit: Limit | None = None
 
