@@ -88,7 +88,9 @@ from farthing.payments.refunds.routes import Refunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
+from farthing.reporting.analytics.routes import Analytics, AnalyticsViews
 from farthing.reporting.cost_routes import CostAnalytics
+from farthing.reporting.revenue.routes import Revenue
 from farthing.reporting.usage_routes import CustomerUsage
 from farthing.settings import Settings
 from farthing.storage.notices import Listener
@@ -144,6 +146,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     AddonPriceSync,
     CustomerUsage,
     CostAnalytics,
+    Analytics,
+    AnalyticsViews,
+    Revenue,
     CustomerInvoiceSummaries,
     Invoices,
     open_document,

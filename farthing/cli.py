@@ -1,5 +1,5 @@
 """The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `jobs`, `demo`, `openapi`,
-`commands.sbom`, `doctor.examination`, `backup`, `restore`.
+`report`, `commands.sbom`, `doctor.examination`, `backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
 """
@@ -323,6 +323,32 @@ def bill(
 
     async def task(database: Database) -> int:
         return await bill_environments(settings, database, console, environment, _in_utc(until), dry_run=dry_run)
+
+    _with_database(settings, task)
+
+
+@app.command
+def report(
+    key: Annotated[str, Parameter(help="The report's key, such as net_billing; GET /v1/analytics/reports lists them.")],
+    *,
+    range: Annotated[
+        str, Parameter(help="Which days: 2027-01-01..2027-02-01, last_30_days, this_month.")
+    ] = "this_year",
+    grain: Annotated[str | None, Parameter(help="A row per day, week or month; default: no series.")] = None,
+    by: Annotated[list[str] | None, Parameter(help="What to split it by; may be given three times.")] = None,
+    currency: Annotated[str | None, Parameter(help="Only this currency.")] = None,
+    csv: Annotated[bool, Parameter(help="Print CSV, with every row.", negative="")] = False,
+    environment: Annotated[str | None, Parameter(help="Environment id; default: the only or oldest one.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print a report: what was invoiced, is owed, is earned, and how that moves."""
+    from farthing.reporting.commands import RequestedReport, print_report
+
+    settings = _settings(data_dir=data_dir)
+    requested = RequestedReport(key, range, grain, tuple(by or ()), currency, environment)
+
+    async def task(database: Database) -> None:
+        await print_report(database, console, requested, csv=csv)
 
     _with_database(settings, task)
 

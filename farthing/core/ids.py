@@ -76,6 +76,7 @@ class Kind(StrEnum):
     INCOMING_WEBHOOK = "fp_webhook"
     WORKFLOW = "wf"
     RUN = "run"
+    ANALYTICS_VIEW = "view"
     WEBHOOK_ENDPOINT = "whep"
     WEBHOOK_DELIVERY = "whdel"
     PARTY_VERSION = "party"

@@ -41,6 +41,7 @@ from farthing.jobs.standing import overdue, read_queue, read_standings
 from farthing.notifications.alerts.proof import alert_differences
 from farthing.notifications.webhooks.delivery.backlog import backlog_of_environment
 from farthing.notifications.webhooks.delivery.worker import environments_with_endpoints
+from farthing.reporting.proof import report_differences
 from farthing.settings import Settings
 from farthing.storage.connections.capacity import demand_of, granted, shortage
 from farthing.storage.migrations import state
@@ -200,6 +201,7 @@ async def audit(
                         findings.differences += await settlement_note_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)
                         real_now = database.clock.now()
+                        findings.differences += await report_differences(session, clocks[scope] or real_now)
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break
                     findings.differences += await all_differences(session, page)

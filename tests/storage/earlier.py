@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;
         ALTER TABLE credit_notes DROP COLUMN settlement_key;

@@ -69,13 +69,13 @@ async def _open_usage(session: AsyncSession, payers: Collection[Payer], now: dat
             reference_date=reference_date_of(InvoiceTrigger.CYCLE, gathered.work.period),
             opening_credit_terms=[],
         )
-        lines, totals = _valued(invoice, gathered)
+        lines, totals = value_invoice(invoice, gathered)
         used = [worked.net for line, worked in zip(lines, totals.lines, strict=True) if line.kind in _USAGE]
         sums[payer] = exact_sum([sums[payer], *used])
     return sums
 
 
-def _valued(invoice: Invoice, gathered: GatheredInput) -> tuple[list[InvoiceLineItem], InvoiceTotals]:
+def value_invoice(invoice: Invoice, gathered: GatheredInput) -> tuple[list[InvoiceLineItem], InvoiceTotals]:
     """The lines and figures of an invoice that is in no session."""
     invoice.id = new_id(Kind.INVOICE)
     lines = new_lines(invoice, bill(gathered.work, gathered.known))
@@ -137,7 +137,7 @@ async def _value_drafts(
                 opening_credit_terms=draft.opening_credit_terms,
                 tax_exempt=is_exempt(customers.get(draft.customer_id)),
             )
-            _, totals = _valued(copy, gathered)
+            _, totals = value_invoice(copy, gathered)
             open_invoice = OpenInvoice(draft.id, totals.total, net_sums(totals).usage)
             valued.append(((draft.customer_id, draft.currency), open_invoice))
     return valued

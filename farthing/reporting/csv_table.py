@@ -1,0 +1,30 @@
+"""A table of figures as CSV: a head of column names, then text that no spreadsheet takes for a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet calculate a cell; a number may begin with a sign."""
+
+
+def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """The table in UTF-8, lines ended as RFC 4180 says."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(head)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def _harmless(cell: str) -> str:
+    if cell.startswith(FORMULA_STARTS) and not _is_number(cell):
+        return f"'{cell}"
+    return cell
+
+
+def _is_number(cell: str) -> bool:
+    digits = cell[1:] if cell[:1] in {"-", "+"} else cell
+    return digits.replace(".", "", 1).isdigit()

@@ -1,0 +1,310 @@
+"""Revenue by day, period or in all, and by what it is asked by.
+
+Every granularity adds up the same parts: what each line earns on each day. So rows of days add up to those of periods,
+and those to the total.
+Rule: docs/rules/reporting.md#revenue
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC as UTC_OFFSET
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.zones import UTC, to_local
+from farthing.core.clock import instant
+from farthing.core.errors import ValidationFailed
+from farthing.core.money import allocate
+from farthing.core.wire import json_number
+from farthing.rating.pricing.price import RatedPrice
+from farthing.reporting.revenue.days import (
+    AllocationPolicy,
+    DayPart,
+    UsageThrough,
+    by_usage,
+    days_of,
+    evenly,
+    on_one_day,
+)
+from farthing.reporting.revenue.figures import RevenueFigures
+from farthing.reporting.revenue.lines import (
+    LineSelection,
+    RevenueLine,
+    RevenueRevert,
+    RevenueSource,
+    RevenueStatus,
+    prices_of,
+    read_lines,
+    reverted_figures,
+    reverts_of,
+)
+from farthing.reporting.revenue.open_periods import provisional_lines
+from farthing.reporting.revenue.schemas import (
+    RevenueAnalyticsQuery,
+    RevenueAnalyticsRequest,
+    RevenueAnalyticsResponse,
+    RevenueAnalyticsRow,
+    RevenueGranularity,
+)
+from farthing.reporting.revenue.sources import shares_by_source
+from farthing.reporting.revenue.usage_by_day import usage_by_day
+
+REVENUE_SOURCE, CURRENCY, EVENT_SOURCE = "revenue_source", "currency", "source"
+GROUPS = (REVENUE_SOURCE, EVENT_SOURCE, "customer_id", "subscription_id", "price_id", "meter_id", CURRENCY)
+MOST_ROWS = 100_000
+MOST_DAYS = 3_660
+
+_DAY = timedelta(days=1)
+_INSTANT = timedelta(microseconds=1)
+# the line's period, or its date where it has none, touches the time; or something of it is taken back then
+_TOUCHED = """
+    coalesce(l.period_start, i.finalized_at, i.reference_date) < :until
+    AND greatest(l.period_start, l.period_end, coalesce(l.period_start, i.finalized_at, i.reference_date)) >= :since
+    OR i.voided_at >= :since AND i.voided_at < :until
+    OR EXISTS (
+        SELECT FROM credit_notes AS n WHERE n.environment_id = :environment AND n.invoice_id = i.id
+            AND n.credit_note_status = 'FINALIZED' AND n.finalized_at >= :since AND n.finalized_at < :until
+    )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RevenuePart:
+    """What a line, or what takes some of it back, comes to on one day."""
+
+    line: RevenueLine
+    part: DayPart
+    adjustment: RevenueSource | None
+
+
+@dataclass(frozen=True, slots=True)
+class _RowKey:
+    group: tuple[tuple[str, str], ...]
+    status: RevenueStatus
+    day: str | None
+    period: tuple[str, str] | None
+    adjustment: str | None
+
+
+async def revenue(session: AsyncSession, asked: RevenueAnalyticsRequest, now: datetime) -> RevenueAnalyticsResponse:
+    """Answer a question about revenue; the session is one snapshot. Raises ValidationFailed."""
+    query, days = _read(asked, now)
+    selection = _selection(asked)
+    parts = await revenue_parts(session, selection, days, now, query.allocation_policy, status=asked.status)
+    sources: Mapping[str, Sequence[tuple[str, Decimal]]] = {}
+    if EVENT_SOURCE in query.group_by:
+        sources = await shares_by_source(session, list({part.line.id: part.line for part in parts}.values()))
+    rows: defaultdict[_RowKey, RevenueFigures] = defaultdict(RevenueFigures)
+    for part in parts:
+        for source, figures in _by_source(part, sources):
+            key = _key(part, source, query)
+            rows[key] = rows[key] + figures
+    if len(rows) > MOST_ROWS:
+        raise ValidationFailed.of("group_by", f"would make more than {MOST_ROWS:,} rows; ask for less at a time")
+    by_day = query.granularity is RevenueGranularity.DAY
+    return RevenueAnalyticsResponse(
+        rows=[_row(key, rows[key]) for key in sorted(rows, key=_order)],
+        contains_allocated=by_day and any(part.part.is_allocated for part in parts),
+        query=query,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpan:
+    """The days from `first` until the one before `after` of `zone`, and the instants at which they begin and end."""
+
+    first: date
+    after: date
+    start: datetime
+    end: datetime
+    zone: ZoneInfo
+
+    def holds(self, day: date) -> bool:
+        return self.first <= day < self.after
+
+
+async def revenue_parts(
+    session: AsyncSession,
+    selection: LineSelection,
+    days: DaySpan,
+    now: datetime,
+    policy: AllocationPolicy,
+    *,
+    status: RevenueStatus | None = None,
+) -> list[RevenuePart]:
+    """What every line of a selection earns on each of the days, and what was taken back on them."""
+    lines = await read_lines(session, selection, now, _TOUCHED, {"since": days.start, "until": days.end})
+    if status is not RevenueStatus.FINAL:
+        lines += await provisional_lines(session, selection, days.end, now)
+    lines = [line for line in lines if status is None or line.status is status]
+    prices = await prices_of(session, {line.price_id for line in lines})
+    used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, days.zone)
+    parts = [
+        RevenuePart(line, part, line.adjustment)
+        for line in lines
+        for part in parts_of(line, prices.get(line.price_id), used.get(line.id), policy, days.zone)
+        if days.holds(part.day)
+    ]
+    by_id = {line.id: line for line in lines}
+    for revert in await reverts_of(session, lines):
+        day = to_local(revert.at, days.zone).date()
+        if days.holds(day):
+            parts.append(_taken_back(by_id[revert.line_id], revert, day))
+    return parts
+
+
+def _taken_back(line: RevenueLine, revert: RevenueRevert, day: date) -> RevenuePart:
+    return RevenuePart(line, DayPart(day, reverted_figures(revert), False), RevenueSource.REVERT)
+
+
+def parts_of(
+    line: RevenueLine,
+    price: RatedPrice | None,
+    used: Sequence[UsageThrough] | None,
+    policy: AllocationPolicy,
+    zone: ZoneInfo,
+) -> Iterator[DayPart]:
+    """What a line earns on each day."""
+    figures = line.figures(price)
+    if used and price is not None and any(point.usage for point in used):
+        yield from by_usage(figures, price, used, line.digits)
+        return
+    if not line.has_period or line.period_start is None or line.period_end is None:
+        at = line.dated_at if line.period_start is None else line.period_start
+        yield from on_one_day(figures, to_local(at, zone).date(), is_allocated=False)
+        return
+    last_day = to_local(line.period_end - _INSTANT, zone).date()
+    if line.is_metered:
+        yield from on_one_day(figures, last_day, is_allocated=bool(figures.net_amount))
+        return
+    if policy is AllocationPolicy.AMORTIZED and line.adjustment is None:
+        yield from evenly(figures, days_of(line.period_start, line.period_end, zone), line.digits)
+        return
+    booked = (
+        to_local(line.period_start, zone).date() if line.booked_in_advance and line.adjustment is None else last_day
+    )
+    yield from on_one_day(figures, booked, is_allocated=True)
+
+
+def _by_source(
+    part: RevenuePart, sources: Mapping[str, Sequence[tuple[str, Decimal]]]
+) -> Iterator[tuple[str, RevenueFigures]]:
+    """A part split by the sources of the events behind it, each figure exactly; all of it has none without events."""
+    shares = sources.get(part.line.id, ())
+    if not shares:
+        yield "", part.part.figures
+        return
+    figures = part.part.figures
+    names = RevenueFigures.__dataclass_fields__
+    weights = [usage for _, usage in shares]
+    split = {name: _split(getattr(figures, name), weights) for name in names}
+    for number, (source, _) in enumerate(shares):
+        yield source, RevenueFigures(**{name: amounts[number] for name, amounts in split.items()})
+
+
+def _split(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
+    exponent = amount.as_tuple().exponent
+    digits = max(2, -exponent if isinstance(exponent, int) else 0)
+    parts = allocate(abs(amount), weights, digits)
+    return parts if amount >= 0 else [part.copy_negate() for part in parts]
+
+
+# what is asked, and how it is answered
+
+
+def _read(asked: RevenueAnalyticsRequest, now: datetime) -> tuple[RevenueAnalyticsQuery, DaySpan]:
+    """The request with its defaults, and the days of UTC that it touches. Raises ValidationFailed."""
+    end = asked.end_time or now
+    if end <= asked.start_time:
+        raise ValidationFailed.of("end_time", "must be after start_time")
+    first, after = asked.start_time.astimezone(UTC_OFFSET).date(), (end - _INSTANT).astimezone(UTC_OFFSET).date() + _DAY
+    if (after - first).days > MOST_DAYS:
+        raise ValidationFailed.of("end_time", f"must be at most {MOST_DAYS:,} days after start_time")
+    groups = list(dict.fromkeys(asked.group_by or ()))
+    for number, name in enumerate(groups):
+        if name not in GROUPS:
+            raise ValidationFailed.of(f"group_by[{number}]", f"must be one of {', '.join(GROUPS)}; not '{name}'")
+    if EVENT_SOURCE in groups and not (asked.customer_ids or asked.subscription_ids):
+        raise ValidationFailed.of("group_by", "source needs customer_ids or subscription_ids")
+    query = RevenueAnalyticsQuery(
+        start_time=instant(asked.start_time),
+        end_time=instant(end),
+        granularity=asked.granularity or RevenueGranularity.TOTAL,
+        group_by=groups,
+        allocation_policy=asked.allocation_policy or AllocationPolicy.BILLED,
+        include_adjustments=bool(asked.include_adjustments),
+        customer_ids=asked.customer_ids,
+        subscription_ids=asked.subscription_ids,
+        price_ids=asked.price_ids,
+        meter_ids=asked.meter_ids,
+        currency=asked.currency or None,
+        status=asked.status,
+    )
+    start = datetime.combine(first, time(), UTC_OFFSET)
+    return query, DaySpan(first, after, start, datetime.combine(after, time(), UTC_OFFSET), UTC)
+
+
+def _selection(asked: RevenueAnalyticsRequest) -> LineSelection:
+    return LineSelection(
+        customer_ids=asked.customer_ids or None,
+        subscription_ids=asked.subscription_ids or None,
+        price_ids=asked.price_ids or None,
+        meter_ids=asked.meter_ids or None,
+        currency=asked.currency or None,
+    )
+
+
+def _key(part: RevenuePart, source: str, query: RevenueAnalyticsQuery) -> _RowKey:
+    line = part.line
+    adjustment = part.adjustment if query.include_adjustments else None
+    values = {
+        REVENUE_SOURCE: (adjustment or line.source).value,
+        EVENT_SOURCE: source,
+        "customer_id": line.customer_id,
+        "subscription_id": line.subscription_id,
+        "price_id": line.price_id,
+        "meter_id": line.meter_id,
+        CURRENCY: line.currency,
+    }
+    shown = {REVENUE_SOURCE, *query.group_by} | ({CURRENCY} if query.currency is None else set())
+    period = None
+    if query.granularity is RevenueGranularity.PERIOD:
+        start = line.period_start or line.dated_at
+        period = instant(start), instant(max(line.period_end or start, start))
+    return _RowKey(
+        tuple((name, values[name]) for name in GROUPS if name in shown),
+        line.status,
+        part.part.day.isoformat() if query.granularity is RevenueGranularity.DAY else None,
+        period,
+        None if adjustment is None else adjustment.value,
+    )
+
+
+def _order(key: _RowKey) -> tuple[object, ...]:
+    return key.day or "", key.period or (), key.group, key.status.value, key.adjustment or ""
+
+
+def _row(key: _RowKey, figures: RevenueFigures) -> RevenueAnalyticsRow:
+    start, end = key.period or (None, None)
+    return RevenueAnalyticsRow(
+        group=dict(key.group),
+        status=key.status,
+        usage_at_list_rate=json_number(figures.usage_at_list_rate),
+        tier_delta=json_number(figures.tier_delta),
+        entitlement_qty=json_number(figures.entitlement_qty),
+        entitlement_amount=json_number(figures.entitlement_amount),
+        billable_qty=json_number(figures.billable_qty),
+        line_discount=json_number(figures.line_discount),
+        invoice_discount=json_number(figures.invoice_discount),
+        net_amount=json_number(figures.net_amount),
+        day=key.day,
+        period_start=start,
+        period_end=end,
+        adjustment_type=key.adjustment,
+    )

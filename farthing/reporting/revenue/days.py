@@ -1,0 +1,138 @@
+"""How a line is spread over days. Pure.
+
+Usage lies on the days of its events, by the difference of what it costs through each day and the day before. What is
+charged for a whole period lies on the day on which it is booked, or evenly on each of its days. The last day takes the
+rounding, so that the days add up to the line.
+Rule: docs/rules/reporting.md#days-of-a-line
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from farthing.calendar.zones import to_local
+from farthing.core.money import EXACT, ZERO, round_to
+from farthing.rating.pricing.cost import price_quantity
+from farthing.rating.pricing.price import RatedPrice
+from farthing.reporting.revenue.figures import RevenueFigures, figures_of_usage, list_rate
+
+_DAY = timedelta(days=1)
+_INSTANT = timedelta(microseconds=1)
+
+
+class AllocationPolicy(StrEnum):
+    """Where an amount for a whole period lies: on the day on which it is booked, or on all of its days."""
+
+    BILLED = "billed"
+    AMORTIZED = "amortized"
+
+
+@dataclass(frozen=True, slots=True)
+class DayPart:
+    """What a line earns on one day. `is_allocated`: an amount for a whole period of which a rule said so."""
+
+    day: date
+    figures: RevenueFigures
+    is_allocated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsageThrough:
+    """How much of a line's usage had come by the end of a day; `cost` is what it costs until then, if that is known
+    otherwise than by the quantity."""
+
+    day: date
+    usage: Decimal
+    cost: Decimal | None = None
+
+
+def days_of(start: datetime, end: datetime, zone: ZoneInfo) -> list[date]:
+    """The days of a period: as many as lie between the dates of its ends, at least one, from the first on."""
+    first = to_local(start, zone).date()
+    last = to_local(max(end - _INSTANT, start), zone).date()
+    count = max((to_local(end, zone).date() - first).days, 1)
+    return [first + _DAY * number for number in range(min(count, (last - first).days + 1))]
+
+
+def evenly(figures: RevenueFigures, days: Sequence[date], digits: int) -> Iterator[DayPart]:
+    """The same on every day; amounts are rounded to the currency through each day, and the last day has the rest."""
+    before = RevenueFigures()
+    for number, day in enumerate(days, start=1):
+        through = figures if number == len(days) else _scaled(figures, Fraction(number, len(days)), digits)
+        yield DayPart(day, through - before, True)
+        before = through
+
+
+def on_one_day(figures: RevenueFigures, day: date, *, is_allocated: bool) -> Iterator[DayPart]:
+    """All of it on one day."""
+    yield DayPart(day, figures, is_allocated)
+
+
+def by_usage(
+    figures: RevenueFigures, price: RatedPrice, through_days: Sequence[UsageThrough], digits: int
+) -> Iterator[DayPart]:
+    """Usage on the days of its events. The allowance is used up first, then the price's tiers in their order.
+
+    Without usage there is nothing to go by, and all of it lies on the last day.
+    """
+    covered, rate = figures.entitlement_qty, list_rate(price)
+    costs = [_cost(price, point, covered) for point in through_days]
+    whole = costs[-1] if costs else ZERO
+    raw = EXACT.add(figures.billable_qty, covered)
+    before = RevenueFigures()
+    for number, (point, cost) in enumerate(zip(through_days, costs, strict=True), start=1):
+        if number == len(through_days):
+            through = figures
+        else:
+            used = point.usage if raw else ZERO
+            share = Fraction(cost) / Fraction(whole) if whole else _share(point, through_days[-1])
+            through = figures_of_usage(
+                round_to(Fraction(figures.net_amount) * share, digits),
+                used,
+                min(used, covered),
+                rate,
+                round_to(Fraction(figures.line_discount) * share, digits),
+                round_to(Fraction(figures.invoice_discount) * share, digits),
+            )
+        yield DayPart(point.day, through - before, False)
+        before = through
+
+
+def _cost(price: RatedPrice, point: UsageThrough, covered: Decimal) -> Decimal:
+    if point.cost is not None:
+        return point.cost
+    return price_quantity(price, max(EXACT.subtract(point.usage, covered), ZERO))
+
+
+def _share(point: UsageThrough, last: UsageThrough) -> Fraction:
+    return Fraction(point.usage) / Fraction(last.usage) if last.usage else Fraction(0)
+
+
+def _scaled(figures: RevenueFigures, share: Fraction, digits: int) -> RevenueFigures:
+    """A share of the figures, each amount rounded to the currency, quantities to their digits."""
+
+    def amount(value: Decimal) -> Decimal:
+        return round_to(Fraction(value) * share, digits)
+
+    def quantity(value: Decimal) -> Decimal:
+        return round_to(Fraction(value) * share, 15)
+
+    discounts = amount(figures.line_discount), amount(figures.invoice_discount)
+    included = amount(figures.entitlement_amount)
+    gross = EXACT.add(amount(figures.net_amount), EXACT.add(EXACT.add(*discounts), included))
+    tiers = amount(figures.tier_delta)
+    return RevenueFigures(
+        usage_at_list_rate=EXACT.subtract(gross, tiers),
+        tier_delta=tiers,
+        entitlement_qty=quantity(figures.entitlement_qty),
+        entitlement_amount=included,
+        billable_qty=quantity(figures.billable_qty),
+        line_discount=discounts[0],
+        invoice_discount=discounts[1],
+    )

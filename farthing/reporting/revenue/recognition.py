@@ -1,0 +1,153 @@
+"""The schedules of lines as the books say them, and the credits that customers have bought and not used.
+
+Rule: docs/rules/reporting.md#recognition
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.zones import to_local
+from farthing.core.money import EXACT, ZERO, round_to, share
+from farthing.reporting.revenue.breakdown import parts_of
+from farthing.reporting.revenue.days import AllocationPolicy
+from farthing.reporting.revenue.lines import (
+    LineSelection,
+    RevenueLine,
+    prices_of,
+    read_lines,
+    reverts_of,
+)
+from farthing.reporting.revenue.open_periods import provisional_lines
+from farthing.reporting.revenue.schedule import LineSchedule, Recognized, TakenBack, with_reverts
+from farthing.reporting.revenue.usage_by_day import usage_by_day
+from farthing.storage.postgres import scope_of
+
+# lines of which something is recognized, billed or taken back between two instants, or waits for it all the while
+_LIVE = """
+    least(l.period_start, i.finalized_at, i.reference_date) < :until
+    AND (greatest(l.period_start, l.period_end, i.finalized_at, i.reference_date) >= :since OR i.voided_at >= :since
+        OR EXISTS (
+            SELECT FROM credit_notes AS n WHERE n.environment_id = :environment AND n.invoice_id = i.id
+                AND n.credit_note_status = 'FINALIZED' AND n.finalized_at >= :since
+        ))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RecognizedLine:
+    """A line with its schedule."""
+
+    line: RevenueLine
+    schedule: LineSchedule
+
+
+@dataclass(frozen=True, slots=True)
+class CreditsHeld:
+    """Credits that were paid for: from `at` on a customer holds `held` more of them, at their price, and `lapsed` of
+    them is earned because they expired."""
+
+    at: datetime
+    customer_id: str
+    currency: str
+    held: Decimal
+    lapsed: Decimal
+
+
+async def schedules(
+    session: AsyncSession, since: datetime, until: datetime, zone: ZoneInfo, now: datetime
+) -> list[RecognizedLine]:
+    """Every line with something left to recognize, bill or take back in `[since, until)`; open periods among them."""
+    lines = await read_lines(session, LineSelection(), now, _LIVE, {"since": since, "until": until})
+    lines += await provisional_lines(session, LineSelection(), until, now)
+    lines = await _less_given_credits(session, lines)
+    prices = await prices_of(session, {line.price_id for line in lines})
+    used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, zone)
+    reverts: defaultdict[str, list[TakenBack]] = defaultdict(list)
+    for revert in await reverts_of(session, lines):
+        day = to_local(revert.at, zone).date()
+        reverts[revert.line_id].append(TakenBack(day, revert.at, revert.net))
+    recognized = []
+    for line in lines:
+        parts = parts_of(line, prices.get(line.price_id), used.get(line.id), AllocationPolicy.AMORTIZED, zone)
+        amounts = [Recognized(part.day, part.figures.net_amount) for part in parts]
+        back = tuple(reverts[line.id])
+        schedule = LineSchedule(with_reverts(amounts, back, line.digits), line.finalized_at, line.net, back)
+        recognized.append(RecognizedLine(line, schedule))
+    return recognized
+
+
+# what credits were worth on an invoice beyond what was paid for them; nothing was paid for credits that were given
+_GIVEN = """
+    SELECT coalesce(payment.destination_id, debit.reference_id) AS invoice_id, debit.transaction_reason,
+        sum(used.credits * debit.conversion_rate - CASE lot.credit_class
+            WHEN 'purchased' THEN used.credits * lot.amount / lot.credit_amount ELSE 0 END)
+    FROM wallet_transactions AS debit
+    JOIN wallet_consumptions AS used ON used.environment_id = :environment AND used.debit_id = debit.id
+    JOIN wallet_transactions AS lot ON lot.environment_id = :environment AND lot.id = used.credit_id
+    LEFT JOIN payments AS payment ON payment.environment_id = :environment AND payment.id = debit.reference_id
+    WHERE debit.environment_id = :environment AND debit.type = 'debit'
+        AND debit.transaction_reason IN ('CREDIT_ADJUSTMENT', 'INVOICE_PAYMENT')
+        AND coalesce(payment.destination_id, debit.reference_id) = ANY(:invoices)
+    GROUP BY 1, 2
+"""
+
+
+async def _less_given_credits(session: AsyncSession, lines: Sequence[RevenueLine]) -> list[RevenueLine]:
+    """Lines with what free credits pay of them taken off as a discount."""
+    invoices = sorted({line.invoice_id for line in lines if line.invoice_id})
+    parameters = {"environment": scope_of(session).environment_id, "invoices": invoices}
+    rows = (await session.execute(text(_GIVEN), parameters)).all() if invoices else []
+    if not rows:
+        return list(lines)
+    given = {(invoice_id, reason): Decimal(amount) for invoice_id, reason, amount in rows}
+    prepaid: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
+    for line in lines:
+        prepaid[line.invoice_id] = EXACT.add(prepaid[line.invoice_id], line.prepaid)
+    lowered = []
+    for line in lines:
+        adjusted = given.get((line.invoice_id, "CREDIT_ADJUSTMENT"), ZERO)
+        paid = given.get((line.invoice_id, "INVOICE_PAYMENT"), ZERO)
+        off = EXACT.add(
+            share(round_to(adjusted, line.digits), line.prepaid, prepaid[line.invoice_id], line.digits),
+            share(round_to(paid, line.digits), line.net, line.invoice_total, line.digits),
+        )
+        off = min(off, line.net)
+        lowered.append(replace(line, invoice_discount=EXACT.add(line.invoice_discount, off)) if off else line)
+    return lowered
+
+
+_HELD = """
+    SELECT lot.updated_at, lot.customer_id, lot.currency, lot.amount, 0
+    FROM wallet_transactions AS lot
+    WHERE lot.environment_id = :environment AND lot.transaction_status = 'completed' AND lot.type = 'credit'
+        AND lot.credit_class = 'purchased' AND lot.updated_at < :until
+    UNION ALL
+    SELECT debit.updated_at, debit.customer_id, debit.currency,
+        -used.credits * lot.amount / lot.credit_amount,
+        CASE WHEN debit.transaction_reason IN ('CREDIT_EXPIRED', 'WALLET_TERMINATION')
+                AND right(coalesce(debit.system_key, ''), 17) <> '_conversion_debit'
+            THEN used.credits * lot.amount / lot.credit_amount ELSE 0 END
+    FROM wallet_transactions AS debit
+    JOIN wallet_consumptions AS used ON used.environment_id = :environment AND used.debit_id = debit.id
+    JOIN wallet_transactions AS lot ON lot.environment_id = :environment AND lot.id = used.credit_id
+        AND lot.credit_class = 'purchased'
+    WHERE debit.environment_id = :environment AND debit.updated_at < :until
+    ORDER BY 1
+"""
+
+
+async def credits_held(session: AsyncSession, until: datetime) -> list[CreditsHeld]:
+    """Every change of the credits that customers have paid for and not used, in the order of time."""
+    parameters: dict[str, Any] = {"environment": scope_of(session).environment_id, "until": until}
+    rows = await session.execute(text(_HELD), parameters)
+    return [CreditsHeld(at, customer_id, code, held, Decimal(lapsed)) for at, customer_id, code, held, lapsed in rows]

@@ -1,0 +1,91 @@
+"""When the revenue of a line is recognized, and what of it is billed ahead or earned and not billed. Pure.
+
+Rule: docs/rules/reporting.md#recognition
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from farthing.core.money import EXACT, ZERO, exact_sum, round_to
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """An amount that is recognized on a day."""
+
+    day: date
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """An amount that a credit note or a void took back of a line, and the day on which it did."""
+
+    day: date
+    at: datetime
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LineSchedule:
+    """A line's recognized amounts by day, and what of it was billed from when on; `billed_at` None is not yet."""
+
+    recognized: tuple[Recognized, ...]
+    billed_at: datetime | None
+    billed: Decimal
+    taken_back: tuple[TakenBack, ...] = ()
+
+    def recognized_before(self, day: date) -> Decimal:
+        """What was recognized until the day begins."""
+        return exact_sum([part.amount for part in self.recognized if part.day < day])
+
+    def billed_before(self, at: datetime) -> Decimal:
+        """What had been billed by an instant, less what had been taken back."""
+        if self.billed_at is None or self.billed_at >= at:
+            return ZERO
+        return EXACT.subtract(self.billed, exact_sum([back.amount for back in self.taken_back if back.at < at]))
+
+    def deferred(self, at: datetime, day: date) -> Decimal:
+        """What is billed and not earned at an instant with which `day` begins."""
+        return max(EXACT.subtract(self.billed_before(at), self.recognized_before(day)), ZERO)
+
+    def unbilled(self, at: datetime, day: date) -> Decimal:
+        """What is earned and not billed."""
+        return max(EXACT.subtract(self.recognized_before(day), self.billed_before(at)), ZERO)
+
+
+def with_reverts(parts: Iterable[Recognized], reverts: Sequence[TakenBack], digits: int) -> tuple[Recognized, ...]:
+    """The parts of a line after what was taken back: first of what was still to come on that day, and what that does
+    not cover is taken off what was recognized, on the day itself."""
+    schedule = sorted(parts, key=lambda part: part.day)
+    for revert in sorted(reverts, key=lambda revert: revert.at):
+        passed = [part for part in schedule if part.day <= revert.day]
+        coming = [part for part in schedule if part.day > revert.day]
+        to_come = exact_sum([part.amount for part in coming])
+        covered = min(revert.amount, max(to_come, ZERO))
+        rest = EXACT.subtract(revert.amount, covered)
+        if rest:
+            passed.append(Recognized(revert.day, rest.copy_negate()))
+        schedule = [*passed, *_lowered(coming, to_come, covered, digits)]
+    return tuple(schedule)
+
+
+def _lowered(coming: Sequence[Recognized], to_come: Decimal, by: Decimal, digits: int) -> list[Recognized]:
+    """Parts lowered in proportion, rounded through each day; the last has the rest."""
+    if not by:
+        return list(coming)
+    left = EXACT.subtract(to_come, by)
+    lowered, through, before = [], ZERO, ZERO
+    for number, part in enumerate(coming, start=1):
+        through = EXACT.add(through, part.amount)
+        now = (
+            left if number == len(coming) else round_to(Fraction(through) * Fraction(left) / Fraction(to_come), digits)
+        )
+        lowered.append(Recognized(part.day, EXACT.subtract(now, before)))
+        before = now
+    return lowered

@@ -1,0 +1,141 @@
+"""On which days the usage of lines came, measured by the builder of usage queries as their invoices measured it.
+
+Rule: docs/rules/reporting.md#days-of-a-line
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.calculation.charges import MeteredCharge
+from farthing.billing.calculation.usage_charges import Answers, Spread, UsageRange, buckets_of, plan, value_of
+from farthing.billing.periods.inputs import measured
+from farthing.calendar.period import Period
+from farthing.calendar.zones import first_instant_at, to_local
+from farthing.catalogue.products.tables import MeterRow
+from farthing.core.errors import ValidationFailed
+from farthing.core.money import EXACT, ZERO
+from farthing.events.ingest.meters import meter_of
+from farthing.metering.meter import AggregationType, Meter
+from farthing.rating.pricing.cost import price_values
+from farthing.rating.pricing.price import RatedPrice
+from farthing.reporting.revenue.days import UsageThrough
+from farthing.reporting.revenue.lines import RevenueLine
+from farthing.storage.rows import in_array
+from farthing.subscriptions.snapshot.loading import load
+
+MOST_DAYS_MEASURED = 60_000
+"""For how many days, of all lines together, usage is measured for one answer."""
+
+_ADDS_UP_BY_DAY = frozenset({AggregationType.COUNT, AggregationType.SUM, AggregationType.SUM_WITH_MULTIPLIER})
+
+
+@dataclass(frozen=True, slots=True)
+class _LineUsage:
+    """A line's meter, the stretches in which it counts, and the last instants of its days."""
+
+    line: RevenueLine
+    meter: Meter
+    raw: Spread
+    days: tuple[tuple[date, datetime], ...]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether a day can be measured by itself and added to the days before."""
+        aggregation = self.meter.aggregation
+        return aggregation.type in _ADDS_UP_BY_DAY and aggregation.bucket_size is None
+
+    def spreads(self) -> list[Spread]:
+        """What to measure for each day: the day itself, or all until its end."""
+        start = self.raw[0].start if self.raw else None
+        spreads = []
+        for _, end in self.days:
+            spreads.append(_cut(self.raw, start, end))
+            if self.adds_up:
+                start = end
+        return spreads
+
+
+async def usage_by_day(
+    session: AsyncSession, lines: Sequence[RevenueLine], prices: Mapping[str, RatedPrice], zone: ZoneInfo
+) -> dict[str, list[UsageThrough]]:
+    """By line, how much of its usage had come by the end of each of its days; lines whose subscription or meter is gone
+    are left out."""
+    planned = await _planned(session, lines, zone)
+    if sum(len(usage.days) for usage in planned) > MOST_DAYS_MEASURED:
+        raise ValidationFailed.of(
+            "start_time", "the time holds more usage than can be laid on days at once; ask for less"
+        )
+    asked = [(usage, usage.spreads()) for usage in planned]
+    ranges = list({part: None for _, spreads in asked for spread in spreads for part in spread})
+    meters = {usage.meter.id: usage.meter for usage in planned}
+    answers = await measured(session, ranges, meters) if ranges else {}
+    return {usage.line.id: _through(usage, spreads, answers, prices) for usage, spreads in asked}
+
+
+def _through(
+    usage: _LineUsage, spreads: Sequence[Spread], answers: Answers, prices: Mapping[str, RatedPrice]
+) -> list[UsageThrough]:
+    total, points = ZERO, []
+    price = prices.get(usage.line.price_id)
+    for (day, _), spread in zip(usage.days, spreads, strict=True):
+        value = value_of(usage.meter, spread, answers)
+        total = EXACT.add(total, value) if usage.adds_up else value
+        cost = None
+        if usage.meter.aggregation.bucket_size is not None and price is not None:
+            cost = price_values(price, [bucket.value for bucket in buckets_of(usage.meter, spread, answers)])
+        points.append(UsageThrough(day, total, cost))
+    return points
+
+
+async def _planned(session: AsyncSession, lines: Sequence[RevenueLine], zone: ZoneInfo) -> list[_LineUsage]:
+    metered = [line for line in lines if line.is_metered and line.subscription_id]
+    if not metered:
+        return []
+    loaded = await load(session, sorted({line.subscription_id for line in metered}))
+    members = {member.id: member for snapshot in loaded for member in (*snapshot.grouped, snapshot)}
+    rows = await session.scalars(select(MeterRow).where(in_array(MeterRow.id, {line.meter_id for line in metered})))
+    meters = {row.id: meter_of(row) for row in rows}
+    planned = []
+    for line in metered:
+        member, meter = members.get(line.subscription_id), meters.get(line.meter_id)
+        item = None if member is None else member.item(line.item_id)
+        if member is None or item is None or meter is None:
+            continue
+        assert line.period_start is not None
+        assert line.period_end is not None
+        window = Period(line.period_start, line.period_end)
+        raw = plan(member, MeteredCharge(item, window, window), meter, None).raw
+        planned.append(_LineUsage(line, meter, raw, tuple(_days(window, zone))))
+    return planned
+
+
+def _days(window: Period, zone: ZoneInfo) -> list[tuple[date, datetime]]:
+    """The days that a window touches, each with the instant at which it, or the window, ends."""
+    days = []
+    day = to_local(window.start, zone).date()
+    while True:
+        following = date.fromordinal(day.toordinal() + 1)
+        end = first_instant_at(datetime.combine(following, time()), zone)
+        days.append((day, min(end, window.end)))
+        if end >= window.end:
+            return days
+        day = following
+
+
+def _cut(spread: Spread, start: datetime | None, end: datetime) -> Spread:
+    """What of a spread lies in `[start, end)`; a level that is measured from its start keeps its history."""
+    parts: list[UsageRange] = []
+    for part in spread:
+        since = part.start if start is None else max(part.start, start)
+        until = min(part.end, end)
+        if since < until:
+            more = tuple(replace(stretch, end=min(stretch.end, end)) for stretch in part.more if stretch.start < end)
+            parts.append(replace(part, start=since, end=until, more=more))
+    return tuple(parts)

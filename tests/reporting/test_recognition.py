@@ -1,0 +1,98 @@
+"""What is recognized, deferred and unbilled, with worked numbers."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from farthing.reporting.revenue.schedule import Recognized, TakenBack, with_reverts
+from tests.billing.office import ARREAR
+from tests.reporting.ledger import Ledger
+from tests.subscriptions.shop import at, fixed
+
+
+async def test_a_year_billed_ahead(ledger: Ledger) -> None:
+    await ledger.on("2027-01-01")
+    await ledger.subscribed(await ledger.plan(fixed("120", billing_period="ANNUAL")), billing_period="ANNUAL")
+    await ledger.on("2027-06-01")
+    first_quarter = "2027-01-01..2027-04-01"
+    assert await ledger.figure("recognized_revenue", range=first_quarter) == "29.59"
+    assert await ledger.figure("deferred_revenue", range=first_quarter) == "90.41"
+    assert await ledger.figure("unbilled_revenue", range=first_quarter) == "0"
+
+
+async def test_usage_that_is_not_invoiced_yet_is_unbilled(ledger: Ledger) -> None:
+    calls = await ledger.feature("calls")
+    customer = await ledger.customer()
+    await ledger.subscribed(await ledger.plan(ledger.usage(calls, "1")), customer)
+    await ledger.recorded("calls", customer, ("2026-01-03", 4), ("2026-01-20", 6))
+    await ledger.on("2026-01-21")
+    january = "2026-01-01..2026-02-01"
+    assert await ledger.figure("unbilled_revenue", range=january) == "10"
+    await ledger.run("2026-02-01")
+    await ledger.on("2026-02-02")
+    assert await ledger.figure("recognized_revenue", range=january) == "10"
+    assert await ledger.figure("unbilled_revenue", range="2026-01-01..2026-01-11") == "4"
+    assert await ledger.figure("unbilled_revenue", range="2026-01-01..2026-03-01") == "0"
+
+
+async def test_lines_never_offset_one_another(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    await ledger.subscribed(await ledger.plan(fixed("31"), name="Ahead"), customer)
+    await ledger.subscribed(await ledger.plan(fixed("62", **ARREAR), name="After"), customer)
+    await ledger.on("2026-01-11")
+    ten_days = "2026-01-01..2026-01-11"
+    assert await ledger.figure("deferred_revenue", range=ten_days) == "21"
+    assert await ledger.figure("unbilled_revenue", range=ten_days) == "20"
+
+
+async def test_bought_credits_are_deferred_until_used_and_given_ones_never(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    wallet = await ledger.account.post(
+        "/wallets",
+        {"customer_id": customer["id"], "currency": "usd", "name": "Credits", "wallet_type": "PRE_PAID"},
+        expect=200,
+    )
+    for reason, amount in (("PURCHASED_CREDIT_DIRECT", "30"), ("FREE_CREDIT_GRANT", "8")):
+        await ledger.account.post(
+            f"/wallets/{wallet['id']}/top-up",
+            {"credits_to_add": amount, "transaction_reason": reason, "idempotency_key": reason},
+            expect=200,
+        )
+    assert await ledger.figure("deferred_revenue") == "30"
+    calls = await ledger.feature("calls")
+    await ledger.subscribed(await ledger.plan(ledger.usage(calls, "1")), customer)
+    await ledger.recorded("calls", customer, ("2026-01-03", 20))
+    await ledger.run("2026-02-01")
+    await ledger.on("2026-02-02")
+    sold, used = await ledger.figure("credit_topups"), await ledger.figure("credit_consumption")
+    assert (sold, used) == ("30", "20")
+    held = Decimal(await ledger.figure("deferred_revenue"))
+    recognized = Decimal(await ledger.figure("recognized_revenue"))
+    # what was given is a discount: what was bought is either earned or still held
+    assert held + recognized == 30
+
+
+@pytest.mark.parametrize(
+    ("amount", "day", "left"),
+    [
+        pytest.param("20", 10, [10, 10, 0, 0], id="what is still to come goes first"),
+        pytest.param("25", 10, [10, 5, 0, 0], id="then what was earned, on the day itself"),
+        pytest.param("10", 10, [10, 10, 5, 5], id="a part of what is to come, evenly"),
+        pytest.param("15", 20, [10, 10, 5, 0], id="later, less is to come"),
+        pytest.param("40", 30, [10, 10, 10, -30], id="nothing is to come any more"),
+    ],
+)
+def test_reverts_follow_their_line(amount: str, day: int, left: list[int]) -> None:
+    months = [1, 5, 15, 30] if day == 10 else [1, 5, 20, 30]
+    parts = [Recognized(date(2026, 1, number), Decimal(10)) for number in months]
+    back = TakenBack(date(2026, 1, day), at(f"2026-01-{day}"), Decimal(amount))
+    schedule = with_reverts(parts, [back], 2)
+    by_day = {number: Decimal(0) for number in months}
+    for part in schedule:
+        nearest = max(number for number in months if number <= part.day.day)
+        by_day[nearest] += part.amount
+    assert [int(value) for value in by_day.values()] == left
+    assert sum(part.amount for part in schedule) == 40 - Decimal(amount)
