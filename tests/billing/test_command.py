@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.office import Office
 from tests.conftest import running, settings_for
+from tests.processes import run_farthing
 from tests.subscriptions.shop import fixed
 
 
@@ -34,23 +34,14 @@ class Ended:
 
 async def farthing(account: Account, *command: str) -> Ended:
     """Run the command line against the account's database."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "farthing",
-        *command,
-        env={
-            **os.environ,
-            "FARTHING_DATABASE_URL": account.database.url,
-            "FARTHING_SECRET_KEY": account.settings.secret_key or "",
-            "FARTHING_LOG_LEVEL": "error",
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    environment = {
+        **os.environ,
+        "FARTHING_DATABASE_URL": account.database.url,
+        "FARTHING_SECRET_KEY": account.settings.secret_key or "",
+        "FARTHING_LOG_LEVEL": "error",
+    }
+    done = await asyncio.to_thread(run_farthing, list(command), environment)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 async def broken(office: Office, name: str) -> Subscription:
