@@ -256,7 +256,7 @@ async def test_a_look_that_fails_holds_up_nobody(office: Office, monkeypatch: py
         subscription = await opened(office, plan, owner)
         await watch(office.account, subscription, above("10"))
         await look_at_usage(office)
-        await office.used("calls", owner, 10, "2026-01-01")
+        await office.used("calls", owner, 10, "2026-01-01T00:01:00Z")
         await look_at_usage(office, "2026-01-01T00:01:00Z")
 
     async def fail_for_the_first(session: Any, payer_id: str, now: Any) -> None:
