@@ -13,7 +13,7 @@ from tests.web.stage import Stage
 async def test_spend_and_a_wallet_are_watched_from_pages_alone(page: Page, own: Stage) -> None:
     shop = Shop(own.account)
     await shop.on("2026-05-01")
-    calls, customer = await shop.feature("calls"), await shop.customer("acme")
+    calls, customer = await shop.feature("calls"), await shop.customer("watched")
     subscription = (await shop.subscribe(await shop.plan(shop.usage(calls, "1")), customer)).subscription
     wallet = await new_wallet(own.account)
     await sign_in(page, own)

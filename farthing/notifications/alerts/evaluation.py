@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.errors import FarthingError
 from farthing.credits.wallets.evaluation import evaluate_customer
 from farthing.events.upkeep.notices import take_notices
 from farthing.notifications.alerts.spend import evaluate_spend
@@ -107,9 +106,9 @@ async def evaluate_due(session: AsyncSession, now: datetime) -> int:
         async with session.begin_nested():
             await evaluate_spend(session, customer_id, now)
             await evaluate_customer(session, customer_id, now)
-    except FarthingError as error:
+    except Exception:  # one customer's trouble must not stop the others
         row.due_at = now + DELAY
-        log.exception("alerts.evaluation_failed", customer_id=customer_id, reason=error.message)
+        log.exception("alerts.evaluation_failed", customer_id=customer_id)
     else:
         await session.execute(delete(UsageEvaluation).where(UsageEvaluation.customer_id == customer_id))
     return 1

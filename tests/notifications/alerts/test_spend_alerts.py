@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from farthing.billing.clock.advance import Clockwork
 from farthing.events.tables import UsageNotice
 from farthing.jobs.schedule import duties
+from farthing.notifications.alerts import evaluation
 from farthing.notifications.alerts.proof import alert_differences
+from farthing.notifications.alerts.spend import evaluate_spend
 from farthing.notifications.alerts.tables import UsageEvaluation
 from tests.account import Account
 from tests.billing.counter import opened
@@ -244,3 +246,27 @@ async def test_the_duty_looks_and_leaves_nothing(office: Office, tmp_path: Any) 
     async with office.transaction() as session:
         assert list(await session.scalars(select(UsageEvaluation.customer_id))) == []
     assert await states(office.account, SPEND) == ["in_alarm"]
+
+
+async def test_a_look_that_fails_holds_up_nobody(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again later, and finds then what it would have found."""
+    feature = await office.feature("calls")
+    plan, owners = await office.plan(office.usage(feature, "1")), [await office.customer() for _ in range(2)]
+    for owner in owners:
+        subscription = await opened(office, plan, owner)
+        await watch(office.account, subscription, above("10"))
+        await look_at_usage(office)
+        await office.used("calls", owner, 10, "2026-01-01T00:01:00Z")
+        await look_at_usage(office, "2026-01-01T00:01:00Z")
+
+    async def fail_for_the_first(session: Any, payer_id: str, now: Any) -> None:
+        if payer_id == owners[0]["id"]:
+            await session.execute(text("SELECT 1 / 0"))
+        await evaluate_spend(session, payer_id, now)
+
+    monkeypatch.setattr(evaluation, "evaluate_spend", fail_for_the_first)
+    assert await look_at_usage(office, "2026-01-01T00:10:00Z") == 2
+    assert [row["customer_id"] for row in await alerts(office.account)] == [owners[1]["id"]]
+    monkeypatch.undo()
+    await look_at_usage(office, "2026-01-01T00:16:00Z")
+    assert [row["customer_id"] for row in await alerts(office.account)] == [owners[1]["id"], owners[0]["id"]]
