@@ -23,9 +23,9 @@ from farthing.reporting.analytics.catalogue import (
 from farthing.reporting.analytics.periods import (
     DEFAULT_RANGE,
     MOST_DAYS_BY_HOUR,
-    RangeComparison,
     DayRange,
     Grain,
+    RangeComparison,
     read_range,
 )
 from farthing.reporting.analytics.schemas import (
