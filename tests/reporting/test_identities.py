@@ -75,7 +75,7 @@ def test_days_add_up_to_the_line(cents: int, discount: int, count: int, digits: 
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_random_books_add_up(ledger: Ledger, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 (a test's own choice)
+    chance = random.Random(seed)
     customers = [await ledger.customer(address_country=code) for code in ("DE", "FR")]
     plan = await ledger.plan(fixed("19.99"))
     await ledger.subscribed(plan, customers[0])
