@@ -23,6 +23,7 @@ SELLER = {
     "payment_terms_text": "At once",
     "default_vat_category": "Z",
 }
+QUESTION = {"metrics": ["net_billing"], "shape": "breakdown", "dimensions": ["country"], "time": {"range": "this_year"}}
 TAX_CODE, COUPON_CODE, ACME = "TOURTAX", "TOURCOUPON", "tour-acme"
 
 
@@ -240,6 +241,7 @@ async def build(go: Traveller) -> Made:
     made["event"] = f"tour-{made['customer']}"
     await go(Call("ingestEvent", body={**event, "event_id": made["event"]}))
     await go(Call("ingestEventsBulk", body={"events": [{**event, "event_id": made["event"] + "-2"}]}))
+    await make("view", "createAnalyticsView", {"name": "Tour", "definition": QUESTION})
     return made
 
 
@@ -273,6 +275,7 @@ async def _correct(go: Traveller, made: Made) -> None:
 
 
 READS_BY_ID = {
+    "getAnalyticsView": "view",
     "getCustomer": "customer",
     "getGroup": "group",
     "getMeter": "meter",
@@ -362,6 +365,7 @@ async def read(go: Traveller, made: Made) -> None:
         await go(Call("getDetailedCostAnalytics", body={"external_customer_id": ACME}))
     if "getCustomerUsageSummary" in BY_ID:
         await go(Call("getCustomerUsageSummary", query={"customer_id": made["customer"]}))
+    await _read_figures(go, made)
     linked = {"entity_type": "customer", "entity_id": made["customer"]}
     await go(Call("getEntityIntegrationMappings", query=linked))
     for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
@@ -379,6 +383,21 @@ async def read(go: Traveller, made: Made) -> None:
         await go(Call(operation))
     for door in lists():
         await go(Call(door.id, body={} if door.method == "POST" else None))
+
+
+async def _read_figures(go: Traveller, made: Made) -> None:
+    """Reports, questions and revenue."""
+    for operation in ("listAnalyticsReports", "listAnalyticsViews"):
+        await go(Call(operation))
+    for operation in ("queryAnalytics", "queryAnalyticsCsv"):
+        await go(Call(operation, body={"definition": QUESTION}))
+    for operation in ("queryAnalyticsView", "queryAnalyticsViewCsv"):
+        await go(Call(operation, {"id": made["view"]}, body={"variables": {}}))
+    for operation in ("runAnalyticsReport", "runAnalyticsReportCsv"):
+        await go(Call(operation, {"key": "mrr"}, body={"range": "this_month", "shape": "scalar"}))
+    about = {"start_time": "2026-01-01T00:00:00Z", "customer_ids": [made["customer"]], "group_by": ["meter_id"]}
+    for operation in ("getRevenueAnalytics", "getRevenueAnalyticsCsv"):
+        await go(Call(operation, body=about))
 
 
 def lists() -> list[Door]:
@@ -402,6 +421,7 @@ async def change(go: Traveller, made: Made) -> None:
 
     renamed = {"name": "Toured"}
     await edit("updateCustomerById", "customer", renamed)
+    await edit("updateAnalyticsView", "view", {**renamed, "definition": QUESTION})
     await go(Call("updateCustomer", query={"id": made["customer"]}, body={"contact": "123"}))
     await go(Call("updateCustomer", query={"external_customer_id": ACME}, body={"contact": "1234"}))
     await edit("updateFeature", "feature", {**renamed, "group_id": made["group"]})
@@ -492,6 +512,7 @@ async def change(go: Traveller, made: Made) -> None:
 
 
 ENDS = {
+    "deleteAnalyticsView": "view",
     "deleteSubscriptionLineItem": "line",
     "deleteCreditGrant": "plan grant",
     "cancelSubscription": "subscription",

@@ -81,16 +81,14 @@ def test_a_pause_cuts_a_life_in_two() -> None:
 
 async def test_the_worked_subscriptions(ledger: Ledger) -> None:
     customer = await ledger.customer()
-    fees = (("120", "ANNUAL", 1), ("30", "QUARTERLY", 1), ("5", "WEEKLY", 3))
-    subscriptions = []
-    for amount, period, seats in fees:
-        plan = await ledger.plan(fixed(amount, billing_period=period, min_quantity=seats), name=period)
-        subscriptions.append(await ledger.subscribed(plan, customer, billing_period=period))
-    coupon = await ledger.account.post(
-        "/coupons", {"name": "Ten", "type": "percentage", "cadence": "forever", "percentage_off": "10"}
+    await ledger.account.post(
+        "/coupons",
+        {"name": "Ten", "type": "percentage", "cadence": "forever", "percentage_off": "10", "coupon_code": "ten"},
     )
-    body = {"coupon_id": coupon["id"], "subscription_id": subscriptions[0].id, "start_date": "2026-01-01T00:00:00Z"}
-    await ledger.account.post("/coupons/associations", body)
+    for amount, period, seats in (("120", "ANNUAL", 1), ("30", "QUARTERLY", 1), ("5", "WEEKLY", 3)):
+        plan = await ledger.plan(fixed(amount, billing_period=period, min_quantity=seats), name=period)
+        more = {"subscription_coupons": [{"coupon_code": "ten"}]} if period == "ANNUAL" else {}
+        await ledger.subscribed(plan, customer, billing_period=period, **more)
     await ledger.on("2026-01-02")
     assert await ledger.figure("mrr") == "84.22"
     assert await ledger.figure("arr") == "1010.68"

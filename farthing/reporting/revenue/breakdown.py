@@ -220,7 +220,8 @@ def _split(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
 
 def _read(asked: RevenueAnalyticsRequest, now: datetime) -> tuple[RevenueAnalyticsQuery, DaySpan]:
     """The request with its defaults, and the days of UTC that it touches. Raises ValidationFailed."""
-    end = asked.end_time or now
+    # a range without an end includes now, also where a clock stands still
+    end = asked.end_time or now + _INSTANT
     if end <= asked.start_time:
         raise ValidationFailed.of("end_time", "must be after start_time")
     first, after = asked.start_time.astimezone(UTC_OFFSET).date(), (end - _INSTANT).astimezone(UTC_OFFSET).date() + _DAY
@@ -234,7 +235,7 @@ def _read(asked: RevenueAnalyticsRequest, now: datetime) -> tuple[RevenueAnalyti
         raise ValidationFailed.of("group_by", "source needs customer_ids or subscription_ids")
     query = RevenueAnalyticsQuery(
         start_time=instant(asked.start_time),
-        end_time=instant(end),
+        end_time=instant(asked.end_time or now),
         granularity=asked.granularity or RevenueGranularity.TOTAL,
         group_by=groups,
         allocation_policy=asked.allocation_policy or AllocationPolicy.BILLED,
