@@ -1,6 +1,6 @@
 """What a credit note was issued as, for its e-invoice: the corrected invoice's parties, the note's own net and tax.
 
-Rule: docs/rules/e-invoices.md#credit-notes
+Rule: docs/rules/e-invoices.md#mapping
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from farthing.core.money import plain
 from farthing.core.trade_codes import VatCategory
 from farthing.invoices.einvoice.model import Format, TradeDocument, TradeLine, TradeParty, Vat, VatBreakdown
 from farthing.invoices.einvoice.ubl import PROFILE
-from farthing.invoices.einvoice.xml import Writer, XmlElement, basic_date, written
+from farthing.invoices.einvoice.xml import XmlElement, XmlWriter, basic_date, written
 from farthing.invoices.pdf.document import Days
 
 _NAMESPACES = {
@@ -29,7 +29,7 @@ def cii(document: TradeDocument, wanted: Format) -> bytes:
     return written(_CiiWriter(document, wanted).whole())
 
 
-class _CiiWriter(Writer):
+class _CiiWriter(XmlWriter):
     """Writes one document."""
 
     def __init__(self, document: TradeDocument, wanted: Format) -> None:

@@ -13,7 +13,7 @@ from farthing.invoices.einvoice.model import (
     TypeCode,
     Vat,
 )
-from farthing.invoices.einvoice.xml import Writer, XmlElement, written
+from farthing.invoices.einvoice.xml import XmlElement, XmlWriter, written
 from farthing.invoices.pdf.document import Days
 
 _NAMESPACES = {
@@ -32,7 +32,7 @@ def ubl(document: TradeDocument, wanted: Format) -> bytes:
     return written(_UblWriter(document, wanted).whole())
 
 
-class _UblWriter(Writer):
+class _UblWriter(XmlWriter):
     """Writes one document."""
 
     def __init__(self, document: TradeDocument, wanted: Format) -> None:

@@ -15,7 +15,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 XmlElement = etree._Element
 
 
-class Writer:
+class XmlWriter:
     """Adds elements under the prefixes of one syntax; what says nothing is left out, as the standard wants."""
 
     def __init__(self, namespaces: Mapping[str, str], currency: str) -> None:

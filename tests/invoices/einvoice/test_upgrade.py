@@ -11,7 +11,7 @@ from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
-from tests.application import running, settings_for
+from tests.conftest import running, settings_for
 from tests.invoices.einvoice.exporter import Exporter
 from tests.storage.earlier import undo_after
 
@@ -28,13 +28,22 @@ async def test_an_invoice_of_the_release_before_names_its_parties_of_the_upgrade
             exporter = Exporter(account)
             customer = await exporter.buyer()
             path = await exporter.one_off(customer=customer, issue_date="2026-03-31T22:30:00Z")
-            with psycopg.connect(url) as connection:
-                connection.execute(undo_after("0035"))
-            upgrade(url)
+            key = account.key
+    finally:
+        await database.close()
+    with psycopg.connect(url) as connection:
+        connection.execute(undo_after("0035"))
+    upgrade(url)
+    database = Database(url, wire())
+    try:
+        async with running(settings, database) as base_url:
+            account.base_url, account.database = base_url, database
+            account.http = account.client(key)
             await account.put(f"/customers/{customer}", {"name": "Renamed", "tax_id": "DE987654321"})
             await account.put("/settings/invoice_config", {"value": {"timezone": "UTC"}})
             await exporter.configure()
             content = await exporter.document(path)
+            await account.http.aclose()
     finally:
         await database.close()
     assert b"Stadt Bonn &amp; S\xc3\xb6hne &lt;GmbH&gt;" in content
