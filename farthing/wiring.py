@@ -38,6 +38,7 @@ from farthing.notifications.email.queueing import queue_recorded
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
+from farthing.payments.unapplied.money import require_no_unapplied_money
 from farthing.storage.ports import OutboxPorts
 from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
 from farthing.subscriptions.ports import CreditGrantHooks, SubscriptionPorts
@@ -70,6 +71,7 @@ def wire() -> Wiring:
         customers=CustomerPorts(
             require_no_live_subscription=nothing_live,
             require_no_open_wallet=require_no_open_wallet,
+            require_no_unapplied_money=require_no_unapplied_money,
             require_invoices_settled=require_invoices_settled,
             link_taxes=link_customer,
         ),

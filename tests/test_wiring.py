@@ -216,6 +216,10 @@ async def test_credits_go_into_the_payers_wallet(office: Office) -> None:
     plan = await office.plan(fixed("10"))
     line = {"price_id": plan["prices"][0]["id"], "quantity": "3"}
     made = await opened(office, plan, override_line_items=[line])
+    answer = await office.account.http.put(
+        f"/invoices/{made['latest_invoice']['id']}/payment", json={"payment_status": "SUCCEEDED"}
+    )
+    assert answer.status_code == 200
     await office.on("2026-01-11")
     shown = await office.account.get(f"/subscriptions/{made['id']}")
     await seats(office, made, shown["line_items"][0], 1)

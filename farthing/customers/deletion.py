@@ -16,5 +16,6 @@ async def nothing_forbids(session: AsyncSession, customer_id: str, *, require_se
     ports = ports_of(session, CustomerPorts)
     await ports.require_no_live_subscription(session, customer_id)
     await ports.require_no_open_wallet(session, customer_id)
+    await ports.require_no_unapplied_money(session, customer_id)
     if require_settled:
         await ports.require_invoices_settled(session, customer_id)

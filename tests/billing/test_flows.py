@@ -101,7 +101,7 @@ async def test_quantity_changes(office: Office, quantity: str, net: str | None) 
     (told,) = done["changed_resources"]["invoices"]
     (foretold,) = previewed["changed_resources"]["invoices"]
     if net is None:
-        assert (told["action"], told["amount"]) == ("wallet_credit", "40")
+        assert (told["action"], told["amount"]) == ("credit_note", "40")
         assert foretold["amount"] == told["amount"]
     else:
         assert told["invoice"]["total"] == net

@@ -157,7 +157,7 @@ def foretold(answer: dict[str, Any]) -> tuple[list[str], Decimal]:
     if "changed_resources" in answer:
         told = answer["changed_resources"]["invoices"]
         totals = [one["invoice"]["total"] for one in told if one["action"] == "created"]
-        credit = sum((Decimal(one["amount"]) for one in told if one["action"] == "wallet_credit"), Decimal(0))
+        credit = sum((Decimal(one["amount"]) for one in told if one["action"] != "created"), Decimal(0))
     elif "proration_details" in answer and "target_plan" in answer:
         totals = [answer["next_invoice_preview"]["total"]] if "next_invoice_preview" in answer else []
         credit = max(-Decimal(answer["proration_details"]["net_amount"]), Decimal(0))

@@ -218,6 +218,21 @@ async def test_what_a_note_by_hand_took_back_is_not_given_back_again(office: Off
     await LedgerDesk(office.account).require_sound()
 
 
+async def test_a_draft_beside_a_change_finds_no_room_left_on_its_line(office: Office) -> None:
+    """119 unpaid; a draft takes 100 of it, a cancellation half-way 59.50: the draft cannot take effect any more."""
+    _, made = await taxed(office, "19", "100")
+    (invoice,) = (await office.account.get("/invoices", subscription_id=made["id"]))["items"]
+    shown = await office.account.get(f"/invoices/{invoice['id']}")
+    lines = [{"invoice_line_item_id": shown["line_items"][0]["id"], "amount": "100"}]
+    body = {"invoice_id": invoice["id"], "reason": "SERVICE_ISSUE", "line_items": lines}
+    draft = await office.account.post("/creditnotes", body)
+    await office.on("2026-06-16")
+    await cancel(office, made, proration_behavior="create_prorations")
+    assert (await office.account.get(f"/invoices/{invoice['id']}"))["adjustment_amount"] == "59.5"
+    await office.account.post(f"/creditnotes/{draft['id']}/finalize", {}, 400)
+    await LedgerDesk(office.account).require_sound()
+
+
 async def test_a_wallet_of_another_rate_has_as_much_value(office: Office) -> None:
     customer, made = await taxed(office, None, "100")
     await pay(office, made, "100")

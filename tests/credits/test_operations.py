@@ -232,3 +232,16 @@ async def test_what_is_empty_is_as_on_a_new_wallet(account: Account) -> None:
         "metadata": {},
         "config": {"allowed_price_types": ["USAGE"]},
     }
+
+
+async def test_lists_say_where_the_next_page_begins(account: Account) -> None:
+    """`pagination.offset` is where the page after this one begins, for wallets and for transactions."""
+    customer = await new_customer(account)
+    wallet = await account.post("/wallets", {"customer_id": customer["id"], "currency": "usd"}, 200)
+    for path in ("/wallets", f"/wallets/{wallet['id']}/transactions"):
+        for offset in (0, 3):
+            answer = await account.get(path, limit=5, offset=offset)
+            assert answer["pagination"]["offset"] == offset + 5
+    for path in ("/wallets/search", "/wallets/transactions/search"):
+        answer = await account.post(path, {"limit": 4, "offset": 2}, 200)
+        assert answer["pagination"]["offset"] == 6

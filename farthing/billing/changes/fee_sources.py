@@ -30,7 +30,7 @@ from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 
 @dataclass(slots=True)
-class FeeLine:
+class FundingLine:
     """A line of a final invoice: its net and its tax by rate, and what notes that took effect have left of both."""
 
     row: InvoiceLineItem
@@ -50,8 +50,8 @@ class FeeSources:
     and `upstream` the items whose credits paid for an item beside its own lines."""
 
     invoices: dict[str, Invoice] = field(default_factory=dict)
-    lines: dict[str, FeeLine] = field(default_factory=dict)
-    by_item: dict[str, list[FeeLine]] = field(default_factory=lambda: defaultdict(list))
+    lines: dict[str, FundingLine] = field(default_factory=dict)
+    by_item: dict[str, list[FundingLine]] = field(default_factory=lambda: defaultdict(list))
     families: dict[str, list[str]] = field(default_factory=dict)
     upstream: list[str] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class FeeSources:
             parts.append(CreditPart(needed))
         return tuple(parts)
 
-    def _lines_behind(self, change: SettledChange) -> list[FeeLine]:
+    def _lines_behind(self, change: SettledChange) -> list[FundingLine]:
         if change.change.before is None:
             return []
         family = [
@@ -136,7 +136,7 @@ async def _load(
         for row, worked in zip(lines[invoice.id], totals.lines, strict=True):
             if row.subscription_line_item_id in item_ids:
                 net, taxes = EXACT.subtract(worked.amount, worked.discount), dict(worked.taxes)
-                sources.lines[row.id] = FeeLine(row, net, taxes, net, dict(taxes))
+                sources.lines[row.id] = FundingLine(row, net, taxes, net, dict(taxes))
                 charged.append(row)
     for row in sorted(charged, key=lambda row: row.id, reverse=True):
         sources.by_item[row.subscription_line_item_id or ""].append(sources.lines[row.id])

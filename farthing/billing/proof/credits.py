@@ -78,15 +78,27 @@ _PRICES = """
     WHERE abs(invoice.subtotal - purchase.amount) >= 1
 """
 _RETURNS = """
-    SELECT invoice.id, 'given back to wallets', round(coalesce(lots.amount, 0), 6), invoice.refunded_amount
+    SELECT invoice.id, 'given back to wallets', round(coalesce(lots.amount, 0), 6), due.amount
     FROM invoices AS invoice
     LEFT JOIN (
         SELECT reference_id AS id, sum(amount) AS amount FROM wallet_transactions
         WHERE transaction_reason = 'INVOICE_VOID_REFUND' AND reference_type = 'INVOICE' GROUP BY reference_id
     ) AS lots ON lots.id = invoice.id
-    WHERE invoice.invoice_status = 'VOIDED' AND invoice.total_prepaid_credits_applied > 0
-        AND round(coalesce(lots.amount, 0), 6)
-            NOT BETWEEN invoice.total_prepaid_credits_applied AND invoice.refunded_amount
+    LEFT JOIN (
+        SELECT invoice_id AS id, sum(total_amount) AS amount FROM credit_notes
+        WHERE credit_note_type = 'REFUND' AND credit_note_status = 'FINALIZED' GROUP BY invoice_id
+    ) AS noted ON noted.id = invoice.id
+    -- what went back to its source; what a provider took for an invoice that was void, once it is back
+    LEFT JOIN (
+        SELECT invoice_id AS id, sum(amount) AS amount FROM refunds
+        WHERE credit_note_id IS NULL AND refund_destination <> 'WALLET' AND refund_status <> 'CANCELLED'
+            AND (refund_status = 'SUCCEEDED' OR idempotency_key NOT LIKE '%/return')
+        GROUP BY invoice_id
+    ) AS sent_back ON sent_back.id = invoice.id
+    CROSS JOIN LATERAL (VALUES (
+        invoice.refunded_amount - coalesce(noted.amount, 0) - coalesce(sent_back.amount, 0)
+    )) AS due (amount)
+    WHERE invoice.invoice_status = 'VOIDED' AND round(coalesce(lots.amount, 0), 6) <> due.amount
 """
 _UNUSED_TIME = """
     SELECT settled.id, figure.name, figure.stored, figure.derived

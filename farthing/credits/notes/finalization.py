@@ -66,6 +66,7 @@ async def finalize_draft(session: AsyncSession, note_id: str, target: RefundTarg
         note.total_amount,
         await limits.available_amount(session, invoice, note.credit_note_type, except_note=note.id),
     )
+    await limits.require_lines_within(session, invoice, note)
     await finalize_note(session, invoice, note, now)
     await record_note_event(session, "credit_note.updated", note)
     return note

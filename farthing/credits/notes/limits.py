@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus, CreditNoteType
-from farthing.credits.rules.notes import CreditableLine, most_adjusted, most_refunded
+from farthing.credits.rules.notes import CreditableLine, line_ceiling, most_adjusted, most_refunded
 from farthing.invoices.figures.computation import calculate, published_lines
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
@@ -115,6 +115,18 @@ async def creditable_lines(session: AsyncSession, invoice: Invoice) -> InvoiceLi
         for line, worked in zip(lines, totals.lines, strict=True)
     }
     return InvoiceLines({line.id: line for line in lines}, creditable)
+
+
+async def require_lines_within(session: AsyncSession, invoice: Invoice, note: CreditNote) -> None:
+    """Raises ValidationFailed if notes that were made since the draft leave no room for it on one of its lines."""
+    overpaid = EXACT.subtract(invoice.amount_paid, invoice.amount_due)
+    on_invoice = await creditable_lines(session, invoice)
+    own = await session.scalars(
+        select(CreditNoteLine.invoice_line_item_id).where(CreditNoteLine.credit_note_id == note.id)
+    )
+    for line_id in own:
+        line = on_invoice.creditable[line_id]
+        require_within(line.credited, line_ceiling(line, overpaid))
 
 
 def _by_rate(taxes: tuple[tuple[str, Decimal], ...]) -> dict[str, Decimal]:

@@ -276,7 +276,7 @@ class CustomerWallets(Controller):
 async def _wallets_page(session: AsyncSession, query: WalletListQuery) -> ListWalletsResponse:
     wallets, total = await ledger.wallets_page(session, query)
     answers = await _wallet_answers(session, wallets, query.expand)
-    answer: ListWalletsResponse = page(answers, total, query.list_query(), next_offset=False)
+    answer: ListWalletsResponse = page(answers, total, query.list_query(), next_offset=True)
     return answer
 
 
@@ -285,7 +285,7 @@ async def _transactions_page(session: AsyncSession, query: WalletTransactionQuer
     transactions, total = await ledger.transactions_page(session, query)
     answers = await _transaction_answers(session, transactions)
     await _expand(session, answers, wanted)
-    answer: ListWalletTransactionsResponse = page(answers, total, query, next_offset=False)
+    answer: ListWalletTransactionsResponse = page(answers, total, query, next_offset=True)
     return answer
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
@@ -20,7 +20,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
 from farthing.payments.tables import Payment
-from farthing.payments.unapplied.tables import UnappliedMoney, UnappliedSource
+from farthing.payments.unapplied.tables import HAS_REST, UnappliedMoney, UnappliedSource
 from farthing.storage.postgres import ports_of
 from farthing.storage.rows import insert_if_new, lock_row
 
@@ -137,3 +137,18 @@ def _money(customer_id: str, code: str, source: UnappliedSource, amount: Decimal
         withdrawn=ZERO,
         for_next_invoice=False,
     )
+
+
+async def require_no_unapplied_money(session: AsyncSession, customer_id: str) -> None:
+    """Raises InvalidOperation if the customer has money that stands on no invoice.
+
+    Rule: docs/rules/customers.md#deletion
+    """
+    row = UnappliedMoney
+    query = select(row.id).where(row.customer_id == customer_id, text(HAS_REST))
+    money_id = await session.scalar(query.limit(1))
+    if money_id is not None:
+        raise InvalidOperation(
+            "The customer has unapplied money; allocate it or give it back first",
+            {"customer_id": customer_id, "unapplied_money_id": money_id},
+        )

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.account import Account
 from tests.credits.notes.notebook import Notebook
+from tests.customers.conftest import new_customer
 from tests.invoices.desk import fixed
 
 
@@ -186,3 +188,12 @@ async def test_money_for_a_voided_invoice_is_a_refund_that_can_be_followed(noteb
     assert (refund["refund_destination"], refund["refund_status"], refund["amount"]) == ("GATEWAY", "SUCCEEDED", "100")
     assert (await notebook.figures(invoice))["refunded_amount"] == "100"
     assert await notebook.faults() == []
+
+
+async def test_a_customer_with_unapplied_money_is_not_deleted(account: Account) -> None:
+    customer = await new_customer(account)
+    body = {"destination_type": "CUSTOMER", "destination_id": customer["id"], "payment_method_type": "OFFLINE"}
+    await account.post("/payments", {**body, "amount": "10", "currency": "usd", "process_payment": True}, 201)
+    answer = await account.http.delete(f"/customers/{customer['id']}")
+    assert answer.status_code == 400
+    assert "unapplied money" in answer.json()["message"]

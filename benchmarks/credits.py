@@ -1,0 +1,225 @@
+"""Credits: debits per second, real-time balances by events and lots, and the sweeps of grants and of expired lots.
+
+`BENCH_CREDITS_SHARE=0.01` does a hundredth of the work, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psutil
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from benchmarks.billing_run import START, company
+from benchmarks.harness import Report, Service, median_ms, service
+from farthing.core.clock import FixedClock
+from farthing.credits.grants.sweep import GrantSweep
+from farthing.credits.ledger.expiry import expire_due
+from farthing.credits.ledger.tables import Wallet
+from farthing.credits.reads.real_time import real_time_balances
+from farthing.credits.wallets.opening import WalletKey, new_wallet
+from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.migrations import upgrade
+from farthing.storage.postgres import Database
+from farthing.wiring import wire
+
+SECTION = "Credits"
+SHARE = float(os.environ.get("BENCH_CREDITS_SHARE", "1"))
+CLIENTS = 16
+DEBITS = max(int(2_000 * SHARE), 32)
+WALLETS = 64
+EVENTS = (100, 1_000, 10_000)
+LOTS = (1, 100, 1_000)
+GRANTS = max(int(10_000 * SHARE), 10)
+EXPIRED = max(int(100_000 * SHARE), 100)
+
+
+async def measure(report: Report) -> None:
+    """Debits over HTTP, the rest in this process on a database of its own."""
+    with service() as running:
+        for count, name in ((1, "one wallet"), (WALLETS, f"{WALLETS} wallets")):
+            rate = await _debits(running, count)
+            report.add(SECTION, f"debits per second over HTTP, {CLIENTS} clients, {name}", f"{rate:,.0f}")
+    for events, lots in (*((events, 1) for events in EVENTS), *((EVENTS[0], lots) for lots in LOTS[1:])):
+        async with _database() as database:
+            await _real_time(report, database, events, lots)
+    for sweep in (_grants, _expiry):
+        async with _database() as database:
+            await sweep(report, database)
+    report.add(SECTION, "resident memory after all of it", f"{psutil.Process().memory_info().rss / 2**20:.0f} MB")
+
+
+@asynccontextmanager
+async def _database() -> AsyncIterator[Database]:
+    with (
+        tempfile.TemporaryDirectory(prefix="farthing-bench-") as folder,
+        EmbeddedPostgres(Path(folder) / "data") as server,
+    ):
+        await asyncio.to_thread(upgrade, server.url())
+        database = Database(server.url(), wire())
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+async def _debits(running: Service, wallets: int) -> float:
+    """Debits of one credit each, by clients that take turns over the wallets."""
+    async with running.client() as client:
+        paths = []
+        for number in range(wallets):
+            body = {"external_id": f"{wallets}-{number}-{uuid.uuid4().hex}", "name": "Acme"}
+            customer = (await client.post("/customers", json=body)).raise_for_status().json()
+            body = {"customer_id": customer["id"], "currency": "usd", "initial_credits_to_load": "1000000"}
+            wallet = (await client.post("/wallets", json=body)).raise_for_status().json()
+            paths.append(f"/wallets/{wallet['id']}/debit")
+        turns = asyncio.Semaphore(CLIENTS)
+
+        async def debit(number: int) -> None:
+            body = {
+                "credits": "1",
+                "transaction_reason": "MANUAL_BALANCE_DEBIT",
+                "idempotency_key": f"{wallets}-{number}",
+            }
+            async with turns:
+                (await client.post(paths[number % wallets], json=body)).raise_for_status()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(debit(number) for number in range(DEBITS)))
+        return DEBITS / (time.perf_counter() - began)
+
+
+async def _real_time(report: Report, database: Database, events: int, lots: int) -> None:
+    """One wallet whose customer has one subscription, so many events in the month and so many open lots."""
+    scope = await company(database, 2)
+    now = START + timedelta(days=27)
+    async with database.transaction(scope) as session:
+        customer_id = (await session.execute(text("SELECT id FROM customers WHERE external_id = 'c0'"))).scalar_one()
+        await session.execute(
+            text(
+                "INSERT INTO meter_usage "
+                "(environment_id, sequence, timestamp, meter_id, external_customer_id, quantity, key) "
+                "SELECT environment_id, 1000000 + e, :start + e * interval '1 second', meter_id, 'c0', 1, '' "
+                "FROM (SELECT DISTINCT environment_id, meter_id FROM meter_usage LIMIT 1) AS meter, "
+                "generate_series(1, :events) AS e"
+            ),
+            {"start": START + timedelta(hours=2), "events": events},
+        )
+        wallet = new_wallet(WalletKey(customer_id, "usd"))
+        session.add(wallet)
+        await session.flush()
+        await _fill(await session.connection(), wallet.id, lots, START + timedelta(days=300))
+    await _analyze(database)
+    statements: Counter[str] = Counter()
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *_: statements.update(["sent"]))
+
+    async def look() -> None:
+        async with database.transaction(scope, read_only=True, clock=FixedClock(now)) as session:
+            row = await session.get_one(Wallet, wallet.id)
+            await real_time_balances(session, [row], now)
+
+    await look()
+    sent = statements["sent"]
+    median = await median_ms(look, times=max(int(100 * SHARE), 5), warm=5)
+    budget = "< 15 ms" if events == EVENTS[-1] else ""
+    what = f"real-time balance, {events:,} events, {lots:,} lots"
+    report.add(SECTION, what, f"{median:.1f} ms, {sent} statements", budget)
+
+
+async def _fill(connection: AsyncConnection, wallet_id: str, lots: int, expiry: datetime) -> None:
+    """Give an empty wallet so many lots of one credit."""
+    await connection.execute(
+        text(
+            "INSERT INTO wallet_transactions (wallet_id, customer_id, currency, transaction_status, type, "
+            "transaction_reason, credit_class, amount, credit_amount, credit_balance_before, credit_balance_after, "
+            "credits_available, reference_type, reference_id, description, metadata, taxed_at_purchase, automatic, "
+            "seq, topup_conversion_rate, expiry_date, tenant_id, environment_id, status, created_at, updated_at, "
+            "created_by, updated_by, id) "
+            "SELECT id, customer_id, currency, 'completed', 'credit', 'FREE_CREDIT_GRANT', 'free', 1, 1, n - 1, n, 1, "
+            "'REQUEST', 'bench', '', '{}', false, false, n, 1, :expiry, tenant_id, environment_id, 'published', "
+            "created_at, updated_at, '', '', id || '-' || n FROM wallets, generate_series(1, :lots) AS n "
+            "WHERE wallets.id = :wallet"
+        ),
+        {"wallet": wallet_id, "lots": lots, "expiry": expiry},
+    )
+    await connection.execute(
+        text("UPDATE wallets SET last_seq = :lots, credit_balance = :lots, balance = :lots WHERE id = :wallet"),
+        {"wallet": wallet_id, "lots": lots},
+    )
+
+
+async def _analyze(database: Database) -> None:
+    async with database.engine.connect() as connection:
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await autocommit.execute(text("VACUUM ANALYZE"))
+
+
+async def _grants(report: Report, database: Database) -> None:
+    """A sweep of applications that are due, each for a subscription and a new wallet of its own."""
+    scope = await company(database, GRANTS)
+    own = "tenant_id, environment_id, 'published', created_at, updated_at, '', ''"
+    audit = "tenant_id, environment_id, status, created_at, updated_at, created_by, updated_by"
+    async with database.transaction(scope) as session:
+        await session.execute(
+            text(
+                "INSERT INTO credit_grants (id, name, scope, subscription_id, credits, cadence, expiration_type, "
+                f"metadata, start_date, credit_grant_anchor, {audit}) SELECT 'cg-' || id, 'Bench', 'SUBSCRIPTION', id, "
+                f"10, 'ONETIME', 'NEVER', '{{}}', :start, :start, {own} FROM subscriptions"
+            ),
+            {"start": START},
+        )
+        await session.execute(
+            text(
+                "INSERT INTO credit_grant_applications (id, credit_grant_id, subscription_id, scheduled_for, "
+                "period_start, application_status, application_reason, credits, next_attempt_at, retry_count, "
+                f"rollover_due, idempotency_key, metadata, {audit}) SELECT 'cga_' || id, 'cg-' || id, id, :start, "
+                "CAST(:start AS timestamptz), 'pending', 'onetime_credit_grant', 10, :start, 0, false, id, '{}', "
+                f"{own} FROM subscriptions"
+            ),
+            {"start": START},
+        )
+    await _analyze(database)
+    began = time.perf_counter()
+    await GrantSweep(database, scope, START + timedelta(days=1)).run()
+    seconds = time.perf_counter() - began
+    async with database.transaction(scope, read_only=True) as session:
+        applied = await session.scalar(
+            text("SELECT count(*) FROM credit_grant_applications WHERE application_status = 'applied'")
+        )
+    assert applied == GRANTS, applied
+    report.add(SECTION, f"grants sweep, {GRANTS:,} due", f"{seconds:.1f} s, {seconds / GRANTS * 1000:.2f} ms each")
+
+
+async def _expiry(report: Report, database: Database) -> None:
+    """A sweep of expired lots, spread over a hundred wallets."""
+    scope = await company(database, 100)
+    async with database.transaction(scope) as session:
+        customers = (await session.scalars(text("SELECT id FROM customers"))).all()
+        wallets = [new_wallet(WalletKey(customer_id, "usd")) for customer_id in customers]
+        session.add_all(wallets)
+        await session.flush()
+        for wallet in wallets:
+            await _fill(await session.connection(), wallet.id, EXPIRED // len(wallets), START + timedelta(days=1))
+    await _analyze(database)
+    began, now = time.perf_counter(), START + timedelta(days=3)
+    swept = 0
+    while True:
+        async with database.transaction(scope, clock=FixedClock(now)) as session:
+            done = await expire_due(session, now)
+        if not done:
+            break
+        swept += done
+    seconds = time.perf_counter() - began
+    assert swept == EXPIRED // len(wallets) * len(wallets), swept
+    measured = f"{seconds:.1f} s, {swept / seconds:,.0f} a second"
+    report.add(SECTION, f"expiry sweep, {swept:,} lots in {len(wallets)} wallets", measured)
