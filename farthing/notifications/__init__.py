@@ -1,10 +1,10 @@
 """What Farthing says to others about what happened.
 
-Owns how recorded events (`storage.outbox`) reach other systems: webhooks. Does not own what is recorded or when: the
-package whose entity changed writes the event, with its body, in the transaction of the change.
+Owns how recorded events (`storage.outbox`) reach other systems (webhooks) and customers (e-mail). Does not own what is
+recorded or when: the package whose entity changed writes the event, with its body, in the transaction of the change.
 
 Invariants:
 
 - nothing is said before its commit, and nothing of a change that was undone;
-- what is said is the recorded body: it is never built again from current data.
+- what systems are told is the recorded body, which is never built again; a mail is written when it is sent.
 """
