@@ -1,4 +1,4 @@
-"""A process that is killed between handing a mail in and recording that: it comes again, and is recognisably the same."""
+"""A process killed between handing a mail in and recording that: the mail comes again, and is the same."""
 
 from __future__ import annotations
 
