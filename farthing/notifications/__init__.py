@@ -1,11 +1,11 @@
 """What Farthing says to others about what happened.
 
-Owns how recorded events (`storage.outbox`) reach other systems: webhooks; and which values have come to a threshold:
-alerts. Does not own what else is recorded or when: the package whose entity changed writes the event, with its body, in
-the transaction of the change.
+Owns how recorded events (`storage.outbox`) reach other systems (webhooks), customers (e-mail) and those who ask what
+happened (activity), and which values have come to a threshold (alerts). Does not own what else is recorded or when: the
+package whose entity changed writes the event, with its body, in the transaction of the change.
 
 Invariants:
 
 - nothing is said before its commit, and nothing of a change that was undone;
-- what is said is the recorded body: it is never built again from current data.
+- what systems are told is the recorded body, which is never built again; a mail is written when it is sent.
 """

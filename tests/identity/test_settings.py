@@ -129,6 +129,23 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "event_years_ahead": 5,
     },
     "activity_config": {"retention_days": 0},
+    "email_config": {
+        "enabled": False,
+        "from_name": "",
+        "reply_to": "",
+        "bcc": "",
+        "language": "en",
+        "reminder_days": [-3, 1, 7, 14],
+        "invoice_issued": True,
+        "payment_receipt": True,
+        "payment_failed": True,
+        "reminder": True,
+        "credit_note": True,
+        "low_balance": True,
+        "credits_expiring": True,
+        "trial_ending": True,
+        "renewal_notice": True,
+    },
 }
 
 

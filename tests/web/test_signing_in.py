@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pyotp
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.app import create_app
-from farthing.identity.ports import IdentityPorts, ResetMail
 from farthing.identity.sign_in import back_off
 from farthing.identity.sign_in.tables import SecondFactor, SignInAttempts, SignInSession
 from farthing.identity.tables import User
 from farthing.identity.users import invite
-from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
-from farthing.wiring import wire
 from tests.account import Account
 from tests.web.browsing import sign_in
 from tests.web.stage import PASSWORD, Stage
@@ -163,31 +156,6 @@ async def test_without_mail_the_page_says_who_makes_a_link(page: Page) -> None:
     await page.get_by_role("link", name="Forgotten the password?").click()
     await expect(page.get_by_text("This deployment sends no mail")).to_be_visible()
     await expect(page.get_by_text("farthing users password")).to_be_visible()
-
-
-async def test_with_mail_a_link_is_sent_and_the_answer_says_nothing(own: Stage) -> None:
-    sent: list[tuple[str, str]] = []
-
-    async def send(session: AsyncSession, email: str, url: str, expires_at: datetime) -> None:
-        assert expires_at > datetime.now(UTC)
-        sent.append((email, url))
-
-    account = own.account
-    ports = wire()
-    identity = replace(ports.part(IdentityPorts), reset_mail=ResetMail(send))
-    database = Database(account.database.url, replace(ports, identity=identity), pool_size=4)
-    edge = create_app(account.settings, database)
-    answers = []
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url=account.base_url) as http:
-        for email in (own.email.upper(), "nobody@example.com"):
-            token = re.search(r'name="form_token" value="(\w+)"', (await http.get("/sign-in/forgotten")).text)
-            assert token is not None
-            answers.append(await http.post("/sign-in/forgotten", data={"form_token": token[1], "email": email}))
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].text == answers[1].text
-    assert [email for email, _ in sent] == [own.email]
-    assert sent[0][1].startswith(f"{account.settings.base_url}/password/")
-    await database.close()
 
 
 @pytest.mark.slow
