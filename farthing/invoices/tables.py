@@ -311,6 +311,8 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     commitment_utilized: Mapped[Decimal | None] = mapped_column(Exact)
     """What was promised, and what of it was used: a true-up charges the difference."""
     commitment_info: Mapped[dict[str, Any] | None]
+    usage_windows: Mapped[dict[str, Any] | None]
+    """Which windows of an entitlement's grants were over their quota, and by how much: what the charge follows from."""
     rating: Mapped[dict[str, Any] | None]
     """How the amount came about: the price and tiers it was rated with, as text decimals."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)

@@ -1,6 +1,11 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0038": """
+        ALTER TABLE invoice_line_items DROP COLUMN usage_windows;
+        DROP INDEX ix_entitlements_granting;
+        DROP TABLE entitlement_grants;
+    """,
     "0035": "DROP TABLE credit_grant_applications, credit_grants;",
     "0034": """
         DROP TABLE credit_note_sequences, credit_note_line_items, credit_notes, unapplied_money, refunds;

@@ -71,7 +71,6 @@ def effective_configuration(given: object, standing: QuotaGrant | None = None) -
         if name not in said:
             raise ValidationFailed.of(f"grant_{name}", "is required when any grant field is given")
     grant = QuotaGrant(**said)
-    _require_billable(grant)
     if grant.duration_unit is GrantDurationUnit.SUBSCRIPTION_PERIOD:
         if grant.duration_value is not None:
             raise ValidationFailed.of("grant_duration_value", "must not be given with the unit subscription_period")
@@ -82,20 +81,6 @@ def effective_configuration(given: object, standing: QuotaGrant | None = None) -
     elif grant.duration_value is None:
         raise ValidationFailed.of("grant_duration_value", "is required, 1 or more")
     return grant
-
-
-def _require_billable(grant: QuotaGrant) -> None:
-    """Refuse what no invoice could be made of, when it is made and not when the period ends.
-
-    Rule: docs/rules/entitlements.md#grants
-    """
-    if grant.measure is not GrantMeasure.QUANTITY:
-        raise ValidationFailed.of("grant_measure", "must be quantity: grants in money cannot be billed")
-    if grant.duration_unit is not GrantDurationUnit.SUBSCRIPTION_PERIOD:
-        raise ValidationFailed.of(
-            "grant_duration_unit",
-            f"must be subscription_period: grants by {grant.duration_unit.value} cannot be billed",
-        )
 
 
 def configure(entitlement: Entitlement, grant: QuotaGrant | None, mode: AggregationMode) -> None:
@@ -137,6 +122,11 @@ async def require_measurable(session: AsyncSession, grant: QuotaGrant, meter: Me
         raise ValidationFailed.of("grant_measure", "a grant cannot be given on a MAX meter")
     if meter.bucket_size is not None:
         raise ValidationFailed.of("grant_measure", "a grant cannot be given on a bucketed meter")
+    if meter.aggregation_type == AggregationType.WEIGHTED_SUM:
+        if grant.measure is GrantMeasure.AMOUNT:
+            raise ValidationFailed.of("grant_measure", "must be quantity on a WEIGHTED_SUM meter")
+        if grant.duration_unit is not GrantDurationUnit.SUBSCRIPTION_PERIOD:
+            raise ValidationFailed.of("grant_duration_unit", "must be subscription_period on a WEIGHTED_SUM meter")
     if grant.measure is GrantMeasure.AMOUNT and await _priced_in_tiers(session, meter.id):
         raise ValidationFailed.of("grant_measure", "amount cannot be granted on a meter that has a TIERED price")
 

@@ -39,6 +39,25 @@ class GrantTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenedWindow:
+    """A usage window that was opened: it keeps its bounds and its quota, whatever becomes of the entitlement.
+
+    `crossed_at` is when its quota was found used up.
+    """
+
+    id: str
+    entitlement_id: str
+    feature_id: str
+    measure: GrantMeasure
+    unit: GrantDurationUnit
+    quota: Decimal
+    start: datetime
+    end: datetime
+    crossed_at: datetime | None = None
+    computed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Entitled:
     """One entitlement as one subscription has it, in `[start_date, end_date)`; None is open.
 
