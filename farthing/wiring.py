@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from farthing.billing.entitlement_grants.announcing import record_exhausted_grant
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.ports import BillingPorts
 from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
+from farthing.catalogue.entitlements.grants import grants_money
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
@@ -34,7 +37,13 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
-from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
+from farthing.subscriptions.in_use import (
+    find_companions,
+    line_item_answers,
+    live_subscriptions_of_plan,
+    uses_of_addon,
+    uses_of_meter,
+)
 from farthing.subscriptions.ports import CreditGrantHooks, SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
 from farthing.subscriptions.reads.usage_sources import items_of_customers, zone_of_customer
@@ -53,6 +62,7 @@ class Wiring(Composition):
     invoices: InvoicePorts
     payments: PaymentPorts
     credits: CreditPorts
+    billing: BillingPorts
 
 
 def wire() -> Wiring:
@@ -71,6 +81,8 @@ def wire() -> Wiring:
             count_entitlements_of_feature=count_entitlements_of_feature,
             count_subscriptions_of_plan=live_subscriptions_of_plan,
             count_uses_of_addon=uses_of_addon,
+            find_companions=find_companions,
+            grants_money=grants_money,
             fill_new_meter=fill_new_meter,
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
@@ -110,4 +122,5 @@ def wire() -> Wiring:
             credit_wallet=credit_wallet,
         ),
         credits=CreditPorts(measure_pending_charges=measure_pending_charges),
+        billing=BillingPorts(record_exhausted_grant=record_exhausted_grant),
     )

@@ -50,13 +50,15 @@ class ChargedSpan:
 class QuotaQuestion:
     """What is used of a meter in the windows of one cycle.
 
-    `stretches` say whose usage counts, and when; what is over a quota counts from `since` on. `spans` are the line
-    items that charge the meter.
+    `stretches` say whose usage counts, and when. Events are counted from `counted_from` on, the cycle's start unless
+    all windows from before are done with; what is over a quota counts from `since` on. `spans` are the line items that
+    charge the meter.
     """
 
     meter_id: str
     stretches: tuple[Stretch, ...]
     cycle: Period
+    counted_from: datetime
     since: datetime
     until: datetime
     zone: ZoneInfo
@@ -96,6 +98,9 @@ class QuotaUsage:
 
     windows: tuple[QuotaWindow, ...] = ()
     charged: tuple[tuple[str, ChargedUsage], ...] = ()
+
+
+NO_QUOTAS = QuotaUsage()
 
 
 class QuotaCount:
@@ -268,8 +273,9 @@ class _SlotCount:
 
     def __init__(self, slot: QuotaSlot, question: QuotaQuestion, how: AggregationType) -> None:
         self.slot, self.question, self.how = slot, question, how
-        self._ahead = deque(slot.opened)
-        self._covered = question.cycle.start
+        since = question.counted_from
+        self._ahead = deque(window for window in slot.opened if window.start >= since)
+        self._covered = max([since, *(window.end for window in slot.opened if window.start < since)])
         self._current: _WindowCount | None = None
         self._closed: list[QuotaWindow] = []
 
@@ -278,6 +284,8 @@ class _SlotCount:
         if self._current is not None and at < self._current.span.end:
             return self._current
         self._close()
+        if at < self._covered:
+            return None  # a window that is done with holds it
         while self._ahead and self._ahead[0].end <= at:
             if at < self._begin(self._ahead.popleft()).span.end:
                 return self._current
@@ -285,9 +293,7 @@ class _SlotCount:
         if self._ahead and self._ahead[0].start <= at:
             return self._begin(self._ahead.popleft())
         following = self._ahead[0].start if self._ahead else None
-        span = window_opened_by(
-            at, self._covered, self.question.cycle, self.slot.terms, self.question.zone, following
-        )
+        span = window_opened_by(at, self._covered, self.question.cycle, self.slot.terms, self.question.zone, following)
         if span is not None:
             self._current = _WindowCount(self.slot, span, None, self.how)
         return self._current

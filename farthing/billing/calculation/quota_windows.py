@@ -57,9 +57,7 @@ def slots_of(entitlement: FeatureEntitlement, opened: Iterable[OpenedWindow] = (
         return ()
     measure = _terms(grants[0]).measure
     counted = [source for source in grants if _terms(source).measure is measure]
-    ours = [
-        window for window in opened if window.feature_id == entitlement.feature_id and window.measure is measure
-    ]
+    ours = [window for window in opened if window.feature_id == entitlement.feature_id and window.measure is measure]
     if entitlement.mode is AggregationMode.ADDITIVE:
         return (_slot(counted, ours),)
     by_id: dict[str, list[Entitled]] = {}

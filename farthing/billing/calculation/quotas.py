@@ -95,6 +95,7 @@ def quota_questions(
             meter.id,
             stretches_of(cycle.start, until),
             cycle,
+            cycle.start,
             max(period.start, cycle.start),
             until,
             snapshot.recurrence.zone,
@@ -115,9 +116,7 @@ def is_counted(entitlement: FeatureEntitlement, meter: Meter) -> bool:
     return not (whole and meter.aggregation.type is AggregationType.WEIGHTED_SUM)
 
 
-def over_quota(
-    item_id: str, price: RatedPrice, slots: Sequence[QuotaSlot], counted: Iterable[QuotaUsage]
-) -> OverQuota:
+def over_quota(item_id: str, price: RatedPrice, slots: Sequence[QuotaSlot], counted: Iterable[QuotaUsage]) -> OverQuota:
     """What a line item has over its quotas in all cycles that were counted.
 
     Units over a quota of units are priced from zero; over a quota of money is the charge itself.

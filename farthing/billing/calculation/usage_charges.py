@@ -17,9 +17,9 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from farthing.billing.calculation.charges import MeteredCharge
-from farthing.billing.calculation.quota_usage import QuotaQuestion, QuotaUsage
+from farthing.billing.calculation.quota_usage import NO_QUOTAS, QuotaQuestion, QuotaUsage
 from farthing.billing.calculation.quota_windows import slots_of
-from farthing.billing.calculation.quotas import OverQuota, is_counted, over_quota, quota_questions
+from farthing.billing.calculation.quotas import OverQuota, StretchesOf, is_counted, over_quota, quota_questions
 from farthing.calendar.billing import BillingCycle
 from farthing.calendar.period import MICROSECOND, Period
 from farthing.calendar.recurring import reset_windows
@@ -81,7 +81,7 @@ class MeasuredUsage:
 
     usage: Usage
     buckets: tuple[BucketValue, ...] = ()
-    quotas: QuotaUsage = QuotaUsage()
+    quotas: QuotaUsage = NO_QUOTAS
 
 
 NOTHING = MeasuredUsage(Usage(ZERO, 0))
@@ -178,6 +178,11 @@ def plan(
     if entitlement is not None and entitlement.grants and is_counted(entitlement, meter):
         quotas = tuple(quota_questions(snapshot, meter, entitlement, charge.period, spreads.stretches))
     return UsagePlan(charge, meter, raw, entitlement, allowances, zone, month_day, quotas)
+
+
+def stretches_of(snapshot: SubscriptionSnapshot, meter: Meter) -> StretchesOf:
+    """Whose usage of a meter counts between two instants, and when."""
+    return _Spreads(snapshot, meter, UTC, 1).stretches
 
 
 class _Spreads:

@@ -232,7 +232,7 @@ async def recheckable_lines(
 
 
 async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> list[RecheckableLine]:
-    since = min(line.window.start for line in lines)
+    since = min(min(line.window.start, line.invoice_period.start) for line in lines)
     loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
     members = {member.id: member for snapshot in loaded for member in (snapshot, *snapshot.grouped)}
     found = [

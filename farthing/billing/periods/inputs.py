@@ -15,8 +15,8 @@ from farthing.billing.calculation.bill import CalculationInput, Facts, questions
 from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
-from farthing.billing.calculation.service_time import service_of
 from farthing.billing.calculation.quota_usage import QuotaQuestion
+from farthing.billing.calculation.service_time import service_of
 from farthing.billing.calculation.usage_charges import NOTHING, MeasuredUsage, Question, UsageRange
 from farthing.billing.entitlement_grants.counting import count_quotas
 from farthing.billing.late_usage import detection

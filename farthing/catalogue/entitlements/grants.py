@@ -5,7 +5,7 @@ Rule: docs/rules/entitlements.md#grants
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from farthing.catalogue.entitlements.enums import AggregationMode, GrantAllocati
 from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.products.tables import MeterRow
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.metering.meter import AggregationType
@@ -100,20 +100,15 @@ def require_compatible(entitlements: Iterable[Entitlement]) -> None:
     """
     every = list(entitlements)
     grants = [grant_of(entitlement) for entitlement in every]
-    if (
-        len(
-            {
-                (entitlement.aggregation_mode, grant.measure if grant else None)
-                for entitlement, grant in zip(every, grants, strict=True)
-            }
-        )
-        > 1
-    ):
-        raise ValidationFailed.of("aggregation_mode", "and grant_measure must be those of the feature's other grants")
-    if every and every[0].aggregation_mode is AggregationMode.ADDITIVE:
-        durations = {(grant.duration_unit, grant.duration_value) for grant in grants if grant is not None}
-        if len(durations) > 1:
-            raise ValidationFailed.of("grant_duration_value", "must be that of the feature's other additive grants")
+    if len({entitlement.aggregation_mode for entitlement in every}) > 1:
+        raise ValidationFailed.of("aggregation_mode", "must be that of the feature's other entitlements")
+    if len({grant.measure if grant else None for grant in grants}) > 1:
+        raise ValidationFailed.of("grant_measure", "must be that of the feature's other grants")
+    if not every or every[0].aggregation_mode is AggregationMode.PARALLEL:
+        return
+    for name in ("duration_unit", "duration_value"):
+        if len({getattr(grant, name) for grant in grants if grant is not None}) > 1:
+            raise ValidationFailed.of(f"grant_{name}", "must be that of the feature's other additive grants")
 
 
 async def require_measurable(session: AsyncSession, grant: QuotaGrant, meter: MeterRow) -> None:
@@ -141,3 +136,17 @@ async def _priced_in_tiers(session: AsyncSession, meter_id: str) -> bool:
         or_(Price.end_date.is_(None), Price.end_date > now),
     )
     return bool(await session.scalar(select(exists(tiered))))
+
+
+async def grants_money(session: AsyncSession, meter_ids: Sequence[str]) -> bool:
+    """Whether an entitlement grants money for usage of one of these meters."""
+    granting = (
+        select(Entitlement.id)
+        .join(Feature, Feature.id == Entitlement.feature_id)
+        .where(
+            Feature.meter_id.in_(meter_ids),
+            Entitlement.grant_measure == GrantMeasure.AMOUNT,
+            Entitlement.status == Status.PUBLISHED,
+        )
+    )
+    return bool(await session.scalar(select(exists(granting))))

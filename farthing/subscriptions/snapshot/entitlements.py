@@ -158,6 +158,21 @@ def _valued(feature: EffectiveEntitlement[Entitled]) -> FeatureEntitlement:
     )
 
 
+def go_together(entitlement: Entitled, other: Entitled) -> bool:
+    """Whether the grants of two entitlements to a feature may stand in one subscription: all measure the same, in one
+    mode, and those that add up are of one duration.
+
+    Rule: docs/rules/entitlements.md#grants
+    """
+    terms, others = entitlement.grant, other.grant
+    if terms is None or others is None:
+        return True
+    mode = entitlement.aggregation_mode
+    if terms.measure is not others.measure or mode is not other.aggregation_mode:
+        return False
+    return mode is AggregationMode.PARALLEL or (terms.unit, terms.value) == (others.unit, others.value)
+
+
 def by_meter(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureEntitlement]:
     """What the metered features come to in `period`, by the id of the meter they count: what billing asks for."""
     return {found.meter_id: found for found in effective(entitled, period).values() if found.meter_id is not None}
