@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from farthing.billing.entitlement_grants.allowances import find_allowances
 from farthing.billing.entitlement_grants.announcing import record_exhausted_grant
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
@@ -99,6 +100,7 @@ def wire() -> Wiring:
         ),
         subscriptions=SubscriptionPorts(
             load_credit_grants=reads.included_in_subscriptions,
+            find_allowances=find_allowances,
             is_invoiced=is_period_invoiced,
             credit_grants=CreditGrantHooks(
                 give=subscribing.give,

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.entitlements.enums import GrantDurationUnit, GrantMeasure
 from farthing.storage.tables import Base, Scoped, enum_column
+from farthing.subscriptions.enums import UsageWindowStatus
 from farthing.subscriptions.snapshot.entitlements import OpenedWindow
-
-
-class UsageWindowStatus(StrEnum):
-    """Whether a window's quota is used up."""
-
-    ACTIVE = "active"
-    EXHAUSTED = "exhausted"
 
 
 class EntitlementGrant(Scoped, Base):

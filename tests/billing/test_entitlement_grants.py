@@ -142,7 +142,7 @@ async def test_quotas_of_plan_and_addon_add_up(office: Office) -> None:
     owner = {"entity_type": "ADDON", "entity_id": addon["id"]}
     await office.account.post("/entitlements", {**body, **owner, **DAILY, "grant_quota": "50"})
     await office.account.post(
-        "/subscriptions/addon", {"subscription_id": subject.subscription.id, "addon_id": addon["id"]}
+        "/subscriptions/addon", {"subscription_id": subject.subscription.id, "addon_id": addon["id"]}, expect=200
     )
     await subject.use(("2026-01-02T10:00", "170"))
     await subject.evaluate("2026-01-02T11:00")
@@ -335,3 +335,128 @@ async def test_usage_in_a_pause_opens_nothing(office: Office) -> None:
     await office.on("2026-01-15")
     await office.account.post(f"{path}/resume", {"resume_mode": "immediate"}, expect=200)
     assert await office.previewed(subject.subscription) == ("15.00", [("calls", "30", "15")])
+
+
+async def test_views_show_what_a_grant_leaves(office: Office) -> None:
+    subject = await granted(office)
+    path = f"/subscriptions/{subject.subscription.id}/entitlements"
+    summary = {"customer_id": subject.customer["id"]}
+    (before,) = (await office.account.get(path))["features"]
+    assert before["entitlement"]["grant_state"]["allowances"][0] | {"entitlement_id": ""} == {
+        "entitlement_id": "",
+        "measure": "quantity",
+        "quota": "100",
+        "usage": "0",
+        "remaining": "100",
+        "unlimited": False,
+        "is_active": False,
+        "status": "active",
+    }
+    await subject.use(*W23)
+    await office.on("2026-01-01T06:00")
+    shown = [
+        (await office.account.get(path))["features"][0]["entitlement"],
+        (await office.account.get(f"/customers/{subject.customer['id']}/entitlements"))["features"][0]["entitlement"],
+        (await office.account.get("/customers/usage", **summary))["features"][0],
+    ]
+    for view in shown:
+        assert (view["grant_quota"], view["grant_duration_unit"], view["grant_duration_value"]) == ("100", "hour", 5)
+        assert (view["grant_measure"], view["grant_unlimited"]) == ("quantity", False)
+        (allowance,) = view["grant_state"]["allowances"]
+        assert allowance["is_active"]
+        assert (allowance["usage"], allowance["remaining"], allowance["status"]) == ("130", "0", "exhausted")
+        assert (allowance["valid_from"], allowance["valid_to"]) == ("2026-01-01T02:00:00Z", "2026-01-01T07:00:00Z")
+        assert allowance["quota_crossed_at"] == "2026-01-01T04:00:00Z"
+        assert "grant_id" not in allowance
+    await subject.evaluate()
+    (stored,) = (await office.account.get(path))["features"]
+    (allowance,) = stored["entitlement"]["grant_state"]["allowances"]
+    assert allowance["grant_id"].startswith("eg_")
+    assert allowance["last_computed_at"] == "2026-01-01T06:00:00Z"
+
+
+async def test_what_grants_side_by_side_leave(office: Office) -> None:
+    subject = await granted(office, terms={**HOURLY, "aggregation_mode": "parallel"})
+    await office.entitle(subject.plan, subject.feature, **{**DAILY, "aggregation_mode": "parallel"})
+    await subject.use(*W23)
+    await office.on("2026-01-01T08:00")
+    shown = (await office.account.get(f"/subscriptions/{subject.subscription.id}/entitlements"))["features"][0]
+    allowances = shown["entitlement"]["grant_state"]["allowances"]
+    assert [(allowance["usage"], allowance["status"]) for allowance in allowances] == [
+        ("10", "active"),
+        ("140", "exhausted"),
+    ]
+    assert [bucket["grant_quota"] for bucket in shown["entitlement"]["buckets"]] == ["100", "100"]
+    assert "grant_quota" not in shown["entitlement"]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "terms", "field"),
+    [
+        pytest.param({"type": "MAX", "field": "n"}, HOURLY, "grant_measure", id="the largest value"),
+        pytest.param({"type": "SUM", "field": "n", "bucket_size": "DAY"}, HOURLY, "grant_measure", id="buckets"),
+        pytest.param({"type": "WEIGHTED_SUM", "field": "n"}, HOURLY, "grant_duration_unit", id="a mean level by hour"),
+        pytest.param({"type": "COUNT"}, {**HOURLY, "grant_duration_value": 0}, "grant_duration_value", id="no hours"),
+        pytest.param(
+            {"type": "COUNT"},
+            {**HOURLY, "grant_duration_unit": "subscription_period"},
+            "grant_duration_value",
+            id="five periods",
+        ),
+        pytest.param(
+            {"type": "COUNT"},
+            {name: value for name, value in HOURLY.items() if name != "grant_duration_value"},
+            "grant_duration_value",
+            id="hours, but not how many",
+        ),
+        pytest.param(
+            {"type": "COUNT"},
+            {"grant_measure": "quantity", "grant_quota": "1", "grant_duration_unit": "subscription_period",
+             "grant_allocation_behavior": "unit_start"},
+            "grant_allocation_behavior",
+            id="the period from where a unit starts",
+        ),
+        pytest.param({"type": "COUNT"}, {**HOURLY, "grant_quota": "0"}, "grant_quota", id="a quota of nothing"),
+        pytest.param({"type": "COUNT"}, {"grant_quota": "5"}, "grant_measure", id="a quota alone"),
+        pytest.param({"type": "COUNT"}, {"aggregation_mode": "parallel"}, "aggregation_mode", id="side by side of nothing"),
+    ],
+)  # fmt: skip
+async def test_a_grant_that_cannot_be_is_refused_by_its_field(
+    office: Office, aggregation: Any, terms: Any, field: str
+) -> None:
+    feature = await office.feature("calls", **aggregation)
+    plan = await office.plan()
+    body = {"feature_id": feature["id"], "feature_type": "metered", "is_enabled": True, "plan_id": plan["id"]}
+    refused = await office.account.post("/entitlements", {**body, **terms}, expect=400)
+    assert refused["error"]["message"].startswith(field)
+
+
+TIERS = {"billing_model": "TIERED", "tier_mode": "SLAB", "tiers": [{"up_to": None, "unit_amount": "1"}]}
+
+
+async def test_money_is_not_granted_where_tiers_price(office: Office) -> None:
+    feature = await office.feature("calls")
+    plan = await office.plan(office.usage(feature, "1"))
+    entitled = {"feature_id": feature["id"], "feature_type": "metered", "is_enabled": True, "plan_id": plan["id"]}
+    await office.account.post("/entitlements", {**entitled, **IN_MONEY})
+    tiered = {**office.usage(feature, "1"), **TIERS, "entity_type": "PLAN", "entity_id": plan["id"]}
+    del tiered["amount"]
+    refused = await office.account.post("/prices", tiered, expect=400)
+    assert refused["error"]["message"].startswith("billing_model")
+    refused = await office.account.put(f"/prices/{plan['prices'][0]['id']}", TIERS, expect=400)
+    assert refused["error"]["message"].startswith("billing_model")
+
+
+async def test_a_grant_must_go_with_those_of_the_same_subscriptions(office: Office) -> None:
+    subject = await granted(office, terms=DAILY)
+    body = {"feature_id": subject.feature["id"], "feature_type": "metered", "is_enabled": True}
+    own = {"entity_type": "SUBSCRIPTION", "entity_id": subject.subscription.id}
+    for terms, field in (
+        (IN_MONEY, "grant_measure"),
+        (HOURLY, "grant_duration_unit"),
+        ({**DAILY, "grant_duration_value": 2}, "grant_duration_value"),
+        ({**DAILY, "aggregation_mode": "parallel"}, "aggregation_mode"),
+    ):
+        refused = await office.account.post("/entitlements", {**body, **own, **terms}, expect=400)
+        assert refused["error"]["message"].startswith(field)
+    await office.account.post("/entitlements", {**body, **own, **DAILY})

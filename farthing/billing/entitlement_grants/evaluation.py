@@ -28,11 +28,12 @@ from farthing.storage.connections.reasons import public_reason
 from farthing.storage.postgres import Database, ports_of
 from farthing.storage.rows import in_array
 from farthing.storage.scope import Scope
+from farthing.subscriptions.enums import UsageWindowStatus
 from farthing.subscriptions.snapshot.loading import load
 from farthing.subscriptions.snapshot.service_periods import service_period_at
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
-from farthing.subscriptions.usage_windows import EntitlementGrant, UsageWindowStatus
+from farthing.subscriptions.usage_windows import EntitlementGrant
 
 log = structlog.get_logger(__name__)
 

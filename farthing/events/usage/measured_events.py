@@ -18,7 +18,7 @@ AT_ONCE = 5_000
 """How many events are held at a time."""
 
 
-class MeasuredEvent(NamedTuple):
+class CountedEvent(NamedTuple):
     """An event of the query with this place, and what it counts."""
 
     query: int
@@ -27,7 +27,7 @@ class MeasuredEvent(NamedTuple):
     key: str
 
 
-async def measured_events(session: AsyncSession, queries: Sequence[UsageQuery]) -> AsyncIterator[MeasuredEvent]:
+async def measured_events(session: AsyncSession, queries: Sequence[UsageQuery]) -> AsyncIterator[CountedEvent]:
     """The events of each query in turn, in time order, then in the order of their acceptance.
 
     One statement, whose rows are read as they are wanted. Customers must be named; nothing but customers and times
@@ -45,4 +45,4 @@ async def measured_events(session: AsyncSession, queries: Sequence[UsageQuery]) 
     statement = events_statement(scope_of(session).environment_id, asked, whose, bounded=bounded)
     rows = await session.stream(statement.execution_options(yield_per=AT_ONCE))
     async for row in rows:
-        yield MeasuredEvent(*row)
+        yield CountedEvent(*row)
