@@ -15,6 +15,7 @@ from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
+from farthing.web.dashboard.entitlements import EntitlementForms
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.grants import GrantForms
 from farthing.web.dashboard.invoices import InvoicePages
@@ -41,6 +42,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SubscriptionPages,
     WalletPages,
     Catalogue,
+    EntitlementForms,
     GrantForms,
     Events,
     Keys,

@@ -418,7 +418,7 @@ async def test_what_grants_side_by_side_leave(office: Office) -> None:
         ),
         pytest.param({"type": "COUNT"}, {**HOURLY, "grant_quota": "0"}, "grant_quota", id="a quota of nothing"),
         pytest.param({"type": "COUNT"}, {"grant_quota": "5"}, "grant_measure", id="a quota alone"),
-        pytest.param({"type": "COUNT"}, {"aggregation_mode": "parallel"}, "aggregation_mode", id="side by side of nothing"),
+        pytest.param({"type": "COUNT"}, {"aggregation_mode": "parallel"}, "aggregation_mode", id="parallel alone"),
     ],
 )  # fmt: skip
 async def test_a_grant_that_cannot_be_is_refused_by_its_field(

@@ -16,11 +16,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from benchmarks.billing_run import BILLED, FINALIZED, company
 from farthing.billing.run.passes import Run
-from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.invoices.figures.derivation import all_differences, differences, total_differences
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem, InvoiceTotal

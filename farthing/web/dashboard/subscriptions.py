@@ -32,6 +32,7 @@ from farthing.subscriptions.tables import (
 )
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.customers import names_of
+from farthing.web.dashboard.entitlements import usage_windows_of
 from farthing.web.dashboard.grants import latest_applications
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
@@ -134,6 +135,7 @@ class SubscriptionPages(Controller):
             zones=await reading_zones(session, invoices),
             grants=(await included_in_subscriptions(session, [row.id])).get(row.id, []),
             applications=await latest_applications(session, row.id),
+            usage_windows=await usage_windows_of(session, row.id, now),
             happenings=await _happenings(session, row, pauses),
             picture=_picture(row, charged, pauses, invoices, now),
         )
