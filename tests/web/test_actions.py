@@ -438,11 +438,12 @@ async def test_usage_is_included_by_a_plan_and_its_windows_are_shown(page: Page,
     await page.get_by_label("For how many").fill("5")
     await page.get_by_label("Unit of time").select_option("hour")
     await page.get_by_role("button", name="Include it").click()
-    await expect(page.get_by_role("row", name="granted-calls")).to_contain_text("2 for 5 hours, from the first usage")
+    await expect(page.get_by_role("row", name="granted-calls 2 for 5 hours, from the first usage")).to_be_visible()
     event = {"event_name": "granted-calls", "external_customer_id": customer["external_id"], "properties": {}}
     events = [{**event, "timestamp": f"2026-05-01T{hour}:00:00Z"} for hour in ("02", "03", "09")]
     await account.post("/events/bulk", {"events": events}, expect=202)
     await shop.on("2026-05-01T10:00")
     await page.goto(f"/subscriptions/{made.subscription.id}")
-    await expect(page.get_by_role("row", name="granted-calls").nth(0)).to_contain_text("Open")
-    await expect(page.get_by_role("row", name="granted-calls").nth(1)).to_contain_text("Used up")
+    windows = page.get_by_role("region", name="Usage windows").locator("tbody tr")
+    await expect(windows.nth(0)).to_contain_text("Open")
+    await expect(windows.nth(1)).to_contain_text("Used up")
