@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from farthing.billing.entitlement_grants.allowances import find_allowances
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.billing.ports import BillingPorts, UsageEvaluations
 from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
+from farthing.catalogue.entitlements.grants import grants_money
 from farthing.catalogue.entitlements.lifecycle import count_entitlements_of_feature
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
@@ -33,6 +35,7 @@ from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoicePorts
 from farthing.notifications.alerts import balances, evaluation
+from farthing.notifications.alerts.exhausted_grants import record_exhausted_grant
 from farthing.notifications.email.asking import mail_invoice
 from farthing.notifications.email.queueing import queue_recorded
 from farthing.payments.ports import PaymentPorts
@@ -40,7 +43,13 @@ from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
 from farthing.payments.unapplied.money import require_no_unapplied_money
 from farthing.storage.ports import OutboxPorts
-from farthing.subscriptions.in_use import line_item_answers, live_subscriptions_of_plan, uses_of_addon, uses_of_meter
+from farthing.subscriptions.in_use import (
+    find_companions,
+    line_item_answers,
+    live_subscriptions_of_plan,
+    uses_of_addon,
+    uses_of_meter,
+)
 from farthing.subscriptions.ports import CreditGrantHooks, SubscriptionPorts
 from farthing.subscriptions.reads.live import nothing_live
 from farthing.subscriptions.reads.usage_sources import items_of_customers, zone_of_customer
@@ -81,6 +90,8 @@ def wire() -> Wiring:
             count_entitlements_of_feature=count_entitlements_of_feature,
             count_subscriptions_of_plan=live_subscriptions_of_plan,
             count_uses_of_addon=uses_of_addon,
+            find_companions=find_companions,
+            grants_money=grants_money,
             fill_new_meter=fill_new_meter,
             let_prices_leave_group=let_prices_leave_group,
             was_tax_rate_charged=was_tax_rate_charged,
@@ -97,6 +108,7 @@ def wire() -> Wiring:
         ),
         subscriptions=SubscriptionPorts(
             load_credit_grants=reads.included_in_subscriptions,
+            find_allowances=find_allowances,
             is_invoiced=is_period_invoiced,
             credit_grants=CreditGrantHooks(
                 give=subscribing.give,
@@ -130,6 +142,7 @@ def wire() -> Wiring:
         billing=BillingPorts(
             usage_evaluations=UsageEvaluations(
                 schedule=evaluation.schedule, evaluate_due=evaluation.evaluate_due, find_next=evaluation.find_next
-            )
+            ),
+            record_exhausted_grant=record_exhausted_grant,
         ),
     )

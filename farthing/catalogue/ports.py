@@ -37,6 +37,13 @@ LeaveGroup = Callable[[AsyncSession, str], Awaitable[None]]
 WasCharged = Callable[[AsyncSession, str], Awaitable[bool]]
 """Whether the tax rate with this id stands on any invoice."""
 
+GrantsMoney = Callable[[AsyncSession, Sequence[str]], Awaitable[bool]]
+"""Whether an entitlement grants money for usage of one of the meters with these ids."""
+
+FindCompanions = Callable[[AsyncSession, str, Sequence[str]], Awaitable[Sequence[str]]]
+"""Given the id of a plan, an addon or a subscription, and ids of others: those that stand in one live subscription
+with it."""
+
 FillNewMeter = Callable[[AsyncSession, str], Awaitable[None]]
 """Lets the meter with an id, which the running transaction made, count the events that are stored, unless there are so
 many that this is done in the background."""
@@ -51,6 +58,8 @@ class CataloguePorts:
     count_entitlements_of_feature: CountUses
     count_subscriptions_of_plan: CountUses
     count_uses_of_addon: CountUses
+    find_companions: FindCompanions
+    grants_money: GrantsMoney
     fill_new_meter: FillNewMeter
     let_prices_leave_group: LeaveGroup
     was_tax_rate_charged: WasCharged

@@ -352,6 +352,8 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     commitment_info: Mapped[dict[str, Any] | None]
     unit_code: Mapped[str | None] = mapped_column(String(3))
     """What `quantity` counts, as price or feature said when the invoice became final; NULL where they said nothing."""
+    usage_windows: Mapped[dict[str, Any] | None]
+    """Which windows of an entitlement's grants were over their quota, and by how much: what the charge follows from."""
     rating: Mapped[dict[str, Any] | None]
     """How the amount came about: the price and tiers it was rated with, as text decimals."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import invoice_thresholds
@@ -41,7 +42,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.scope import SYSTEM
+from farthing.storage.scope import SYSTEM, Scope
 from farthing.storage.stored_answers import forget_old
 
 log = structlog.get_logger(__name__)
@@ -86,10 +87,11 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         return lambda database, now: _bill_everywhere(database, now, gateways, passes)
 
     return (
-        Duty("subscription_billing", "*/2 * * * *", billing(Run.roll, Run.compute)),
+        Duty("subscription_billing", "*/2 * * * *", billing(_evaluate_ending, Run.roll, Run.compute)),
         Duty("auto_invoice_threshold", "*/5 * * * *", billing(invoice_thresholds)),
         Duty("draft_invoice_finalization", "*/30 * * * *", billing(Run.finalize)),
         Duty("draft_invoice_recompute", "0 2 * * *", billing(recompute_drafts)),
+        Duty("entitlement_grant_evaluation", "*/5 * * * *", _evaluate_grants_everywhere),
         Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
@@ -166,16 +168,40 @@ async def _bill_everywhere(
 
 async def _apply_grants_everywhere(database: Database, now: datetime) -> Counts:
     """Apply the credit grants that are due in each environment, at its own time."""
+
+    async def apply(scope: Scope, at: datetime) -> Counts:
+        return (await GrantSweep(database, scope, at).run()).counts()
+
+    return await _sweep_everywhere(database, now, apply)
+
+
+async def _evaluate_grants_everywhere(database: Database, now: datetime) -> Counts:
+    """Bring the usage windows of entitlements' grants to the time of each environment."""
+
+    async def evaluate(scope: Scope, at: datetime) -> Counts:
+        return (await GrantEvaluation(database, scope, at).run()).counts()
+
+    return await _sweep_everywhere(database, now, evaluate)
+
+
+async def _evaluate_ending(run: Run, done: Summary) -> None:
+    """Bring the usage windows of what is about to be invoiced to the time of the run."""
+    done.failed |= (await GrantEvaluation(run.database, run.scope, run.now, due_only=True).run()).failed
+
+
+async def _sweep_everywhere(
+    database: Database, now: datetime, sweep: Callable[[Scope, datetime], Awaitable[Counts]]
+) -> Counts:
     counts: Counter[str] = Counter()
     for scope, frozen in rotated(await environments(database), now):
         try:
             async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
-                done = await GrantSweep(database, scope, frozen or now).run()
+                done = await sweep(scope, frozen or now)
         except Exception:  # one environment's trouble must not stop the others
             counts["failed"] += 1
             log.exception("duty.failed", environment_id=scope.environment_id)
         else:
-            counts.update(done.counts())
+            counts.update(done)
     return counts
 
 

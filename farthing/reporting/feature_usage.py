@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import UsageReset, reset_windows
 from farthing.calendar.windows import anchor_day
+from farthing.catalogue.entitlements.enums import GrantDurationUnit, GrantMeasure
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import FeatureResponse
 from farthing.catalogue.products.tables import Feature, MeterRow
@@ -32,9 +33,17 @@ from farthing.events.usage.usage_query import usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.storage.listing import Pagination, by_id
 from farthing.storage.rows import find
+from farthing.subscriptions.ports import GrantAllowance
 from farthing.subscriptions.reads import lookup
-from farthing.subscriptions.reads.entitlements import features_by_id, names_of, source_of
-from farthing.subscriptions.schemas.responses import EntitlementSource
+from farthing.subscriptions.reads.entitlements import (
+    allowances_of,
+    buckets_of,
+    features_by_id,
+    grant_fields,
+    names_of,
+    source_of,
+)
+from farthing.subscriptions.schemas.responses import AggregatedEntitlementBucket, EntitlementSource, GrantState
 from farthing.subscriptions.snapshot.entitlements import FeatureEntitlement, combined, effective
 from farthing.subscriptions.snapshot.loading import load
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -60,6 +69,13 @@ class FeatureUsageSummary(Response):
     is_soft_limit: bool
     next_usage_reset_at: Timestamp | None
     sources: list[EntitlementSource]
+    buckets: list[AggregatedEntitlementBucket] | None = None
+    grant_measure: GrantMeasure | None = None
+    grant_quota: DecimalText | None = None
+    grant_duration_unit: GrantDurationUnit | None = None
+    grant_duration_value: int | None = None
+    grant_unlimited: bool | None = None
+    grant_state: GrantState | None = None
 
 
 class BillingPeriodInfo(Response):
@@ -130,6 +146,7 @@ async def usage_summary(
     features = await features_by_id(session, list(together))
     names = await names_of(session, snapshots)
     used = await _used(session, snapshots, found, now)
+    allowances = await allowances_of(session, snapshots)
     answers = [
         _summary(
             features[id],
@@ -144,6 +161,7 @@ async def usage_summary(
                 if id in each
                 for source in each[id].sources
             ],
+            [left for snapshot in snapshots for left in allowances.get((snapshot.id, id), ())],
         )
         for id, entitlement in together.items()  # noqa: A001
         if id in features
@@ -158,6 +176,7 @@ def _summary(
     used: Decimal,
     resets_at: datetime | None,
     sources: list[EntitlementSource],
+    allowances: Sequence[GrantAllowance],
 ) -> FeatureUsageSummary:
     limit = entitlement.limit
     return FeatureUsageSummary(
@@ -170,6 +189,8 @@ def _summary(
         is_soft_limit=entitlement.soft,
         next_usage_reset_at=None if resets_at is None else instant(resets_at),
         sources=sources,
+        buckets=buckets_of(entitlement),
+        **grant_fields(entitlement, allowances),
     )
 
 

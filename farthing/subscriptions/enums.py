@@ -151,3 +151,10 @@ class InvoiceTrigger(StrEnum):
     TRIAL_END = "SUBSCRIPTION_TRIAL_END"
     FINAL = "PRORATION"
     THRESHOLD = "AUTO_INVOICE_THRESHOLD"
+
+
+class UsageWindowStatus(StrEnum):
+    """Whether the quota of a grant's usage window is used up."""
+
+    ACTIVE = "active"
+    EXHAUSTED = "exhausted"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, ColumnElement, String, cast, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -66,3 +66,21 @@ async def line_item_answers(
     rows = (await session.scalars(select(SubscriptionLineItem).where(SubscriptionLineItem.id.in_(ids)))).all()
     answers = await item_answers(session, rows, {"prices"} if with_prices else set())
     return {answer.id: msgspec.to_builtins(answer) for answer in answers}
+
+
+async def find_companions(session: AsyncSession, owner_id: str, other_ids: Sequence[str]) -> Sequence[str]:
+    """Those of these plans, addons and subscriptions that stand in one live subscription with `owner_id`."""
+    live = (Subscription.status == Status.PUBLISHED, Subscription.subscription_status != SubscriptionStatus.CANCELLED)
+    other = func.unnest(cast(list(other_ids), ARRAY(String))).table_valued("id").render_derived(name="other")
+    together = exists().where(*live, _has(literal(owner_id)), _has(other.c.id))
+    return (await session.scalars(select(other.c.id).where(together))).all()
+
+
+def _has(owner_id: ColumnElement[str]) -> ColumnElement[bool]:
+    attached = exists().where(
+        AddonAssociation.subscription_id == Subscription.id,
+        AddonAssociation.addon_id == owner_id,
+        AddonAssociation.status == Status.PUBLISHED,
+        AddonAssociation.addon_status != AddonStatus.CANCELLED,
+    )
+    return or_(Subscription.id == owner_id, Subscription.plan_id == owner_id, attached)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
+from farthing.catalogue.entitlements.enums import GrantMeasure
 from farthing.catalogue.plans.credit_grants import CreditGrantTerms
 from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.core.enums import Status
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import AddonAssociation, Subscription
 
 LoadCreditGrants = Callable[[AsyncSession, Sequence[str]], Awaitable[Mapping[str, list[IncludedCreditGrant]]]]
@@ -31,6 +34,30 @@ class CarriedGrant:
     application_id: str
     end: datetime | None
 
+
+@dataclass(frozen=True, slots=True)
+class GrantAllowance:
+    """What a grant leaves at a time: the usage window that is open, or a whole quota where none is.
+
+    `usage` and `quota` are units or money, as `measure` says. `grant_id` and `computed_at` are those of a window that
+    was stored.
+    """
+
+    entitlement_id: str
+    measure: GrantMeasure
+    quota: Decimal
+    usage: Decimal = Decimal(0)
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    crossed_at: datetime | None = None
+    grant_id: str | None = None
+    computed_at: datetime | None = None
+
+
+FindAllowances = Callable[
+    [AsyncSession, Sequence[SubscriptionSnapshot], datetime], Awaitable[Mapping[tuple[str, str], list[GrantAllowance]]]
+]
+"""What the grants of subscriptions leave at a time, by subscription and feature; those without any are left out."""
 
 GiveGrants = Callable[[AsyncSession, Subscription, Sequence[CreditGrantTerms] | None, datetime], Awaitable[None]]
 """Gives a new subscription the grants that are named, or those of its plan if None, and applies what is due."""
@@ -81,5 +108,6 @@ class SubscriptionPorts:
     """What belongs to subscriptions and is owned above them."""
 
     load_credit_grants: LoadCreditGrants
+    find_allowances: FindAllowances
     is_invoiced: IsInvoiced
     credit_grants: CreditGrantHooks

@@ -19,6 +19,7 @@ from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.einvoices import EinvoicePages
+from farthing.web.dashboard.entitlements import EntitlementForms
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.grants import GrantForms
 from farthing.web.dashboard.invoices import InvoicePages
@@ -47,6 +48,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SubscriptionPages,
     WalletPages,
     Catalogue,
+    EntitlementForms,
     GrantForms,
     Events,
     AlertPages,

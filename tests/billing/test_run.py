@@ -16,11 +16,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from benchmarks.billing_run import BILLED, FINALIZED, company
 from farthing.billing.run.passes import Run
-from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.invoices.figures.derivation import all_differences, differences, total_differences
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem, InvoiceTotal
@@ -93,30 +92,15 @@ async def test_what_comes_to_nothing_waits_for_late_usage_too(office: Office, la
 
 
 async def test_one_that_fails_does_not_hold_the_others(office: Office) -> None:
-    calls = await office.feature("calls")
-    good, bad = await office.plan(fixed("10")), await office.plan(office.usage(calls, "1"), name="Bad")
-    # a quota for an hour is refused when it is made; one from before that was so must be reported, and not be guessed
-    granted = await office.account.post(
-        "/entitlements",
-        {
-            "entity_type": "PLAN",
-            "entity_id": bad["id"],
-            "feature_id": calls["id"],
-            "feature_type": "metered",
-            "is_enabled": True,
-            "grant_measure": "quantity",
-            "grant_quota": "10",
-            "grant_duration_unit": "subscription_period",
-        },
-    )
-    async with office.transaction() as session:
-        hourly = {"grant_duration_unit": "hour", "grant_duration_value": 1}
-        await session.execute(update(Entitlement).where(Entitlement.id == granted["id"]).values(**hourly))
+    amounts = await office.feature("amounts", type="SUM", field="n")
+    good, bad = await office.plan(fixed("10")), await office.plan(office.usage(amounts, "1000000"), name="Bad")
     fine = [await office.subscribed(good) for _ in range(3)]
-    broken = await office.subscribed(bad)
+    customer = await office.customer()
+    broken = await office.subscribed(bad, customer)
+    await office.recorded("amounts", customer, ("2026-01-10", {"n": "1000000000000"}))  # far more than an invoice holds
     done = await office.run("2026-02-01")
     assert list(done.failed) == [broken.id]
-    assert "Grants for less than a period" in done.failed[broken.id]
+    assert "amount" in done.failed[broken.id]
     assert [await office.totals(one) for one in fine] == [["10.00", "10.00"]] * 3
     read = await office.account.get(f"/subscriptions/{broken.id}")
     assert read["current_period_start"] == "2026-01-01T00:00:00Z"

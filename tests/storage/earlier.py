@@ -17,6 +17,11 @@ UNDOING = {
         ALTER TABLE invoice_line_items DROP COLUMN unit_code;
     """,
     "0039": "DROP TABLE emails, password_mails;",
+    "0038": """
+        ALTER TABLE invoice_line_items DROP COLUMN usage_windows;
+        DROP INDEX ix_entitlements_granting;
+        DROP TABLE entitlement_grants;
+    """,
     "0037": """
         DROP TABLE alert_settings, alert_logs, usage_notices, usage_evaluations;
         DROP SEQUENCE alert_logs_position;

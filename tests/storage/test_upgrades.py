@@ -54,6 +54,8 @@ BY_COLUMN: Mapping[str, object] = {
     "prices.type": "FIXED",
     "price_units.conversion_rate": 2,
     "entitlements.aggregation_mode": "additive",
+    "entitlement_grants.quota": 1,
+    "entitlement_grants.valid_to": AT + timedelta(hours=1),
     "subscriptions.current_period_end": AT + timedelta(days=28),
     "subscriptions.overage_factor": 1,
     "subscription_line_items.commitment_overage_factor": 1,

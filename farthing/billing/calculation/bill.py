@@ -27,7 +27,7 @@ from farthing.billing.calculation.draft import DraftLine, InvoiceDraft, explaine
 from farthing.billing.calculation.progressive import Charged, still_owed
 from farthing.billing.calculation.service_time import seconds_of
 from farthing.billing.calculation.unpaid_rest import unpaid_rests
-from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, UsagePlan, UsageRange, plan, rate
+from farthing.billing.calculation.usage_charges import Answers, Committed, Question, RatedUsage, UsagePlan, plan, rate
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.enums import LineKind
@@ -102,8 +102,8 @@ def plans(
     ]
 
 
-def questions(work: CalculationInput, known: Facts) -> Iterable[UsageRange]:
-    """Every range of usage that `bill` will look up; `known` needs no answers for it."""
+def questions(work: CalculationInput, known: Facts) -> Iterable[Question]:
+    """All usage that `bill` will look up; `known` needs no answers for it."""
     for member in work.members:
         for usage_plan in plans(work, member, known):
             yield from usage_plan.ranges()
@@ -223,6 +223,7 @@ def _usage_line(member: SubscriptionSnapshot, plan: UsagePlan, rated: RatedUsage
         base=rated.cost,
         rating=explained(rated.breakdown),
         commitment_info=_commitment_info(item, rated),
+        usage_windows=None if rated.over_quota is None else rated.over_quota.facts(item.id),
         metadata={"usage_reset_period": reset.value} if reset is not None else {},
     )
 

@@ -27,7 +27,7 @@ class DraftLine:
     What the amount was reduced or raised by stands in fields of its own: `already_invoiced` is what threshold invoices
     have charged of it (None where they have charged nothing), an overage costs `overage_factor` times its base, a
     true-up is `commitment_amount` less `commitment_utilized`. A late line names the line that it is late for.
-    `metadata` decides nothing.
+    `usage_windows` are those of its grants that were over their quota. `metadata` decides nothing.
     """
 
     kind: LineKind
@@ -45,6 +45,7 @@ class DraftLine:
     base: Decimal | None = None
     rating: Mapping[str, Any] = field(default_factory=dict)
     commitment_info: Mapping[str, Any] | None = None
+    usage_windows: Mapping[str, Any] | None = None
     whole_seconds: Decimal | None = None
     already_invoiced: Decimal | None = None
     late_for_line_id: str | None = None

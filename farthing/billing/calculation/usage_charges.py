@@ -17,12 +17,15 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from farthing.billing.calculation.charges import MeteredCharge
+from farthing.billing.calculation.quota_usage import NO_QUOTAS, QuotaQuestion, QuotaUsage
+from farthing.billing.calculation.quota_windows import slots_of
+from farthing.billing.calculation.quotas import OverQuota, StretchesOf, is_counted, over_quota, quota_questions
 from farthing.calendar.billing import BillingCycle
 from farthing.calendar.period import MICROSECOND, Period
 from farthing.calendar.recurring import reset_windows
 from farthing.calendar.windows import anchor_day, windows
 from farthing.calendar.zones import UTC
-from farthing.catalogue.entitlements.enums import GrantDurationUnit, GrantMeasure
+from farthing.catalogue.entitlements.enums import AggregationMode
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.events.usage.stretch import Stretch
@@ -74,16 +77,19 @@ class UsageRange:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredUsage:
-    """The answer: the value, and a bucketed meter's buckets by time, then group."""
+    """The answer: the value, a bucketed meter's buckets by time, then group, and what was counted of quotas."""
 
     usage: Usage
     buckets: tuple[BucketValue, ...] = ()
+    quotas: QuotaUsage = NO_QUOTAS
 
 
 NOTHING = MeasuredUsage(Usage(ZERO, 0))
 _NONE = Fraction(0)
 
-Answers = Mapping[UsageRange, MeasuredUsage]
+Question = UsageRange | QuotaQuestion
+
+Answers = Mapping[Question, MeasuredUsage]
 """A range without an answer had no events."""
 
 Spread = tuple[UsageRange, ...]
@@ -103,7 +109,8 @@ class Allowance:
 class UsagePlan:
     """A usage charge and everything that must be measured for it.
 
-    `entitlement` None: nothing is free. `allowances` are the reset windows that the charge touches, in order.
+    `entitlement` None: nothing is free. `allowances` are the reset windows that the charge touches, in order; `quotas`
+    what must be counted where grants stand in for the limit.
     """
 
     charge: MeteredCharge
@@ -113,10 +120,12 @@ class UsagePlan:
     allowances: tuple[Allowance, ...]
     zone: ZoneInfo
     month_day: int
+    quotas: tuple[QuotaQuestion, ...] = ()
 
-    def ranges(self) -> Iterable[UsageRange]:
+    def ranges(self) -> Iterable[Question]:
         """Every question to ask."""
         yield from self.raw
+        yield from self.quotas
         for allowance in self.allowances:
             yield from allowance.used
             yield from allowance.used_before
@@ -143,6 +152,7 @@ class RatedUsage:
     amount: Decimal
     breakdown: Breakdown
     commitment: CommitmentCharge | None
+    over_quota: OverQuota | None = None
 
     @property
     def covered(self) -> Decimal:
@@ -164,7 +174,15 @@ def plan(
     allowances: tuple[Allowance, ...] = ()
     if entitlement is not None and limited:
         allowances = tuple(_allowances(snapshot, charge, meter, entitlement, spreads))
-    return UsagePlan(charge, meter, raw, entitlement, allowances, zone, month_day)
+    quotas: tuple[QuotaQuestion, ...] = ()
+    if entitlement is not None and entitlement.grants and is_counted(entitlement, meter):
+        quotas = tuple(quota_questions(snapshot, meter, entitlement, charge.period, spreads.stretches))
+    return UsagePlan(charge, meter, raw, entitlement, allowances, zone, month_day, quotas)
+
+
+def stretches_of(snapshot: SubscriptionSnapshot, meter: Meter) -> StretchesOf:
+    """Whose usage of a meter counts between two instants, and when."""
+    return _Spreads(snapshot, meter, UTC, 1).stretches
 
 
 class _Spreads:
@@ -174,11 +192,18 @@ class _Spreads:
         self.snapshot, self.meter, self.zone, self.month_day = snapshot, meter, zone, month_day
 
     def over(self, start: datetime, end: datetime) -> Spread:
+        return self._joined(self._pieces(start, end), start)
+
+    def stretches(self, start: datetime, end: datetime) -> tuple[Stretch, ...]:
+        """The pieces as whose usage counts, and when."""
+        return tuple(Stretch(piece.customers, piece.start, piece.end) for piece in self._pieces(start, end))
+
+    def _pieces(self, start: datetime, end: datetime) -> list[UsageRange]:
         if start >= end:
-            return ()
+            return []
         owner, *others = self.snapshot.usage_customers
         if not others and not self.snapshot.pauses:
-            return (self._range(frozenset({owner.customer_id}), start, end),)
+            return [self._range(frozenset({owner.customer_id}), start, end)]
         cuts = {start, end}
         for customer in others:
             cuts |= {at for at in (customer.start, customer.end) if at is not None and start < at < end}
@@ -201,7 +226,7 @@ class _Spreads:
                 pieces[-1] = self._range(counted, pieces[-1].start, until)
             else:
                 pieces.append(self._range(counted, since, until))
-        return self._joined(pieces, start)
+        return pieces
 
     def _range(self, customers: frozenset[str], start: datetime, end: datetime) -> UsageRange:
         return UsageRange(self.meter.id, customers, start, end, self.zone, self.month_day)
@@ -249,12 +274,13 @@ def rate(
     if plan.meter.aggregation.bucket_size is not None:
         return _rate_buckets(plan, answers, digits, now, committed)
     raw = value_of(plan.meter, plan.raw, answers)
-    billable = _billable(plan, answers, raw)
-    breakdown = explain(item.price, billable)
+    above = _over_quota(plan, answers) if plan.quotas else None
+    billable = _billable(plan, answers, raw) if above is None else above.billable
+    breakdown = explain(item.price, billable) if above is None else above.breakdown
     cost = breakdown.amount
     charge = _item_commitment(item, cost, committed)
     amount = round_to(cost if charge is None else charge.amount, digits)
-    return RatedUsage(raw, billable, cost, amount, breakdown, None if charge is None else charge.rounded(digits))
+    return RatedUsage(raw, billable, cost, amount, breakdown, None if charge is None else charge.rounded(digits), above)
 
 
 def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:
@@ -262,7 +288,7 @@ def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:
     if entitlement is None:
         return raw
     if entitlement.grants:
-        return _over_quota(plan, raw)
+        return over(raw, _whole_quota(entitlement))
     if entitlement.limit is None:
         return ZERO
     used = []
@@ -273,20 +299,16 @@ def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:
     return billable_quantity(used, entitlement.limit)
 
 
-def _over_quota(plan: UsagePlan, raw: Decimal) -> Decimal:
-    """Above a quota for the whole period. Shorter grants need the windows that the grants' own floor opens."""
-    assert plan.entitlement is not None
-    quotas = [source.grant for source in plan.entitlement.grants if source.grant is not None]
-    whole = all(
-        quota.unit is GrantDurationUnit.SUBSCRIPTION_PERIOD and quota.measure is GrantMeasure.QUANTITY
-        for quota in quotas
-    )
-    if not whole:
-        raise InvalidOperation(
-            "Grants for less than a period, or in money, cannot be billed by this deployment yet",
-            {"subscription_line_item_id": plan.charge.item.id, "feature_id": plan.entitlement.feature_id},
-        )
-    return over(raw, exact_sum([quota.quota for quota in quotas]))
+def _over_quota(plan: UsagePlan, answers: Answers) -> OverQuota:
+    assert plan.entitlement is not None, "quotas are those of an entitlement"
+    counted = [answers.get(question, NOTHING).quotas for question in plan.quotas]
+    return over_quota(plan.charge.item.id, plan.charge.item.price, slots_of(plan.entitlement), counted)
+
+
+def _whole_quota(entitlement: FeatureEntitlement) -> Decimal:
+    """The quota of a whole period for a level: the sum of those that add up, else the smallest."""
+    quotas = [source.grant.quota for source in entitlement.grants if source.grant is not None]
+    return min(quotas) if entitlement.mode is AggregationMode.PARALLEL else exact_sum(quotas)
 
 
 def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed) -> CommitmentCharge | None:

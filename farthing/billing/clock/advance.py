@@ -30,6 +30,7 @@ from farthing.billing.clock.due_instants import (
 )
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.ports import BillingPorts, UsageEvaluations
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
@@ -305,6 +306,7 @@ class Clockwork:
         if self.gateways is not None and DueWork.PAYMENT in due:
             async with self.database.session(self.scope, clock=FixedClock(at)) as session:
                 await reconcile(session, self.gateways, at)
+        evaluated = await GrantEvaluation(self.database, self.scope, at).run()
         if due & _MOVES_PERIODS:
             await run.roll(billed)
         grants = GrantSweep(self.database, self.scope, at)
@@ -340,10 +342,11 @@ class Clockwork:
                 "finalized": billed.finalized,
                 "cancelled": cancelled.rolled,
                 "renewals_told": notices.rolled,
+                "grants_exhausted": evaluated.exhausted,
                 "grants_applied": granted.became[ApplicationStatus.APPLIED.value],
             }
         )
-        failures |= granted.failed
+        failures |= granted.failed | evaluated.failed
         for summary in (billed, again, cancelled, notices):
             failures |= summary.failed
 

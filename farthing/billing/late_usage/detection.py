@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.charges import MeteredCharge
 from farthing.billing.calculation.draft import DraftLine, explained
-from farthing.billing.calculation.usage_charges import Answers, RatedUsage, UsagePlan, UsageRange, plan, rate
+from farthing.billing.calculation.usage_charges import Answers, Question, RatedUsage, UsagePlan, plan, rate
 from farthing.calendar.period import Period
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
@@ -91,7 +91,7 @@ class RecheckableLine:
     plan: UsagePlan
     kept: NotCharged | None
 
-    def ranges(self) -> Iterable[UsageRange]:
+    def ranges(self) -> Iterable[Question]:
         """Every question that `late_charges` needs answered."""
         return self.plan.ranges()
 
@@ -232,7 +232,7 @@ async def recheckable_lines(
 
 
 async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> list[RecheckableLine]:
-    since = min(line.window.start for line in lines)
+    since = min(min(line.window.start, line.invoice_period.start) for line in lines)
     loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
     members = {member.id: member for snapshot in loaded for member in (snapshot, *snapshot.grouped)}
     found = [
@@ -348,6 +348,7 @@ def late_line(recheckable: RecheckableLine, answers: Answers, now: datetime) -> 
             "current_usage": plain(found.current),
             "charged_before": plain(line.amount),
         },
+        usage_windows=None if found.rated.over_quota is None else found.rated.over_quota.facts(item.id),
         late_for_line_id=line.id,
         metadata={"child_customer_id": recheckable.member.customer_id} if of_child else {},
     )

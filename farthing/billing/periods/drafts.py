@@ -457,6 +457,7 @@ def _fill(row: InvoiceLineItem, invoice: Invoice, line: DraftLine, position: int
         period_end=line.end,
         **in_price_unit(item, line.amount, invoice.currency),
         commitment_info=None if line.commitment_info is None else dict(line.commitment_info),
+        usage_windows=None if line.usage_windows is None else dict(line.usage_windows),
         kind=line.kind,
         commitment_base=line.base,
         proration_credit=ZERO,

@@ -15,8 +15,10 @@ from farthing.billing.calculation.bill import CalculationInput, Facts, questions
 from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
+from farthing.billing.calculation.quota_usage import QuotaQuestion
 from farthing.billing.calculation.service_time import service_of
-from farthing.billing.calculation.usage_charges import MeasuredUsage, UsageRange
+from farthing.billing.calculation.usage_charges import NOTHING, MeasuredUsage, Question, UsageRange
+from farthing.billing.entitlement_grants.counting import count_quotas
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.periods import history
@@ -269,7 +271,7 @@ async def _late(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[
 
 async def _usage(session: AsyncSession, found: Sequence[GatheredInput], watched: Sequence[RecheckableLine]) -> None:
     """Measure everything that was used, and list what of it came late."""
-    asked: dict[UsageRange, None] = {}
+    asked: dict[Question, None] = {}
     mark = None
     for invoice_input in found:
         own = dict.fromkeys(questions(invoice_input.work, invoice_input.known))
@@ -294,23 +296,28 @@ async def _usage(session: AsyncSession, found: Sequence[GatheredInput], watched:
 
 
 async def measured(
-    session: AsyncSession, ranges: Sequence[UsageRange], meters: Mapping[str, Meter]
-) -> dict[UsageRange, MeasuredUsage]:
-    """The answer to each question; one statement per kind of meter, however many there are."""
+    session: AsyncSession, questions: Sequence[Question], meters: Mapping[str, Meter]
+) -> dict[Question, MeasuredUsage]:
+    """The answer to each question; one statement per kind of meter, however many there are, and one for quotas."""
+    quotas = [question for question in questions if isinstance(question, QuotaQuestion)]
+    ranges = [question for question in questions if isinstance(question, UsageRange)]
     bucketed = [
         usage_range for usage_range in ranges if meters[usage_range.meter_id].aggregation.bucket_size is not None
     ]
     plain = [usage_range for usage_range in ranges if meters[usage_range.meter_id].aggregation.bucket_size is None]
-    answers: dict[UsageRange, MeasuredUsage] = {}
+    answers: dict[Question, MeasuredUsage] = {}
     if plain:
         values = await usage_of(session, [_query(usage_range, meters) for usage_range in plain])
-        answers = {usage_range: MeasuredUsage(value) for usage_range, value in zip(plain, values, strict=True)}
+        answers |= {usage_range: MeasuredUsage(value) for usage_range, value in zip(plain, values, strict=True)}
     if bucketed:
         cuts = await buckets_of(session, [_query(usage_range, meters) for usage_range in bucketed])
         for usage_range, buckets in zip(bucketed, cuts, strict=True):
             answers[usage_range] = MeasuredUsage(
                 Usage(ZERO, sum(bucket.event_count for bucket in buckets)), tuple(buckets)
             )
+    if quotas:
+        for question, counted in (await count_quotas(session, quotas, meters)).items():
+            answers[question] = replace(NOTHING, quotas=counted)
     return answers
 
 

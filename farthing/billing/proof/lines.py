@@ -18,6 +18,7 @@ from typing import Any
 from farthing.billing.calculation.charges import OPENINGS
 from farthing.billing.calculation.commitments import span_of
 from farthing.billing.calculation.draft import explained
+from farthing.billing.proof.quotas import is_over_money, quota_faults
 from farthing.billing.proof.service_time import service_span_at, service_time_faults
 from farthing.calendar.period import Period
 from farthing.core import currency
@@ -139,7 +140,7 @@ def _late(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator
     """
     rating = line.rating or {}
     cost = _parts_sum(line)
-    if line.meter_id not in sources.bucketed:
+    if line.meter_id not in sources.bucketed and not is_over_money(line):
         breakdown = explain(sources.prices[line.price_id or ""], _rated_quantity(line))
         cost = breakdown.amount
         yield from _unless(line.id, "rating", _record(line), explained(breakdown))
@@ -226,10 +227,11 @@ class _UsageLines:
         """What each line says of its price, its item's commitment and its allowance."""
         for line in parts:
             price, record = self.sources.prices[line.price_id or ""], _record(line)
-            if line.meter_id not in self.sources.bucketed:
-                yield from _unless(line.id, "rating", record, explained(explain(price, _rated_quantity(line))))
-            else:
+            yield from quota_faults(line, _parts_sum(line) if is_over_money(line) else _rated_quantity(line))
+            if line.meter_id in self.sources.bucketed:
                 yield from _bucketed_parts(line, price)
+            elif not is_over_money(line):  # what is over a quota of money is the charge
+                yield from _unless(line.id, "rating", record, explained(explain(price, _rated_quantity(line))))
             if line.raw_usage is not None and line.already_invoiced is None:
                 billable = round_to(_rated_quantity(line), QUANTITY_DIGITS)
                 covered = line.adjusted_entitlement_quantity
@@ -275,7 +277,7 @@ class _UsageLines:
         return LineCommitment(amount, factor, bool(told["true_up_enabled"]) and not self._is_cut)
 
     def _cost(self, line: InvoiceLineItem) -> Decimal:
-        if line.meter_id in self.sources.bucketed:
+        if line.meter_id in self.sources.bucketed or is_over_money(line):
             return _parts_sum(line)
         return explain(self.sources.prices[line.price_id or ""], _rated_quantity(line)).amount
 

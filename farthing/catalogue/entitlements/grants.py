@@ -5,7 +5,7 @@ Rule: docs/rules/entitlements.md#grants
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from farthing.catalogue.entitlements.enums import AggregationMode, GrantAllocati
 from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.products.tables import MeterRow
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.metering.meter import AggregationType
@@ -71,7 +71,6 @@ def effective_configuration(given: object, standing: QuotaGrant | None = None) -
         if name not in said:
             raise ValidationFailed.of(f"grant_{name}", "is required when any grant field is given")
     grant = QuotaGrant(**said)
-    _require_billable(grant)
     if grant.duration_unit is GrantDurationUnit.SUBSCRIPTION_PERIOD:
         if grant.duration_value is not None:
             raise ValidationFailed.of("grant_duration_value", "must not be given with the unit subscription_period")
@@ -82,20 +81,6 @@ def effective_configuration(given: object, standing: QuotaGrant | None = None) -
     elif grant.duration_value is None:
         raise ValidationFailed.of("grant_duration_value", "is required, 1 or more")
     return grant
-
-
-def _require_billable(grant: QuotaGrant) -> None:
-    """Refuse what no invoice could be made of, when it is made and not when the period ends.
-
-    Rule: docs/rules/entitlements.md#grants
-    """
-    if grant.measure is not GrantMeasure.QUANTITY:
-        raise ValidationFailed.of("grant_measure", "must be quantity: grants in money cannot be billed")
-    if grant.duration_unit is not GrantDurationUnit.SUBSCRIPTION_PERIOD:
-        raise ValidationFailed.of(
-            "grant_duration_unit",
-            f"must be subscription_period: grants by {grant.duration_unit.value} cannot be billed",
-        )
 
 
 def configure(entitlement: Entitlement, grant: QuotaGrant | None, mode: AggregationMode) -> None:
@@ -115,20 +100,15 @@ def require_compatible(entitlements: Iterable[Entitlement]) -> None:
     """
     every = list(entitlements)
     grants = [grant_of(entitlement) for entitlement in every]
-    if (
-        len(
-            {
-                (entitlement.aggregation_mode, grant.measure if grant else None)
-                for entitlement, grant in zip(every, grants, strict=True)
-            }
-        )
-        > 1
-    ):
-        raise ValidationFailed.of("aggregation_mode", "and grant_measure must be those of the feature's other grants")
-    if every and every[0].aggregation_mode is AggregationMode.ADDITIVE:
-        durations = {(grant.duration_unit, grant.duration_value) for grant in grants if grant is not None}
-        if len(durations) > 1:
-            raise ValidationFailed.of("grant_duration_value", "must be that of the feature's other additive grants")
+    if len({entitlement.aggregation_mode for entitlement in every}) > 1:
+        raise ValidationFailed.of("aggregation_mode", "must be that of the feature's other entitlements")
+    if len({grant.measure if grant else None for grant in grants}) > 1:
+        raise ValidationFailed.of("grant_measure", "must be that of the feature's other grants")
+    if not every or every[0].aggregation_mode is AggregationMode.PARALLEL:
+        return
+    for name in ("duration_unit", "duration_value"):
+        if len({getattr(grant, name) for grant in grants if grant is not None}) > 1:
+            raise ValidationFailed.of(f"grant_{name}", "must be that of the feature's other additive grants")
 
 
 async def require_measurable(session: AsyncSession, grant: QuotaGrant, meter: MeterRow) -> None:
@@ -137,6 +117,11 @@ async def require_measurable(session: AsyncSession, grant: QuotaGrant, meter: Me
         raise ValidationFailed.of("grant_measure", "a grant cannot be given on a MAX meter")
     if meter.bucket_size is not None:
         raise ValidationFailed.of("grant_measure", "a grant cannot be given on a bucketed meter")
+    if meter.aggregation_type == AggregationType.WEIGHTED_SUM:
+        if grant.measure is GrantMeasure.AMOUNT:
+            raise ValidationFailed.of("grant_measure", "must be quantity on a WEIGHTED_SUM meter")
+        if grant.duration_unit is not GrantDurationUnit.SUBSCRIPTION_PERIOD:
+            raise ValidationFailed.of("grant_duration_unit", "must be subscription_period on a WEIGHTED_SUM meter")
     if grant.measure is GrantMeasure.AMOUNT and await _priced_in_tiers(session, meter.id):
         raise ValidationFailed.of("grant_measure", "amount cannot be granted on a meter that has a TIERED price")
 
@@ -151,3 +136,17 @@ async def _priced_in_tiers(session: AsyncSession, meter_id: str) -> bool:
         or_(Price.end_date.is_(None), Price.end_date > now),
     )
     return bool(await session.scalar(select(exists(tiered))))
+
+
+async def grants_money(session: AsyncSession, meter_ids: Sequence[str]) -> bool:
+    """Whether an entitlement grants money for usage of one of these meters."""
+    granting = (
+        select(Entitlement.id)
+        .join(Feature, Feature.id == Entitlement.feature_id)
+        .where(
+            Feature.meter_id.in_(meter_ids),
+            Entitlement.grant_measure == GrantMeasure.AMOUNT,
+            Entitlement.status == Status.PUBLISHED,
+        )
+    )
+    return bool(await session.scalar(select(exists(granting))))

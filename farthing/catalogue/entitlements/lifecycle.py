@@ -20,6 +20,7 @@ from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import require_published
 from farthing.catalogue.owners import lock_for_use
+from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import owner_table
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.tables import Feature, MeterRow
@@ -29,6 +30,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.metering.meter import AggregationType
 from farthing.storage.listing import select_page
 from farthing.storage.outbox import record_event
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, lock_row, unique
 
 SEARCHABLE = (
@@ -147,6 +149,29 @@ async def _demand_fitting(session: AsyncSession, entitlement: Entitlement, featu
     if any(sibling.aggregation_mode is AggregationMode.PARALLEL for sibling in (entitlement, *siblings)):
         # of additive ones an owner has one; the database sees to that
         grants.require_compatible([entitlement, *siblings])
+    if grant is not None:
+        with session.no_autoflush:
+            grants.require_compatible([entitlement, *await _granted_beside(session, entitlement)])
+
+
+async def _granted_beside(session: AsyncSession, entitlement: Entitlement) -> list[Entitlement]:
+    """What other owners grant of the feature to subscriptions that have this entitlement too."""
+    others = await session.scalars(
+        select(Entitlement).where(
+            Entitlement.feature_id == entitlement.feature_id,
+            Entitlement.entity_id != entitlement.entity_id,
+            Entitlement.grant_measure.is_not(None),
+            Entitlement.status == Status.PUBLISHED,
+        )
+    )
+    by_owner: dict[str, list[Entitlement]] = {}
+    for other in others:
+        if other.id != entitlement.parent_entitlement_id and other.parent_entitlement_id != entitlement.id:
+            by_owner.setdefault(other.entity_id, []).append(other)
+    if not by_owner:
+        return []
+    beside = await ports_of(session, CataloguePorts).find_companions(session, entitlement.entity_id, list(by_owner))
+    return [other for owner_id in beside for other in by_owner[owner_id]]
 
 
 async def _siblings(session: AsyncSession, entitlement: Entitlement) -> list[Entitlement]:

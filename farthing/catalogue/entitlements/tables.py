@@ -71,6 +71,13 @@ class Entitlement(Scoped, Tracked, Base):
         ),
         # everything an owner includes, siblings of a feature side by side
         Index("ix_entitlements_owner", "environment_id", "entity_id", "entity_type", "feature_id"),
+        # which plans, addons and subscriptions grant quotas
+        Index(
+            "ix_entitlements_granting",
+            "environment_id",
+            "entity_id",
+            postgresql_where=text("grant_measure IS NOT NULL"),
+        ),
         # may this feature be deleted
         Index("ix_entitlements_feature", "environment_id", "feature_id"),
         # lists: newest first

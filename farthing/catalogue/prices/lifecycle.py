@@ -29,6 +29,7 @@ from farthing.core.errors import (
     VersionConflict,
 )
 from farthing.core.ids import Kind, new_id
+from farthing.rating.pricing.price import BillingModel
 from farthing.storage.listing import select_page
 from farthing.storage.rows import lock_row, violated
 
@@ -74,6 +75,8 @@ async def create_all(session: AsyncSession, requests: Sequence[CreatePriceReques
     found = await references.load(session, requests)
     await references.lock_prices_of(session, (request.entity_id for request in requests))
     await references.require_room(session, requests)
+    tiered = [price.meter_id for price in requests if price.billing_model is BillingModel.TIERED and price.meter_id]
+    await references.require_no_money_granted(session, BillingModel.TIERED, tiered)
     prices = []
     for index, request in enumerate(requests):
         try:

@@ -19,6 +19,7 @@ from farthing.catalogue.products.enums import GroupEntityType
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import NotFound, ValidationFailed
+from farthing.rating.pricing.price import BillingModel
 from farthing.storage.postgres import clock_of, ports_of, scope_of
 from farthing.storage.rows import not_found
 from farthing.storage.tables import Base
@@ -165,3 +166,15 @@ async def count_prices_of_meter(session: AsyncSession, meter_id: str) -> Mapping
         or_(Price.end_date.is_(None), Price.end_date > now),
     )
     return {"prices": (await session.execute(query)).scalar_one()}
+
+
+async def require_no_money_granted(session: AsyncSession, model: BillingModel, meter_ids: Sequence[str]) -> None:
+    """Refuse tiers for usage of which an entitlement grants money: what a unit costs would depend on the window.
+
+    Raises ValidationFailed.
+    Rule: docs/rules/entitlements.md#grants
+    """
+    if model is not BillingModel.TIERED or not meter_ids:
+        return
+    if await ports_of(session, CataloguePorts).grants_money(session, meter_ids):
+        raise ValidationFailed.of("billing_model", "must not be TIERED: an entitlement grants money for this usage")

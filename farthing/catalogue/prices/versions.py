@@ -51,6 +51,7 @@ async def update(session: AsyncSession, price_id: str, request: UpdatePriceReque
         return price
     at = request.effective_from or now
     columns = settle_terms(changed(price, request), price.currency, await _rate(session, price))
+    await references.require_no_money_granted(session, columns["billing_model"], _meters(price))
     await references.lock_prices_of(session, [price.entity_id])
     if request.group_id is not None:
         price.group_id = group_id
@@ -92,6 +93,7 @@ async def override(
     Rule: docs/rules/pricing.md#overrides-for-one-subscription
     """
     columns = settle_terms(changed(price, change), price.currency, await _rate(session, price))
+    await references.require_no_money_granted(session, columns["billing_model"], _meters(price))
     await references.lock_prices_of(session, [subscription_id])
     overriding = Price(
         id=new_id(Kind.PRICE),
@@ -112,6 +114,10 @@ async def override(
 def root_of(price: Price) -> str:
     """The id of the first price of the lineage."""
     return price.parent_price_id or price.id
+
+
+def _meters(price: Price) -> list[str]:
+    return [] if price.meter_id is None else [price.meter_id]
 
 
 def _kept(price: Price) -> dict[str, Any]:

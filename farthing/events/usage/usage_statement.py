@@ -364,3 +364,31 @@ def _dimension(rows: FromClause, name: str) -> ColumnElement[Any]:
     if name == SOURCE:
         return _EVENTS.c.source
     return canonical(_EVENTS.c.properties, name.removeprefix(PROPERTY))
+
+
+def events_statement(
+    environment_id: str, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership, *, bounded: bool
+) -> Select[Any]:
+    """Rows `(number of the question, timestamp, quantity, key)`, each question's in time order.
+
+    `bounded`: whether an external id asked for changed hands. Customers must be named.
+    """
+    shape = StatementShape(AggregationType.SUM, False, None, (), (), None, False, bounded)
+    pairs = _pairs(asked, shape, ownership)
+    within = [
+        _USAGE.c.environment_id == environment_id,
+        _USAGE.c.meter_id == pairs.c.meter_id,
+        _USAGE.c.external_customer_id == pairs.c.customer,
+        _USAGE.c.timestamp >= pairs.c.since,
+        _USAGE.c.timestamp < pairs.c.until,
+    ]
+    if bounded:
+        within += _arrived_within(_USAGE, pairs)
+    event = (
+        select(_USAGE.c.timestamp, _USAGE.c.sequence, _USAGE.c.quantity, _USAGE.c.key).where(*within).lateral("event")
+    )
+    return (
+        select(pairs.c.number, event.c.timestamp, event.c.quantity, event.c.key)
+        .select_from(pairs.join(event, true()))
+        .order_by(pairs.c.number, event.c.timestamp, event.c.sequence)
+    )

@@ -38,7 +38,8 @@ from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line
 from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.schemas.requests import AddAddonToSubscriptionRequest, RemoveAddonRequest
-from farthing.subscriptions.snapshot.loading import load_one
+from farthing.subscriptions.snapshot.entitlements import go_together
+from farthing.subscriptions.snapshot.loading import entitled, load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.states import move_addon, require
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
@@ -104,7 +105,7 @@ async def attach(
     `carried`: it continues an attachment, whose credit grants go on by themselves.
     """
     addon = await lock_for_use(session, Addon, request.addon_id)
-    await _demand_same_resets(session, subscription, addon)
+    await _require_same_terms(session, subscription, addon)
     start = max(request.start_date or begin, subscription.start_date)
     cadence = request.cadence or AddonCadence.RECURRING
     end = subscription.end_date
@@ -176,8 +177,9 @@ def period_of(subscription: Subscription, at: datetime) -> Period:
     return current if current.contains(at) else period_containing(at, current, recurrence(subscription))
 
 
-async def _demand_same_resets(session: AsyncSession, subscription: Subscription, addon: Addon) -> None:
-    """A metered feature may not be entitled with two reset periods. Raises ValidationFailed."""
+async def _require_same_terms(session: AsyncSession, subscription: Subscription, addon: Addon) -> None:
+    """A metered feature may not be entitled with two reset periods, nor with grants that do not go together. Raises
+    ValidationFailed."""
     brought = (await entitlements_of(session, EntitlementOwner.ADDON, [addon.id]))[addon.id]
     metered = [entitlement for entitlement in brought if entitlement.feature_type is FeatureType.METERED]
     if not metered:
@@ -185,14 +187,14 @@ async def _demand_same_resets(session: AsyncSession, subscription: Subscription,
     present = (await load_one(session, subscription.id)).entitled
     for entitlement in metered:
         for other in present:
-            if (
-                other.feature_id == entitlement.feature_id
-                and other.usage_reset_period is not entitlement.usage_reset_period
-            ):
-                raise ValidationFailed.listing(
-                    {"addon_id": "includes a feature that the subscription has with another usage reset period"},
-                    feature_id=entitlement.feature_id,
-                )
+            if other.feature_id != entitlement.feature_id:
+                continue
+            if other.usage_reset_period is not entitlement.usage_reset_period:
+                reason = "includes a feature that the subscription has with another usage reset period"
+                raise ValidationFailed.listing({"addon_id": reason}, feature_id=entitlement.feature_id)
+            if not go_together(other, entitled(entitlement, other.meter_id)):
+                reason = "includes a feature that the subscription has with grants of another measure, mode or duration"
+                raise ValidationFailed.listing({"addon_id": reason}, feature_id=entitlement.feature_id)
 
 
 async def settle_pending(session: AsyncSession, association_id: str, *, paid: bool, now: datetime) -> Outcome:

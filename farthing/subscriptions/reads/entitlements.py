@@ -6,8 +6,10 @@ Rule: docs/rules/entitlements.md#effective-entitlements
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
+from msgspec import UNSET
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,12 +20,18 @@ from farthing.catalogue.products.answers import feature_answers
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import FeatureResponse
 from farthing.catalogue.products.tables import Feature
-from farthing.core.money import plain
+from farthing.core.clock import instant
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.storage.postgres import clock_of, ports_of
+from farthing.subscriptions.enums import UsageWindowStatus
+from farthing.subscriptions.ports import GrantAllowance, SubscriptionPorts
 from farthing.subscriptions.schemas.responses import (
     AggregatedEntitlement,
     AggregatedEntitlementBucket,
     AggregatedFeature,
     EntitlementSource,
+    GrantAllowanceState,
+    GrantState,
 )
 from farthing.subscriptions.snapshot.entitlements import Entitled, FeatureEntitlement, combined, effective
 from farthing.subscriptions.snapshot.loading import load
@@ -46,11 +54,12 @@ async def entitlements_of(
     }
     features = await features_by_id(session, [id for each in found.values() for id in each])  # noqa: A001
     names = await names_of(session, snapshots)
+    allowances = await allowances_of(session, snapshots)
     return {
         snapshot.id: [
             AggregatedFeature(
                 feature=features[feature_id],
-                entitlement=aggregated(entitlement),
+                entitlement=aggregated(entitlement, allowances.get((snapshot.id, feature_id), ())),
                 sources=[source_of(source, snapshot.id, names) for source in entitlement.sources],
             )
             for feature_id, entitlement in found[snapshot.id].items()
@@ -71,10 +80,14 @@ async def entitlements_of_customer(
     together = combined(found.values())
     features = await features_by_id(session, list(together))
     names = await names_of(session, snapshots)
+    allowances = await allowances_of(session, snapshots)
     return [
         AggregatedFeature(
             feature=features[feature_id],
-            entitlement=aggregated(entitlement),
+            entitlement=aggregated(
+                entitlement,
+                [left for snapshot in snapshots for left in allowances.get((snapshot.id, feature_id), ())],
+            ),
             sources=[
                 source_of(source, subscription_id, names)
                 for subscription_id, each in found.items()
@@ -108,7 +121,61 @@ async def names_of(session: AsyncSession, snapshots: Sequence[SubscriptionSnapsh
     return names
 
 
-def aggregated(entitlement: FeatureEntitlement) -> AggregatedEntitlement:
+async def allowances_of(
+    session: AsyncSession, snapshots: Sequence[SubscriptionSnapshot]
+) -> Mapping[tuple[str, str], Sequence[GrantAllowance]]:
+    """What grants leave now, by subscription and feature; nothing is asked where nothing is granted."""
+    granting = [snapshot for snapshot in snapshots if any(source.grant is not None for source in snapshot.entitled)]
+    if not granting:
+        return {}
+    return await ports_of(session, SubscriptionPorts).find_allowances(session, granting, clock_of(session).now())
+
+
+def grant_fields(entitlement: FeatureEntitlement, allowances: Sequence[GrantAllowance]) -> dict[str, Any]:
+    """What a feature's grants are and leave, as fields of an answer; none without a grant."""
+    grants = sorted(entitlement.grants, key=lambda source: source.id)
+    if not grants or grants[0].grant is None:
+        return {}
+    fields: dict[str, Any] = {
+        "grant_unlimited": False,
+        "grant_state": GrantState(allowances=[_allowance_state(allowance) for allowance in allowances]),
+    }
+    if entitlement.mode is AggregationMode.ADDITIVE:
+        first = grants[0].grant
+        quotas = [source.grant.quota for source in grants if source.grant and source.grant.measure is first.measure]
+        fields |= {
+            "grant_measure": first.measure,
+            "grant_quota": plain(exact_sum(quotas)),
+            "grant_duration_unit": first.unit,
+            "grant_duration_value": first.value,
+        }
+    return fields
+
+
+def _allowance_state(allowance: GrantAllowance) -> GrantAllowanceState:
+    return GrantAllowanceState(
+        entitlement_id=allowance.entitlement_id,
+        measure=allowance.measure,
+        quota=plain(allowance.quota),
+        usage=plain(allowance.usage),
+        remaining=plain(max(EXACT.subtract(allowance.quota, allowance.usage), ZERO)),
+        unlimited=False,
+        is_active=allowance.valid_from is not None,
+        status=UsageWindowStatus.ACTIVE if allowance.crossed_at is None else UsageWindowStatus.EXHAUSTED,
+        grant_id=allowance.grant_id,
+        valid_from=moment(allowance.valid_from),
+        valid_to=moment(allowance.valid_to),
+        quota_crossed_at=moment(allowance.crossed_at),
+        last_computed_at=moment(allowance.computed_at),
+    )
+
+
+def moment(at: datetime | None) -> str | None:
+    """An instant as it travels, if there is one."""
+    return None if at is None else instant(at)
+
+
+def aggregated(entitlement: FeatureEntitlement, allowances: Sequence[GrantAllowance] = ()) -> AggregatedEntitlement:
     """What holds for a feature, with the fields that its type has."""
     metered = entitlement.feature_type is FeatureType.METERED
     limit = None if entitlement.limit is None else int(entitlement.limit)
@@ -116,14 +183,20 @@ def aggregated(entitlement: FeatureEntitlement) -> AggregatedEntitlement:
         is_enabled=True,
         is_soft_limit=entitlement.soft,
         aggregation_mode=entitlement.mode,
-        **({"usage_limit": limit} if metered else {}),
+        usage_limit=limit if metered else UNSET,
         usage_reset_period=entitlement.reset if metered else None,
         static_values=list(entitlement.static_values) or None,
         config_values=[dict(value) for value in entitlement.config_values] or None,
-        buckets=[_bucket(source) for source in entitlement.sources]
-        if entitlement.mode is AggregationMode.PARALLEL
-        else None,
+        buckets=buckets_of(entitlement),
+        **grant_fields(entitlement, allowances),
     )
+
+
+def buckets_of(entitlement: FeatureEntitlement) -> list[AggregatedEntitlementBucket] | None:
+    """The quotas that stand side by side; None where they add up."""
+    if entitlement.mode is not AggregationMode.PARALLEL:
+        return None
+    return [_bucket(source) for source in entitlement.sources]
 
 
 def _bucket(source: Entitled) -> AggregatedEntitlementBucket:
@@ -136,6 +209,7 @@ def _bucket(source: Entitled) -> AggregatedEntitlementBucket:
         grant_quota=plain(grant.quota) if grant else None,
         grant_duration_unit=grant.unit if grant else None,
         grant_duration_value=grant.value if grant else None,
+        grant_unlimited=False if grant else None,
     )
 
 

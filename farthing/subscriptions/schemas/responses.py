@@ -35,6 +35,7 @@ from farthing.subscriptions.enums import (
     ScheduleType,
     SubscriptionStatus,
     SubscriptionType,
+    UsageWindowStatus,
 )
 
 _META: Mapping[str, str] = {"metadata": "meta"}
@@ -251,6 +252,31 @@ class EntitlementSource(Response):
     config_value: dict[str, Any] | None = None
 
 
+class GrantAllowanceState(Response):
+    """What a grant leaves now: `usage` of `quota`, in units or in money. Where no usage window is open, a whole quota
+    is left."""
+
+    entitlement_id: str
+    measure: GrantMeasure
+    quota: DecimalText
+    usage: DecimalText
+    remaining: DecimalText
+    unlimited: bool
+    is_active: bool
+    status: UsageWindowStatus
+    grant_id: str | None = None
+    valid_from: Timestamp | None = None
+    valid_to: Timestamp | None = None
+    quota_crossed_at: Timestamp | None = None
+    last_computed_at: Timestamp | None = None
+
+
+class GrantState(Response):
+    """What the grants of a feature leave: one allowance where quotas are added up, else one for each."""
+
+    allowances: list[GrantAllowanceState]
+
+
 class AggregatedEntitlementBucket(Response):
     """One of several quotas that stand side by side."""
 
@@ -261,6 +287,7 @@ class AggregatedEntitlementBucket(Response):
     grant_quota: DecimalText | None = None
     grant_duration_unit: GrantDurationUnit | None = None
     grant_duration_value: int | None = None
+    grant_unlimited: bool | None = None
 
 
 class AggregatedEntitlement(Response):
@@ -274,6 +301,12 @@ class AggregatedEntitlement(Response):
     static_values: list[str] | None = None
     config_values: list[dict[str, Any]] | None = None
     buckets: list[AggregatedEntitlementBucket] | None = None
+    grant_measure: GrantMeasure | None = None
+    grant_quota: DecimalText | None = None
+    grant_duration_unit: GrantDurationUnit | None = None
+    grant_duration_value: int | None = None
+    grant_unlimited: bool | None = None
+    grant_state: GrantState | None = None
 
 
 class AggregatedFeature(Response):

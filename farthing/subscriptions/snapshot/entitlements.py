@@ -39,6 +39,25 @@ class GrantTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenedWindow:
+    """A usage window that was opened: it keeps its bounds and its quota, whatever becomes of the entitlement.
+
+    `crossed_at` is when its quota was found used up.
+    """
+
+    id: str
+    entitlement_id: str
+    feature_id: str
+    measure: GrantMeasure
+    unit: GrantDurationUnit
+    quota: Decimal
+    start: datetime
+    end: datetime
+    crossed_at: datetime | None = None
+    computed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Entitled:
     """One entitlement as one subscription has it, in `[start_date, end_date)`; None is open.
 
@@ -137,6 +156,21 @@ def _valued(feature: EffectiveEntitlement[Entitled]) -> FeatureEntitlement:
         mode=feature.aggregation_mode,
         sources=feature.sources,
     )
+
+
+def go_together(entitlement: Entitled, other: Entitled) -> bool:
+    """Whether the grants of two entitlements to a feature may stand in one subscription: all measure the same, in one
+    mode, and those that add up are of one duration.
+
+    Rule: docs/rules/entitlements.md#grants
+    """
+    terms, others = entitlement.grant, other.grant
+    if terms is None or others is None:
+        return True
+    mode = entitlement.aggregation_mode
+    if terms.measure is not others.measure or mode is not other.aggregation_mode:
+        return False
+    return mode is AggregationMode.PARALLEL or (terms.unit, terms.value) == (others.unit, others.value)
 
 
 def by_meter(entitled: Iterable[Entitled], period: Period) -> dict[str, FeatureEntitlement]:

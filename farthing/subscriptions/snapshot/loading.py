@@ -1,4 +1,4 @@
-"""Loading snapshots: nine statements, however many subscriptions."""
+"""Loading snapshots: nine statements, however many subscriptions, and one for usage windows where grants have any."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from farthing.subscriptions.enums import (
     SubscriptionType,
 )
 from farthing.subscriptions.planned_terms import StoredTimeBucket
-from farthing.subscriptions.snapshot.entitlements import Entitled, GrantTerms
+from farthing.subscriptions.snapshot.entitlements import Entitled, GrantTerms, OpenedWindow
 from farthing.subscriptions.snapshot.values import (
     AddonWindow,
     ItemCommitment,
@@ -50,6 +50,7 @@ from farthing.subscriptions.tables import (
     SubscriptionLineItem,
     SubscriptionPause,
 )
+from farthing.subscriptions.usage_windows import EntitlementGrant
 
 _HAPPENED = (PauseStatus.ACTIVE, PauseStatus.COMPLETED)
 
@@ -117,6 +118,7 @@ class _SnapshotParts:
     items: dict[str, list[LineItemSnapshot]]
     addons: dict[str, list[AddonWindow]]
     entitled: dict[str, list[Entitled]]
+    opened: dict[str, list[OpenedWindow]]
     pauses: dict[str, list[SubscriptionPause]]
     plans: dict[str, str]
     customers: dict[str, str]
@@ -128,6 +130,7 @@ async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: dat
     parts.items = await _items(session, ids, since)
     parts.addons = await _addons(session, ids)
     parts.entitled = await _entitled(session, rows, parts.addons)
+    parts.opened = await _opened(session, rows, parts.entitled, since)
     parts.pauses = defaultdict(list)
     for pause in await session.scalars(
         select(SubscriptionPause)
@@ -299,6 +302,32 @@ async def _entitled(
     return found
 
 
+async def _opened(
+    session: AsyncSession,
+    rows: Sequence[Subscription],
+    included: Mapping[str, Sequence[Entitled]],
+    since: datetime | None,
+) -> dict[str, list[OpenedWindow]]:
+    """The usage windows, from the open periods or `since` on, of the subscriptions that have a grant."""
+    having = [row for row in rows if any(source.grant is not None for source in included.get(row.id, ()))]
+    found: dict[str, list[OpenedWindow]] = defaultdict(list)
+    if not having:
+        return found
+    first = min(row.full_period_start for row in having)
+    table = EntitlementGrant
+    for window in await session.scalars(
+        select(table)
+        .where(
+            in_array(table.subscription_id, [row.id for row in having]),
+            table.valid_to > (first if since is None else min(since, first)),
+        )
+        .order_by(table.valid_from, table.id)
+        .execution_options(populate_existing=True)
+    ):
+        found[window.subscription_id].append(window.as_value())
+    return found
+
+
 def entitled(row: Entitlement, meter_id: str | None, addon: AddonWindow | None = None) -> Entitled:
     """One entitlement row as a value; an addon's holds while the addon is attached."""
     grant = None
@@ -393,6 +422,7 @@ def _whole(
             (pause.pause_start, pause.original_billing_anchor) for pause in parts.pauses.get(row.id, ())
         ),
         grouped=tuple(_whole(child, {}, parts, payers) for child in grouped),
+        opened=tuple(parts.opened.get(row.id, ())),
     )
 
 

@@ -31,7 +31,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.snapshot.entitlements import Entitled, FeatureEntitlement, by_meter
+from farthing.subscriptions.snapshot.entitlements import Entitled, FeatureEntitlement, OpenedWindow, by_meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +214,8 @@ class SubscriptionSnapshot:
     pauses: tuple[tuple[datetime, datetime | None], ...]
     former_anchors: tuple[tuple[datetime, datetime], ...] = ()
     grouped: tuple[SubscriptionSnapshot, ...] = ()
+    opened: tuple[OpenedWindow, ...] = ()
+    """The usage windows of grants that were opened so far, as far as the load asked for them."""
 
     @property
     def full_period(self) -> Period:

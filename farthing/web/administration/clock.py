@@ -34,6 +34,7 @@ _DID = (
     ("cancelled", "subscriptions cancelled for not paying"),
     ("renewals_told", "renewals announced"),
     ("grants_applied", "credit grants applied"),
+    ("grants_exhausted", "quotas used up"),
     ("overdue_told", "invoices became overdue"),
     ("lots_expired", "lots of credits expired"),
 )

@@ -22,6 +22,7 @@ from farthing.core.enums import Status
 from farthing.storage.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows, visitor_of
+from farthing.web.dashboard.entitlements import metered_features
 from farthing.web.rendering.answers import HttpRequest, render
 
 MOST = 200
@@ -82,14 +83,16 @@ class Catalogue(Controller):
         """One plan."""
         row = await find(session, Plan, plan_id)
         [whole] = await plan_answers(session, [row], EVERYTHING, clock.now())
-        return render(request, "plan.html", owner=whole, kind="Plan", past=await _past(session, row.id, clock))
+        past, features = await _past(session, row.id, clock), await metered_features(session)
+        return render(request, "plan.html", owner=whole, kind="Plan", past=past, features=features)
 
     @get("/addons/{addon_id:str}", guards=[shows("addon")])
     async def addon(self, addon_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """One addon."""
         row = await find(session, Addon, addon_id)
         [whole] = await addon_answers(session, [row], EVERYTHING, clock.now())
-        return render(request, "plan.html", owner=whole, kind="Addon", past=await _past(session, row.id, clock))
+        past, features = await _past(session, row.id, clock), await metered_features(session)
+        return render(request, "plan.html", owner=whole, kind="Addon", past=past, features=features)
 
 
 async def _past(session: AsyncSession, owner_id: str, clock: Clock) -> int:

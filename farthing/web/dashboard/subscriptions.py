@@ -33,6 +33,7 @@ from farthing.subscriptions.tables import (
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.alerts import latest_alerts, scopes_of, settings_of
 from farthing.web.dashboard.customers import names_of
+from farthing.web.dashboard.entitlements import usage_windows_of
 from farthing.web.dashboard.grants import latest_applications
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
@@ -141,6 +142,7 @@ class SubscriptionPages(Controller):
             spend_settings=await settings_of(session, row),
             spend_scopes=await scopes_of(session, row),
             alerts=await latest_alerts(session, row.id),
+            usage_windows=await usage_windows_of(session, row.id, now),
             happenings=await _happenings(session, row, pauses),
             picture=_picture(row, charged, pauses, invoices, now),
         )

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from farthing.storage.scope import row_level_security
 
 revision = "0039"
-down_revision = "0037"
+down_revision = "0038"
 
 _KINDS = (
     "invoice_issued",
