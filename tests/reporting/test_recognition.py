@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from farthing.reporting.revenue.schedule import Recognized, TakenBack, with_reverts
+from farthing.reporting.revenue.schedule import Recognized, RevertOfLine, with_reverts
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
 from tests.subscriptions.shop import at, fixed
@@ -88,7 +88,7 @@ async def test_bought_credits_are_deferred_until_used_and_given_ones_never(ledge
 def test_reverts_follow_their_line(amount: str, day: int, left: list[int]) -> None:
     months = [1, 5, 15, 30] if day == 10 else [1, 5, 20, 30]
     parts = [Recognized(date(2026, 1, number), Decimal(10)) for number in months]
-    back = TakenBack(date(2026, 1, day), at(f"2026-01-{day}"), Decimal(amount))
+    back = RevertOfLine(date(2026, 1, day), at(f"2026-01-{day}"), Decimal(amount))
     schedule = with_reverts(parts, [back], 2)
     by_day = {number: Decimal(0) for number in months}
     for part in schedule:

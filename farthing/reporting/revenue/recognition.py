@@ -28,7 +28,7 @@ from farthing.reporting.revenue.lines import (
     reverts_of,
 )
 from farthing.reporting.revenue.open_periods import provisional_lines
-from farthing.reporting.revenue.schedule import LineSchedule, Recognized, TakenBack, with_reverts
+from farthing.reporting.revenue.schedule import LineSchedule, Recognized, RevertOfLine, with_reverts
 from farthing.reporting.revenue.usage_by_day import usage_by_day
 from farthing.storage.postgres import scope_of
 
@@ -72,10 +72,10 @@ async def schedules(
     lines = await _less_given_credits(session, lines)
     prices = await prices_of(session, {line.price_id for line in lines})
     used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, zone)
-    reverts: defaultdict[str, list[TakenBack]] = defaultdict(list)
+    reverts: defaultdict[str, list[RevertOfLine]] = defaultdict(list)
     for revert in await reverts_of(session, lines):
         day = to_local(revert.at, zone).date()
-        reverts[revert.line_id].append(TakenBack(day, revert.at, revert.net))
+        reverts[revert.line_id].append(RevertOfLine(day, revert.at, revert.net))
     recognized = []
     for line in lines:
         parts = parts_of(line, prices.get(line.price_id), used.get(line.id), AllocationPolicy.AMORTIZED, zone)

@@ -23,7 +23,7 @@ class Recognized:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenBack:
+class RevertOfLine:
     """An amount that a credit note or a void took back of a line, and the day on which it did."""
 
     day: date
@@ -38,7 +38,7 @@ class LineSchedule:
     recognized: tuple[Recognized, ...]
     billed_at: datetime | None
     billed: Decimal
-    taken_back: tuple[TakenBack, ...] = ()
+    taken_back: tuple[RevertOfLine, ...] = ()
 
     def recognized_before(self, day: date) -> Decimal:
         """What was recognized until the day begins."""
@@ -59,7 +59,7 @@ class LineSchedule:
         return max(EXACT.subtract(self.recognized_before(day), self.billed_before(at)), ZERO)
 
 
-def with_reverts(parts: Iterable[Recognized], reverts: Sequence[TakenBack], digits: int) -> tuple[Recognized, ...]:
+def with_reverts(parts: Iterable[Recognized], reverts: Sequence[RevertOfLine], digits: int) -> tuple[Recognized, ...]:
     """The parts of a line after what was taken back: first of what was still to come on that day, and what that does
     not cover is taken off what was recognized, on the day itself."""
     schedule = sorted(parts, key=lambda part: part.day)
