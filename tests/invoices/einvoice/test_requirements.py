@@ -44,7 +44,7 @@ REFERENCE = {"customer.metadata.buyer_reference"}
         (Format.XRECHNUNG_UBL, CORE | ADDRESSES | GERMAN | REFERENCE),
         (Format.XRECHNUNG_CII, CORE | ADDRESSES | GERMAN | REFERENCE),
     ],
-    ids=str,
+    ids=["facturx", "peppol-ubl", "xrechnung-ubl", "xrechnung-cii"],
 )
 def test_of_parties_who_say_nothing_everything_is_missing(wanted: Format, expected: set[str]) -> None:
     assert set(assemble(issued(TAXED, [{"timezone": "UTC"}], [{"timezone": "UTC"}]), wanted).obstacles) == expected
