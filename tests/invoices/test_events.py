@@ -36,7 +36,7 @@ async def test_the_short_form_names_what_matters(account: Account) -> None:
     desk = Desk(account)
     made = await desk.invoice([usage("10")], await desk.customer(email="a@example.com"))
     answer = await account.post(f"/invoices/{made['id']}/comms/trigger", expect=200)
-    assert answer == {"message": "communication triggered successfully"}
+    assert answer == {"message": "communication triggered successfully", "email": "off"}
     body = await last_body(account, made)
     assert body["event_type"] == "invoice.communication.triggered"
     short = body["invoice"]

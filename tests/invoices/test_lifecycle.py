@@ -20,6 +20,7 @@ from farthing.invoices.figures.settlement import settle
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
+from farthing.rating.totals.prepaid import CreditSlice
 from farthing.storage.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
@@ -43,9 +44,10 @@ class Purse(BillingEffects):
     def prepaid_value(self, invoice: Invoice) -> Decimal:
         return self.value
 
-    def take(self, invoice: Invoice, amount: Decimal) -> None:
+    def take(self, invoice: Invoice, amount: Decimal) -> list[CreditSlice]:
         self.debited.append(amount)
         self.value -= amount
+        return []
 
     def can_pay(self, invoice: Invoice) -> bool:
         return False

@@ -29,7 +29,7 @@ class InvoiceCreditsPreview(Controller):
     @post(
         "/{id:str}/consumption/preview",
         operation_id="previewInvoiceConsumption",
-        guards=[needs("invoice", "read"), needs("wallet", "read")],
+        guards=[needs("wallet", "read")],
         status_code=200,
     )
     async def preview(self, id: str, request: HttpRequest, clock: Clock) -> InvoiceConsumptionResponse:

@@ -37,22 +37,25 @@ async def keep_as_issued(session: AsyncSession, invoices: Sequence[Invoice], par
 
 
 async def _keep_units(session: AsyncSession, lines: Sequence[InvoiceLineItem]) -> None:
-    """A price says what is counted, or else its feature does."""
+    """A price says what is counted, or else its feature does, which lines of usage know by its meter."""
     prices = {line.price_id for line in lines if line.price_id}
     features = {line.feature_id for line in lines if line.feature_id}
-    if not prices and not features:
+    meters = {line.meter_id for line in lines if line.meter_id}
+    if not prices and not features and not meters:
         return
     of_prices, of_features = Price.meta[UNIT_CODE].astext, Feature.meta[UNIT_CODE].astext
     said = await session.execute(
         union_all(
             select(Price.id, of_prices).where(in_array(Price.id, prices), of_prices.is_not(None)),
             select(Feature.id, of_features).where(in_array(Feature.id, features), of_features.is_not(None)),
+            select(Feature.meter_id, of_features).where(in_array(Feature.meter_id, meters), of_features.is_not(None)),
         )
     )
-    units: dict[str, str] = dict(said.all())
+    units: dict[str | None, str] = dict(said.all())
     counted = []
     for line in lines:
-        unit = units.get(line.price_id or "") or units.get(line.feature_id or "")
+        named = (line.price_id, line.feature_id, line.meter_id)
+        unit = next((units[id] for id in named if id in units), None)
         if unit:
             line.unit_code = unit
             counted.append(line)

@@ -30,6 +30,7 @@ from farthing.notifications.email.links import portal_link
 from farthing.notifications.email.recipients import NO_ADDRESS, NOT_FROM_DEVELOPMENT, address_of, is_development
 from farthing.notifications.email.tables import Email, EmailState
 from farthing.settings import Settings
+from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import real_clock_of
 from farthing.storage.rows import find
 
@@ -74,9 +75,9 @@ class MailDelivery:
         if self.sender.is_away:
             return 0
         emails = await _take(session, real_clock_of(session).now())
-        await session.commit()
+        await commit_midway(session)
         written = [await self._write(session, email, now) for email in emails]
-        await session.commit()  # no transaction is open while the server is talked to
+        await commit_midway(session)  # no transaction is open while the server is talked to
         outcomes = await asyncio.gather(*(self._hand_in(result) for result in written))
         for email, result, outcome in zip(emails, written, outcomes, strict=True):
             await _record(session, email, result, outcome)
