@@ -55,7 +55,7 @@ async def _keep_units(session: AsyncSession, lines: Sequence[InvoiceLineItem]) -
     counted = []
     for line in lines:
         named = (line.price_id, line.feature_id, line.meter_id)
-        unit = next((units[id] for id in named if id in units), None)
+        unit = next((units[source] for source in named if source in units), None)
         if unit:
             line.unit_code = unit
             counted.append(line)
