@@ -6,6 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+CSV_MEDIA_TYPE = "text/csv"
+"""The answer's charset, UTF-8, is added to it."""
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet calculate a cell; a number may begin with a sign."""
 

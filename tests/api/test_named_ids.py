@@ -39,6 +39,15 @@ EXCEPTIONS = {
     ("getPortalUsageAnalytics", "feature_ids"): "a filter; what nobody has, has no figures",
     ("getDetailedCostAnalytics", "external_customer_id"): "a filter; what nobody has, has no figures",
     ("getDetailedCostAnalytics", "feature_ids"): "a filter; what nobody has, has no figures",
+    **{
+        ("listActivity", field): "a filter; nothing is listed of what nobody has"
+        for field in ("actor_id", "customer_id", "entity_id", "request_id")
+    },
+    **{
+        (operation, field): "a filter; what nobody has, has no figures"
+        for operation in ("getRevenueAnalytics", "getRevenueAnalyticsCsv")
+        for field in ("customer_ids", "meter_ids", "price_ids", "subscription_ids")
+    },
     ("createPlan", "entity_id"): "refused: the plan that is made gets the prices",
     ("cancelSubscriptionSchedule", "schedule_id"): "the path names it, and the schedule is looked for first",
     ("cancelSubscriptionSchedule", "subscription_id"): "the path names the schedule, which is looked for first",

@@ -26,7 +26,7 @@ from farthing.reporting.analytics.schemas import (
 )
 from farthing.reporting.analytics.tables import AnalyticsView
 from farthing.reporting.analytics.views import seller_zone
-from farthing.reporting.csv_table import csv_bytes
+from farthing.reporting.csv_table import CSV_MEDIA_TYPE, csv_bytes
 from farthing.storage.rows import find
 
 READ, WRITE = needs("invoice", "read"), needs("invoice", "write")
@@ -43,7 +43,7 @@ class Analytics(Controller):
         """Ask for metrics over time, by dimensions, or as one figure."""
         return (await _answer(session, await _question(session, data, clock), clock)).response()
 
-    @post("/query/csv", operation_id="queryAnalyticsCsv", guards=[READ], status_code=200)
+    @post("/query/csv", operation_id="queryAnalyticsCsv", guards=[READ], status_code=200, media_type=CSV_MEDIA_TYPE)
     async def query_csv(self, data: AnalyticsQueryRequest, session: AsyncSession, clock: Clock) -> Response[bytes]:
         """The same as a table for spreadsheets, with every row."""
         return csv_answer(await _answer(session, await _question(session, data, clock), clock), "analytics")
@@ -60,7 +60,13 @@ class Analytics(Controller):
         """Run a built-in report."""
         return (await _answer(session, await _report(session, key, data, clock), clock)).response()
 
-    @post("/reports/{key:str}/query/csv", operation_id="runAnalyticsReportCsv", guards=[READ], status_code=200)
+    @post(
+        "/reports/{key:str}/query/csv",
+        operation_id="runAnalyticsReportCsv",
+        guards=[READ],
+        status_code=200,
+        media_type=CSV_MEDIA_TYPE,
+    )
     async def report_csv(
         self, key: str, data: RunReportRequest, session: AsyncSession, clock: Clock
     ) -> Response[bytes]:
@@ -111,7 +117,13 @@ class AnalyticsViews(Controller):
         """Ask the question that a view keeps."""
         return (await _answer(session, await _kept_question(session, id, data, clock), clock)).response()
 
-    @post("/{id:str}/query/csv", operation_id="queryAnalyticsViewCsv", guards=[READ], status_code=200)
+    @post(
+        "/{id:str}/query/csv",
+        operation_id="queryAnalyticsViewCsv",
+        guards=[READ],
+        status_code=200,
+        media_type=CSV_MEDIA_TYPE,
+    )
     async def query_csv(
         self, id: str, session: AsyncSession, clock: Clock, data: RunAnalyticsViewRequest | None = None
     ) -> Response[bytes]:
@@ -123,7 +135,7 @@ def csv_answer(table: AnsweredTable, name: str) -> Response[bytes]:
     """A table as a file, with all its rows."""
     content = csv_bytes(table.question.columns, (table.text_of(row) for row in table.rows))
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(content, media_type=CSV_MEDIA_TYPE, headers=headers)
 
 
 async def _answer(session: AsyncSession, question: Question, clock: Clock) -> AnsweredTable:

@@ -61,6 +61,8 @@ MOST_ROWS = 100_000
 MOST_DAYS = 3_660
 
 _DAY = timedelta(days=1)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC_OFFSET)
+"""Beyond it the day that follows, and the same day in another zone, may have no date."""
 _INSTANT = timedelta(microseconds=1)
 # the line's period, or its date where it has none, touches the time; or something of it is taken back then
 _TOUCHED = """
@@ -224,6 +226,8 @@ def _read(asked: RevenueAnalyticsRequest, now: datetime) -> tuple[RevenueAnalyti
     end = asked.end_time or now + _INSTANT
     if end <= asked.start_time:
         raise ValidationFailed.of("end_time", "must be after start_time")
+    if end > _LATEST:
+        raise ValidationFailed.of("end_time", f"must not be after {instant(_LATEST)}")
     first, after = asked.start_time.astimezone(UTC_OFFSET).date(), (end - _INSTANT).astimezone(UTC_OFFSET).date() + _DAY
     if (after - first).days > MOST_DAYS:
         raise ValidationFailed.of("end_time", f"must be at most {MOST_DAYS:,} days after start_time")

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
-from farthing.reporting.csv_table import csv_bytes
+from farthing.reporting.csv_table import CSV_MEDIA_TYPE, csv_bytes
 from farthing.reporting.revenue.breakdown import revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueAnalyticsResponse
 from farthing.reporting.revenue.tabulated import table_of
@@ -28,9 +28,11 @@ class Revenue(Controller):
         """Break revenue down by day, period or in all, with what lies between list price and net."""
         return await revenue(session, data, clock.now())
 
-    @post("/revenue/csv", operation_id="getRevenueAnalyticsCsv", guards=[READ], status_code=200)
+    @post(
+        "/revenue/csv", operation_id="getRevenueAnalyticsCsv", guards=[READ], status_code=200, media_type=CSV_MEDIA_TYPE
+    )
     async def revenue_csv(self, data: RevenueAnalyticsRequest, session: AsyncSession, clock: Clock) -> Response[bytes]:
         """The same as a table for spreadsheets."""
         head, rows = table_of(await revenue(session, data, clock.now()))
         headers = {"Content-Disposition": 'attachment; filename="revenue.csv"'}
-        return Response(csv_bytes(head, rows), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(csv_bytes(head, rows), media_type=CSV_MEDIA_TYPE, headers=headers)
