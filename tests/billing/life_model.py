@@ -1,8 +1,8 @@
 """What a subscription's life must come to, worked out from the rules alone: plain dates, decimals and fractions.
 
 It shares no code with what it checks. One subscription of monthly periods in UTC, to which things happen at moments
-that the caller goes through in order. `documents` are the invoices, and `given_back` what was owed to the payer, as
-they must be.
+that the caller goes through in order. `documents` are the invoices, and `given_back` what was owed to the payer, with
+its tax, as they must be.
 
 Rule: docs/rules/discounts-and-taxes.md#which-lines-a-coupon-discounts
 Rule: docs/rules/discounts-and-taxes.md#budgets
@@ -10,6 +10,7 @@ Rule: docs/rules/discounts-and-taxes.md#tax-points
 Rule: docs/rules/calendar.md#pauses-and-dates
 Rule: docs/rules/proration.md#service-time
 Rule: docs/rules/proration.md#what-is-settled
+Rule: docs/rules/proration.md#tax-on-what-is-given-back
 Rule: docs/rules/late-usage.md#what-is-charged
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -62,7 +63,10 @@ def _day_of(anchor: datetime, month: int) -> int:
 
 @dataclass(eq=False)
 class Item:
-    """One version of what is charged: a fee in advance, a fee in arrear, or usage at a price each."""
+    """One version of what is charged: a fee in advance, a fee in arrear, or usage at a price each.
+
+    `credited_beside` are the items whose unused time was credited when this one was charged.
+    """
 
     name: str
     price: Decimal
@@ -71,6 +75,7 @@ class Item:
     kind: str = "advance"
     end: datetime | None = None
     follows: Item | None = None
+    credited_beside: list[Item] = field(default_factory=list)
 
     @property
     def listed(self) -> Fraction:
@@ -100,7 +105,11 @@ class Coupon:
 
 @dataclass(eq=False)
 class Line:
-    """`gross` is the charge before a credit for unused time took `credit` off it; a fee pays for `service`."""
+    """`gross` is the charge before a credit for unused time took `credit` off it; a fee pays for `service`.
+
+    `taxes` is what each rate that the line carries takes of it. `noted` is what credit notes took back of the net, and
+    `noted_taxes` of the taxes.
+    """
 
     name: str
     item: Item
@@ -112,6 +121,9 @@ class Line:
     late_for: Line | None = None
     credit: Decimal = NOTHING
     discounts: list[tuple[Coupon, int, Decimal]] = field(default_factory=list)
+    taxes: dict[str, Decimal] = field(default_factory=dict)
+    noted: Decimal = NOTHING
+    noted_taxes: dict[str, Decimal] = field(default_factory=lambda: defaultdict(lambda: NOTHING))
 
     @property
     def discount(self) -> Decimal:
@@ -124,6 +136,18 @@ class Line:
     @property
     def net(self) -> Decimal:
         return self.left - self.credit
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a credit for unused time, and the line that paid for it; `rates` are the taxes that it carries."""
+
+    amount: Decimal
+    line: Line
+
+    @property
+    def rates(self) -> frozenset[str]:
+        return frozenset(self.line.taxes)
 
 
 @dataclass(eq=False)
@@ -182,7 +206,7 @@ class LifeModel:
     items: list[Item]
     coupons: list[Coupon] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
-    given_back: list[tuple[datetime, Decimal]] = field(default_factory=list)
+    given_back: list[tuple[datetime, Decimal, Decimal]] = field(default_factory=list)
     periods: list[Period] = field(default_factory=list)
     pauses: list[tuple[datetime, datetime]] = field(default_factory=list)
     paused_at: datetime | None = None
@@ -428,16 +452,24 @@ class LifeModel:
         document.lines = document.work()
         self._discount(document, document.lines, carried)
         document.taxes = {}
-        for code, percentage, since, until in self.rates:
-            carrying = [line for line in document.lines if self._carries(line, document.reference, since, until)]
+        for line in document.lines:
+            line.taxes = dict.fromkeys(self._rates_at(min(document.reference, line.end - MOMENT)), NOTHING)
+        for code, percentage, _, _ in self.rates:
+            carrying = [line for line in document.lines if code in line.taxes]
+            base = sum((line.net for line in carrying), NOTHING)
             if carrying:
-                base = sum((line.net for line in carrying), NOTHING)
                 document.taxes[code] = base, in_cents(Fraction(base) * Fraction(percentage) / 100)
+            if base:
+                parts = split(document.taxes[code][1], [line.net for line in carrying])
+                for line, part in zip(carrying, parts, strict=True):
+                    line.taxes[code] = part
 
-    @staticmethod
-    def _carries(line: Line, reference: datetime, since: datetime | None, until: datetime | None) -> bool:
-        point = min(reference, line.end - MOMENT)
-        return (since is None or since <= point) and (until is None or point < until)
+    def _rates_at(self, point: datetime) -> frozenset[str]:
+        return frozenset(
+            code
+            for code, _, since, until in self.rates
+            if (since is None or since <= point) and (until is None or point < until)
+        )
 
     def _issue(self, document: Document) -> None:
         """Compute a document once more, and make it final."""
@@ -510,13 +542,18 @@ class LifeModel:
     def _settle(self, changes: Sequence[tuple[Item | None, Item | None]], now: datetime) -> None:
         if self.draft is not None:
             return
-        period, lines, carried, credit = self.open_period, [], [], NOTHING
+        period = self.open_period
+        lines: list[Line] = []
+        carried: list[tuple[Coupon, Item, Decimal]] = []
+        shares: list[Share] = []
+        credited: list[Item] = []
         consumed = min(self._served(period.start, now), period.length)
         for before, after in changes:
-            back, goes_on = NOTHING, []
+            goes_on: list[tuple[Coupon, Fraction]] = []
             if before is not None and before in self.standing:
                 back, goes_on = self._credit(before, consumed, period)
-                credit += back
+                shares += self._shares(before, back, shares)
+                credited += [before] if back else []
             if after is not None and after.kind == "advance":
                 line = self._fee(after, now, period.end, period, period.length - consumed)
                 lines.append(line)
@@ -525,21 +562,74 @@ class LifeModel:
                     part = min(Fraction(line.gross) / listed, Fraction(1)) if listed else Fraction(0)
                     carried += [(coupon, after, in_cents(amount * part)) for coupon, amount in goes_on]
         self._discount(None, lines, carried)
-        charged = sum((line.left for line in lines), NOTHING)
-        if charged > credit or any(line.discount for line in lines):
-            left = credit
-            for line in lines:
-                line.credit = min(left, line.left)
-                left -= line.credit
+        owed = self._net(lines, shares, now)
+        is_invoiced = any(line.gross > line.credit for line in lines)
+        if is_invoiced:
             document = Document("UPDATE", now, period.end, lambda: lines, final_at=now)
             self._compute(document, carried)
             self.documents.append(document)
-        if credit > charged:
-            self.given_back.append((now, credit - charged))
-        invoiced = charged > credit or any(line.discount for line in lines)
         for line in lines:
+            line.item.credited_beside = credited
             self._stand(line)
-            self.standing[line.item].is_invoiced = invoiced
+            self.standing[line.item].is_invoiced = is_invoiced
+        self._give_back(owed, now)
+
+    def _shares(self, item: Item, credit: Decimal, given: Sequence[Share]) -> list[Share]:
+        """The lines that paid for a credit: the newest first, each for what notes and credits beside it left of it."""
+        shares = []
+        for line in self._paid_by(item):
+            beside = sum((share.amount for share in given if share.line is line), NOTHING)
+            amount = min(credit, line.net - line.noted - beside)
+            if amount > 0:
+                credit -= amount
+                shares.append(Share(amount, line))
+        assert not credit, "whatever is credited was paid"
+        return shares
+
+    def _paid_by(self, item: Item) -> list[Line]:
+        """An item's own lines of the open period, those of the items that it followed, those of what was credited when
+        one of these was charged."""
+        items = [item]
+        for charged in items:
+            earlier = [*([charged.follows] if charged.follows else []), *charged.credited_beside]
+            items += [other for other in earlier if other not in items]
+        period = self.open_period
+        return [
+            line
+            for charged in items
+            for document in reversed(self.documents)
+            for line in document.lines
+            if line.item is charged and period.start <= line.start < period.end
+        ]
+
+    def _net(self, lines: Sequence[Line], shares: Sequence[Share], now: datetime) -> list[Share]:
+        """Lower charges by the credits that carry the same taxes; the shares that are owed to the payer, newest line
+        first."""
+        rates = self._rates_at(now)
+        left = sum((share.amount for share in shares if share.rates == rates), NOTHING)
+        for line in lines:
+            line.credit = min(left, line.left)
+            left -= line.credit
+        owed = []
+        for share in shares:
+            amount = min(left, share.amount) if share.rates == rates else share.amount
+            left -= amount if share.rates == rates else NOTHING
+            owed += [replace(share, amount=amount)] if amount else []
+        return owed
+
+    def _give_back(self, owed: Sequence[Share], now: datetime) -> None:
+        """Each share goes back with the same share of each tax on its line, at most what is left of that."""
+        tax = NOTHING
+        for share in owed:
+            line = share.line
+            for code, charged in line.taxes.items():
+                back = in_cents(Fraction(charged) * Fraction(share.amount) / Fraction(line.net))
+                back = min(back, charged - line.noted_taxes[code])
+                line.noted_taxes[code] += back
+                tax += back
+            line.noted += share.amount
+        if owed:
+            self.given_back.append((now, sum((share.amount for share in owed), NOTHING), tax))
 
     def _credit(self, item: Item, consumed: timedelta, period: Period) -> tuple[Decimal, list[tuple[Coupon, Fraction]]]:
         """What the unused time of a fee is worth, and what a coupon for one invoice took of it; budgets get their part

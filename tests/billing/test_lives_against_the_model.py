@@ -18,8 +18,10 @@ from sqlalchemy import select
 
 from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
+from farthing.billing.proof.credit_notes import note_differences
 from farthing.billing.proof.credits import credit_differences
 from farthing.billing.proof.invoices import prove
+from farthing.billing.proof.settlement_notes import settlement_note_differences
 from farthing.billing.proof.settlements import settlement_differences
 from farthing.billing.tables import ProrationSettlement
 from farthing.core.money import plain
@@ -332,13 +334,21 @@ async def invoiced(office: Office) -> list[Any]:
     return sorted(found)
 
 
-async def given_back(office: Office) -> list[tuple[str, str]]:
-    """What was owed to the payer, by the moment of the change."""
-    row, totals = ProrationSettlement, {}
+async def given_back(office: Office) -> list[tuple[str, str, str]]:
+    """What was owed to the payer, net and tax, by the moment of the change."""
+    row = ProrationSettlement
+    totals: dict[datetime, tuple[Decimal, Decimal]] = {}
     async with office.account.transaction(read_only=True) as session:
-        for moment, amount in await session.execute(select(row.effective_at, row.credited_to_payer)):
-            totals[moment] = totals.get(moment, Decimal(0)) + amount
-    return [(f"{moment:%m-%d %H:%M:%S}", plain(amount)) for moment, amount in sorted(totals.items()) if amount]
+        for moment, amount, tax in await session.execute(
+            select(row.effective_at, row.credited_to_payer, row.tax_credited)
+        ):
+            net, taxes = totals.get(moment, (Decimal(0), Decimal(0)))
+            totals[moment] = net + amount, taxes + tax
+    return [returned(moment, net, tax) for moment, (net, tax) in sorted(totals.items()) if net]
+
+
+def returned(moment: datetime, net: Decimal, tax: Decimal) -> tuple[str, str, str]:
+    return f"{moment:%m-%d %H:%M:%S}", plain(net), plain(tax)
 
 
 async def faults(office: Office) -> list[Difference]:
@@ -349,6 +359,7 @@ async def faults(office: Office) -> list[Difference]:
         found += (await prove(session, invoices)).differences
         found += await incomplete(session)
         found += [*await ledger_differences(session), *await credit_differences(session)]
+        found += [*await note_differences(session), *await settlement_note_differences(session)]
         return [*found, *await coupon_differences(session), *await settlement_differences(session)]
 
 
@@ -364,6 +375,5 @@ async def test_a_life_is_billed_as_the_model_says(office: Office, seed: int) -> 
     await life.end()
     story = "\n".join(life.story)
     assert await invoiced(office) == modelled(life.model.documents), story
-    expected = [(f"{moment:%m-%d %H:%M:%S}", plain(amount)) for moment, amount in life.model.given_back]
-    assert await given_back(office) == expected, story
+    assert await given_back(office) == [returned(*given) for given in life.model.given_back], story
     assert await faults(office) == [], story

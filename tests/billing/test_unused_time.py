@@ -156,6 +156,57 @@ async def test_money_that_moved_on_is_given_back_with_its_own_tax(office: Office
     await LedgerDesk(office.account).require_sound()
 
 
+async def test_money_that_moved_on_without_an_invoice_keeps_its_tax(office: Office) -> None:
+    """Three seats of 50 under 19 %, then one, then a plan of 30 in its place, and then nothing: all is taken back."""
+    customer, made = await taxed(office, "19", "50")
+    await pay(office, made, "59.5")
+    (item,) = made["line_items"]
+    await seats(office, made, item, 3)
+    await pay(office, made, "119")
+    (item,) = await open_items(office, made)
+    await seats(office, made, item, 1)
+    assert await notes(office) == ["REFUND 100+19"]
+    cheaper = await office.plan(fixed("30"), name="Cheaper")
+    change = {"target_plan_id": cheaper["id"], "proration_behavior": "create_prorations"}
+    await do(office, made, "change/v2/execute", change)
+    (item,) = await open_items(office, made)
+    await drop(office, item)
+    assert await wallets(office, customer) == ["178.5"]
+    await LedgerDesk(office.account).require_sound()
+
+
+async def test_what_a_replaced_subscription_paid_is_given_back_with_its_tax(office: Office) -> None:
+    """100 under 19 % became 300 half-way, of which 250 were invoiced; all is given up at once."""
+    customer, made = await taxed(office, "19", "100")
+    await office.on("2026-06-16")
+    await do(office, made, "change/execute", await to_dearer_plan(office, "v1"))
+    subscriptions = (await office.account.get("/subscriptions", customer_id=customer["id"]))["items"]
+    (item,) = [item for subscription in subscriptions for item in await open_items(office, subscription)]
+    await drop(office, item)
+    assert sorted(await notes(office)) == ["ADJUSTMENT 250+47.5", "ADJUSTMENT 50+9.5"]
+    await LedgerDesk(office.account).require_sound()
+
+
+async def test_what_moved_on_is_given_back_of_its_own_period(office: Office) -> None:
+    """July's fees of 30 and 20 pay for half of a plan of 100, which is dropped at once: June's invoice stands."""
+    await office.on("2026-06-01")
+    customer = await office.customer()
+    made = await opened(office, await office.plan(fixed("30"), fixed("20")), customer)
+    await office.on("2026-07-01")
+    assert (await office.run(office.now)).failed == {}
+    dearer = await office.plan(fixed("100"), name="Dearer")
+    change = {"target_plan_id": dearer["id"], "proration_behavior": "create_prorations"}
+    await do(office, made, "change/v2/execute", change)
+    (item,) = await open_items(office, made)
+    await drop(office, item)
+    found = (await office.account.get("/invoices", customer_id=customer["id"]))["items"]
+    adjusted = sorted(
+        (invoice["billing_reason"].removeprefix("SUBSCRIPTION_"), invoice["adjustment_amount"]) for invoice in found
+    )
+    assert adjusted == [("CREATE", "0"), ("CYCLE", "50"), ("UPDATE", "50")]
+    await LedgerDesk(office.account).require_sound()
+
+
 @pytest.mark.parametrize(
     ("kind", "before", "after", "documents", "charged"),
     [

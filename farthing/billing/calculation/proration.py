@@ -235,7 +235,7 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
         settled.append(
             SettledChange(
                 change=change,
-                window=_window(span, change),
+                window=window_around(span, change.at),
                 coefficient=coefficient,
                 credit=unused.credit,
                 charge=charge,
@@ -261,10 +261,10 @@ def part_of(discount: DiscountShare, share: Fraction, digits: int) -> DiscountSh
     return replace(discount, amount=round_to(Fraction(discount.amount) * share, digits))
 
 
-def _window(span: ServiceSpan, change: ItemChange) -> Period:
-    """The period on the calendar; one that is paused lasts beyond the change."""
+def window_around(span: ServiceSpan, at: datetime) -> Period:
+    """The period on the calendar; one that is paused lasts beyond a change at `at`."""
     window = span.window
-    return window if change.at < window.end else Period(window.start, change.at + MICROSECOND)
+    return window if at < window.end else Period(window.start, at + MICROSECOND)
 
 
 def fee_of(item: LineItemSnapshot | None) -> LineItemSnapshot | None:

@@ -1,7 +1,8 @@
 """Which lines of final invoices paid for a fee that ends: a credit for its unused time stands on them.
 
 A fee was paid for by its own lines, by those of the items that it followed, and by those of whatever was credited when
-it was charged. A credit is given on the newest of them first, on each at most what no credit note has taken back.
+one of these was charged, each in the service period that was credited. A credit is given on the newest of them first,
+on each at most what no credit note has taken back.
 Rule: docs/rules/proration.md#tax-on-what-is-given-back
 """
 
@@ -15,8 +16,10 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.proration import CreditPart, Proration, SettledChange
+from farthing.billing.calculation.proration import CreditPart, Proration, SettledChange, fee_of, window_around
+from farthing.billing.calculation.service_time import service_span
 from farthing.billing.tables import ProrationSettlement
+from farthing.calendar.period import Period
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus
@@ -26,7 +29,8 @@ from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.rows import in_array
 from farthing.subscriptions.item_changes import ItemChange
-from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
+from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
+from farthing.subscriptions.tables import SubscriptionLineItem
 
 
 @dataclass(slots=True)
@@ -75,13 +79,8 @@ class FeeSources:
     def _lines_behind(self, change: SettledChange) -> list[FundingLine]:
         if change.change.before is None:
             return []
-        family = [
-            line
-            for item_id in self.families.get(change.change.before.id, ())
-            for line in self.by_item[item_id]
-            if line.row.period_start is not None and change.window.contains(line.row.period_start)
-        ]
-        return family + [line for item_id in self.upstream for line in self.by_item[item_id]]
+        item_ids = [*self.families.get(change.change.before.id, ()), *self.upstream]
+        return [line for item_id in item_ids for line in self.by_item[item_id]]
 
 
 async def find_fee_sources(
@@ -89,25 +88,27 @@ async def find_fee_sources(
 ) -> FeeSources:
     """What paid for the fees that end. With `lock` the invoices are locked, in order of id; their payer's wallets and
     the sequence of numbers come after them."""
-    sources = FeeSources()
+    sources, known, newest = FeeSources(), set[str](), dict[str, Period]()
     for change in changes:
-        if change.before is not None:
-            sources.families[change.before.id] = _family(snapshot, change)
-    known = {item_id for family in sources.families.values() for item_id in family}
-    newest = known
+        item = fee_of(change.before)
+        span = None if item is None else service_span(snapshot, item, change.at)
+        if item is not None and span is not None:
+            sources.families[item.id] = _family(snapshot, item)
+            newest |= dict.fromkeys(sources.families[item.id], window_around(span, change.at))
     while newest:
+        known |= newest.keys()
         rows = await _load(session, sources, newest, lock=lock)
-        newest = await _credited_into(session, newest, rows) - known
-        known |= newest
+        paying = await _paying(session, newest, rows)
+        newest = {item_id: window for item_id, window in paying.items() if item_id not in known}
         sources.upstream += sorted(newest, reverse=True)
     await _take_off_notes(session, sources)
     return sources
 
 
-def _family(snapshot: SubscriptionSnapshot, change: ItemChange) -> list[str]:
+def _family(snapshot: SubscriptionSnapshot, ending: LineItemSnapshot) -> list[str]:
     """The line item that ends and those that it has followed, newest first."""
     family: list[str] = []
-    item = change.before
+    item: LineItemSnapshot | None = ending
     while item is not None and item.id not in family:
         family.append(item.id)
         item = snapshot.item(item.replaces_id) if item.replaces_id is not None else None
@@ -115,12 +116,14 @@ def _family(snapshot: SubscriptionSnapshot, change: ItemChange) -> list[str]:
 
 
 async def _load(
-    session: AsyncSession, sources: FeeSources, item_ids: Collection[str], *, lock: bool
+    session: AsyncSession, sources: FeeSources, windows: Mapping[str, Period], *, lock: bool
 ) -> list[InvoiceLineItem]:
-    """Add the final invoices that charge these items, and their lines, newest first."""
+    """Add the final invoices that charge items in `windows`, and their lines, newest first; these lines."""
     line = InvoiceLineItem
     charging = select(line.invoice_id).where(
-        in_array(line.subscription_line_item_id, item_ids), line.status == Status.PUBLISHED
+        in_array(line.subscription_line_item_id, windows),
+        line.period_start >= min(window.start for window in windows.values()),
+        line.status == Status.PUBLISHED,
     )
     query = select(Invoice).where(
         Invoice.id.in_(charging), Invoice.invoice_status == InvoiceStatus.FINALIZED, Invoice.status == Status.PUBLISHED
@@ -134,7 +137,8 @@ async def _load(
         sources.invoices[invoice.id] = invoice
         totals = calculate(invoice, lines[invoice.id], invoice.total_prepaid_credits_applied)
         for row, worked in zip(lines[invoice.id], totals.lines, strict=True):
-            if row.subscription_line_item_id in item_ids:
+            window = windows.get(row.subscription_line_item_id or "")
+            if window is not None and row.period_start is not None and window.contains(row.period_start):
                 net, taxes = EXACT.subtract(worked.amount, worked.discount), dict(worked.taxes)
                 sources.lines[row.id] = FundingLine(row, net, taxes, net, dict(taxes))
                 charged.append(row)
@@ -143,19 +147,34 @@ async def _load(
     return charged
 
 
-async def _credited_into(session: AsyncSession, item_ids: Collection[str], rows: Sequence[InvoiceLineItem]) -> set[str]:
-    """The items that were credited in the settlements in which these items were charged."""
-    entry = ProrationSettlement
+async def _paying(
+    session: AsyncSession, windows: Mapping[str, Period], rows: Sequence[InvoiceLineItem]
+) -> dict[str, Period]:
+    """What paid for items, in `windows`, beside their lines `rows`: the items that were credited in the settlements in
+    which these were charged, and those that they have followed since; by item with its service period."""
+    start = min(window.start for window in windows.values())
+    entry, item = ProrationSettlement, SubscriptionLineItem
     reduced = {row.invoice_id for row in rows if row.proration_credit > 0}
     own = select(entry.settlement_key).where(
-        in_array(entry.subscription_line_item_id, item_ids), entry.status == Status.PUBLISHED
-    )
-    credited = select(entry.subscription_line_item_id).where(
-        entry.settlement_key.in_(own) | in_array(entry.invoice_id, reduced),
-        entry.credit > 0,
+        in_array(entry.subscription_line_item_id, windows),
+        entry.effective_at >= start,
         entry.status == Status.PUBLISHED,
     )
-    return set(await session.scalars(credited))
+    credited = await session.execute(
+        select(entry.subscription_line_item_id, entry.window_start, entry.window_end).where(
+            entry.settlement_key.in_(own) | in_array(entry.invoice_id, reduced),
+            entry.credit > 0,
+            entry.status == Status.PUBLISHED,
+        )
+    )
+    paying = {item_id: Period(window_start, window_end) for item_id, window_start, window_end in credited}
+    followed = await session.execute(
+        select(item.id, item.replaces_id).where(
+            in_array(item.id, windows), item.replaces_id.is_not(None), item.start_date >= start
+        )
+    )
+    # a version that was charged nothing has no settlement of its own that leads to the one before it
+    return {former: windows[item_id] for item_id, former in followed if former is not None} | paying
 
 
 async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
