@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,9 +78,8 @@ def described_structs() -> Mapping[str, type[msgspec.Struct]]:
 def parameter_description(handler: Any, name: str) -> str | None:
     """What a query parameter means: as a field of the struct that it is read into, or in its handler's package."""
     struct = handler.opt.get("query")
-    home = handler.fn.__module__.split(".")[1]
     text = field_description(struct.__name__, name) if struct is not None else None
-    return text or field_description(f"{home}_", name)
+    return text or _general_description(name, [*_homes(handler.fn.__module__), _EVERYWHERE])
 
 
 def field_description(component: str, field: str) -> str | None:
@@ -90,18 +89,26 @@ def field_description(component: str, field: str) -> str | None:
     ancestors = (
         [] if struct is None else [parent for parent in struct.__mro__ if parent.__name__ in described_structs()]
     )
-    homes = [*package[:1], *(parent.__module__.split(".")[1] for parent in ancestors)]
+    homes = [*package[:1], *(home for parent in ancestors for home in _homes(parent.__module__))]
     known = references()
     for parent in ancestors:
         for reference in known.values():
             text = reference.of_structs.get(parent.__name__, {}).get(field)
             if text is not None:
                 return text
-    for home in (*homes, _EVERYWHERE):
-        text = known[home].fields.get(field) if home in known else None
-        if text is not None:
-            return text
-    return None
+    return _general_description(field, [*homes, _EVERYWHERE])
+
+
+def _homes(module: str) -> list[str]:
+    """The packages that a module of ours is in, the innermost first."""
+    parts = module.split(".")[1:-1]
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+
+
+def _general_description(field: str, homes: Iterable[str]) -> str | None:
+    """What a field of that name means in the first of these packages that says it."""
+    known = references()
+    return next((known[home].fields[field] for home in homes if home in known and field in known[home].fields), None)
 
 
 def example_of(component: str) -> Any:
