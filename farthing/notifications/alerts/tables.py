@@ -25,7 +25,7 @@ class AlertSetting(Scoped, Tracked, Base):
     label = "Alert setting"
     audit = Audited(
         "alert_setting",
-        named_by=(),
+        named_by=("entity_id",),
         named_after=("entity_id", "parent_entity_id"),
         bookkeeping=frozenset({"subscription_id"}),
     )
