@@ -29,6 +29,7 @@ from farthing.payments.integrations.connections import forget_credentials, resea
 from farthing.payments.integrations.credentials import Safe
 from farthing.secret_file import SHORTEST_GENERATED, UnusableSecretKey
 from farthing.settings import Settings
+from farthing.storage.changes import leave_unnoted
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 
@@ -83,6 +84,7 @@ async def _change(database: Database, old: str, new: str, keep: timedelta, *, en
     done = Resealed()
     now = database.clock.now()
     async with database.transaction(SYSTEM) as session:
+        leave_unnoted(session)
         recorded = await lock_master_keys(session)
         if recorded is not None and recorded.id == fingerprint(new):
             done.already_in_force = True
@@ -138,6 +140,7 @@ async def replace_lost(settings: Settings, database: Database) -> None:
         secret_file.write_durably(folder / secret_file.NEXT, new)
     now = database.clock.now()
     async with database.transaction(SYSTEM) as session:
+        leave_unnoted(session)
         await lock_master_keys(session)
         await session.execute(delete(MasterKeyRow))
         session.add(MasterKeyRow(id=fingerprint(new), recorded_at=now))

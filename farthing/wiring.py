@@ -75,7 +75,7 @@ class Wiring(Composition):
 def wire() -> Wiring:
     """The wiring of a process, for each of its databases."""
     return Wiring(
-        outbox=OutboxPorts(on_recorded=queue_recorded),
+        outbox=OutboxPorts(write_beside=queue_recorded),
         identity=IdentityPorts(caller_caches=CallerCaches()),
         customers=CustomerPorts(
             require_no_live_subscription=nothing_live,

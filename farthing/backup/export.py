@@ -43,6 +43,8 @@ class Snapshot:
     taken_at: datetime
     revision: str
     shapes: list[TableShape]
+    sees_all: bool
+    """Whether row-level security hides nothing from the role."""
     environment_ids: Sequence[str]
     """Those to enter one after the other for the rows of environments; any one shows all to a role that sees all."""
 
@@ -96,10 +98,11 @@ def _open_snapshot(connection: Connection) -> Snapshot:
         # reading them is all that is promised: this only keeps a migration from changing them on the way
         names = sql.SQL(", ").join(sql.Identifier(shape.name) for shape in shapes)
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
-        environment_ids = _NOTHING_TO_ENTER if _sees_all(connection) else _environments(connection, shapes)
+        sees_all = _sees_all(connection)
+        environment_ids = _NOTHING_TO_ENTER if sees_all else _environments(connection, shapes)
     except psycopg.Error as error:
         raise BackupFailed(f"the database cannot be read: {str(error).strip()}") from error
-    return Snapshot(connection, taken_at, current, shapes, environment_ids)
+    return Snapshot(connection, taken_at, current, shapes, sees_all, environment_ids)
 
 
 def _sees_all(connection: Connection) -> bool:
@@ -109,14 +112,17 @@ def _sees_all(connection: Connection) -> bool:
 
 
 def _environments(connection: Connection, shapes: Sequence[TableShape]) -> list[str]:
-    """Every environment that any row may belong to, deleted ones and none at all among them."""
+    """Every environment that any row may belong to, deleted ones and none at all among them.
+
+    What belongs to a tenant and no environment of it may have the tenant's id there.
+    """
     enter_scope(connection, "")
     found = {""}
     for shape in shapes:
         if shape.visibility is Visibility.ENVIRONMENT:
             continue
-        column = "id" if shape.name == "environments" else "environment_id"
-        if column in shape.columns:
+        named = {"environment_id", "tenant_id"} | ({"id"} if shape.name in {"environments", "tenants"} else set())
+        for column in sorted(named.intersection(shape.columns)):
             query = sql.SQL("SELECT DISTINCT {} FROM {}").format(sql.Identifier(column), sql.Identifier(shape.name))
             found.update(value for (value,) in connection.execute(query) if value is not None)
     return sorted(found)
@@ -155,10 +161,15 @@ def _write(snapshot: Snapshot, draft: Path, console: Console, key_fingerprint: s
 
 
 def _write_table(snapshot: Snapshot, shape: TableShape, draft: Path) -> TableCopy:
-    statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(
+    rows_of_scope = sql.SQL("SELECT {} FROM {}").format(
         sql.SQL(", ").join(map(sql.Identifier, shape.columns)), sql.Identifier(shape.name)
     )
-    walked = snapshot.environment_ids if shape.visibility is Visibility.ENVIRONMENT else _NOTHING_TO_ENTER
+    walked: Sequence[str] = _NOTHING_TO_ENTER
+    if shape.visibility is Visibility.ENVIRONMENT and not snapshot.sees_all:
+        walked = snapshot.environment_ids
+        # several environments may see one row, which is its own environment's alone
+        rows_of_scope += sql.SQL(" WHERE environment_id = current_setting('farthing.environment_id', true)")
+    statement = sql.SQL("COPY ({}) TO STDOUT").format(rows_of_scope)
     rows = 0
     with CompressedFile(draft / f"tables/{shape.name}.copy.gz") as file, snapshot.connection.cursor() as cursor:
         for environment_id in walked:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
 from farthing.storage.changes import note_changed, note_new
+from farthing.storage.ports import CompanionStatement
 from farthing.storage.postgres import apply_defaults, clock_of, scope_of
 from farthing.storage.tables import Base, Tracked
 
@@ -45,10 +46,21 @@ def is_new(row: Base) -> bool:
     return inspect(row).transient
 
 
-def insert_records(connection: Connection, table: type[Base], records: Sequence[Mapping[str, Any]]) -> None:
-    """The same for values by column, all of the same columns."""
-    names = tuple(records[0])
-    connection.execute(_insertion(table.__tablename__, names), {"records": _document(records)})
+def insert_records(
+    connection: Connection,
+    table: type[Base],
+    records: Sequence[Mapping[str, Any]],
+    *,
+    computed: tuple[tuple[str, str], ...] = (),
+    beside: CompanionStatement | None = None,
+) -> None:
+    """The same for values by column, all of the same columns; `beside` is written by the same statement.
+
+    `computed`: columns that the database fills, and the expressions of it, in which `new` is the record.
+    """
+    statement = _insertion(table.__tablename__, tuple(records[0]), computed, None if beside is None else beside.sql)
+    parameters = {} if beside is None else beside.parameters
+    connection.execute(statement, {**parameters, "records": _document(records)})
 
 
 async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
@@ -89,9 +101,13 @@ def _columns(table: type[Base]) -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def _insertion(table: str, columns: tuple[str, ...]) -> TextClause:
-    names = ", ".join(f'"{column}"' for column in columns)
-    return text(f"INSERT INTO {table} ({names}) SELECT {names} FROM {_typed(table)}")
+def _insertion(
+    table: str, columns: tuple[str, ...], computed: tuple[tuple[str, str], ...], beside: str | None
+) -> TextClause:
+    names = ", ".join(f'"{column}"' for column in (*columns, *dict(computed)))
+    values = ", ".join((*(f'new."{column}"' for column in columns), *dict(computed).values()))
+    companion = "" if beside is None else f"WITH beside AS ({beside}) "
+    return text(f"{companion}INSERT INTO {table} ({names}) SELECT {values} FROM {_typed(table)}")
 
 
 @cache

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import LargeBinary, event, select
 from sqlalchemy.engine import Result
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.unitofwork import UOWTransaction
@@ -31,6 +32,7 @@ LARGEST_STATE = 64 * 1024
 TOLD_BY_EVENT = "told_by_event"
 """Option of a statement that needs no look at its rows: an event of the same transaction tells of what it writes."""
 _NOTES = "changes.notes"
+_UNNOTED = "changes.unnoted"
 _MARKS = "changes.marks"
 _UNCHANGING = frozenset({"id", "tenant_id", "environment_id", "created_at", "created_by"})
 _STAMPS = frozenset({"updated_at", "updated_by"})
@@ -161,14 +163,23 @@ def notes_of(session: Session) -> list[RowNote]:
     return notes
 
 
+def leave_unnoted(session: AsyncSession) -> None:
+    """Note nothing of what the session changes: it keeps the service's own secrets, and is nobody's change."""
+    session.info[_UNNOTED] = True
+
+
+def _add_notes(session: Session, notes: Iterable[RowNote]) -> None:
+    if _UNNOTED not in session.info:
+        notes_of(session).extend(notes)
+
+
 def note_new(session: Session, rows: Iterable[Base]) -> None:
     """Note rows that are being written for the first time."""
-    notes_of(session).extend(RowNote(row, CREATED) for row in rows if row.audit is not None)
+    _add_notes(session, (RowNote(row, CREATED) for row in rows if row.audit is not None))
 
 
 def note_changed(session: Session, rows: Iterable[Base]) -> None:
     """Note what differs of rows that are about to be written again; call it before what they held is forgotten."""
-    notes = notes_of(session)
     for row in rows:
         if row.audit is None:
             continue
@@ -182,7 +193,7 @@ def note_changed(session: Session, rows: Iterable[Base]) -> None:
             if name in held and not _is_unknown(value) and not _is_unknown(held[name])
         }
         if known:
-            notes.append(RowNote(row, UPDATED, known, {name: held[name] for name in known}))
+            _add_notes(session, [RowNote(row, UPDATED, known, {name: held[name] for name in known})])
 
 
 def note_stored(session: Session, row: Base, before: Mapping[str, Any] | None) -> None:
@@ -190,7 +201,7 @@ def note_stored(session: Session, row: Base, before: Mapping[str, Any] | None) -
     if before is None:
         note_new(session, [row])
         return
-    notes_of(session).append(RowNote(row, UPDATED, before, {name: getattr(row, name) for name in before}))
+    _add_notes(session, [RowNote(row, UPDATED, before, {name: getattr(row, name) for name in before})])
 
 
 def _is_unknown(value: Any) -> bool:
@@ -215,7 +226,7 @@ def _note_flush(session: Session, _context: UOWTransaction, _instances: object) 
     note_new(session, session.new)
     note_changed(session, session.dirty)
     gone = [row for row in session.deleted if row.audit is not None]
-    notes_of(session).extend(RowNote(row, DELETED) for row in gone)
+    _add_notes(session, (RowNote(row, DELETED) for row in gone))
 
 
 @event.listens_for(Session, "do_orm_execute")
@@ -224,7 +235,7 @@ def _note_statement(state: ORMExecuteState) -> Result[Any] | None:
     if not (state.is_update or state.is_delete) or state.bind_mapper is None:
         return None
     table: type[Base] = state.bind_mapper.class_
-    if table.audit is None or TOLD_BY_EVENT in state.execution_options:
+    if table.audit is None or TOLD_BY_EVENT in state.execution_options or _UNNOTED in state.session.info:
         return None
     if state.is_update and _is_bookkeeping(state, table):
         return None

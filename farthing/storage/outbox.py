@@ -115,6 +115,7 @@ class SystemEvent(Scoped, Base):
     )
 
 
+_POSITION_IF_DELIVERED = (("position", f"CASE WHEN new.payload IS NOT NULL THEN nextval('{POSITIONS.name}') END"),)
 _WAITING = "outbox.waiting"
 _MARKS = "outbox.marks"
 
@@ -171,14 +172,11 @@ def _write(session: Session) -> None:
     if not waiting and not notes_of(session):
         return
     records = activities.records(session, waiting, changes_of(session))
-    delivered = [record for record in records if record["payload"] is not None]
-    others = [{**record, "position": None} for record in records if record["payload"] is None]
-    for batch in (delivered, others):
-        if batch:
-            insert_records(session.connection(), SystemEvent, batch)
-    if delivered:
+    if records:
+        delivered = [record for record in records if record["payload"] is not None]
         ports: Composition = session.info["ports"]
-        ports.part(OutboxPorts).on_recorded(session, delivered)
+        beside = ports.part(OutboxPorts).write_beside(session, delivered)
+        insert_records(session.connection(), SystemEvent, records, computed=_POSITION_IF_DELIVERED, beside=beside)
     waiting.clear()
     notes_of(session).clear()
 

@@ -10,8 +10,17 @@ from sqlalchemy.orm import Session
 
 
 @dataclass(frozen=True, slots=True)
+class CompanionStatement:
+    """A statement that writes and is sent as a part of another, for one round trip and one snapshot of both."""
+
+    sql: str
+    parameters: Mapping[str, Any]
+    """None is called `records`, which is the other's."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxPorts:
     """What is done above in the transaction that records events."""
 
-    on_recorded: Callable[[Session, Sequence[Mapping[str, Any]]], None]
-    """Given the session and the events that it has just written, as rows: write what must stand or fall with them."""
+    write_beside: Callable[[Session, Sequence[Mapping[str, Any]]], CompanionStatement | None]
+    """Given the session and the events that it is about to write, as rows: what must stand or fall with them."""

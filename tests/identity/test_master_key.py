@@ -29,6 +29,7 @@ from farthing.payments.integrations.gateways import sealed_for
 from farthing.payments.tables import Connection
 from farthing.secret_file import UnusableSecretKey
 from farthing.settings import Settings
+from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
@@ -147,10 +148,12 @@ async def test_after_a_rotation_what_the_old_key_made_goes_on_until_its_end(fres
         token = (await account.post("/auth/signup", made, expect=200))["token"]
         key = account.key
         tenant, environment = account.tenant_id, account.environment_id
+    written = await activities_of(fresh, account)
 
     changed = settings_for(fresh.url, secret_key=NEW, secret_key_previous=OLD)
     done = await rotation.rotate(changed, fresh, MONTH)
     assert (done.already_in_force, done.credentials) == (False, 1)
+    assert await activities_of(fresh, account) == written  # nobody changed the connection
     again = await rotation.rotate(changed, fresh, MONTH)
     assert (again.already_in_force, again.credentials, again.accepted_until) == (True, 0, done.accepted_until)
 
@@ -263,12 +266,20 @@ async def test_a_lost_key_is_replaced_and_all_that_it_opened_ends(fresh: Databas
     refused = run_command(["secret", "replace"], {"FARTHING_DATABASE_URL": fresh.url, "FARTHING_SECRET_KEY": NEW})
     assert refused.returncode == 2
     assert "--lost" in refused.stderr
+    written = await activities_of(fresh, account)
     await rotation.replace_lost(settings, fresh)
+    assert await activities_of(fresh, account) == written
     await confirm(fresh, MasterKeys(NEW))
     async with fresh.transaction(SYSTEM) as session:
         assert (await session.scalars(select(Secret).where(Secret.status == "published"))).all() == []
     async with fresh.session(account.scope) as session:
         assert (await session.scalars(select(Connection.credentials))).all() == [b""]
+
+
+async def activities_of(database: Database, account: Account) -> list[str]:
+    """The actions in the log of the account's environment, and of its tenant."""
+    async with database.session(account.scope) as session:
+        return list(await session.scalars(select(SystemEvent.event_name).order_by(SystemEvent.id)))
 
 
 def names_in(folder: Path) -> set[str]:

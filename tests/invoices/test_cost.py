@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
 from farthing.core.decoding import convert
+from farthing.customers.tables import Customer
 from farthing.invoices.figures.derivation import all_differences, differences
 from farthing.invoices.lifecycle import one_off
 from farthing.invoices.ports import InvoicePorts
@@ -23,7 +24,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
-from farthing.storage.outbox import SystemEvent, record_event
+from farthing.storage.outbox import SystemEvent, record_activity, record_event
 from farthing.storage.postgres import Database, ports_of
 from farthing.storage.rows import find
 from farthing.wiring import wire
@@ -163,6 +164,30 @@ async def test_events_told_within_a_savepoint_that_was_undone_are_not_written(me
     async with meter.account.transaction(read_only=True) as session:
         names = select(SystemEvent.event_name).where(SystemEvent.entity_id == "thing_1").order_by(SystemEvent.id)
         assert list(await session.scalars(names)) == ["before", "kept"]
+
+
+async def test_all_that_a_transaction_leaves_in_the_log_is_one_statement(meter: Meter) -> None:
+    customer = await meter.desk.customer()
+    with meter.running():
+        async with meter.database.transaction(meter.account.scope) as session:
+            await record_event(session, "first", "thing", "thing_2", {})
+            (await find(session, Customer, customer)).name = "Renamed"
+            await record_activity(session, "thing.seen", "thing", "thing_3", label="seen")
+            await record_event(session, "second", "thing", "thing_4", {})
+    assert len([statement for statement in meter.statements if "INTO system_events" in statement]) == 1
+    async with meter.account.transaction(read_only=True) as session:
+        ids = SystemEvent.entity_id.in_(["thing_2", "thing_3", "thing_4", customer])
+        newest = select(SystemEvent).where(ids, SystemEvent.event_name != "customer.created").order_by(SystemEvent.id)
+        rows = {row.event_name: row for row in await session.scalars(newest)}
+    # only what is delivered has a place in the order of deliveries
+    assert {name: row.position is not None for name, row in rows.items()} == {
+        "first": True,
+        "thing.seen": False,
+        "second": True,
+        "customer.updated": False,
+    }
+    assert (rows["first"].position or 0) < (rows["second"].position or 0)
+    assert rows["customer.updated"].payload is None
 
 
 class Undone(Exception):

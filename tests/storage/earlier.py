@@ -30,7 +30,9 @@ UNDOING = {
     "0036": """
         DROP TRIGGER facts_stay ON system_events;
         DROP FUNCTION system_event_facts_stay, forget_activities;
+        ALTER TABLE system_events NO FORCE ROW LEVEL SECURITY;
         DELETE FROM system_events WHERE payload IS NULL;
+        ALTER TABLE system_events FORCE ROW LEVEL SECURITY;
         DROP INDEX ix_system_events_entity, ix_system_events_customer, ix_system_events_actor, ix_system_events_owner,
             ix_system_events_request;
         ALTER TABLE system_events DROP COLUMN is_echo, DROP COLUMN customer_id, DROP COLUMN entity_label,

@@ -21,6 +21,7 @@ NEW = {
     "usage_watermark": None,
     "scale_arrears": False,
     "opening_credit": Decimal(0),
+    "opening_credit_terms": [],
     "wallet_transaction_id": None,
     "auto_completed": False,
     "collect_at": None,

@@ -37,7 +37,15 @@ class Wallet(Scoped, Tracked, Base):
     audit = Audited(
         "wallet",
         bookkeeping=frozenset(
-            {"credit_balance", "balance", "last_seq", "alert_state", "credit_alert_state", "evaluate_at"}
+            {
+                "credit_balance",
+                "balance",
+                "last_seq",
+                "alert_state",
+                "credit_alert_state",
+                "evaluate_at",
+                "sent_real_time_credits",
+            }
         ),
     )
 
@@ -126,7 +134,7 @@ class WalletTransaction(Scoped, Tracked, Base):
         "wallet_transaction",
         named_by=(),
         named_after=("wallet_id",),
-        bookkeeping=frozenset({"credits_available", "request_hash", "caller_key", "system_key"}),
+        bookkeeping=frozenset({"credits_available", "request_hash", "caller_key", "system_key", "taxed_at_purchase"}),
     )
 
     wallet_id: Mapped[str] = mapped_column(String(50), ForeignKey("wallets.id"))

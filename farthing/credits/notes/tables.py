@@ -56,7 +56,7 @@ class CreditNote(Scoped, Tracked, Base):
     audit = Audited(
         "credit_note",
         named_by=("credit_note_number",),
-        bookkeeping=frozenset({"request_hash", "derived_key", "invoice_version", "split_is_exact"}),
+        bookkeeping=frozenset({"request_hash", "derived_key", "settlement_key", "invoice_version", "split_is_exact"}),
     )
 
     credit_note_number: Mapped[str] = mapped_column(String(100))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.products.alerts import AlertState
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendParent, SpendScope
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Exact, Scoped, Tracked, enum_column
 
 LOG_POSITIONS = Sequence("alert_logs_position", metadata=Base.metadata)
@@ -22,6 +23,12 @@ class AlertSetting(Scoped, Tracked, Base):
 
     __tablename__ = "alert_settings"
     label = "Alert setting"
+    audit = Audited(
+        "alert_setting",
+        named_by=("entity_id",),
+        named_after=("entity_id", "parent_entity_id"),
+        bookkeeping=frozenset({"subscription_id"}),
+    )
 
     entity_type: Mapped[SpendScope] = mapped_column(enum_column(SpendScope))
     entity_id: Mapped[str] = mapped_column(String(50))

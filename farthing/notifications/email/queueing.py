@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from farthing.core.ids import Kind, stable_id
 from farthing.invoices.events import InvoiceEvent
 from farthing.notifications.email.tables import EmailKind
+from farthing.storage.ports import CompanionStatement
 from farthing.storage.scope import Scope
 
 REPEATED_AFTER = timedelta(hours=1)
@@ -37,8 +38,7 @@ class NewEmail:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-_QUEUE = text(
-    """
+_QUEUE = """
     INSERT INTO emails (
         id, tenant_id, environment_id, kind, entity_id, occasion, customer_id, invoice_id, details, state, attempts,
         queued_at, next_attempt_at, created_at
@@ -61,19 +61,23 @@ _QUEUE = text(
     )
     ON CONFLICT (environment_id, kind, entity_id, occasion) DO NOTHING
     """
-)
 
 
-def queue_recorded(session: Session, events: Sequence[Mapping[str, Any]]) -> None:
-    """Queue the mails of events that the session has just written, in its transaction."""
+def queue_recorded(session: Session, events: Sequence[Mapping[str, Any]]) -> CompanionStatement | None:
+    """Queue the mails of events that the session is about to write, by the statement that writes those."""
     readings = ((_READERS.get(event["event_name"]), event) for event in events)
     emails = [email for reader, event in readings if reader is not None and (email := reader(event)) is not None]
-    if emails:
-        queue(session, emails)
+    return _queueing(session, emails) if emails else None
 
 
 def queue(session: Session, emails: Sequence[NewEmail]) -> None:
     """Queue mails in the session's transaction: those that `email_config` wants and that are not queued yet."""
+    session.flush()  # who pays is read from rows that may not be written yet
+    statement = _queueing(session, emails)
+    session.execute(text(statement.sql), statement.parameters)
+
+
+def _queueing(session: Session, emails: Sequence[NewEmail]) -> CompanionStatement:
     scope: Scope = session.info["scope"]
     rows = [{**asdict(email), "id": email_id(scope.environment_id, email)} for email in emails]
     parameters = {
@@ -84,8 +88,7 @@ def queue(session: Session, emails: Sequence[NewEmail]) -> None:
         # mail servers live in real time, whatever an environment's test clock says
         "queued_at": session.info["real_clock"].now(),
     }
-    session.flush()  # who pays is read from rows that may not be written yet
-    session.execute(_QUEUE, parameters)
+    return CompanionStatement(_QUEUE, parameters)
 
 
 def email_id(environment_id: str, email: NewEmail) -> str:

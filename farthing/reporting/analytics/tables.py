@@ -8,6 +8,7 @@ from sqlalchemy import CheckConstraint, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.reporting.analytics.schemas import MetricFamily
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 
@@ -16,6 +17,7 @@ class AnalyticsView(Scoped, Tracked, Base):
 
     __tablename__ = "analytics_views"
     label = "Analytics view"
+    audit = Audited("analytics_view", bookkeeping=frozenset({"version"}))
 
     name: Mapped[str] = mapped_column(String(255))
     family: Mapped[MetricFamily] = mapped_column(enum_column(MetricFamily))

@@ -42,10 +42,13 @@ COMMITS_ON_THE_WAY = {"processPayment"}
 """Before a provider is asked: an entity may have one activity before and one after."""
 
 NOT_AUDITED = {
+    "alert_logs": "a journal",
     "coupon_applications": "part of an invoice",
     "credit_grant_applications": "progress of a grant; what it pays in is a wallet transaction",
     "credit_note_line_items": "part of a credit note",
     "credit_note_sequences": "a counter",
+    "emails": "a journal",
+    "entitlement_grants": "follow from entitlements",
     "event_arrival": "a counter",
     "events": "usage",
     "events_withdrawn": "usage",
@@ -60,7 +63,9 @@ NOT_AUDITED = {
     "meter_backfills": "progress",
     "meter_usage": "usage",
     "meter_versions": "a counter",
+    "party_versions": "follow from customers and settings",
     "password_links": "lead to a change of a user",
+    "password_mails": "lead to a change of a user",
     "payment_attempts": "part of a payment",
     "proration_settlements": "part of a change of a subscription",
     "provider_events": "a journal",
@@ -75,6 +80,8 @@ NOT_AUDITED = {
     "test_gateway_methods": "the test provider's",
     "test_gateway_refunds": "the test provider's",
     "test_gateway_sessions": "the test provider's",
+    "usage_evaluations": "progress",
+    "usage_notices": "progress",
     "wallet_consumptions": "part of the ledger",
     "webhook_attempts": "a journal",
     "webhook_deliveries": "a journal",

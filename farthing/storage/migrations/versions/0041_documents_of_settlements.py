@@ -24,16 +24,18 @@ def upgrade() -> None:
     )
     op.alter_column("invoices", "opening_credit_terms", server_default=None)
     # a credit was netted against every fee of its opening invoice, whatever rates that carried
+    op.execute("ALTER TABLE invoices NO FORCE ROW LEVEL SECURITY")
     op.execute(
         """
         UPDATE invoices SET opening_credit_terms = jsonb_build_array(jsonb_build_object(
             'rates', CASE WHEN tax_exempt THEN '[]'::jsonb ELSE coalesce(
                 (SELECT jsonb_agg(DISTINCT term ->> 'tax_rate_id') FROM jsonb_array_elements(tax_terms) AS term),
                 '[]'::jsonb) END,
-            'amount', trim_scale(opening_credit)::text))
+            'amount', trim_scale(opening_credit)::text, 'version', 1))
         WHERE opening_credit > 0
         """
     )
+    op.execute("ALTER TABLE invoices FORCE ROW LEVEL SECURITY")
     _tax_purchases()
 
 
