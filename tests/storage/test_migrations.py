@@ -29,7 +29,6 @@ NEW = {
     "reference_date": datetime(2026, 2, 1, tzinfo=UTC),
     "derives_due_date": False,
     "tax_exempt": False,
-    "opening_credit_terms": [],
     "due_date_at_issue": None,
     "due_date_moved": False,
     "seller_version_id": None,
