@@ -40,10 +40,10 @@ class Deployment:
             yield connection
 
     def cut(self, where: str = "true") -> int:
-        """End every connection of the application, or those that `where` says."""
+        """End every connection of the application, or those that `where` says, and wait until they are gone."""
         with self.superuser() as connection:
             done = connection.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity "
                 f"WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = 'farthing' AND {where}"
             ).fetchone()
         assert done is not None
