@@ -239,7 +239,8 @@ def end_sessions(database: Database, sockets: str, like: str) -> int:
     name = database.engine.url.database
     with psycopg.connect(f"postgresql://postgres@/postgres?host={sockets}", autocommit=True) as connection:
         return connection.execute(
-            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s AND application_name LIKE %s",
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE datname = %s AND application_name LIKE %s",
             (name, like),
         ).rowcount
 
