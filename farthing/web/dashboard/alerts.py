@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from farthing.core.errors import FarthingError
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.wallets import lifecycle
 from farthing.credits.wallets.schemas import UpdateWalletRequest
+from farthing.customers.tables import Customer
 from farthing.notifications.alerts import settings
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendScope
 from farthing.notifications.alerts.reads import alerts_page
@@ -50,11 +51,12 @@ _WORDS = {"critical": "in alarm", "warning": "a warning", "info": "information"}
 
 @dataclass(frozen=True, slots=True)
 class ShownAlert:
-    """One alert, what it is about in words, and the page that shows that."""
+    """One alert, what it is about in words, whose that is, and the page that shows it."""
 
     row: AlertLog
     kind: str
     about: str
+    customer: str
     path: str
 
 
@@ -79,8 +81,17 @@ def sentence(config: Mapping[str, Any], what: str, unit: str) -> str:
 
 async def shown_alerts(session: AsyncSession, rows: Sequence[AlertLog]) -> list[ShownAlert]:
     """Alerts with the names of what they are about, one query for each kind of thing."""
-    names = await _names(session, rows)
-    return [ShownAlert(row, KINDS[row.alert_type], names.get(row.entity_id, row.entity_id), _path(row)) for row in rows]
+    names = await _names(session, rows, {row.customer_id for row in rows if row.customer_id})
+    return [
+        ShownAlert(
+            row,
+            KINDS[row.alert_type],
+            names.get(row.entity_id, row.entity_id),
+            names.get(row.customer_id or "", ""),
+            _path(row),
+        )
+        for row in rows
+    ]
 
 
 async def latest_alerts(session: AsyncSession, entity_id: str) -> list[ShownAlert]:
@@ -240,13 +251,16 @@ def _path(row: AlertLog) -> str:
     return f"/subscriptions/{owner_id}" if owner_type is AlertEntityType.SUBSCRIPTION else ""
 
 
-async def _names(session: AsyncSession, rows: Sequence[AlertLog | AlertSetting]) -> dict[str, str]:
-    """What people call the entities that rows are about."""
-    ids = {row.entity_id for row in rows}
+async def _names(
+    session: AsyncSession, rows: Sequence[AlertLog | AlertSetting], customer_ids: Set[str] = frozenset()
+) -> dict[str, str]:
+    """What people call the entities that rows are about, and customers."""
+    ids = {row.entity_id for row in rows} | customer_ids
     if not ids:
         return {}
     names: dict[str, str] = {}
     for table, column in (
+        (Customer, Customer.name),
         (Wallet, Wallet.name),
         (Feature, Feature.name),
         (GroupRow, GroupRow.name),
