@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
+from farthing.core.csv_table import csv_bytes
 from farthing.core.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
@@ -18,7 +19,6 @@ from farthing.reporting.analytics.definition import read_report
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
 from farthing.reporting.analytics.schemas import ReportShape, RunReportRequest
 from farthing.reporting.analytics.views import seller_zone
-from farthing.reporting.csv_table import csv_bytes
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.core.clock import instant
+from farthing.core.csv_table import csv_bytes, inert
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, exact_sum, plain
 from farthing.credits.enums import TransactionType
@@ -82,16 +81,11 @@ async def statement_of(session: AsyncSession, wallet_id: str, period: Period) ->
     return WalletStatement(wallet, period, opening, closing, movements)
 
 
-def as_csv(statement: WalletStatement) -> str:
+def as_csv(statement: WalletStatement) -> bytes:
     """A row for each movement between one for the opening and one for the closing balance; decimals as they are."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\r\n")
-    rows.writerow(HEADS)
-    rows.writerow(_balance_row("opening", statement.period.start, statement.opening))
-    for movement in statement.movements:
-        rows.writerow(_row(movement))
-    rows.writerow(_balance_row("closing", statement.period.end, statement.closing))
-    return text.getvalue()
+    opening = _balance_row("opening", statement.period.start, statement.opening)
+    closing = _balance_row("closing", statement.period.end, statement.closing)
+    return csv_bytes(HEADS, [opening, *map(_row, statement.movements), closing])
 
 
 def _balance_row(kind: str, at: datetime, balance: Decimal) -> list[str]:
@@ -106,18 +100,13 @@ def _row(movement: WalletTransaction) -> list[str]:
         movement.id,
         movement.type.value,
         movement.transaction_reason.value,
-        _inert(movement.description),
+        inert(movement.description),
         sign + plain(movement.credit_amount),
         sign + plain(movement.amount),
         plain(movement.credit_balance_before),
         plain(movement.credit_balance_after),
         "" if movement.expiry_date is None else instant(movement.expiry_date),
         movement.reference_type.value,
-        _inert(movement.reference_id),
+        inert(movement.reference_id),
         movement.created_by,
     ]
-
-
-def _inert(text: str) -> str:
-    """A text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text

@@ -15,6 +15,7 @@ from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.calendar.period import Period
 from farthing.core.clock import Clock, instant
+from farthing.core.csv_table import CSV_MEDIA_TYPE
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, plain
 from farthing.credits.enums import CreditClass, TransactionType
@@ -210,8 +211,8 @@ class Wallets(Controller):
     @get("/{id:str}/statement/csv", operation_id="getWalletStatementCsv", guards=[READ], opt={"query": StatementQuery})
     async def statement_csv(self, id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
         """The same as a table for spreadsheets."""
-        content = as_csv(await _statement(session, id, request)).encode()
-        return Response(content, media_type="text/csv; charset=utf-8", headers=_file(id, "csv"))
+        content = as_csv(await _statement(session, id, request))
+        return Response(content, media_type=CSV_MEDIA_TYPE, headers=_file(id, "csv"))
 
     @get("/{id:str}/statement/pdf", operation_id="getWalletStatementPdf", guards=[READ], opt={"query": StatementQuery})
     async def statement_pdf(self, id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
+from farthing.core.csv_table import CSV_MEDIA_TYPE, csv_bytes
 from farthing.core.errors import NotFound
 from farthing.reporting.analytics import views
 from farthing.reporting.analytics.catalogue import METRICS
@@ -26,7 +27,6 @@ from farthing.reporting.analytics.schemas import (
 )
 from farthing.reporting.analytics.tables import AnalyticsView
 from farthing.reporting.analytics.views import seller_zone
-from farthing.reporting.csv_table import CSV_MEDIA_TYPE, csv_bytes
 from farthing.storage.rows import find
 
 READ, WRITE = needs("invoice", "read"), needs("invoice", "write")

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
-from farthing.reporting.csv_table import CSV_MEDIA_TYPE, csv_bytes
+from farthing.core.csv_table import CSV_MEDIA_TYPE, csv_bytes
 from farthing.reporting.revenue.breakdown import revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueAnalyticsResponse
 from farthing.reporting.revenue.tabulated import table_of

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -12,6 +10,7 @@ from litestar import Controller, Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import first_instant_at, zone_or_abbreviation
+from farthing.core.csv_table import CSV_MEDIA_TYPE, csv_bytes, inert
 from farthing.core.decoding import convert
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.origin import ActorType
@@ -59,7 +58,6 @@ _COLUMNS = (
     "request_id",
     "changes",
 )
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ActivityPages(Controller):
@@ -94,19 +92,17 @@ class ActivityPages(Controller):
     async def export(self, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
         """The narrowed log as a file for spreadsheets, newest first. Raises ValidationFailed when it is too long."""
         query = _query(_asked(request), await zone_of(session), MOST_LISTED)
-        text = io.StringIO(newline="")
-        table = csv.writer(text)
-        table.writerow(_COLUMNS)
+        rows: list[list[str]] = []
         for _ in range(MOST_EXPORTED // MOST_LISTED):
             page: ListActivityResponse = await list_activity(session, query, with_changes=True)
-            table.writerows(_row(activity) for activity in page.items)
+            rows.extend(_row(activity) for activity in page.items)
             query.cursor = page.pagination.next_cursor
             if query.cursor is None:
                 break
         else:
             raise ValidationFailed.of("from", f"begins more than {MOST_EXPORTED:,} entries before the end; narrow it")
         headers = {**HEADERS, "content-disposition": 'attachment; filename="activity.csv"'}
-        return Response(text.getvalue().encode(), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(csv_bytes(_COLUMNS, rows), media_type=CSV_MEDIA_TYPE, headers=headers)
 
     @get("/{activity_id:str}", guards=[shows("setting")])
     async def entry(self, activity_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -162,9 +158,4 @@ def _row(activity: ActivityResponse) -> list[str]:
         activity.request_id,
         changes,
     ]
-    return [_harmless(cell or "") for cell in cells]
-
-
-def _harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+    return [inert(cell or "") for cell in cells]

@@ -21,10 +21,13 @@ def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
+def inert(cell: str) -> str:
+    """A text that no spreadsheet takes for a formula, nor for a number where it begins with a sign."""
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+
+
 def _harmless(cell: str) -> str:
-    if cell.startswith(FORMULA_STARTS) and not _is_number(cell):
-        return f"'{cell}"
-    return cell
+    return cell if _is_number(cell) else inert(cell)
 
 
 def _is_number(cell: str) -> bool:
