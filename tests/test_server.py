@@ -41,7 +41,7 @@ def _serving(folder: Path, **more: str) -> Iterator[tuple[ForkedProcess, httpx.C
         process.wait(PATIENCE_SECONDS)
 
 
-def _until_ready(client: httpx.Client, process: ForkedProcess) -> None:
+def _until_ready(client: httpx.Client, process: ForkedProcess | subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 2 * PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:

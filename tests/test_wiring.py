@@ -247,7 +247,7 @@ async def test_grants_are_given_shown_copied_and_ended(office: Office) -> None:
 
 
 async def test_a_paid_opening_activates_its_subscription(office: Office) -> None:
-    terms = {"collection_method": "send_invoice", "payment_behavior": "default_incomplete"}
+    terms: dict[str, Any] = {"collection_method": "send_invoice", "payment_behavior": "default_incomplete"}
     made = await opened(office, await office.plan(fixed("10")), **terms)
     assert made["subscription_status"] == "incomplete"
     (invoice,) = await office.invoices()

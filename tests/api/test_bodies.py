@@ -208,7 +208,7 @@ async def test_deep_nesting_is_refused(account: Account) -> None:
 
 
 async def test_a_large_batch_names_every_event_that_is_wrong(account: Account) -> None:
-    good = {"event_name": "call", "external_customer_id": "c", "properties": {"text": "x" * 100_000}}
+    good: dict[str, Any] = {"event_name": "call", "external_customer_id": "c", "properties": {"text": "x" * 100_000}}
     events = [{**good, "event_id": f"e{n}"} for n in range(20)]
     events[3] = {**good, "event_name": 7}
     events[11] = {**good, "properties": {"text": "x" * 300_000}}

@@ -121,7 +121,7 @@ async def test_unknown_fields_of_events_are_named(account: Account) -> None:
     batch = {"events": [event, {**event, "extra": 1}], "source": "x"}
     answer = await account.http.post("/events/bulk", json=batch)
     assert (answer.status_code, set(answer.headers[HEADER].split(", "))) == (202, {"events[1].extra", "source"})
-    large = [{**event, "properties": {"x": "y" * 5000}} for _ in range(300)]
+    large: list[dict[str, Any]] = [{**event, "properties": {"x": "y" * 5000}} for _ in range(300)]
     large[299]["extra"] = 1
     answer = await account.http.post("/events/bulk", json={"events": large})
     assert (answer.status_code, answer.headers[HEADER]) == (202, "events[299].extra")
@@ -185,7 +185,7 @@ LAST, FIRST = "9999-12-31T23:59:59.9999999Z", "0001-01-01T00:00:00Z"
 
 def times_of(schema: dict[str, Any]) -> list[str]:
     """The fields of a body that hold a time."""
-    properties = next((part["properties"] for part in branches(schema) if "properties" in part), {})
+    properties: dict[str, Any] = next((part["properties"] for part in branches(schema) if "properties" in part), {})
     return [
         name for name, field in properties.items() if any(part.get("format") == "date-time" for part in branches(field))
     ]

@@ -170,7 +170,7 @@ async def test_no_route_at_all_opens_to_a_foreign_id(
         for door in DOORS:
             if not door.path_parameters or door.public or door.id in FIXED or not ours(door):
                 continue
-            body = {} if door.body is not None else None
+            body: dict[str, Any] | None = {} if door.body is not None else None
             answers_about_nobody: dict[str, httpx.Response] = {}
             for id in _guesses(door, go, made):
                 foreign = await outsider.request(door.method, door.url(id), json=body)

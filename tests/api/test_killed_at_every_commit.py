@@ -47,10 +47,10 @@ _UNLIKE = re.compile(
 
 @pytest.fixture(scope="module")
 async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIterator[Deployment]:
-    folder, settings = relay_folder(), settings_for(new_database())
-    database = Database(settings.database_url, wire(), 20)
+    folder, database_url = relay_folder(), new_database()
+    settings, database = settings_for(database_url), Database(database_url, wire(), 20)
     async with (
-        servers(settings.database_url) as group,
+        servers(database_url) as group,
         Relay(folder, sockets).open() as relay,
         running(settings, database) as url,
         Account(url, settings, database) as account,

@@ -358,7 +358,7 @@ async def test_a_strange_id_is_refused_or_unknown_on_every_route(caller: httpx.A
     for door in DOORS:
         if not door.path_parameters:
             continue
-        body = {} if door.body is not None else None
+        body: dict[str, Any] | None = {} if door.body is not None else None
         answer = await caller.request(door.method, door.url(id), json=body)
         assert 400 <= answer.status_code < 500 or not _named_rows(answer), f"{door.name}: {answer.text}"
         if answer.is_error:

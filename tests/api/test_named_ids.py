@@ -93,10 +93,21 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
     subscription, line, price, customer = made["subscription"], made["line"], made["price"], made["customer"]
     draft = made["second draft"]
     charge = {"display_name": "Walk", "amount": "100", "quantity": "1"}
-    invoice = {"customer_id": customer, "currency": "usd", "subtotal": "100", "total": "100", "amount_due": "100"}
+    invoice: dict[str, Any] = {
+        "customer_id": customer,
+        "currency": "usd",
+        "subtotal": "100",
+        "total": "100",
+        "amount_due": "100",
+    }
     invoice |= {"invoice_status": "DRAFT", "line_items": [charge]}
     on_line = {"coupon_id": made["coupon"], "line_item_id": price}
-    terms = {"customer_id": customer, "plan_id": made["plan"], "currency": "usd", "billing_period": "MONTHLY"}
+    terms: dict[str, Any] = {
+        "customer_id": customer,
+        "plan_id": made["plan"],
+        "currency": "usd",
+        "billing_period": "MONTHLY",
+    }
     terms |= {"billing_period_count": 1, "start_date": "2026-01-01T00:00:00Z"}
     override = {"price_id": price, "amount": "5"}
     own_price = {"type": "USAGE", "price_unit_type": "FIAT", "billing_period": "MONTHLY", "amount": "1"}
@@ -291,8 +302,8 @@ async def test_an_id_of_another_tenant_is_refused_in_every_field(
     foreign = await build(OverHttp(stranger))
     cases: defaultdict[str, list[Call]] = defaultdict(list)
     for call in [*cases_beside_the_tour(made), *(call for call, _ in go.made), *recorder.asked]:
-        path = {name: account.environment_id if id == "ENVIRONMENT" else id for name, id in call.path.items()}
-        cases[call.operation].append(Call(call.operation, path, call.query, call.body))
+        filled = {name: account.environment_id if id == "ENVIRONMENT" else id for name, id in call.path.items()}
+        cases[call.operation].append(Call(call.operation, filled, call.query, call.body))
     problems: list[str] = []
     with Books(sockets, account) as books:
         before = books.state()

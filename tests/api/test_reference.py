@@ -59,6 +59,10 @@ def bodies() -> Iterator[Any]:
                 yield pytest.param(handler, id=handler.operation_id)
 
 
+def _id_of_case(case: Any) -> str:
+    return str(case.id)
+
+
 def example_in_document(operation_id: str) -> Any:
     for parameter in operations():
         (operation,) = parameter.values
@@ -68,7 +72,7 @@ def example_in_document(operation_id: str) -> Any:
     raise AssertionError(operation_id)
 
 
-@pytest.mark.parametrize("handler", sorted(bodies(), key=lambda case: str(case.id)))
+@pytest.mark.parametrize("handler", sorted(bodies(), key=_id_of_case))
 def test_every_request_has_an_example_that_the_server_takes(handler: Any) -> None:
     example = example_in_document(handler.operation_id)
     struct = json_decoder(handler.parsed_data_field.annotation).decode(msgspec.json.encode(example))

@@ -172,13 +172,18 @@ async def build(go: Traveller) -> Made:
         ("void", "FINALIZED"),
     ):
         line = {"display_name": "Tour", "amount": "100", "quantity": "1", "price_type": "FIXED"}
-        invoice = {"customer_id": made["customer"], "currency": "usd", "subtotal": "100", "total": "100"}
+        invoice: dict[str, Any] = {
+            "customer_id": made["customer"],
+            "currency": "usd",
+            "subtotal": "100",
+            "total": "100",
+        }
         invoice |= {"amount_due": "100", "line_items": [line], "invoice_status": status}
         await make(name, "createInvoice", invoice)
     payment = {"destination_type": "INVOICE", "destination_id": made["invoice"], "payment_method_type": "OFFLINE"}
     payment |= {"amount": "10", "currency": "usd"}
     await make("payment", "createPayment", {**payment, "process_payment": True})
-    card = {**payment, "payment_method_type": "CARD", "payment_method_id": "pm_test_success"}
+    card: dict[str, Any] = {**payment, "payment_method_type": "CARD", "payment_method_id": "pm_test_success"}
     card |= {"payment_gateway": "stripe", "process_payment": False}
     await make("waiting payment", "createPayment", card)
     await make(
@@ -186,7 +191,7 @@ async def build(go: Traveller) -> Made:
     )
     on_account = {**payment, "destination_type": "CUSTOMER", "destination_id": made["customer"], "amount": "7"}
     await make("money on account", "createPayment", {**on_account, "process_payment": True})
-    subscription = {
+    subscription: dict[str, Any] = {
         "customer_id": made["customer"],
         "plan_id": made["plan"],
         "currency": "usd",
@@ -250,7 +255,7 @@ async def _correct(go: Traveller, made: Made) -> None:
     invoice = await go(Call("getInvoice", {"id": made["invoice"]}))
     line = invoice["line_items"][0]["id"]
     made["invoice line"] = line
-    note = {"invoice_id": made["invoice"], "reason": "BILLING_ERROR"}
+    note: dict[str, Any] = {"invoice_id": made["invoice"], "reason": "BILLING_ERROR"}
     note |= {"line_items": [{"invoice_line_item_id": line, "amount": "1"}]}
     made["note"] = _id_in(await go(Call("createCreditNote", body={**note, "process_credit_note": True})))
     for name, amount in (("draft note", "2"), ("second draft note", "3")):
@@ -328,7 +333,7 @@ READS_BY_ID = {
     "getActivity": "activity",
     "listWebhookAttempts": "message",
 }
-ASKED_WITH = {
+ASKED_WITH: dict[str, dict[str, Any]] = {
     "listSavedPaymentMethods": {"provider": "stripe"},
     "listCustomerPaymentMethods": {"providers": ["stripe"]},
     "getInvoiceEinvoice": {"format": "facturx"},

@@ -138,7 +138,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(
 def test_a_restore_that_fails_on_the_way_leaves_the_database_empty(
     backup: Path, new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from farthing.backup import load
+    from farthing.backup import load, schema
 
     _damage_table(backup)
     (backup / "tables/users.copy.gz").write_bytes(gzip.compress(b"no such row\n"))
@@ -147,7 +147,7 @@ def test_a_restore_that_fails_on_the_way_leaves_the_database_empty(
     with pytest.raises(BackupFailed, match="refused the backup"):
         restore(target, backup, QUIET)
     with psycopg.connect(target.database_url or "") as connection:
-        assert load.schema.relations(connection) == []
+        assert schema.relations(connection) == []
 
 
 def test_only_an_empty_database_is_filled(backup: Path, new_database: Callable[..., str]) -> None:

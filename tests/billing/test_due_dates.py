@@ -12,7 +12,7 @@ from tests.billing.counter import Body, cancel, open_items, opened, seats
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import at, fixed
 
-NET_30 = {"payment_terms": "30 NET", "collection_method": "send_invoice"}
+NET_30: dict[str, Any] = {"payment_terms": "30 NET", "collection_method": "send_invoice"}
 
 
 async def due_dates(office: Office, subscription: Body) -> list[tuple[str, str | None]]:

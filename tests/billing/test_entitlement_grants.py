@@ -71,7 +71,7 @@ class Granted:
                 .where(SystemEvent.event_name == "entitlement.grant.exhausted")
                 .order_by(SystemEvent.position)
             )
-            return [row.payload for row in rows]
+            return [row.payload or {} for row in rows]
 
 
 async def granted(office: Office, price: str = "0.5", terms: Any = HOURLY, **more: Any) -> Granted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -160,7 +162,8 @@ async def test_each_fault_is_named(office: Office) -> None:
     unchanged, missed = [], []
     for fault, statement in FAULTS.items():
         async with office.account.transaction() as session:
-            if (await session.execute(text(statement))).rowcount == 0:
+            result: Any = await session.execute(text(statement))
+            if result.rowcount == 0:
                 unchanged.append(fault)
             elif not await _named(session):
                 missed.append(fault)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.billing.counter import Body, cancel, do, opened, read
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import at, fixed
 
-MARCH = {"start_date": "2026-03-01T00:00:00Z"}
+MARCH: dict[str, Any] = {"start_date": "2026-03-01T00:00:00Z"}
 
 
 async def _invoices(office: Office) -> list[tuple[str, str, str]]:

@@ -50,7 +50,7 @@ async def test_money_kept_on_a_voided_invoice_is_named(office: Office) -> None:
 
 async def test_a_card_payment_that_nobody_processes_is_named(office: Office) -> None:
     till = Till(office.account)
-    card = {"payment_method_type": "CARD", "process_payment": False}
+    card: dict[str, Any] = {"payment_method_type": "CARD", "process_payment": False}
     payment = await till.pay(await till.invoice(), **card)
     await change(office, Payment, payment["id"], payment_status="PENDING", created_at=SystemClock().now())
     assert await named(office) == []

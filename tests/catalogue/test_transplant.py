@@ -49,7 +49,13 @@ async def _catalogue(account: Account) -> tuple[dict[str, Any], str]:
     ended = await account.post("/prices", price(plan))
     await account.delete(f"/prices/{ended['id']}", expect=200)
     await account.post("/entitlements", {"plan_id": plan, "feature_id": feature["id"], "feature_type": "metered"})
-    grant = {"name": "Included", "scope": "PLAN", "plan_id": plan, "credits": "12.5", "cadence": "RECURRING"}
+    grant: dict[str, Any] = {
+        "name": "Included",
+        "scope": "PLAN",
+        "plan_id": plan,
+        "credits": "12.5",
+        "cadence": "RECURRING",
+    }
     grant |= {"period": "MONTHLY", "period_count": 2, "expiration_type": "DURATION", "rollover_maximum": "3"}
     await account.post("/creditgrants", {**grant, "expiration_duration": 1, "expiration_duration_unit": "YEAR"})
     return feature, plan

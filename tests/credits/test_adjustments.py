@@ -76,7 +76,8 @@ async def test_lots_are_judged_at_the_end_of_the_period(
     desk = LedgerDesk(account)
     customer = await desk.customer()
     wallet = await desk.wallet(customer, **terms)
-    await desk.top_up(wallet, "20", **({"expiry_date_utc": expiry} if expiry else {}))
+    lasting: dict[str, Any] = {"expiry_date_utc": expiry} if expiry else {}
+    await desk.top_up(wallet, "20", **lasting)
     period = {"period_start": "2030-01-01T00:00:00Z", "period_end": "2030-02-01T00:00:00Z"}
     draft = await desk.billed(customer, [usage("50")], invoice_status="DRAFT", **period)
     async with account.transaction() as session:

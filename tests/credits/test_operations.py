@@ -178,7 +178,7 @@ async def test_statements(
     closing: str,
     count: int,
 ) -> None:
-    query = {"start_time": f"{start}T00:00:00Z", "end_time": f"{end}T00:00:00Z"}
+    query: dict[str, Any] = {"start_time": f"{start}T00:00:00Z", "end_time": f"{end}T00:00:00Z"}
     statement = await account.get(f"/wallets/{january['id']}/statement", **query)
     assert [statement[f"{name}_credit_balance"] for name in ("opening", "closing")] == [opening, closing]
     assert (statement["credits_added"], statement["credits_taken"]) == (added, taken)

@@ -25,7 +25,7 @@ def told(account: Account) -> Told:
                 .where(SystemEvent.payload.is_not(None))
                 .order_by(SystemEvent.created_at, SystemEvent.id)
             )
-            return [(event.event_name, event.payload) for event in events]
+            return [(event.event_name, event.payload or {}) for event in events]
 
     return read
 

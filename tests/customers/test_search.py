@@ -143,7 +143,7 @@ class TestNarrowing:
         assert await found(five, metadata={"k": "V"}) == ""
 
     async def test_the_time_range_includes_both_ends(self, five: Account) -> None:
-        ends = {"start_time": "2026-01-02T01:00:00+01:00", "end_time": "2026-01-04T00:00:00Z"}
+        ends: dict[str, Any] = {"start_time": "2026-01-02T01:00:00+01:00", "end_time": "2026-01-04T00:00:00Z"}
         assert await found(five, **ends) == "dcb"
         items = (await five.get("/customers", **ends))["items"]
         assert [customer["external_id"] for customer in items] == ["d", "c", "b"]
@@ -161,7 +161,8 @@ class TestSorting:
         assert await found(five, sort=levels) == "decba"
 
     async def test_a_plain_name_and_an_order_do_as_well(self, five: Account) -> None:
-        for asked, expected in (({"sort": "name", "order": "asc"}, "abcde"), ({"sort": "name"}, "edcba")):
+        by_name: dict[str, Any] = {"sort": "name"}
+        for asked, expected in ((by_name | {"order": "asc"}, "abcde"), (by_name, "edcba")):
             items = (await five.get("/customers", **asked))["items"]
             assert "".join(customer["external_id"] for customer in items) == expected
         assert await found(five, order="asc") == "abcde"
@@ -276,7 +277,7 @@ async def test_numbers_are_compared_exactly_and_with_nothing_else(
     account: Account, operator: str, data_type: str, value: Any, expected: set[str] | None
 ) -> None:
     amounts = values(column("amount", Numeric), name="amounts").data([(Decimal(text),) for text in ("1", "2.5", "3")])
-    given = {"date": datetime(2026, 1, 2, tzinfo=UTC), "number": Decimal("2.5")}.get(data_type, value)
+    given: Any = {"date": datetime(2026, 1, 2, tzinfo=UTC), "number": Decimal("2.5")}.get(data_type, value)
     condition = Condition(
         field="amount",
         operator=Operator(operator),

@@ -24,7 +24,7 @@ from tests.conftest import running, settings_for
 from tests.events.counter import at, each, new_meter, post, send, sent, usage
 
 JANUARY = ("2024-01-01T00:00", "2024-02-01T00:00")
-RANGE = {"start_time": at(JANUARY[0]), "end_time": at(JANUARY[1])}
+RANGE: dict[str, Any] = {"start_time": at(JANUARY[0]), "end_time": at(JANUARY[1])}
 
 
 async def test_one_event_is_answered_with_its_id(account: Account) -> None:

@@ -24,7 +24,7 @@ from tests.conftest import running, settings_for
 from tests.events.counter import at, new_meter, post, send, sent
 
 JANUARY = ("2024-01-01T00:00", "2024-02-01T00:00")
-RANGE = {"start_time": at(JANUARY[0]), "end_time": at(JANUARY[1])}
+RANGE: dict[str, Any] = {"start_time": at(JANUARY[0]), "end_time": at(JANUARY[1])}
 BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
 TIERS = [
     {"up_to": 5, "unit_amount": "0"},
@@ -461,7 +461,7 @@ async def test_events_at_either_end_of_the_calendar_are_counted_in_windows_of_ev
         assert list(refused["details"]) == ["window_size"]
     for event in await _listed(account, start, end):
         await account.get(f"/events/{event}")
-    around = {"start_time": "9990-01-01T00:00:00Z", "end_time": end}
+    around: dict[str, Any] = {"start_time": "9990-01-01T00:00:00Z", "end_time": end}
     points = await account.get("/events/monitoring", window_size="MONTH", **around)
     assert [point["event_count"] for point in points["points"]] == [1]
 

@@ -90,7 +90,12 @@ def test_a_file_is_whole_or_absent(folder: Path, monkeypatch: pytest.MonkeyPatch
     folder.mkdir()
     synced: list[int] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), real(descriptor))[1])
+
+    def sync(descriptor: int) -> None:
+        synced.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
     secret_file.write_durably(folder / secret_file.NAME, "k" * 40)
     assert len(synced) == 2  # the file, then its folder
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))

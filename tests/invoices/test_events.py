@@ -21,6 +21,7 @@ async def last_body(account: Account, invoice: dict[str, Any]) -> dict[str, Any]
         query = select(SystemEvent).where(SystemEvent.entity_id == invoice["id"]).order_by(SystemEvent.id.desc())
         row = (await session.scalars(query.limit(1))).one()
     assert row.entity_type == "invoice"
+    assert row.payload is not None
     return row.payload
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,10 @@ def succeeded(url: str, name: str) -> int:
     return int(rows(url, query, name)[0][0])
 
 
+def succeeded_again(url: str, name: str, before: int) -> bool:
+    return succeeded(url, name) > before
+
+
 def waiting_for_tables(url: str) -> set[str]:
     query = (
         "SELECT relation::regclass::text FROM pg_locks "
@@ -132,7 +137,7 @@ async def test_duties_killed_in_the_middle_are_taken_up_by_another_worker(new_da
     with farthing(url, "worker"):
         until(lambda: lively_workers(url) >= 2)
         for name in IN_HAND:
-            until(lambda name=name: succeeded(url, name) > before[name])
+            until(partial(succeeded_again, url, name, before[name]))
     cloned = "SELECT counts['plans_cloned'] FROM job_runs WHERE name = 'environment_clone'"
     assert rows(url, cloned) == [(1,)]
 
@@ -248,7 +253,7 @@ def test_workers_go_on_after_postgres_restarts_and_readiness_says_how_it_is(post
             until(lambda: served.works() and lively_workers(url) == 4)
             before = succeeded(url, "meter_backfill")
             queue(url, "meter_backfill", "default", "meter_backfill")
-            until(lambda before=before: succeeded(url, "meter_backfill") > before)
+            until(partial(succeeded_again, url, "meter_backfill", before))
             until(lambda: "farthing_worker_up 1.0" in served.http.get("/metrics").text)
             assert not any(ended(process) for process in processes)
         for process in processes:

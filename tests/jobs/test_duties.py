@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -252,7 +253,7 @@ class TestWorker:
         fine = [duty("fine_1"), duty("fine_2")]
         async with working(deployment, *stuck, broken, *fine):
             for each in fine:
-                await until(lambda each=each: runs(deployment, each.name))
+                await until(partial(runs, deployment, each.name))
             await until(lambda: runs(deployment, "broken"))
         assert (await runs(deployment, "stuck_0"))[0].error == "its process ended before it did"
 
@@ -286,9 +287,10 @@ class TestWorker:
         monkeypatch.setattr(worker, "STALE_SECONDS", 1)
         fine = duty("fine")
         app = queue_of(deployment, [fine])
+        connector: Any = app.connector
 
         async def stand_still_until_another_has_run() -> None:
-            async with app.connector.pool.connection() as still:
+            async with connector.pool.connection() as still:
                 await still.execute("SELECT FROM procrastinate_jobs FOR UPDATE")
                 async with working_without_queueing(deployment, fine):
                     await until(lambda: runs(deployment, "fine"))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -93,7 +94,7 @@ async def test_a_server_that_is_killed_at_any_moment_loses_no_delivery(
             share = CUSTOMERS // KILLS
             creating = asyncio.create_task(server.create_customers(number * share, (number + 1) * share))
             arrived = len(receiver.received)
-            await until(lambda creating=creating, arrived=arrived: _more(receiver, creating, arrived + 5))
+            await until(partial(_more, receiver, creating, arrived + 5))
             await server.kill()
             made |= await creating
             _end_leases(url)

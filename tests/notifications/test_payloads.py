@@ -44,6 +44,7 @@ async def test_every_event_of_a_tour_through_the_api_has_the_shape_of_the_catalo
     assert names <= set(EVENTS)
     for event in events:
         payload = EVENTS[event.event_name].payload
+        assert event.payload is not None
         assert event.payload["event_type"] == event.event_name
         msgspec.convert(event.payload, payload)
         assert unknown_fields(event.payload, payload) == [], event.event_name

@@ -190,7 +190,7 @@ async def secret_of(till: Till, connection: dict[str, Any]) -> str:
 async def report(till: Till, body: bytes, signature: str | None, provider: str = "stripe", expect: int = 200) -> Any:
     account = till.account
     path = f"/v1/webhooks/{provider}/{account.tenant_id}/{account.environment_id}"
-    headers = {signing.HEADER: signature.encode("latin-1")} if signature is not None else {}
+    headers: dict[str, Any] = {signing.HEADER: signature.encode("latin-1")} if signature is not None else {}
     async with httpx.AsyncClient(base_url=account.base_url) as gateway:
         answer = await gateway.post(path, content=body, headers=headers)
     assert answer.status_code == expect, answer.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 from alembic.autogenerate import compare_metadata
@@ -17,7 +18,7 @@ from farthing.storage.migrations import state, upgrade
 from farthing.storage.postgres import dialect_url
 from farthing.storage.tables import Base
 
-NEW = {
+NEW: dict[str, Any] = {
     "usage_watermark": None,
     "scale_arrears": False,
     "opening_credit": Decimal(0),

@@ -68,7 +68,7 @@ def _texts_of_caught_errors(module: Path) -> Iterator[int]:
             if isinstance(part, ast.Call) and ast.unparse(part.func) in {"str", "repr"}:
                 shown = part.args[0]
             if part not in logged and isinstance(shown, ast.Name) and shown.id == handler.name:
-                yield part.lineno
+                yield getattr(part, "lineno", 0)
 
 
 def test_no_text_of_an_unknown_error_is_shown() -> None:

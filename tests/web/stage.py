@@ -99,7 +99,7 @@ class Stage:
         monthly = {"credits": "100", "cadence": "RECURRING", "period": "MONTHLY", "period_count": 1}
         monthly |= {"name": "Included calls", "expiration_type": "BILLING_CYCLE", "rollover_maximum": "50"}
         await self.account.post("/creditgrants", {**monthly, "scope": "PLAN", "plan_id": self.plan["id"]})
-        once = {"name": "Welcome", "credits": "25", "cadence": "ONETIME", "expiration_type": "DURATION"}
+        once: dict[str, Any] = {"name": "Welcome", "credits": "25", "cadence": "ONETIME", "expiration_type": "DURATION"}
         once |= {"expiration_duration": 3, "expiration_duration_unit": "MONTH", "priority": 1}
         granted = {"scope": "SUBSCRIPTION", "subscription_id": self.subscription_id}
         await self.account.post("/creditgrants", {**once, **granted})

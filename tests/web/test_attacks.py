@@ -154,7 +154,8 @@ async def _play_evil(own: Stage) -> dict[str, str]:
     await own.account.put("/settings/invoice_config", {"value": {"prefix": EVIL[:50]}})
     line = (await own.account.get(f"/invoices/{invoice['id']}"))["line_items"][0]
     customer = await own.account.get(f"/customers/{made['id']}")
-    token = portal.open_session(_Named(own, customer), own.account.settings.master_key(), datetime.now(UTC), 600).token
+    visitor: Any = _Named(own, customer)
+    token = portal.open_session(visitor, own.account.settings.master_key(), datetime.now(UTC), 600).token
     return {
         "customer": made["id"],
         "plan": plan["id"],
@@ -279,7 +280,7 @@ async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outs
         jwt.encode(good, key, "HS256"),  # signed by us, but of no session
         jwt.encode({**good, "exp": datetime.now(UTC) - timedelta(seconds=1)}, key, "HS256"),
         jwt.encode({**good, "typ": "portal"}, key, "HS256"),
-        jwt.encode(good, None, "none"),
+        jwt.encode(good, "", "none"),
         "not.a.token",
         "",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Page, expect
 
@@ -84,7 +85,7 @@ async def test_a_customer_fetches_what_is_complete(page: Page, own: Stage) -> No
     notebook = Notebook(own.account)
     rate = await notebook.desk.tax("19%")
     customer = await notebook.desk.customer(external_id="buyer", address_country="DE")
-    due = {"due_date": "2098-01-01T00:00:00Z"}
+    due: dict[str, Any] = {"due_date": "2098-01-01T00:00:00Z"}
     invoice = await notebook.desk.invoice([fixed("100")], customer, tax_rates=[rate], **due)
     token = (await own.account.get("/customers/portal/buyer"))["token"]
     await page.goto(f"/portal/{token}/invoices/{invoice['id']}")

@@ -30,9 +30,9 @@ async def test_a_session_reads_its_own_usage_and_no_other(account: Account) -> N
             await account.post("/events", event, expect=202)
         tokens.append((await account.get(f"/customers/portal/{name}"))["token"])
     async with httpx.AsyncClient(base_url=f"{account.base_url}/v1/customer/portal") as outside:
-        for token, calls in zip(tokens, ("3", "5"), strict=True):
+        for token, expected in zip(tokens, ("3", "5"), strict=True):
             answer = await outside.get("/usage", headers={"x-session-token": token})
             assert answer.status_code == 200, answer.text
             (used,) = answer.json()["features"]
-            assert (used["current_usage"], used["total_limit"]) == (calls, 10)
+            assert (used["current_usage"], used["total_limit"]) == (expected, 10)
         assert (await outside.get("/usage")).status_code == 401

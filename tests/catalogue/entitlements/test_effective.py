@@ -31,7 +31,7 @@ JUNE = Period(datetime(2025, 6, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
 MONTHLY, DAILY, NEVER = UsageResetPeriod.MONTHLY, UsageResetPeriod.DAILY, UsageResetPeriod.NEVER
 
 
-def one(id: str, owner: EntitlementOwner = EntitlementOwner.PLAN, **given: Any) -> Entitlement:
+def one(id: str, owner: EntitlementOwner = EntitlementOwner.PLAN, **given: Any) -> Any:
     """A metered, enabled entitlement to feature f with a limit of 1000, but for what is given."""
     values = {
         "entity_type": owner,
@@ -50,11 +50,11 @@ def one(id: str, owner: EntitlementOwner = EntitlementOwner.PLAN, **given: Any) 
     return Entitlement(id=id, **{**values, **given})
 
 
-def addon(id: str, **given: Any) -> Entitlement:
+def addon(id: str, **given: Any) -> Any:
     return one(id, EntitlementOwner.ADDON, **{"usage_limit": 500, **given})
 
 
-def own(id: str, **given: Any) -> Entitlement:
+def own(id: str, **given: Any) -> Any:
     return one(id, EntitlementOwner.SUBSCRIPTION, **given)
 
 
@@ -63,10 +63,8 @@ def at(day: int, month: int = 6) -> datetime:
 
 
 def only(
-    plan: Sequence[Entitlement] = (),
-    addons: Sequence[Sequence[Entitlement]] = (),
-    subscription: Sequence[Entitlement] = (),
-) -> EffectiveEntitlement[Entitlement]:
+    plan: Sequence[Any] = (), addons: Sequence[Sequence[Any]] = (), subscription: Sequence[Any] = ()
+) -> EffectiveEntitlement[Any]:
     (found,) = effective_entitlements(plan, addons, subscription, JUNE)
     return found
 

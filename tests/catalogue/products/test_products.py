@@ -294,8 +294,9 @@ class TestFeatures:
                 )
             ).all()
         assert [one.event_name for one in told] == ["feature.created", "feature.updated", "feature.deleted"]
-        assert told[1].payload["feature"]["name"] == "New"
-        assert told[0].payload["feature"]["meter_id"] == made["meter_id"]
+        created, updated = (event.payload or {} for event in told[:2])
+        assert updated["feature"]["name"] == "New"
+        assert created["feature"]["meter_id"] == made["meter_id"]
 
 
 class TestAlerts:

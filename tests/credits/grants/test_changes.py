@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.billing.counter import cancel, do, opened
@@ -80,7 +82,7 @@ async def test_a_draft_waits_longer_and_longer_and_its_grants_move_with_its_star
 
 
 async def test_a_subscription_that_waits_for_its_payment_is_granted_credits_with_it(office: GrantingOffice) -> None:
-    terms = {"collection_method": "send_invoice", "payment_behavior": "default_incomplete"}
+    terms: dict[str, Any] = {"collection_method": "send_invoice", "payment_behavior": "default_incomplete"}
     made = await office.started("2025-01-01", **terms)
     assert (made["subscription_status"], await office.balance(made)) == ("incomplete", "none")
     (invoice,) = await office.invoices()

@@ -38,7 +38,7 @@ def violations(content: bytes, written_as: Format) -> list[str]:
     document = etree.fromstring(content)
     schema = _schema(etree.QName(document).localname)
     if not schema.validate(document):
-        return [f"schema: {error.message}" for error in schema.error_log]
+        return [f"schema: {fault}" for fault in str(schema.error_log).splitlines()]
     return [violation for rules in _RULES[written_as] for violation in _broken(content, *rules)]
 
 
@@ -49,7 +49,7 @@ def _broken(content: bytes, package: str, name: str) -> list[str]:
     for failure in etree.fromstring(report.encode()).iter(f"{_SVRL}failed-assert", f"{_SVRL}successful-report"):
         if failure.get("flag") in HINTS:
             continue
-        said = " ".join("".join(failure.itertext()).split())
+        said = " ".join("".join(map(str, failure.itertext())).split())
         found.append(f"{failure.get('id')} ({failure.get('flag')}): {said} at {failure.get('location')}")
     return found
 

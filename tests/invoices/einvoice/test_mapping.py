@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pikepdf
 import pytest
@@ -330,7 +331,7 @@ def test_every_figure_is_the_invoices_to_the_cent(invoice: tuple[InvoiceTotals, 
     assert written["tax"] == totals.total_tax
     assert written["prepaid"] == totals.total_prepaid_credits_applied
     assert written["payable"] == totals.total
-    root = etree.fromstring(content)
+    root: Any = etree.fromstring(content)
     nets = (
         "//cac:InvoiceLine/cbc:LineExtensionAmount"
         if "ubl" in wanted

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -120,10 +121,8 @@ def pages(document: InvoiceDocument) -> list[str]:
 
 def fonts_used(pdf: bytes) -> set[str]:
     """Names of the fonts embedded for the first page, without the subset's tag."""
-    return {
-        str(font.get_object()["/BaseFont"]).partition("+")[2]
-        for font in PdfReader(io.BytesIO(pdf)).pages[0]["/Resources"]["/Font"].values()
-    }
+    page: Any = PdfReader(io.BytesIO(pdf)).pages[0]
+    return {str(font.get_object()["/BaseFont"]).partition("+")[2] for font in page["/Resources"]["/Font"].values()}
 
 
 @pytest.mark.parametrize(
@@ -311,7 +310,7 @@ def test_a_long_word_is_broken_and_copied_whole() -> None:
 
 
 def test_a_logo_stands_in_for_the_name_at_the_head() -> None:
-    page = PdfReader(io.BytesIO(render(invoice(logo=Logo(png(40, 20)))))).pages[0]
+    page: Any = PdfReader(io.BytesIO(render(invoice(logo=Logo(png(40, 20)))))).pages[0]
     (picture,) = (drawn.get_object() for drawn in page["/Resources"]["/XObject"].values())
     assert (picture["/Subtype"], picture["/Width"], picture["/Height"]) == ("/Image", 40, 20)
     assert page.extract_text().count("Halfpenny Cloud Ltd") == 1

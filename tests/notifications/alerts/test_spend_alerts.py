@@ -71,7 +71,9 @@ async def test_the_spend_of_a_subscription(
     office: Office, config: Any, price: str, calls: str, logged: str, announced: str
 ) -> None:
     feature, customer = await office.feature("calls"), await office.customer()
-    committed = {"commitment_amount": "200", "overage_factor": "1"} if "alert_threshold_type" in config else {}
+    committed: dict[str, Any] = (
+        {"commitment_amount": "200", "overage_factor": "1"} if "alert_threshold_type" in config else {}
+    )
     subscription = await opened(office, await office.plan(office.usage(feature, price)), customer, **committed)
     await watch(office.account, subscription, config)
     for number, count in enumerate(calls.split(), start=1):
@@ -194,7 +196,9 @@ async def test_a_child_s_usage_is_spend_of_whoever_pays(office: Office) -> None:
     feature = await office.feature("calls")
     parent, child = await office.customer(), await office.customer()
     plan = await office.plan(office.usage(feature, "1"))
-    inheriting = {"inheritance": {"external_customer_ids_to_inherit_subscription": [child["external_id"]]}}
+    inheriting: dict[str, Any] = {
+        "inheritance": {"external_customer_ids_to_inherit_subscription": [child["external_id"]]}
+    }
     subscription = await opened(office, plan, parent, **inheriting)
     await watch(office.account, subscription, above("10"))
     await look_at_usage(office)

@@ -50,7 +50,7 @@ async def events(account: Account, prefix: str) -> list[dict[str, Any]]:
         payload = EVENTS[event.event_name].payload
         msgspec.convert(event.payload, payload)
         assert unknown_fields(event.payload, payload) == [], event.event_name
-    return [event.payload for event in recorded]
+    return [event.payload or {} for event in recorded]
 
 
 async def names(account: Account, prefix: str) -> list[str]:
@@ -61,7 +61,8 @@ async def look_at_usage(office: Office, moment: str = "") -> int:
     """Do the looks at new usage that are due; how many customers were looked at."""
     if moment:
         await office.on(moment)
-    return (await _repeat(office, schedule) and 0) or await _repeat(office, evaluate_due)
+    await _repeat(office, schedule)
+    return await _repeat(office, evaluate_due)
 
 
 async def look_at_wallets(office: Office, moment: str = "") -> int:

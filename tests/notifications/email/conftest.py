@@ -104,7 +104,8 @@ def box(mail_room: MailRoom) -> MailBox:
 @pytest.fixture
 async def seller(mail_room: MailRoom, box: MailBox) -> AsyncIterator[Seller]:
     """A fresh tenant with mail on. Its environment is archived afterwards, so that nothing more is due there."""
-    async with Seller(mail_room.base_url, mail_room.settings, mail_room.database) as seller:
+    seller = Seller(mail_room.base_url, mail_room.settings, mail_room.database)
+    async with seller:
         await seller.become()
         await seller.mail()
         seller.till = Till(seller)
