@@ -306,6 +306,9 @@ class Clockwork:
         if self.gateways is not None and DueWork.PAYMENT in due:
             async with self.database.session(self.scope, clock=FixedClock(at)) as session:
                 await reconcile(session, self.gateways, at)
+        if DueWork.CHECKOUT in due:
+            async with self.database.session(self.scope, clock=FixedClock(at)) as session:
+                await self.database.ports.part(BillingPorts).checkout_expiry.expire_due(session, at)
         evaluated = await GrantEvaluation(self.database, self.scope, at).run()
         if due & _MOVES_PERIODS:
             await run.roll(billed)
