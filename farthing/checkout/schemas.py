@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from farthing.api.queries.lists import Page
 from farthing.calendar.billing import BillingPeriod
@@ -81,8 +81,8 @@ class AddAddonRef(Request):
 
     addon_id: str | None = None
     association_id: str | None = None
-    cadence: AddonCadence | None = None
-    proration_behavior: ProrationBehavior | None = None
+    cadence: AddonCadence | UnsetType = UNSET
+    proration_behavior: ProrationBehavior | UnsetType = UNSET
     start_date: Moment | None = None
 
 

@@ -106,7 +106,17 @@ class CheckoutPaymentBlock(Response):
     """The payment of a checkout."""
 
     id: str
-    status: str
+    status: Literal[
+        "INITIATED",
+        "PENDING",
+        "PROCESSING",
+        "SUCCEEDED",
+        "OVERPAID",
+        "FAILED",
+        "REFUNDED",
+        "PARTIALLY_REFUNDED",
+        "VOIDED",
+    ]
     gateway: str | None = None
 
 
@@ -155,7 +165,9 @@ class ShownSubscriptionParams(Response):
     subscription_id: str | None = None
     plan_id: str | None = None
     currency: str | None = None
-    billing_period: str | None = None
+    billing_period: (
+        Literal["MONTHLY", "ANNUAL", "WEEKLY", "DAILY", "QUARTERLY", "HALF_YEARLY", "ONETIME"] | None
+    ) = None
     start_date: Timestamp | None = None
     end_date: Timestamp | None = None
     lookup_key: str | None = None

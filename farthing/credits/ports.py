@@ -42,7 +42,7 @@ class BalanceAlerts:
 BuyByCheckout = Callable[
     [AsyncSession, Composition, str, "TopUpWalletRequest", Clock], "Awaitable[TopUpWalletResponse]"
 ]
-"""Has a wallet's credits wait, with the draft that sells them, for a checkout that it opens; committed when it answers."""
+"""Has credits for a wallet, and the draft that sells them, wait for a checkout that it opens and commits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,8 @@ class Invoice(Scoped, Tracked, Base):
     """The part of `amount_remaining` that is usage: its share of the net, rounded once."""
 
     checkout_session_id: Mapped[str | None] = mapped_column(String(50))
-    """The checkout that it was made for: no credits and no money of its payer are taken for it, so that it asks for what
-    the checkout asks for."""
+    """The checkout that it was made for: no credits and no money of its payer are taken for it, so that it asks for
+    what the checkout asks for."""
     awaits_checkout: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     """Whether its checkout is open: until that ends nobody else changes, finalizes, pays or voids it.
 

@@ -79,7 +79,8 @@ async def draft_purchase_invoice(
 ) -> Invoice:
     """A computed draft that asks the customer for what credits of a locked wallet cost.
 
-    Finalized, one that comes to nothing completes them at once. Raises ValidationFailed for a price below the smallest unit of the currency, InvalidOperation for a coupon.
+    Finalized, one that comes to nothing completes them at once. Raises ValidationFailed for a price below the smallest
+    unit of the currency, InvalidOperation for a coupon.
     """
     price = round_to(purchase.amount, currency.digits(wallet.currency))
     if price <= 0:

@@ -49,7 +49,7 @@ async def begin(session: AsyncSession, invoice: Invoice) -> Invoice:
 
 
 async def refill(session: AsyncSession, draft: Invoice, wanted: Invoice) -> Invoice:
-    """Empty a locked draft and give it the period, key and terms of `wanted`, so that its charges can be written anew."""
+    """Empty a locked draft and give it the period and key of `wanted`, so that its charges can be written anew."""
     for line in await published_lines(session, draft.id):
         line.status = Status.ARCHIVED
     for name in ("period_start", "period_end", "reference_date", "billing_period", "idempotency_key"):
