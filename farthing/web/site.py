@@ -13,9 +13,11 @@ from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
+from farthing.web.checkout.pages import CheckoutPages
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue import Catalogue
+from farthing.web.dashboard.checkouts import CheckoutList
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.einvoices import EinvoicePages
@@ -45,6 +47,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     InvoicePages,
     CreditNotePages,
     EinvoicePages,
+    CheckoutList,
     SubscriptionPages,
     WalletPages,
     Catalogue,
@@ -65,7 +68,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
 
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, asset, favicon],
+    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, CheckoutPages, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""

@@ -53,16 +53,17 @@ async def lead_to_payment(
         process_payment=True,
     )
     payment = (await execution.record_payment(session, provide_gateways(services), request, clock)).payment
-    return private(go(payment_page(payment, token) if _is_ours(payment) else here))
+    return private(go(payment_page(payment, token) if is_simulated(payment) else here))
 
 
 def payment_page(payment: Payment, token: str) -> str:
     """Where the customer pays: the built-in provider's pages are shown by us."""
     url = payment.payment_url or ""
-    if _is_ours(payment):
+    if is_simulated(payment):
         return f"/portal/{token}/test-payment/{url.rsplit('/', 1)[-1]}"
     return url if url.startswith("https://") else ""
 
 
-def _is_ours(payment: Payment) -> bool:
+def is_simulated(payment: Payment) -> bool:
+    """Whether a payment is made on a page of the built-in provider, which we show."""
     return _TEST_PAGE in (payment.payment_url or "")
