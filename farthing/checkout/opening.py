@@ -79,14 +79,14 @@ async def open_checkout(
     point = resume_point(session, CheckoutPoint)
     if point is not None:
         checkout = await find(session, CheckoutSession, point.checkout_session_id)
-        return await _lead_to_page(session, gateways, checkout, clock)
+        return await lead_to_page(session, gateways, checkout, clock)
     await _require_provider(session, gateways, params)
     prepared = await prepare(new_id(Kind.CHECKOUT_SESSION))
     if prepared is None:
         return None
     checkout = await _store(session, services, prepared, params, clock.now())
     await commit_midway(session, CheckoutPoint(checkout.id))  # the provider is asked next
-    return await _lead_to_page(session, gateways, checkout, clock)
+    return await lead_to_page(session, gateways, checkout, clock)
 
 
 async def _require_provider(session: AsyncSession, gateways: Gateways, params: CheckoutParams) -> None:
@@ -106,7 +106,7 @@ async def _store(
     session: AsyncSession, services: Composition, prepared: PreparedCheckout, params: CheckoutParams, now: datetime
 ) -> CheckoutSession:
     invoice, environment_id = prepared.invoice, scope_of(session).environment_id
-    page_key = secrets.token_urlsafe(24)
+    page_key = secrets.token_hex(16)
     page = page_url(services.part(Settings).base_url, environment_id, page_key)
     config = params.payment_provider_config
     asked = CreatePaymentRequest(
@@ -163,7 +163,7 @@ async def _store(
     return checkout
 
 
-async def _lead_to_page(
+async def lead_to_page(
     session: AsyncSession, gateways: Gateways, checkout: CheckoutSession, clock: Clock
 ) -> CheckoutSession:
     """Ask the provider for the page; if there is none, nothing of the checkout stays. Raises what the provider said."""

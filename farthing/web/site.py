@@ -33,6 +33,7 @@ from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
 from farthing.web.people.team import Team
 from farthing.web.portal.credits import PortalCredits
+from farthing.web.portal.methods import PortalMethods
 from farthing.web.portal.pages import Portal, PortalLinks
 from farthing.web.rendering.answers import error_page
 from farthing.web.rendering.assets import asset, favicon
@@ -68,7 +69,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
 
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, CheckoutPages, asset, favicon],
+    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, PortalMethods, CheckoutPages, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""
