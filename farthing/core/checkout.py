@@ -165,9 +165,7 @@ class ShownSubscriptionParams(Response):
     subscription_id: str | None = None
     plan_id: str | None = None
     currency: str | None = None
-    billing_period: (
-        Literal["MONTHLY", "ANNUAL", "WEEKLY", "DAILY", "QUARTERLY", "HALF_YEARLY", "ONETIME"] | None
-    ) = None
+    billing_period: Literal["MONTHLY", "ANNUAL", "WEEKLY", "DAILY", "QUARTERLY", "HALF_YEARLY", "ONETIME"] | None = None
     start_date: Timestamp | None = None
     end_date: Timestamp | None = None
     lookup_key: str | None = None

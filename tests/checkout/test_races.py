@@ -36,11 +36,7 @@ async def test_success_cancellation_and_expiry_at_once(turnstile: Turnstile, kin
     for number in range(AT_ONCE):
         way = number % 3
         ways.append(
-            _deliver(turnstile, opened)
-            if way == 0
-            else _cancel(turnstile, opened)
-            if way == 1
-            else _expire(turnstile)
+            _deliver(turnstile, opened) if way == 0 else _cancel(turnstile, opened) if way == 1 else _expire(turnstile)
         )
     statuses = await asyncio.gather(*ways)
     assert set(statuses) <= {200, 400}, statuses

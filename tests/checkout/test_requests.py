@@ -53,7 +53,9 @@ def asked(**more: Any) -> Body:
         pytest.param(asked(customer_external_id="nobody"), 404, "external_customer_id", id="nobody's checkout"),
         pytest.param(asked(customer_external_id="gone"), 400, "customer_external_id", id="a deleted customer"),
         pytest.param(asked(), 404, "plan_id", id="no such plan"),
-        pytest.param(asked(payment_provider="chargebee"), 400, "payment_provider", id="a provider that is not connected"),
+        pytest.param(
+            asked(payment_provider="chargebee"), 400, "payment_provider", id="a provider that is not connected"
+        ),
     ],
 )
 async def test_what_is_refused(turnstile: Turnstile, body: Body, status: int, field: str) -> None:
@@ -91,7 +93,10 @@ async def test_a_subscription_by_its_own_endpoint(turnstile: Turnstile) -> None:
     session = await turnstile.account.get(f"/checkout/sessions/{session['id']}")
     made = session["result"]["create_subscription_result"]
     subscription = await turnstile.account.get(f"/subscriptions/{made['subscription_id']}")
-    assert (subscription["subscription_status"], subscription["collection_method"]) == ("active", "charge_automatically")
+    assert (subscription["subscription_status"], subscription["collection_method"]) == (
+        "active",
+        "charge_automatically",
+    )
     methods = await turnstile.account.get(f"/customers/{subscription['customer_id']}/payment-methods")
     assert len(methods["providers"][0]["items"]) == 1  # saved for the next periods
     await turnstile.require_sound()
@@ -167,8 +172,10 @@ async def test_nobody_else_touches_a_draft_that_waits(turnstile: Turnstile) -> N
     opened = await turnstile.open("one-off")
     account, invoice = turnstile.account, opened.session["checkout_invoice_id"]
     assert (await turnstile.invoice(opened))["source_type"] == "checkout"
-    line = {"type": "line_item", "line_item_params": {"action": "add", "items": [
-        {"display_name": "More", "amount": "1", "quantity": "1"}]}}
+    line = {
+        "type": "line_item",
+        "line_item_params": {"action": "add", "items": [{"display_name": "More", "amount": "1", "quantity": "1"}]},
+    }
     tries: list[tuple[str, str, Body | None]] = [
         ("POST", f"/invoices/{invoice}/finalize", None),
         ("POST", f"/invoices/{invoice}/compute", {"subtotal": "1"}),

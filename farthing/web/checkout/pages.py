@@ -33,11 +33,11 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.content.wording import LANGUAGES, CurrencyAmount, written
+from farthing.payments.processing.reconciliation import close_page
 from farthing.payments.routes import provide_gateways
 from farthing.payments.tables import Payment
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery
-from farthing.payments.processing.reconciliation import close_page
 from farthing.payments.testing_provider.tables import HostedPageState
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database

@@ -13,8 +13,8 @@ from farthing.core.checkout import CheckoutAction, CheckoutStatus
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError
-from farthing.payments.routes import provide_gateways
 from farthing.payments.processing.reconciliation import close_page
+from farthing.payments.routes import provide_gateways
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.web.access.visitors import changes, shows
@@ -45,9 +45,7 @@ class CheckoutList(Controller):
             statement = statement.where(CheckoutSession.action == action)
         shown.total = (await session.execute(select(func.count()).select_from(statement.subquery()))).scalar_one()
         order = (CheckoutSession.created_at.desc(), CheckoutSession.id.desc())
-        rows = (
-            await session.scalars(statement.order_by(*order).limit(shown.per_page).offset(shown.offset))
-        ).all()
+        rows = (await session.scalars(statement.order_by(*order).limit(shown.per_page).offset(shown.offset))).all()
         base_url = services.part(Settings).base_url
         return render(
             request,

@@ -75,9 +75,7 @@ class PortalMethods(Controller):
         return private(page)
 
     @get("/{token:str}/test-method/{page_id:str}", guards=[in_path()])
-    async def test_page(
-        self, token: str, page_id: str, request: HttpRequest, services: Composition
-    ) -> Response[str]:
+    async def test_page(self, token: str, page_id: str, request: HttpRequest, services: Composition) -> Response[str]:
         """The built-in provider's page for saving a method, as a person sees it."""
         page = (await _own_setup(request, services, page_id)).page
         return private(
