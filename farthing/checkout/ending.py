@@ -119,7 +119,7 @@ async def _is_superseded(session: AsyncSession, checkout: CheckoutSession) -> bo
     """Whether a later session about the same was completed."""
     later = exists().where(
         CheckoutSession.subject_id == checkout.subject_id,
-        CheckoutSession.created_at > checkout.created_at,
+        CheckoutSession.id > checkout.id,  # ids grow with time
         CheckoutSession.checkout_status == CheckoutStatus.COMPLETED,
     )
     return bool(await session.scalar(select(later)))

@@ -23,7 +23,8 @@ _COMPLETED = """
             WHEN 'create_subscription' THEN (
                 SELECT subscription_status <> 'draft' AND status = 'published' FROM subscriptions
                 WHERE id = session.entity_id)
-            WHEN 'add_addon' THEN (SELECT addon_status <> 'pending' FROM addon_associations WHERE id = session.entity_id)
+            WHEN 'add_addon' THEN (
+                SELECT addon_status <> 'pending' FROM addon_associations WHERE id = session.entity_id)
             WHEN 'wallet_topup' THEN (
                 SELECT transaction_status = 'completed' FROM wallet_transactions WHERE id = session.entity_id)
             ELSE true

@@ -114,7 +114,7 @@ class CheckoutSession(Scoped, Tracked, Base):
         # the session of an invoice
         Index("ix_checkout_sessions_invoice", "environment_id", "invoice_id"),
         # later sessions about the same
-        Index("ix_checkout_sessions_subject", "environment_id", "subject_id", "created_at"),
+        Index("ix_checkout_sessions_subject", "environment_id", "subject_id", "id"),
         # the duty of expiry, and where a test clock stops
         Index("ix_checkout_sessions_due", "environment_id", "expires_at", "id", postgresql_where=text(IS_OPEN)),
         # lists: newest first; those of a customer

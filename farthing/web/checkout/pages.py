@@ -70,7 +70,7 @@ def by_key(*, read_only: bool = True) -> Guard:
 
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         services = services_of(connection)
-        environment_id, _, key = str(connection.path_params.get("token", "")).partition(".")
+        environment_id, _dot, key = str(connection.path_params.get("token", "")).partition(".")
         async with services.part(Database).transaction(SYSTEM, read_only=True) as rows:
             environment = await rows.get(Environment, environment_id)
             tenant = None if environment is None else await rows.get(Tenant, environment.tenant_id)

@@ -118,7 +118,7 @@ def _indexes() -> None:
     }
     others = {
         "invoice": (["invoice_id"], None),
-        "subject": (["subject_id", "created_at"], None),
+        "subject": (["subject_id", "id"], None),
         "due": (["expires_at", "id"], _OPEN),
         "newest": (["created_at", "id"], None),
         "customer": (["customer_id", "created_at", "id"], None),
