@@ -26,8 +26,10 @@ from farthing.checkout.purposes import (
     purpose_of,
 )
 from farthing.checkout.tables import CheckoutSession
+from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import plain
+from farthing.customers.tables import Customer
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.lifecycle.holding import release
@@ -50,6 +52,9 @@ async def complete(
     Raises InvalidOperation, or what the change itself raises, where it cannot be done any more or would cost another
     amount; the caller undoes what was done until then.
     """
+    customer = await find(session, Customer, checkout.customer_id)
+    if customer.status is not Status.PUBLISHED:
+        raise InvalidOperation("The customer was deleted", {"customer_id": customer.id})
     release(invoice)
     match purpose_of(checkout.configuration):
         case PaidSubscription():

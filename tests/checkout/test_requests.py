@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.checkout.turnstile import KINDS, Body, Turnstile
+from tests.checkout.turnstile import CHARGED, KINDS, Body, Turnstile
 from tests.subscriptions.shop import fixed
 
 
@@ -275,3 +275,31 @@ async def test_what_is_listed_and_when_to_look_again(turnstile: Turnstile) -> No
     other = await turnstile.open("credits")
     listed = await turnstile.account.get("/checkout/sessions", checkout_status="pending")
     assert [row["id"] for row in listed["items"]] == [other.session["id"]]
+
+
+@pytest.mark.parametrize("kind", ["addon", "seats", "plan"])
+async def test_a_subscription_that_was_cancelled_meanwhile_gives_the_money_back(
+    turnstile: Turnstile, kind: str
+) -> None:
+    opened = await turnstile.open(kind)
+    body = {"cancellation_type": "immediate", "proration_behavior": "none"}
+    await turnstile.account.post(f"/subscriptions/{opened.subject}/cancel", body, 200)
+    await turnstile.act(opened)
+    session = await turnstile.read(opened)
+    assert (session["checkout_status"], session["failure_reason"] != "") == ("failed", True)
+    assert await turnstile.captured(opened) == (CHARGED[kind], CHARGED[kind])
+    await turnstile.require_sound()
+
+
+@pytest.mark.parametrize("kind", ["credits", "one-off", "invoice"])
+async def test_a_customer_that_was_deleted_meanwhile_gets_nothing(turnstile: Turnstile, kind: str) -> None:
+    opened = await turnstile.open(kind)
+    answer = await turnstile.account.http.delete(f"/customers/{opened.session['customer_id']}")
+    await turnstile.act(opened)
+    session = await turnstile.read(opened)
+    if answer.is_success:
+        assert session["checkout_status"] == "failed"
+        assert await turnstile.captured(opened) == (CHARGED[kind], CHARGED[kind])
+    else:  # it has an open wallet or owes money
+        assert session["checkout_status"] == "completed"
+    await turnstile.require_sound()
