@@ -161,7 +161,7 @@ REFUSED = [
         {"checkout": {"payment_provider": "stripe"}},
         400,
         "payment_provider",
-        id="a checkout at a provider not connected",
+        id="a checkout nowhere",
     ),
     pytest.param(
         {"checkout": {"payment_provider": "stripe"}, "amount_paid": "1"}, 400, "amount_paid", id="a checkout of a rest"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
+from babel.dates import format_date, format_time
+
+from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.notifications.email.content.wording import FALLBACK, LANGUAGES
 
 Texts = Mapping[str, str]
@@ -42,3 +46,10 @@ def _weight(parameters: str) -> int:
     if not whole.isdecimal() or (fraction and not fraction.isdecimal()):
         return 0
     return min(int(whole[:2]) * 1000 + int((fraction + "000")[:3]), 1000)
+
+
+def moment_in(at: datetime, zone: str, language: str) -> str:
+    """A moment on the wall of `zone`, as readers of the language write it, with the zone's short name."""
+    local = to_local(at, zone_or_abbreviation(zone))
+    date, time = format_date(local, "long", language), format_time(local, "short", locale=language)
+    return f"{date}, {time} {local.tzname() or ''}".rstrip()

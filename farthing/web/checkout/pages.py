@@ -43,7 +43,7 @@ from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of
-from farthing.web.checkout.language import choose_language, page_texts
+from farthing.web.checkout.language import choose_language, moment_in, page_texts
 from farthing.web.portal.paying import is_simulated, private
 from farthing.web.rendering.answers import HttpRequest, go, refused, render
 
@@ -205,6 +205,7 @@ def _page(request: HttpRequest, template: str, **values: Any) -> Response[str]:
         amount=amount,
         written=lambda value: written(CurrencyAmount(value, checkout.currency), language),
         number=lambda value: written(value, language),
+        until=lambda at, zone: moment_in(at, zone, language),
         **values,
     )
     return private(page)
