@@ -10,7 +10,7 @@ from pathlib import Path
 
 from babel.dates import format_date, format_time
 
-from farthing.calendar.zones import to_local, zone_or_abbreviation
+from farthing.calendar.zones import zone_or_abbreviation
 from farthing.notifications.email.content.wording import FALLBACK, LANGUAGES
 
 Texts = Mapping[str, str]
@@ -50,6 +50,6 @@ def _weight(parameters: str) -> int:
 
 def moment_in(at: datetime, zone: str, language: str) -> str:
     """A moment on the wall of `zone`, as readers of the language write it, with the zone's short name."""
-    local = to_local(at, zone_or_abbreviation(zone))
+    local = at.astimezone(zone_or_abbreviation(zone))
     date, time = format_date(local, "long", language), format_time(local, "short", locale=language)
-    return f"{date}, {time} {local.tzname() or ''}".rstrip()
+    return f"{date}, {time} {local.tzname()}"
