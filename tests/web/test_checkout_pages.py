@@ -75,7 +75,7 @@ async def test_a_payer_gives_up(page: Page, shop: Stage) -> None:
 
 
 async def test_each_language_has_every_text(page: Page, shop: Stage) -> None:
-    path, _ = await _opened(stage)
+    path, _ = await _opened(shop)
     for language in LANGUAGES:
         await page.goto(f"{path}?lang={language}")
         texts = page_texts(language)
