@@ -41,6 +41,7 @@ from farthing.catalogue.routes.entitlements import AddonEntitlements, Entitlemen
 from farthing.catalogue.routes.plans import Addons, Plans
 from farthing.catalogue.routes.prices import Prices, PriceUnits
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
+from farthing.checkout.routes import Checkouts
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
@@ -176,6 +177,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     AddonCreditGrants,
     SubscriptionGrants,
     CustomerGrants,
+    Checkouts,
     PortalDoors,
     Webhooks,
     WebhookEndpoints,

@@ -13,7 +13,7 @@ from farthing.billing.entitlement_grants.allowances import find_allowances
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
 from farthing.billing.periods.finalize import BillingEffects
-from farthing.billing.ports import BillingPorts, UsageEvaluations
+from farthing.billing.ports import BillingPorts, CheckoutExpiry, SubscriptionCheckouts, UsageEvaluations
 from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
 from farthing.catalogue.entitlements.grants import grants_money
@@ -22,6 +22,8 @@ from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import count_prices_of_meter, let_prices_leave_group
 from farthing.catalogue.taxes.associations import link_customer
+from farthing.checkout import ending, flows
+from farthing.checkout.expiry import expire_due, find_next_expiry
 from farthing.core.composition import Composition
 from farthing.credits.grants import lifecycle, reads, subscribing
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
@@ -33,12 +35,12 @@ from farthing.events.ports import EventPorts
 from farthing.events.upkeep.backfill import fill_new_meter
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
-from farthing.invoices.ports import InvoicePorts
+from farthing.invoices.ports import InvoiceCheckouts, InvoicePorts
 from farthing.notifications.alerts import balances, evaluation
 from farthing.notifications.alerts.exhausted_grants import record_exhausted_grant
 from farthing.notifications.email.asking import mail_invoice
 from farthing.notifications.email.queueing import queue_recorded
-from farthing.payments.ports import PaymentPorts
+from farthing.payments.ports import CheckoutHooks, PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
 from farthing.payments.unapplied.money import require_no_unapplied_money
@@ -122,7 +124,11 @@ def wire() -> Wiring:
                 carry=subscribing.carry,
             ),
         ),
-        invoices=InvoicePorts(hooks=BillingEffects(), mail_invoice=mail_invoice),
+        invoices=InvoicePorts(
+            hooks=BillingEffects(),
+            mail_invoice=mail_invoice,
+            checkouts=InvoiceCheckouts(create=flows.create_invoice, cancel=ending.cancel_by_invoice),
+        ),
         payments=PaymentPorts(
             adapters=MappingProxyType({TEST_MODE: TestProvider}),
             choose_wallet=choose_wallet,
@@ -130,6 +136,15 @@ def wire() -> Wiring:
             lock_wallets=lock_payers_wallets,
             debit_wallet=debit_for,
             credit_wallet=credit_wallet,
+            checkouts=CheckoutHooks(
+                lock=ending.lock_subscription,
+                opened=ending.opened,
+                paid=ending.paid,
+                failed=ending.failed,
+                page_expired=ending.page_expired,
+                withdrawn=ending.withdrawn,
+                heard=ending.heard,
+            ),
         ),
         credits=CreditPorts(
             measure_pending_charges=measure_pending_charges,
@@ -138,11 +153,19 @@ def wire() -> Wiring:
                 after_evaluation=balances.after_evaluation,
                 end=balances.end,
             ),
+            buy_by_checkout=flows.buy_credits,
         ),
         billing=BillingPorts(
             usage_evaluations=UsageEvaluations(
                 schedule=evaluation.schedule, evaluate_due=evaluation.evaluate_due, find_next=evaluation.find_next
             ),
             record_exhausted_grant=record_exhausted_grant,
+            checkouts=SubscriptionCheckouts(
+                create=flows.create_subscription,
+                add_addon=flows.add_addon,
+                modify=flows.modify,
+                change_plan=flows.change_plan,
+            ),
+            checkout_expiry=CheckoutExpiry(expire_due=expire_due, find_next=find_next_expiry),
         ),
     )

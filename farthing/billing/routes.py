@@ -23,6 +23,7 @@ from farthing.billing.changes.plan_change_schemas import (
     SubscriptionChangeV2Response,
 )
 from farthing.billing.periods import previews
+from farthing.billing.ports import BillingPorts
 from farthing.billing.reads import answers, usage_so_far
 from farthing.billing.reads.late_usage import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.schemas import (
@@ -36,7 +37,7 @@ from farthing.billing.schemas import (
     WorkflowResult,
 )
 from farthing.core.clock import Clock
-from farthing.core.errors import NotImplementedHere
+from farthing.core.composition import Composition
 from farthing.core.wire import Message
 from farthing.invoices.lifecycle import edits
 from farthing.invoices.reads.presentation import shown
@@ -46,11 +47,12 @@ from farthing.invoices.schemas import InvoiceComputeResponse, InvoiceResponse
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.lifecycle import activation, cancellation, pausing
 from farthing.subscriptions.line_items import revise
-from farthing.subscriptions.reads.answers import association_answers, item_answer
+from farthing.subscriptions.reads.answers import item_answer
 from farthing.subscriptions.schemas.requests import (
     ActivateDraftSubscriptionRequest,
     CreateSubscriptionLineItemRequest,
@@ -76,9 +78,16 @@ class SubscriptionLife(Controller):
 
     @post("/", operation_id="createSubscription", guards=WRITE)
     async def create(
-        self, data: CreateSubscriptionRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+        self,
+        data: CreateSubscriptionRequest,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+        services: Composition,
     ) -> SubscriptionResponse:
-        """Create a subscription; its opening invoice is issued and collected as it says."""
+        """Create a subscription; its opening invoice is issued and collected as it says, or paid by checkout."""
+        if data.checkout is not None:
+            return await ports_of(session, BillingPorts).checkouts.create(session, services, data, clock)
 
         async def begin() -> OpenedSubscription:
             outcome, performed = await open_subscription(session, data, clock.now(), gateways.effects)
@@ -190,9 +199,17 @@ class SubscriptionLife(Controller):
 
     @post("/{id:str}/change/v2/execute", operation_id="executeSubscriptionPlanChangeV2", guards=WRITE, status_code=200)
     async def change_in_place(
-        self, id: str, data: SubscriptionChangeV2Request, session: AsyncSession, clock: Clock, gateways: Gateways
+        self,
+        id: str,
+        data: SubscriptionChangeV2Request,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+        services: Composition,
     ) -> SubscriptionChangeV2Response | dict[str, Any]:
-        """Change the plan of the subscription itself."""
+        """Change the plan of the subscription itself, at once or when a checkout is paid."""
+        if data.checkout is not None:
+            return await ports_of(session, BillingPorts).checkouts.change_plan(session, services, id, data, clock)
         return await change_and_collect(
             session,
             gateways,
@@ -220,9 +237,17 @@ class SubscriptionLife(Controller):
 
     @post("/{id:str}/modify/execute", operation_id="executeSubscriptionModify", guards=WRITE, status_code=200)
     async def modify(
-        self, id: str, data: ExecuteSubscriptionModifyRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+        self,
+        id: str,
+        data: ExecuteSubscriptionModifyRequest,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+        services: Composition,
     ) -> SubscriptionModifyResponse:
         """Modify quantities, addons, the trial, the family, coupons or taxes of a subscription."""
+        if data.checkout is not None:
+            return await ports_of(session, BillingPorts).checkouts.modify(session, services, id, data, clock)
         return await change_and_collect(
             session,
             gateways,
@@ -365,23 +390,23 @@ class SubscriptionParts(Controller):
 
     @post("/addon", operation_id="addSubscriptionAddon", guards=WRITE, status_code=200)
     async def add_addon(
-        self, data: AddAddonRequest, session: AsyncSession, clock: Clock, gateways: Gateways
+        self,
+        data: AddAddonRequest,
+        session: AsyncSession,
+        clock: Clock,
+        gateways: Gateways,
+        services: Composition,
     ) -> AddAddonToSubscriptionResponse:
-        """Attach an addon."""
+        """Attach an addon, at once or when a checkout is paid."""
         if data.checkout is not None:
-            raise NotImplementedHere("Addons that wait for a checkout are not available in this deployment")
+            return await ports_of(session, BillingPorts).checkouts.add_addon(session, services, data, clock)
 
         async def change() -> tuple[AddAddonToSubscriptionResponse, Sequence[str]]:
             association, outcome = await lifecycle.add(session, data.subscription_id, data, clock.now())
             performed = await perform(session, outcome, clock.now(), gateways.effects)
-            (shown_association,) = await association_answers(session, [association])
             settlement = performed.settlement
             invoice = settlement.invoice if settlement is not None else None
-            fields = {name: getattr(shown_association, name) for name in shown_association.__struct_fields__}
-            answer = AddAddonToSubscriptionResponse(
-                **fields, invoice=None if invoice is None else await shown(session, invoice)
-            )
-            return answer, performed.to_collect
+            return await answers.attached(session, association, invoice), performed.to_collect
 
         return await change_and_collect(session, gateways, clock, change)
 

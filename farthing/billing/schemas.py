@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from farthing.billing.changes.plan_change_schemas import ChangedResources
 from farthing.catalogue.fields import Id, OptionalId
+from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus
@@ -50,14 +51,14 @@ class AddAddonRequest(AddAddonToSubscriptionRequest, kw_only=True):
     """An addon to attach to a subscription."""
 
     subscription_id: Id
-    checkout: dict[str, Any] | None = None
+    checkout: CheckoutParams | None = None
 
 
 class AddAddonToSubscriptionResponse(AddonAssociationResponse, kw_only=True):
     """An addon that was attached, and the invoice for the rest of the period, if one was made."""
 
     invoice: InvoiceResponse | None = None
-    checkout_session: dict[str, Any] | None = None
+    checkout_session: CheckoutSessionResponse | None = None
 
 
 class ProrationDetail(Response):
@@ -269,7 +270,7 @@ class ExecuteSubscriptionModifyRequest(Request):
     coupon_params: SubModifyCouponParams | None = None
     tax_params: SubModifyTaxParams | None = None
     line_item_change_params: SubModifyLineItemChangeRequest | None = None
-    checkout: dict[str, Any] | None = None
+    checkout: CheckoutParams | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -282,4 +283,4 @@ class SubscriptionModifyResponse(Response):
 
     subscription: SubscriptionResponse
     changed_resources: ChangedResources
-    checkout_session: dict[str, Any] | None = None
+    checkout_session: CheckoutSessionResponse | None = None

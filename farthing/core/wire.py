@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -31,6 +32,7 @@ METADATA_VALUE_LENGTH = 500
 MOST_ITEMS = 1_000
 """The most entries of a list or a map in a request, unless the field has a bound of its own: whoever needs more asks
 more than once."""
+LONGEST_ADDRESS = 2000
 DEEPEST = 20
 """How deep lists and maps of a request may nest."""
 
@@ -101,6 +103,26 @@ def stored_amount(field: str, amount: Decimal) -> Decimal:
     if abs(amount) > money.LARGEST_AMOUNT:
         raise BadField(field, f"must be at most {money.plain(money.LARGEST_AMOUNT)}")
     return amount
+
+
+def web_address(field: str, url: str | None) -> str | None:
+    """An address that a person may be sent to: http or https, with a host, and without a name and password in it.
+
+    Empty reads as None. Raises BadField.
+    """
+    if not url:
+        return None
+    if len(url) > LONGEST_ADDRESS:
+        raise BadField(field, f"must be at most {LONGEST_ADDRESS} characters long")
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+        fine = fine and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fine = False
+    if not fine or any(letter.isspace() or not letter.isprintable() or letter == "\\" for letter in url):
+        raise BadField(field, "must be an http or https URL without a user name or password")
+    return url
 
 
 def checked_metadata(metadata: Mapping[str, str] | None, field: str = "metadata") -> dict[str, str]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.clock import Clock
+from farthing.core.composition import Composition
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.real_time import PendingCharges, RealTimeBalance
+
+if TYPE_CHECKING:  # only to name what a port takes and answers
+    from farthing.credits.wallets.schemas import TopUpWalletRequest, TopUpWalletResponse
 
 Payer = tuple[str, str]
 """A customer's id and a currency."""
@@ -33,9 +39,16 @@ class BalanceAlerts:
     """Nobody watches the wallet any more."""
 
 
+BuyByCheckout = Callable[
+    [AsyncSession, Composition, str, "TopUpWalletRequest", Clock], "Awaitable[TopUpWalletResponse]"
+]
+"""Has credits for a wallet, and the draft that sells them, wait for a checkout that it opens and commits."""
+
+
 @dataclass(frozen=True, slots=True)
 class CreditPorts:
     """What customers owe that no wallet has paid, and who hears of balances that are low."""
 
     measure_pending_charges: MeasurePendingCharges
     balance_alerts: BalanceAlerts
+    buy_by_checkout: BuyByCheckout

@@ -23,6 +23,7 @@ from farthing.core.enums import Status
 from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.catalogue import CatalogueOffer
+from farthing.demo.checkouts import load_checkouts
 from farthing.demo.company import customers
 from farthing.demo.product import load_product
 from farthing.demo.progress import progress_of
@@ -108,9 +109,13 @@ async def _load(
         await load_books(settings, database, scope, console, seed=seed)
         await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
         now = database.clock.now()
-        opened = await load_wallets(ledger, customers(CUSTOMERS, seed, now), seed, now)
+        story = customers(CUSTOMERS, seed, now)
+        opened = await load_wallets(ledger, story, seed, now)
+        checkouts = await load_checkouts(ledger, settings, story, now)
     if opened:
         console.print(f"Demo: {opened} wallets with credits")
+    if checkouts:
+        console.print(f"Demo: {checkouts} checkouts, open and ended")
 
 
 async def load_books(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> None:

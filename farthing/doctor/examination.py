@@ -26,6 +26,7 @@ from farthing.billing.proof.invoices import Proof, prove
 from farthing.billing.proof.settlement_notes import settlement_note_differences
 from farthing.billing.proof.settlements import settlement_differences
 from farthing.billing.proof.uncharged import events_before_subscriptions
+from farthing.checkout.proof import checkout_differences
 from farthing.core.enums import Status
 from farthing.credits.grants.proof import grant_differences
 from farthing.credits.reads.derivation import ledger_differences
@@ -201,6 +202,7 @@ async def audit(
                         findings.differences += await settlement_note_differences(session)
                         findings.uncharged |= await events_before_subscriptions(session)
                         real_now = database.clock.now()
+                        findings.differences += await checkout_differences(session, clocks[scope] or real_now)
                         findings.differences += await report_differences(session, clocks[scope] or real_now)
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break

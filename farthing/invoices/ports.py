@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.clock import Clock
+from farthing.core.composition import Composition
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
 from farthing.settings import Settings
+
+if TYPE_CHECKING:  # what travels names a port's answer itself
+    from farthing.invoices.requests import CreateInvoiceRequest
+    from farthing.invoices.schemas import InvoiceResponse
 
 
 class InvoiceEmailAnswer(StrEnum):
@@ -23,9 +31,20 @@ class InvoiceEmailAnswer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class InvoiceCheckouts:
+    """Invoices that are paid by a checkout."""
+
+    create: Callable[[AsyncSession, Composition, CreateInvoiceRequest, Clock], Awaitable[InvoiceResponse]]
+    """Draft a one-off and open the checkout that it waits for; committed when it answers."""
+    cancel: Callable[[AsyncSession, str, datetime], Awaitable[None]]
+    """Cancel the open checkout with this id, which voids the draft that waits for it; nothing is locked yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class InvoicePorts:
     """What is done above in the transaction of an invoice's change."""
 
     hooks: InvoiceHooks
     mail_invoice: Callable[[AsyncSession, Invoice, Settings], Awaitable[InvoiceEmailAnswer]]
     """Have an invoice mailed to its payer, once more if it was before; what becomes of it."""
+    checkouts: InvoiceCheckouts

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from farthing.core.checkout import CheckoutParams
 from farthing.core.enums import PriceType
 from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride
@@ -142,7 +143,7 @@ class CreateInvoiceRequest(Request):
     invoice_number: Annotated[str, Meta(max_length=100)] | None = None
     invoice_pdf_url: Annotated[str, Meta(max_length=2000)] | None = None
     force_sync_invoice: bool | None = None
-    checkout: dict[str, Any] | None = None
+    checkout: CheckoutParams | None = None
     metadata: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -164,10 +165,20 @@ class CreateInvoiceRequest(Request):
         self.metadata = checked_metadata(self.metadata)
         if self.kind is InvoiceType.SUBSCRIPTION:
             self._check_subscription()
+        if self.checkout is not None:
+            self._check_checkout()
 
     @property
     def kind(self) -> InvoiceType:
         return self.invoice_type or InvoiceType.ONE_OFF
+
+    def _check_checkout(self) -> None:
+        if self.kind is not InvoiceType.ONE_OFF:
+            raise BadField("checkout", "goes with invoices of type ONE_OFF")
+        if self.amount_paid:
+            raise BadField("amount_paid", "does not go with checkout, which asks for the whole")
+        if self.invoice_number:
+            raise BadField("invoice_number", "does not go with checkout: the number is given when it is paid")
 
     def _check_subscription(self) -> None:
         for field in ("subscription_id", "billing_period", "period_start", "period_end"):

@@ -72,8 +72,12 @@ class Invoices(Controller):
     tags = ("Invoices",)
 
     @post("/", operation_id="createInvoice", guards=WRITE)
-    async def create(self, data: CreateInvoiceRequest, session: AsyncSession, clock: Clock) -> InvoiceResponse:
-        """Create an invoice; it is finalized at once unless it is asked for as a DRAFT."""
+    async def create(
+        self, data: CreateInvoiceRequest, session: AsyncSession, clock: Clock, services: Composition
+    ) -> InvoiceResponse:
+        """Create an invoice; it is finalized at once unless it is asked for as a DRAFT, or waits for a checkout."""
+        if data.checkout is not None:
+            return await ports_of(session, InvoicePorts).checkouts.create(session, services, data, clock)
         return whole(*await one_off.create_whole(session, data, clock.now(), effects=effects_of(session)))
 
     @get("/", operation_id="listInvoices", guards=READ, opt={"query": InvoiceFilter})
@@ -115,7 +119,11 @@ class Invoices(Controller):
     async def void(
         self, id: str, session: AsyncSession, clock: Clock, data: VoidInvoiceRequest | None = None
     ) -> Message:
-        """Void an invoice; what was paid on it goes back to the payer."""
+        """Void an invoice; what was paid on it goes back to the payer. One that waits for a checkout ends that."""
+        seen = await find(session, Invoice, id)
+        if seen.awaits_checkout and seen.checkout_session_id is not None:
+            await ports_of(session, InvoicePorts).checkouts.cancel(session, seen.checkout_session_id, clock.now())
+            return Message(message="invoice voided successfully")
         invoice = await lock_row(session, Invoice, id)
         given = data or VoidInvoiceRequest()
         await transitions.void(

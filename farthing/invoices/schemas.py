@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from farthing.api.queries.lists import Page
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.schemas import TaxRateResponse
+from farthing.core.checkout import CheckoutSessionResponse
 from farthing.core.enums import Status
 from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
@@ -189,6 +190,7 @@ class InvoiceResponse(Response):
     invoice_pdf_url: str | None = None
     recalculated_invoice_id: str | None = None
     source_type: str | None = None
+    checkout_session: CheckoutSessionResponse | None = None
     line_items: list[InvoiceLineItemResponse] | None = None
     coupon_applications: list[CouponApplicationResponse] | None = None
     taxes: list[TaxAppliedResponse] | None = None

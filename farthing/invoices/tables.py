@@ -100,6 +100,14 @@ class Invoice(Scoped, Tracked, Base):
     usage_remaining: Mapped[Decimal] = mapped_column(default=_ZERO)
     """The part of `amount_remaining` that is usage: its share of the net, rounded once."""
 
+    checkout_session_id: Mapped[str | None] = mapped_column(String(50))
+    """The checkout that it was made for: no credits and no money of its payer are taken for it, so that it asks for
+    what the checkout asks for."""
+    awaits_checkout: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    """Whether its checkout is open: until that ends nobody else changes, finalizes, pays or voids it.
+
+    Rule: docs/rules/checkout.md#the-held-invoice
+    """
     invoice_number: Mapped[str | None] = mapped_column(String(100))
     idempotency_key: Mapped[str | None] = mapped_column(String(100))
     derived_key: Mapped[bool] = mapped_column(default=False)
@@ -174,6 +182,10 @@ class Invoice(Scoped, Tracked, Base):
         CheckConstraint("amount_remaining <= amount_due", name="remaining_within_due"),
         CheckConstraint("usage_remaining BETWEEN 0 AND amount_remaining", name="usage_within_remaining"),
         CheckConstraint("opening_credit >= 0", name="opening_credit_not_negative"),
+        CheckConstraint(
+            "NOT awaits_checkout OR checkout_session_id IS NOT NULL AND invoice_status = 'DRAFT'",
+            name="only_drafts_await_checkout",
+        ),
         # only what is final is collected, only what came to nothing is looked at again
         CheckConstraint("collect_at IS NULL OR invoice_status = 'FINALIZED'", name="collected_when_final"),
         CheckConstraint("recompute_at IS NULL OR invoice_status = 'SKIPPED'", name="recomputed_when_skipped"),

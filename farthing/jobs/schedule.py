@@ -17,6 +17,7 @@ from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import invoice_thresholds
+from farthing.checkout.expiry import expire_due as expire_checkouts
 from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
 from farthing.credits.ledger.expiry import expire_due
@@ -74,6 +75,10 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     async def usage_alerts(session: AsyncSession, now: datetime) -> int:
         return await plan_looks(session, now) or await look_at_usage(session, now)
 
+    async def checkouts(session: AsyncSession, now: datetime) -> int:
+        await expire_checkouts(session, now)
+        return 0  # it goes through all of them by itself
+
     async def notices(session: AsyncSession, now: datetime) -> int:
         return await queue_notices(session, now)
 
@@ -99,6 +104,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expiry)),
         Duty("wallet_evaluation", "* * * * *", everywhere(evaluation)),
         Duty("usage_alert_evaluation", "* * * * *", everywhere(usage_alerts)),
+        Duty("checkout_session_expiry", "*/5 * * * *", everywhere(checkouts)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
         Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),

@@ -55,6 +55,27 @@ class WalletCredit:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckoutHooks:
+    """What becomes of a checkout when its payment does. The payment names it, and is locked, except for `lock`."""
+
+    lock: Callable[[AsyncSession, str], Awaitable[None]]
+    """Lock what completing the checkout with this id changes and is locked before its invoice."""
+    opened: Callable[[AsyncSession, Payment, datetime | None, datetime], Awaitable[None]]
+    """The page is there; the first time is when the provider closes it, in real time, if it says so."""
+    paid: Callable[[AsyncSession, Invoice, Payment, datetime], Awaitable[bool]]
+    """The money is there: do what was paid for, and issue the invoice, or note that it cannot be done. Whether the
+    invoice is to have the money; else all of it goes back."""
+    failed: Callable[[AsyncSession, Payment, str, datetime], Awaitable[None]]
+    """The money will never be there."""
+    page_expired: Callable[[AsyncSession, Payment, datetime], Awaitable[None]]
+    """The provider has closed the page."""
+    withdrawn: Callable[[AsyncSession, Payment, datetime], Awaitable[None]]
+    """The payment was voided with its invoice."""
+    heard: Callable[[AsyncSession, Payment, datetime], Awaitable[None]]
+    """The provider has said something, whatever it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentPorts:
     """Which providers this deployment can talk to, how wallets pay, and who credits them."""
 
@@ -66,3 +87,4 @@ class PaymentPorts:
     debit_wallet: DebitWallet
     credit_wallet: Callable[[AsyncSession, WalletCredit, datetime], Awaitable[str]]
     """Credit the customer's prepaid wallet of the currency, made when there is none; the wallet's id."""
+    checkouts: CheckoutHooks

@@ -83,6 +83,7 @@ class Payment(Scoped, Tracked, Base):
                 "withdrawal_due",
                 "invoice_version",
                 "gateway_metadata",
+                "checkout_session_id",
             }
         ),
     )
@@ -96,6 +97,8 @@ class Payment(Scoped, Tracked, Base):
     destination_id: Mapped[str] = mapped_column(String(50))
     payment_method_type: Mapped[PaymentMethodType] = mapped_column(enum_column(PaymentMethodType))
     payment_method_id: Mapped[str] = mapped_column(String(255), default="")
+    checkout_session_id: Mapped[str | None] = mapped_column(String(50))
+    """The checkout that it pays, whose session decides what its success leads to."""
     amount: Mapped[Decimal]
     asked_amount: Mapped[Decimal]
     """What was asked for; `amount` is what the provider captured, once it did."""
@@ -173,6 +176,13 @@ class Payment(Scoped, Tracked, Base):
             "environment_id",
             "id",
             postgresql_where=text("withdrawal_due"),
+        ),
+        # the payment of a checkout
+        Index(
+            "ix_payments_checkout",
+            "environment_id",
+            "checkout_session_id",
+            postgresql_where=text("checkout_session_id IS NOT NULL"),
         ),
         # lists: newest first
         Index("ix_payments_newest", "environment_id", "status", "created_at", "id"),

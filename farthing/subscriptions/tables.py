@@ -74,6 +74,7 @@ class Subscription(Scoped, Tracked, Base):
                 "request_token",
                 "pause_due_at",
                 "opens_at",
+                "checkout_session_id",
                 # a period that ends and begins with time is nobody's change
                 "current_period_start",
                 "current_period_end",
@@ -86,6 +87,8 @@ class Subscription(Scoped, Tracked, Base):
     """Who subscribes and uses."""
     plan_id: Mapped[str] = mapped_column(String(50), ForeignKey("plans.id"))
     lookup_key: Mapped[str] = mapped_column(String(255), default="")
+    checkout_session_id: Mapped[str | None] = mapped_column(String(50))
+    """The checkout that a draft waits for: until that ends nobody else lets it begin."""
     subscription_status: Mapped[SubscriptionStatus] = mapped_column(enum_column(SubscriptionStatus))
     subscription_type: Mapped[SubscriptionType] = mapped_column(
         enum_column(SubscriptionType), default=SubscriptionType.STANDALONE

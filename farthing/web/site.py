@@ -13,9 +13,11 @@ from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
+from farthing.web.checkout.pages import CheckoutPages
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue import Catalogue
+from farthing.web.dashboard.checkouts import CheckoutList
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.einvoices import EinvoicePages
@@ -31,6 +33,7 @@ from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
 from farthing.web.people.team import Team
 from farthing.web.portal.credits import PortalCredits
+from farthing.web.portal.methods import PortalMethods
 from farthing.web.portal.pages import Portal, PortalLinks
 from farthing.web.rendering.answers import error_page
 from farthing.web.rendering.assets import asset, favicon
@@ -45,6 +48,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     InvoicePages,
     CreditNotePages,
     EinvoicePages,
+    CheckoutList,
     SubscriptionPages,
     WalletPages,
     Catalogue,
@@ -65,7 +69,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
 
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, asset, favicon],
+    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, PortalMethods, CheckoutPages, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""

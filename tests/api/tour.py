@@ -246,6 +246,7 @@ async def build(go: Traveller) -> Made:
     made["event"] = f"tour-{made['customer']}"
     await go(Call("ingestEvent", body={**event, "event_id": made["event"]}))
     await go(Call("ingestEventsBulk", body={"events": [{**event, "event_id": made["event"] + "-2"}]}))
+    await _open_checkouts(go, made)
     await make("view", "createAnalyticsView", {"name": "Tour", "definition": QUESTION})
     return made
 
@@ -279,7 +280,19 @@ async def _correct(go: Traveller, made: Made) -> None:
     made["refund"] = refunds["items"][0]["id"]
 
 
+async def _open_checkouts(go: Traveller, made: Made) -> None:
+    """Two invoices that wait to be paid on a page."""
+    charge = {"display_name": "Tour", "amount": "10", "quantity": "1", "price_type": "FIXED"}
+    owed = {"customer_id": made["customer"], "currency": "usd", "subtotal": "10", "total": "10", "amount_due": "10"}
+    for name in ("checkout", "leaving checkout"):
+        invoice = await go(Call("createInvoice", body={**owed, "line_items": [charge]}))
+        wanted = {"customer_external_id": ACME, "action": "pay_invoice", "payment_provider": "stripe"}
+        wanted["configuration"] = {"pay_invoice_params": {"invoice_id": invoice["id"]}}
+        made[name] = _id_in(await go(Call("createCheckoutSession", body=wanted)))
+
+
 READS_BY_ID = {
+    "getCheckoutSession": "checkout",
     "getAnalyticsView": "view",
     "getCustomer": "customer",
     "getGroup": "group",
@@ -479,6 +492,7 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("voidCreditNote", "second draft note")
     await edit("moveInvoiceOverpayment", "overpaid", {})
     await edit("allocateUnappliedMoney", "customer", {"currency": "usd", "amount": "5"})
+    await edit("cancelCheckoutSession", "checkout")
     await edit("createSetupIntent", "customer", {"provider": "stripe", "success_url": "https://example.com"})
     kept = {"proration_behavior": "none"}
     cancelled = {**kept, "cancellation_type": "end_of_period"}
@@ -517,6 +531,7 @@ async def change(go: Traveller, made: Made) -> None:
 
 
 ENDS = {
+    "deleteCheckoutSession": "leaving checkout",
     "deleteAnalyticsView": "view",
     "deleteSubscriptionLineItem": "line",
     "deleteCreditGrant": "plan grant",

@@ -193,4 +193,3 @@ async def test_what_is_not_there_yet_is_refused_by_name(account: Account) -> Non
     wallet = await new_wallet(account)
     invoiced = "PURCHASED_CREDIT_INVOICED"
     await top_up(account, wallet, "1", expect=501, transaction_reason=invoiced, force_sync_invoice=True)
-    await top_up(account, wallet, "1", expect=501, transaction_reason=invoiced, checkout={})

@@ -156,7 +156,16 @@ REFUSED = [
     pytest.param({"subtotal": "1e16", "line_items": []}, 400, "subtotal", id="an amount too large to store"),
     pytest.param({"subtotal": "NaN"}, 400, "subtotal", id="an amount that is no number"),
     pytest.param({"subtotal": None}, 400, "subtotal", id="no subtotal"),
-    pytest.param({"checkout": {}}, 501, None, id="a checkout, which this deployment has not"),
+    pytest.param({"checkout": {}}, 400, "checkout.payment_provider", id="a checkout without a provider"),
+    pytest.param(
+        {"checkout": {"payment_provider": "stripe"}},
+        400,
+        "payment_provider",
+        id="a checkout nowhere",
+    ),
+    pytest.param(
+        {"checkout": {"payment_provider": "stripe"}, "amount_paid": "1"}, 400, "amount_paid", id="a checkout of a rest"
+    ),
 ]
 
 

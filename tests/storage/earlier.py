@@ -1,6 +1,13 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0047": """
+        DROP TABLE checkout_sessions;
+        DROP INDEX ix_payments_checkout;
+        ALTER TABLE invoices DROP COLUMN checkout_session_id, DROP COLUMN awaits_checkout;
+        ALTER TABLE payments DROP COLUMN checkout_session_id;
+        ALTER TABLE subscriptions DROP COLUMN checkout_session_id;
+    """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;

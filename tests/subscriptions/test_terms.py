@@ -221,8 +221,9 @@ async def test_unknown(till: Till, given: dict[str, Any]) -> None:
     assert (await till.ask(404, **given))["code"] == "not_found"
 
 
-async def test_what_is_not_served_yet_says_so(till: Till) -> None:
-    await till.ask(501, checkout={"payment_provider": "stripe"})
+async def test_a_checkout_needs_a_connected_provider(till: Till) -> None:
+    refused = await till.ask(400, checkout={"payment_provider": "stripe"})
+    assert refused["details"] == {"payment_provider": "stripe"}
 
 
 async def test_a_credit_grant_names_what_is_missing(till: Till) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
@@ -100,12 +101,29 @@ async def _emails(stage: Stage) -> str:
     return "/emails"
 
 
+async def _checkout(stage: Stage) -> str:
+    """The page of a checkout for an invoice; asked for again, it is the same."""
+    account = stage.account
+    listed = (await account.get("/checkout/sessions", checkout_status="pending"))["items"]
+    if listed:
+        return urlsplit(listed[0]["hosted_url"]).path
+    amounts = dict.fromkeys(("amount_due", "subtotal", "total"), "450")
+    lines = [
+        {"display_name": "Onboarding, two days", "amount": "400", "quantity": "2"},
+        {"display_name": "Travel", "amount": "50", "quantity": "1"},
+    ]
+    body = {"customer_id": stage.customers[0]["id"], "currency": "usd", **amounts, "line_items": lines}
+    body |= {"checkout": {"payment_provider": "stripe", "success_url": "https://shop.example.com/thanks"}}
+    return urlsplit((await account.post("/invoices", body))["checkout_session"]["hosted_url"]).path
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
     line = (await stage.account.get(f"/invoices/{invoice['id']}"))["line_items"][0]
     external_id = customer["external_id"]
     token = (await stage.account.get(f"/customers/portal/{external_id}"))["token"]
+    checkout = await _checkout(stage)
     unpaid = next(one for one in stage.unpaid() if one["customer_id"] == customer["id"])
     return [
         Place("overview", "/"),
@@ -153,6 +171,12 @@ async def places(stage: Stage) -> list[Place]:
         Place("duties", "/duties"),
         Place("portal", f"/portal/{token}"),
         Place("portal-invoice", f"/portal/{token}/invoices/{unpaid['id']}"),
+        Place("portal-methods", f"/portal/{token}/methods"),
+        Place("checkouts", "/checkouts"),
+        Place("checkout", checkout),
+        Place("checkout-german", f"{checkout}?lang=de"),
+        Place("checkout-test-payment", f"{checkout}/test-payment"),
+        Place("checkout-unknown", "/checkout/env_x.nothing", status=404),
         Place("portal-expired", "/portal/not-a-token", status=401),
         Place("not-found", "/nowhere", status=404),
     ]

@@ -58,6 +58,12 @@ NAMES = (
     "duties",
     "portal",
     "portal-invoice",
+    "portal-methods",
+    "checkouts",
+    "checkout",
+    "checkout-german",
+    "checkout-test-payment",
+    "checkout-unknown",
     "portal-expired",
     "not-found",
 )

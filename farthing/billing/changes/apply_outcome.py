@@ -46,11 +46,13 @@ async def perform(
     effects: InvoiceHooks,
     *,
     before: SubscriptionSnapshot | None = None,
+    onto: Invoice | None = None,
 ) -> Performed:
     """Bill and settle what a change left to be done.
 
     `before` is the subscription before it was changed, where the change moved its open period. Nothing is settled
-    while it is a draft, in its trial or about to start: nobody has paid.
+    while it is a draft, in its trial or about to start: nobody has paid. `onto` is the locked draft that a settlement's
+    charges are put on, where a checkout holds one for them.
     """
     scale = outcome.proration is ProrationBehavior.CREATE_PRORATIONS
     at_once: list[WantedDraft] = []
@@ -66,7 +68,7 @@ async def perform(
     settlement = None
     if snapshot is not None:
         ends = outcome.subscription.subscription_status is SubscriptionStatus.CANCELLED
-        settlement = await settle_changes(session, snapshot, outcome.changes, now, effects, ends=ends)
+        settlement = await settle_changes(session, snapshot, outcome.changes, now, effects, ends=ends, onto=onto)
     return Performed(tuple(issued), tuple(drafts), settlement)
 
 

@@ -26,7 +26,7 @@ from farthing.billing.schemas import (
 from farthing.catalogue.taxes.choosing import rates_by_id
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.tables import TaxAssociation
-from farthing.core.errors import NotImplementedHere, ValidationFailed
+from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
@@ -56,9 +56,7 @@ async def modify(
     effects: InvoiceHooks,
 ) -> tuple[SubscriptionModifyResponse, list[str]]:
     """Make a modification; the answer, and the invoices to collect. Raises as the function of its type does."""
-    if asked.checkout is not None:
-        raise NotImplementedHere("Modifications that wait for a checkout are not available in this deployment")
-    outcome, touched = await _modified(session, subscription_id, asked, now)
+    outcome, touched = await make(session, subscription_id, asked, now)
     return await execution_answer(session, outcome, now, effects, touched)
 
 
@@ -84,9 +82,10 @@ async def preview_answer(
     return answer
 
 
-async def _modified(
+async def make(
     session: AsyncSession, subscription_id: str, asked: ExecuteSubscriptionModifyRequest, now: datetime
 ) -> tuple[Outcome, Touched]:
+    """Make a modification as of `now`, and leave its money to the caller."""
     match asked.type:
         case SubscriptionModifyType.QUANTITY_CHANGE if asked.quantity_change_params is not None:
             wanted = [

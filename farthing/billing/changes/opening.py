@@ -10,7 +10,6 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.apply_outcome import Performed, perform
-from farthing.core.errors import NotImplementedHere
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.storage.midway import progress_of
 from farthing.subscriptions.lifecycle import creation
@@ -22,8 +21,6 @@ async def open_subscription(
     session: AsyncSession, asked: CreateSubscriptionRequest, now: datetime, effects: InvoiceHooks
 ) -> tuple[Outcome, Performed]:
     """Make a subscription and bill its opening. Raises as `creation.create` does."""
-    if asked.checkout is not None:
-        raise NotImplementedHere("Subscriptions that wait for a checkout are not available in this deployment")
     outcome = await creation.create(session, asked, now)
     progress = progress_of(session)
     outcome.subscription.request_token = None if progress is None else progress.token

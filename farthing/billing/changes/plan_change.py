@@ -30,6 +30,7 @@ from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFail
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
+from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find, lock_row, unique
 from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
@@ -193,22 +194,28 @@ async def change_plan(
     if asked.change_at is ChangeAt.END_OF_PERIOD:
         answer = await _scheduled_change(session, subscription_id, asked, before_plan, now)
     else:
-        answer, to_collect = await _changed_now(session, subscription_id, asked, before_plan, now, effects)
+        answer, to_collect = await change_now(session, subscription_id, asked, now, effects)
     if asked.idempotency_key:
         await _keep(session, subscription_id, asked, before_plan, answer, now)
     return answer, to_collect
 
 
-async def _changed_now(
+async def change_now(
     session: AsyncSession,
     subscription_id: str,
     asked: SubscriptionChangeV2Request,
-    before_plan: str,
     now: datetime,
     effects: InvoiceHooks,
+    *,
+    onto: Invoice | None = None,
 ) -> tuple[SubscriptionChangeV2Response, list[str]]:
+    """Change the plan of a locked subscription in place, as of `proration_date` or now; charges go `onto` the draft
+    that is given, or onto a new invoice. The answer, and the invoices to collect."""
+    _demand_supported(asked)
     at = _moment(asked, now)
-    if at < (await find(session, Subscription, subscription_id)).current_period_start:
+    subscription = await find(session, Subscription, subscription_id)
+    before_plan = subscription.plan_id
+    if at < subscription.current_period_start:
         raise ValidationFailed.of("proration_date", "must not be before the current period: what is invoiced stays")
     superseded = await _superseded(session, subscription_id, asked, now)
     default, overrides = _policies(asked)
@@ -225,7 +232,7 @@ async def _changed_now(
         asked.metadata,
         asked.requested_quantities,
     )
-    performed = await perform(session, outcome, now, effects)
+    performed = await perform(session, outcome, now, effects, onto=onto)
     subscription = outcome.subscription
     return (
         SubscriptionChangeV2Response(
@@ -243,6 +250,24 @@ async def _changed_now(
         ),
         performed.to_collect,
     )
+
+
+async def plan_in_place(
+    session: AsyncSession, subscription_id: str, asked: SubscriptionChangeV2Request, now: datetime
+) -> PlannedChange:
+    """What a plan change in place would come to; nothing is written."""
+    default, overrides = _policies(asked)
+    _, planned = await in_place.planned_for(
+        session,
+        subscription_id,
+        asked.target_plan_id,
+        asked.proration_behavior,
+        _moment(asked, now),
+        default,
+        overrides,
+        asked.requested_quantities,
+    )
+    return planned
 
 
 async def _entity_changes(

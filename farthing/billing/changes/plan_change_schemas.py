@@ -11,6 +11,7 @@ from msgspec import Meta
 from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.fields import Id
 from farthing.catalogue.prices.enums import BillingCadence
+from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
 from farthing.core.money import plain
 from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.invoices.schemas import InvoiceResponse
@@ -211,6 +212,7 @@ class SubscriptionChangeV2Request(_Changing, kw_only=True):
     billing_period_behaviour: str = "unchanged"
     billing_period_config: dict[str, Any] | None = None
     on_conflict_policies: ConflictPolicies | None = None
+    checkout: CheckoutParams | None = None
 
 
 class ChangedLineItemAction(StrEnum):
@@ -285,3 +287,4 @@ class SubscriptionChangeV2Response(Response):
     schedule_id: str | None = None
     scheduled_at: Timestamp | None = None
     superseded_schedules: list[str] | None = None
+    checkout_session: CheckoutSessionResponse | None = None

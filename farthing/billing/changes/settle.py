@@ -156,9 +156,11 @@ async def settle_changes(
     effects: InvoiceHooks,
     *,
     ends: bool = False,
+    onto: Invoice | None = None,
 ) -> ProrationResult:
     """Settle changes that have just been made to a locked subscription; `ends` says that they are its cancellation.
 
+    Charges are put `onto` the locked draft that is given, or onto a new invoice.
     Raises AlreadyExists when the same changes were settled before.
     """
     # before an invoice is numbered: the invoices that are credited, and then wallets, are locked before the sequence
@@ -172,7 +174,7 @@ async def settle_changes(
     returned = await give_back(session, snapshot, netting.owed, sources, SettlementCause(key, reason), now)
     charged, invoice = proration.charged(netting), None
     if charged:
-        invoice = await _invoiced(session, snapshot, discounted, charged, key, now, effects)
+        invoice = await _invoiced(session, snapshot, discounted, charged, key, now, effects, onto)
     await record(session, snapshot, proration, key, invoice, returned)
     return ProrationResult(proration, invoice, returned)
 
@@ -242,6 +244,7 @@ async def _invoiced(
     key: str,
     now: datetime,
     effects: InvoiceHooks,
+    onto: Invoice | None,
 ) -> Invoice:
     start = min(change.change.at for change in discounted.proration.changes)
     end = max(change.window.end for change in discounted.proration.changes)
@@ -262,9 +265,12 @@ async def _invoiced(
         derives_due_date=True,
         meta={},
     )
-    invoice = await drafts.begin(session, wanted)
-    if invoice is not wanted:
-        raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
+    if onto is not None:
+        invoice = await drafts.refill(session, onto, wanted)
+    else:
+        invoice = await drafts.begin(session, wanted)
+        if invoice is not wanted:
+            raise AlreadyExists("This change was invoiced before", {"invoice_id": invoice.id})
     drafts.add_lines(session, invoice, [_line(change, amount) for change, amount in charged])
     invoice.coupon_terms = stored(discounted.coupons)
     invoice.tax_terms = stored(await _tax_terms(session, snapshot))

@@ -303,9 +303,7 @@ class Clockwork:
         run = Run(self.database, self.scope, at)
         billed, again, cancelled, notices = Summary(), Summary(), Summary(), Summary()
         await fill_meters(self.database, self.scope, at)
-        if self.gateways is not None and DueWork.PAYMENT in due:
-            async with self.database.session(self.scope, clock=FixedClock(at)) as session:
-                await reconcile(session, self.gateways, at)
+        await self._end_payments(stop)
         evaluated = await GrantEvaluation(self.database, self.scope, at).run()
         if due & _MOVES_PERIODS:
             await run.roll(billed)
@@ -349,6 +347,14 @@ class Clockwork:
         failures |= granted.failed | evaluated.failed
         for summary in (billed, again, cancelled, notices):
             failures |= summary.failed
+
+    async def _end_payments(self, stop: DueInstant) -> None:
+        """Ask about payments that are in flight for too long, and end checkouts that nobody has paid in time."""
+        async with self.database.session(self.scope, clock=FixedClock(stop.at)) as session:
+            if self.gateways is not None and DueWork.PAYMENT in stop.due:
+                await reconcile(session, self.gateways, stop.at)
+            if DueWork.CHECKOUT in stop.due:
+                await self.database.ports.part(BillingPorts).checkout_expiry.expire_due(session, stop.at)
 
     async def _move_credits(self, stop: DueInstant, *, looks_at_wallets: bool) -> int:
         """What lots and wallets do by themselves at a stop; how many lots expired."""

@@ -50,6 +50,7 @@ class DueWork(StrEnum):
     EXPIRY = "expiry"
     GRANT = "grant"
     USAGE = "usage"
+    CHECKOUT = "checkout"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -60,6 +61,7 @@ _DRAFTS = (
     Invoice.status == Status.PUBLISHED,
     Invoice.invoice_status == InvoiceStatus.DRAFT,
     Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+    Invoice.awaits_checkout.is_(False),
 )
 
 
@@ -111,7 +113,7 @@ async def left_over(session: AsyncSession, at: datetime, waits: PendingWork) -> 
 
 
 async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) -> dict[DueWork, datetime]:
-    """When each kind of work falls due first after `after`, in two statements."""
+    """When each kind of work falls due first after `after`, in a few statements."""
     unpaid, invoice = text(UNPAID), Invoice
     wanted = [
         _DueColumn(DueWork.ROLL, Subscription.due_at),
@@ -129,8 +131,14 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
         wanted.append(_DueColumn(DueWork.GRACE, invoice.due_date, waits.grace + _AFTER, (unpaid, _OF_ACTIVE)))
     row = (await session.execute(select(*[work.first(after) for work in wanted]))).one()
     firsts = {work.work: at + work.shift for work, at in zip(wanted, row, strict=True) if at is not None}
-    evaluation = await ports_of(session, BillingPorts).usage_evaluations.find_next(session, after)
-    return firsts if evaluation is None else firsts | {DueWork.USAGE: evaluation}
+    ports = ports_of(session, BillingPorts)
+    evaluation = await ports.usage_evaluations.find_next(session, after)
+    if evaluation is not None:
+        firsts[DueWork.USAGE] = evaluation
+    expiry = await ports.checkout_expiry.find_next(session, after)
+    if expiry is not None:
+        firsts[DueWork.CHECKOUT] = expiry
+    return firsts
 
 
 _OPEN_GRANTS = (CreditGrantApplication.application_status.in_(OPEN),)

@@ -201,7 +201,8 @@ async def compute_all(
 
 
 def recomputable() -> tuple[ColumnElement[bool], ...]:
-    """Which drafts may be computed again: those of subscriptions that were computed once and not edited by hand."""
+    """Which drafts may be computed again: those of subscriptions that were computed once, not edited by hand, and
+    wait for no checkout."""
     return (
         Invoice.status == Status.PUBLISHED,
         Invoice.invoice_status == InvoiceStatus.DRAFT,
@@ -209,6 +210,7 @@ def recomputable() -> tuple[ColumnElement[bool], ...]:
         Invoice.derived_key.is_(True),
         Invoice.last_computed_at.is_not(None),
         Invoice.is_manually_edited.is_(False),
+        Invoice.awaits_checkout.is_(False),
     )
 
 

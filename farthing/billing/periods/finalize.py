@@ -75,6 +75,8 @@ class BillingEffects:
         await give_back(session, invoice, amount, now)
 
     async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits) -> None:
+        if invoice.checkout_session_id is not None:
+            return  # its money is there already
         if await self._sets_aside(session):
             await apply_to_new_invoice(session, invoice, now)
         owed = invoice.subscription_id is not None and invoice.amount_remaining > 0

@@ -22,6 +22,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.invoices.figures.terms import opening_credit_of
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
+from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
@@ -170,7 +171,9 @@ async def _held(session: AsyncSession, invoice_id: str) -> Invoice:
     if not billed or found.period_start is None or found.period_end is None or found.billing_reason is None:
         raise InvalidOperation("only an invoice of a subscription's period can be", {"invoice_id": found.id})
     await lock_row(session, Subscription, found.subscription_id or "")
-    return await lock_row(session, Invoice, invoice_id)
+    invoice = await lock_row(session, Invoice, invoice_id)
+    require_free(invoice)
+    return invoice
 
 
 def _demand_unedited(invoice: Invoice) -> None:

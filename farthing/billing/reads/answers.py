@@ -27,7 +27,7 @@ from farthing.billing.changes.plan_change_schemas import (
     SubscriptionSummary,
 )
 from farthing.billing.changes.replacement import Replaced
-from farthing.billing.schemas import CancelSubscriptionResponse, ProrationDetail
+from farthing.billing.schemas import AddAddonToSubscriptionResponse, CancelSubscriptionResponse, ProrationDetail
 from farthing.calendar.period import Period
 from farthing.catalogue.plans.tables import Plan
 from farthing.core.clock import instant
@@ -44,11 +44,11 @@ from farthing.subscriptions.enums import CancellationType
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.lifecycle.cancellation import Cancellation
 from farthing.subscriptions.outcome import Outcome
-from farthing.subscriptions.reads.answers import subscription_answer
+from farthing.subscriptions.reads.answers import association_answers, subscription_answer
 from farthing.subscriptions.reads.late_prices import warn_of_late_prices
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
-from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.tables import AddonAssociation, Subscription
 
 CREATED = "(preview-created)"
 ENDED = "(preview-ended)"
@@ -66,6 +66,15 @@ async def begun(
     await session.refresh(subscription)
     given["warnings"] = await warn_of_late_prices(session, subscription, now) or None
     return await subscription_answer(session, subscription, now, **given)
+
+
+async def attached(
+    session: AsyncSession, association: AddonAssociation, invoice: Invoice | None
+) -> AddAddonToSubscriptionResponse:
+    """An addon that was attached, or waits for its payment, and the invoice of its charge."""
+    (shown_association,) = await association_answers(session, [association])
+    fields = {name: getattr(shown_association, name) for name in shown_association.__struct_fields__}
+    return AddAddonToSubscriptionResponse(**fields, invoice=None if invoice is None else await shown(session, invoice))
 
 
 def cancelled(done: Cancellation, proration: Proration, now: datetime) -> CancelSubscriptionResponse:

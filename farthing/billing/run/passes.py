@@ -348,6 +348,7 @@ _OF_BILLING = (
     Invoice.status == Status.PUBLISHED,
     Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
     Invoice.derived_key,
+    Invoice.awaits_checkout.is_(False),
 )
 
 

@@ -34,13 +34,11 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import settle
 from farthing.invoices.figures.terms import TaxTerm, stored
-from farthing.invoices.lifecycle import drafts, transitions
+from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.one_off import redeemed_terms
-from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import InvoiceCoupon
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.postgres import ports_of
 from farthing.storage.rows import lock_row
 
 
@@ -71,7 +69,7 @@ async def is_taxed_at_purchase(session: AsyncSession, wallet: Wallet) -> bool:
     return config.credit_purchase_tax == "purchase" and wallet.wallet_type is WalletType.PRE_PAID
 
 
-async def issue_purchase_invoice(
+async def draft_purchase_invoice(
     session: AsyncSession,
     wallet: Wallet,
     purchase: WalletTransaction,
@@ -79,9 +77,10 @@ async def issue_purchase_invoice(
     now: datetime,
     billing_reason: BillingReason = BillingReason.MANUAL,
 ) -> Invoice:
-    """Ask the customer for what credits of a locked wallet cost; one that comes to nothing completes them at once.
+    """A computed draft that asks the customer for what credits of a locked wallet cost.
 
-    Raises ValidationFailed for a price below the smallest unit of the currency, InvalidOperation for a coupon.
+    Finalized, one that comes to nothing completes them at once. Raises ValidationFailed for a price below the smallest
+    unit of the currency, InvalidOperation for a coupon.
     """
     price = round_to(purchase.amount, currency.digits(wallet.currency))
     if price <= 0:
@@ -113,7 +112,7 @@ async def issue_purchase_invoice(
     await settle(session, invoice, now)
     if invoice.total == 0:
         invoice.due_date = None
-    return await transitions.finalize(session, invoice, now, effects=ports_of(session, InvoicePorts).hooks)
+    return invoice
 
 
 def _line(price: Decimal, purchase: WalletTransaction) -> InvoiceLineItem:

@@ -14,8 +14,8 @@ from farthing.core.money import LARGEST_AMOUNT, plain
 from farthing.credits.enums import PURCHASES, CreditClass, ReferenceType, TransactionReason
 from farthing.credits.invoicing.purchases import (
     add_waiting,
+    draft_purchase_invoice,
     is_taxed_at_purchase,
-    issue_purchase_invoice,
     lock_coupons,
 )
 from farthing.credits.ledger.posting import (
@@ -36,7 +36,10 @@ from farthing.credits.rules.lots import ConsumptionPlan, plan_manual_debit
 from farthing.credits.wallets.schemas import DebitWalletRequest, TopUpWalletRequest
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import BonusCreditsTopupConfig
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import BillingReason
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find
 
 _CLASSES = {
@@ -55,13 +58,15 @@ async def top_up(
 ) -> tuple[Wallet, WalletTransaction]:
     """Add credits, and the bonus that a purchase brings; a repeated key answers with the first transaction.
 
-    Credits that are bought by invoice wait until it is paid.
+    Credits that are bought by invoice wait until it is paid. The invoice stays a draft where a checkout is to be paid.
 
     Raises NotFound, ValidationFailed, InvalidOperation, AlreadyExists, NotImplementedHere.
     Rule: docs/rules/credits.md#top-ups
     """
     invoiced = request.transaction_reason is TransactionReason.PURCHASED_CREDIT_INVOICED
     _refuse_unavailable(request)
+    if request.checkout is not None and not invoiced:
+        raise ValidationFailed.of("checkout", "goes with credits that are bought by invoice")
     if request.coupons and not invoiced:
         raise ValidationFailed.of("coupons", "go with credits that are bought by invoice")
     if request.transaction_reason not in _CLASSES:
@@ -123,16 +128,16 @@ async def _add(
     if bonus is not None:
         await add(session, wallet, _bonus_credit(bonus, row, request), now)
     if invoiced:
-        await issue_purchase_invoice(session, wallet, row, coupon_ids, now, billing_reason)
+        invoice = await draft_purchase_invoice(session, wallet, row, coupon_ids, now, billing_reason)
+        if request.checkout is None or invoice.total == 0:
+            await transitions.finalize(session, invoice, now, effects=ports_of(session, InvoicePorts).hooks)
+        else:
+            invoice.auto_completed = False  # the checkout is paid first
     return row
 
 
 def _refuse_unavailable(request: TopUpWalletRequest) -> None:
     """To ignore these would leave a caller waiting for what never comes."""
-    if request.checkout is not None:
-        raise NotImplementedHere(
-            "Purchases through a checkout are not available in this deployment", {"field": "checkout"}
-        )
     if request.force_sync_invoice:
         raise NotImplementedHere(
             "Copying the invoice to providers at once is not available in this deployment",

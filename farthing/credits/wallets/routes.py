@@ -15,11 +15,13 @@ from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.calendar.period import Period
 from farthing.core.clock import Clock, instant
+from farthing.core.composition import Composition
 from farthing.core.csv_table import CSV_MEDIA_TYPE
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, plain
 from farthing.credits.enums import CreditClass, TransactionType
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
+from farthing.credits.ports import CreditPorts
 from farthing.credits.reads import ledger
 from farthing.credits.reads.real_time import real_time_balances
 from farthing.credits.reads.statement import WalletStatement, as_csv, statement_of
@@ -61,6 +63,7 @@ from farthing.customers.tables import Customer
 from farthing.identity.schemas import UserResponse
 from farthing.identity.tables import User
 from farthing.storage.listing import by_id
+from farthing.storage.postgres import ports_of
 from farthing.storage.rows import find, in_array
 
 READ, WRITE = needs("wallet", "read"), needs("wallet", "write")
@@ -109,13 +112,13 @@ class Wallets(Controller):
 
     @post("/{id:str}/top-up", operation_id="topUpWallet", guards=[WRITE], status_code=200)
     async def top_up(
-        self, id: str, data: TopUpWalletRequest, session: AsyncSession, clock: Clock
+        self, id: str, data: TopUpWalletRequest, session: AsyncSession, clock: Clock, services: Composition
     ) -> TopUpWalletResponse:
-        """Add credits to a wallet."""
+        """Add credits to a wallet; those that a checkout pays for wait for it."""
+        if data.checkout is not None:
+            return await ports_of(session, CreditPorts).buy_by_checkout(session, services, id, data, clock)
         wallet, transaction = await movements.top_up(session, id, data, clock.now())
-        (answer,) = await _transaction_answers(session, [transaction])
-        invoice_id = await ledger.find_purchase_invoice(session, transaction.id)
-        return TopUpWalletResponse(wallet_transaction=answer, wallet=wallet_answer(wallet), invoice_id=invoice_id)
+        return await top_up_answer(session, wallet, transaction)
 
     @post("/{id:str}/debit", operation_id="debitWallet", guards=[WRITE], status_code=200)
     async def debit(self, id: str, data: DebitWalletRequest, session: AsyncSession, clock: Clock) -> WalletResponse:
@@ -375,6 +378,13 @@ async def _wallet_answers(session: AsyncSession, wallets: Sequence[Wallet], expa
     }
     nothing = CreditBreakdown(purchased="0", free="0")
     return [wallet_answer(wallet, credits_available_breakdown=breakdowns.get(wallet.id, nothing)) for wallet in wallets]
+
+
+async def top_up_answer(session: AsyncSession, wallet: Wallet, transaction: WalletTransaction) -> TopUpWalletResponse:
+    """What a top-up came to."""
+    (answer,) = await _transaction_answers(session, [transaction])
+    invoice_id = await ledger.find_purchase_invoice(session, transaction.id)
+    return TopUpWalletResponse(wallet_transaction=answer, wallet=wallet_answer(wallet), invoice_id=invoice_id)
 
 
 async def _transaction_answers(

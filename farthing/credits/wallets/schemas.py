@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from farthing.api.queries.lists import Page
 from farthing.catalogue.products.schemas import FeatureAlertRequest
+from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
 from farthing.core.enums import Status
 from farthing.core.wire import (
     BadField,
@@ -185,7 +186,7 @@ class TopUpWalletRequest(Request):
     effective_date: Moment | None = None
     coupons: Annotated[list[TopUpCoupon], Meta(max_length=20)] | None = None
     force_sync_invoice: bool | None = None
-    checkout: dict[str, Any] | None = None
+    checkout: CheckoutParams | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -435,6 +436,7 @@ class TopUpWalletResponse(Response):
     wallet_transaction: WalletTransactionResponse
     wallet: WalletResponse
     invoice_id: str | None = None
+    checkout_session: CheckoutSessionResponse | None = None
 
 
 class DebitPreviewResponse(Response):

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, VersionConflict
 from farthing.core.ids import Kind, new_id
+from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.postgres import add_new
@@ -45,6 +46,16 @@ async def begin(session: AsyncSession, invoice: Invoice) -> Invoice:
                 return rival
             raise AlreadyExists(f"An invoice with this {what} already exists", {"invoice_id": rival.id})
     raise VersionConflict("The invoice was changed by another request at the same time; please try again")
+
+
+async def refill(session: AsyncSession, draft: Invoice, wanted: Invoice) -> Invoice:
+    """Empty a locked draft and give it the period and key of `wanted`, so that its charges can be written anew."""
+    for line in await published_lines(session, draft.id):
+        line.status = Status.ARCHIVED
+    for name in ("period_start", "period_end", "reference_date", "billing_period", "idempotency_key"):
+        setattr(draft, name, getattr(wanted, name))
+    await session.flush()
+    return draft
 
 
 def _likenesses(invoice: Invoice) -> Iterator[tuple[str, tuple[ColumnElement[bool], ...]]]:

@@ -18,6 +18,7 @@ from farthing.invoices.figures.computation import compute, published_lines
 from farthing.invoices.figures.settlement import settle
 from farthing.invoices.figures.terms import coupons_on, stored
 from farthing.invoices.lifecycle import drafts
+from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.lifecycle.one_off import check_subtotal, lines_of, redeemed_terms, synthetic_line
 from farthing.invoices.lifecycle.references import check_references
 from farthing.invoices.lifecycle.transitions import refuse_reserved
@@ -43,6 +44,8 @@ async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceReq
     invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status not in {InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED}:
         raise _refused(invoice, f"a {invoice.invoice_status} invoice cannot be updated")
+    if asked.apply_discount or asked.due_date is not None:
+        require_free(invoice)
     if asked.apply_discount and invoice.invoice_status is not InvoiceStatus.DRAFT:
         raise _refused(invoice, "discounts can be applied to a draft only")
     if asked.invoice_pdf_url is not None:
@@ -78,6 +81,7 @@ async def modify_lines(
     invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         raise _refused(invoice, "only a draft's lines can be edited")
+    require_free(invoice)
     if asked.action == "add":
         await _add(session, invoice, asked.items or [])
     elif asked.action == "remove":
@@ -164,6 +168,7 @@ async def recompute(session: AsyncSession, invoice_id: str, asked: ComputeInvoic
     invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         raise _refused(invoice, "only a draft can be computed")
+    require_free(invoice)
     if invoice.is_manually_edited:
         raise _refused(invoice, "a draft that was edited by hand is not computed again")
     assert invoice.invoice_type is not InvoiceType.SUBSCRIPTION, "billing computes subscriptions' drafts"

@@ -16,6 +16,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import ZERO
 from farthing.invoices.figures.settlement import record_settlement
 from farthing.invoices.hooks import InvoiceHooks
+from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.lifecycle.transitions import finalize_to_collect, resettle
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
@@ -50,6 +51,7 @@ async def mark(
     invoice = await lock_row(session, Invoice, invoice_id)
     if invoice.invoice_status not in {InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED}:
         raise _refused(invoice, f"a {invoice.invoice_status} invoice cannot be marked")
+    require_free(invoice)
     if invoice.refunded_amount > 0 or await _has_payment(session, invoice.id):
         raise _refused(invoice, "an invoice with a payment or a refund cannot be marked by hand")
     if status not in MARKS.get(invoice.payment_status, frozenset()):

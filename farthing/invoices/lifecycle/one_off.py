@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.discounts.redeeming import coupons_for
 from farthing.catalogue.taxes.choosing import rates_by_code, rates_by_id
 from farthing.core import currency
-from farthing.core.errors import NotImplementedHere, ValidationFailed
+from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.customers.lookup import held
@@ -61,9 +61,8 @@ async def create(
 async def create_whole(
     session: AsyncSession, asked: CreateInvoiceRequest, now: datetime, *, effects: InvoiceHooks
 ) -> tuple[Invoice, InvoiceParts]:
-    """As `create`, with the parts of the invoice, so that it can be shown without reading them."""
-    if asked.checkout is not None:
-        raise NotImplementedHere("Invoices that wait for a checkout are not available in this deployment")
+    """As `create`, with the parts of the invoice, so that it can be shown without reading them. One that is to be paid
+    by a checkout stays a draft, unless it comes to nothing."""
     refuse_reserved(asked.metadata or {})
     check_subtotal(asked.subtotal, asked.line_items, asked.currency, asked.kind)
     payer = await held(session, asked.customer_id)
@@ -95,7 +94,7 @@ async def create_whole(
         raise ValidationFailed.of("amount_paid", "must not be more than the total")
     await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice, parts)
 
-    if asked.invoice_status is InvoiceStatus.DRAFT:
+    if asked.invoice_status is InvoiceStatus.DRAFT or (asked.checkout is not None and invoice.total > 0):
         if invoice.subtotal > 0:
             await events.record_invoice_event(session, InvoiceEvent.DRAFTED, invoice, parts)
     else:

@@ -21,6 +21,7 @@ from farthing.invoices.figures.settlement import record_settlement, settle, sett
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
+from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.parts import InvoiceParts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
@@ -148,6 +149,7 @@ def _check_computed_draft(invoice: Invoice) -> None:
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         details = {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value}
         raise ValidationFailed("invoice is not in draft status", details)
+    require_free(invoice)
     if invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.last_computed_at is None:
         raise InvalidOperation("the invoice must be computed before it is finalized", {"invoice_id": invoice.id})
 
@@ -169,8 +171,9 @@ async def _claim(
     """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""
     if not parts.computed:
         await compute(session, invoice, now, parts=parts)
-    # what sells credits is not paid with credits
-    if invoice.invoice_type is not InvoiceType.CREDIT and invoice.wallet_transaction_id is None:
+    # what sells credits is not paid with credits, and what a checkout has asked for is paid there
+    takes_credits = invoice.wallet_transaction_id is None and invoice.checkout_session_id is None
+    if invoice.invoice_type is not InvoiceType.CREDIT and takes_credits:
         taken = take_credits(invoice, parts.lines, credits.prepaid_value(invoice))
         if taken > 0:
             take_tax_off(invoice, parts, credits.take(invoice, taken))
@@ -211,6 +214,7 @@ async def void(
         details = {"invoice_id": invoice.id, "payment_status": invoice.payment_status.value}
         raise InvalidOperation("invoice payment status is not allowed for voiding", details)
     _check_move(invoice, InvoiceStatus.VOIDED)
+    require_free(invoice)
     bought_credits = invoice.wallet_transaction_id is not None
     if bought_credits and (invoice.amount_paid > 0 or invoice.payment_status is PaymentStatus.SUCCEEDED):
         raise InvalidOperation("the credits this invoice sold are in the wallet already", {"invoice_id": invoice.id})
@@ -281,6 +285,7 @@ async def finalize_to_collect(session: AsyncSession, invoice: Invoice, now: date
         raise InvalidOperation("a skipped invoice cannot be paid", {"invoice_id": invoice.id})
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         return
+    require_free(invoice)
     still_running = invoice.period_end is not None and invoice.period_end > now
     if invoice.invoice_type is InvoiceType.SUBSCRIPTION and (invoice.last_computed_at is None or still_running):
         raise InvalidOperation("the invoice's period has not been billed yet", {"invoice_id": invoice.id})

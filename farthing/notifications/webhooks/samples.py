@@ -22,7 +22,7 @@ _PREFIXES = {
 }  # fmt: skip
 _VALUES = {
     "action": "wallet_topup", "alert_type": "low_ongoing_balance", "billing_period": "MONTHLY",
-    "checkout_status": "COMPLETED", "conversion_rate": "1", "credit_balance_before": "0",
+    "checkout_status": "completed", "conversion_rate": "1", "credit_balance_before": "0",
     "credit_note_status": "FINALIZED", "credit_note_type": "ADJUSTMENT", "currency": "usd", "current_balance": "0",
     "event_name": "api_call", "invoice_number": "INV-202501-00001", "name": "Acme", "payment_provider": "stripe",
     "payment_gateway": "stripe", "quantity": "1", "refund_destination": "ORIGINAL_METHOD",

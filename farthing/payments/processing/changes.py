@@ -15,7 +15,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.processing import outcomes
 from farthing.payments.schemas import UpdatePaymentRequest
-from farthing.payments.states import DELETABLE, PAYMENT, SETTLING
+from farthing.payments.states import DELETABLE, OPEN, PAYMENT, SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.storage.rows import find, unique
 
@@ -37,6 +37,7 @@ async def update(
         )
     if payment.status is not Status.PUBLISHED:
         raise InvalidOperation("payment was deleted", {"payment_id": payment_id})
+    _leave_to_checkout(payment, given.payment_status)
     taken = AlreadyExists(
         "Another payment has this gateway_payment_id", {"gateway_payment_id": given.gateway_payment_id}
     )
@@ -53,6 +54,15 @@ async def update(
             setattr(payment, name, moment)
     await record_payment_event(session, "payment.updated", payment, invoice)
     return payment
+
+
+def _leave_to_checkout(payment: Payment, to: PaymentStatus | None) -> None:
+    """Refuse to end the payment of a checkout by hand: its provider does, or whoever ends the session."""
+    if payment.checkout_session_id is not None and to is not None and payment.payment_status in OPEN and to not in OPEN:
+        raise InvalidOperation(
+            "the payment belongs to a checkout; its provider reports it, or cancel the checkout session",
+            {"payment_id": payment.id, "checkout_session_id": payment.checkout_session_id},
+        )
 
 
 _RETURNED = frozenset({PaymentStatus.VOIDED, PaymentStatus.REFUNDED, PaymentStatus.PARTIALLY_REFUNDED})
@@ -131,4 +141,5 @@ async def remove(session: AsyncSession, payment_id: str) -> None:
             f"payment is {payment.payment_status}; only an INITIATED or FAILED one can be deleted",
             {"payment_id": payment_id, "current_status": payment.payment_status.value},
         )
+    _leave_to_checkout(payment, PaymentStatus.VOIDED)
     payment.status = Status.ARCHIVED

@@ -79,6 +79,19 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
     return CreatedPayment(payment, invoice, is_new=True)
 
 
+async def create_for_checkout(
+    session: AsyncSession, given: CreatePaymentRequest, invoice: Invoice, checkout_session_id: str
+) -> Payment:
+    """Store the link payment of a new checkout, for a locked invoice that it holds, or one that asks for money."""
+    payment = _payment(given, checkout_session_id, _fingerprint(given))
+    payment.checkout_session_id = checkout_session_id
+    payment.derived_key = False
+    session.add(payment)
+    await session.flush()
+    await record_payment_event(session, "payment.created", payment, invoice)
+    return payment
+
+
 def _check_method(given: CreatePaymentRequest) -> None:
     method, method_id = given.payment_method_type, given.payment_method_id or ""
     if method is PaymentMethodType.OFFLINE and method_id:
@@ -129,6 +142,8 @@ def why_not_payable(invoice: Invoice) -> str | None:
     """
     if invoice.invoice_status in {InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED}:
         return f"the invoice is {invoice.invoice_status} and takes no payment"
+    if invoice.awaits_checkout:
+        return "the invoice waits for its checkout and takes no other payment"
     if invoice.payment_status in _UNPAYABLE:
         return f"the invoice is {invoice.payment_status} and takes no payment"
     return None

@@ -440,6 +440,9 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         payment.payment_status = PaymentStatus.PENDING
         payment.error_message = None
         await record_payment_event(session, "payment.pending", payment, invoice)
+        if payment.checkout_session_id is not None:
+            checkouts = ports_of(session, PaymentPorts).checkouts
+            await checkouts.opened(session, payment, result.expires_at, clock.now())
     elif payment.payment_status not in OPEN:
         # it was voided or settled while the page was being made
         payment.withdrawal_due = True

@@ -20,13 +20,14 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.origin import Actor, ActorType, ChangeSource, acting_as
 from farthing.identity.tables import Environment
 from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
 from farthing.payments.providers.interface import BadSignature, Report, ReportKind
 from farthing.payments.refunds.records import waiting_returns
 from farthing.payments.refunds.sending import send_refunds, settle_reported
 from farthing.payments.tables import Payment, ProviderEvent
 from farthing.storage.midway import commit_midway
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import Database, ports_of
 from farthing.storage.scope import SYSTEM, Scope
 
 log = structlog.get_logger(__name__)
@@ -147,6 +148,9 @@ async def _apply(
 ) -> None:
     now, charge = clock.now(), report.charge
     invoice, payment = await outcomes.lock(session, payment_id)
+    checkouts = ports_of(session, PaymentPorts).checkouts
+    if payment.checkout_session_id is not None:
+        await checkouts.heard(session, payment, now)
     if charge is not None and charge.currency != payment.currency:
         log.error("webhook.other_currency", provider=provider_type, payment_id=payment_id, currency=charge.currency)
         payment.error_message = f"the provider reports {charge.currency} instead of {payment.currency}"
@@ -156,6 +160,8 @@ async def _apply(
             outcomes.note_charge(payment, charge)
         reason = report.reason or "The payment failed"
         await outcomes.failed(session, invoice, payment, reason, now, final=report.final)
+    elif report.kind is ReportKind.LINK_EXPIRED and payment.checkout_session_id is not None:
+        await checkouts.page_expired(session, payment, now)
     elif report.kind is ReportKind.LINK_EXPIRED:
         await outcomes.failed(session, invoice, payment, "The payment link expired", now, tried=False)
     elif charge is not None:

@@ -22,24 +22,27 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.payments.events import record_payment_event
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing.creation import why_not_payable
 from farthing.payments.providers.interface import ProviderCharge
 from farthing.payments.refunds.records import begin_return
 from farthing.payments.states import PAYMENT, SETTLING, may_move_by_system
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
 from farthing.payments.unapplied.money import forget_payment, keep_payment
-from farthing.storage.postgres import real_clock_of
+from farthing.storage.postgres import ports_of, real_clock_of
 from farthing.storage.rows import find, lock_row
 
 log = structlog.get_logger(__name__)
 
 
 async def lock(session: AsyncSession, payment_id: str) -> tuple[Invoice | None, Payment]:
-    """Lock a payment and, before it, the invoice it pays. Raises NotFound.
+    """Lock a payment and, before it, the invoice it pays and what its checkout changes. Raises NotFound.
 
     A payment never changes its destination, so that what the session remembers of it is good for finding the invoice.
     """
     payment = await session.get(Payment, payment_id) or await find(session, Payment, payment_id)
+    if payment.checkout_session_id is not None:
+        await ports_of(session, PaymentPorts).checkouts.lock(session, payment.checkout_session_id)
     invoice = await lock_destination(session, payment)
     return invoice, await lock_row(session, Payment, payment_id)
 
@@ -83,8 +86,22 @@ async def succeeded(
     payment.error_message = None
     payment.processing_since = None
     await _attempt(session, payment, PaymentStatus.SUCCEEDED, None)
-    await receive(session, effects, invoice, payment, now)
+    if await _is_wanted(session, invoice, payment, now):
+        await receive(session, effects, invoice, payment, now)
     await record_payment_event(session, "payment.success", payment, invoice)
+
+
+async def _is_wanted(session: AsyncSession, invoice: Invoice | None, payment: Payment, now: datetime) -> bool:
+    """Let the checkout of a payment that has just succeeded do what was paid for; False when the money goes back."""
+    if payment.checkout_session_id is None:
+        return True
+    assert invoice is not None, "checkouts pay invoices"
+    await session.flush()
+    if await ports_of(session, PaymentPorts).checkouts.paid(session, invoice, payment, now):
+        return True
+    payment.success_recorded_at = real_clock_of(session).now()
+    await begin_return(session, invoice, payment, now)
+    return False
 
 
 async def receive(
@@ -184,6 +201,8 @@ async def failed(
         await session.flush()
         await transitions.payment_failed(session, invoice, now)
     await record_payment_event(session, "payment.failed", payment, invoice)
+    if payment.checkout_session_id is not None:
+        await ports_of(session, PaymentPorts).checkouts.failed(session, payment, reason, now)
 
 
 async def sent_back(

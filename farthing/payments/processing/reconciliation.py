@@ -122,6 +122,19 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
     await commit_midway(session)
 
 
+async def close_page(session: AsyncSession, gateways: Gateways, payment_id: str, now: datetime) -> None:
+    """Close the page of a payment that was withdrawn, at once; where that fails the duty does it later.
+
+    The session must have nothing that is not committed.
+    """
+    try:
+        if (await session.get_one(Payment, payment_id, populate_existing=True)).withdrawal_due:
+            await _one(session, gateways, payment_id, now, _close_page)
+    except FarthingError as error:
+        await session.rollback()
+        log.warning("payment.page_still_open", payment_id=payment_id, reason=error.message)
+
+
 async def _close_page(
     session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -9,9 +11,10 @@ from farthing.core.errors import InvalidOperation
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Payment
-from farthing.storage.postgres import clock_of
+from farthing.storage.postgres import clock_of, ports_of
 
 _UNSETTLED = (*OPEN, PaymentStatus.PROCESSING)
 
@@ -36,7 +39,14 @@ async def withdraw_open(session: AsyncSession, invoice: Invoice) -> None:
                 "a payment of the invoice is being processed; wait for its outcome",
                 {"invoice_id": invoice.id, "payment_id": payment.id},
             )
-        payment.payment_status = PaymentStatus.VOIDED
-        payment.voided_at = now
-        payment.withdrawal_due = payment.payment_url is not None
-        await record_payment_event(session, "payment.updated", payment, invoice)
+        await withdraw(session, payment, invoice, now)
+        if payment.checkout_session_id is not None:
+            await ports_of(session, PaymentPorts).checkouts.withdrawn(session, payment, now)
+
+
+async def withdraw(session: AsyncSession, payment: Payment, invoice: Invoice, now: datetime) -> None:
+    """Void a locked payment that is open, and have its page closed."""
+    payment.payment_status = PaymentStatus.VOIDED
+    payment.voided_at = now
+    payment.withdrawal_due = payment.payment_url is not None
+    await record_payment_event(session, "payment.updated", payment, invoice)

@@ -198,7 +198,10 @@ async def _require_same_terms(session: AsyncSession, subscription: Subscription,
 
 
 async def settle_pending(session: AsyncSession, association_id: str, *, paid: bool, now: datetime) -> Outcome:
-    """Apply an attachment whose checkout was paid, or drop one whose checkout was not."""
+    """Apply an attachment whose checkout was paid, and say which items it added, or drop one whose checkout was not.
+
+    Raises InvalidOperation for one that waits no more, or whose subscription does not go on.
+    """
     found = await find(session, AddonAssociation, association_id)
     subscription = await lock_row(session, Subscription, found.subscription_id)
     association = await lock_row(session, AddonAssociation, association_id)
@@ -208,6 +211,7 @@ async def settle_pending(session: AsyncSession, association_id: str, *, paid: bo
         )
     ).all()
     if paid:
+        require(subscription, SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, to="attach an addon to")
         move_addon(association, AddonStatus.ACTIVE)
         for item in items:
             item.status = Status.PUBLISHED
@@ -218,7 +222,15 @@ async def settle_pending(session: AsyncSession, association_id: str, *, paid: bo
         association.cancelled_at = now
         association.status = Status.ARCHIVED
     await changed(session, subscription)
-    return Outcome(subscription)
+    if not paid:
+        return Outcome(subscription)
+    snapshot = await load_one(session, subscription.id)
+    return Outcome(
+        subscription,
+        changes=_added(snapshot, list(items)),
+        proration=association.proration_behavior,
+        at=max([item.start_date for item in items], default=association.start_date),
+    )
 
 
 async def remove(session: AsyncSession, request: RemoveAddonRequest, now: datetime) -> tuple[AddonAssociation, Outcome]:

@@ -47,6 +47,11 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     """
     subscription = await lock_row(session, Subscription, subscription_id)
     require(subscription, SubscriptionStatus.DRAFT, to="activate")
+    if subscription.checkout_session_id is not None:
+        raise InvalidOperation(
+            "The subscription waits for its checkout, which activates it when it is paid",
+            {"subscription_id": subscription.id, "checkout_session_id": subscription.checkout_session_id},
+        )
     start = start.replace(microsecond=start.microsecond // 1000 * 1000)
     require_payable_start(subscription.payment_behavior, start, now)
     moved = start - subscription.start_date

@@ -21,6 +21,7 @@ from farthing.catalogue.prices.schemas import (
     Tiers,
     TransformQuantityRequest,
 )
+from farthing.core.checkout import CheckoutParams
 from farthing.core.enums import PriceType
 from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride
@@ -450,7 +451,7 @@ class SubscriptionInheritanceConfig(Request):
 
 
 class CreateSubscriptionRequest(SubscriptionTerms, kw_only=True):
-    """A new subscription. Credit grants and checkout are for the floors that own them."""
+    """A new subscription; with `checkout` it is a draft until that is paid."""
 
     currency: str
     billing_period: BillingPeriod
@@ -462,7 +463,7 @@ class CreateSubscriptionRequest(SubscriptionTerms, kw_only=True):
     start_date: Moment | None = None
     subscription_status: SubscriptionStatus | None = None
     inheritance: SubscriptionInheritanceConfig | None = None
-    checkout: dict[str, Any] | None = None
+    checkout: CheckoutParams | None = None
     timezone: str | None = None
     """Accepted and ignored: the customer's is taken."""
 

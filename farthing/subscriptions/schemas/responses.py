@@ -18,6 +18,7 @@ from farthing.catalogue.fields import Ids, OptionalId
 from farthing.catalogue.prices.enums import BillingCadence
 from farthing.catalogue.products.schemas import FeatureResponse, MeterResponse
 from farthing.catalogue.schemas import IncludedCreditGrant
+from farthing.core.checkout import CheckoutSessionResponse
 from farthing.core.enums import PriceType, Status
 from farthing.core.wire import DecimalText, Moment, Request, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
@@ -47,7 +48,6 @@ InvoiceAbove = Annotated[
         extra_json_schema={"allOf": [{"$ref": "#/components/schemas/InvoiceResponse"}]},
     ),
 ]
-CheckoutAbove = Annotated[dict[str, Any], Meta(description="a checkout session, as its own endpoint answers it")]
 
 
 class _StoredRow(Response, kw_only=True):
@@ -381,7 +381,7 @@ class SubscriptionResponse(_SubscriptionFields, kw_only=True):
 
     latest_invoice: InvoiceAbove | None = None
     """When an operation produced one."""
-    checkout_session: CheckoutAbove | None = None
+    checkout_session: CheckoutSessionResponse | None = None
     warnings: list[str] | None = None
     """What the caller may not have meant, when the subscription began."""
 

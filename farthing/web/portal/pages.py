@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import unit_of_work
 from farthing.calendar.zones import zone
+from farthing.checkout.tables import CheckoutSession
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
@@ -47,7 +48,7 @@ from farthing.web.dashboard import usage
 from farthing.web.dashboard.customers import summary_split
 from farthing.web.dashboard.invoices import pdf_of, zone_of
 from farthing.web.portal.credits import credits_of
-from farthing.web.portal.paying import can_be_paid, lead_to_payment, payment_page, private
+from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page, private
 from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
 from farthing.web.rendering.answers import HttpRequest, go, refused, render
 from farthing.web.rendering.listing import listing
@@ -154,7 +155,7 @@ class Portal(Controller):
                 lines=await published_lines(session, invoice.id),
                 payments=[payment for payment in payments if payment.payment_status not in OPEN],
                 can_pay=is_unpaid(invoice) and await can_be_paid(session),
-                pay_url=payment_page(waiting[-1], token) if waiting and is_unpaid(invoice) else "",
+                pay_url=await _pay_url(session, token, invoice, waiting[-1] if waiting else None),
                 einvoices=await _einvoices(session, invoice),
             )
         )
@@ -251,6 +252,15 @@ class PortalLinks(Controller):
 
 
 _ASK = InvalidOperation("This link is not complete. Please ask whoever sent it for a new one.")
+
+
+async def _pay_url(session: AsyncSession, token: str, invoice: Invoice, waiting: Payment | None) -> str:
+    """Where a payment that waits is made: on the page of its checkout, or of its provider; "" where none waits."""
+    if waiting is None or not is_unpaid(invoice):
+        return ""
+    if waiting.checkout_session_id is None:
+        return payment_page(waiting, token)
+    return checkout_path(await find(session, CheckoutSession, waiting.checkout_session_id))
 
 
 async def _einvoices(session: AsyncSession, invoice: Invoice) -> list[Availability]:

@@ -1,22 +1,28 @@
-"""How a customer in the portal pays: the connected provider is asked for a page, and the customer is sent there."""
+"""How a customer in the portal pays: by a checkout, or on a page of a connected provider that has none."""
 
 from __future__ import annotations
 
 from litestar import Response
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.checkout.opening import lead_to_page, open_checkout, page_url
+from farthing.checkout.preparing import prepare_invoice
+from farthing.checkout.tables import IS_OPEN, CheckoutSession
+from farthing.core.checkout import CheckoutParams, CheckoutPaymentProvider, CheckoutStatus
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import InvalidOperation
 from farthing.invoices.tables import Invoice
 from farthing.payments import saved_methods
+from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.web.rendering.answers import go
 
-_TEST_PAGE = "/v1/test/gateway/sessions/"
+TEST_PAGE = "/v1/test/gateway/sessions/"
 """Where the built-in provider answers; a person is sent to our page of the same session instead."""
 
 
@@ -42,6 +48,9 @@ async def lead_to_payment(
     connected = await saved_methods.connected_gateways(session)
     if not connected:
         raise InvalidOperation("Nobody can be paid through here at the moment")
+    capable = [name for name in connected if name in set(CheckoutPaymentProvider)]
+    if capable:
+        return private(go(await _checkout_page(session, services, capable[0], invoice, clock)))
     request = CreatePaymentRequest(
         destination_type=DestinationType.INVOICE,
         destination_id=invoice.id,
@@ -53,16 +62,48 @@ async def lead_to_payment(
         process_payment=True,
     )
     payment = (await execution.record_payment(session, provide_gateways(services), request, clock)).payment
-    return private(go(payment_page(payment, token) if _is_ours(payment) else here))
+    return private(go(payment_page(payment, token) if is_simulated(payment) else here))
+
+
+async def _checkout_page(
+    session: AsyncSession, services: Composition, provider: str, invoice: Invoice, clock: Clock
+) -> str:
+    """The page of the checkout in which an invoice is paid: the one that is open, or a new one."""
+    waiting = await open_checkout_of(session, invoice.id)
+    if waiting is None:
+        invoice_id = invoice.id
+        waiting = await open_checkout(
+            session,
+            services,
+            CheckoutParams(payment_provider=CheckoutPaymentProvider(provider)),
+            clock,
+            lambda checkout_id: prepare_invoice(session, checkout_id, invoice_id),
+        )
+    elif waiting.checkout_status is CheckoutStatus.INITIATED:
+        waiting = await lead_to_page(session, services.part(Gateways), waiting, clock)  # whoever opened it was cut off
+    assert waiting is not None, "what asks for nothing is refused"
+    return checkout_path(waiting)
+
+
+async def open_checkout_of(session: AsyncSession, invoice_id: str) -> CheckoutSession | None:
+    """The checkout in which an invoice can be paid now."""
+    query = select(CheckoutSession).where(CheckoutSession.subject_id == invoice_id, text(IS_OPEN))
+    return (await session.scalars(query)).one_or_none()
+
+
+def checkout_path(checkout: CheckoutSession) -> str:
+    """The path of a checkout's page."""
+    return page_url("", checkout.environment_id, checkout.page_key)
 
 
 def payment_page(payment: Payment, token: str) -> str:
     """Where the customer pays: the built-in provider's pages are shown by us."""
     url = payment.payment_url or ""
-    if _is_ours(payment):
+    if is_simulated(payment):
         return f"/portal/{token}/test-payment/{url.rsplit('/', 1)[-1]}"
     return url if url.startswith("https://") else ""
 
 
-def _is_ours(payment: Payment) -> bool:
-    return _TEST_PAGE in (payment.payment_url or "")
+def is_simulated(payment: Payment) -> bool:
+    """Whether a payment is made on a page of the built-in provider, which we show."""
+    return TEST_PAGE in (payment.payment_url or "")

@@ -57,7 +57,13 @@ _PAGES: Mapping[str, str] = MappingProxyType(
     }
 )
 _LISTS: Mapping[str, str] = MappingProxyType(
-    {"api_key": "/keys", "user": "/team", "webhook_endpoint": "/webhooks", "tenant": "/company"}
+    {
+        "api_key": "/keys",
+        "checkout_session": "/checkouts",
+        "tenant": "/company",
+        "user": "/team",
+        "webhook_endpoint": "/webhooks",
+    }
 )
 
 

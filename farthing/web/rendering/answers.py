@@ -136,7 +136,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     if error.status >= 500:
         request_id = unit_of_work(request).request_id
         log_failure(error, exception, route_of(request.scope))
-    template = "portal/error.html" if request.url.path.startswith("/portal") else "error.html"
+    template = "portal/error.html" if request.url.path.startswith(("/portal", "/checkout")) else "error.html"
     page = render(request, template, status=error.status, error=error, request_id=request_id)
     if error.retry_after_seconds is not None:
         page.headers["retry-after"] = str(error.retry_after_seconds)

@@ -38,7 +38,7 @@ CHANGES_NOTHING = {
     "triggerInvoiceWebhook",
 }
 """Writes that change no entity: previews, pages at a provider, usage, what finds nothing to do, deliveries."""
-COMMITS_ON_THE_WAY = {"processPayment"}
+COMMITS_ON_THE_WAY = {"createCheckoutSession", "processPayment"}
 """Before a provider is asked: an entity may have one activity before and one after."""
 
 NOT_AUDITED = {

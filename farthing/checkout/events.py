@@ -1,0 +1,32 @@
+"""Recording what happened to a checkout, through the outbox."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.checkout.tables import CheckoutSession
+from farthing.core.wire import as_wire
+from farthing.payments.tables import Payment
+from farthing.storage.outbox import record_event
+
+_TOLD = (
+    "id",
+    "customer_id",
+    "action",
+    "checkout_status",
+    "payment_provider",
+    "failure_reason",
+    "expires_at",
+    "completed_at",
+    "cancelled_at",
+)
+
+
+async def record_checkout_event(session: AsyncSession, name: str, checkout: CheckoutSession, payment: Payment) -> None:
+    """Record `checkout.session.<name>` with the session as it is now."""
+    await session.flush()
+    told = {field: as_wire(getattr(checkout, field)) for field in _TOLD if getattr(checkout, field) is not None}
+    told["checkout_invoice_id"], told["checkout_payment_id"] = checkout.invoice_id, checkout.payment_id
+    if payment.payment_url:
+        told["payment_action"] = {"type": "payment_link", "url": payment.payment_url}
+    await record_event(session, f"checkout.session.{name}", "checkout_session", checkout.id, {"checkout_session": told})
