@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether imports may be fetched from, and exports go to, private hosts and over plain HTTP; to cloud metadata
     addresses they never do."""
     export_dir: str | None = None
-    """The folder of exports to local connections; by default `exports` in the data folder, if PostgreSQL is embedded."""
+    """The folder of exports to local connections; with an embedded PostgreSQL, `exports` in the data folder."""
     export_retention_days: Annotated[int, Meta(ge=0)] = 90
     """How long exported files stay in that folder; 0 keeps them for ever."""
     smtp_url: str | None = None

@@ -73,7 +73,7 @@ async def _store_pieces(database: Database, scope: Scope, file_id: str, arriving
 
 async def _store_piece(database: Database, scope: Scope, file_id: str, position: int, content: bytes) -> None:
     async with database.transaction(scope) as session:
-        row = StoredFilePiece(environment_id=scope.environment_id, id=file_id, position=position, content=content)
+        row = StoredFilePiece(environment_id=scope.environment_id, file_id=file_id, position=position, content=content)
         session.add(row)
 
 
@@ -84,7 +84,7 @@ async def _discard(database: Database, scope: Scope, file_id: str) -> None:
 
 async def forget_file(session: AsyncSession, file_id: str) -> None:
     """Delete a file and its pieces."""
-    await session.execute(delete(StoredFilePiece).where(StoredFilePiece.id == file_id))
+    await session.execute(delete(StoredFilePiece).where(StoredFilePiece.file_id == file_id))
     await session.execute(delete(StoredFile).where(StoredFile.id == file_id))
 
 
@@ -111,7 +111,7 @@ async def write_to(database: Database, scope: Scope, file_id: str, path: Path) -
             async with database.transaction(scope, read_only=True) as session:
                 content = await session.scalar(
                     select(StoredFilePiece.content).where(
-                        StoredFilePiece.id == file_id, StoredFilePiece.position == position
+                        StoredFilePiece.file_id == file_id, StoredFilePiece.position == position
                     )
                 )
             if content is None:

@@ -69,12 +69,12 @@ class StoredFilePiece(InEnvironment, Base):
     __tablename__ = "stored_file_pieces"
     label = "Piece of a file"
 
-    id: Mapped[str] = mapped_column(String(50))
-    """The file's."""
+    id = None  # type: ignore[assignment]  # a piece is its place in its file
+    file_id: Mapped[str] = mapped_column(String(50))
     position: Mapped[int]
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
-    __table_args__ = (PrimaryKeyConstraint("id", "position"),)
+    __table_args__ = (PrimaryKeyConstraint("file_id", "position"),)
 
 
 class Task(Scoped, Tracked, Base):
@@ -175,8 +175,8 @@ class TaskProblem(InEnvironment, Base):
     __tablename__ = "task_problems"
     label = "Problem of a task"
 
-    id: Mapped[str] = mapped_column(String(50))
-    """The task's."""
+    id = None  # type: ignore[assignment]  # a problem is its place among those of its task
+    task_id: Mapped[str] = mapped_column(String(50))
     row_number: Mapped[int] = mapped_column(BigInteger)
     """The row of the file, from 1, without the header."""
     place: Mapped[int]
@@ -184,4 +184,4 @@ class TaskProblem(InEnvironment, Base):
     column_name: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
 
-    __table_args__ = (PrimaryKeyConstraint("id", "row_number", "place"),)
+    __table_args__ = (PrimaryKeyConstraint("task_id", "row_number", "place"),)

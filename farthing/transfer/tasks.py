@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -25,6 +25,7 @@ from farthing.transfer.tables import StoredFile, Task, TaskProblem
 
 MOST_SUMMARIZED = 100
 LONGEST_REASON = 500
+PROBLEMS_KEPT = timedelta(days=90)
 CANCELLED = "cancelled"
 ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED)
 
@@ -110,7 +111,7 @@ async def _store_problems(session: AsyncSession, task_id: str, problems: Sequenc
         rows.append(
             {
                 "environment_id": scope_of(session).environment_id,
-                "id": task_id,
+                "task_id": task_id,
                 "row_number": problem.row,
                 "place": places[problem.row],
                 "line_number": problem.line,
@@ -158,7 +159,7 @@ async def _summary(session: AsyncSession, task: Task, reason: str | None) -> str
         problems = (
             await session.scalars(
                 select(TaskProblem)
-                .where(TaskProblem.id == task.id)
+                .where(TaskProblem.task_id == task.id)
                 .order_by(TaskProblem.row_number, TaskProblem.place)
                 .limit(MOST_SUMMARIZED)
             )
@@ -217,18 +218,18 @@ async def retry(session: AsyncSession, task_id: str) -> Task:
     return task
 
 
-async def forget_old_problems(session: AsyncSession, before: datetime) -> int:
-    """Delete what is known of the rows of imports that ended before this time; how many tasks were affected."""
+async def forget_old_problems(session: AsyncSession, now: datetime) -> int:
+    """Delete what is known of the rows of old imports; of how many. A batch."""
     ended = (
         select(Task.id)
-        .where(Task.created_at < before, Task.task_status.in_(ENDED))
-        .where(select(TaskProblem.id).where(TaskProblem.id == Task.id).exists())
+        .where(Task.created_at < now - PROBLEMS_KEPT, Task.task_status.in_(ENDED))
+        .where(select(TaskProblem.task_id).where(TaskProblem.task_id == Task.id).exists())
         .order_by(Task.created_at)
         .limit(100)
     )
     ids = (await session.scalars(ended)).all()
     if ids:
-        await session.execute(delete(TaskProblem).where(TaskProblem.id.in_(ids)))
+        await session.execute(delete(TaskProblem).where(TaskProblem.task_id.in_(ids)))
     return len(ids)
 
 

@@ -154,7 +154,12 @@ class _Exchange:
         path = self._scope["path"]
         if "\x00" in path or b"%00" in self._scope.get("query_string", b""):
             raise ValidationFailed.of("url", "must not contain NUL characters")
-        self._work.body = await self._edge.bodies.read(path, self._headers, self._receive, self._kept)
+        bodies = self._edge.bodies
+        streamed = bodies.streamed(self._scope["method"], path, self._receive)
+        if streamed is not None:
+            self._receive, self._unread = streamed, False
+            return
+        self._work.body = await bodies.read(path, self._headers, self._receive, self._kept)
 
     async def _replay(self) -> Any:
         if self._unread:

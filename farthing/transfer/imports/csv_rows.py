@@ -109,6 +109,8 @@ class _Records:
         """The next record; empty for a blank line, None at the end."""
         try:
             record = next(self._reader, None)
+            if len(self._pulled) > 1:
+                self._require_closed()
         except _Unclosed:
             first, *after = self._pulled
             self._again.extendleft(reversed(after))
@@ -117,8 +119,21 @@ class _Records:
             return _TOO_LONG if first.is_cut else "a quote is opened and never closed"
         except csv.Error as error:
             self._reader = self._new_reader()
+            if "new-line" in str(error):
+                return "lines end with a carriage return alone; save the file with LF or CRLF"
             return f"the row cannot be read: {error}"
         return _TOO_LONG if record is not None and any(line.is_cut for line in self._pulled) else record
+
+    def _require_closed(self) -> None:
+        """Raises _Unclosed when a cell over several lines does not end where a cell ends: another one's quote closed it.
+
+        In a row of one line such a quote belongs to the cell.
+        """
+        lines = (line.content.decode("utf-8", "surrogateescape") for line in self._pulled)
+        try:
+            next(csv.reader(lines, delimiter=self._delimiter, strict=True))
+        except csv.Error as error:
+            raise _Unclosed from error
 
     def _new_reader(self) -> Iterator[list[str]]:
         return csv.reader(self._texts(), delimiter=self._delimiter)

@@ -17,15 +17,15 @@ _PROVIDERS = (
 )
 
 
-def _id() -> sa.Column:
+def _id() -> sa.Column[str]:
     return sa.Column("id", sa.String(50), nullable=False)
 
 
-def _scope() -> tuple[sa.Column, ...]:
+def _scope() -> tuple[sa.Column[str], ...]:
     return tuple(sa.Column(name, sa.String(50), nullable=False) for name in ("tenant_id", "environment_id"))
 
 
-def _tracked(table: str) -> tuple[sa.Column | sa.CheckConstraint, ...]:
+def _tracked(table: str) -> tuple[sa.schema.SchemaItem, ...]:
     return (
         sa.Column("status", sa.String(40), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -164,14 +164,14 @@ def _tasks() -> None:
     )
     op.create_table(
         "task_problems",
-        _id(),
+        sa.Column("task_id", sa.String(50), nullable=False),
         sa.Column("environment_id", sa.String(50), nullable=False),
         sa.Column("row_number", sa.BigInteger, nullable=False),
         sa.Column("place", sa.Integer, nullable=False),
         sa.Column("line_number", sa.BigInteger, nullable=False),
         sa.Column("column_name", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.PrimaryKeyConstraint("id", "row_number", "place", name=op.f("pk_task_problems")),
+        sa.PrimaryKeyConstraint("task_id", "row_number", "place", name=op.f("pk_task_problems")),
     )
 
 
@@ -191,9 +191,9 @@ def _files() -> None:
     op.create_index("ix_stored_files_expiring", "stored_files", ["environment_id", "expires_at"])
     op.create_table(
         "stored_file_pieces",
-        _id(),
+        sa.Column("file_id", sa.String(50), nullable=False),
         sa.Column("environment_id", sa.String(50), nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("content", sa.LargeBinary, nullable=False),
-        sa.PrimaryKeyConstraint("id", "position", name=op.f("pk_stored_file_pieces")),
+        sa.PrimaryKeyConstraint("file_id", "position", name=op.f("pk_stored_file_pieces")),
     )
