@@ -32,7 +32,8 @@ async def test_events_count_once_whatever_is_repeated(office: TransferOffice) ->
     for _ in range(2):
         task = await office.imported("EVENTS", gzip.compress(file))
         assert (task["task_status"], task["successful_records"]) == ("COMPLETED", 250)
-    found = await office.account.post("/events/query", {"start_time": "2026-01-01T00:00:00Z", "page_size": 50}, expect=200)
+    query = {"start_time": "2026-01-01T00:00:00Z", "page_size": 50}
+    found = await office.account.post("/events/query", query, expect=200)
     assert found["total_count"] == 250
     assert {event["properties"]["region"] for event in found["events"]} == {"eu"}
 
