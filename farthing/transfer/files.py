@@ -18,7 +18,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.storage.postgres import Database, real_clock_of, scope_of
 from farthing.storage.rows import lock_row
 from farthing.storage.scope import Scope
-from farthing.transfer.tables import StoredFile, StoredFilePiece
+from farthing.transfer.tables import StoredFile, StoredFilePiece, Task
 
 LARGEST_FILE_BYTES = 2**30
 UPLOAD_KEPT = timedelta(hours=24)
@@ -97,10 +97,16 @@ async def use_upload(session: AsyncSession, file_id: str, task_id: str) -> Store
     now = real_clock_of(session).now()
     if not row.is_whole or (row.task_id is None and row.expires_at <= now):
         raise ValidationFailed.of("upload_id", "names an upload that broke off or expired; upload the file again")
-    if row.task_id is not None:
+    if row.task_id is not None and not await _was_only_tried(session, row.task_id):
         raise ValidationFailed.of("upload_id", f"was used by the import {row.task_id}; upload the file again")
     row.task_id, row.expires_at = task_id, now + IN_USE_KEPT
     return row
+
+
+async def _was_only_tried(session: AsyncSession, task_id: str) -> bool:
+    """Whether a task was a dry run, and is over."""
+    task = await session.get(Task, task_id)
+    return task is not None and task.dry_run and not task.is_queued
 
 
 async def write_to(database: Database, scope: Scope, file_id: str, path: Path) -> None:

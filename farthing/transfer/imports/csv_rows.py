@@ -125,7 +125,7 @@ class _Records:
         return _TOO_LONG if record is not None and any(line.is_cut for line in self._pulled) else record
 
     def _require_closed(self) -> None:
-        """Raises _Unclosed when a cell over several lines does not end where a cell ends: another one's quote closed it.
+        """Raises _Unclosed when a cell over several lines ends in the middle: the quote of another cell closed it.
 
         In a row of one line such a quote belongs to the cell.
         """
