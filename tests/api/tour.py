@@ -378,6 +378,7 @@ async def read(go: Traveller, made: Made) -> None:
     for operation in ("getSubscriptionUsage", "getInvoicePreview", "getInternalInvoicePreview"):
         if operation in BY_ID:
             await go(Call(operation, body={"subscription_id": made["subscription"]}))
+    await go(Call("getTaskResult", query={"workflow_id": made["task"]}))
     if "getDetailedCostAnalytics" in BY_ID:
         await go(Call("getDetailedCostAnalytics", body={"external_customer_id": ACME}))
     if "getCustomerUsageSummary" in BY_ID:

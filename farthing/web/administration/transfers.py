@@ -140,9 +140,7 @@ class TransferPages(Controller):
         secrets = {name: given[name] for name in ("aws_access_key_id", "aws_secret_access_key") if given.get(name)}
         body = {"name": given.get("name", ""), "provider_type": given.get("kind", "")}
         try:
-            asked = convert(
-                {**body, **({"encrypted_secret_data": secrets} if secrets else {})}, CreateConnectionRequest
-            )
+            asked = convert({**body, "encrypted_secret_data": secrets or None}, CreateConnectionRequest)
             await connections.create(session, services.part(Gateways).safe, asked)
         except (FarthingError, msgspec.ValidationError) as error:
             return await refused(request, PAGE, as_domain_error(error))
