@@ -24,6 +24,7 @@ from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.catalogue import CatalogueOffer
 from farthing.demo.company import customers
+from farthing.demo.exports import load_export
 from farthing.demo.product import load_product
 from farthing.demo.progress import progress_of
 from farthing.demo.seller import load_seller
@@ -109,6 +110,7 @@ async def _load(
         await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
         now = database.clock.now()
         opened = await load_wallets(ledger, customers(CUSTOMERS, seed, now), seed, now)
+        await load_export(ledger, settings, now)
     if opened:
         console.print(f"Demo: {opened} wallets with credits")
 
