@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.errors import NotFound, TooManyRequests, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.postgres import Database, real_clock_of, scope_of
 from farthing.storage.rows import lock_row
@@ -25,6 +25,9 @@ UPLOAD_KEPT = timedelta(hours=24)
 IN_USE_KEPT = timedelta(days=7)
 """How long the file of an import stays, which may be tried again."""
 PIECE_BYTES = 1024 * 1024
+MOST_STORED_BYTES = 10 * 2**30
+"""What an environment may keep before it may upload more."""
+RETRY_AFTER_SECONDS = 3600
 LONGEST_NAME = 255
 FORGOTTEN_AT_ONCE = 100
 
@@ -35,10 +38,15 @@ async def receive_file(
     """Store a file as it arrives; its id and size. Nothing stays of one that breaks off or is too large.
 
     Every piece is a transaction of its own: a sender that is slow keeps no connection. `now` is real time.
-    Raises ValidationFailed.
+    Raises ValidationFailed, and TooManyRequests where an environment keeps too much already.
     """
     file_id = new_id(Kind.UPLOAD)
     async with database.transaction(scope) as session:
+        waiting = await session.scalar(
+            select(func.sum(StoredFile.size)).where(StoredFile.environment_id == scope.environment_id)
+        )
+        if (waiting or 0) > MOST_STORED_BYTES:
+            raise TooManyRequests("Too many files wait to be imported; they expire after a day", RETRY_AFTER_SECONDS)
         row = StoredFile(id=file_id, name=name[:LONGEST_NAME], created_at=now, expires_at=now + UPLOAD_KEPT)
         session.add(row)
     try:

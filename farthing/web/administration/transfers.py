@@ -126,7 +126,9 @@ class TransferPages(Controller):
             require_may_import(caller, asked.entity_type)
             now = database.clock.now()
             scope = unit_of_work(request).scope
-            asked.upload_id, _ = await files.receive_file(database, scope, form.file_name, form.content(), now)
+            asked.upload_id, _ = await files.receive_file(
+                database, scope, form.file_name.replace("\x00", ""), form.content(), now
+            )
             task = await create_import(session, asked, services.part(Settings))
             await run_soon(session, services.part(App))
         except (FarthingError, msgspec.ValidationError) as error:
