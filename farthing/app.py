@@ -103,6 +103,7 @@ from farthing.subscriptions.routes.subscriptions import (
     Subscriptions,
     SubscriptionSchedules,
 )
+from farthing.transfer.routes import BillingTriggers, ScheduledTasks, Tasks, open_exported_file
 from farthing.web.access.sessions import Sessions
 from farthing.web.api_reference.pages import ArrangedDocument
 from farthing.web.portal.routes import PortalDoors
@@ -184,6 +185,10 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     ActivityLog,
     Alerts,
     AlertSettingsByEntity,
+    ScheduledTasks,
+    BillingTriggers,
+    Tasks,
+    open_exported_file,
     EnvironmentCloning,
 )
 """Everything under /v1."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
 
 import cyclopts
 from cyclopts import Parameter
@@ -349,6 +349,67 @@ def report(
 
     async def task(database: Database) -> None:
         await print_report(database, console, requested, csv=csv)
+
+    _with_database(settings, task)
+
+
+@app.command(name="import")
+def import_(
+    entity: Annotated[
+        Literal["events", "customers", "prices", "features"], Parameter(help="What the rows of the file are.")
+    ],
+    file: Annotated[Path, Parameter(help="A CSV file, or JSON (.json, .jsonl), as it is or with gzip (.gz).")],
+    *,
+    dry_run: Annotated[bool, Parameter(help="Name every bad row, and change nothing.", negative="")] = False,
+    environment: Annotated[str | None, Parameter(help="Environment id; default: the only or oldest one.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import a file; the same file again goes on where it was interrupted.
+
+    The exit status is 0 only if every row is right.
+    """
+    from farthing.transfer.commands import RequestedImport, import_file
+    from farthing.transfer.enums import ImportEntity
+
+    settings = _settings(data_dir=data_dir)
+    requested = RequestedImport(ImportEntity(entity.upper()), file, environment, dry_run)
+
+    async def task(database: Database) -> int:
+        return await import_file(settings, database, console, requested)
+
+    _with_database(settings, task)
+
+
+@app.command
+def export(
+    entity: Annotated[
+        Literal[
+            "events",
+            "invoice",
+            "credit_topups",
+            "wallet_debits",
+            "credit_usage",
+            "usage_analytics",
+            "revenue_facts",
+        ],
+        Parameter(help="What to export."),
+    ],
+    file: Annotated[Path, Parameter(help="Where to: .csv or .parquet, with .gz compressed.")],
+    *,
+    since: Annotated[datetime | None, Parameter(help="From this time on (UTC); default: the beginning.")] = None,
+    until: Annotated[datetime | None, Parameter(help="Before this time (UTC); default: now.")] = None,
+    environment: Annotated[str | None, Parameter(help="Environment id; default: the only or oldest one.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Export to a file, which appears when it is whole."""
+    from farthing.transfer.commands import RequestedExport, export_file
+    from farthing.transfer.enums import ExportEntity
+
+    settings = _settings(data_dir=data_dir)
+    requested = RequestedExport(ExportEntity(entity), file, _in_utc(since), _in_utc(until), environment)
+
+    async def task(database: Database) -> int:
+        return await export_file(settings, database, console, requested)
 
     _with_database(settings, task)
 

@@ -84,6 +84,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     portal_session_seconds: int = 3600
     webhook_allow_private: bool = False
     """Whether webhooks may go to private hosts and over plain HTTP; to cloud metadata addresses they never do."""
+    transfer_allow_private: bool = False
+    """Whether imports may be fetched from, and exports go to, private hosts and over plain HTTP; to cloud metadata
+    addresses they never do."""
+    export_dir: str | None = None
+    """The folder of exports to local connections; with an embedded PostgreSQL, `exports` in the data folder."""
+    export_retention_days: Annotated[int, Meta(ge=0)] = 90
+    """How long exported files stay in that folder; 0 keeps them for ever."""
     smtp_url: str | None = None
     """The mail server: smtp, smtps or smtp+starttls, with user and password where it asks for them."""
     mail_from: str | None = None
@@ -96,6 +103,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def embedded(self) -> bool:
         return self.database_url is None
+
+    @property
+    def export_folder(self) -> Path | None:
+        """Where exports to local connections go; None in a deployment that has no such place."""
+        if self.export_dir is not None:
+            return Path(self.export_dir)
+        return Path(self.data_dir) / "exports" if self.embedded else None
 
     @property
     def request_timeouts(self) -> Timeouts:

@@ -207,8 +207,8 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str) -> Settings:
-    return settings_for(database_url)
+def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_for(database_url, export_dir=str(tmp_path_factory.mktemp("exports")))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,14 @@ from tests.account import Account
 ROOT = Path(__file__).parent.parent
 ADDRESS = "http://127.0.0.1:8080"
 MARK = "---8<---"
-PAGES = ("README.md", "docs/api-guide.md", "docs/billing-guide.md", "docs/checkout.md", "docs/clients.md")
+PAGES = (
+    "README.md",
+    "docs/api-guide.md",
+    "docs/billing-guide.md",
+    "docs/checkout.md",
+    "docs/clients.md",
+    "docs/imports-and-exports.md",
+)
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^>]+) -->\n)?^```(?P<kind>console|python)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,

@@ -17,7 +17,7 @@ def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(head)
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    writer.writerows([harmless(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
 
 
@@ -26,7 +26,8 @@ def inert(cell: str) -> str:
     return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
+    """A cell as it is, if it is a number, which may have a sign; else made inert."""
     return cell if _is_number(cell) else inert(cell)
 
 

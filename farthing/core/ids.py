@@ -72,6 +72,7 @@ class Kind(StrEnum):
     USAGE_RECORD = "usg_rec"
     TASK = "task"
     SCHEDULED_TASK = "schtask"
+    UPLOAD = "upload"
     SYSTEM_EVENT = "sys_event"
     INCOMING_WEBHOOK = "fp_webhook"
     WORKFLOW = "wf"

@@ -25,6 +25,7 @@ from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.catalogue import CatalogueOffer
 from farthing.demo.checkouts import load_checkouts
 from farthing.demo.company import customers
+from farthing.demo.exports import load_export
 from farthing.demo.product import load_product
 from farthing.demo.progress import progress_of
 from farthing.demo.seller import load_seller
@@ -112,6 +113,7 @@ async def _load(
         story = customers(CUSTOMERS, seed, now)
         opened = await load_wallets(ledger, story, seed, now)
         checkouts = await load_checkouts(ledger, settings, story, now)
+        await load_export(ledger, settings, now)
     if opened:
         console.print(f"Demo: {opened} wallets with credits")
     if checkouts:

@@ -48,6 +48,7 @@ from farthing.storage.connections.capacity import demand_of, granted, shortage
 from farthing.storage.migrations import state
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
+from farthing.transfer.proof import task_differences
 
 PAGE = 500
 STALLED_SECONDS = 90.0
@@ -197,6 +198,7 @@ async def audit(
                         findings.differences += await note_differences(session)
                         findings.differences += await grant_differences(session)
                         findings.differences += await alert_differences(session)
+                        findings.differences += await task_differences(session)
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
                         findings.differences += await settlement_note_differences(session)

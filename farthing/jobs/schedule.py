@@ -45,6 +45,12 @@ from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.storage.stored_answers import forget_old
+from farthing.transfer.exports.retention import forget_exported_files
+from farthing.transfer.files import forget_expired
+from farthing.transfer.queueing import DUTY as TASK_RUNS
+from farthing.transfer.running import TaskRunner
+from farthing.transfer.schedules.due import begin_due
+from farthing.transfer.tasks import forget_old_problems
 
 log = structlog.get_logger(__name__)
 
@@ -114,8 +120,34 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("email_notices", "*/15 * * * *", everywhere(notices)),
         *_email_delivery(settings),
         *_event_retention(settings),
+        Duty("scheduled_exports", "* * * * *", everywhere(begin_due)),
+        Duty(TASK_RUNS, "* * * * *", _task_runs(settings)),
+        Duty("transfer_retention", "50 4 * * *", _transfer_retention(settings)),
         Duty("retention", "0 4 * * *", _retention),
     )
+
+
+def _task_runs(settings: Settings) -> Callable[[Database, datetime], Awaitable[Counts]]:
+    """Running imports and exports that are queued, in every environment."""
+
+    async def run(database: Database, now: datetime) -> Counts:
+        runner = TaskRunner(database, settings, lambda: environments(database))
+        await runner.run()
+        return {"succeeded": runner.succeeded, "failed": runner.failed}
+
+    return run
+
+
+def _transfer_retention(settings: Settings) -> Callable[[Database, datetime], Awaitable[Counts]]:
+    """Forgetting uploads that expired, what old imports say of their rows, and old files in the export folder."""
+
+    async def forget(database: Database, now: datetime) -> Counts:
+        files = await everywhere(forget_expired)(database, now)
+        problems = await everywhere(forget_old_problems)(database, now)
+        exported = await asyncio.to_thread(forget_exported_files, settings, now)
+        return Counter(files) + Counter(problems) + Counter(succeeded=exported)
+
+    return forget
 
 
 def _event_retention(settings: Settings) -> Sequence[Duty]:

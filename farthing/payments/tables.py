@@ -62,6 +62,8 @@ class ProviderType(StrEnum):
     AWS_MARKETPLACE = "aws_marketplace"
     GCP_MARKETPLACE = "gcp_marketplace"
     AZURE_MARKETPLACE = "azure_marketplace"
+    LOCAL = "local"
+    """A folder of the deployment, for exports."""
 
 
 class Payment(Scoped, Tracked, Base):
@@ -224,13 +226,13 @@ class Connection(Scoped, Tracked, Base):
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
 
     __table_args__ = (
-        # one account per system and environment; exports may go to several buckets
+        # one account per system and environment; exports may go to several buckets and folders
         Index(
             "uq_connections_provider",
             "environment_id",
             "provider_type",
             unique=True,
-            postgresql_where=text("status = 'published' AND provider_type <> 's3'"),
+            postgresql_where=text("status = 'published' AND provider_type NOT IN ('s3', 'local')"),
         ),
         Index("ix_connections_newest", "environment_id", "status", "created_at", "id"),
     )

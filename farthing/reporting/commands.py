@@ -54,7 +54,7 @@ async def print_report(database: Database, console: Console, requested: Requeste
     """Print a report. Raises NotFound for an unknown report or environment, ValidationFailed."""
     if requested.key not in METRICS:
         raise NotFound(f"There is no report '{requested.key}': {', '.join(METRICS)}", {"key": requested.key})
-    environment = await _environment(database, requested.environment)
+    environment = await find_environment(database, requested.environment)
     now = environment.frozen_time or database.clock.now()
     async with database.transaction(Scope(environment.tenant_id, environment.id), read_only=True) as session:
         question = read_report(requested.key, requested.request(), await seller_zone(session), now)
@@ -75,7 +75,8 @@ def _shown(table: AnsweredTable) -> Table:
     return shown
 
 
-async def _environment(database: Database, environment_id: str | None) -> Environment:
+async def find_environment(database: Database, environment_id: str | None) -> Environment:
+    """The environment with this id, or the oldest one. Raises NotFound."""
     query = select(Environment).where(Environment.status == Status.PUBLISHED).order_by(Environment.id).limit(1)
     if environment_id is not None:
         query = query.where(Environment.id == environment_id)

@@ -11,6 +11,7 @@ from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.keys import Keys
+from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.checkout.pages import CheckoutPages
@@ -60,6 +61,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     WebhookPages,
     ActivityPages,
     EmailPages,
+    TransferPages,
     Company,
     SettingsPages,
     TestClock,

@@ -248,7 +248,20 @@ async def build(go: Traveller) -> Made:
     await go(Call("ingestEventsBulk", body={"events": [{**event, "event_id": made["event"] + "-2"}]}))
     await _open_checkouts(go, made)
     await make("view", "createAnalyticsView", {"name": "Tour", "definition": QUESTION})
+    await _transfer(go, made)
     return made
+
+
+async def _transfer(go: Traveller, made: Made) -> None:
+    """An import that waits, and something that is exported on schedule."""
+    folder = {"name": "tour-folder", "provider_type": "local"}
+    made["folder"] = _id_in(await go(Call("createConnection", body=folder)))
+    schedule = {"connection_id": made["folder"], "entity_type": "invoice", "interval": "daily", "job_config": {}}
+    for name in ("schedule", "leaving schedule"):
+        made[name] = _id_in(await go(Call("createScheduledTask", body=schedule)))
+    task = {"task_type": "IMPORT", "entity_type": "CUSTOMERS", "file_type": "CSV"}
+    begun = await go(Call("createTask", body={**task, "file_url": "https://tour.invalid/file.csv"}))
+    made["task"] = str(begun["workflow_id"])
 
 
 async def _correct(go: Traveller, made: Made) -> None:
@@ -344,6 +357,10 @@ READS_BY_ID = {
     "getWebhookEndpointSecret": "endpoint",
     "getWebhookMessage": "message",
     "getActivity": "activity",
+    "getTask": "task",
+    "listTaskProblems": "task",
+    "downloadTaskProblems": "task",
+    "getScheduledTask": "schedule",
     "listWebhookAttempts": "message",
 }
 ASKED_WITH: dict[str, dict[str, Any]] = {
@@ -379,6 +396,7 @@ async def read(go: Traveller, made: Made) -> None:
     for operation in ("getSubscriptionUsage", "getInvoicePreview", "getInternalInvoicePreview"):
         if operation in BY_ID:
             await go(Call(operation, body={"subscription_id": made["subscription"]}))
+    await go(Call("getTaskResult", query={"workflow_id": made["task"]}))
     if "getDetailedCostAnalytics" in BY_ID:
         await go(Call("getDetailedCostAnalytics", body={"external_customer_id": ACME}))
     if "getCustomerUsageSummary" in BY_ID:
@@ -526,6 +544,13 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("testWebhookEndpoint", "endpoint", {"event_type": "invoice.update"})
     await edit("recoverWebhookEndpoint", "endpoint", {"since": "2026-01-01T00:00:00Z"})
     await edit("resendWebhookMessage", "message", {"endpoint_id": made["endpoint"]})
+    await edit("triggerScheduledTaskRun", "schedule", {})
+    await edit("updateScheduledTask", "schedule", {"enabled": False})
+    await edit("cancelTask", "task")
+    await edit("retryTask", "task")
+    await edit("updateTaskStatus", "task", {"task_status": "FAILED"})
+    await go(Call("scheduleUpdateBillingPeriod", body={}))
+    await go(Call("scheduleDraftFinalization"))
     event_id = made["message"].replace("msg_", "sys_event_")
     await go(Call("retryWebhook", body={"system_event_id": event_id}))
 
@@ -558,6 +583,7 @@ ENDS = {
     "deleteEvent": "event",
     "deleteAlertSettings": "leaving alert setting",
     "deleteWebhookEndpoint": "leaving endpoint",
+    "deleteScheduledTask": "leaving schedule",
 }
 """Operation to what it takes down, in an order in which nothing is in the way."""
 

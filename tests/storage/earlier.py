@@ -1,6 +1,16 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0049": """
+        DROP TABLE tasks, scheduled_tasks, task_problems, stored_files, stored_file_pieces;
+        ALTER TABLE connections DROP CONSTRAINT ck_connections_provider_type_known;
+        ALTER TABLE connections ADD CONSTRAINT ck_connections_provider_type_known CHECK (provider_type IN
+            ('flexprice', 'stripe', 's3', 'hubspot', 'razorpay', 'chargebee', 'quickbooks', 'zoho_books', 'nomod',
+            'moyasar', 'paddle', 'whop', 'tabs', 'aws_marketplace', 'gcp_marketplace', 'azure_marketplace'));
+        DROP INDEX uq_connections_provider;
+        CREATE UNIQUE INDEX uq_connections_provider ON connections (environment_id, provider_type)
+            WHERE status = 'published' AND provider_type <> 's3';
+    """,
     "0047": """
         DROP TABLE checkout_sessions;
         DROP INDEX ix_payments_checkout;

@@ -15,6 +15,7 @@ from farthing.identity.sign_in.password_change import make_link
 from farthing.identity.users import invite
 from farthing.notifications.email.tables import Email, EmailKind, EmailState
 from farthing.storage.scope import SYSTEM
+from tests.transfer.office import TransferOffice
 from tests.web.stage import Stage
 
 
@@ -63,6 +64,23 @@ async def _credit_note(stage: Stage, invoice: dict[str, Any], line: dict[str, An
     lines = [{"invoice_line_item_id": line["id"], "amount": "0.01"}]
     body = {"invoice_id": invoice["id"], "reason": "BILLING_ERROR", "line_items": lines}
     return str((await stage.account.post("/creditnotes", body))["id"])
+
+
+async def _task(stage: Stage) -> str:
+    """An import with a bad row, and something that is exported on schedule."""
+    account = stage.account
+    listed = (await account.get("/tasks"))["items"]
+    if listed:
+        return str(listed[0]["id"])
+    folder = await account.post("/connections", {"name": "Folder", "provider_type": "local"})
+    schedule = {"connection_id": folder["id"], "entity_type": "invoice", "interval": "daily", "job_config": {}}
+    await account.post("/tasks/scheduled", schedule)
+    upload = await account.http.post("/tasks/uploads", content=b"external_id,email\nx,nonsense\n")
+    body = {"task_type": "IMPORT", "entity_type": "CUSTOMERS", "file_type": "CSV", "file_provider": "farthing"}
+    task = await account.post("/tasks", {**body, "upload_id": upload.json()["upload_id"], "dry_run": True}, expect=200)
+    office = TransferOffice(account, account.database, account.settings)
+    await office.work()
+    return str(task["workflow_id"])
 
 
 async def _emails(stage: Stage) -> str:
@@ -169,6 +187,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("set-password", await _password_link(stage)),
         Place("clock", "/clock"),
         Place("duties", "/duties"),
+        Place("tasks", "/tasks"),
+        Place("task", f"/tasks/{await _task(stage)}"),
         Place("portal", f"/portal/{token}"),
         Place("portal-invoice", f"/portal/{token}/invoices/{unpaid['id']}"),
         Place("portal-methods", f"/portal/{token}/methods"),

@@ -56,6 +56,8 @@ NAMES = (
     "set-password",
     "clock",
     "duties",
+    "tasks",
+    "task",
     "portal",
     "portal-invoice",
     "portal-methods",

@@ -23,6 +23,10 @@ EVENTS_BODY_BYTES = 32 * 2**20
 BODY_BYTES = 4 * 2**20
 UNIDENTIFIED_BYTES = 256 * 2**10
 """What is read of a body before its sender is known."""
+STREAMED_PATHS = frozenset({"/v1/tasks/uploads", "/tasks/imports"})
+"""Where a file is sent, which the handler takes as it comes."""
+STREAMED_BYTES = 2**30 + 2**20
+"""A file of a gibibyte, and the form around it."""
 DRAINED_BYTES = 64 * 2**20
 """How much of a refused body is read and dropped: a client that is still sending would not read the refusal."""
 MOST_KEPT = 256 * 2**20
@@ -84,6 +88,31 @@ class Memory:
         self.keep(kept, size)
 
 
+class StreamedBody:
+    """A body that its handler takes as it comes, because it may be larger than what is kept in memory.
+
+    The handler's guard has admitted the sender before any of it is read. A sender may be slow, but not stop.
+    """
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]], idle_seconds: float) -> None:
+        self._receive = receive
+        self._idle_seconds = idle_seconds
+        self._size = 0
+
+    async def __call__(self) -> Any:
+        """The next message of the client. Raises RequestTimedOut, and ValidationFailed for a body too large."""
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise RequestTimedOut("The request body took too long to arrive") from error
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            if self._size > STREAMED_BYTES:
+                raise _too_large(STREAMED_BYTES)
+        return message
+
+
 class BodyReader:
     """Reads the bodies of one process."""
 
@@ -107,6 +136,12 @@ class BodyReader:
 
     async def identify(self, headers: Headers) -> str:
         return await self._identify(headers)
+
+    def streamed(self, method: str, path: str, receive: Callable[[], Awaitable[Any]]) -> StreamedBody | None:
+        """The body where it is not read before its handler is called; None elsewhere."""
+        if method != "POST" or path.rstrip("/") not in STREAMED_PATHS:
+            return None
+        return StreamedBody(receive, self._times.identified)
 
     @property
     def seconds_when_identified(self) -> float:

@@ -30,7 +30,7 @@ from farthing.storage.postgres import Database
 log = structlog.get_logger("farthing.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-SECRET_PATHS = ("/portal/", "/password/", "/v1/invoices/documents/", "/v1/test/gateway/")
+SECRET_PATHS = ("/portal/", "/password/", "/v1/invoices/documents/", "/v1/tasks/files/", "/v1/test/gateway/")
 """Paths that hold a token; the log shows their template."""
 LONGEST_LOGGED_PATH = 200
 ALLOWED_HEADERS = (
@@ -154,7 +154,12 @@ class _Exchange:
         path = self._scope["path"]
         if "\x00" in path or b"%00" in self._scope.get("query_string", b""):
             raise ValidationFailed.of("url", "must not contain NUL characters")
-        self._work.body = await self._edge.bodies.read(path, self._headers, self._receive, self._kept)
+        bodies = self._edge.bodies
+        streamed = bodies.streamed(self._scope["method"], path, self._receive)
+        if streamed is not None:
+            self._receive, self._unread = streamed, False
+            return
+        self._work.body = await bodies.read(path, self._headers, self._receive, self._kept)
 
     async def _replay(self) -> Any:
         if self._unread:

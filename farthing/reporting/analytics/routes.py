@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
-from farthing.core.csv_table import CSV_MEDIA_TYPE, csv_bytes
+from farthing.core.csv_table import CSV_MEDIA_TYPE
 from farthing.core.errors import NotFound
 from farthing.reporting.analytics import views
 from farthing.reporting.analytics.catalogue import METRICS
@@ -27,6 +27,7 @@ from farthing.reporting.analytics.schemas import (
 )
 from farthing.reporting.analytics.tables import AnalyticsView
 from farthing.reporting.analytics.views import seller_zone
+from farthing.reporting.files import TableFormat, table_file
 from farthing.storage.rows import find
 
 READ, WRITE = needs("invoice", "read"), needs("invoice", "write")
@@ -44,9 +45,11 @@ class Analytics(Controller):
         return (await _answer(session, await _question(session, data, clock), clock)).response()
 
     @post("/query/csv", operation_id="queryAnalyticsCsv", guards=[READ], status_code=200, media_type=CSV_MEDIA_TYPE)
-    async def query_csv(self, data: AnalyticsQueryRequest, session: AsyncSession, clock: Clock) -> Response[bytes]:
+    async def query_csv(
+        self, data: AnalyticsQueryRequest, session: AsyncSession, clock: Clock, format: TableFormat = TableFormat.CSV
+    ) -> Response[bytes]:
         """The same as a table for spreadsheets, with every row."""
-        return csv_answer(await _answer(session, await _question(session, data, clock), clock), "analytics")
+        return file_of(await _answer(session, await _question(session, data, clock), clock), "analytics", format)
 
     @get("/reports", operation_id="listAnalyticsReports", guards=[READ])
     async def reports(self) -> ListAnalyticsReportsResponse:
@@ -68,10 +71,15 @@ class Analytics(Controller):
         media_type=CSV_MEDIA_TYPE,
     )
     async def report_csv(
-        self, key: str, data: RunReportRequest, session: AsyncSession, clock: Clock
+        self,
+        key: str,
+        data: RunReportRequest,
+        session: AsyncSession,
+        clock: Clock,
+        format: TableFormat = TableFormat.CSV,
     ) -> Response[bytes]:
         """The same as a table for spreadsheets, with every row."""
-        return csv_answer(await _answer(session, await _report(session, key, data, clock), clock), key)
+        return file_of(await _answer(session, await _report(session, key, data, clock), clock), key, format)
 
 
 class AnalyticsViews(Controller):
@@ -125,17 +133,21 @@ class AnalyticsViews(Controller):
         media_type=CSV_MEDIA_TYPE,
     )
     async def query_csv(
-        self, id: str, session: AsyncSession, clock: Clock, data: RunAnalyticsViewRequest | None = None
+        self,
+        id: str,
+        session: AsyncSession,
+        clock: Clock,
+        data: RunAnalyticsViewRequest | None = None,
+        format: TableFormat = TableFormat.CSV,
     ) -> Response[bytes]:
         """The same as a table for spreadsheets, with every row."""
-        return csv_answer(await _answer(session, await _kept_question(session, id, data, clock), clock), "analytics")
+        question = await _kept_question(session, id, data, clock)
+        return file_of(await _answer(session, question, clock), "analytics", format)
 
 
-def csv_answer(table: AnsweredTable, name: str) -> Response[bytes]:
+def file_of(table: AnsweredTable, name: str, format: TableFormat) -> Response[bytes]:
     """A table as a file, with all its rows."""
-    content = csv_bytes(table.question.columns, (table.text_of(row) for row in table.rows))
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return Response(content, media_type=CSV_MEDIA_TYPE, headers=headers)
+    return table_file(table.question.columns, (table.text_of(row) for row in table.rows), name, format)
 
 
 async def _answer(session: AsyncSession, question: Question, clock: Clock) -> AnsweredTable:

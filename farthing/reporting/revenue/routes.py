@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
-from farthing.core.csv_table import CSV_MEDIA_TYPE, csv_bytes
+from farthing.core.csv_table import CSV_MEDIA_TYPE
+from farthing.reporting.files import TableFormat, table_file
 from farthing.reporting.revenue.breakdown import revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueAnalyticsResponse
 from farthing.reporting.revenue.tabulated import table_of
@@ -31,8 +32,9 @@ class Revenue(Controller):
     @post(
         "/revenue/csv", operation_id="getRevenueAnalyticsCsv", guards=[READ], status_code=200, media_type=CSV_MEDIA_TYPE
     )
-    async def revenue_csv(self, data: RevenueAnalyticsRequest, session: AsyncSession, clock: Clock) -> Response[bytes]:
+    async def revenue_csv(
+        self, data: RevenueAnalyticsRequest, session: AsyncSession, clock: Clock, format: TableFormat = TableFormat.CSV
+    ) -> Response[bytes]:
         """The same as a table for spreadsheets."""
         head, rows = table_of(await revenue(session, data, clock.now()))
-        headers = {"Content-Disposition": 'attachment; filename="revenue.csv"'}
-        return Response(csv_bytes(head, rows), media_type=CSV_MEDIA_TYPE, headers=headers)
+        return table_file(head, rows, "revenue", format)

@@ -113,13 +113,17 @@ def form_of(connection: Connection) -> dict[str, str]:
     return {name: text if "password" in name else text.strip() for name, text in pairs}
 
 
-def require_own_form(connection: Connection, session: Session) -> None:
-    """Refuse a form that another site made, or that was made for another session. Raises StaleForm."""
+def require_own_form(connection: Connection, session: Session, token: str | None = None) -> None:
+    """Refuse a form that another site made, or that was made for another session. Raises StaleForm.
+
+    `token` is the form's, where the form is not the whole body.
+    """
     sessions: Sessions = services_of(connection).part(Sessions)
     # browsers say who made a request; what says nothing is no browser, and needs the token like everyone
     foreign = connection.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
     now = services_of(connection).part(Database).clock.now()
-    if foreign or not sessions.is_form_token(session, form_of(connection).get("form_token", ""), now):
+    given = form_of(connection).get("form_token", "") if token is None else token
+    if foreign or not sessions.is_form_token(session, given, now):
         raise StaleForm("This form is out of date. Please go back, reload the page and try again.")
 
 
@@ -197,6 +201,11 @@ def changes(entity: str, *, admin: bool = False) -> Guard:
     return _demands(entity, WRITE, admin=admin)
 
 
+def uploads(entity: str) -> Guard:
+    """A form that brings a file and writes `entity`: signed in and allowed; `UploadForm` sees that it is our own."""
+    return _demands(entity, WRITE, admin=False, holds_token=False)
+
+
 def own_account(action: str) -> Guard:
     """A page or form about the visitor's own account: signed in, and a form sent from our own page; no role needed."""
 
@@ -211,12 +220,13 @@ def own_account(action: str) -> Guard:
     return guard
 
 
-def _demands(entity: str, action: str, *, admin: bool) -> Guard:
+def _demands(entity: str, action: str, *, admin: bool, holds_token: bool = True) -> Guard:
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         visitor = await _recognised(connection)
         connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
         if action == WRITE:
-            require_own_form(connection, visitor.session)
+            if holds_token:
+                require_own_form(connection, visitor.session)
             if visitor.caller.tenant_suspended:
                 raise PermissionDenied("This account is suspended: it can be read, not changed")
         if not visitor.caller.may(action, entity) or (admin and not visitor.leads):

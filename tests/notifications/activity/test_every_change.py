@@ -36,6 +36,9 @@ CHANGES_NOTHING = {
     "resendWebhookMessage",
     "retryWebhook",
     "triggerInvoiceWebhook",
+    "scheduleUpdateBillingPeriod",
+    "scheduleDraftFinalization",
+    "uploadTaskFile",
 }
 """Writes that change no entity: previews, pages at a provider, usage, what finds nothing to do, deliveries."""
 COMMITS_ON_THE_WAY = {"createCheckoutSession", "processPayment"}
@@ -73,7 +76,10 @@ NOT_AUDITED = {
     "sign_in_attempts": "sign-in",
     "sign_in_sessions": "sign-in",
     "subscription_changes": "answers that are kept for repeats",
+    "stored_file_pieces": "part of an upload",
+    "stored_files": "wait for an import",
     "system_events": "the log itself",
+    "task_problems": "part of an import",
     "taxes_applied": "part of an invoice",
     "test_gateway_charges": "the test provider's",
     "test_gateway_events": "the test provider's",

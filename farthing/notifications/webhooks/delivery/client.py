@@ -112,7 +112,7 @@ class WebhookClient:
         except TimeoutError:
             error = None if status is not None else f"no answer within {self._total_seconds:g} seconds"
         except (aiohttp.ClientError, OSError, ValueError) as failure:
-            error = None if status is not None else _in_words(failure)
+            error = None if status is not None else failure_in_words(failure)
         if status is not None and not 200 <= status < 300:
             error = f"the endpoint answered {status}"
         return AttemptOutcome(status, error, text, int((time.monotonic() - began) * 1000))
@@ -120,14 +120,8 @@ class WebhookClient:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._resolver = ThreadResolver()
-            connector = aiohttp.TCPConnector(
-                limit=0,  # how many run at once is decided by whoever posts
-                resolver=self._resolver,
-                ttl_dns_cache=RESOLVED_SECONDS,
-                socket_factory=self._checked_socket,
-            )
             self._session = aiohttp.ClientSession(
-                connector=connector,
+                connector=checked_connector(self._resolver, allow_private=self.allow_private),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
@@ -135,13 +129,24 @@ class WebhookClient:
             )
         return self._session
 
-    def _checked_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for the address that the connection is about to be made to. Raises AddressRefused."""
+
+def checked_connector(resolver: AbstractResolver, *, allow_private: bool) -> aiohttp.TCPConnector:
+    """Connections to addresses that are allowed, whatever name leads there; else making one raises AddressRefused."""
+
+    def checked_socket(info: tuple[Any, ...]) -> socket.socket:
+        """A socket for the address that the connection is about to be made to."""
         family, kind, protocol, _, address = info
-        reason = refusal_of(ip_address(address[0].partition("%")[0]), allow_private=self.allow_private)
+        reason = refusal_of(ip_address(address[0].partition("%")[0]), allow_private=allow_private)
         if reason is not None:
             raise AddressRefused(reason)
         return socket.socket(family, kind, protocol)
+
+    return aiohttp.TCPConnector(
+        limit=0,  # how many run at once is decided by whoever asks for them
+        resolver=resolver,
+        ttl_dns_cache=RESOLVED_SECONDS,
+        socket_factory=checked_socket,
+    )
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str:
@@ -158,7 +163,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> str:
     return collected[:LONGEST_BODY].decode(errors="replace").replace("\0", "")
 
 
-def _in_words(failure: Exception) -> str:
+def failure_in_words(failure: Exception) -> str:
     """Why there was no answer, in words that hold nothing internal."""
     cause = getattr(failure, "os_error", failure)
     if isinstance(cause, AddressRefused):

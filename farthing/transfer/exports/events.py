@@ -1,0 +1,169 @@
+"""Events with their time in the window, oldest first: a row for each meter that counts one, and item that charges it.
+
+An event that nothing counts has one row, without a meter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.period import Period
+from farthing.catalogue.prices.rated import rated
+from farthing.catalogue.products.tables import Feature
+from farthing.core.enums import Status
+from farthing.core.parquet_table import ColumnKind
+from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.ports import EventPorts
+from farthing.events.usage.ownership import OwnedEvents, holders_of
+from farthing.rating.pricing.cost import price_quantity
+from farthing.storage.postgres import ports_of, scope_of
+from farthing.transfer.exports.selection import ROWS_AT_ONCE, Column, ExportRequest, Rows, Selection, texts
+
+MOST_REMEMBERED = 20_000
+"""Customers whose items are kept in memory."""
+
+_COLUMNS = [
+    *texts("id", "tenant_id", "environment_id", "external_customer_id", "customer_id", "subscription_id"),
+    *texts("sub_line_item_id", "price_id", "meter_id", "feature_id", "event_name", "source"),
+    *(Column(name, ColumnKind.MOMENT) for name in ("timestamp", "ingested_at")),
+    Column("period_id"),
+    *(Column(name, ColumnKind.DECIMAL) for name in ("qty_total", "provisional_usage_charges")),
+    *texts("properties", "unique_hash"),
+]
+_QUERY = text(
+    """
+    SELECT e.id, e.external_customer_id, e.event_name, e.source, e.timestamp, e.ingested_at,
+        e.properties::text AS properties, coalesce(e.owner_sequence, e.sequence) AS arrival,
+        counted.meter_id, counted.quantity, counted.key
+    FROM events AS e
+    LEFT JOIN LATERAL (
+        SELECT u.meter_id, u.quantity, u.key
+        FROM meters AS m
+        JOIN meter_usage AS u ON u.environment_id = e.environment_id AND u.meter_id = m.id
+            AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp
+            AND u.sequence = e.sequence
+        WHERE m.environment_id = e.environment_id AND m.event_name = e.event_name
+    ) AS counted ON true
+    WHERE e.environment_id = :environment AND e.timestamp >= :since AND e.timestamp < :until
+    ORDER BY e.timestamp, e.id, counted.meter_id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """A customer, which events under an external id are its own, and what charges them."""
+
+    customer_id: str
+    owned: frozenset[OwnedEvents]
+    items: Sequence[ChargedItem]
+
+
+def select_events(session: AsyncSession, request: ExportRequest) -> Selection:
+    """Rule: docs/rules/imports-and-exports.md#exported-events"""
+    return Selection(_COLUMNS, _portions(session, request.window))
+
+
+async def _portions(session: AsyncSession, window: Period) -> AsyncIterator[Rows]:
+    scope = scope_of(session)
+    features = await _features(session)
+    owners = _Owners(session, window)
+    given = {"environment": scope.environment_id, "since": window.start, "until": window.end}
+    result = await session.stream(_QUERY.execution_options(yield_per=ROWS_AT_ONCE), given)
+    async for portion in result.partitions(ROWS_AT_ONCE):
+        await owners.learn({row.external_customer_id for row in portion})
+        yield [
+            [
+                row.id,
+                scope.tenant_id,
+                scope.environment_id,
+                row.external_customer_id,
+                *attribution,
+                row.meter_id or "",
+                features.get(row.meter_id, ""),
+                row.event_name,
+                row.source,
+                row.timestamp,
+                row.ingested_at,
+                "",
+                row.quantity,
+                charges,
+                row.properties,
+                row.key or "",
+            ]
+            for row in portion
+            for attribution, charges in owners.attributed(row)
+        ]
+
+
+class _Owners:
+    """Whose events are, and what charges them, for as many customers as fit into memory."""
+
+    def __init__(self, session: AsyncSession, window: Period) -> None:
+        self._session = session
+        self._window = window
+        self._known: dict[str, list[_Owner]] = {}
+
+    async def learn(self, external_ids: set[str]) -> None:
+        """Look up those that are not known."""
+        new = external_ids - self._known.keys()
+        if len(self._known) + len(new) > MOST_REMEMBERED:
+            self._known.clear()
+            new = external_ids
+        if not new:
+            return
+        holders = await holders_of(self._session, new)
+        items = await self._items_of(list(holders))
+        self._known.update((external_id, []) for external_id in new)
+        for customer_id, owned in holders.items():
+            owner = _Owner(customer_id, owned, items.get(customer_id, ()))
+            for external_id in {part.external_id for part in owned}:
+                self._known[external_id].append(owner)
+
+    async def _items_of(self, customer_ids: Sequence[str]) -> Mapping[str, list[ChargedItem]]:
+        list_charged_items = ports_of(self._session, EventPorts).list_charged_items
+        found = await list_charged_items(self._session, customer_ids, self._window.start, self._window.end, True)
+        by_customer: dict[str, list[ChargedItem]] = {}
+        for item in found:
+            for customer_id in item.customers:
+                by_customer.setdefault(customer_id, []).append(item)
+        self._session.expunge_all()
+        return by_customer
+
+    def attributed(self, row: Any) -> Iterator[tuple[tuple[str, str, str, str], Decimal | None]]:
+        """The customer, subscription, line item and price of a row, and what its quantity costs by itself."""
+        owner = next(
+            (
+                each
+                for each in self._known[row.external_customer_id]
+                if any(part.holds(row.external_customer_id, row.arrival) for part in each.owned)
+            ),
+            None,
+        )
+        charging = [
+            item
+            for item in (owner.items if owner else ())
+            if item.meter_id == row.meter_id and item.covers(row.timestamp)
+        ]
+        customer_id = owner.customer_id if owner else ""
+        if not charging:
+            yield (customer_id, "", "", ""), None
+        for item in charging:
+            yield (
+                (customer_id, item.subscription_id, item.id, item.price.id),
+                price_quantity(rated(item.price), row.quantity),
+            )
+
+
+async def _features(session: AsyncSession) -> dict[str | None, str]:
+    """The feature of each meter."""
+    rows = await session.execute(
+        select(Feature.meter_id, Feature.id).where(Feature.status == Status.PUBLISHED, Feature.meter_id.is_not(None))
+    )
+    return dict(rows.all())

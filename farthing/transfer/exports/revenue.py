@@ -1,0 +1,53 @@
+"""What invoice lines earn in the window, by day and by everything that it can be told by."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from decimal import Decimal
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.clock import shifted
+from farthing.core.parquet_table import ColumnKind
+from farthing.reporting.revenue.breakdown import EVENT_SOURCE, GROUPS, revenue
+from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueGranularity
+from farthing.reporting.revenue.tabulated import FIGURES
+from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+
+_BY = [name for name in GROUPS if name != EVENT_SOURCE]
+_COLUMNS = [
+    Column("day"),
+    *texts(*_BY, "status"),
+    *(Column(name, ColumnKind.DECIMAL) for name in FIGURES),
+]
+_INSTANT = timedelta(microseconds=1)
+
+
+def select_revenue(session: AsyncSession, request: ExportRequest) -> Selection:
+    """Rule: docs/rules/imports-and-exports.md#exported-revenue"""
+    return Selection(_COLUMNS, _portions(session, request))
+
+
+async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:
+    question = RevenueAnalyticsRequest(
+        start_time=request.window.start,
+        end_time=shifted(request.window.end, -_INSTANT),
+        granularity=RevenueGranularity.DAY,
+        group_by=_BY,
+    )
+    answer = await revenue(session, question, request.now)
+    yield [
+        [
+            row.day or "",
+            *(row.group.get(name, "") for name in _BY),
+            row.status.value,
+            *(_number(getattr(row, name)) for name in FIGURES),
+        ]
+        for row in answer.rows
+    ]
+
+
+def _number(value: msgspec.Raw) -> Decimal:
+    return Decimal(bytes(value).decode())

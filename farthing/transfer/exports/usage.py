@@ -1,0 +1,127 @@
+"""Usage and what it costs in the window, for each customer, feature and source."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
+from farthing.core.enums import Status
+from farthing.core.parquet_table import ColumnKind
+from farthing.customers.tables import Customer
+from farthing.events.analytics.usage_cost import analytics
+from farthing.events.requests import GetUsageAnalyticsRequest
+from farthing.events.schemas import UsageAnalyticItem
+from farthing.events.tables import StoredEvent
+from farthing.events.usage.usage_statement import SOURCE
+from farthing.storage.postgres import scope_of
+from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+
+CUSTOMERS_AT_ONCE = 500
+
+_DECIMAL = ColumnKind.DECIMAL
+_COLUMNS = [
+    *texts("customer_name", "customer_id", "customer_external_id"),
+    *(Column(name, ColumnKind.MOMENT) for name in ("start_time", "end_time")),
+    *texts("feature_name", "feature_id", "feature_group_name", "event_name"),
+    Column("event_count", ColumnKind.INTEGER),
+    Column("aggregation_field"),
+    *(Column(name, _DECIMAL) for name in ("total_usage", "total_cost")),
+    *texts("currency", "source"),
+]
+
+
+def select_usage(session: AsyncSession, request: ExportRequest) -> Selection:
+    """Rule: docs/rules/imports-and-exports.md#exported-usage"""
+    columns = [*_COLUMNS, *(Column(column.name) for column in request.metadata)]
+    return Selection(columns, _portions(session, request))
+
+
+async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:
+    group_names = await _group_names(session)
+    fields = await _aggregated_fields(session)
+    environment_id = scope_of(session).environment_id
+    reached = ""
+    while True:
+        used = (
+            select(StoredEvent.id)
+            .where(
+                StoredEvent.environment_id == environment_id,
+                StoredEvent.external_customer_id == Customer.external_id,
+                StoredEvent.timestamp >= request.window.start,
+                StoredEvent.timestamp < request.window.end,
+            )
+            .exists()
+        )
+        query = (
+            select(Customer)
+            .where(
+                Customer.environment_id == environment_id,
+                Customer.status == Status.PUBLISHED,
+                Customer.id > reached,
+                used,
+            )
+            .order_by(Customer.id)
+            .limit(CUSTOMERS_AT_ONCE)
+        )
+        customers = (await session.scalars(query)).all()
+        if not customers:
+            return
+        reached = customers[-1].id
+        for customer in customers:
+            yield await _rows(session, request, customer, group_names, fields)
+        session.expunge_all()
+
+
+async def _rows(
+    session: AsyncSession, request: ExportRequest, customer: Customer, groups: dict[str, str], fields: dict[str, str]
+) -> Rows:
+    window = request.window
+    question = GetUsageAnalyticsRequest(
+        external_customer_id=customer.external_id, start_time=window.start, end_time=window.end, group_by=[SOURCE]
+    )
+    answer = await analytics(session, question, request.now)
+    metadata = [customer.meta.get(column.key, "") for column in request.metadata]
+    return [
+        [
+            customer.name,
+            customer.id,
+            customer.external_id,
+            window.start,
+            window.end,
+            *_figures(item, groups, fields),
+            *metadata,
+        ]
+        for item in answer.items
+        if item.event_count
+    ]
+
+
+def _figures(item: UsageAnalyticItem, groups: dict[str, str], fields: dict[str, str]) -> list[object]:
+    return [
+        item.name or "",
+        item.feature_id,
+        groups.get(item.feature_id, ""),
+        item.event_name or "",
+        item.event_count,
+        fields.get(item.meter_id or "", ""),
+        Decimal(item.total_usage),
+        Decimal(item.total_cost),
+        item.currency or "",
+        item.source or "",
+    ]
+
+
+async def _group_names(session: AsyncSession) -> dict[str, str]:
+    """The name of each feature's group."""
+    rows = await session.execute(select(Feature.id, GroupRow.name).join(GroupRow, GroupRow.id == Feature.group_id))
+    return dict(rows.all())
+
+
+async def _aggregated_fields(session: AsyncSession) -> dict[str, str]:
+    """The property that each meter takes."""
+    rows = await session.execute(select(MeterRow.id, MeterRow.field).where(MeterRow.field.is_not(None)))
+    return {meter_id: field or "" for meter_id, field in rows}

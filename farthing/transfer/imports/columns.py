@@ -1,0 +1,114 @@
+"""Which columns a file of each kind may have, and a row's cells as the fields of a request."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from farthing.metering.canonical import json_number
+from farthing.transfer.imports.rows import RowProblem, SourceRow, UnreadableFile
+
+_JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=json_number)
+_NOT_JSON = "is not valid JSON"
+
+
+class BadCell(ValueError):
+    """A cell that cannot be read; the message says why."""
+
+    def __init__(self, column: str, reason: str) -> None:
+        super().__init__(reason)
+        self.column = column
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSet:
+    """The columns of one kind of file. `maps` are objects whose entries may be columns of their own, `metadata.team`.
+
+    `objects` hold JSON; every map is one too.
+    """
+
+    required: Sequence[str]
+    optional: Sequence[str]
+    maps: Sequence[str] = ()
+    objects: Sequence[str] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column but the entries of maps."""
+        return (*self.required, *self.optional, *self.maps)
+
+    def knows(self, column: str) -> bool:
+        """Whether a file may have this column."""
+        return column in self.names or self.map_of(column) is not None
+
+    def map_of(self, column: str) -> str | None:
+        """The map that a column is an entry of."""
+        return next((each for each in self.maps if column.startswith(f"{each}.") and len(column) > len(each) + 1), None)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Raises UnreadableFile, naming every column that is unknown or missing."""
+        unknown = [column for column in columns if not self.knows(column)]
+        missing = [column for column in self.required if column not in columns]
+        if not unknown and not missing:
+            return
+        parts = []
+        if missing:
+            parts.append(f"lacks the column {', '.join(missing)}")
+        if unknown:
+            parts.append(f"has columns that are not known: {', '.join(map(self._named, unknown[:20]))}")
+        entries = "".join(f", {each}.<key>" for each in self.maps)
+        raise UnreadableFile(f"{'; it '.join(parts)}. Known are {', '.join(self.names)}{entries}")
+
+    def _named(self, column: str) -> str:
+        close = difflib.get_close_matches(column.lower(), self.names, n=1)
+        return f"{column} (is {close[0]} meant?)" if close else column
+
+    def fields_of(self, row: SourceRow) -> dict[str, Any]:
+        """The fields that the row gives; an empty cell gives none. Raises BadCell."""
+        fields: dict[str, Any] = {}
+        for column, value in row.values.items():
+            if value is None or value == "":
+                continue
+            owner = self.map_of(column)
+            if owner is not None:
+                fields.setdefault(owner, {})[column[len(owner) + 1 :]] = value
+            elif column not in self.names:
+                raise BadCell(column, f"is not known; {self._named(column)}")
+            elif column in self.maps:
+                fields[column] = {**_object(column, value), **fields.get(column, {})}
+            elif column in self.objects and isinstance(value, str):
+                fields[column] = _decoded(column, value)
+            else:
+                fields[column] = value
+        return fields
+
+
+def problems_of(row: SourceRow, details: Mapping[str, Any], message: str) -> list[RowProblem]:
+    """What an error says of a row: each field that it names, else its message."""
+    named = [row.problem(field, str(reason)) for field, reason in details.items() if isinstance(reason, str)]
+    return named or [row.problem("", message)]
+
+
+def _object(column: str, value: Any) -> dict[str, Any]:
+    entries = _decoded(column, value) if isinstance(value, str) else value
+    if not isinstance(entries, dict):
+        raise BadCell(column, "must be a JSON object")
+    return entries
+
+
+def _decoded(column: str, value: str) -> Any:
+    try:
+        decoded = _JSON.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadCell(column, _NOT_JSON) from error
+    except ValueError as error:
+        raise BadCell(column, str(error)) from error
+    if "\\u0000" in value and "\x00" in json.dumps(decoded, default=str, ensure_ascii=False):
+        raise BadCell(column, "must not contain NUL characters")
+    return decoded
