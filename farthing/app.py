@@ -40,6 +40,7 @@ from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.catalogue.routes.entitlements import AddonEntitlements, Entitlements, PlanEntitlements
 from farthing.catalogue.routes.plans import Addons, Plans
 from farthing.catalogue.routes.prices import Prices, PriceUnits
+from farthing.catalogue.fx.routes import FxRates
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
@@ -128,6 +129,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     CouponAssociations,
     TaxRates,
     TaxAssociations,
+    FxRates,
     CostSheets,
     Groups,
     Meters,

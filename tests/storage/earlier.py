@@ -1,6 +1,19 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0048": """
+        DROP TABLE fx_rates, euro_reference_rates;
+        DROP EXTENSION btree_gist;
+        ALTER TABLE invoices DROP COLUMN charged_in, DROP COLUMN fx_rate, DROP COLUMN fx_rate_id,
+            DROP COLUMN fx_scope, DROP COLUMN converted_at, DROP COLUMN source_subtotal,
+            DROP COLUMN source_total_discount, DROP COLUMN source_total_prepaid_credits_applied;
+        ALTER TABLE invoice_line_items DROP COLUMN source_amount, DROP COLUMN source_line_item_discount,
+            DROP COLUMN source_invoice_level_discount, DROP COLUMN source_prepaid_credits_applied,
+            DROP COLUMN source_taxed_credits_applied;
+        ALTER TABLE coupon_applications DROP COLUMN source_discounted_amount;
+        ALTER TABLE credit_note_line_items DROP COLUMN source_net_amount;
+        ALTER TABLE proration_settlements DROP COLUMN paid_out;
+    """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;

@@ -137,6 +137,8 @@ class CreditNoteLine(Scoped, Tracked, Base):
     amount: Mapped[Decimal]
     net_amount: Mapped[Decimal]
     tax_amount: Mapped[Decimal]
+    source_net_amount: Mapped[Decimal | None]
+    """The net in the currency of the line's charges, where its invoice was converted."""
     taxes: Mapped[list[Any]] = mapped_column(default=list)
     """The tax by rate: `tax_rate_id`, `name`, `code`, `rate` and `amount`, as text."""
     currency: Mapped[str] = mapped_column(String(3))
@@ -148,6 +150,7 @@ class CreditNoteLine(Scoped, Tracked, Base):
             "amount > 0 AND net_amount >= 0 AND tax_amount >= 0 AND amount = net_amount + tax_amount",
             name="net_and_tax",
         ),
+        CheckConstraint("source_net_amount >= 0", name="source_not_negative"),
         lower_case(),
         # the lines of a note in their order
         Index("uq_credit_note_line_items_position", "credit_note_id", "position", unique=True),
