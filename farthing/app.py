@@ -36,11 +36,11 @@ from farthing.billing.clock.routes import Clocks
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
+from farthing.catalogue.fx.routes import FxRates
 from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.catalogue.routes.entitlements import AddonEntitlements, Entitlements, PlanEntitlements
 from farthing.catalogue.routes.plans import Addons, Plans
 from farthing.catalogue.routes.prices import Prices, PriceUnits
-from farthing.catalogue.fx.routes import FxRates
 from farthing.catalogue.taxes.routes import TaxAssociations, TaxRates
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock

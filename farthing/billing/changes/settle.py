@@ -111,9 +111,11 @@ async def _discounted(
 
 async def _tax_terms(session: AsyncSession, snapshot: SubscriptionSnapshot) -> list[TaxTerm]:
     """The taxes that a charge of the subscription carries now; none where its payer is exempt."""
-    if is_exempt(await session.get(Customer, snapshot.payer_id)):
+    payer = await session.get(Customer, snapshot.payer_id)
+    if is_exempt(payer):
         return []
-    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, snapshot.currency)
+    paid_in = (payer.billing_currency if payer is not None else None) or snapshot.currency
+    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, paid_in)
     return [TaxTerm.of(tax.rate, tax.association) for tax in taxes]
 
 

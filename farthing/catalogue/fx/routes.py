@@ -43,9 +43,7 @@ class FxRates(Controller):
         query = data or FxRateFilter()
         expansions(query.expand, {})
         found, total = await rates.search(session, query)
-        answer: ListFxRatesResponse = page(
-            [FxRateResponse.of(rate) for rate in found], total, query, next_offset=False
-        )
+        answer: ListFxRatesResponse = page([FxRateResponse.of(rate) for rate in found], total, query, next_offset=False)
         return answer
 
     @post("/reference-rates", operation_id="importReferenceRates", guards=[needs("price", "write")], status_code=200)
