@@ -532,6 +532,16 @@ class CouponApplicationRow(Scoped, Tracked, Base):
         ),
     )
 
+    @hybrid_property
+    def charge_discount(self) -> Decimal:
+        """What it took in the currency of the charges: budgets are in that."""
+        return self.discounted_amount if self.source_discounted_amount is None else self.source_discounted_amount
+
+    @charge_discount.inplace.expression
+    @classmethod
+    def _charge_discount(cls) -> ColumnElement[Decimal]:
+        return func.coalesce(cls.source_discounted_amount, cls.discounted_amount)
+
 
 class TaxAppliedRow(Scoped, Tracked, Base):
     """A tax that was charged on an invoice, at one rate."""

@@ -208,7 +208,7 @@ def _charging_lines(environment_id: str, item_ids: list[str], since: datetime, o
             InvoiceLineItem.subscription_id,
             InvoiceLineItem.period_start,
             InvoiceLineItem.period_end,
-            InvoiceLineItem.amount,
+            InvoiceLineItem.charge_amount.label("amount"),
             InvoiceLineItem.quantity,
             InvoiceLineItem.raw_usage,
             InvoiceLineItem.kind,

@@ -7,7 +7,18 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, Text, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
@@ -144,6 +155,16 @@ class CreditNoteLine(Scoped, Tracked, Base):
     currency: Mapped[str] = mapped_column(String(3))
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
     position: Mapped[int]
+
+    @hybrid_property
+    def charge_net(self) -> Decimal:
+        """What it takes back, net, in the currency of the line's charges."""
+        return self.net_amount if self.source_net_amount is None else self.source_net_amount
+
+    @charge_net.inplace.expression
+    @classmethod
+    def _charge_net(cls) -> ColumnElement[Decimal]:
+        return func.coalesce(cls.source_net_amount, cls.net_amount)
 
     __table_args__ = (
         CheckConstraint(
