@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
@@ -109,6 +110,40 @@ async def create_of_subscription(
     overlap = ValidationFailed.of("fx_rates", "must not have windows that overlap")
     async with unique(session, ex_fx_rates_windows=overlap):
         session.add_all(rows)
+
+
+async def carry_to_successor(session: AsyncSession, former_id: str, successor_id: str) -> None:
+    """Give the subscription that replaces another the rates that were agreed for that."""
+    held = await session.scalars(select(FxRate).where(*_of_subscriptions([former_id])).order_by(FxRate.id))
+    for row in held.all():
+        session.add(
+            FxRate(
+                id=new_id(Kind.FX_RATE),
+                from_currency=row.from_currency,
+                to_currency=row.to_currency,
+                rate=row.rate,
+                scope=FxScope.SUBSCRIPTION,
+                scope_id=successor_id,
+                source=row.source,
+                market_day=row.market_day,
+                start_date=row.start_date,
+                end_date=row.end_date,
+                meta=dict(row.meta),
+            )
+        )
+
+
+async def discard_of_subscriptions(session: AsyncSession, subscription_ids: Sequence[str], status: Status) -> None:
+    """Withdraw the rates of subscriptions that never came to be."""
+    await session.execute(update_rows(FxRate).where(*_of_subscriptions(subscription_ids)).values(status=status))
+
+
+def _of_subscriptions(subscription_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    return (
+        FxRate.scope == FxScope.SUBSCRIPTION,
+        FxRate.scope_id.in_(subscription_ids),
+        FxRate.status == Status.PUBLISHED,
+    )
 
 
 async def update(session: AsyncSession, rate_id: str, request: UpdateFxRateRequest) -> FxRate:
