@@ -95,13 +95,15 @@ async def _move_market_rates(session: AsyncSession) -> tuple[tuple[str, ...], tu
     return tuple(moved), tuple(sorted(not_made))
 
 
-async def market_rate(session: AsyncSession, from_currency: str, to_currency: str) -> MarketRate | None:
-    """The rate of a pair on the newest day that has both currencies; None where no day has."""
+async def market_rate(
+    session: AsyncSession, from_currency: str, to_currency: str, until: date = date.max
+) -> MarketRate | None:
+    """The rate of a pair on the newest day, at most `until`, that has both currencies; None where no day has."""
     table = EuroReferenceRate
     wanted = sorted({from_currency, to_currency} - {EURO})
     newest = (
         select(table.day)
-        .where(table.id.in_(wanted))
+        .where(table.id.in_(wanted), table.day <= until)
         .group_by(table.day)
         .having(func.count() == len(wanted))
         .order_by(table.day.desc())
