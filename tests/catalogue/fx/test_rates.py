@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -161,7 +162,7 @@ def rates_without_overlap(draw: st.DrawFn) -> list[RateInForce]:
     rates = [RateInForce("tenant", draw(st.integers(1, 9)), FxScope.TENANT)] if draw(st.booleans()) else []  # type: ignore[arg-type]
     for scope in (FxScope.CUSTOMER, FxScope.SUBSCRIPTION):
         edges = sorted(set(draw(st.lists(hours, max_size=6))))
-        for number, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+        for number, (start, end) in enumerate(pairwise(edges)):
             if draw(st.booleans()):
                 rates.append(RateInForce(f"{scope}-{number}", draw(st.integers(1, 9)), scope, start, end))  # type: ignore[arg-type]
     return draw(st.permutations(rates))
