@@ -256,7 +256,8 @@ def _conversion(document: InvoiceDocument) -> Iterator[str]:
     charged = figures.money(converted.subtotal, converted.currency)
     left = "" if converted.net == converted.subtotal else f", {figures.money(converted.net, converted.currency)} net"
     rate = f"{figures.grouped(converted.rate)} {document.currency.upper()} for 1 {converted.currency.upper()}"
-    yield f"Charged in {converted.currency.upper()}: {charged}{left}. Converted at {rate} on {figures.day(converted.day)}."
+    day = figures.day(converted.day)
+    yield f"Charged in {converted.currency.upper()}: {charged}{left}. Converted at {rate} on {day}."
 
 
 def _totals(document: InvoiceDocument) -> Iterator[tuple[str, str, bool]]:
