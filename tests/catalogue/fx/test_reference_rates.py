@@ -9,12 +9,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from aiohttp import web
 from rich.console import Console
 
 from farthing.catalogue.fx.commands import import_reference_rates
 from farthing.catalogue.fx.reference_file import UnusableReferenceFile, cross_rate, read_reference_file
+from farthing.jobs.schedule import duties
 from tests.account import Account
+from tests.ports import free_port
 from tests.subscriptions.shop import at
 
 HISTORICAL = "Date,USD,INR,JPY,\n2026-11-27,1.0832,91.1205,N/A,\n2026-11-26,1.08,91,160.5,\n"
@@ -144,6 +148,31 @@ async def test_the_command_imports_a_file(account: Account, tmp_path: Path) -> N
     await import_reference_rates(account.database, Console(file=shown, width=200), str(file), account.environment_id)
     assert "1 market rate moved" in shown.getvalue()
     assert (await account.get(f"/forex/{rupees['id']}"))["rate"] == "90"
+
+
+async def test_a_duty_fetches_the_file_where_the_deployment_says_so(account: Account) -> None:
+    """An address on this machine serves it; nothing is fetched without one."""
+    await imported(account, HISTORICAL)
+    rupees = await market(account)
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(text="Date,USD,INR\n2026-12-01,1,92\n")
+
+    application, port = web.Application(), free_port()
+    application.router.add_get("/eurofxref.csv", serve)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    settings = msgspec.structs.replace(account.settings, fx_url=f"http://127.0.0.1:{port}/eurofxref.csv")
+    names = [duty.name for duty in duties(account.database, account.settings)]
+    assert "reference_rates" not in names
+    (duty,) = (duty for duty in duties(account.database, settings) if duty.name == "reference_rates")
+    try:
+        counts = await duty.run(account.database, account.database.clock.now())
+    finally:
+        await runner.cleanup()
+    assert counts["succeeded"] >= 1
+    assert (await account.get(f"/forex/{rupees['id']}"))["rate"] == "92"
 
 
 @pytest.mark.slow
