@@ -214,7 +214,7 @@ class InvoicePages(Controller):
             meter=meter,
             owner=owner,
             zone=await zone_of(session),
-            story=await explain(session, line, price, meter, owner),
+            story=await explain(session, line, invoice.charge_currency, price, meter, owner),
         )
 
     @get("/{invoice_id:str}/pdf", guards=[shows("invoice")])
