@@ -36,6 +36,7 @@ from farthing.billing.clock.routes import Clocks
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
+from farthing.catalogue.fx.routes import FxRates
 from farthing.catalogue.products.routes import Features, Groups, Meters
 from farthing.catalogue.routes.entitlements import AddonEntitlements, Entitlements, PlanEntitlements
 from farthing.catalogue.routes.plans import Addons, Plans
@@ -130,6 +131,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     CouponAssociations,
     TaxRates,
     TaxAssociations,
+    FxRates,
     CostSheets,
     Groups,
     Meters,

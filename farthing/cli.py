@@ -1,4 +1,4 @@
-"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `jobs`, `demo`, `openapi`,
+"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `jobs`, `fx`, `demo`, `openapi`,
 `report`, `commands.sbom`, `doctor.examination`, `backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 app = cyclopts.App(name="farthing", help="Usage-based billing, exact to the farthing.", version=farthing.__version__)
 keys = cyclopts.App(name="keys", help="API keys of this deployment.")
 jobs = cyclopts.App(name="jobs", help="Periodic duties.")
+fx = cyclopts.App(name="fx", help="Exchange rates.")
 app.command(keys)
 app.command(jobs)
+app.command(fx)
 app.command("farthing.commands.users:users", name="users")
 app.command("farthing.commands.secret:secret", name="secret")
 
@@ -325,6 +327,23 @@ def bill(
         return await bill_environments(settings, database, console, environment, _in_utc(until), dry_run=dry_run)
 
     _with_database(settings, task)
+
+
+@fx.command(name="import")
+def import_rates(
+    file: Annotated[
+        str,
+        Parameter(help="CSV or XML of the European Central Bank; - reads standard input.", allow_leading_hyphen=True),
+    ],
+    *,
+    environment: Annotated[str | None, Parameter(help="Only this environment; default: all of them.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import euro reference rates, which exchange rates of source market follow."""
+    from farthing.catalogue.fx.commands import import_reference_rates
+
+    settings = _settings(data_dir=data_dir)
+    _with_database(settings, lambda database: import_reference_rates(database, console, file, environment))
 
 
 @app.command

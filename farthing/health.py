@@ -41,6 +41,7 @@ _PERIOD = Gauge("farthing_duty_period_seconds", "How often the duty is to run", 
 _LATE = Gauge("farthing_duty_late_seconds", "For how long a success of the duty is missing", ["duty"])
 _OVERDUE = Gauge("farthing_duty_overdue", "1 if a success of the duty is missing for longer than it may be", ["duty"])
 _FAILURES = Gauge("farthing_duty_failures", "Runs of the duty that failed since its last success", ["duty"])
+_FX_WAITING = Gauge("farthing_fx_waiting", "Drafts that the last billing run left for want of an exchange rate")
 _WEBHOOKS = Gauge("farthing_webhook_backlog", "Events and deliveries of webhooks that are on their way")
 _OLDEST = Gauge("farthing_webhook_oldest_seconds", "For how long the oldest of them has been on its way")
 _DATABASE = Gauge("farthing_database_up", "1 if the database answered the last time it was asked")
@@ -157,6 +158,7 @@ class Health:
             oldest_at = look.webhooks.oldest_at
             _WEBHOOKS.set(look.webhooks.count)
             _OLDEST.set(0 if oldest_at is None else max((look.at - oldest_at).total_seconds(), 0))
+        _FX_WAITING.set(sum(standing.without_rate for standing in look.standings or []))
         for standing in look.standings or []:
             _SUCCEEDED.labels(standing.name).set(standing.succeeded_at.timestamp() if standing.succeeded_at else 0)
             _PERIOD.labels(standing.name).set(standing.period.total_seconds())

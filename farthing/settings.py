@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """JSON object: hex SHA-256 of a key to {tenant_id, user_id, name, is_active}."""
     environment_access: str | None = None
     """JSON object: tenant to user to the list of environments the user may enter."""
+    fx_url: Annotated[str, Meta(pattern="^https?://", max_length=2000)] | None = None
+    """Where a file of euro reference rates is fetched from once a day; without it nothing is fetched."""
     publishable_keys_full_access: bool = False
     strict_external_ids: bool = False
     portal_url: str | None = None

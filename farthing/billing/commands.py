@@ -93,6 +93,7 @@ def _report(console: Console, environment: Environment, now: datetime, done: Sum
         (done.skipped, "of nothing, skipped", "of nothing, skipped"),
         (done.finalized, "invoice finalized", "invoices finalized"),
         (len(done.waiting), "subscription waits for its meters", "subscriptions wait for their meters"),
+        (len(done.without_rate), "invoice waits for an exchange rate", "invoices wait for an exchange rate"),
     ]
     lines = [f"{count:>10,}  {singular if count == 1 else many}" for count, singular, many in told if count]
     if not lines and not done.failed:

@@ -43,8 +43,10 @@ class ProrationSettlement(Scoped, Tracked, Base):
     charged_seconds: Mapped[Decimal] = mapped_column(Numeric(20, 6), default=Decimal(0))
     """The service time that the charge pays for."""
     credited_to_payer: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    paid_out: Mapped[Decimal | None]
+    """What the payer was given for `credited_to_payer`, where that stood on converted invoices: in their currency."""
     tax_credited: Mapped[Decimal] = mapped_column(default=Decimal(0))
-    """The tax on `credited_to_payer`, which its payer was given back with it."""
+    """The tax on `credited_to_payer`, which its payer was given back with it, in the currency that it was paid in."""
     invoice_id: Mapped[str | None] = mapped_column(String(50))
     wallet_transaction_id: Mapped[str | None] = mapped_column(String(50))
 
@@ -65,6 +67,7 @@ class ProrationSettlement(Scoped, Tracked, Base):
             "AND discount BETWEEN 0 AND charge",
             name="amounts_not_negative",
         ),
+        CheckConstraint("paid_out >= 0", name="paid_out_not_negative"),
         lower_case(),
     )
 

@@ -83,6 +83,7 @@ class Kind(StrEnum):
     PARTY_VERSION = "party"
     WEBHOOK_ATTEMPT = "whatt"
     EMAIL = "mail"
+    FX_RATE = "fx"
 
 
 def new_id(kind: Kind) -> str:

@@ -16,7 +16,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.apply_outcome import perform
@@ -24,6 +24,9 @@ from farthing.billing.changes.opening import open_subscription
 from farthing.billing.changes.plan_change import change_plan
 from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request
 from farthing.billing.run.passes import Run
+from farthing.catalogue.fx import rates
+from farthing.catalogue.fx.schemas import CreateFxRateRequest
+from farthing.catalogue.fx.tables import FxRate
 from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.decoding import convert
@@ -62,6 +65,11 @@ _PATIENCE = timedelta(days=100)
 """How long ago a forgetful customer's unpaid invoices begin."""
 
 
+DOLLARS = "usd"
+RATES = {"eur": "0.9231", "jpy": "150.05", "kwd": "0.3071"}
+"""What a dollar is, where a customer is charged in dollars and billed in another currency."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deal:
     """One subscription of the story."""
@@ -74,6 +82,13 @@ class Deal:
     upgraded: datetime | None
     cancelled: datetime | None
     """When the customer cancels; it takes effect at the end of that month."""
+    is_converted: bool = False
+    """Whether it is charged in dollars, and invoiced in the customer's currency."""
+
+    @property
+    def charged_in(self) -> str:
+        """The currency of its prices."""
+        return DOLLARS if self.is_converted else self.customer.billing_currency
 
     @property
     def key(self) -> str:
@@ -84,10 +99,15 @@ class Deal:
 def deals(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[Deal]:
     """Who of `customers` subscribes: three of five."""
     subscribers = [customer for number, customer in enumerate(customers) if number % 5 in {0, 2, 3}]
-    return [
+    found = [
         _deal(customer, Random(f"{story.seed}/deal/{customer.external_id}"), story.until)  # noqa: S311 (a story)
         for customer in subscribers
     ]
+    elsewhere = (number for number, deal in enumerate(found) if deal.customer.billing_currency in RATES)
+    first = next(elsewhere, None)
+    if first is not None:
+        found[first] = replace(found[first], is_converted=True)
+    return found
 
 
 def billed_by_hand(customers: Sequence[DemoCustomer], story: CatalogueOffer) -> list[DemoCustomer]:
@@ -221,7 +241,16 @@ class Chronicle:
             self._steps += 1
             heapq.heappush(self._to_come, (moment, self._steps, step))
 
+    async def _set_rate(self, code: str) -> None:
+        """Give dollars a rate in a currency, unless they have one."""
+        query = select(exists().where(FxRate.from_currency == DOLLARS, FxRate.to_currency == code))
+        if not await self.session.scalar(query):
+            body = {"from_currency": DOLLARS, "to_currency": code, "scope": "tenant", "rate": RATES[code]}
+            await rates.create(self.session, convert(body, CreateFxRateRequest))
+
     async def _begin(self, deal: Deal) -> None:
+        if deal.is_converted:
+            await self._set_rate(deal.customer.billing_currency)
         asked = convert(self._asked(deal), CreateSubscriptionRequest, strict=False)
         outcome, performed = await open_subscription(self.session, asked, self.clock.now(), self.gateways.effects)
         subscription_id = outcome.subscription.id
@@ -233,7 +262,7 @@ class Chronicle:
             self._at(deal.cancelled, partial(self._cancel, subscription_id))
 
     def _asked(self, deal: Deal) -> dict[str, Any]:
-        code = deal.customer.billing_currency
+        code = deal.charged_in
         body: dict[str, Any] = {
             "external_customer_id": deal.customer.external_id,
             "plan_id": self.offers.plans[deal.plan],

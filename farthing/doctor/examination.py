@@ -21,6 +21,7 @@ from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.credit_notes import note_differences
 from farthing.billing.proof.credits import credit_differences
+from farthing.billing.proof.exchange_rates import customers_without_rate
 from farthing.billing.proof.interrupted import left_behind
 from farthing.billing.proof.invoices import Proof, prove
 from farthing.billing.proof.settlement_notes import settlement_note_differences
@@ -67,6 +68,8 @@ class Findings:
     """The lines of subscriptions' invoices; its differences are among those here."""
     differences: list[Difference] = field(default_factory=list)
     uncharged: dict[str, int] = field(default_factory=dict)
+    without_rate: dict[str, str] = field(default_factory=dict)
+    """Why no exchange rate serves, by customer who is billed in another currency than that of a live subscription."""
     """How many events came for a time before their customer's first subscription, by customer: nobody pays for them."""
 
 
@@ -99,6 +102,10 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
             f"not measured    {charges.unmeasured:,} lines: events past retention, "
             "or a meter or customer that changed since"
         )
+    if findings.without_rate:
+        console.print(f"exchange rates  {len(findings.without_rate):,} customers cannot be invoiced", style="yellow")
+        for customer_id, reason in list(findings.without_rate.items())[:SHOWN]:
+            console.print(f"{'':>16}{customer_id}: {reason}")
     if findings.uncharged:
         events = f"{sum(findings.uncharged.values()):,} events of {len(findings.uncharged):,} customers"
         console.print(f"not charged     {events} came for a time before their subscription:")
@@ -202,6 +209,8 @@ async def audit(
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
                         findings.differences += await settlement_note_differences(session)
+                        moment = clocks[scope] or database.clock.now()
+                        findings.without_rate |= await customers_without_rate(session, moment)
                         findings.uncharged |= await events_before_subscriptions(session)
                         real_now = database.clock.now()
                         findings.differences += await checkout_differences(session, clocks[scope] or real_now)

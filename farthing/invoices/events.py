@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.invoices.parts import InvoiceParts, parts_of_all
+from farthing.invoices.reads.conversions import conversion_shown
 from farthing.invoices.reads.presentation import whole
 from farthing.invoices.tables import Invoice
 from farthing.storage import outbox
@@ -113,8 +114,8 @@ async def bodies(session: AsyncSession, invoices: Sequence[Invoice]) -> list[dic
 
 
 def body(invoice: Invoice, parts: InvoiceParts) -> dict[str, Any]:
-    """An invoice with its parts as they stand in memory, ready to be told."""
-    told: dict[str, Any] = msgspec.to_builtins(whole(invoice, parts))
+    """An invoice with its parts as they stand in memory, ready to be told; not how a draft would be converted."""
+    told: dict[str, Any] = msgspec.to_builtins(whole(invoice, parts, conversion=conversion_shown(invoice)))
     return told
 
 

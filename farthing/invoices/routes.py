@@ -26,6 +26,7 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import edits, marking, one_off, transitions
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.reads import documents
+from farthing.invoices.reads.conversions import conversions_of
 from farthing.invoices.reads.presentation import all_shown, shown, whole, with_subscriptions
 from farthing.invoices.reads.search import search
 from farthing.invoices.requests import (
@@ -78,7 +79,9 @@ class Invoices(Controller):
         """Create an invoice; it is finalized at once unless it is asked for as a DRAFT, or waits for a checkout."""
         if data.checkout is not None:
             return await ports_of(session, InvoicePorts).checkouts.create(session, services, data, clock)
-        return whole(*await one_off.create_whole(session, data, clock.now(), effects=effects_of(session)))
+        invoice, parts = await one_off.create_whole(session, data, clock.now(), effects=effects_of(session))
+        conversions = await conversions_of(session, [invoice], [parts], clock.now())
+        return whole(invoice, parts, conversion=conversions.get(invoice.id))
 
     @get("/", operation_id="listInvoices", guards=READ, opt={"query": InvoiceFilter})
     async def browse(

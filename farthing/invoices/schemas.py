@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from farthing.api.queries.lists import Page
+from farthing.catalogue.fx.enums import FxScope
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.schemas import TaxRateResponse
 from farthing.core.checkout import CheckoutSessionResponse
@@ -17,6 +18,29 @@ from farthing.invoices.ports import InvoiceEmailAnswer
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.rating.totals.discounts import CouponType
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
+
+
+class FxConversionSource(Response):
+    """Figures before they were converted, in the currency of the charges."""
+
+    subtotal: DecimalText
+    total_discount: DecimalText
+    total_prepaid_credits_applied: DecimalText
+    net: DecimalText
+    """What was payable of them before tax."""
+
+
+class FxConversion(Response):
+    """How an invoice, or a line of it, was converted; of a draft, how it would be now."""
+
+    charge_currency: str
+    billing_currency: str
+    rate: DecimalText
+    rate_id: str
+    scope: FxScope
+    source: FxConversionSource
+    converted_at: Timestamp | None = None
+    """Absent while it has not been converted yet."""
 
 
 class SourceUsageItem(Response):
@@ -79,6 +103,8 @@ class InvoiceLineItemResponse(Response):
     commitment_info: CommitmentInfo | None = None
     usage_analytics: list[SourceUsageItem] | None = None
     usage_breakdown: list[UsageBreakdownItem] | None = None
+    fx_conversion: FxConversion | None = None
+    """How the line was converted into the currency that its payer is billed in."""
 
     renamed: ClassVar[Mapping[str, str]] = {"metadata": "shown_metadata"}
 
@@ -191,6 +217,8 @@ class InvoiceResponse(Response):
     recalculated_invoice_id: str | None = None
     source_type: str | None = None
     checkout_session: CheckoutSessionResponse | None = None
+    fx_conversion: FxConversion | None = None
+    """How the invoice was converted into the currency that its payer is billed in; of a draft, how it would be now."""
     line_items: list[InvoiceLineItemResponse] | None = None
     coupon_applications: list[CouponApplicationResponse] | None = None
     taxes: list[TaxAppliedResponse] | None = None

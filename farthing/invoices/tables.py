@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Computed,
     ForeignKey,
     Index,
@@ -17,17 +18,33 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Text,
+    func,
     text,
 )
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.catalogue.fx.enums import FxScope
+from farthing.catalogue.fx.tables import RateNumber
 from farthing.core.enums import LineKind, PriceType
-from farthing.core.money import plain
+from farthing.core.money import EXACT, plain
 from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Exact, Quantity, Scoped, Tracked, enum_column, lower_case
 
 _ZERO = Decimal(0)
+
+
+CONVERSION = (
+    "charged_in, fx_rate, fx_rate_id, fx_scope, converted_at, source_subtotal, source_total_discount, "
+    "source_total_prepaid_credits_applied"
+)
+"""The columns that say how an invoice was converted."""
+LINE_SOURCES = (
+    "source_amount, source_line_item_discount, source_invoice_level_discount, source_prepaid_credits_applied, "
+    "source_taxed_credits_applied"
+)
+"""The columns that hold what a line was before it was converted."""
 
 
 class Invoice(Scoped, Tracked, Base):
@@ -167,6 +184,17 @@ class Invoice(Scoped, Tracked, Base):
     that was kept of each."""
     recompute_at: Mapped[datetime | None]
     """When it is computed once more, because it came to nothing while usage could still arrive; NULL otherwise."""
+    charged_in: Mapped[str | None] = mapped_column(String(3))
+    """The currency of its charges, where it was converted from that into its own; NULL where it was not."""
+    fx_rate: Mapped[Decimal | None] = mapped_column(RateNumber)
+    """Units of its own currency for one of that of its charges, as frozen when it was converted."""
+    fx_rate_id: Mapped[str | None] = mapped_column(String(50))
+    fx_scope: Mapped[FxScope | None] = mapped_column(enum_column(FxScope))
+    converted_at: Mapped[datetime | None]
+    source_subtotal: Mapped[Decimal | None]
+    source_total_discount: Mapped[Decimal | None]
+    source_total_prepaid_credits_applied: Mapped[Decimal | None]
+    """Its figures before it was converted, in the currency of its charges."""
     overdue_notified_at: Mapped[datetime | None]
     """When the overdue event of the present due date was told; cleared when the due date moves."""
 
@@ -185,6 +213,12 @@ class Invoice(Scoped, Tracked, Base):
         CheckConstraint(
             "NOT awaits_checkout OR checkout_session_id IS NOT NULL AND invoice_status = 'DRAFT'",
             name="only_drafts_await_checkout",
+        ),
+        # an invoice was converted with all that says how, once it was final, or not at all
+        CheckConstraint(f"num_nonnulls({CONVERSION}) IN (0, 8)", name="converted_wholly"),
+        CheckConstraint(
+            "fx_rate IS NULL OR (fx_rate > 0 AND charged_in <> currency AND finalized_at IS NOT NULL)",
+            name="converted_when_final",
         ),
         # only what is final is collected, only what came to nothing is looked at again
         CheckConstraint("collect_at IS NULL OR invoice_status = 'FINALIZED'", name="collected_when_final"),
@@ -293,6 +327,16 @@ class Invoice(Scoped, Tracked, Base):
         ),
     )
 
+    @hybrid_property
+    def charge_currency(self) -> str:
+        """The currency in which its charges were worked out."""
+        return self.charged_in or self.currency
+
+    @charge_currency.inplace.expression
+    @classmethod
+    def _charge_currency(cls) -> ColumnElement[str]:
+        return func.coalesce(cls.charged_in, cls.currency)
+
     @property
     def shown_metadata(self) -> dict[str, str]:
         """The caller's metadata under what the columns say, which nobody can overwrite."""
@@ -345,6 +389,13 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     prepaid_credits_applied: Mapped[Decimal] = mapped_column(default=_ZERO)
     taxed_credits_applied: Mapped[Decimal] = mapped_column(default=_ZERO)
     """What of them was taxed when it was bought: no tax is charged on it here."""
+    source_amount: Mapped[Decimal | None]
+    source_line_item_discount: Mapped[Decimal | None]
+    source_invoice_level_discount: Mapped[Decimal | None]
+    source_prepaid_credits_applied: Mapped[Decimal | None]
+    source_taxed_credits_applied: Mapped[Decimal | None]
+    """Its figures before its invoice was converted, in the currency of its charges; NULL where it was not. What the
+    line was made of (credits for unused time, commitments, what was invoiced already) stays in that currency."""
     period_start: Mapped[datetime | None]
     period_end: Mapped[datetime | None]
     parent_line_item_id: Mapped[str | None] = mapped_column(String(50))
@@ -392,6 +443,7 @@ class InvoiceLineItem(Scoped, Tracked, Base):
             "AND whole_seconds >= 0",
             name="origins_not_negative",
         ),
+        CheckConstraint(f"num_nonnulls({LINE_SOURCES}) IN (0, 5)", name="converted_wholly"),
         # a late line names the line it is late for, an overage its factor, a true-up its commitment; no other line does
         CheckConstraint("(kind IS NOT DISTINCT FROM 'late_usage') = (late_for_line_id IS NOT NULL)", name="late"),
         CheckConstraint("(kind IS NOT DISTINCT FROM 'overage') = (overage_factor IS NOT NULL)", name="overage"),
@@ -411,6 +463,23 @@ class InvoiceLineItem(Scoped, Tracked, Base):
             postgresql_where=text("subscription_line_item_id IS NOT NULL AND status = 'published'"),
         ),
     )
+
+    @hybrid_property
+    def charge_amount(self) -> Decimal:
+        """`amount` in the currency of its charges."""
+        return self.amount if self.source_amount is None else self.source_amount
+
+    @charge_amount.inplace.expression
+    @classmethod
+    def _charge_amount(cls) -> ColumnElement[Decimal]:
+        return func.coalesce(cls.source_amount, cls.amount)
+
+    @property
+    def charge_discount(self) -> Decimal:
+        """What coupons took off it, in the currency of its charges."""
+        if self.source_line_item_discount is None or self.source_invoice_level_discount is None:
+            return EXACT.add(self.line_item_discount, self.invoice_level_discount)
+        return EXACT.add(self.source_line_item_discount, self.source_invoice_level_discount)
 
     @property
     def shown_metadata(self) -> dict[str, str]:
@@ -454,6 +523,8 @@ class CouponApplicationRow(Scoped, Tracked, Base):
     discount_percentage: Mapped[Decimal | None]
     original_price: Mapped[Decimal]
     discounted_amount: Mapped[Decimal]
+    source_discounted_amount: Mapped[Decimal | None]
+    """What it took in the currency of the charges, where the invoice was converted."""
     final_price: Mapped[Decimal]
     coupon_snapshot: Mapped[dict[str, Any]] = mapped_column(default=dict)
     position: Mapped[int] = mapped_column(default=0)
@@ -462,6 +533,7 @@ class CouponApplicationRow(Scoped, Tracked, Base):
 
     __table_args__ = (
         CheckConstraint("discounted_amount >= 0", name="amount_not_negative"),
+        CheckConstraint("source_discounted_amount >= 0", name="source_not_negative"),
         Index("ix_coupon_applications_invoice", "environment_id", "invoice_id"),
         # what an attached coupon has taken, on all invoices
         Index(
@@ -471,6 +543,16 @@ class CouponApplicationRow(Scoped, Tracked, Base):
             postgresql_where=text("coupon_association_id IS NOT NULL"),
         ),
     )
+
+    @hybrid_property
+    def charge_discount(self) -> Decimal:
+        """What it took in the currency of the charges: budgets are in that."""
+        return self.discounted_amount if self.source_discounted_amount is None else self.source_discounted_amount
+
+    @charge_discount.inplace.expression
+    @classmethod
+    def _charge_discount(cls) -> ColumnElement[Decimal]:
+        return func.coalesce(cls.source_discounted_amount, cls.discounted_amount)
 
 
 class TaxAppliedRow(Scoped, Tracked, Base):

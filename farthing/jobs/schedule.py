@@ -17,6 +17,8 @@ from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import invoice_thresholds
+from farthing.catalogue.fx.fetching import fetch_days
+from farthing.catalogue.fx.market import import_days
 from farthing.checkout.expiry import expire_due as expire_checkouts
 from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
@@ -123,6 +125,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("scheduled_exports", "* * * * *", everywhere(begin_due)),
         Duty(TASK_RUNS, "* * * * *", _task_runs(settings)),
         Duty("transfer_retention", "50 4 * * *", _transfer_retention(settings)),
+        *_reference_rates(settings),
         Duty("retention", "0 4 * * *", _retention),
     )
 
@@ -156,6 +159,24 @@ def _event_retention(settings: Settings) -> Sequence[Duty]:
         return ()
     keep = timedelta(days=settings.event_retention_days)
     return (Duty("event_retention", "30 4 * * *", everywhere(retention(keep))),)
+
+
+def _reference_rates(settings: Settings) -> Sequence[Duty]:
+    """Fetching reference rates for every environment, where the deployment names an address."""
+    url = settings.fx_url
+    if url is None:
+        return ()
+
+    async def fetch(database: Database, now: datetime) -> Counts:
+        days = await fetch_days(url)
+
+        async def store(session: AsyncSession, at: datetime) -> int:
+            await import_days(session, days)
+            return 0  # all of them at once
+
+        return Counter(await everywhere(store)(database, now)) + Counter(succeeded=len(days))
+
+    return (Duty("reference_rates", "15 16 * * *", fetch),)
 
 
 def _email_delivery(settings: Settings) -> Sequence[Duty]:

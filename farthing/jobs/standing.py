@@ -43,6 +43,8 @@ class DutyStanding:
     """Why the last run failed, if it did."""
     failed_items: int
     """What the last run could not do, and will try again."""
+    without_rate: int
+    """Drafts that the last run left because no exchange rate serves."""
     succeeded_at: datetime | None
     """The end of the last run that went through."""
     failures: int
@@ -114,6 +116,7 @@ def _standing(duty: Duty, row: Any, active: bool, now: datetime) -> DutyStanding
         finished_at=finished_at,
         error=error,
         failed_items=int((counts or {}).get("failed", 0)),
+        without_rate=int((counts or {}).get("without_rate", 0)),
         succeeded_at=succeeded_at,
         failures=failures,
     )

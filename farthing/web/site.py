@@ -24,6 +24,7 @@ from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.einvoices import EinvoicePages
 from farthing.web.dashboard.entitlements import EntitlementForms
 from farthing.web.dashboard.events import Events
+from farthing.web.dashboard.exchange_rates import ExchangeRatePages
 from farthing.web.dashboard.grants import GrantForms
 from farthing.web.dashboard.invoices import InvoicePages
 from farthing.web.dashboard.overview import Overview
@@ -57,6 +58,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     GrantForms,
     Events,
     AlertPages,
+    ExchangeRatePages,
     Keys,
     WebhookPages,
     ActivityPages,

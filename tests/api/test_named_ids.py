@@ -74,6 +74,7 @@ OF_A_STRANGER = {
     "coupon_id": "coupon",
     "tax_rate_id": "tax",
     "tax_association_id": "levy",
+    "scope_id": "customer",
     "addon_id": "addon",
     "entitlement_id": "entitlement",
     "parent_entitlement_id": "entitlement",
@@ -116,6 +117,8 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
     addon = {"addon_id": made["addon"], "override_line_items": [{"price_id": made["addon price"], "amount": "5"}]}
     phase = {"start_date": "2026-01-01T00:00:00Z"}
     onto = {"target_plan_id": made["larger plan"], "proration_behavior": "none"}
+
+    rate = {"from_currency": "usd", "to_currency": "xts", "rate": "2", "end_date": "2020-01-01T00:00:00Z"}
 
     def subscribing(**more: Any) -> Call:
         return Call("createSubscription", body={**terms, **more})
@@ -208,6 +211,7 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
         Call("cloneEnvironment", {"id": "ENVIRONMENT"}, body={}),
         Call("createFeature", body={"name": "Walk", "type": "boolean", "lookup_key": "walk"}),
         Call("syncIntegration", body={"entity_type": "customer", "entity_id": customer, "provider_type": "stripe"}),
+        Call("createFXRate", body={**rate, "scope": "customer", "scope_id": customer}),
         Call("createTaxAssociation", body={"tax_rate_code": TAX_CODE, "entity_type": "customer"}),
         Call("getUsageStatistics", body={"event_name": "tour.call", "aggregation_type": "COUNT"}),
         Call("getUsageByMeter", body={"meter_id": made["meter"]}),

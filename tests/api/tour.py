@@ -160,6 +160,12 @@ async def build(go: Traveller) -> Made:
     await make("free tax", "createTaxRate", {**tax, "code": TAX_CODE + "2"})
     levied = {"tax_rate_code": TAX_CODE, "entity_type": "customer", "entity_id": made["customer"], "auto_apply": False}
     await make("levy", "createTaxAssociation", levied)
+    pair = {"from_currency": "usd", "to_currency": "xts", "rate": "2"}
+    await make("rate", "createFXRate", {**pair, "scope": "tenant"})
+    await make(
+        "own rate", "createFXRate", {**pair, "scope": "customer", "scope_id": made["customer"], "start_date": FAR}
+    )
+    await go(Call("importReferenceRates", body={"file": "Date,USD\n2026-01-02,1.1\n"}))
     await make("costs", "createCostsheet", {"name": "tour-costs", "lookup_key": "tour-costs"})
     connection = {"name": "tour", "provider_type": "stripe", "metadata": {"mode": "test"}}
     await make("connection", "createConnection", connection)
@@ -321,6 +327,7 @@ READS_BY_ID = {
     "getCoupon": "coupon",
     "getTaxRate": "tax",
     "getTaxAssociation": "levy",
+    "getFXRate": "rate",
     "getCostsheet": "costs",
     "getConnection": "connection",
     "getInvoice": "invoice",
@@ -475,6 +482,7 @@ async def change(go: Traveller, made: Made) -> None:
         ("updateEnvironment", "environment"),
     ):
         await edit(operation, name, renamed)
+    await edit("updateFXRate", "own rate", {"rate": "3"})
     await edit("updateWallet", "wallet", renamed)
     bought = {"transaction_reason": "PURCHASED_CREDIT_DIRECT", "credits_to_add": "10"}
     await edit("topUpWallet", "wallet", bought)
@@ -566,6 +574,7 @@ ENDS = {
     "deleteTaxAssociation": "levy",
     "deleteCoupon": "coupon",
     "deleteTaxRate": "free tax",
+    "deleteFXRate": "own rate",
     "deleteCostsheet": "costs",
     "deletePayment": "free payment",
     "voidInvoice": "void",

@@ -130,6 +130,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "event_years_ahead": 5,
     },
     "activity_config": {"retention_days": 0},
+    "fx_config": {"market_rate_max_age_days": 7},
     "einvoice_config": {
         "legal_name": "",
         "vat_id": "",

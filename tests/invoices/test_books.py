@@ -157,7 +157,14 @@ class Books:
 
     async def _pay(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         amount = self._part(invoice, invoice.amount_due, step.share)
-        await transitions.receive(session, invoice, new_id(Kind.PAYMENT), amount, self.now, effects=BillingEffects())
+        await transitions.receive(
+            session,
+            invoice,
+            new_id(Kind.PAYMENT),
+            transitions.ReceivedMoney(amount, invoice.currency),
+            self.now,
+            effects=BillingEffects(),
+        )
 
     async def _fail(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         await transitions.payment_failed(session, invoice, self.now)

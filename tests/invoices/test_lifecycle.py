@@ -171,7 +171,9 @@ async def pay(account: Account, invoice: dict[str, Any], amount: str, payment_id
     async with account.transaction() as session:
         row = await lock_row(session, Invoice, invoice["id"])
         payment_id = payment_id or new_id(Kind.PAYMENT)
-        await transitions.receive(session, row, payment_id, Decimal(amount), NOW.now(), effects=purse)
+        await transitions.receive(
+            session, row, payment_id, transitions.ReceivedMoney(Decimal(amount), row.currency), NOW.now(), effects=purse
+        )
     return purse
 
 

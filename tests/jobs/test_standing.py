@@ -42,6 +42,7 @@ EVERY_TWO = DutyStanding(
     finished_at=NOON - timedelta(minutes=2, seconds=29),
     error=None,
     failed_items=0,
+    without_rate=0,
     succeeded_at=NOON - timedelta(minutes=2, seconds=29),
     failures=0,
 )

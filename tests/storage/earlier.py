@@ -11,6 +11,19 @@ UNDOING = {
         CREATE UNIQUE INDEX uq_connections_provider ON connections (environment_id, provider_type)
             WHERE status = 'published' AND provider_type <> 's3';
     """,
+    "0048": """
+        DROP TABLE fx_rates, euro_reference_rates;
+        DROP EXTENSION btree_gist;
+        ALTER TABLE invoices DROP COLUMN charged_in, DROP COLUMN fx_rate, DROP COLUMN fx_rate_id,
+            DROP COLUMN fx_scope, DROP COLUMN converted_at, DROP COLUMN source_subtotal,
+            DROP COLUMN source_total_discount, DROP COLUMN source_total_prepaid_credits_applied;
+        ALTER TABLE invoice_line_items DROP COLUMN source_amount, DROP COLUMN source_line_item_discount,
+            DROP COLUMN source_invoice_level_discount, DROP COLUMN source_prepaid_credits_applied,
+            DROP COLUMN source_taxed_credits_applied;
+        ALTER TABLE coupon_applications DROP COLUMN source_discounted_amount;
+        ALTER TABLE credit_note_line_items DROP COLUMN source_net_amount;
+        ALTER TABLE proration_settlements DROP COLUMN paid_out;
+    """,
     "0047": """
         DROP TABLE checkout_sessions;
         DROP INDEX ix_payments_checkout;

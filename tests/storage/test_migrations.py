@@ -34,6 +34,14 @@ NEW: dict[str, Any] = {
     "due_date_moved": False,
     "seller_version_id": None,
     "buyer_version_id": None,
+    "charged_in": None,
+    "fx_rate": None,
+    "fx_rate_id": None,
+    "fx_scope": None,
+    "converted_at": None,
+    "source_subtotal": None,
+    "source_total_discount": None,
+    "source_total_prepaid_credits_applied": None,
 }
 """Columns of invoices that revisions after 0012 add, and what they hold of an invoice of before."""
 

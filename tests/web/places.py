@@ -160,6 +160,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("subscriptions", "/subscriptions"),
         Place("subscription", f"/subscriptions/{stage.subscription_id}"),
         Place("catalogue", "/catalogue"),
+        Place("exchange-rates", "/exchange-rates"),
         Place("plan", f"/catalogue/plans/{stage.plan['id']}"),
         Place("events", "/events"),
         Place("event", "/events/one?id=ev-0-4"),

@@ -29,6 +29,7 @@ NAMES = (
     "subscriptions",
     "subscription",
     "catalogue",
+    "exchange-rates",
     "plan",
     "events",
     "event",

@@ -58,6 +58,13 @@ class CreditPart:
     amount: Decimal
     rates: frozenset[str] = frozenset()
     line_id: str | None = None
+    unrounded: Fraction = Fraction(1)
+    """What the credit was before it was rounded, for each 1 of it: another currency is rounded to once."""
+
+    @property
+    def exact(self) -> Fraction:
+        """The part of the credit before that was rounded."""
+        return Fraction(self.amount) * self.unrounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,8 @@ class SettledChange:
     charged_share: Fraction
     listed: Decimal
     """What the side before costs for a whole window (0 without one)."""
+    worth: Fraction
+    """The credit before it was rounded."""
     returned: tuple[DiscountShare, ...] = ()
     """What the credit gives back to the budgets of fixed coupons."""
     carried: tuple[DiscountShare, ...] = ()
@@ -173,10 +182,11 @@ def owed_parts(
 @dataclass(frozen=True, slots=True)
 class UnusedTime:
     """What is unused of a fee: its share of the service time that was paid for, its share of the whole that a full fee
-    pays for, and the `credit` that it is worth, rounded."""
+    pays for, what it is `worth`, and that rounded, the `credit`."""
 
     share_of_paid: Fraction
     share_of_whole: Fraction
+    worth: Fraction
     credit: Decimal
 
 
@@ -193,7 +203,7 @@ def unused_time(known: Served, listed: Decimal, span: ServiceSpan, at: datetime,
     if known.paid == round_to(Fraction(listed) * span.share(paid_length), digits):
         worth = Fraction(listed) * share_of_whole  # as its price says, without the rounding of what was paid
     left = max(EXACT.subtract(known.paid, known.credited), ZERO)
-    return UnusedTime(share_of_paid, share_of_whole, min(round_to(worth, digits), left))
+    return UnusedTime(share_of_paid, share_of_whole, min(worth, Fraction(left)), min(round_to(worth, digits), left))
 
 
 def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], served: Mapping[str, Served]) -> Proration:
@@ -242,6 +252,7 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
                 charged_service=service,
                 charged_share=share,
                 listed=listed,
+                worth=unused.worth,
                 returned=returned,
                 carried=carried,
             )

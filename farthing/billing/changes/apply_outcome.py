@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.settle import ProrationResult, lock_for_settlement, settle_changes
 from farthing.billing.periods.drafts import WantedDraft, begin
-from farthing.billing.periods.finalize import issue_at_once
+from farthing.billing.periods.finalize import WithoutRate, issue_at_once
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus
@@ -63,7 +63,7 @@ async def perform(
     snapshot = await _to_settle(session, outcome, before) if scale else None
     if snapshot is not None and at_once:
         await lock_for_settlement(session, snapshot, outcome.changes)
-    issued = await issue_at_once(session, at_once, now, effects)
+    issued = await issue_at_once(session, at_once, now, effects, without_rate=WithoutRate.REFUSE)
     drafts = await begin(session, later)
     settlement = None
     if snapshot is not None:

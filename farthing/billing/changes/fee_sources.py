@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from fractions import Fraction
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +28,7 @@ from farthing.invoices.figures.computation import calculate
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.rating.totals.conversion import converted_share
 from farthing.storage.rows import in_array
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
@@ -35,17 +37,34 @@ from farthing.subscriptions.tables import SubscriptionLineItem
 
 @dataclass(slots=True)
 class FundingLine:
-    """A line of a final invoice: its net and its tax by rate, and what notes that took effect have left of both."""
+    """A line of a final invoice: its net and its tax by rate, and what notes that took effect have left of both.
+
+    `net` and `left` are in the currency of its charges; `paid_net` and `paid_left`, and all tax, in the one that the
+    invoice is paid in, which is another where it was converted.
+    """
 
     row: InvoiceLineItem
     net: Decimal
+    paid_net: Decimal
     taxes: Mapping[str, Decimal]
     left: Decimal
+    paid_left: Decimal
     left_taxes: dict[str, Decimal]
 
     @property
     def rates(self) -> frozenset[str]:
         return frozenset(self.taxes)
+
+    def paid_share(self, part: CreditPart, digits: int) -> Decimal:
+        """What a part of a credit is of what was paid: the same share of the line, and all that is left for all of it.
+
+        Rule: docs/rules/currencies.md#giving-back
+        """
+        if self.row.source_amount is None:
+            return part.amount
+        if part.amount == self.left:
+            return self.paid_left
+        return min(converted_share(part.exact, self.net, self.paid_net, digits), self.paid_left)
 
 
 @dataclass(slots=True)
@@ -65,15 +84,16 @@ class FeeSources:
         return Proration(tuple(replace(change, parts=self._parts(change, left)) for change in proration.changes))
 
     def _parts(self, change: SettledChange, left: dict[str, Decimal]) -> tuple[CreditPart, ...]:
-        needed, parts = change.credit, []
+        needed, parts = change.credit, list[CreditPart]()
+        unrounded = change.worth / Fraction(change.credit) if change.credit else Fraction(1)
         for line in self._lines_behind(change):
             taken = min(needed, left[line.row.id])
             if taken > 0:
                 needed = EXACT.subtract(needed, taken)
                 left[line.row.id] = EXACT.subtract(left[line.row.id], taken)
-                parts.append(CreditPart(taken, line.rates, line.row.id))
+                parts.append(CreditPart(taken, line.rates, line.row.id, unrounded))
         if needed > 0:
-            parts.append(CreditPart(needed))
+            parts.append(CreditPart(needed, unrounded=unrounded))
         return tuple(parts)
 
     def _lines_behind(self, change: SettledChange) -> list[FundingLine]:
@@ -139,8 +159,12 @@ async def _load(
         for row, worked in zip(lines[invoice.id], totals.lines, strict=True):
             window = windows.get(row.subscription_line_item_id or "")
             if window is not None and row.period_start is not None and window.contains(row.period_start):
-                net, taxes = EXACT.subtract(worked.amount, worked.discount), dict(worked.taxes)
-                sources.lines[row.id] = FundingLine(row, net, taxes, net, dict(taxes))
+                net, paid = (
+                    EXACT.subtract(row.charge_amount, row.charge_discount),
+                    EXACT.subtract(worked.amount, worked.discount),
+                )
+                taxes = dict(worked.taxes)
+                sources.lines[row.id] = FundingLine(row, net, paid, taxes, net, paid, dict(taxes))
                 charged.append(row)
     for row in sorted(charged, key=lambda row: row.id, reverse=True):
         sources.by_item[row.subscription_line_item_id or ""].append(sources.lines[row.id])
@@ -191,7 +215,8 @@ async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
     )
     for note_line in noted:
         line = sources.lines[note_line.invoice_line_item_id]
-        line.left = max(EXACT.subtract(line.left, note_line.net_amount), ZERO)
+        line.left = max(EXACT.subtract(line.left, note_line.charge_net), ZERO)
+        line.paid_left = max(EXACT.subtract(line.paid_left, note_line.net_amount), ZERO)
         for tax in note_line.taxes:
             rate = tax["tax_rate_id"]
             line.left_taxes[rate] = EXACT.subtract(line.left_taxes.get(rate, ZERO), Decimal(tax["amount"]))
@@ -201,7 +226,7 @@ async def credited_by_hand(session: AsyncSession, line_ids: Collection[str]) -> 
     """What notes that somebody asked for have taken back of lines, net: it is not given back again."""
     row = CreditNoteLine
     sums = await session.execute(
-        select(row.invoice_line_item_id, func.sum(row.net_amount))
+        select(row.invoice_line_item_id, func.sum(row.charge_net))
         .join(CreditNote, CreditNote.id == row.credit_note_id)
         .where(
             in_array(row.invoice_line_item_id, line_ids),

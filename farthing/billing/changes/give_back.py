@@ -33,11 +33,15 @@ from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 @dataclass(frozen=True, slots=True)
 class ReturnedCredit:
-    """What a settlement gives back to the payer, by change, in their order: `parts` before tax, and the `taxes`; the
-    notes that say so, and the credit of what no note does."""
+    """What a settlement gives back to the payer, by change, in their order: `parts` before tax, in the currency of the
+    charges, and the `taxes`; the notes that say so, and the credit of what no note does.
+
+    `paid_out` is what a part is in the currency that its invoices were converted into, None where none was.
+    """
 
     parts: tuple[Decimal, ...] = ()
     taxes: tuple[Decimal, ...] = ()
+    paid_out: tuple[Decimal | None, ...] = ()
     notes: tuple[CreditNote, ...] = ()
     wallet_transaction_id: str | None = None
 
@@ -71,39 +75,70 @@ async def give_back(
         return ReturnedCredit()
     if await session.scalar(select(exists().where(ProrationSettlement.settlement_key == cause.key))):
         raise settled_before(cause.key)
-    digits = currency.digits(snapshot.currency)
+    given = [_given(parts, sources) for parts in owed]
     by_invoice: dict[str, list[TakenBack]] = defaultdict(list)
-    taxes, without_line = [], ZERO
-    for parts in owed:
-        tax = ZERO
-        for part in parts:
-            if part.line_id is None:
-                without_line = EXACT.add(without_line, part.amount)
-                continue
-            line = sources.lines[part.line_id]
-            taken = TakenBack(
-                part.line_id,
-                part.amount,
-                share_of_taxes(part.amount, line.net, line.taxes, line.left_taxes, digits),
-            )
-            for rate, amount in taken.taxes:
-                line.left_taxes[rate] = EXACT.subtract(line.left_taxes[rate], amount)
-            tax = EXACT.add(tax, taken.tax)
-            by_invoice[line.row.invoice_id].append(taken)
-        taxes.append(tax)
+    for change in given:
+        for invoice_id, taken in change.taken:
+            by_invoice[invoice_id].append(taken)
     notes: list[CreditNote] = []
-    left = without_line
+    left = {snapshot.currency: exact_sum([change.without_line for change in given])}
     for invoice_id in sorted(by_invoice):
-        from_invoice = await take_back(session, sources.invoices[invoice_id], by_invoice[invoice_id], cause, now)
+        invoice = sources.invoices[invoice_id]
+        from_invoice = await take_back(session, invoice, by_invoice[invoice_id], cause, now)
         notes += from_invoice.notes
-        left = EXACT.add(left, from_invoice.left)
-    transaction_id = await _into_wallet(session, snapshot, left, cause, now)
-    amounts = tuple(exact_sum([part.amount for part in parts]) for parts in owed)
-    return ReturnedCredit(amounts, tuple(taxes), tuple(notes), transaction_id)
+        left[invoice.currency] = EXACT.add(left.get(invoice.currency, ZERO), from_invoice.left)
+    credits_given = [await _into_wallet(session, snapshot, code, amount, cause, now) for code, amount in left.items()]
+    return ReturnedCredit(
+        parts=tuple(exact_sum([part.amount for part in parts]) for parts in owed),
+        taxes=tuple(exact_sum([taken.tax for _, taken in change.taken]) for change in given),
+        paid_out=tuple(change.paid_out for change in given),
+        notes=tuple(notes),
+        wallet_transaction_id=next((credit_id for credit_id in credits_given if credit_id is not None), None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenBack:
+    """What is given back for one change: what is taken back of which invoice, and what no line was found for."""
+
+    taken: tuple[tuple[str, TakenBack], ...]
+    without_line: Decimal
+
+    @property
+    def paid_out(self) -> Decimal | None:
+        """What it is in the currencies that it is paid in; None where nothing was converted."""
+        if all(taken.source_net is None for _, taken in self.taken):
+            return None
+        return EXACT.add(exact_sum([taken.net for _, taken in self.taken]), self.without_line)
+
+
+def _given(parts: Sequence[CreditPart], sources: FeeSources) -> _GivenBack:
+    """Take the parts of a credit off the lines that they stand on, with their share of the tax."""
+    taken: list[tuple[str, TakenBack]] = []
+    for part in parts:
+        if part.line_id is None:
+            continue
+        line = sources.lines[part.line_id]
+        digits = currency.digits(line.row.currency)
+        net = line.paid_share(part, digits)
+        if net <= 0:
+            continue
+        taxes = share_of_taxes(net, line.paid_net, line.taxes, line.left_taxes, digits)
+        for rate, amount in taxes:
+            line.left_taxes[rate] = EXACT.subtract(line.left_taxes[rate], amount)
+        line.left, line.paid_left = EXACT.subtract(line.left, part.amount), EXACT.subtract(line.paid_left, net)
+        source = None if line.row.source_amount is None else part.amount
+        taken.append((line.row.invoice_id, TakenBack(part.line_id, net, taxes, source)))
+    return _GivenBack(tuple(taken), exact_sum([part.amount for part in parts if part.line_id is None]))
 
 
 async def _into_wallet(
-    session: AsyncSession, snapshot: SubscriptionSnapshot, amount: Decimal, cause: SettlementCause, now: datetime
+    session: AsyncSession,
+    snapshot: SubscriptionSnapshot,
+    code: str,
+    amount: Decimal,
+    cause: SettlementCause,
+    now: datetime,
 ) -> str | None:
     if amount <= 0:
         return None
@@ -113,7 +148,7 @@ async def _into_wallet(
         cause.key,
         description=f"Unused time ({'cancellation' if ended else 'change'})",
         metadata={"subscription_id": snapshot.id},
-        system_key=cause.key,
+        system_key=cause.key if code == snapshot.currency else f"{cause.key}_{code}",
     )
-    payer = WalletKey(snapshot.payer_id, snapshot.currency)
+    payer = WalletKey(snapshot.payer_id, code)
     return (await credit_unused_time(session, payer, amount, origin, now)).id

@@ -23,7 +23,7 @@ from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
-from farthing.invoices.figures.computation import calculate
+from farthing.invoices.figures.computation import charge_totals
 from farthing.invoices.figures.terms import coupons_on
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
@@ -187,10 +187,9 @@ async def _lines(
         assert row.period_start is not None
         span = spans[item_id]
         if span.window.contains(row.period_start):
-            off = EXACT.add(row.line_item_discount, row.invoice_level_discount)
             # a settlement's own lines say what credits paid of them too, but there the settlement tells it
             credit = ZERO if kind is InvoiceType.ONE_OFF else row.proration_credit
-            net = EXACT.add(EXACT.subtract(row.amount, off), credit)
+            net = EXACT.add(EXACT.subtract(row.charge_amount, row.charge_discount), credit)
             service = service_of(row.whole_seconds or ZERO)
             paid_until = span.consumed(row.period_start) + service
             is_draft = status is InvoiceStatus.DRAFT
@@ -273,7 +272,7 @@ async def discount_shares_of(session: AsyncSession, lines: Mapping[str, str]) ->
         }
         if not followed:
             continue
-        totals = calculate(invoice, beside[invoice.id], invoice.total_prepaid_credits_applied)
+        totals = charge_totals(invoice, beside[invoice.id])
         for applied in totals.coupon_applications:
             association_id = followed.get(applied.position)
             if association_id is None:

@@ -15,7 +15,7 @@ from farthing.billing.calculation.proration import Proration, credit_by_rates, o
 from farthing.billing.changes.give_back import give_back
 from farthing.billing.changes.settle import lock_for_settlement, proration_of, record, settlement_key
 from farthing.billing.periods.drafts import WantedDraft
-from farthing.billing.periods.finalize import issue_at_once
+from farthing.billing.periods.finalize import WithoutRate, issue_at_once
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
 from farthing.core.money import EXACT, exact_sum, plain
@@ -71,6 +71,7 @@ async def replace(
         ],
         now,
         effects,
+        without_rate=WithoutRate.REFUSE,
     )
     proration = await proration_of(session, before, former.changes, sources) if scale else Proration()
     credits_left = credit_by_rates(proration.changes)
@@ -83,6 +84,7 @@ async def replace(
         ],
         now,
         effects,
+        without_rate=WithoutRate.REFUSE,
     )
     opening = openings[0] if openings else None
     await _take_off_used(session, opening, credits_left)

@@ -31,7 +31,7 @@ from farthing.core.enums import LineKind, PriceType
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, plain
-from farthing.credits.invoicing.wallets import lock_open_wallets
+from farthing.credits.invoicing.wallets import lock_wallets_in
 from farthing.credits.notes.settlements import SettlementCause
 from farthing.credits.notes.tables import CreditNoteReason
 from farthing.customers.tables import Customer
@@ -111,9 +111,11 @@ async def _discounted(
 
 async def _tax_terms(session: AsyncSession, snapshot: SubscriptionSnapshot) -> list[TaxTerm]:
     """The taxes that a charge of the subscription carries now; none where its payer is exempt."""
-    if is_exempt(await session.get(Customer, snapshot.payer_id)):
+    payer = await session.get(Customer, snapshot.payer_id)
+    if is_exempt(payer):
         return []
-    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, snapshot.currency)
+    paid_in = (payer.billing_currency if payer is not None else None) or snapshot.currency
+    taxes = await auto_apply_associations(session, TaxEntityType.SUBSCRIPTION, snapshot.billed_with, paid_in)
     return [TaxTerm.of(tax.rate, tax.association) for tax in taxes]
 
 
@@ -184,7 +186,8 @@ async def lock_for_settlement(
 ) -> FeeSources:
     """Lock what settling changes credits, invoices and then wallets, before invoices are made and numbered."""
     sources = await find_fee_sources(session, snapshot, changes, lock=True)
-    await lock_open_wallets(session, snapshot.payer_id, snapshot.currency)
+    paid_in = {invoice.currency for invoice in sources.invoices.values()}
+    await lock_wallets_in(session, snapshot.payer_id, {snapshot.currency, *paid_in})
     return sources
 
 
@@ -205,8 +208,9 @@ async def record(
     """Write down what was credited and charged per line item. Raises AlreadyExists for a key that was settled."""
     nothing = (ZERO,) * len(proration.changes)
     rows = []
-    parts = zip(proration.changes, returned.parts or nothing, returned.taxes or nothing, strict=True)
-    for change, given, tax in parts:
+    paid_out = returned.paid_out or (None,) * len(proration.changes)
+    parts = zip(proration.changes, returned.parts or nothing, returned.taxes or nothing, paid_out, strict=True)
+    for change, given, tax, paid in parts:
         item = change.change.before or change.change.after
         assert item is not None
         rows.append(
@@ -227,6 +231,7 @@ async def record(
                 returned_discounts=stored_shares(change.returned),
                 charged_seconds=seconds_of(change.charged_service),
                 credited_to_payer=given,
+                paid_out=paid,
                 tax_credited=tax,
                 invoice_id=invoice.id if invoice is not None else None,
                 wallet_transaction_id=returned.wallet_transaction_id,

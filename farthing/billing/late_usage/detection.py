@@ -165,7 +165,8 @@ _LINES = text(
             coalesce(sum(raw_usage) FILTER (WHERE kind <> :overage), 0) AS usage,
             coalesce(bool_or(kind = :overage), false) AS overage
         FROM (
-            SELECT invoice_id, amount, quantity, raw_usage, kind FROM invoice_line_items AS other
+            SELECT invoice_id, coalesce(source_amount, amount) AS amount, quantity, raw_usage, kind
+            FROM invoice_line_items AS other
             WHERE other.environment_id = :environment AND other.status = 'published'
                 AND other.subscription_line_item_id = line.subscription_line_item_id
                 AND other.period_start = line.period_start AND other.invoice_id <> ALL (:own)

@@ -181,7 +181,7 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
         return
     application = CouponApplicationRow
     rows = await session.execute(
-        select(application.coupon_association_id, application.period_start, func.sum(application.discounted_amount))
+        select(application.coupon_association_id, application.period_start, func.sum(application.charge_discount))
         .join(Invoice, Invoice.id == application.invoice_id)
         .where(
             in_array(application.coupon_association_id, by_association),

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
+from farthing.catalogue.fx.lookup import NoRate
 from farthing.core.money import exact_sum
 from farthing.credits.invoicing.adjustments import open_credits
 from farthing.credits.invoicing.purchases import complete_purchase, fail_purchase
 from farthing.credits.invoicing.returns import give_back
-from farthing.credits.invoicing.wallets import lock_open_wallets
+from farthing.credits.invoicing.wallets import lock_wallets_of_invoice
 from farthing.credits.notes.finalization import void_drafts
+from farthing.invoices.figures.conversion import rates_of_drafts
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle import transitions
-from farthing.invoices.parts import InvoiceParts
+from farthing.invoices.parts import InvoiceParts, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.voiding import withdraw_open
@@ -61,7 +64,7 @@ class BillingEffects:
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         await withdraw_open(session, invoice)
         if invoice.finalized_at is not None:
-            await lock_open_wallets(session, invoice.customer_id, invoice.currency)
+            await lock_wallets_of_invoice(session, invoice)
         if invoice.wallet_transaction_id is not None:
             await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         await void_drafts(session, invoice, clock_of(session).now)
@@ -127,8 +130,42 @@ async def issue_all(
     await transitions.finalize_all(session, invoices, now, effects=effects, known=known)
 
 
+class WithoutRate(Enum):
+    """What becomes of an invoice that must be converted while no exchange rate is in force."""
+
+    REFUSE = "refuse"
+    """Nothing of what asks for it is done."""
+    WAIT = "wait"
+    """It stays a draft, which the billing run takes up again."""
+
+
+async def issue_with_rates(
+    session: AsyncSession,
+    invoices: Sequence[Invoice],
+    now: datetime,
+    effects: InvoiceHooks,
+    known: Mapping[str, InvoiceParts],
+) -> dict[str, NoRate]:
+    """As `issue_all`, but those that must be converted while there is no rate stay drafts: why, by invoice.
+
+    Rule: docs/rules/currencies.md#without-a-rate
+    """
+    drafts = [invoice for invoice in invoices if invoice.invoice_status is InvoiceStatus.DRAFT]
+    payers = await payers_of(session, [draft for draft in drafts if draft.id not in known])
+    pairs = [(draft, known.get(draft.id) or InvoiceParts(payers.get(draft.customer_id))) for draft in drafts]
+    rates = await rates_of_drafts(session, pairs, now)
+    waiting = {invoice_id: rate for invoice_id, rate in rates.items() if isinstance(rate, NoRate)}
+    await issue_all(session, [invoice for invoice in invoices if invoice.id not in waiting], now, effects, known)
+    return waiting
+
+
 async def issue_at_once(
-    session: AsyncSession, wanted: Sequence[WantedDraft], now: datetime, effects: InvoiceHooks
+    session: AsyncSession,
+    wanted: Sequence[WantedDraft],
+    now: datetime,
+    effects: InvoiceHooks,
+    *,
+    without_rate: WithoutRate,
 ) -> list[Invoice]:
     """Begin, compute and finalize invoices in one go, as openings and final invoices are.
 
@@ -141,7 +178,10 @@ async def issue_at_once(
     invoices = await begin(session, wanted)
     drafts = [invoice for invoice in invoices if invoice.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
     parts = await compute_all(session, drafts, now, stay=False)
-    await issue_all(session, drafts, now, effects, parts)
+    if without_rate is WithoutRate.WAIT:
+        await issue_with_rates(session, drafts, now, effects, parts)
+    else:
+        await issue_all(session, drafts, now, effects, parts)
     return invoices
 
 

@@ -54,7 +54,7 @@ async def threshold_cuts(
             Invoice.period_start,
             Invoice.period_end,
             line.subscription_line_item_id,
-            line.amount,
+            line.charge_amount,
             line.quantity,
             line.raw_usage,
             line.kind,

@@ -36,6 +36,7 @@ from farthing.events.usage.usage_query import buckets_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
+from farthing.invoices.figures.conversion import billing_currencies
 from farthing.invoices.figures.terms import TaxTerm
 from farthing.invoices.receivable import BillingReason, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
@@ -207,7 +208,7 @@ def _charging_lines(environment_id: str, item_ids: list[str], since: datetime, o
             InvoiceLineItem.subscription_id,
             InvoiceLineItem.period_start,
             InvoiceLineItem.period_end,
-            InvoiceLineItem.amount,
+            InvoiceLineItem.charge_amount.label("amount"),
             InvoiceLineItem.quantity,
             InvoiceLineItem.raw_usage,
             InvoiceLineItem.kind,
@@ -345,7 +346,9 @@ async def _coupons(session: AsyncSession, asked: Sequence[InvoiceRequest], found
 
 
 async def _taxes(session: AsyncSession, found: Sequence[GatheredInput]) -> None:
-    currencies = {invoice_input.work.snapshot.id: invoice_input.work.snapshot.currency for invoice_input in found}
+    snapshots = [invoice_input.work.snapshot for invoice_input in found]
+    billed_in = await billing_currencies(session, {snapshot.payer_id for snapshot in snapshots})
+    currencies = {snapshot.id: billed_in.get(snapshot.payer_id, snapshot.currency) for snapshot in snapshots}
     chosen = await auto_apply_associations_of(session, TaxEntityType.SUBSCRIPTION, currencies)
     for invoice_input in found:
         invoice_input.taxes = [TaxTerm.of(tax.rate, tax.association) for tax in chosen[invoice_input.work.snapshot.id]]

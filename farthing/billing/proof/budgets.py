@@ -12,7 +12,8 @@ MOST_NAMED = 1_000
 
 _OVERDRAWN = """
     WITH moved AS (
-        SELECT coupon_association_id AS association_id, application.period_start, discounted_amount AS amount
+        SELECT coupon_association_id AS association_id, application.period_start,
+               coalesce(source_discounted_amount, discounted_amount) AS amount
         FROM coupon_applications AS application JOIN invoices ON invoices.id = invoice_id
         WHERE application.period_start IS NOT NULL AND application.status = 'published'
         AND invoices.status = 'published' AND invoice_status <> 'VOIDED'
@@ -44,7 +45,8 @@ _BUDGETS = """
         WHERE invoices.status = 'published' AND invoice_status <> 'VOIDED' AND jsonb_array_length(coupon_terms) > 0
     ), beside AS (
         SELECT invoice_id, association_id, since, rest, amount_off, (
-            SELECT coalesce(sum(discounted_amount), 0) FROM coupon_applications AS application
+            SELECT coalesce(sum(coalesce(source_discounted_amount, discounted_amount)), 0)
+            FROM coupon_applications AS application
             WHERE coupon_association_id = association_id AND application.invoice_id <> budgets.invoice_id
             AND application.status = 'published' AND period_start >= since AND period_start < until
         ) AS taken
@@ -62,7 +64,8 @@ _TWICE = """
     FROM coupon_associations AS association
     JOIN coupons ON coupons.id = coupon_id AND cadence = 'once'
     JOIN coupon_applications AS application ON application.coupon_association_id = association.id
-        AND application.status = 'published' AND discounted_amount > 0
+        AND application.status = 'published'
+        AND coalesce(source_discounted_amount, discounted_amount) > 0
     JOIN invoices ON invoices.id = invoice_id AND invoices.status = 'published' AND invoice_status <> 'VOIDED'
         AND invoice_type = 'SUBSCRIPTION'
     GROUP BY association.id HAVING count(DISTINCT invoices.id) > 1

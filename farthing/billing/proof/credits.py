@@ -15,16 +15,36 @@ from farthing.core import currency
 from farthing.core.money import plain, round_to
 from farthing.invoices.figures.derivation import Difference
 
-_ADJUSTMENTS = """
+_DIGITS = "".join(
+    (
+        "CASE invoice.currency ",
+        *(f"WHEN '{code}' THEN {digits} " for code, digits in currency.DIGITS.items()),
+        f"ELSE {currency.DEFAULT_DIGITS} END",
+    )
+)
+"""The minor digits of an invoice's currency."""
+_ADJUSTMENTS = f"""
     SELECT coalesce(invoice.id, taken.id), 'prepaid credits taken from wallets',
            coalesce(taken.amount, 0), coalesce(invoice.applied, 0)
     FROM (
-        SELECT id, total_prepaid_credits_applied AS applied FROM invoices WHERE total_prepaid_credits_applied > 0
+        SELECT id, currency, total_prepaid_credits_applied AS applied FROM invoices
+        WHERE total_prepaid_credits_applied > 0 AND charged_in IS NULL
+        UNION ALL
+        SELECT id, charged_in, source_total_prepaid_credits_applied FROM invoices
+        WHERE source_total_prepaid_credits_applied > 0
+        UNION ALL
+        -- what a converted invoice took after it was converted
+        SELECT invoice.id, invoice.currency, total_prepaid_credits_applied - before.converted
+        FROM invoices AS invoice CROSS JOIN LATERAL (
+            SELECT coalesce(sum(round(line.source_prepaid_credits_applied * fx_rate, {_DIGITS})), 0) AS converted
+            FROM invoice_line_items AS line WHERE line.invoice_id = invoice.id AND line.status = 'published'
+        ) AS before
+        WHERE charged_in IS NOT NULL AND total_prepaid_credits_applied <> before.converted
     ) AS invoice
     FULL JOIN (
-        SELECT reference_id AS id, sum(amount) AS amount FROM wallet_transactions
-        WHERE transaction_reason = 'CREDIT_ADJUSTMENT' GROUP BY reference_id
-    ) AS taken ON taken.id = invoice.id
+        SELECT reference_id AS id, currency, sum(amount) AS amount FROM wallet_transactions
+        WHERE transaction_reason = 'CREDIT_ADJUSTMENT' GROUP BY reference_id, currency
+    ) AS taken ON taken.id = invoice.id AND taken.currency = invoice.currency
     WHERE coalesce(taken.amount, 0) <> coalesce(invoice.applied, 0)
 """
 _WALLETS_OF_ADJUSTMENTS = """
@@ -32,7 +52,8 @@ _WALLETS_OF_ADJUSTMENTS = """
            invoice.customer_id || ' ' || invoice.currency
     FROM wallet_transactions AS debit JOIN invoices AS invoice ON invoice.id = debit.reference_id
     WHERE debit.transaction_reason = 'CREDIT_ADJUSTMENT'
-        AND (debit.customer_id, debit.currency) <> (invoice.customer_id, invoice.currency)
+        AND (debit.customer_id <> invoice.customer_id
+             OR debit.currency NOT IN (invoice.currency, coalesce(invoice.charged_in, invoice.currency)))
 """
 _PAYMENTS = """
     SELECT coalesce(payment.id, debit.id), 'paid by wallet', coalesce(debit.wallet_id, 'nothing') || ' '
@@ -77,12 +98,17 @@ _PRICES = """
     FROM invoices AS invoice JOIN wallet_transactions AS purchase ON purchase.id = invoice.wallet_transaction_id
     WHERE abs(invoice.subtotal - purchase.amount) >= 1
 """
-_RETURNS = """
+_RETURNS = f"""
     SELECT invoice.id, 'given back to wallets', round(coalesce(lots.amount, 0), 6), due.amount
     FROM invoices AS invoice
     LEFT JOIN (
-        SELECT reference_id AS id, sum(amount) AS amount FROM wallet_transactions
-        WHERE transaction_reason = 'INVOICE_VOID_REFUND' AND reference_type = 'INVOICE' GROUP BY reference_id
+        -- what was taken before the invoice was converted comes back in that currency, and counts as it was converted
+        SELECT invoice.id, sum(CASE WHEN lot.currency = invoice.currency THEN lot.amount ELSE lot.amount * (
+            SELECT sum(round(line.source_prepaid_credits_applied * invoice.fx_rate, {_DIGITS}))
+            FROM invoice_line_items AS line WHERE line.invoice_id = invoice.id AND line.status = 'published'
+        ) / invoice.source_total_prepaid_credits_applied END) AS amount
+        FROM wallet_transactions AS lot JOIN invoices AS invoice ON invoice.id = lot.reference_id
+        WHERE lot.transaction_reason = 'INVOICE_VOID_REFUND' AND lot.reference_type = 'INVOICE' GROUP BY invoice.id
     ) AS lots ON lots.id = invoice.id
     LEFT JOIN (
         SELECT invoice_id AS id, sum(total_amount) AS amount FROM credit_notes
@@ -104,35 +130,54 @@ _UNUSED_TIME = """
     SELECT settled.id, figure.name, figure.stored, figure.derived
     FROM (
         SELECT min(id) AS id, settlement_key, environment_id, min(wallet_transaction_id) AS wallet_transaction_id,
-               sum(credited_to_payer) AS net, sum(tax_credited) AS tax
+               sum(coalesce(paid_out, credited_to_payer)) AS net, sum(tax_credited) AS tax
         FROM proration_settlements GROUP BY settlement_key, environment_id
     ) AS settled
     LEFT JOIN wallet_transactions AS credit ON credit.id = settled.wallet_transaction_id
+    -- what stood on converted invoices is credited apart, in their currency
+    LEFT JOIN (
+        SELECT reference_id AS settlement_key, environment_id, sum(amount) AS amount FROM wallet_transactions
+        WHERE transaction_reason = 'SUBSCRIPTION_CREDIT_GRANT' AND system_key = reference_id || '_' || currency
+        GROUP BY reference_id, environment_id
+    ) AS apart ON apart.settlement_key = settled.settlement_key AND apart.environment_id = settled.environment_id
+        AND credit.system_key = settled.settlement_key
     LEFT JOIN LATERAL (
         SELECT sum(total_amount) AS total, sum(tax_amount) AS tax FROM credit_notes
         WHERE settlement_key = settled.settlement_key AND environment_id = settled.environment_id
             AND credit_note_status = 'FINALIZED'
     ) AS noted ON true
     CROSS JOIN LATERAL (VALUES
-        ('credited for unused time', coalesce(credit.amount, 0) + coalesce(noted.total, 0), settled.net + settled.tax),
+        ('credited for unused time',
+            coalesce(credit.amount, 0) + coalesce(apart.amount, 0) + coalesce(noted.total, 0),
+            settled.net + settled.tax),
         -- before notes were written, tax went into the wallet with the rest
         ('tax credited for unused time', settled.tax, coalesce(noted.tax, settled.tax))
     ) AS figure (name, stored, derived)
     WHERE figure.stored <> figure.derived
 """
-_TAXED_BEFORE = """
+_TAXED_BEFORE = f"""
     SELECT coalesce(charged.id, taken.id), charged.currency, coalesce(charged.amount, 0), coalesce(taken.amount, 0)
     FROM (
-        SELECT invoice_id AS id, min(currency) AS currency, sum(taxed_credits_applied) AS amount
-        FROM invoice_line_items WHERE prepaid_credits_applied > 0 AND status = 'published' GROUP BY invoice_id
+        SELECT invoice_id AS id, currency, sum(taxed_credits_applied) AS amount FROM invoice_line_items
+        WHERE prepaid_credits_applied > 0 AND source_amount IS NULL AND status = 'published'
+        GROUP BY invoice_id, currency
+        UNION ALL
+        SELECT invoice.id, part.currency, sum(part.amount)
+        FROM invoice_line_items AS line JOIN invoices AS invoice ON invoice.id = line.invoice_id
+        CROSS JOIN LATERAL (VALUES
+            (invoice.charged_in, source_taxed_credits_applied),
+            (invoice.currency, taxed_credits_applied - round(source_taxed_credits_applied * fx_rate, {_DIGITS}))
+        ) AS part (currency, amount)
+        WHERE source_amount IS NOT NULL AND line.status = 'published' AND part.amount <> 0
+        GROUP BY invoice.id, part.currency
     ) AS charged
     FULL JOIN (
-        SELECT debit.reference_id AS id, sum(part.credits * debit.conversion_rate) AS amount
+        SELECT debit.reference_id AS id, debit.currency, sum(part.credits * debit.conversion_rate) AS amount
         FROM wallet_transactions AS debit
         JOIN wallet_consumptions AS part ON part.debit_id = debit.id
         JOIN wallet_transactions AS lot ON lot.id = part.credit_id AND lot.taxed_at_purchase
-        WHERE debit.transaction_reason = 'CREDIT_ADJUSTMENT' GROUP BY debit.reference_id
-    ) AS taken ON taken.id = charged.id
+        WHERE debit.transaction_reason = 'CREDIT_ADJUSTMENT' GROUP BY debit.reference_id, debit.currency
+    ) AS taken ON taken.id = charged.id AND taken.currency = charged.currency
     WHERE coalesce(charged.amount, 0) <> coalesce(taken.amount, 0)
 """
 _STATEMENTS = (

@@ -191,10 +191,12 @@ def _difference(recheck: _Again, answers: Answers) -> Difference | None:
         return None
     # each bucket at its price, and each window under its commitment
     assert recheck.invoice.last_computed_at is not None
-    worked = rate(recheck.plan, answers, currency.digits(line.currency), recheck.invoice.last_computed_at)
-    if worked.amount == line.amount:
+    worked = rate(
+        recheck.plan, answers, currency.digits(recheck.invoice.charge_currency), recheck.invoice.last_computed_at
+    )
+    if worked.amount == line.charge_amount:
         return None
-    return Difference(line.id, "buckets priced again", plain(line.amount), plain(worked.amount))
+    return Difference(line.id, "buckets priced again", plain(line.charge_amount), plain(worked.amount))
 
 
 def _shrunk_before_the_end(recheck: _Again, live: Decimal) -> bool:

@@ -113,7 +113,7 @@ def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterato
 
     Rule: docs/rules/billing.md#fixed-amount
     """
-    digits = currency.digits(invoice.currency)
+    digits = currency.digits(invoice.charge_currency)
     share = Fraction(_record(line).get("share", 1))
     breakdown = explain(sources.prices[line.price_id or ""], line.quantity)
     yield from _unless(line.id, "rating", _record(line), explained(breakdown, share))
@@ -130,7 +130,7 @@ def _fixed(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterato
     if invoice.billing_reason is BillingReason.SUBSCRIPTION_TRIAL_START:
         due = ZERO
     left = EXACT.subtract(due, line.proration_credit)
-    yield from _unless(line.id, "price x quantity x share", line.amount, left)
+    yield from _unless(line.id, "price x quantity x share", line.charge_amount, left)
 
 
 def _late(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator[Difference]:
@@ -145,8 +145,8 @@ def _late(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator
         cost = breakdown.amount
         yield from _unless(line.id, "rating", _record(line), explained(breakdown))
     before = Decimal(rating.get("charged_before", "0"))
-    due = EXACT.subtract(round_to(cost, currency.digits(invoice.currency)), before)
-    yield from _unless(line.id, "late usage less what was charged", line.amount, due)
+    due = EXACT.subtract(round_to(cost, currency.digits(invoice.charge_currency)), before)
+    yield from _unless(line.id, "late usage less what was charged", line.charge_amount, due)
     if line.raw_usage is not None and "current_usage" in rating:
         covered = over(line.raw_usage, line.quantity)
         yield from _unless(line.id, "quantity covered", line.adjusted_entitlement_quantity, covered)
@@ -195,7 +195,7 @@ class _UsageLines:
 
     @property
     def digits(self) -> int:
-        return currency.digits(self.invoice.currency)
+        return currency.digits(self.invoice.charge_currency)
 
     def faults(self) -> Iterator[Difference]:
         by_item: dict[str, list[InvoiceLineItem]] = defaultdict(list)
@@ -312,9 +312,13 @@ class _UsageLines:
         """A charge that no commitment of the subscription has cut."""
         (line, *_) = charge.lines
         base = _base(line)
-        if self._is_cut and base < charge.amount and line.amount == self._left(line, round_to(base, self.digits)):
+        if (
+            self._is_cut
+            and base < charge.amount
+            and line.charge_amount == self._left(line, round_to(base, self.digits))
+        ):
             return  # what is over the commitment was charged before
-        yield from _unless(line.id, "price x quantity", line.amount, self._left(line, charge.amount))
+        yield from _unless(line.id, "price x quantity", line.charge_amount, self._left(line, charge.amount))
         if charge.cost is not None and base not in {charge.cost, charge.amount}:
             yield Difference(line.id, "base", plain(base), plain(charge.cost))
 
@@ -336,7 +340,7 @@ class _UsageLines:
         within = charge.main
         if within is not None:
             yield from _unless(
-                within.id, "amount within the commitment", within.amount, self._left(within, _base(within))
+                within.id, "amount within the commitment", within.charge_amount, self._left(within, _base(within))
             )
         factor = Fraction(overage.overage_factor or 1)
         inside = EXACT.subtract(charge.billable, overage.quantity)
@@ -347,11 +351,11 @@ class _UsageLines:
         due = {self._left(overage, round_to(cost * factor, self.digits)) for cost in exact}
         if overage.already_invoiced is not None:
             # how many units are over is told less those that threshold invoices charged
-            near = any(abs(overage.amount - amount) <= (factor + 1) / 10**self.digits for amount in due)
-            due = due | {overage.amount} if near else due
-        if overage.amount not in due:
+            near = any(abs(overage.charge_amount - amount) <= (factor + 1) / 10**self.digits for amount in due)
+            due = due | {overage.charge_amount} if near else due
+        if overage.charge_amount not in due:
             yield Difference(
-                overage.id, "overage x factor", plain(overage.amount), " or ".join(map(plain, sorted(due)))
+                overage.id, "overage x factor", plain(overage.charge_amount), " or ".join(map(plain, sorted(due)))
             )
 
     def _unit_price(self, charge: _Charge, line: InvoiceLineItem, item: LineItemSnapshot | None) -> Fraction | None:
@@ -371,13 +375,13 @@ class _UsageLines:
             for line in charge.lines:
                 told = EXACT.add(told, _base(line))
                 due = self._left(line, round_to(_base(line), self.digits))
-                yield from _unless(line.id, "amount within the commitment", line.amount, due)
+                yield from _unless(line.id, "amount within the commitment", line.charge_amount, due)
         if not self._is_cut and abs(EXACT.subtract(known, told)) >= Decimal(1).scaleb(-self.digits):
             yield from _unless(of_all[0].id, "within and over the commitment", told, known)
         for line in of_all:
             factor = line.overage_factor or Decimal(1)
             due = self._left(line, round_to(EXACT.multiply(_base(line), factor), self.digits))
-            yield from _unless(line.id, "overage x factor", line.amount, due)
+            yield from _unless(line.id, "overage x factor", line.charge_amount, due)
 
     def _true_up(self, line: InvoiceLineItem, charges: Sequence[_Charge]) -> Iterator[Difference]:
         """What is left of the commitment.
@@ -386,7 +390,7 @@ class _UsageLines:
         """
         amount, used = line.commitment_amount or ZERO, line.commitment_utilized or ZERO
         left = round_to(EXACT.subtract(amount, used), self.digits)
-        yield from _unless(line.id, "commitment - what was used", line.amount, left)
+        yield from _unless(line.id, "commitment - what was used", line.charge_amount, left)
         here = exact_sum([charge.amount for charge in charges])
         commitment = None if self.member is None else self.member.commitment
         if self.member is None or commitment is None or plain(commitment.amount) != plain(amount):

@@ -53,12 +53,12 @@ class _FeeLine:
 
     @property
     def discount(self) -> Decimal:
-        return EXACT.add(self.line.line_item_discount, self.line.invoice_level_discount)
+        return self.line.charge_discount
 
     @property
     def paid(self) -> Decimal:
         """What it claims less discounts, with what an earlier credit paid of it."""
-        return EXACT.add(EXACT.subtract(self.line.amount, self.discount), self.line.proration_credit)
+        return EXACT.add(EXACT.subtract(self.line.charge_amount, self.discount), self.line.proration_credit)
 
 
 @dataclass(slots=True)
@@ -160,7 +160,7 @@ async def _notes_by_hand(session: AsyncSession, lines: _FeeLines) -> dict[str, l
     noted = await session.execute(
         select(
             CreditNoteLine.invoice_line_item_id,
-            CreditNoteLine.net_amount,
+            CreditNoteLine.charge_net,
             CreditNote.finalized_at,
             CreditNote.voided_at,
         )
@@ -336,7 +336,7 @@ class _Settlements:
         """What was taken from the fees before, and invoiced beside that, stands behind the fees after."""
         invoiced = self.lines.on_invoice[rows[0].invoice_id or ""]
         standing = [line for line in invoiced if line.invoice.invoice_status is InvoiceStatus.FINALIZED]
-        pool = exact_sum([EXACT.subtract(line.line.amount, line.discount) for line in standing])
+        pool = exact_sum([EXACT.subtract(line.line.charge_amount, line.discount) for line in standing])
         for row, move in zip(rows, moves, strict=True):
             if move.before is not None:
                 behind = self.behind[move.before, row.window_start]

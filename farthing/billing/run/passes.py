@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.changes.replacement import replace_due
 from farthing.billing.changes.settle import settle_changes
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, new_row
-from farthing.billing.periods.finalize import issue_all, issue_at_once
+from farthing.billing.periods.finalize import WithoutRate, issue_at_once, issue_with_rates
 from farthing.billing.run.unfilled import charging_by_unfilled
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
@@ -77,6 +77,9 @@ class Summary:
     waiting: set[str] = field(default_factory=set)
     """Subscriptions left for the next run, because a meter of theirs does not count all stored events yet."""
 
+    without_rate: dict[str, str] = field(default_factory=dict)
+    """Drafts that wait for an exchange rate, and which."""
+
     def counts(self) -> dict[str, int]:
         """The same in numbers, for the journal of duties."""
         return {
@@ -86,6 +89,7 @@ class Summary:
             "skipped": self.skipped,
             "finalized": self.finalized,
             "waiting": len(self.waiting),
+            "without_rate": len(self.without_rate),
             "failed": len(self.failed),
         }
 
@@ -108,6 +112,7 @@ class Summary:
         self.finalized += other.finalized
         self.claims += other.claims
         self.waiting |= other.waiting
+        self.without_rate |= other.without_rate
         for code, amount in other.amounts.items():
             self.amounts[code] = EXACT.add(self.amounts.get(code, ZERO), amount)
 
@@ -191,7 +196,9 @@ class Run:
             ]
             for billable in at_once:
                 wanted = [WantedDraft(subscription, billable.occasion, billable.period)]
-                for invoice in await issue_at_once(session, wanted, self.now, self.effects):
+                for invoice in await issue_at_once(
+                    session, wanted, self.now, self.effects, without_rate=WithoutRate.WAIT
+                ):
                     did.drafted += 1
                     did.count(invoice)
             if advance.replacement is not None:
@@ -253,7 +260,8 @@ class Run:
         ]
         # what becomes a claim is told of as that
         parts = await compute_all(session, stale, self.now, told=False, flush=False)
-        await issue_all(session, drafts, self.now, self.effects, parts)
+        waiting = await issue_with_rates(session, drafts, self.now, self.effects, parts)
+        did.without_rate = {invoice_id: reason.refusal().message for invoice_id, reason in waiting.items()}
         for invoice in drafts:
             if invoice.invoice_status is InvoiceStatus.FINALIZED:
                 did.finalized += 1

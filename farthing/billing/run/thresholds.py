@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
 from farthing.billing.periods.drafts import WantedDraft
-from farthing.billing.periods.finalize import issue_at_once
+from farthing.billing.periods.finalize import WithoutRate, issue_at_once
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.billing.run.passes import Run, Summary
 from farthing.calendar.period import Period
@@ -128,7 +128,7 @@ async def _cut_some(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summ
     for subscription in await _reached(session, dict.fromkeys(taken.all(), run.now)):
         billable = await roll_forward.cut_period(session, subscription, run.now)
         wanted = [WantedDraft(subscription, billable.occasion, billable.period)]
-        for invoice in await issue_at_once(session, wanted, run.now, run.effects):
+        for invoice in await issue_at_once(session, wanted, run.now, run.effects, without_rate=WithoutRate.WAIT):
             did.drafted += 1
             did.count(invoice)
     return did

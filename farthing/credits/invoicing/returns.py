@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.money import EXACT
+from farthing.core import currency
+from farthing.core.money import EXACT, exact_sum
 from farthing.credits.enums import ReferenceType, TransactionReason, WalletStatus
 from farthing.credits.invoicing.prepaid_money import MoneyForWallet, credit_prepaid_wallet
 from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
@@ -27,6 +29,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.processing.outcomes import sent_back
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
+from farthing.rating.totals.conversion import converted_share
 from farthing.storage.rows import in_array
 
 
@@ -37,6 +40,21 @@ class _Debit:
     row: WalletTransaction
     consumed: tuple[Consumption, ...]
     lots: dict[str, WalletTransaction]
+    beside: Sequence[WalletTransaction]
+    """All debits that were read with it."""
+
+    def worth_on(self, invoice: Invoice) -> Decimal:
+        """What it paid of an invoice, in the invoice's currency: as it was converted, if it paid before that."""
+        if self.row.currency == invoice.currency:
+            return self.row.amount
+        after = [debit.amount for debit in self.beside if debit.currency == invoice.currency]
+        return EXACT.subtract(invoice.total_prepaid_credits_applied, exact_sum(after))
+
+    def share_of(self, part: Decimal, worth: Decimal) -> Decimal:
+        """What `part` of what it was `worth` on an invoice is in its own currency."""
+        if part == worth:
+            return self.row.amount
+        return converted_share(Fraction(part), worth, self.row.amount, currency.digits(self.row.currency))
 
     def last_worth(self, amount: Decimal) -> Sequence[Consumption]:
         """What it consumed last, worth `amount`; all of it for the whole."""
@@ -57,9 +75,10 @@ async def give_back(session: AsyncSession, invoice: Invoice, amount: Decimal, no
     movements: list[tuple[Wallet, CreditMovement]] = []
     left = amount
     for debit in adjustments:
-        part = min(left, debit.row.amount)
+        worth = debit.worth_on(invoice)
+        part = min(left, worth)
         left = EXACT.subtract(left, part)
-        movements += await _lots_of(session, invoice, debit, part)
+        movements += await _lots_of(session, invoice, debit, debit.share_of(part, worth))
     for debit in paid:
         payment = payments[debit.row.reference_id]
         part = min(left, EXACT.subtract(payment.amount, payment.refunded_amount))
@@ -119,7 +138,7 @@ async def _debits(session: AsyncSession, reason: TransactionReason, reference_id
     for consumption, lot in found:
         consumed[consumption.debit_id].append(Consumption(lot.id, consumption.credits))
         lots[lot.id] = lot
-    return [_Debit(debit, tuple(consumed[debit.id]), lots) for debit in debits]
+    return [_Debit(debit, tuple(consumed[debit.id]), lots, debits) for debit in debits]
 
 
 async def _lots_of(
@@ -133,7 +152,7 @@ async def _lots_of(
     if debited.wallet_status is WalletStatus.CLOSED:
         wallet = await lock_or_open_wallet(
             session,
-            WalletKey(invoice.customer_id, invoice.currency, debited.wallet_type),
+            WalletKey(invoice.customer_id, debited.currency, debited.wallet_type),
             OpeningTerms(debited.conversion_rate, debited.topup_conversion_rate),
         )
     return [(wallet, lot) for lot in _returned(invoice, debit, amount, debited, wallet)]

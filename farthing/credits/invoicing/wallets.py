@@ -14,6 +14,7 @@ from farthing.credits.enums import WalletPriceType, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.wallets.opening import WalletKey, new_wallet
+from farthing.invoices.tables import Invoice
 from farthing.storage.rows import in_array, insert_if_new
 
 
@@ -29,6 +30,16 @@ class OpeningTerms:
 async def lock_open_wallets(session: AsyncSession, customer_id: str, currency: str) -> dict[WalletType, Wallet]:
     """The wallets of a customer in a currency that are not closed, by type, fresh and locked in order of id."""
     return {wallet.wallet_type: wallet for wallet in await _lock_open(session, {customer_id}, {currency})}
+
+
+async def lock_wallets_of_invoice(session: AsyncSession, invoice: Invoice) -> None:
+    """Lock the open wallets of an invoice's payer in its currency, and in that of its charges if it was converted."""
+    await _lock_open(session, {invoice.customer_id}, {invoice.currency, invoice.charge_currency})
+
+
+async def lock_wallets_in(session: AsyncSession, customer_id: str, currencies: Collection[str]) -> None:
+    """Lock the open wallets of a customer in several currencies, in order of id."""
+    await _lock_open(session, {customer_id}, currencies)
 
 
 async def lock_or_open_wallet(session: AsyncSession, key: WalletKey, terms: OpeningTerms | None = None) -> Wallet:

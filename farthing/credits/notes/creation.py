@@ -20,7 +20,7 @@ from farthing.core.money import EXACT, ZERO, decimals, exact_sum, plain
 from farthing.credits.notes import limits
 from farthing.credits.notes.events import record_note_event
 from farthing.credits.notes.finalization import finalize_note
-from farthing.credits.notes.lines import TakenBack, new_line, sums_of, tax_terms_of
+from farthing.credits.notes.lines import TakenBack, new_line, source_net_of, sums_of, tax_terms_of
 from farthing.credits.notes.numbering import number_note
 from farthing.credits.notes.schemas import CreateCreditNoteRequest, CreditSplit
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus, CreditNoteType
@@ -155,7 +155,7 @@ async def _lines(session: AsyncSession, given: CreateCreditNoteRequest, invoice:
         if asked.amount > most:
             raise _above_ceiling(f"{field}.amount", row_name, asked.amount, most)
         figures = divide(line, asked.amount, digits)
-        taken = TakenBack(row.id, figures.net, figures.taxes)
+        taken = TakenBack(row.id, figures.net, figures.taxes, source_net_of(invoice, row, figures.net))
         lines.append(new_line(row, taken, rates, position, display_name=row_name, meta=dict(asked.metadata or {})))
         left[row.id] = _credited(line, asked.amount, dict(figures.taxes))
     return lines

@@ -15,6 +15,7 @@ from farthing.calendar.zones import to_local
 from farthing.core.errors import InvalidOperation
 from farthing.credits.notes.reads import lines_of
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus, CreditNoteType
+from farthing.invoices.einvoice.accounting import accounting_rate
 from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.issued import (
     IssuedParties,
@@ -53,6 +54,7 @@ async def issued_note(session: AsyncSession, note: CreditNote) -> IssuedDocument
         terms=_terms(note, invoice),
         days=header_days(invoice, parties.reading_zone),
         preceding=PrecedingInvoice(invoice.invoice_number or "", issue_day(invoice, parties)),
+        accounting_rate=await accounting_rate(session, invoice, parties.seller, _issue_day(note, parties)),
     )
     return IssuedDocument(figures, parties.seller, parties.buyer)
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+from farthing.core import currency
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, exact_sum, plain
 from farthing.credits.notes.tables import CreditNoteLine
 from farthing.invoices.figures.terms import TaxTerm, taxes_on
 from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.rating.totals.conversion import converted_share
 
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """What a note takes back of a line of an invoice: `net`, and the tax on it by rate."""
+    """What a note takes back of a line of an invoice: `net`, and the tax on it by rate.
+
+    `source_net` is the net in the currency of the line's charges, where the invoice was converted.
+    """
 
     line_id: str
     net: Decimal
     taxes: tuple[tuple[str, Decimal], ...]
+    source_net: Decimal | None
 
     @property
     def tax(self) -> Decimal:
@@ -36,6 +43,15 @@ def tax_terms_of(invoice: Invoice) -> Mapping[str, TaxTerm]:
     return {term.tax_rate_id: term for term in taxes_on(invoice.tax_terms)}
 
 
+def source_net_of(invoice: Invoice, row: InvoiceLineItem, net: Decimal) -> Decimal | None:
+    """The share of a converted line's charge that `net` is of what it was converted to; None where it was not."""
+    if row.source_amount is None:
+        return None
+    converted = exact_sum([row.amount, -row.line_item_discount, -row.invoice_level_discount])
+    source = EXACT.subtract(row.charge_amount, row.charge_discount)
+    return converted_share(Fraction(net), converted, source, currency.digits(invoice.charge_currency))
+
+
 def new_line(
     row: InvoiceLineItem, taken: TakenBack, rates: Mapping[str, TaxTerm], position: int, **columns: Any
 ) -> CreditNoteLine:
@@ -47,6 +63,7 @@ def new_line(
         amount=taken.gross,
         net_amount=taken.net,
         tax_amount=taken.tax,
+        source_net_amount=taken.source_net,
         taxes=[_tax(rate_id, amount, rates.get(rate_id)) for rate_id, amount in taken.taxes if amount > 0],
         currency=row.currency,
         position=position,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,7 +28,11 @@ from farthing.credits.notes.numbering import number_note
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason, CreditNoteStatus, CreditNoteType
 from farthing.credits.rules.notes import divided_at, most_adjusted, most_refunded
 from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.rating.totals.conversion import converted_share
 from farthing.storage.rows import in_array
+
+MOST_DIGITS = 8
+"""As many as a stored amount has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +83,18 @@ def _split(taken: Sequence[TakenBack], room: Decimal, digits: int) -> tuple[list
             beyond.append(part)
         else:
             first, rest = divided_at(part.net, part.taxes, fits, digits)
-            within.append(TakenBack(part.line_id, first.net, first.taxes))
-            beyond.append(TakenBack(part.line_id, rest.net, rest.taxes))
+            source, source_rest = _divided_source(part, first.net)
+            within.append(TakenBack(part.line_id, first.net, first.taxes, source))
+            beyond.append(TakenBack(part.line_id, rest.net, rest.taxes, source_rest))
     return within, beyond
+
+
+def _divided_source(part: TakenBack, net: Decimal) -> tuple[Decimal | None, Decimal | None]:
+    """The share of what a part was in the currency of its charge that `net` of it is, and the rest."""
+    if part.source_net is None:
+        return None, None
+    source = converted_share(Fraction(net), part.net, part.source_net, MOST_DIGITS)
+    return source, EXACT.subtract(part.source_net, source)
 
 
 async def _issue(

@@ -7,7 +7,18 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, Text, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
@@ -137,17 +148,30 @@ class CreditNoteLine(Scoped, Tracked, Base):
     amount: Mapped[Decimal]
     net_amount: Mapped[Decimal]
     tax_amount: Mapped[Decimal]
+    source_net_amount: Mapped[Decimal | None]
+    """The net in the currency of the line's charges, where its invoice was converted."""
     taxes: Mapped[list[Any]] = mapped_column(default=list)
     """The tax by rate: `tax_rate_id`, `name`, `code`, `rate` and `amount`, as text."""
     currency: Mapped[str] = mapped_column(String(3))
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
     position: Mapped[int]
 
+    @hybrid_property
+    def charge_net(self) -> Decimal:
+        """What it takes back, net, in the currency of the line's charges."""
+        return self.net_amount if self.source_net_amount is None else self.source_net_amount
+
+    @charge_net.inplace.expression
+    @classmethod
+    def _charge_net(cls) -> ColumnElement[Decimal]:
+        return func.coalesce(cls.source_net_amount, cls.net_amount)
+
     __table_args__ = (
         CheckConstraint(
             "amount > 0 AND net_amount >= 0 AND tax_amount >= 0 AND amount = net_amount + tax_amount",
             name="net_and_tax",
         ),
+        CheckConstraint("source_net_amount >= 0", name="source_not_negative"),
         lower_case(),
         # the lines of a note in their order
         Index("uq_credit_note_line_items_position", "credit_note_id", "position", unique=True),

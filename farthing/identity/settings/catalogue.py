@@ -411,6 +411,14 @@ class DraftInvoiceRecomputeConfig(Configuration):
     enabled: bool = False
 
 
+class FxConfig(Configuration):
+    """How old the reference rates may be that invoices are converted at."""
+
+    key = "fx_config"
+
+    market_rate_max_age_days: Annotated[int, Meta(ge=0, le=366)] = 7
+
+
 class ActivityConfig(Configuration):
     """How long the activity log is kept."""
 
@@ -482,6 +490,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         DraftInvoiceRecomputeConfig,
         RequestConfig,
         ActivityConfig,
+        FxConfig,
         EmailConfig,
     )
 }

@@ -8,11 +8,14 @@ Rule: docs/rules/e-invoices.md#what-is-kept-at-finalization
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
+from farthing.core import currency as currencies
 from farthing.core.errors import ValidationFailed
+from farthing.core.money import EXACT, round_to
 from farthing.core.trade_codes import VatCategory
-from farthing.invoices.einvoice.mapping import IssuedFigures, trade_document
+from farthing.invoices.einvoice.mapping import MOST_DECIMALS, IssuedFigures, trade_document
 from farthing.invoices.einvoice.model import Format, TradeDocument, Vat
 from farthing.invoices.einvoice.requirements import (
     BUYER,
@@ -74,7 +77,7 @@ def assemble(issued: IssuedDocument, wanted: Format) -> Assembly:
         filled |= _fill(buyer, issued.buyer, (field for whose, field in missing if whose == BUYER))
         if not filled:
             break
-    _check_accounting_currency(seller, document, obstacles)
+    document = _accounted(seller, document, issued.figures.accounting_rate, obstacles)
     return Assembly(document, dict(place_of(*said) for said in missing) | obstacles)
 
 
@@ -93,10 +96,22 @@ def _fill(texts: dict[str, str], versions: Sequence[PartyTexts], fields: Iterabl
     return filled
 
 
-def _check_accounting_currency(seller: PartyTexts, document: TradeDocument, obstacles: dict[str, str]) -> None:
+def _accounted(
+    seller: PartyTexts, document: TradeDocument, rate: Decimal | None, obstacles: dict[str, str]
+) -> TradeDocument:
+    """The document with its tax in the seller's accounting currency too, where that is another one.
+
+    Rule: docs/rules/e-invoices.md#accounting-currency
+    """
     accounting = seller.get("accounting_currency", "").upper()
-    if accounting and accounting != document.currency:
+    if not accounting or accounting == document.currency:
+        return document
+    if rate is None:
         obstacles["currency"] = (
-            f"{document.currency} is not the seller's accounting currency {accounting}: the tax would have to be said "
-            "in it too, and there is no exchange rate"
+            f"{document.currency} is not the seller's accounting currency {accounting}: the tax has to be said in it "
+            "too, and there is no exchange rate between them"
         )
+        return document
+    digits = min(currencies.digits(accounting.lower()), MOST_DECIMALS)
+    tax = round_to(EXACT.multiply(document.tax_total, rate), digits)
+    return replace(document, accounting_currency=accounting, accounting_tax=tax)

@@ -149,6 +149,7 @@ class _CiiWriter(XmlWriter):
 
     def _settlement(self, settlement: XmlElement) -> None:
         document = self._document
+        self.say(settlement, "ram:TaxCurrencyCode", document.accounting_currency)
         self.say(settlement, "ram:InvoiceCurrencyCode", document.currency)
         self._payment(settlement)
         for group in document.breakdown:
@@ -202,6 +203,8 @@ class _CiiWriter(XmlWriter):
             self.amount(totals, "ram:AllowanceTotalAmount", document.allowance_total, with_currency=False)
         self.amount(totals, "ram:TaxBasisTotalAmount", document.net_total, with_currency=False)
         self.amount(totals, "ram:TaxTotalAmount", document.tax_total)
+        if document.accounting_currency:
+            self.amount_in(totals, "ram:TaxTotalAmount", document.accounting_tax, document.accounting_currency)
         self.amount(totals, "ram:GrandTotalAmount", document.gross_total, with_currency=False)
         if document.prepaid:
             self.amount(totals, "ram:TotalPrepaidAmount", document.prepaid, with_currency=False)

@@ -15,6 +15,7 @@ from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import exact_sum
 from farthing.identity.parties.versions import SELLER, PartyTerms, terms_since
+from farthing.invoices.einvoice.accounting import accounting_rate
 from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.descriptions import line_description
 from farthing.invoices.einvoice.mapping import (
@@ -67,6 +68,7 @@ async def issued_invoice(session: AsyncSession, invoice: Invoice) -> IssuedDocum
         note=invoice.description,
         document_discount_reason=reasons.get("", DOCUMENT_DISCOUNT),
         days=header_days(invoice, parties.reading_zone),
+        accounting_rate=await accounting_rate(session, invoice, parties.seller, issue_day(invoice, parties)),
     )
     return IssuedDocument(figures, parties.seller, parties.buyer)
 

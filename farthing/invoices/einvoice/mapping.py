@@ -83,6 +83,9 @@ class IssuedFigures:
     document_discount_reason: str = DOCUMENT_DISCOUNT
     days: Days | None = None
     preceding: PrecedingInvoice | None = None
+    accounting_rate: Decimal | None = None
+    """Units of the seller's accounting currency for one of `currency`; None where they are the same, or no rate is
+    known."""
 
     @property
     def has_untaxed_lines(self) -> bool:

@@ -161,6 +161,10 @@ class TradeDocument:
     payment: PaymentInstructions | None = None
     days: Days | None = None
     preceding: PrecedingInvoice | None = None
+    accounting_currency: str = ""
+    """BT-6: the currency that the seller accounts for tax in, where it is another one."""
+    accounting_tax: Decimal = ZERO
+    """BT-111: the tax in that currency."""
 
     @property
     def line_total(self) -> Decimal:

@@ -69,6 +69,7 @@ class _UblWriter(XmlWriter):
         self.say(root, f"cbc:{self._kind}TypeCode", document.type.value)
         self.say(root, "cbc:Note", document.note)
         self.say(root, "cbc:DocumentCurrencyCode", document.currency)
+        self.say(root, "cbc:TaxCurrencyCode", document.accounting_currency)
         self.say(root, "cbc:BuyerReference", document.buyer_reference)
         self._period(root, document.days)
         if document.order_reference:
@@ -159,6 +160,11 @@ class _UblWriter(XmlWriter):
             self.amount(subtotal, "cbc:TaxableAmount", group.taxable)
             self.amount(subtotal, "cbc:TaxAmount", group.tax)
             self._category(subtotal, "cac:TaxCategory", group.vat, in_breakdown=True)
+        if self._document.accounting_currency:
+            accounted = self.group(root, "cac:TaxTotal")
+            self.amount_in(
+                accounted, "cbc:TaxAmount", self._document.accounting_tax, self._document.accounting_currency
+            )
 
     def _totals(self, root: XmlElement) -> None:
         document = self._document

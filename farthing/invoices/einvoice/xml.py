@@ -45,6 +45,10 @@ class XmlWriter:
         named = {"currencyID": self._currency} if with_currency else {}
         self.say(parent, name, format(amount, f".{self._digits}f"), **named)
 
+    def amount_in(self, parent: XmlElement, name: str, amount: Decimal, code: str) -> None:
+        """An amount of another currency than the document's."""
+        self.say(parent, name, format(amount, f".{currencies.digits(code.lower())}f"), currencyID=code)
+
     def _qualified(self, name: str) -> str:
         prefix, _, local = name.rpartition(":")
         return f"{{{self._namespaces[prefix]}}}{local}"

@@ -7,7 +7,7 @@ are replaced by what it says, so that nothing of an earlier computation survives
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -27,8 +27,10 @@ from farthing.invoices.parts import InvoiceParts, lines_of
 from farthing.invoices.receivable import BillingReason
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
+from farthing.rating.totals.conversion import CurrencyConversion, converted_totals
 from farthing.rating.totals.lines import ChargeLine, LineTotals
 from farthing.rating.totals.prepaid import CreditSlice, applied_credits, taxed_parts
+from farthing.rating.totals.taxes import TaxRate
 from farthing.storage.postgres import add_new
 from farthing.storage.rows import set_changed
 
@@ -47,12 +49,54 @@ def calculate(invoice: Invoice, lines: Sequence[InvoiceLineItem], prepaid_value:
     tax_terms = charged_taxes(invoice)
     if not lines:
         tax_terms = [term for term in tax_terms if term.applies_at(invoice.reference_date)]
+    charges = [charge_line(line, rates_carried(line, invoice.reference_date, tax_terms)) for line in lines]
+    tax_rates = [term.rated for term in terms_by_rate(tax_terms).values()]
+    if invoice.fx_rate is not None:
+        return _calculate_converted(invoice, lines, charges, tax_rates, prepaid_value)
     return invoice_totals(
-        [charge_line(line, rates_carried(line, invoice.reference_date, tax_terms)) for line in lines],
+        charges,
         currency.digits(invoice.currency),
         coupons=coupons_reaching(coupons_on(invoice.coupon_terms), lines, invoice.reference_date),
-        tax_rates=[term.rated for term in terms_by_rate(tax_terms).values()],
+        tax_rates=tax_rates,
         prepaid_value=prepaid_value,
+    )
+
+
+def _calculate_converted(
+    invoice: Invoice,
+    lines: Sequence[InvoiceLineItem],
+    charges: Sequence[ChargeLine],
+    tax_rates: Sequence[TaxRate],
+    prepaid_value: Decimal,
+) -> InvoiceTotals:
+    """What the charges come to in their own currency, converted at the frozen rate, and taxed in the invoice's.
+
+    Of `prepaid_value` a part was paid in the charges' currency and is converted with them; the rest was paid after.
+    """
+    source, conversion = charge_totals(invoice, lines), conversion_of(invoice)
+    converted = exact_sum([conversion.converted(line.prepaid_credits_applied) for line in source.lines])
+    paid_after = max(EXACT.subtract(prepaid_value, converted), ZERO)
+    return converted_totals(source, charges, conversion, tax_rates=tax_rates, prepaid_value=paid_after)
+
+
+def conversion_of(invoice: Invoice) -> CurrencyConversion:
+    """How a converted invoice was converted."""
+    assert invoice.fx_rate is not None, "the invoice was converted"
+    return CurrencyConversion(invoice.fx_rate, currency.digits(invoice.currency))
+
+
+def charge_totals(invoice: Invoice, lines: Sequence[InvoiceLineItem]) -> InvoiceTotals:
+    """The figures of an invoice with these lines in the currency of its charges, before taxes where that was converted.
+
+    What counts in that currency later (budgets of coupons, unused time) reads these.
+    """
+    if invoice.fx_rate is None:
+        return calculate(invoice, lines, invoice.total_prepaid_credits_applied)
+    return invoice_totals(
+        [replace(charge_line(line), amount=line.charge_amount) for line in lines],
+        currency.digits(invoice.charge_currency),
+        coupons=coupons_reaching(coupons_on(invoice.coupon_terms), lines, invoice.reference_date),
+        prepaid_value=invoice.source_total_prepaid_credits_applied or ZERO,
     )
 
 
@@ -97,7 +141,7 @@ async def compute(
     from the total.
     """
     lines = await published_lines(session, invoice.id) if parts is None else parts.lines
-    await _clear(session, invoice, parts)
+    await clear_reductions(session, invoice, parts)
     payer = parts.payer if parts is not None else await session.get(Customer, invoice.customer_id)
     invoice.tax_exempt = is_exempt(payer)
     totals = calculate(invoice, lines)
@@ -110,47 +154,57 @@ async def compute(
     return totals
 
 
-def take_credits(invoice: Invoice, lines: Sequence[InvoiceLineItem], value: Decimal) -> Decimal:
-    """Let the lines of a computed draft take prepaid credits worth at most `value`; what they took.
+def take_credits(invoice: Invoice, lines: Sequence[InvoiceLineItem], value: Decimal) -> list[Decimal]:
+    """Let the lines of a computed draft take prepaid credits worth at most `value`, beyond those that they have taken;
+    what each took now.
 
     Discounts and taxes stay as they were computed: credits lower neither.
     Rule: docs/rules/discounts-and-taxes.md#prepaid-credits
     """
     standing = [
-        LineTotals(line.id, line.amount, line.price_type, line.line_item_discount, line.invoice_level_discount)
+        LineTotals(
+            line.id,
+            line.amount,
+            line.price_type,
+            line.line_item_discount,
+            line.invoice_level_discount,
+            line.prepaid_credits_applied,
+        )
         for line in lines
     ]
     applied = applied_credits(standing, value, currency.digits(invoice.currency))
     taken = exact_sum(applied)
     if taken > 0:
         for line, credit in zip(lines, applied, strict=True):
-            set_changed(line, prepaid_credits_applied=credit)
-        invoice.total_prepaid_credits_applied = taken
+            set_changed(line, prepaid_credits_applied=EXACT.add(line.prepaid_credits_applied, credit))
+        invoice.total_prepaid_credits_applied = EXACT.add(invoice.total_prepaid_credits_applied, taken)
         invoice.total = max(EXACT.subtract(invoice.total, taken), ZERO)
         # only usage takes credits
         invoice.net_total = EXACT.subtract(invoice.net_total, taken)
         invoice.net_usage = EXACT.subtract(invoice.net_usage, taken)
-    return taken
+    return applied
 
 
-def take_tax_off(invoice: Invoice, parts: InvoiceParts, slices: Sequence[CreditSlice]) -> None:
-    """Let what credits have paid that were taxed when they were bought carry no tax on a draft that has taken them.
+def take_tax_off(
+    invoice: Invoice, parts: InvoiceParts, taken: Sequence[Decimal], slices: Sequence[CreditSlice]
+) -> None:
+    """Let what credits have paid that were taxed when they were bought carry no tax on a draft whose lines have `taken`
+    them.
 
     Rule: docs/rules/credits.md#tax-on-credits
     """
-    taken = [line.prepaid_credits_applied for line in parts.lines]
     taxed = taxed_parts(taken, slices, currency.digits(invoice.currency))
     if not any(taxed):
         return
     for line, part in zip(parts.lines, taxed, strict=True):
-        set_changed(line, taxed_credits_applied=part)
+        set_changed(line, taxed_credits_applied=EXACT.add(line.taxed_credits_applied or ZERO, part))
     totals = calculate(invoice, parts.lines, invoice.total_prepaid_credits_applied)
     for row, tax in zip(parts.taxes, totals.taxes, strict=True):
         set_changed(row, taxable_amount=tax.taxable_amount, tax_amount=tax.tax_amount)
     invoice.total_tax, invoice.total = totals.total_tax, totals.total
 
 
-async def _clear(session: AsyncSession, invoice: Invoice, parts: InvoiceParts | None) -> None:
+async def clear_reductions(session: AsyncSession, invoice: Invoice, parts: InvoiceParts | None) -> None:
     """Delete what an earlier computation took off and added, if there may be any."""
     coupons = parts is None or _stored(session, parts.coupon_applications)
     taxes = parts is None or _stored(session, parts.taxes)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, decimals, exact_sum
-from farthing.invoices.figures.computation import calculate, net_sums
+from farthing.invoices.figures.computation import calculate, charge_totals, net_sums
 from farthing.invoices.figures.settlement import payment_status, settled_amounts
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus
@@ -76,6 +76,7 @@ async def all_differences(session: AsyncSession, invoices: Sequence[Invoice]) ->
             *_computed(invoice, *its),
             *_identities(invoice, *its, paid.get(invoice.id, ZERO)),
             *_precision(invoice, lines[invoice.id]),
+            *_sources(invoice, lines[invoice.id], applied[invoice.id]),
         )
         found += [Difference(c.where, c.figure, str(c.stored), str(c.derived)) for c in claims if c.differs]
     return found
@@ -148,6 +149,32 @@ def _identities(
     issued = invoice.finalized_at is not None
     yield _FigureCheck(invoice.id, "numbered if finalized", invoice.invoice_number is not None, issued)
     yield _FigureCheck(invoice.id, "credits only when finalized", credits_taken == 0 or issued, True)
+
+
+def _sources(
+    invoice: Invoice, lines: list[InvoiceLineItem], applied: list[CouponApplicationRow]
+) -> Iterator[_FigureCheck]:
+    """What a converted invoice was before, from its charges and terms; that it was converted wholly or not at all.
+
+    What became of that at the frozen rate is among what the calculation makes of it.
+    """
+    for line in lines:
+        yield _FigureCheck(line.id, "converted", line.source_amount is not None, invoice.fx_rate is not None)
+        yield _FigureCheck(line.id, "currency", line.currency, invoice.currency)
+    if invoice.fx_rate is None:
+        return
+    source = charge_totals(invoice, lines)
+    yield _FigureCheck(invoice.id, "source subtotal", invoice.source_subtotal, source.subtotal)
+    yield _FigureCheck(invoice.id, "source discount", invoice.source_total_discount, source.total_discount)
+    credits_taken = invoice.source_total_prepaid_credits_applied
+    yield _FigureCheck(invoice.id, "source credits", credits_taken, source.total_prepaid_credits_applied)
+    for line, worked in zip(lines, source.lines, strict=True):
+        yield _FigureCheck(line.id, "source discount", line.charge_discount, worked.discount)
+        credits_taken = line.source_prepaid_credits_applied
+        yield _FigureCheck(line.id, "source credits", credits_taken, worked.prepaid_credits_applied)
+    stored = [row.source_discounted_amount for row in applied]
+    derived = [taken.discounted_amount for taken in source.coupon_applications]
+    yield _FigureCheck(invoice.id, "source of coupon applications", stored, derived)
 
 
 _MONEY = (

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import ZERO
+from farthing.customers.tables import Customer
+from farthing.invoices.figures.conversion import conversion_need
 from farthing.invoices.figures.settlement import record_settlement
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle.holding import require_free
@@ -70,12 +72,21 @@ async def mark(
         invoice.settles_at_zero = True
     elif status is PaymentStatus.FAILED:
         amount = ZERO
+    if amount:
+        await _require_settled_currency(session, invoice)
     paid = None
     if amount is not None:
         paid = await record_settlement(session, invoice, SettlementKind.MANUAL, amount)
     invoice.latest_attempt_failed = status is PaymentStatus.FAILED
     await resettle(session, invoice, now, effects=effects, paid=paid)
     return invoice
+
+
+async def _require_settled_currency(session: AsyncSession, invoice: Invoice) -> None:
+    """Raise InvalidOperation for a draft that is converted when it becomes final: what was paid would not be."""
+    need = conversion_need(invoice, await session.get(Customer, invoice.customer_id))
+    if need is not None:
+        raise _refused(invoice, f"the draft will be payable in {need.to_currency}; finalize it before it is paid")
 
 
 async def _has_payment(session: AsyncSession, invoice_id: str) -> bool:

@@ -29,7 +29,7 @@ from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.references import check_coupon_references, check_references
-from farthing.invoices.lifecycle.transitions import finalize, refuse_reserved, resettle
+from farthing.invoices.lifecycle.transitions import finalize, refuse_reserved, require_currency, resettle
 from farthing.invoices.parts import InvoiceParts, parts_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import (
@@ -100,6 +100,7 @@ async def create_whole(
     else:
         await finalize(session, invoice, now, effects=effects, number=asked.invoice_number or None, parts=parts)
     if paid:
+        require_currency(invoice, asked.currency)
         parts.paid = await record_settlement(session, invoice, SettlementKind.MANUAL, paid)
         await resettle(session, invoice, now, effects=effects, paid=parts.paid)
     await session.flush()

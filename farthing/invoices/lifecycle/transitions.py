@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -10,13 +11,15 @@ from types import MappingProxyType
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.due import DueTerms
+from farthing.catalogue.fx.resolution import RateInForce
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.core.money import EXACT, ZERO
+from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.core.states import StateMachine
 from farthing.core.wire import checked_metadata
 from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, take_credits, take_tax_off
+from farthing.invoices.figures.conversion import convert, require_rates
 from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
@@ -29,6 +32,15 @@ from farthing.invoices.requests import RESERVED_METADATA
 from farthing.invoices.tables import Invoice, SettlementKind
 from farthing.storage.bulk import update_all
 from farthing.storage.postgres import ports_of
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMoney:
+    """Money that has arrived for an invoice."""
+
+    amount: Decimal
+    currency: str
+
 
 INVOICE = StateMachine(
     "invoice",
@@ -84,15 +96,16 @@ async def finalize(
 
     `number` is the caller's own and takes no sequence value; known `parts` are not read again. A skipped invoice stays
     as it is. Raises ValidationFailed unless it is a draft, InvalidOperation for a subscription's draft that was never
-    computed, AlreadyExists for a number in use.
+    computed and for one that must be converted while there is no rate, AlreadyExists for a number in use.
     """
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         return invoice
     _check_computed_draft(invoice)
     parts = parts or await parts_of(session, invoice)
+    rates = await require_rates(session, [(invoice, parts)], now)
     due_terms = await _open_due_terms(session, [invoice], now)
     opened = await effects.open_credits(session, [invoice], now)
-    await _claim(session, invoice, now, effects, parts, due_terms, opened)
+    await _claim(session, invoice, now, effects, parts, due_terms, opened, rates.get(invoice.id))
     await opened.post()
     await keep_as_issued(session, [invoice], {invoice.id: parts})
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
@@ -125,17 +138,18 @@ async def finalize_all(
     parts = dict(known)
     if unknown:
         parts |= {invoice.id: part for invoice, part in zip(unknown, await parts_of_all(session, unknown), strict=True)}
+    rates = await require_rates(session, [(invoice, parts[invoice.id]) for invoice in drafts], now)
     with session.no_autoflush:  # settlements are written as they are recorded
         paid = await settled_amounts(session, [invoice.id for invoice in drafts])
     due_terms = await _open_due_terms(session, drafts, now)
     opened = await effects.open_credits(session, drafts, now)
     for invoice in drafts:
         parts[invoice.id].paid = paid.get(invoice.id, ZERO)
-        await _claim(session, invoice, now, effects, parts[invoice.id], due_terms, opened)
+        await _claim(session, invoice, now, effects, parts[invoice.id], due_terms, opened, rates.get(invoice.id))
     await opened.post()
     await keep_as_issued(session, drafts, parts)
-    reduced = [invoice.id for invoice in drafts if invoice.total_prepaid_credits_applied > 0]
-    await update_all(session, [line for invoice_id in reduced for line in parts[invoice_id].lines])
+    changed = [invoice.id for invoice in drafts if invoice.total_prepaid_credits_applied > 0 or invoice.id in rates]
+    await update_all(session, [line for invoice_id in changed for line in parts[invoice_id].lines])
     # by one statement, so that the totals of payers are locked in one order, whoever else finalizes
     await update_all(session, drafts)
     await session.flush()
@@ -167,16 +181,18 @@ async def _claim(
     parts: InvoiceParts,
     due_terms: Mapping[str, DueTerms],
     credits: InvoiceCredits,
+    rate: RateInForce | None,
 ) -> None:
-    """Make a draft a claim in all but its number: its last figures, its standing, and what follows above."""
+    """Make a draft a claim in all but its number: its last figures, its standing, and what follows above.
+
+    Credits of the currency that it was charged in pay first, then those of the one that it is converted into.
+    """
     if not parts.computed:
         await compute(session, invoice, now, parts=parts)
-    # what sells credits is not paid with credits, and what a checkout has asked for is paid there
-    takes_credits = invoice.wallet_transaction_id is None and invoice.checkout_session_id is None
-    if invoice.invoice_type is not InvoiceType.CREDIT and takes_credits:
-        taken = take_credits(invoice, parts.lines, credits.prepaid_value(invoice))
-        if taken > 0:
-            take_tax_off(invoice, parts, credits.take(invoice, taken))
+    _pay_with_credits(invoice, parts, credits)
+    if rate is not None:
+        await convert(session, invoice, parts, rate, now)
+        _pay_with_credits(invoice, parts, credits)
 
     move(invoice, InvoiceStatus.FINALIZED)
     invoice.finalized_at = now
@@ -193,6 +209,18 @@ async def _claim(
     await effects.claimed(session, invoice, now, credits)
     if invoice.payment_status in FULLY_PAID:
         await effects.paid(session, invoice)
+
+
+def _pay_with_credits(invoice: Invoice, parts: InvoiceParts, credits: InvoiceCredits) -> None:
+    """Let the prepaid wallet of the invoice's currency pay what it can of a computed draft."""
+    # what sells credits is not paid with credits, and what a checkout has asked for is paid there
+    sells_credits = invoice.invoice_type is InvoiceType.CREDIT or invoice.wallet_transaction_id is not None
+    if sells_credits or invoice.checkout_session_id is not None:
+        return
+    taken = take_credits(invoice, parts.lines, credits.prepaid_value(invoice))
+    amount = exact_sum(taken)
+    if amount > 0:
+        take_tax_off(invoice, parts, taken, credits.take(invoice, amount))
 
 
 async def void(
@@ -248,7 +276,7 @@ async def receive(
     session: AsyncSession,
     invoice: Invoice,
     payment_id: str,
-    amount: Decimal,
+    money: ReceivedMoney,
     now: datetime,
     *,
     effects: InvoiceHooks,
@@ -256,13 +284,25 @@ async def receive(
     """Count a payment that succeeded on a locked invoice; a draft is finalized first.
 
     The same payment counts once. A voided invoice takes the money too, so that the books show it; returning it is the
-    caller's next step. Raises InvalidOperation for a skipped invoice. Tells `invoice.update.payment`.
+    caller's next step. Raises InvalidOperation for a skipped invoice, and for one that was converted into another
+    currency than that of the money. Tells `invoice.update.payment`.
     """
     await finalize_to_collect(session, invoice, now, effects=effects)
-    paid = await record_settlement(session, invoice, SettlementKind.PAYMENT, amount, payment_id)
+    require_currency(invoice, money.currency)
+    paid = await record_settlement(session, invoice, SettlementKind.PAYMENT, money.amount, payment_id)
     invoice.latest_attempt_failed = False
     await resettle(session, invoice, now, effects=effects, paid=paid)
     return invoice
+
+
+def require_currency(invoice: Invoice, code: str) -> None:
+    """Raise InvalidOperation unless an invoice, which may have been converted since, is in this currency.
+
+    Rule: docs/rules/currencies.md#payments
+    """
+    if invoice.currency != code:
+        details = {"invoice_id": invoice.id, "currency": invoice.currency}
+        raise InvalidOperation(f"the invoice is payable in {invoice.currency}, not in {code}", details)
 
 
 async def note_returned(session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:

@@ -140,6 +140,18 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentConversion:
+    """What was charged before it was converted, `net` of discounts and credits, and how many units of the invoice's
+    currency one unit of `currency` became."""
+
+    currency: str
+    subtotal: Decimal
+    net: Decimal
+    rate: Decimal
+    day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceDocument:
     """A whole invoice. Days are given in the time zone the invoice is read in.
 
@@ -165,6 +177,7 @@ class InvoiceDocument:
     payments: tuple[DocumentPayment, ...] = ()
     notes: str = ""
     vat: str = ""
+    conversion: DocumentConversion | None = None
     logo: Logo | None = None
     paper: Paper = "a4"
     kind: DocumentKind = "Invoice"

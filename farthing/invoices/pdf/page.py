@@ -112,7 +112,11 @@ def page(document: InvoiceDocument) -> PageTexts:
         "groups": groups,
         "tables": list(_tables(document)),
         "totals": list(_totals(document)),
-        "notes": [*([f"VAT rate: {vat}"] if vat else []), *text(document.notes, figures.MAX_NOTES).splitlines()],
+        "notes": [
+            *_conversion(document),
+            *([f"VAT rate: {vat}"] if vat else []),
+            *text(document.notes, figures.MAX_NOTES).splitlines(),
+        ],
         "running": (text(document.seller.name, RUNNING_TEXT), text(f"{document.kind} {number}", RUNNING_TEXT)),
         "contact": text(document.seller.help_email or document.seller.email, RUNNING_TEXT),
     }
@@ -242,6 +246,18 @@ def _tables(document: InvoiceDocument) -> Iterator[Table]:
             ],
             "figures": 1,
         }
+
+
+def _conversion(document: InvoiceDocument) -> Iterator[str]:
+    """What was charged in another currency, and the rate at which it was converted."""
+    converted = document.conversion
+    if converted is None:
+        return
+    charged = figures.money(converted.subtotal, converted.currency)
+    left = "" if converted.net == converted.subtotal else f", {figures.money(converted.net, converted.currency)} net"
+    rate = f"{figures.grouped(converted.rate)} {document.currency.upper()} for 1 {converted.currency.upper()}"
+    day = figures.day(converted.day)
+    yield f"Charged in {converted.currency.upper()}: {charged}{left}. Converted at {rate} on {day}."
 
 
 def _totals(document: InvoiceDocument) -> Iterator[tuple[str, str, bool]]:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.errors import PermissionDenied
-from farthing.core.money import EXACT, ZERO, plain
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
@@ -32,6 +32,7 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.pdf.document import (
     Days,
     Discount,
+    DocumentConversion,
     DocumentPayment,
     InvoiceDocument,
     Line,
@@ -103,8 +104,23 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         ),
         totals=_totals(invoice),
         notes=invoice.meta.get("notes", ""),
+        conversion=_conversion(invoice, zone),
         vat=invoice.meta.get("vat", ""),
         logo=Logo.of_base64(logo) if logo else None,
+    )
+
+
+def _conversion(invoice: Invoice, zone: ZoneInfo) -> DocumentConversion | None:
+    if invoice.fx_rate is None or invoice.converted_at is None:
+        return None
+    subtotal = invoice.source_subtotal or ZERO
+    taken = (invoice.source_total_discount or ZERO, invoice.source_total_prepaid_credits_applied or ZERO)
+    return DocumentConversion(
+        currency=invoice.charge_currency,
+        subtotal=subtotal,
+        net=exact_sum([subtotal, *(amount.copy_negate() for amount in taken)]),
+        rate=invoice.fx_rate,
+        day=to_local(invoice.converted_at, zone).date(),
     )
 
 

@@ -15,6 +15,7 @@ from farthing.core.money import EXACT, plain
 from farthing.core.wire import as_wire
 from farthing.customers.schemas import CustomerResponse
 from farthing.invoices.parts import InvoiceParts, parts_of_all
+from farthing.invoices.reads.conversions import ShownConversion, conversions_of
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.schemas import (
     CouponApplicationResponse,
@@ -22,7 +23,8 @@ from farthing.invoices.schemas import (
     InvoiceResponse,
     TaxAppliedResponse,
 )
-from farthing.invoices.tables import Invoice, TaxAppliedRow
+from farthing.invoices.tables import Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.storage.postgres import clock_of
 from farthing.subscriptions.reads.answers import Wanted, subscription_answers
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.tables import Subscription
@@ -44,8 +46,10 @@ async def all_shown(
     """
     parts = await parts_of_all(session, invoices, with_lines=with_lines)
     rates = await _rates_of(session, [tax for part in parts for tax in part.taxes]) if with_tax_rates else {}
+    conversions = await conversions_of(session, invoices, parts, clock_of(session).now())
     return [
-        whole(invoice, part, with_lines=with_lines, rates=rates) for invoice, part in zip(invoices, parts, strict=True)
+        whole(invoice, part, with_lines=with_lines, rates=rates, conversion=conversions.get(invoice.id))
+        for invoice, part in zip(invoices, parts, strict=True)
     ]
 
 
@@ -65,7 +69,12 @@ async def with_subscriptions(
 
 
 def whole(
-    invoice: Invoice, parts: InvoiceParts, *, with_lines: bool = True, rates: Mapping[str, TaxRateResponse] = _NO_RATES
+    invoice: Invoice,
+    parts: InvoiceParts,
+    *,
+    conversion: ShownConversion | None,
+    with_lines: bool = True,
+    rates: Mapping[str, TaxRateResponse] = _NO_RATES,
 ) -> InvoiceResponse:
     """An invoice with its parts, as they stand in memory; `rates` are those of the catalogue, by id."""
     overpaid = None
@@ -76,11 +85,18 @@ def whole(
         overpaid_amount=overpaid,
         issue_date=as_wire(invoice.issue_date or invoice.created_at),
         description=invoice.description or None,
-        line_items=[InvoiceLineItemResponse.of(line) for line in parts.lines] if with_lines else None,
+        fx_conversion=None if conversion is None else conversion.of_invoice(invoice),
+        line_items=[_line(line, conversion) for line in parts.lines] if with_lines else None,
         coupon_applications=[CouponApplicationResponse.of(row) for row in parts.coupon_applications],
         taxes=[TaxAppliedResponse.of(row, tax_rate=rates.get(row.tax_rate_id)) for row in parts.taxes],
         customer=None if parts.payer is None else CustomerResponse.of(parts.payer),
     )
+
+
+def _line(line: InvoiceLineItem, conversion: ShownConversion | None) -> InvoiceLineItemResponse:
+    if conversion is None:
+        return InvoiceLineItemResponse.of(line)
+    return InvoiceLineItemResponse.of(line, fx_conversion=conversion.of_line(line))
 
 
 async def _rates_of(session: AsyncSession, taxes: Sequence[TaxAppliedRow]) -> dict[str, TaxRateResponse]:

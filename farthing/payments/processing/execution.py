@@ -209,6 +209,7 @@ async def _succeed_at_once(
         # all wallets of the payer are locked at once, before the draft takes prepaid credits
         await ports.choose_wallet(session, invoice, payment.payment_method_id, payment.amount, now)
         await transitions.finalize_to_collect(session, invoice, now, effects=gateways.effects)
+        transitions.require_currency(invoice, payment.currency)
         if payment.amount > await available(session, invoice):
             raise InvalidOperation("The amount exceeds what remains on the invoice", {"invoice_id": invoice.id})
         await ports.debit_wallet(session, invoice, payment, now)
@@ -348,6 +349,7 @@ async def _reserve(
         if refusal is not None:
             raise InvalidOperation(refusal, {"invoice_id": invoice.id})
         await transitions.finalize_to_collect(session, invoice, now, effects=gateways.effects)
+        transitions.require_currency(invoice, payment.currency)
         if payment.amount > await available(session, invoice):
             await session.rollback()
             return False

@@ -121,7 +121,8 @@ async def receive(
         refusal = why_not_payable(invoice)
         if refusal is not None:
             raise InvalidOperation(refusal, {"invoice_id": invoice.id})
-        await transitions.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
+        money = transitions.ReceivedMoney(payment.amount, payment.currency)
+        await transitions.receive(session, invoice, payment.id, money, now, effects=effects)
     else:
         await _receive_taken(session, effects, invoice, payment, now)
     payment.invoice_version = invoice.version
@@ -130,9 +131,10 @@ async def receive(
 async def _receive_taken(
     session: AsyncSession, effects: InvoiceHooks, invoice: Invoice, payment: Payment, now: datetime
 ) -> None:
+    money = transitions.ReceivedMoney(payment.amount, payment.currency)
     try:
         async with session.begin_nested():
-            await transitions.receive(session, invoice, payment.id, payment.amount, now, effects=effects)
+            await transitions.receive(session, invoice, payment.id, money, now, effects=effects)
     except InvalidOperation as error:
         await session.refresh(invoice)
         log.warning("payment.unwanted", payment_id=payment.id, invoice_id=invoice.id, reason=error.message)

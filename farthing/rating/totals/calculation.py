@@ -51,7 +51,6 @@ def invoice_totals(
     if len({line.id for line in lines}) != len(lines):
         raise ValueError("two lines of an invoice have the same id")
     charges = [replace(line, amount=round_to(line.amount, digits)) for line in lines]
-    subtotal = exact_sum([line.amount for line in charges])
 
     by_line = line_applications(charges, coupons, digits)
     own = _by_line(by_line)
@@ -72,23 +71,35 @@ def invoice_totals(
     credits_taken = applied_credits(worked, prepaid_value, digits)
     worked = [replace(line, prepaid_credits_applied=taken) for line, taken in zip(worked, credits_taken, strict=True)]
 
-    total_discount = exact_sum([line.discount for line in worked])
-    total_credits = exact_sum(credits_taken)
+    return summed_up(worked, (*by_line, *by_invoice), charges, tax_rates, digits)
+
+
+def summed_up(
+    reduced: Sequence[LineTotals],
+    coupon_applications: Sequence[CouponApplication],
+    charges: Sequence[ChargeLine],
+    tax_rates: Sequence[TaxRate],
+    digits: int,
+) -> InvoiceTotals:
+    """Tax lines that discounts and credits have `reduced`, and add them up; `charges` are the same lines, in the same
+    order, with the rates that each carries and what of its credits was taxed when it was bought."""
     taxable = [
         TaxableLine(
             line.id,
             EXACT.subtract(EXACT.subtract(line.amount, line.discount), charge.taxed_credits),
             charge.tax_rate_ids,
         )
-        for line, charge in zip(worked, charges, strict=True)
+        for line, charge in zip(reduced, charges, strict=True)
     ]
     taxes = applied_taxes(taxable, tax_rates, digits)
-    worked = _with_taxes(worked, taxes)
+    subtotal = exact_sum([line.amount for line in reduced])
+    total_discount = exact_sum([line.discount for line in reduced])
+    total_credits = exact_sum([line.prepaid_credits_applied for line in reduced])
     total_tax = exact_sum([tax.tax_amount for tax in taxes])
     before_tax = EXACT.subtract(EXACT.subtract(subtotal, total_discount), total_credits)
     return InvoiceTotals(
-        lines=tuple(worked),
-        coupon_applications=(*by_line, *by_invoice),
+        lines=tuple(_with_taxes(reduced, taxes)),
+        coupon_applications=tuple(coupon_applications),
         taxes=tuple(taxes),
         subtotal=subtotal,
         total_discount=total_discount,

@@ -17,6 +17,7 @@ from farthing.calendar.billing import BillingCycle, BillingPeriod, Recurrence, c
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import trial_days, trial_window
 from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.fx import rates
 from farthing.catalogue.owners import lock_for_use
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price
@@ -124,6 +125,7 @@ async def create(
         raise ValidationFailed.of("subscription_status", f"a subscription cannot be created {wanted.value}")
     bearings = InvoiceParties(customer, payer, parent, kind)
     subscription, items = await _made(session, request, rhythm, bearings, wanted, now)
+    await _own_rates(session, subscription, request, payer or customer)
     await make_phases(session, subscription, request, items, now)
     for child, child_customer in zip(family.grouped_invoicing_children_to_create or (), inline, strict=True):
         await _grouped_child(session, subscription, rhythm, child, child_customer, now)
@@ -134,6 +136,21 @@ async def create(
     draft = subscription.subscription_status is SubscriptionStatus.DRAFT
     await record_subscription_event(session, subscription, "draft.created" if draft else "created")
     return open_or_wait(subscription, now)
+
+
+async def _own_rates(
+    session: AsyncSession, subscription: Subscription, request: CreateSubscriptionRequest, payer: Customer
+) -> None:
+    """Give a subscription the exchange rates that were agreed for it. Raises ValidationFailed.
+
+    Rule: docs/rules/currencies.md#rates
+    """
+    if not request.fx_rates:
+        return
+    billed_in = payer.billing_currency
+    if not billed_in or billed_in == subscription.currency:
+        raise ValidationFailed.of("fx_rates", f"nothing is converted: its payer is billed in {subscription.currency}")
+    await rates.create_of_subscription(session, subscription.id, (subscription.currency, billed_in), request.fx_rates)
 
 
 def open_or_wait(subscription: Subscription, now: datetime) -> Outcome:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.fx import rates
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.tables import TaxAssociation
 from farthing.core.enums import Status
@@ -69,6 +70,7 @@ async def _take_back(session: AsyncSession, subscription: Subscription, status: 
         .where(TaxAssociation.entity_type == TaxEntityType.SUBSCRIPTION, TaxAssociation.entity_id.in_(ids))
         .values(status=status)
     )
+    await rates.discard_of_subscriptions(session, ids, status)
     await ports_of(session, SubscriptionPorts).credit_grants.discard(session, ids, status)
     for member in gone:
         member.status = status

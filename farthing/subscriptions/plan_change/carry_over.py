@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.discounts.tables import CouponAssociation
 from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.fx import rates
 from farthing.catalogue.prices import versions
 from farthing.catalogue.prices.schemas import PricingChange
 from farthing.catalogue.prices.tables import Price
@@ -159,6 +160,7 @@ async def carry(
     taxed, untaxed = ((TaxEntityType.SUBSCRIPTION, subscription.id) for subscription in (former, fresh))
     await associations.inherit(session, taxed, untaxed, None, now)
     await _carry_coupons(session, former, fresh, at, heirs)
+    await rates.carry_to_successor(session, former.id, fresh.id)
 
 
 async def _inherit(

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadence
 from farthing.calendar.due import PaymentTerms
 from farthing.catalogue.fields import Id, Line, OptionalId, Text
+from farthing.catalogue.fx.schemas import RateWindow
 from farthing.catalogue.plans.credit_grants import CreditGrantTerms
 from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.schemas import (
@@ -464,6 +465,8 @@ class CreateSubscriptionRequest(SubscriptionTerms, kw_only=True):
     subscription_status: SubscriptionStatus | None = None
     inheritance: SubscriptionInheritanceConfig | None = None
     checkout: CheckoutParams | None = None
+    fx_rates: Annotated[list[RateWindow], Meta(max_length=100)] | None = None
+    """Rates of its own, from its currency to the one that its payer is billed in."""
     timezone: str | None = None
     """Accepted and ignored: the customer's is taken."""
 

@@ -46,9 +46,14 @@ class LineExplanation:
 
 
 async def explain(
-    session: AsyncSession, line: InvoiceLineItem, price: Price | None, meter: MeterRow | None, owner: Customer | None
+    session: AsyncSession,
+    line: InvoiceLineItem,
+    charged_in: str,
+    price: Price | None,
+    meter: MeterRow | None,
+    owner: Customer | None,
 ) -> LineExplanation:
-    """The story of one line."""
+    """The story of one line, whose charges are in the currency `charged_in`."""
     breakdown = parts_of(rated(price), line.quantity) if price is not None and line.quantity > 0 else None
     reductions = exact_sum([line.line_item_discount, line.invoice_level_discount, line.prepaid_credits_applied])
     used = await _usage(session, line, meter, owner)
@@ -57,7 +62,7 @@ async def explain(
         metered = Decimal(line.rating["current_usage"])  # a late line charges a part of what its window holds
     return LineExplanation(
         breakdown=breakdown,
-        plain=breakdown is not None and round_to(breakdown.amount, currency.digits(line.currency)) == line.amount,
+        plain=breakdown is not None and round_to(breakdown.amount, currency.digits(charged_in)) == line.charge_amount,
         net=max(EXACT.subtract(line.amount, reductions), ZERO),
         reductions=reductions,
         usage_now=used,

@@ -39,6 +39,7 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
 from farthing.storage.rows import find, lock_row
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
+from farthing.web.dashboard.conversion import converted_figures, missing_rate
 from farthing.web.dashboard.customers import names_of
 from farthing.web.dashboard.explanation import explain
 from farthing.web.dashboard.timeline import newest_activities
@@ -161,6 +162,8 @@ class InvoicePages(Controller):
             cut_in=await reading_zone(session, invoice),
             names=await names_of(session, {invoice.customer_id, invoice.owner_id}),
             lines=await published_lines(session, invoice.id),
+            conversion=await converted_figures(session, invoice, clock.now()),
+            waiting_for_rate=await missing_rate(session, invoice, clock.now()),
             coupons=await _rows(session, CouponApplicationRow, CouponApplicationRow.invoice_id == invoice.id),
             taxes=await _rows(session, TaxAppliedRow, TaxAppliedRow.entity_id == invoice.id),
             settlements=(
@@ -211,7 +214,7 @@ class InvoicePages(Controller):
             meter=meter,
             owner=owner,
             zone=await zone_of(session),
-            story=await explain(session, line, price, meter, owner),
+            story=await explain(session, line, invoice.charge_currency, price, meter, owner),
         )
 
     @get("/{invoice_id:str}/pdf", guards=[shows("invoice")])

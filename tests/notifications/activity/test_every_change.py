@@ -52,6 +52,7 @@ NOT_AUDITED = {
     "credit_note_sequences": "a counter",
     "emails": "a journal",
     "entitlement_grants": "follow from entitlements",
+    "euro_reference_rates": "figures of a bank; rates that follow them are audited",
     "event_arrival": "a counter",
     "events": "usage",
     "events_withdrawn": "usage",

@@ -1,0 +1,461 @@
+"""Invoices in the currency of their payer: converted once, as they become final, at a rate that is frozen on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from farthing.billing.run.passes import Run, Summary
+from farthing.billing.run.thresholds import invoice_thresholds
+from farthing.doctor.examination import audit
+from tests.account import Account
+from tests.billing.counter import Body, coupon, credited, do, drop, open_items, opened, owed
+from tests.billing.office import ARREAR, Office
+from tests.subscriptions.shop import fixed
+
+RATE = "83.125"
+
+
+@dataclass
+class Bureau(Office):
+    """An office that sells in dollars to payers who are billed in rupees."""
+
+    async def rate(self, rate: str = RATE, expect: int = 201, **more: Any) -> Body:
+        """A rate from dollars to rupees, of the environment unless said."""
+        body = {"from_currency": "usd", "to_currency": "inr", "scope": "tenant", "rate": rate, **more}
+        made: Body = await self.account.post("/forex", body, expect=expect)
+        return made
+
+    async def payer(self, code: str = "inr", **more: Any) -> Body:
+        return await self.customer(billing_currency=code, **more)
+
+    async def issued(self, subscription: Body) -> list[Body]:
+        """The invoices of a subscription as they are answered, oldest first."""
+        found = (await self.account.get("/invoices", subscription_id=subscription["id"]))["items"]
+        return [await self.account.get(f"/invoices/{invoice['id']}") for invoice in found[::-1]]
+
+    async def paid(self, invoice: Body, amount: str | None = None, expect: int = 201, **more: Any) -> Body:
+        """Money that has come for an invoice."""
+        body = {
+            "destination_type": "INVOICE",
+            "destination_id": invoice["id"],
+            "payment_method_type": "OFFLINE",
+            "amount": amount or invoice["amount_remaining"],
+            "currency": invoice["currency"],
+            "process_payment": True,
+            **more,
+        }
+        answer: Body = await self.account.post("/payments", body, expect=expect)
+        return answer
+
+    async def wallets(self, customer: Body) -> dict[str, str]:
+        """What each prepaid wallet of a customer holds, by currency."""
+        found: list[Body] = await self.account.get(f"/customers/{customer['id']}/wallets")
+        return {wallet["currency"]: wallet["balance"] for wallet in found}
+
+    async def wallet(self, customer: Body, code: str, credits_loaded: str) -> Body:
+        body = {"customer_id": customer["id"], "currency": code, "initial_credits_to_load": credits_loaded}
+        made: Body = await self.account.post("/wallets", body, expect=200)
+        return made
+
+    async def require_sound(self) -> None:
+        """The doctor derives every figure again and finds each what it is."""
+        found = await audit(self.account.database, only=[self.account.environment_id])
+        assert found.differences == []
+
+
+@pytest.fixture
+async def bureau(account: Account) -> Bureau:
+    bureau = Bureau(account)
+    await bureau.on("2026-03-01")
+    await bureau.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
+    return bureau
+
+
+def figures(invoice: Body) -> tuple[str, ...]:
+    """Currency, subtotal, discount, credits, tax and total of an invoice."""
+    names = ("currency", "subtotal", "total_discount", "total_prepaid_credits_applied", "total_tax", "total")
+    return tuple(invoice[name] for name in names)
+
+
+class TestWhatIsConverted:
+    async def test_an_opening_is_payable_in_the_payers_currency(self, bureau: Bureau) -> None:
+        rate = await bureau.rate()
+        subscription = await opened(bureau, await bureau.plan(fixed("10")), await bureau.payer())
+        (invoice,) = await bureau.issued(subscription)
+        assert figures(invoice) == ("inr", "831.25", "0", "0", "0", "831.25")
+        assert invoice["fx_conversion"] == {
+            "charge_currency": "usd",
+            "billing_currency": "inr",
+            "rate": RATE,
+            "rate_id": rate["id"],
+            "scope": "tenant",
+            "converted_at": "2026-03-01T00:00:00Z",
+            "source": {"subtotal": "10", "total_discount": "0", "total_prepaid_credits_applied": "0", "net": "10"},
+        }
+        (line,) = invoice["line_items"]
+        assert (line["currency"], line["amount"]) == ("inr", "831.25")
+        assert line["fx_conversion"]["source"]["net"] == "10"
+        await bureau.require_sound()
+
+    async def test_fx1_coupon_credits_and_tax(self, bureau: Bureau) -> None:
+        """The coupon and the dollar wallet reduce dollars; the tax is charged on rupees."""
+        await bureau.rate()
+        customer = await bureau.payer()
+        await bureau.wallet(customer, "usd", "1")
+        gst = {"name": "GST", "code": "gst", "tax_rate_type": "percentage", "percentage_value": "18"}
+        await bureau.account.post("/taxes/rates", gst)
+        await bureau.account.post(
+            "/taxes/associations",
+            {"tax_rate_code": "gst", "entity_type": "customer", "entity_id": customer["id"], "auto_apply": True,
+             "currency": "inr"},
+            200,
+        )  # fmt: skip
+        feature = await bureau.feature()
+        plan = await bureau.plan(bureau.usage(feature, "19.99"))
+        await coupon(bureau, "two", type="fixed", amount_off="2", currency="usd", cadence="forever")
+        subscription = await opened(bureau, plan, customer, subscription_coupons=[{"coupon_code": "two"}])
+        await bureau.used("calls", customer, 1, "2026-03-10")
+        await bureau.run("2026-04-01")
+        (invoice,) = await bureau.issued(subscription)
+        assert figures(invoice) == ("inr", "1661.67", "166.25", "83.13", "269.18", "1681.47")
+        assert [row["discounted_amount"] for row in invoice["coupon_applications"]] == ["166.25"]
+        assert [tax["taxable_amount"] for tax in invoice["taxes"]] == ["1495.42"]
+        assert invoice["fx_conversion"]["source"] == {
+            "subtotal": "19.99", "total_discount": "2", "total_prepaid_credits_applied": "1", "net": "16.99",
+        }  # fmt: skip
+        await bureau.require_sound()
+
+    @pytest.mark.parametrize(
+        ("code", "rate", "price", "total"),
+        [
+            pytest.param("jpy", "150.05", "6.67", "1001", id="FX3: no minor unit"),
+            pytest.param("kwd", "0.3071", "10", "3.071", id="FX4: three decimals"),
+            pytest.param("eur", "0.9231", "10", "9.23", id="two decimals"),
+            pytest.param("inr", "0.000000000001", "10", "0", id="a rate so small that nothing is left"),
+            pytest.param("clf", "0.0246", "10.10", "0.2485", id="four decimals"),
+        ],
+    )
+    async def test_minor_units(self, bureau: Bureau, code: str, rate: str, price: str, total: str) -> None:
+        await bureau.rate(rate, to_currency=code)
+        subscription = await opened(bureau, await bureau.plan(fixed(price)), await bureau.payer(code))
+        (invoice,) = await bureau.issued(subscription)
+        assert (invoice["currency"], invoice["total"]) == (code, total)
+        await bureau.require_sound()
+
+    async def test_what_a_caller_asks_for_keeps_its_currency(self, bureau: Bureau) -> None:
+        await bureau.rate()
+        customer = await bureau.payer()
+        body = {"customer_id": customer["id"], "currency": "usd", "subtotal": "10", "total": "10", "amount_due": "10"}
+        made = await bureau.account.post("/invoices", body)
+        assert (made["currency"], made["total"]) == ("usd", "10")
+        assert "fx_conversion" not in made
+
+    async def test_a_payer_without_a_currency_of_its_own(self, bureau: Bureau) -> None:
+        await bureau.rate()
+        subscription = await opened(bureau, await bureau.plan(fixed("10")), await bureau.payer("usd"))
+        (invoice,) = await bureau.issued(subscription)
+        assert (invoice["currency"], invoice["total"]) == ("usd", "10")
+        assert "fx_conversion" not in invoice
+
+    async def test_credits_of_both_currencies_pay(self, bureau: Bureau) -> None:
+        """5 dollars of 10 first, converted with the rest; then 200 rupees of what is left."""
+        await bureau.rate()
+        customer = await bureau.payer()
+        await bureau.wallet(customer, "usd", "5")
+        await bureau.wallet(customer, "inr", "200")
+        plan = await bureau.plan(bureau.usage(await bureau.feature(), "10"))
+        subscription = await opened(bureau, plan, customer)
+        await bureau.used("calls", customer, 1, "2026-03-10")
+        await bureau.run("2026-04-01")
+        (invoice,) = await bureau.issued(subscription)
+        assert figures(invoice) == ("inr", "831.26", "0", "615.63", "0", "215.63")
+        assert await bureau.wallets(customer) == {"usd": "0", "inr": "0"}
+        await bureau.require_sound()
+        await bureau.account.post(f"/invoices/{invoice['id']}/void", expect=200)
+        assert await bureau.wallets(customer) == {"usd": "5", "inr": "200"}
+        await bureau.require_sound()
+
+
+class TestTheRate:
+    @pytest.mark.parametrize(
+        ("of_subscription", "moment", "total"),
+        [
+            pytest.param(True, "2026-03-10", "12", id="FX5: the customer's, before the subscription's begins"),
+            pytest.param(True, "2026-03-15", "13", id="FX5: the subscription's, from its first instant"),
+            pytest.param(True, "2026-04-01", "13", id="FX5: the subscription's, when the customer's has ended"),
+            pytest.param(False, "2026-04-01", "11", id="FX5: the tenant's, at the end of the customer's"),
+            pytest.param(False, "2026-03-31", "12", id="the customer's, on its last day"),
+            pytest.param(False, "2026-02-28", "11", id="the tenant's, before the customer's begins"),
+        ],
+    )
+    async def test_the_narrowest_that_holds(
+        self, bureau: Bureau, of_subscription: bool, moment: str, total: str
+    ) -> None:
+        await bureau.on("2026-02-01")
+        await bureau.rate("1.10", to_currency="eur")
+        customer = await bureau.payer("eur")
+        window = {"start_date": "2026-03-01T00:00:00Z", "end_date": "2026-04-01T00:00:00Z"}
+        of_customer = {"scope": "customer", "scope_id": customer["id"]}
+        await bureau.rate("1.20", to_currency="eur", **of_customer, **window)
+        plan = await bureau.plan(fixed("10", **ARREAR))
+        own = [{"rate": "1.30", "start_date": "2026-03-15T00:00:00Z"}] if of_subscription else []
+        subscription = await opened(bureau, plan, customer, fx_rates=own)
+        await bureau.settings(finalization_delay_seconds=300 * 24 * 3600)
+        await bureau.run("2026-03-01")
+        await bureau.on(moment)
+        if moment < "2026-03-01":
+            body = {"subscription_id": subscription["id"]}
+            preview = await bureau.account.post("/invoices/preview", body, expect=200)
+            assert preview["fx_conversion"]["rate"] == "1.1"
+            return
+        (draft,) = await bureau.issued(subscription)
+        await bureau.account.post(f"/invoices/{draft['id']}/finalize", expect=200)
+        (invoice,) = await bureau.issued(subscription)
+        assert (invoice["currency"], invoice["total"]) == ("eur", total)
+
+    async def test_the_successor_of_a_subscription_keeps_its_rates(self, bureau: Bureau) -> None:
+        await bureau.rate("1.10", to_currency="eur")
+        customer = await bureau.payer("eur")
+        first, second = await bureau.plan(fixed("10")), await bureau.plan(fixed("20"), name="Larger")
+        subscription = await opened(bureau, first, customer, fx_rates=[{"rate": "1.30"}])
+        body = {
+            "target_plan_id": second["id"],
+            "proration_behavior": "none",
+            "billing_cadence": "RECURRING",
+            "billing_period": "MONTHLY",
+            "billing_period_count": 1,
+            "billing_cycle": "anniversary",
+        }
+        changed = await bureau.account.post(f"/subscriptions/{subscription['id']}/change/execute", body, expect=200)
+        successor = {"id": changed["new_subscription"]["id"]}
+        assert (await bureau.issued(successor))[-1]["fx_conversion"]["rate"] == "1.3"
+
+    @pytest.mark.parametrize(
+        ("code", "windows", "field"),
+        [
+            pytest.param("usd", [{"rate": "1.3"}], "fx_rates", id="a payer who is billed in dollars"),
+            pytest.param("chf", [{"rate": "1.3"}], "fx_rates", id="no rate of the tenant for the pair"),
+            pytest.param("eur", [{"rate": "1.3"}, {"rate": "1.4"}], "fx_rates", id="windows that overlap"),
+            pytest.param("eur", [{"rate": "0"}], "rate", id="a rate of nothing"),
+            pytest.param("eur", [{"rate": "1.1234567890123"}], "rate", id="thirteen decimals"),
+        ],
+    )
+    async def test_rates_of_its_own_that_make_no_sense(
+        self, bureau: Bureau, code: str, windows: list[Body], field: str
+    ) -> None:
+        await bureau.rate("1.10", to_currency="eur")
+        plan, customer = await bureau.plan(fixed("10")), await bureau.payer(code)
+        body = {"customer_id": customer["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
+        refused = await bureau.account.post("/subscriptions", {**body, "fx_rates": windows}, expect=400)
+        assert any(field in name for name in refused["details"])
+
+    async def test_fx6_a_draft_takes_the_rate_of_its_finalization_and_so_does_a_successor(self, bureau: Bureau) -> None:
+        rate = await bureau.rate("80")
+        await bureau.settings(compute_delay_seconds=0, finalization_delay_seconds=3600)
+        subscription = await opened(bureau, await bureau.plan(fixed("10", **ARREAR)), await bureau.payer())
+        await bureau.run("2026-04-01")
+        (draft,) = await bureau.issued(subscription)
+        assert (draft["currency"], draft["total"], draft["fx_conversion"]["rate"]) == ("usd", "10", "80")
+        assert "converted_at" not in draft["fx_conversion"]
+        await bureau.account.put(f"/forex/{rate['id']}", {"rate": "90"})
+        await bureau.run("2026-04-02")
+        (invoice,) = await bureau.issued(subscription)
+        assert (invoice["currency"], invoice["total"]) == ("inr", "900")
+        await bureau.account.put(f"/forex/{rate['id']}", {"rate": "95"})
+        answer = await bureau.account.post(f"/invoices/{invoice['id']}/recalculate", {}, expect=202)
+        successor = await bureau.account.get(f"/invoices/{answer['run_id']}")
+        assert (successor["currency"], successor["total"]) == ("inr", "950")
+        assert (await bureau.account.get(f"/invoices/{invoice['id']}"))["fx_conversion"]["rate"] == "90"
+        await bureau.require_sound()
+
+    async def test_what_is_foretold_is_what_is_issued(self, bureau: Bureau) -> None:
+        await bureau.rate()
+        customer = await bureau.payer()
+        plan = await bureau.plan(bureau.usage(await bureau.feature(), "0.333"), fixed("7.77"))
+        subscription = await opened(bureau, plan, customer)
+        await bureau.used("calls", customer, 7, "2026-03-10")
+        preview = await bureau.account.post("/invoices/preview", {"subscription_id": subscription["id"]}, expect=200)
+        assert preview["currency"] == "usd"
+        await bureau.run("2026-04-01")
+        invoice = (await bureau.issued(subscription))[-1]
+        assert invoice["fx_conversion"]["source"] == preview["fx_conversion"]["source"]
+        assert invoice["fx_conversion"]["rate"] == preview["fx_conversion"]["rate"]
+
+
+class TestWithoutARate:
+    async def test_nothing_is_sold_that_could_not_be_invoiced(self, bureau: Bureau) -> None:
+        customer = await bureau.payer()
+        plan = await bureau.plan(fixed("10"))
+        body = {"customer_id": customer["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
+        refused = await bureau.account.post("/subscriptions", body, expect=400)
+        assert refused["error"]["message"].startswith("No exchange rate from usd to inr")
+        assert (await bureau.account.get("/invoices"))["items"] == []
+        found = await bureau.account.post("/subscriptions/search", {}, expect=200)
+        assert found["items"] == []
+
+    async def test_a_draft_waits_and_the_others_do_not(self, bureau: Bureau) -> None:
+        plan = await bureau.plan(fixed("10", **ARREAR))
+        waiting = await opened(bureau, plan, await bureau.payer())
+        other = await opened(bureau, plan, await bureau.customer())
+        done = await bureau.run("2026-04-01")
+        (draft,) = await bureau.issued(waiting)
+        (invoice,) = await bureau.issued(other)
+        assert (draft["invoice_status"], invoice["invoice_status"]) == ("DRAFT", "FINALIZED")
+        assert list(done.without_rate) == [draft["id"]]
+        assert done.failed == {}
+        refused = await bureau.account.post(f"/invoices/{draft['id']}/finalize", expect=400)
+        assert "usd to inr" in refused["error"]["message"]
+        await bureau.rate()
+        assert (await bureau.run("2026-04-02")).without_rate == {}
+        (invoice,) = await bureau.issued(waiting)
+        assert (invoice["invoice_status"], invoice["total"]) == ("FINALIZED", "831.25")
+        await bureau.require_sound()
+
+    async def test_a_trial_that_ends_without_a_rate_leaves_its_invoice_waiting(self, bureau: Bureau) -> None:
+        customer = await bureau.customer()
+        subscription = await opened(bureau, await bureau.plan(fixed("10")), customer, trial_period_days=14)
+        await bureau.account.put(f"/customers/{customer['id']}", {"billing_currency": "inr"})
+        done = await bureau.run("2026-03-15")
+        assert done.failed == {}
+        drafts = [invoice for invoice in await bureau.issued(subscription) if invoice["invoice_status"] == "DRAFT"]
+        assert [draft["currency"] for draft in drafts] == ["usd"]
+        await bureau.rate()
+        await bureau.run("2026-03-16")
+        assert (await bureau.issued(subscription))[-1]["total"] == "831.25"
+
+
+class TestWhatFollows:
+    async def test_it_is_paid_in_the_currency_it_names(self, bureau: Bureau) -> None:
+        await bureau.rate()
+        customer = await bureau.payer()
+        subscription = await opened(bureau, await bureau.plan(fixed("10")), customer)
+        (invoice,) = await bureau.issued(subscription)
+        await bureau.paid(invoice, "10", expect=400, currency="usd")
+        await bureau.paid(invoice, "31.25")
+        assert "inr 831.25/800/0/1" in await owed(bureau, customer)
+        await bureau.paid(invoice, "800")
+        assert (await bureau.issued(subscription))[0]["payment_status"] == "SUCCEEDED"
+        await bureau.require_sound()
+
+    async def test_no_money_is_taken_for_a_draft_in_a_currency_that_it_will_lose(self, bureau: Bureau) -> None:
+        await bureau.rate()
+        await bureau.settings(compute_delay_seconds=0, finalization_delay_seconds=3600)
+        subscription = await opened(bureau, await bureau.plan(fixed("10", **ARREAR)), await bureau.payer())
+        await bureau.run("2026-04-01")
+        (draft,) = await bureau.issued(subscription)
+        await bureau.paid(draft, "10", expect=400)
+        mark = {"payment_status": "PENDING", "amount": "4"}
+        await bureau.account.put(f"/invoices/{draft['id']}/payment", mark, expect=400)
+        await bureau.account.put(f"/invoices/{draft['id']}/payment", {"payment_status": "SUCCEEDED"})
+        (invoice,) = await bureau.issued(subscription)
+        assert (invoice["currency"], invoice["amount_paid"]) == ("inr", "831.25")
+        await bureau.require_sound()
+
+    async def test_a_credit_note_is_in_the_currency_of_the_invoice(self, bureau: Bureau) -> None:
+        await bureau.rate()
+        customer = await bureau.payer()
+        subscription = await opened(bureau, await bureau.plan(fixed("10")), customer)
+        (invoice,) = await bureau.issued(subscription)
+        await bureau.paid(invoice)
+        line = {"invoice_line_item_id": invoice["line_items"][0]["id"], "amount": "100"}
+        body = {"invoice_id": invoice["id"], "reason": "SERVICE_ISSUE", "line_items": [line]}
+        note = await bureau.account.post("/creditnotes", {**body, "process_credit_note": True})
+        assert (note["currency"], note["total_amount"]) == ("inr", "100")
+        assert await bureau.wallets(customer) == {"inr": "100"}
+        await bureau.account.post(f"/invoices/{invoice['id']}/void", expect=200)
+        assert await bureau.wallets(customer) == {"inr": "831.25"}
+        await bureau.require_sound()
+
+    async def test_threshold_invoices_leave_the_rest_of_the_period_in_its_own_currency(self, bureau: Bureau) -> None:
+        """Slabs go on where the threshold invoice stopped, whatever that came to in rupees."""
+        await bureau.rate()
+        customer = await bureau.payer()
+        tiers = [{"up_to": 10, "unit_amount": "1"}, {"up_to": None, "unit_amount": "0.5"}]
+        slabs = {"billing_model": "TIERED", "tier_mode": "SLAB", "tiers": tiers}
+        feature = await bureau.feature()
+        plan = await bureau.plan(bureau.usage(feature, "0", **slabs))
+        subscription = await opened(bureau, plan, customer, auto_invoice_threshold="8")
+        await bureau.used("calls", customer, 9, "2026-03-10")
+        await bureau.on("2026-03-11")
+        await invoice_thresholds(Run(bureau.account.database, bureau.account.scope, bureau.now), Summary())
+        await bureau.used("calls", customer, 3, "2026-03-20")
+        await bureau.run("2026-04-01")
+        invoices = await bureau.issued(subscription)
+        sources = [invoice["fx_conversion"]["source"]["subtotal"] for invoice in invoices]
+        assert sources == ["9", "2"]
+        assert [invoice["total"] for invoice in invoices] == ["748.13", "166.25"]
+        await bureau.require_sound()
+
+    async def test_a_coupons_budget_is_spent_in_its_own_currency(self, bureau: Bureau) -> None:
+        await bureau.rate()
+        customer = await bureau.payer()
+        plan = await bureau.plan(fixed("10"))
+        await coupon(bureau, "ten", type="fixed", amount_off="15", currency="usd", cadence="once")
+        subscription = await opened(bureau, plan, customer, subscription_coupons=[{"coupon_code": "ten"}])
+        (invoice,) = await bureau.issued(subscription)
+        assert figures(invoice)[1:3] == ("831.25", "831.25")
+        await bureau.require_sound()
+
+
+class TestGivingBack:
+    async def bought(self, bureau: Bureau) -> tuple[Body, Body]:
+        """17.99 dollars for April, which were 1495.42 rupees, paid."""
+        await bureau.on("2026-04-01")
+        rate = await bureau.rate()
+        customer = await bureau.payer()
+        plan = await bureau.plan(fixed("19.99"))
+        await coupon(bureau, "two", type="fixed", amount_off="2", currency="usd", cadence="forever")
+        subscription = await opened(bureau, plan, customer, subscription_coupons=[{"coupon_code": "two"}])
+        (invoice,) = await bureau.issued(subscription)
+        assert invoice["total"] == "1495.42"
+        await bureau.paid(invoice)
+        await bureau.account.put(f"/forex/{rate['id']}", {"rate": "99"})
+        await bureau.on("2026-04-16")
+        return customer, subscription
+
+    async def test_fx7_half_is_paid_out_as_half_of_what_was_paid(self, bureau: Bureau) -> None:
+        customer, subscription = await self.bought(bureau)
+        (item,) = await open_items(bureau, subscription)
+        await drop(bureau, item)
+        assert await credited(bureau) == ["9"]
+        assert await bureau.wallets(customer) == {"inr": "747.71"}
+        await bureau.require_sound()
+
+    async def test_fx7_half_is_netted_against_a_new_charge_in_dollars(self, bureau: Bureau) -> None:
+        """20 for half a month is 10, less the credit of 9 dollars: 1 dollar at today's rate."""
+        customer, subscription = await self.bought(bureau)
+        (item,) = await open_items(bureau, subscription)
+        body = {"amount": "20", "proration_behavior": "create_prorations"}
+        await bureau.account.put(f"/subscriptions/lineitems/{item['id']}", body)
+        settled = (await bureau.issued(subscription))[-1]
+        source = settled["fx_conversion"]["source"]
+        assert settled["currency"] == "inr"
+        assert settled["fx_conversion"]["rate"] == "99"
+        assert source["net"] in {"0", "1"}
+        assert await bureau.wallets(customer) in ({}, {"inr": "83.11"})
+        await bureau.require_sound()
+
+    async def test_all_of_it_gives_back_exactly_what_was_paid(self, bureau: Bureau) -> None:
+        customer, subscription = await self.bought(bureau)
+        await bureau.on("2026-04-01")
+        (item,) = await open_items(bureau, subscription)
+        await drop(bureau, item)
+        assert await bureau.wallets(customer) == {"inr": "1495.42"}
+        await bureau.require_sound()
+
+    async def test_what_is_unpaid_is_lowered_by_its_share(self, bureau: Bureau) -> None:
+        await bureau.on("2026-04-01")
+        await bureau.rate()
+        customer = await bureau.payer()
+        subscription = await opened(bureau, await bureau.plan(fixed("30")), customer)
+        await bureau.on("2026-04-16")
+        await do(bureau, subscription, "cancel", {"cancellation_type": "immediate", "proration_behavior":
+                                                  "create_prorations"})  # fmt: skip
+        (invoice,) = await bureau.issued(subscription)
+        assert (invoice["total"], invoice["adjustment_amount"], invoice["amount_remaining"]) == (
+            "2493.75", "1246.88", "1246.87",
+        )  # fmt: skip
+        await bureau.require_sound()
