@@ -36,7 +36,14 @@ from tests.conftest import running, settings_for
 from tests.waiting import PATIENCE_SECONDS
 
 EVERY_COMMIT = bool(os.environ.get("FARTHING_TEST_EVERY_COMMIT"))
-_MONEY = {"invoices", "invoice_line_items", "invoice_settlements", "test_gateway_charges", "subscription_line_items"}
+_MONEY = {
+    "invoices",
+    "invoice_line_items",
+    "invoice_settlements",
+    "test_gateway_charges",
+    "subscription_line_items",
+    "wallet_transactions",
+}
 """What a request without a key must leave alike; a try that was cut off may leave one more payment, which failed."""
 # a move of a clock counts what it did when it has come to a stop, so what it did right before a kill is not counted
 _UNLIKE = re.compile(
