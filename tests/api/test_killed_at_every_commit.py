@@ -47,7 +47,7 @@ _MONEY = {
 """What a request without a key must leave alike; a try that was cut off may leave one more payment, which failed."""
 # a move of a clock counts what it did when it has come to a stop, so what it did right before a kill is not counted
 _UNLIKE = re.compile(
-    r"eyJ[\w.-]+|[0-9A-HJKMNP-TV-Z]{26}|\d{4}-\d\d-\d\dT[0-9:.]+Z|[a-z_]+-[0-9a-f]{16}|[0-9a-f]{32}|INV-[0-9A-Z-]+"
+    r"eyJ[\w.-]+|[0-9A-HJKMNP-TV-Z]{26}|\d{4}-\d\d-\d\dT[0-9:.]+Z|[a-z_]+-[0-9a-f]{16}|[0-9a-f]{32,64}|(INV|CN)-[0-9A-Z-]+"
     r"|\b\d{10}\b|(?<=sequence\":)\d+|127\.0\.0\.1:\d+|(?<=\"counts\":)\{[^}]*\}"
 )
 
