@@ -1,6 +1,10 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0043": """
+        ALTER TABLE subscription_line_items DROP CONSTRAINT ck_subscription_line_items_buckets_are_sound;
+        DROP FUNCTION commitment_time_buckets_are_sound;
+    """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;
