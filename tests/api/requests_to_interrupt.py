@@ -238,17 +238,13 @@ async def a_credit_note_back_to_a_card(deployment: Deployment) -> Request:
 
 async def a_draft_credit_note_that_is_finalized(deployment: Deployment) -> Request:
     invoice = await deployment.invoice(None)
-    draft = await deployment.post(
-        "/creditnotes", await _credit_note_of(deployment, invoice, process_credit_note=False)
-    )
+    draft = await deployment.post("/creditnotes", await _credit_note_of(deployment, invoice, process_credit_note=False))
     return Request(f"/v1/creditnotes/{draft['id']}/finalize")
 
 
 async def a_draft_credit_note_that_goes_back_to_a_card(deployment: Deployment) -> Request:
     invoice = await _invoice_paid_by_card(deployment)
-    draft = await deployment.post(
-        "/creditnotes", await _credit_note_of(deployment, invoice, process_credit_note=False)
-    )
+    draft = await deployment.post("/creditnotes", await _credit_note_of(deployment, invoice, process_credit_note=False))
     return Request(f"/v1/creditnotes/{draft['id']}/finalize", {"refund_target": "BACK_TO_SOURCE"})
 
 

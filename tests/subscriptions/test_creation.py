@@ -11,7 +11,6 @@ from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot.loading import load_one
 from tests.subscriptions.shop import Shop, at, fixed
 
-
 _MORNING = {"start": {"hour": 6}, "end": {"hour": 10}}
 
 

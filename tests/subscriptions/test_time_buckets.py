@@ -35,8 +35,8 @@ _AN_ITEM = """
         quantity, billing_period, billing_period_count, invoice_cadence, start_date, commitment_windowed,
         commitment_true_up_enabled, commitment_time_buckets, plan_display_name, meter_display_name, display_name,
         metadata)
-    VALUES ('item_1', 't', 'e', 'published', now(), now(), '', '', 's', 'c', 'p', 'plan', 'price_1', 'USAGE', 'm', 'usd',
-        0, 'MONTHLY', 1, 'ARREAR', now(), true, false, %s, '', '', '', '{}')
+    VALUES ('item_1', 't', 'e', 'published', now(), now(), '', '', 's', 'c', 'p', 'plan', 'price_1', 'USAGE', 'm',
+        'usd', 0, 'MONTHLY', 1, 'ARREAR', now(), true, false, %s, '', '', '', '{}')
 """
 
 
@@ -51,7 +51,9 @@ def without(name: str) -> dict[str, Any]:
         pytest.param([MORNING, NIGHT], True, id="one that ends where the other begins, past midnight"),
         pytest.param([WHOLE_DAY], True, id="all day"),
         pytest.param([without("overage_factor")], True, id="the factor is 1 unless given"),
-        pytest.param([{**MORNING, "overage_factor": "1.25", "commitment_value": "0"}], True, id="fractions, and nothing"),
+        pytest.param(
+            [{**MORNING, "overage_factor": "1.25", "commitment_value": "0"}], True, id="fractions, and nothing"
+        ),
         pytest.param([], False, id="none at all"),
         pytest.param([MORNING, {**NIGHT, "id": "morning"}], False, id="two of one id"),
         pytest.param([{**MORNING, "id": ""}], False, id="no id"),
