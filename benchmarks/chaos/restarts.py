@@ -42,6 +42,17 @@ class Fork:
             os.kill(self._process.pid, sig)
 
 
+def prepare() -> None:
+    """Start the process that forks, and wait until it has imported everything: no restart is the first."""
+    first = _forks.Process(target=_do_nothing)
+    first.start()
+    first.join()
+
+
+def _do_nothing() -> None:
+    pass
+
+
 def _run_command(command: str, environment: dict[str, str], log: str) -> None:
     from farthing import cli  # the process that forks has it already
 

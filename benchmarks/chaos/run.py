@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from benchmarks.chaos import restarts
 from benchmarks.chaos.catalogue import open_tenants, wait_until_ready
 from benchmarks.chaos.comparison import Comparison, Tally
 from benchmarks.chaos.deployment import Deployment
@@ -51,6 +52,7 @@ async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace
     began = time.monotonic()
     template = folder / "template"
     _make_template(template)
+    restarts.prepare()
     for number, phase in enumerate(phases):
         if time.monotonic() - began > pace.most_minutes * 60:
             report.skipped.append(f"{len(phase.rounds)} rounds of {phase.mode}: {pace.most_minutes} minutes were over")
