@@ -23,7 +23,7 @@ from farthing import secret_file
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.identity.credentials.master_key import settle
-from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
+from farthing.jobs.pace import Pace, WorkerState, pace_for
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import keep_working
 from farthing.listener import BACKLOG, ListeningServer, listen
@@ -140,12 +140,14 @@ async def serve(
     settings: Settings,
     database: Database,
     started: Callable[[Database, FirstStart | None], Coroutine[None, None, None]],
-    pace: Pace = ORDINARY_PACE,
+    pace: Pace | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first.
 
-    `started` is called once the server accepts requests. Raises CannotListen.
+    `started` is called once the server accepts requests; `pace` is that of the settings unless given. Raises
+    CannotListen.
     """
+    pace = pace or pace_for(settings.stalled_job_seconds)
     first = await first_start(database, settings)
     worker = WorkerState() if settings.worker else None
     application = create_app(settings, database, worker=worker)
@@ -178,8 +180,9 @@ async def serve(
     await asyncio.gather(starting, return_exceptions=True)
 
 
-async def work_until_stopped(settings: Settings, database: Database, pace: Pace = ORDINARY_PACE) -> None:
-    """Work on jobs until SIGINT or SIGTERM; jobs in hand may end in order."""
+async def work_until_stopped(settings: Settings, database: Database, pace: Pace | None = None) -> None:
+    """Work on jobs until SIGINT or SIGTERM, at the pace of the settings unless given; jobs in hand may end in order."""
+    pace = pace or pace_for(settings.stalled_job_seconds)
     stop = _stop_on_signal(pace)
     working = _start_worker(settings, database, WorkerState(), pace)
     await stop.wait()

@@ -72,6 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     access_log: bool = True
     worker: bool = True
     """Whether `serve` also works on jobs; `farthing worker` always does."""
+    stalled_job_seconds: Annotated[float, Meta(ge=3, le=30)] = 30
+    """How long a worker may give no sign of life before others take up what it has in hand."""
     event_retention_days: Annotated[int, Meta(ge=0)] = 0
     """How long events are kept; 0 keeps them for ever. What an open period or a draft needs is kept in any case."""
     operator_keys: str | None = None

@@ -34,6 +34,9 @@ def main(
     mode: Annotated[list[Mode] | None, Parameter(help="Only these deployments; default: all.")] = None,
     fault: Annotated[list[Fault] | None, Parameter(help="Only these faults; default: all.")] = None,
     patience: Annotated[float, Parameter(help="Times the bounds of recovery, where other work runs.")] = 1,
+    stalled_seconds: Annotated[
+        float, Parameter(help="When a silent worker is taken for dead; 30 unless set.", validator=Number(gte=3, lte=30))
+    ] = 6,
     minutes: Annotated[int, Parameter(help="Begin no phase after so many.", validator=Number(gte=1))] = 180,
     json: Annotated[Path | None, Parameter(help="Write the results here, too.")] = None,
     write: Annotated[Path | None, Parameter(help="Put the tables into this document, between its marks.")] = None,
@@ -41,8 +44,11 @@ def main(
 ) -> int:
     """Run faults on real processes under mixed load, and compare what was acknowledged with what is there."""
     phases = plan(rounds, seed, phase, mode or Mode, fault or Fault)
-    chosen = Run(seed, rounds, list(mode or Mode), list(fault or Fault), phase, clients, patience, machine())
-    report, pace = Report([chosen]), Pace(clients, minutes, Bounds().times(patience))
+    chosen = Run(
+        seed, rounds, list(mode or Mode), list(fault or Fault), phase, clients, patience, machine(), stalled_seconds
+    )
+    bounds = Bounds.for_stalled(stalled_seconds).times(patience)
+    report, pace = Report([chosen]), Pace(clients, minutes, bounds, stalled_seconds)
     print(f"{rounds} rounds, seed {seed}, on {chosen.machine}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import psycopg
 
+from benchmarks.chaos.restarts import Fork, Running
 from benchmarks.chaos.schedule import Mode
 from benchmarks.chaos.waiting import wait_until
 from farthing.storage.embedded import EmbeddedPostgres
@@ -27,8 +28,9 @@ KEY = "sk_CHAOSCHAOSCHAOSCHAOSCHAOS"
 MASTER_KEY = "a master key for breaking things only"
 WORKERS = 2
 START_SECONDS = 180
-"""For the first start, which makes and migrates the database; it is no part of any figure."""
+"""For the first start; it is no part of any figure."""
 STOP_SECONDS = 30
+COPY_SECONDS = 60
 ADMIN_LOCK_MILLISECONDS = 200
 POSTGRES_SETTINGS = {"max_connections": "120", "shared_buffers": "128MB"}
 
@@ -55,17 +57,21 @@ class FarthingProcess:
     command: str
     environment: Mapping[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: Running | None = None
 
     def start(self) -> None:
+        """Start it again, as a supervisor does."""
+        self.process = Fork(self.command, self.environment, self.log)
+
+    def start_by_command_line(self) -> None:
+        """Start it as an operator does."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "farthing", self.command],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
-                # a service of its own: Ctrl-C stops the harness, which stops everything in order
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C stops the harness, which stops everything in order
             )
 
     def send(self, number: signal.Signals) -> None:
@@ -96,6 +102,8 @@ class Deployment:
     mode: Mode
     folder: Path
     data: Path
+    stalled_seconds: float
+    """After which a worker that gives no sign of life is taken for dead."""
     port: int = field(default_factory=_free_port)
     server: FarthingProcess = field(init=False)
     workers: list[FarthingProcess] = field(default_factory=list)
@@ -119,6 +127,7 @@ class Deployment:
             "FARTHING_SECRET_KEY": MASTER_KEY,
             "FARTHING_ACCESS_LOG": "false",
             "FARTHING_LOG_LEVEL": "info",
+            "FARTHING_STALLED_JOB_SECONDS": f"{self.stalled_seconds:g}",
             **own,
         }
         return FarthingProcess(name, command, environment, self.folder / f"{name}.log")
@@ -137,11 +146,17 @@ class Deployment:
         return self.workers or [self.server]
 
     async def start(self) -> None:
-        """Start everything; returns before it answers."""
+        """Start everything as an operator does; returns before it answers."""
         if self.mode is Mode.EXTERNAL:
             self.postgres.start()
         for process in self.processes:
-            process.start()
+            process.start_by_command_line()
+
+    def take_over(self, template: Path) -> None:
+        """Begin with a copy of an empty database that is migrated already."""
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command = ["cp", "-a", str(template / "postgres"), str(self.data / "postgres")]
+        subprocess.run(command, check=True, timeout=COPY_SECONDS)
 
     async def stop(self) -> None:
         """Stop everything in order; what does not stop is killed."""

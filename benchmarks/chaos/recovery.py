@@ -22,6 +22,7 @@ from benchmarks.chaos.waiting import wait_until
 ASK_EVERY_SECONDS = 1.0
 READINESS_SECONDS = 1.0
 """How long readiness may go on saying 200 after PostgreSQL went away."""
+DUTY_ITSELF_SECONDS = 15
 WATCHED_DUTIES = ("subscription_billing", "meter_backfill")
 _ASK = """
     INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args)
@@ -35,16 +36,21 @@ _RAN = "SELECT DISTINCT name FROM job_runs WHERE started_at > %s AND error IS NU
 class Bounds:
     """How long a deployment may take to be well again after a fault."""
 
+    duty_seconds: float
+    """Until a duty runs: the time until its job is taken up again, and what it takes itself."""
     service_seconds: float = 30
     """Until it answers and takes a write, the start of its processes included."""
-    duty_seconds: float = 75
-    """Until a duty runs: a minute until its job is taken up again, and the time it takes itself."""
     settle_seconds: float = 45
     """Until everything has its answer that was begun before the end of a phase."""
 
+    @classmethod
+    def for_stalled(cls, stalled_seconds: float) -> Bounds:
+        """Those of a deployment whose workers are taken for dead after so long."""
+        return cls(duty_seconds=2 * stalled_seconds + DUTY_ITSELF_SECONDS)
+
     def times(self, patience: float) -> Bounds:
         """The same for a machine that is busy with other work."""
-        return Bounds(self.service_seconds * patience, self.duty_seconds * patience, self.settle_seconds * patience)
+        return Bounds(self.duty_seconds * patience, self.service_seconds * patience, self.settle_seconds * patience)
 
 
 @dataclass(frozen=True, slots=True)

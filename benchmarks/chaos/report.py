@@ -43,6 +43,8 @@ class Run:
     clients: int
     patience: float
     machine: str
+    stalled_seconds: float = 30
+    """After which a worker that gives no sign of life was taken for dead."""
     seconds: float = 0
     examined: int = 0
     """How many of its rounds count: those of phases that were examined."""
@@ -54,6 +56,7 @@ class Run:
         chosen += [("fault", fault) for fault in self.faults if len(self.faults) < len(Fault)]
         narrowed = "".join(f" --{option} {value.name.lower().replace('_', '-')}" for option, value in chosen)
         paced = f"--phase {self.phase} --clients {self.clients} --patience {self.patience:g}"
+        paced += f" --stalled-seconds {self.stalled_seconds:g}"
         return f"python -m benchmarks.chaos --rounds {self.rounds} --seed {self.seed}{narrowed} {paced}"
 
 
@@ -125,7 +128,7 @@ class Report:
 
     def markdown(self) -> str:
         parts = [f"{len(self.rounds)} rounds, {self.examinations} examinations, on {self.runs[0].machine}."]
-        runs = [[f"`{run.command}`", str(run.examined), f"{run.seconds / 60:.0f} minutes"] for run in self.runs]
+        runs = [[f"`{run.command}`", str(run.examined), _took(run)] for run in self.runs]
         for header, rows in [(("run", "rounds", "took"), runs), *self.tables()]:
             lines = [header, ["---"] * len(header), *rows]
             parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
@@ -142,6 +145,12 @@ class Report:
         if not begin or not end:
             raise ValueError(f"{document} has no place for the table: it needs the lines {BEGIN} and {END}")
         document.write_text(f"{before}{BEGIN}\n\n{self.markdown()}\n\n{END}{after}")
+
+
+def _took(run: Run) -> str:
+    """How long all of it took, starts and examinations included."""
+    whole = f"{run.seconds / 60:.0f} minutes"
+    return f"{whole}, {run.seconds / run.examined:.1f} s a round" if run.examined else whole
 
 
 def read_report(path: Path) -> Report:

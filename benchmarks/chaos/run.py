@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from benchmarks.chaos import restarts
 from benchmarks.chaos.catalogue import open_tenants, wait_until_ready
 from benchmarks.chaos.comparison import Comparison, Tally
 from benchmarks.chaos.deployment import Deployment
@@ -26,6 +27,8 @@ from benchmarks.chaos.load import Load
 from benchmarks.chaos.recovery import READINESS_SECONDS, Bounds, Observer, ReadinessWatch, keep_asking_for_duties
 from benchmarks.chaos.report import Report, RoundResult
 from benchmarks.chaos.schedule import Mode, Phase, Round
+from farthing.storage.embedded import EmbeddedPostgres
+from farthing.storage.migrations import upgrade
 
 BILLING_EVERY_SECONDS = 2.0
 FAULT_SECONDS = 90
@@ -40,11 +43,16 @@ class Pace:
     most_minutes: int
     """After these no phase is begun."""
     bounds: Bounds
+    stalled_seconds: float
+    """After which a worker that gives no sign of life is taken for dead."""
 
 
 async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace: Pace) -> None:
     """Run every phase on a deployment of its own below `folder`."""
     began = time.monotonic()
+    template = folder / "template"
+    _make_template(template)
+    restarts.prepare()
     for number, phase in enumerate(phases):
         if time.monotonic() - began > pace.most_minutes * 60:
             report.skipped.append(f"{len(phase.rounds)} rounds of {phase.mode}: {pace.most_minutes} minutes were over")
@@ -60,10 +68,18 @@ async def run_phases(phases: Sequence[Phase], folder: Path, report: Report, pace
                     print(f"     skipped {report.skipped[-1]}", flush=True)
                     continue
             report.findings.where = f"phase {number + 1} ({phase.mode}), start"
+            deployment = Deployment(phase.mode, own, data, pace.stalled_seconds)
+            deployment.take_over(template)
             try:
-                await _run_phase(phase, Deployment(phase.mode, own, data), report, pace)
+                await _run_phase(phase, deployment, report, pace)
             finally:
                 report.runs[-1].seconds = time.monotonic() - began
+
+
+def _make_template(folder: Path) -> None:
+    """An empty database of this release, from which every phase begins."""
+    with EmbeddedPostgres(folder) as server:
+        upgrade(server.url())
 
 
 async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace: Pace) -> None:

@@ -100,7 +100,7 @@ def plan(
         for fault in _draw(weights[mode], unseen, size, chance):
             seen.add(fault)
             number += 1
-            calm, hold = chance.uniform(0.8, 2.2), chance.uniform(1.5, 3.0)
+            calm, hold = chance.uniform(0.3, 1.0), chance.uniform(1.2, 2.0)
             chosen.append(Round(number, fault, calm, hold, chance.getrandbits(32)))
         phases.append(Phase(mode, chosen))
     return phases

@@ -187,7 +187,8 @@ class Invoices(Controller):
     async def einvoice(self, id: str, session: AsyncSession, format: str) -> Response[bytes]:
         """A finalized invoice as an e-invoice: XRechnung, Peppol BIS Billing or Factur-X."""
         wanted = requested_format(format)
-        return await file_answer(await issued_invoice(session, await find(session, Invoice, id)), wanted)
+        invoice = await find(session, Invoice, id)
+        return await file_answer(invoice.tenant_id, await issued_invoice(session, invoice), wanted)
 
     @post("/{id:str}/comms/trigger", operation_id="triggerInvoiceCommsWebhook", guards=WRITE, status_code=200)
     async def communicate(self, id: str, session: AsyncSession, services: Composition) -> CommunicationTriggerResponse:

@@ -14,7 +14,7 @@ class Pace:
 
     heartbeat_seconds: float = 5.0
     look_seconds: float = 5.0
-    """How often it looks for jobs that others left in hand, and for duties that are due and missing."""
+    """How often it looks for jobs that others left in hand, for duties that are due and missing, and for its own."""
     stale_seconds: float = STALE_SECONDS
     """How long another may give no sign of life before its jobs are taken from it."""
     orderly_end_seconds: float = 10.0
@@ -29,6 +29,12 @@ class Pace:
 
 
 ORDINARY_PACE = Pace()
+
+
+def pace_for(stale_seconds: float) -> Pace:
+    """The pace at which a worker that gives no sign of life for `stale_seconds` is taken for dead."""
+    every_seconds = stale_seconds / 6
+    return Pace(heartbeat_seconds=every_seconds, look_seconds=every_seconds, stale_seconds=stale_seconds)
 
 
 @dataclass(slots=True)

@@ -163,6 +163,7 @@ async def _worker(app: App, name: str, queues: Sequence[str], places: int, pace:
         install_signal_handlers=False,
         # the journal says what became of duties; other jobs that failed for good are kept to be seen
         delete_jobs="always" if name == "duties" else "successful",
+        fetch_job_polling_interval=pace.look_seconds,  # nobody is told of a job that was taken up again
         update_heartbeat_interval=pace.heartbeat_seconds,
         stalled_worker_timeout=pace.stale_seconds,
         shutdown_graceful_timeout=pace.orderly_end_seconds,

@@ -398,6 +398,8 @@ class SubscriptionLineItem(Scoped, Tracked, Base):
             "commitment_time_buckets IS NULL OR (commitment_windowed AND commitment_duration IS NULL)",
             name="buckets_are_windows",
         ),
+        # their ids differ, they do not overlap, and what they commit to can be read
+        CheckConstraint("commitment_time_buckets_are_sound(commitment_time_buckets)", name="buckets_are_sound"),
     )
 
 

@@ -80,11 +80,15 @@ class Deployment:
             return await http.request(request.method, request.path, **body)
 
     async def repeat(self, request: Request, key: str) -> httpx.Response:
-        """The answer of the living server, once PostgreSQL has noticed that the dead one's connections are gone."""
+        """The answer of the living server, once PostgreSQL has noticed that the dead one's connections are gone.
+
+        Until then a key is said to be in use. Without a key, what was changed already stays changed, and waiting for it
+        is of no use.
+        """
         deadline = time.monotonic() + 60
         while True:
             answer = await self.send(request, key)
-            held = answer.status_code == 409 and answer.json()["code"] == "version_conflict"
+            held = request.keyed and answer.status_code == 409 and answer.json()["code"] == "version_conflict"
             passes = held or "retry-after" in answer.headers
             if not passes or time.monotonic() > deadline:
                 return answer

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 
 from tests.api.deployment import Deployment, Request
 from tests.subscriptions.shop import fixed
@@ -255,6 +256,131 @@ async def _opened(deployment: Deployment) -> dict[str, Any]:
     return opened
 
 
+async def a_link_that_is_paid_at_the_provider(deployment: Deployment) -> Request:
+    """The provider tells of it by webhook; nobody's request carries a key."""
+    asked = payment_of(await deployment.invoice(None), **LINK)
+    return await _paid_at_the_provider(deployment, asked)
+
+
+async def _paid_at_the_provider(deployment: Deployment, asked: Request) -> Request:
+    """The provider's report of a payment; a provider sends it until it is taken."""
+    payment = await deployment.post("/payments", asked.body)
+    path = f"/test/gateway/sessions/{payment['payment_url'].rsplit('/', 1)[1]}"
+    await deployment.post(f"{path}/succeed", {"delivery": "late"})
+    return Request(f"/v1{path}/deliver", keyed=False)
+
+
+# credit notes and refunds
+
+
+async def _credit_note_of(deployment: Deployment, invoice: str, **how: Any) -> dict[str, Any]:
+    line = (await deployment.account.get(f"/invoices/{invoice}"))["line_items"][0]
+    lines = [{"invoice_line_item_id": line["id"], "amount": "60"}]
+    body = {"invoice_id": invoice, "reason": "BILLING_ERROR", "line_items": lines, "process_credit_note": True}
+    return {**body, **how}
+
+
+async def _invoice_paid_by_card(deployment: Deployment) -> str:
+    invoice = await deployment.invoice()
+    await deployment.post("/payments", payment_of(invoice, **CARD).body)
+    return invoice
+
+
+async def a_credit_note_on_what_is_unpaid(deployment: Deployment) -> Request:
+    return Request("/v1/creditnotes", await _credit_note_of(deployment, await deployment.invoice(None)))
+
+
+async def a_credit_note_into_a_wallet(deployment: Deployment) -> Request:
+    invoice = await deployment.invoice(None)
+    await deployment.post("/payments", payment_of(invoice, **CASH).body)
+    return Request("/v1/creditnotes", await _credit_note_of(deployment, invoice))
+
+
+async def a_credit_note_back_to_a_card(deployment: Deployment) -> Request:
+    invoice = await _invoice_paid_by_card(deployment)
+    return Request("/v1/creditnotes", await _credit_note_of(deployment, invoice, refund_target="BACK_TO_SOURCE"))
+
+
+async def a_draft_credit_note_that_is_finalized(deployment: Deployment) -> Request:
+    invoice = await deployment.invoice(None)
+    draft = await deployment.post("/creditnotes", await _credit_note_of(deployment, invoice, process_credit_note=False))
+    return Request(f"/v1/creditnotes/{draft['id']}/finalize")
+
+
+async def a_draft_credit_note_that_goes_back_to_a_card(deployment: Deployment) -> Request:
+    invoice = await _invoice_paid_by_card(deployment)
+    draft = await deployment.post("/creditnotes", await _credit_note_of(deployment, invoice, process_credit_note=False))
+    return Request(f"/v1/creditnotes/{draft['id']}/finalize", {"refund_target": "BACK_TO_SOURCE"})
+
+
+async def a_refund_that_is_tried_again(deployment: Deployment) -> Request:
+    invoice = await _invoice_paid_by_card(deployment)
+    with psycopg.connect(deployment.administration) as connection:  # the provider knows of no such charge any more
+        connection.execute(
+            "UPDATE test_gateway_charges SET state = 'failed' WHERE id = "
+            "(SELECT gateway_payment_id FROM payments WHERE destination_id = %s)",
+            [invoice],
+        )
+    body = await _credit_note_of(deployment, invoice, refund_target="BACK_TO_SOURCE")
+    note = await deployment.post("/creditnotes", body)
+    (refund,) = (await deployment.account.get("/refunds", credit_note_ids=note["id"]))["items"]
+    return Request(f"/v1/refunds/{refund['id']}/retry")
+
+
+async def an_invoice_that_is_voided_and_paid_back(deployment: Deployment) -> Request:
+    invoice = await _invoice_paid_by_card(deployment)
+    return Request(f"/v1/invoices/{invoice}/void", {"refund_target": "BACK_TO_SOURCE"})
+
+
+# credits
+
+
+async def _wallet(deployment: Deployment, card: str | None = "pm_test_success") -> str:
+    customer = await deployment.customer(card)
+    wallet = await deployment.post("/wallets", {"customer_id": customer, "name": "Credits", "currency": "usd"})
+    return str(wallet["id"])
+
+
+async def a_top_up(deployment: Deployment) -> Request:
+    body = {"transaction_reason": "FREE_CREDIT_GRANT", "credits_to_add": "50", "idempotency_key": uuid.uuid4().hex}
+    return Request(f"/v1/wallets/{await _wallet(deployment)}/top-up", body)
+
+
+async def a_purchase_of_credits(deployment: Deployment) -> Request:
+    return Request(f"/v1/wallets/{await _wallet(deployment)}/top-up", _PURCHASE)
+
+
+_PURCHASE = {"transaction_reason": "PURCHASED_CREDIT_INVOICED", "credits_to_add": "100"}
+
+
+async def _invoice_of_credits(deployment: Deployment, card: str | None = "pm_test_success") -> str:
+    """An invoice of 100 USD that sells credits and is not paid."""
+    wallet = await _wallet(deployment, card)
+    return str((await deployment.post(f"/wallets/{wallet}/top-up", _PURCHASE))["invoice_id"])
+
+
+async def bought_credits_paid_by_card(deployment: Deployment) -> Request:
+    return payment_of(await _invoice_of_credits(deployment), **CARD)
+
+
+async def bought_credits_paid_offline(deployment: Deployment) -> Request:
+    return payment_of(await _invoice_of_credits(deployment, None), **CASH)
+
+
+async def bought_credits_that_are_collected(deployment: Deployment) -> Request:
+    return Request(f"/v1/invoices/{await _invoice_of_credits(deployment)}/payment/attempt")
+
+
+async def bought_credits_marked_as_paid(deployment: Deployment) -> Request:
+    path = f"/v1/invoices/{await _invoice_of_credits(deployment, None)}/payment"
+    return Request(path, {"payment_status": "SUCCEEDED"}, "PUT", keyed=False)
+
+
+async def bought_credits_paid_at_the_provider(deployment: Deployment) -> Request:
+    asked = payment_of(await _invoice_of_credits(deployment, None), **LINK)
+    return await _paid_at_the_provider(deployment, asked)
+
+
 # pages, whose forms carry no key
 
 
@@ -312,7 +438,7 @@ async def a_copy_of_an_environment(deployment: Deployment) -> Request:
     return Request(path, {"name": "Copy", "type": "development"}, headers=headers)
 
 
-IN_EVERY_RUN: list[Kind] = [a_subscription, a_card_payment, an_event_without_an_id]
+IN_EVERY_RUN: list[Kind] = [a_subscription, a_card_payment, a_credit_note_back_to_a_card, an_event_without_an_id]
 """What goes with every run; the walk over all kinds is asked for with FARTHING_TEST_EVERY_COMMIT=1."""
 EVERY_KIND: list[Kind] = [
     a_subscription,
@@ -348,6 +474,21 @@ EVERY_KIND: list[Kind] = [
     a_checkout_of_an_invoice,
     a_checkout_that_is_cancelled,
     a_checkout_that_is_paid,
+    a_link_that_is_paid_at_the_provider,
+    a_credit_note_on_what_is_unpaid,
+    a_credit_note_into_a_wallet,
+    a_credit_note_back_to_a_card,
+    a_draft_credit_note_that_is_finalized,
+    a_draft_credit_note_that_goes_back_to_a_card,
+    a_refund_that_is_tried_again,
+    an_invoice_that_is_voided_and_paid_back,
+    a_top_up,
+    a_purchase_of_credits,
+    bought_credits_paid_by_card,
+    bought_credits_paid_offline,
+    bought_credits_that_are_collected,
+    bought_credits_marked_as_paid,
+    bought_credits_paid_at_the_provider,
     a_payment_in_the_portal,
     a_payment_on_the_dashboard,
     an_event_without_an_id,

@@ -20,7 +20,7 @@ from farthing.reporting.analytics.monthly_revenue import (
     value_before,
 )
 from farthing.reporting.proof import report_differences
-from farthing.reporting.revenue.days import UsageThrough, by_usage, evenly
+from farthing.reporting.revenue.days import DaysInARow, UsageThrough, by_usage, evenly
 from farthing.reporting.revenue.figures import added, figures_of_fee, figures_of_usage, list_rate
 from tests.reporting.ledger import YEAR, Ledger
 from tests.reporting.test_billed import noted, voided
@@ -65,7 +65,11 @@ def test_days_add_up_to_the_line(cents: int, discount: int, count: int, digits: 
     off = min(Decimal(discount).scaleb(-digits), amount)
     fee = figures_of_fee(amount, Decimal(1), off, Decimal(0))
     days = [date(2026, 1, 1) + timedelta(days=number) for number in range(count)]
-    assert added(part.figures for part in evenly(fee, days, digits)) == fee
+    every = list(evenly(fee, DaysInARow(days[0], count), digits))
+    assert added(part.figures for part in every) == fee
+    assert [part.day for part in every] == days
+    wanted = range(count // 3, count - count // 4)
+    assert list(evenly(fee, DaysInARow(days[0], count), digits, wanted)) == every[wanted.start : wanted.stop]
     price = RatedPrice.package(Decimal("0.7"), 3)
     usage = figures_of_usage(amount - off, Decimal(1000), Decimal(covered), list_rate(price), off, Decimal(0))
     through = [UsageThrough(day, Decimal(1000 * (number + 1) // count)) for number, day in enumerate(days)]

@@ -31,6 +31,10 @@ UNDOING = {
         ALTER TABLE payments DROP COLUMN checkout_session_id;
         ALTER TABLE subscriptions DROP COLUMN checkout_session_id;
     """,
+    "0043": """
+        ALTER TABLE subscription_line_items DROP CONSTRAINT ck_subscription_line_items_buckets_are_sound;
+        DROP FUNCTION commitment_time_buckets_are_sound;
+    """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;

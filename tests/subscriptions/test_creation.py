@@ -11,6 +11,8 @@ from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot.loading import load_one
 from tests.subscriptions.shop import Shop, at, fixed
 
+_MORNING = {"start": {"hour": 6}, "end": {"hour": 10}}
+
 
 class TestPlain:
     async def test_a_monthly_plan_opens_its_first_period_and_bills_it(self, shop: Shop) -> None:
@@ -229,11 +231,16 @@ class TestRefusals:
         for wrong in (
             {"commitment_time_buckets": [{**bucket, "end": {"hour": 2, "minute": 30}}]},
             {"commitment_time_buckets": [bucket, {**bucket, "start": {"hour": 1}, "end": {"hour": 3}}]},
+            {"commitment_time_buckets": [{**bucket, "id": "a"}, {**bucket, **_MORNING, "id": "a"}]},
             {"commitment_duration": "ANNUAL"},
             {"is_window_commitment": False},
         ):
             with pytest.raises(ValidationFailed):
                 await shop.subscribe(plan, line_item_commitments={price: {**config, **wrong}})
+        named = {"commitment_time_buckets": [{**bucket, "id": "a"}, {**bucket, **_MORNING, "id": "b"}]}
+        made = await shop.subscribe(plan, line_item_commitments={price: {**config, **named}})
+        (item,) = (await shop.read(made))["line_items"]
+        assert [shown["id"] for shown in item["commitment_time_buckets"]] == ["a", "b"]
 
     async def test_the_plan_must_be_published(self, shop: Shop) -> None:
         plan = await shop.plan(fixed("1"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -21,6 +20,7 @@ from farthing.identity.settings.logo import Logo
 from farthing.identity.tables import Tenant
 from farthing.invoices.pdf.document import InvoiceDocument, Line, LineGroup, Tax, Totals
 from farthing.invoices.pdf.render import render
+from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.documents import payer_of, seller_of
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find
@@ -28,7 +28,7 @@ from farthing.storage.rows import find
 
 async def note_pdf(session: AsyncSession, note: CreditNote) -> bytes:
     """The note as a PDF, as it stands now."""
-    return await asyncio.to_thread(render, await note_document(session, note))
+    return await typeset(note.tenant_id, render, await note_document(session, note))
 
 
 async def note_document(session: AsyncSession, note: CreditNote) -> InvoiceDocument:

@@ -135,4 +135,5 @@ class CreditNotes(Controller):
     async def einvoice(self, id: str, session: AsyncSession, format: str) -> Response[bytes]:
         """A finalized credit note as an e-invoice: XRechnung, Peppol BIS Billing or Factur-X."""
         wanted = requested_format(format)
-        return await file_answer(await issued_note(session, await find(session, CreditNote, id)), wanted)
+        note = await find(session, CreditNote, id)
+        return await file_answer(note.tenant_id, await issued_note(session, note), wanted)

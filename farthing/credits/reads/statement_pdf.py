@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local, zone_or_abbreviation
+from farthing.core.errors import ValidationFailed
 from farthing.core.money import plain
 from farthing.credits.enums import TransactionType
 from farthing.credits.ledger.tables import WalletTransaction
@@ -22,15 +21,27 @@ from farthing.invoices.pdf.figures import text
 from farthing.invoices.pdf.fonts import families
 from farthing.invoices.pdf.page import RUNNING_TEXT, PageTexts, Table, party_texts
 from farthing.invoices.pdf.render import render_page
+from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.documents import payer_of, seller_of
 from farthing.storage.rows import find
 
+MOST_ROWS = 2_000
+"""About 100 MB while it is typeset."""
+
 
 async def as_pdf(session: AsyncSession, statement: WalletStatement) -> bytes:
-    """The statement as a PDF; its days are those of the zone that invoices are dated in."""
+    """The statement as a PDF; its days are those of the zone that invoices are dated in.
+
+    Raises ValidationFailed for more movements than a document holds.
+    """
+    if len(statement.movements) > MOST_ROWS:
+        raise ValidationFailed.of(
+            "end_time", f"must leave at most {MOST_ROWS} movements in the period of a PDF; the CSV holds more"
+        )
     logo = (await read(session, InvoicePdfConfig)).logo
     texts = await _texts(session, statement)
-    return await asyncio.to_thread(render_page, texts, statement.period.end, Logo.of_base64(logo) if logo else None)
+    picture = Logo.of_base64(logo) if logo else None
+    return await typeset(statement.wallet.tenant_id, render_page, texts, statement.period.end, picture)
 
 
 async def _texts(session: AsyncSession, statement: WalletStatement) -> PageTexts:

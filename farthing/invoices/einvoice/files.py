@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from litestar import Response
@@ -13,6 +12,7 @@ from farthing.invoices.einvoice.cii import cii
 from farthing.invoices.einvoice.facturx import facturx
 from farthing.invoices.einvoice.model import Format, TradeDocument
 from farthing.invoices.einvoice.ubl import ubl
+from farthing.invoices.pdf.turns import typeset
 
 _WRITERS = {
     Format.XRECHNUNG_UBL: lambda document: ubl(document, Format.XRECHNUNG_UBL),
@@ -49,10 +49,10 @@ def availabilities(issued: IssuedDocument) -> list[Availability]:
     return [Availability(each, _TITLES[each], assemble(issued, each).obstacles) for each in Format]
 
 
-async def file_answer(issued: IssuedDocument, wanted: Format) -> Response[bytes]:
-    """The document as a download under its number. Raises ValidationFailed naming what is missing."""
+async def file_answer(tenant_id: str, issued: IssuedDocument, wanted: Format) -> Response[bytes]:
+    """The tenant's document as a download under its number. Raises ValidationFailed naming what is missing."""
     document = document_for(issued, wanted)
-    content = await asyncio.to_thread(written_file, document, wanted)
+    content = await typeset(tenant_id, written_file, document, wanted)
     is_pdf = wanted is Format.FACTURX
     ending = "pdf" if is_pdf else "xml"
     harmless = (each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in document.number)

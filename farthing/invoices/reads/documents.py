@@ -5,7 +5,6 @@ The PDF is a pure function of those values, so nothing is stored: whoever asks g
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +41,7 @@ from farthing.invoices.pdf.document import (
     Totals,
 )
 from farthing.invoices.pdf.render import render
+from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
 from farthing.storage.rows import find
@@ -54,7 +54,7 @@ _ADDRESS = ("address_line1", "address_line2", "address_city", "address_state", "
 
 async def pdf(session: AsyncSession, invoice: Invoice) -> bytes:
     """The invoice as a PDF, as it stands now."""
-    return await asyncio.to_thread(render, await document(session, invoice))
+    return await typeset(invoice.tenant_id, render, await document(session, invoice))
 
 
 async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:

@@ -6,23 +6,26 @@ Rule: docs/rules/reporting.md#recognition
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from itertools import pairwise
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
 from farthing.core.money import EXACT, ZERO
+from farthing.core.slices import collect
 from farthing.customers.tables import Customer
 from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question
 from farthing.reporting.analytics.facts import Cells, Group, accumulated, require_few
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.recurring import meets
+from farthing.reporting.revenue.lines import owner_of_reports
 from farthing.reporting.revenue.recognition import CreditsHeld, RecognizedLine, credits_held, schedules
 
 _DAY = timedelta(days=1)
@@ -106,16 +109,17 @@ async def recognized_revenue(books: RecognitionBooks, question: Question, timeli
         if amount:
             cells[bucket, group] = EXACT.add(cells[bucket, group], amount)
 
-    for recognized, group in await books.lines(question, timeline):
-        bucket = 0
-        for part in sorted(recognized.schedule.recognized, key=lambda part: part.day):
-            if part.day < days[0] or part.day > today:
-                continue
-            while bucket < len(days) - 1 and part.day >= days[bucket + 1]:
-                bucket += 1
-            if bucket == len(days) - 1:
-                break
-            add(bucket, group, part.amount)
+    lines = await books.lines(question, timeline)
+
+    def added_up() -> Iterator[None]:
+        for recognized, group in lines:
+            for bucket, (first, after) in enumerate(pairwise(days)):
+                until = min(after, today + _DAY)
+                if first < until:
+                    add(bucket, group, recognized.schedule.recognized_between(first, until))
+            yield
+
+    await collect(added_up(), owner_of_reports(books.session))
     for change, group in await books.credits(question, timeline.end):
         if change.lapsed and change.at >= timeline.start:
             bucket = next(number for number, end in enumerate(timeline.ends) if change.at < end)
@@ -135,13 +139,19 @@ async def standing_at_ends(
     today = to_local(books.now, zone).date()
     cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
     ends = [(end, min(to_local(end, zone).date(), today + _DAY)) for end in timeline.ends]
-    for recognized, group in await books.lines(question, timeline):
-        schedule = recognized.schedule
-        for bucket, (end, day) in enumerate(ends):
-            deferred = standing is RevenueStanding.DEFERRED
-            amount = schedule.deferred(end, day) if deferred else schedule.unbilled(end, day)
-            if amount:
-                cells[bucket, group] = EXACT.add(cells[bucket, group], amount)
+    lines = await books.lines(question, timeline)
+
+    def added_up() -> Iterator[None]:
+        for recognized, group in lines:
+            schedule = recognized.schedule
+            for bucket, (end, day) in enumerate(ends):
+                deferred = standing is RevenueStanding.DEFERRED
+                amount = schedule.deferred(end, day) if deferred else schedule.unbilled(end, day)
+                if amount:
+                    cells[bucket, group] = EXACT.add(cells[bucket, group], amount)
+            yield
+
+    await collect(added_up(), owner_of_reports(books.session))
     if standing is RevenueStanding.DEFERRED:
         held: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
         for change, group in await books.credits(question, timeline.end):

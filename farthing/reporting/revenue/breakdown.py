@@ -21,6 +21,7 @@ from farthing.calendar.zones import UTC, to_local
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import allocate
+from farthing.core.slices import collect
 from farthing.core.wire import json_number
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.days import (
@@ -39,6 +40,8 @@ from farthing.reporting.revenue.lines import (
     RevenueRevert,
     RevenueSource,
     RevenueStatus,
+    few_at_once,
+    owner_of_reports,
     prices_of,
     read_lines,
     reverted_figures,
@@ -59,6 +62,8 @@ REVENUE_SOURCE, CURRENCY, EVENT_SOURCE = "revenue_source", "currency", "source"
 GROUPS = (REVENUE_SOURCE, EVENT_SOURCE, "customer_id", "subscription_id", "price_id", "meter_id", CURRENCY)
 MOST_ROWS = 100_000
 MOST_DAYS = 3_660
+MOST_DAYS_OF_A_LINE = 36_525
+"""A hundred years; what is charged for longer is not spread."""
 
 _DAY = timedelta(days=1)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC_OFFSET)
@@ -103,10 +108,15 @@ async def revenue(session: AsyncSession, asked: RevenueAnalyticsRequest, now: da
     if EVENT_SOURCE in query.group_by:
         sources = await shares_by_source(session, list({part.line.id: part.line for part in parts}.values()))
     rows: defaultdict[_RowKey, RevenueFigures] = defaultdict(RevenueFigures)
-    for part in parts:
-        for source, figures in _by_source(part, sources):
-            key = _key(part, source, query)
-            rows[key] = rows[key] + figures
+
+    def added_up() -> Iterator[None]:
+        for part in parts:
+            for source, figures in _by_source(part, sources):
+                key = _key(part, source, query)
+                rows[key] = rows[key] + figures
+            yield
+
+    await collect(added_up(), owner_of_reports(session))
     if len(rows) > MOST_ROWS:
         raise ValidationFailed.of("group_by", f"would make more than {MOST_ROWS:,} rows; ask for less at a time")
     by_day = query.granularity is RevenueGranularity.DAY
@@ -147,18 +157,27 @@ async def revenue_parts(
     lines = [line for line in lines if status is None or line.status is status]
     prices = await prices_of(session, {line.price_id for line in lines})
     used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, days.zone)
-    parts = [
-        RevenuePart(line, part, line.adjustment)
-        for line in lines
-        for part in parts_of(line, prices.get(line.price_id), used.get(line.id), policy, days.zone)
-        if days.holds(part.day)
-    ]
+    owner = owner_of_reports(session)
+    parts = await collect(few_at_once(_parts(lines, prices, used, policy, days)), owner)
     by_id = {line.id: line for line in lines}
     for revert in await reverts_of(session, lines):
         day = to_local(revert.at, days.zone).date()
         if days.holds(day):
             parts.append(_taken_back(by_id[revert.line_id], revert, day))
     return parts
+
+
+def _parts(
+    lines: Sequence[RevenueLine],
+    prices: Mapping[str, RatedPrice],
+    used: Mapping[str, Sequence[UsageThrough]],
+    policy: AllocationPolicy,
+    days: DaySpan,
+) -> Iterator[RevenuePart]:
+    for line in lines:
+        for part in parts_of(line, prices.get(line.price_id), used.get(line.id), policy, days.zone, days):
+            if days.holds(part.day):
+                yield RevenuePart(line, part, line.adjustment)
 
 
 def _taken_back(line: RevenueLine, revert: RevenueRevert, day: date) -> RevenuePart:
@@ -171,8 +190,12 @@ def parts_of(
     used: Sequence[UsageThrough] | None,
     policy: AllocationPolicy,
     zone: ZoneInfo,
+    within: DaySpan | None = None,
 ) -> Iterator[DayPart]:
-    """What a line earns on each day."""
+    """What a line earns on each day; days that are not `within` may be left out.
+
+    Rule: docs/rules/reporting.md#days-of-a-line
+    """
     figures = line.figures(price)
     if used and price is not None and any(point.usage for point in used):
         yield from by_usage(figures, price, used, line.digits)
@@ -185,8 +208,10 @@ def parts_of(
     if line.is_metered:
         yield from on_one_day(figures, last_day, is_allocated=bool(figures.net_amount))
         return
-    if policy is AllocationPolicy.AMORTIZED and line.adjustment is None:
-        yield from evenly(figures, days_of(line.period_start, line.period_end, zone), line.digits)
+    days = days_of(line.period_start, line.period_end, zone)
+    if policy is AllocationPolicy.AMORTIZED and line.adjustment is None and days.count <= MOST_DAYS_OF_A_LINE:
+        wanted = None if within is None else days.part_between(within.first, within.after)
+        yield from evenly(figures, days, line.digits, wanted)
         return
     booked = (
         to_local(line.period_start, zone).date() if line.booked_in_advance and line.adjustment is None else last_day

@@ -52,21 +52,43 @@ class UsageThrough:
     cost: Decimal | None = None
 
 
-def days_of(start: datetime, end: datetime, zone: ZoneInfo) -> list[date]:
+@dataclass(frozen=True, slots=True)
+class DaysInARow:
+    """So many days from the first on."""
+
+    first: date
+    count: int
+
+    def part_between(self, first: date, after: date) -> range:
+        """Which of them, counted from 0, lie between `first` and the day before `after`."""
+        return range(max((first - self.first).days, 0), min((after - self.first).days, self.count))
+
+
+def days_of(start: datetime, end: datetime, zone: ZoneInfo) -> DaysInARow:
     """The days of a period: as many as lie between the dates of its ends, at least one, from the first on."""
     first = to_local(start, zone).date()
     last = to_local(max(end - _INSTANT, start), zone).date()
     count = max((to_local(end, zone).date() - first).days, 1)
-    return [first + _DAY * number for number in range(min(count, (last - first).days + 1))]
+    return DaysInARow(first, min(count, (last - first).days + 1))
 
 
-def evenly(figures: RevenueFigures, days: Sequence[date], digits: int) -> Iterator[DayPart]:
-    """The same on every day; amounts are rounded to the currency through each day, and the last day has the rest."""
-    before = RevenueFigures()
-    for number, day in enumerate(days, start=1):
-        through = figures if number == len(days) else _scaled(figures, Fraction(number, len(days)), digits)
-        yield DayPart(day, through - before, True)
-        before = through
+def evenly(figures: RevenueFigures, days: DaysInARow, digits: int, wanted: range | None = None) -> Iterator[DayPart]:
+    """The same on every day; amounts are rounded to the currency through each day, and the last day has the rest.
+
+    `wanted`: the days that are asked for, counted from 0; None is all. Only these cost anything.
+    """
+
+    def through(count: int) -> RevenueFigures:
+        if count in {0, days.count}:
+            return figures if count else RevenueFigures()
+        return _scaled(figures, Fraction(count, days.count), digits)
+
+    asked = range(days.count) if wanted is None else wanted
+    before = through(asked.start) if asked else RevenueFigures()
+    for number in asked:
+        after = through(number + 1)
+        yield DayPart(days.first + _DAY * number, after - before, True)
+        before = after
 
 
 def on_one_day(figures: RevenueFigures, day: date, *, is_allocated: bool) -> Iterator[DayPart]:

@@ -5,12 +5,12 @@ Rule: docs/rules/reporting.md#which-lines-count
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +34,11 @@ from farthing.storage.rows import in_array
 
 MOST_LINES = 300_000
 """How many lines one answer is made of."""
+MOST_PARTS = 1_000_000
+"""And how many days of lines."""
+LINES_AT_ONCE = 500
+
+Item = TypeVar("Item")
 
 
 class RevenueStatus(StrEnum):
@@ -202,10 +207,29 @@ async def read_lines(
     conditions, parameters = selection.conditions()
     given = {**parameters, **values, "environment": scope_of(session).environment_id, "now": now}
     statement = f"{_LINES} {conditions} AND ({narrowed}) ORDER BY l.id LIMIT {MOST_LINES + 1}"
-    rows = (await session.execute(text(statement), given)).all()
-    if len(rows) > MOST_LINES:
+    lines: list[RevenueLine] = []
+    # in pages, between which other requests have their turn
+    result = await session.stream(text(statement), given)
+    async for rows in result.partitions(LINES_AT_ONCE):
+        lines += [_line(row) for row in rows]
+    if len(lines) > MOST_LINES:
         raise ValidationFailed.of("start_time", f"the time holds more than {MOST_LINES:,} lines; ask for less at once")
-    return [_line(row) for row in rows]
+    return lines
+
+
+def few_at_once(parts: Iterable[Item]) -> Iterator[Item]:
+    """The parts of lines by day, unless they are too many. Raises ValidationFailed then."""
+    for number, part in enumerate(parts):
+        if number == MOST_PARTS:
+            raise ValidationFailed.of(
+                "start_time", f"the lines of the time have more than {MOST_PARTS:,} days; ask for less at once"
+            )
+        yield part
+
+
+def owner_of_reports(session: AsyncSession) -> str:
+    """Whose turn it is to compute: a tenant's reports wait for each other, and keep nobody else waiting."""
+    return f"reports of {scope_of(session).tenant_id}"
 
 
 def _line(row: Any) -> RevenueLine:

@@ -6,7 +6,7 @@ Rule: docs/rules/reporting.md#recognition
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,11 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
 from farthing.core.money import EXACT, ZERO, round_to, share
+from farthing.core.slices import collect
+from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.breakdown import parts_of
-from farthing.reporting.revenue.days import AllocationPolicy
+from farthing.reporting.revenue.days import AllocationPolicy, UsageThrough
 from farthing.reporting.revenue.lines import (
     LineSelection,
     RevenueLine,
+    few_at_once,
+    owner_of_reports,
     prices_of,
     read_lines,
     reverts_of,
@@ -76,14 +80,29 @@ async def schedules(
     for revert in await reverts_of(session, lines):
         day = to_local(revert.at, zone).date()
         reverts[revert.line_id].append(RevertOfLine(day, revert.at, revert.net))
-    recognized = []
+    owner = owner_of_reports(session)
+    amounts: defaultdict[str, list[Recognized]] = defaultdict(list)
+    for line_id, amount in await collect(few_at_once(_amounts(lines, prices, used, zone)), owner):
+        amounts[line_id].append(amount)
+    return await collect((_recognized(line, amounts[line.id], reverts[line.id]) for line in lines), owner)
+
+
+def _amounts(
+    lines: Sequence[RevenueLine],
+    prices: Mapping[str, RatedPrice],
+    used: Mapping[str, Sequence[UsageThrough]],
+    zone: ZoneInfo,
+) -> Iterator[tuple[str, Recognized]]:
+    """What is recognized of each line on each day, by the line's id."""
     for line in lines:
-        parts = parts_of(line, prices.get(line.price_id), used.get(line.id), AllocationPolicy.AMORTIZED, zone)
-        amounts = [Recognized(part.day, part.figures.net_amount) for part in parts]
-        back = tuple(reverts[line.id])
-        schedule = LineSchedule(with_reverts(amounts, back, line.digits), line.finalized_at, line.net, back)
-        recognized.append(RecognizedLine(line, schedule))
-    return recognized
+        for part in parts_of(line, prices.get(line.price_id), used.get(line.id), AllocationPolicy.AMORTIZED, zone):
+            yield line.id, Recognized(part.day, part.figures.net_amount)
+
+
+def _recognized(line: RevenueLine, amounts: Sequence[Recognized], reverts: Sequence[RevertOfLine]) -> RecognizedLine:
+    back = tuple(reverts)
+    schedule = LineSchedule(with_reverts(amounts, back, line.digits), line.finalized_at, line.net, back)
+    return RecognizedLine(line, schedule)
 
 
 # what credits were worth on an invoice beyond what was paid for them; nothing was paid for credits that were given

@@ -5,11 +5,13 @@ Rule: docs/rules/reporting.md#recognition
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from itertools import accumulate
 
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 
@@ -39,10 +41,24 @@ class LineSchedule:
     billed_at: datetime | None
     billed: Decimal
     taken_back: tuple[RevertOfLine, ...] = ()
+    _days: tuple[date, ...] = field(init=False, repr=False, compare=False)
+    _through: tuple[Decimal, ...] = field(init=False, repr=False, compare=False)
+    """What was recognized before each of the days, and at last in all: a question of many days adds up once."""
+
+    def __post_init__(self) -> None:
+        parts = sorted(self.recognized, key=lambda part: part.day)
+        object.__setattr__(self, "_days", tuple(part.day for part in parts))
+        object.__setattr__(
+            self, "_through", tuple(accumulate((part.amount for part in parts), EXACT.add, initial=ZERO))
+        )
 
     def recognized_before(self, day: date) -> Decimal:
         """What was recognized until the day begins."""
-        return exact_sum([part.amount for part in self.recognized if part.day < day])
+        return self._through[bisect_left(self._days, day)]
+
+    def recognized_between(self, first: date, after: date) -> Decimal:
+        """What is recognized from a day on, until another begins."""
+        return EXACT.subtract(self.recognized_before(after), self.recognized_before(first))
 
     def billed_before(self, at: datetime) -> Decimal:
         """What had been billed by an instant, less what had been taken back."""

@@ -43,11 +43,13 @@ class Shares:
         *,
         most_waiting: int = MOST_WAITING_PER_TENANT,
         wait_seconds: float = WAIT_SECONDS,
+        refusal: str = "Other requests of this tenant hold all database connections it may use; please try again",
     ) -> None:
         self.slots = max(1, slots)
         self.per_tenant = max(1, min(per_tenant, self.slots))
         self._most_waiting = most_waiting
         self._wait_seconds = wait_seconds
+        self._refusal = refusal
         self._held: Counter[str] = Counter()
         self._total = 0
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
@@ -71,10 +73,7 @@ class Shares:
         except BaseException as error:
             self._leave(tenant_id, turn)
             if isinstance(error, TimeoutError):
-                raise ServiceUnavailable(
-                    "Other requests of this tenant hold all database connections it may use; please try again",
-                    retry_after_seconds=RETRY_AFTER_SECONDS,
-                ) from error
+                raise ServiceUnavailable(self._refusal, retry_after_seconds=RETRY_AFTER_SECONDS) from error
             raise
 
     def release(self, tenant_id: str) -> None:

@@ -366,6 +366,9 @@ _WINDOW_MINUTES = {
 
 
 def _demand_apart(buckets: Sequence[CommitmentBucketRequest]) -> None:
+    named = [bucket.id for bucket in buckets if bucket.id]
+    if len(named) > len(set(named)):
+        raise ValidationFailed.of("commitment_time_buckets", "must have ids that differ")
     taken: set[int] = set()
     for bucket in buckets:
         start, end = bucket.start.minutes, bucket.end.minutes

@@ -62,7 +62,8 @@ class EinvoicePages(Controller):
     async def invoice_file(self, invoice_id: str, wanted: str, session: AsyncSession) -> Response[bytes]:
         """An invoice in one format."""
         asked = requested_format(wanted)
-        return await file_answer(await issued_invoice(session, await find(session, Invoice, invoice_id)), asked)
+        invoice = await find(session, Invoice, invoice_id)
+        return await file_answer(invoice.tenant_id, await issued_invoice(session, invoice), asked)
 
     @get("/credit-notes/{note_id:str}/e-invoice", guards=[shows("creditnote")])
     async def of_note(self, note_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -74,7 +75,8 @@ class EinvoicePages(Controller):
     async def note_file(self, note_id: str, wanted: str, session: AsyncSession) -> Response[bytes]:
         """A credit note in one format."""
         asked = requested_format(wanted)
-        return await file_answer(await issued_note(session, await find(session, CreditNote, note_id)), asked)
+        note = await find(session, CreditNote, note_id)
+        return await file_answer(note.tenant_id, await issued_note(session, note), asked)
 
     @get("/customers/{customer_id:str}/billing-details", guards=[shows("customer")])
     async def billing_details(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

@@ -172,7 +172,7 @@ class Portal(Controller):
     ) -> Response[bytes]:
         """The invoice as an e-invoice."""
         invoice = await payable_invoice(session, visit_of(request), invoice_id)
-        return await file_answer(await issued_invoice(session, invoice), requested_format(wanted))
+        return await file_answer(invoice.tenant_id, await issued_invoice(session, invoice), requested_format(wanted))
 
     @post("/{token:str}/invoices/{invoice_id:str}/pay", guards=[in_path(read_only=False)])
     async def pay(
