@@ -98,7 +98,7 @@ class Life:
 
     async def act(self) -> None:
         """Something happens now, in the office and in the model."""
-        for _ in range(self.dice.randint(0, 3)):
+        for _ in range(self.dice.randint(1, 6)):
             deed = await self.money.act()
             if deed:
                 self.note(deed)

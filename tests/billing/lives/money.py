@@ -90,7 +90,7 @@ class Money:
         return Decimal(self.dice.randint(least, most)) / 100
 
     def _credits(self) -> Decimal:
-        return Decimal(self.dice.randint(1, 900_000)).scaleb(-self.dice.choice([2, 3, 4]))
+        return Decimal(self.dice.randint(1, 900_000)).scaleb(-self.dice.choice([2, 3, 4, 5]))
 
     async def _ids(self) -> dict[Wallet, str]:
         async with self.office.account.transaction(read_only=True) as session:
