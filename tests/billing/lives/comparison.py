@@ -115,17 +115,15 @@ def returned(moment: datetime, net: Decimal, tax: Decimal) -> tuple[str, str, st
 
 
 def modelled_wallets(books: Books) -> list[Any]:
-    """Every wallet with its chain."""
-    return [
-        (
-            "PRE_PAID" if wallet.is_prepaid else "POST_PAID",
-            "closed" if wallet.is_closed else "active",
-            plain(wallet.balance),
-            plain(wallet.worth(wallet.balance) if wallet.balance >= 0 else -wallet.worth(-wallet.balance)),
-            [_modelled_movement(movement, wallet) for movement in wallet.movements],
-        )
-        for wallet in books.wallets
-    ]
+    """Every wallet, and every movement of its chain."""
+    rows: list[Any] = []
+    for number, wallet in enumerate(books.wallets, start=1):
+        kind, status = "PRE_PAID" if wallet.is_prepaid else "POST_PAID", "closed" if wallet.is_closed else "active"
+        worth = wallet.worth(wallet.balance) if wallet.balance >= 0 else -wallet.worth(-wallet.balance)
+        rows.append((number, kind, status, plain(wallet.balance), plain(worth)))
+        chain = enumerate(wallet.movements, start=1)
+        rows += [(number, place, *_modelled_movement(movement, wallet)) for place, movement in chain]
+    return rows
 
 
 def _modelled_movement(movement: Movement, wallet: Wallet) -> tuple[Any, ...]:
@@ -148,16 +146,13 @@ async def wallets(office: Office) -> list[Any]:
         taken: dict[str, list[tuple[int | None, str]]] = defaultdict(list)
         for consumption in await session.scalars(select(part).order_by(part.position)):
             taken[consumption.debit_id].append((places[consumption.credit_id], plain(consumption.credits)))
-        return [
-            (
-                wallet.wallet_type.value,
-                wallet.wallet_status.value,
-                plain(wallet.credit_balance),
-                plain(wallet.balance),
-                [_movement(movement, taken[movement.id]) for movement in rows if movement.wallet_id == wallet.id],
-            )
-            for wallet in await session.scalars(select(WalletRow).order_by(WalletRow.id))
-        ]
+        found: list[Any] = []
+        for number, wallet in enumerate(await session.scalars(select(WalletRow).order_by(WalletRow.id)), start=1):
+            figures = plain(wallet.credit_balance), plain(wallet.balance)
+            found.append((number, wallet.wallet_type.value, wallet.wallet_status.value, *figures))
+            chain = [movement for movement in rows if movement.wallet_id == wallet.id]
+            found += [(number, movement.seq, *_movement(movement, taken[movement.id])) for movement in chain]
+    return found
 
 
 def _movement(movement: WalletTransaction, taken: Sequence[tuple[int | None, str]]) -> tuple[Any, ...]:

@@ -138,9 +138,6 @@ class LifeModel:
             if former is not None and item.kind != "usage":
                 item.quantity = former.quantity
         self.items += items
-        if prorated:
-            changes: list[Change] = [(item, None) for item in closed]
-            self._settle([*changes, *((None, item) for item in items)], now)
         for grant in self.grants:
             if grant.is_plans:
                 grant.stop(now)
@@ -150,6 +147,9 @@ class LifeModel:
             start = period.end if waits else now
             self.grants.append(Grant.begun(terms, start, None if waits else period, is_plans=True))
         self.give(now)
+        if prorated:
+            changes: list[Change] = [(item, None) for item in closed]
+            self._settle([*changes, *((None, item) for item in items)], now)
 
     def cancel(self, now: datetime) -> None:
         """At once, with an invoice of what is in arrear, and a credit for what was paid and not had."""

@@ -107,7 +107,7 @@ class Settlements:
     def _credit(self, item: Item, consumed: timedelta, period: Period) -> tuple[Decimal, list[tuple[Coupon, Fraction]]]:
         """What the unused time of a fee is worth, and what a coupon for one invoice took of it; budgets get their part
         back. What somebody took back by hand is not credited again."""
-        paid = self.standing.pop(item)
+        paid = self.standing[item]
         unused = max(min(paid.until, period.length) - consumed, NO_TIME)
         part = part_of(unused, paid.service)
         worth = Fraction(paid.net) * part

@@ -161,7 +161,7 @@ class Wallet:
 
     def close(self) -> Taken:
         """Empty the wallet for good; what was left."""
-        rest = take(self.lots, self.balance)
+        rest = take(self.lots, max(self.balance, NOTHING))
         if rest:
             self.debit("WALLET_TERMINATION", rest)
         self.is_closed = True
