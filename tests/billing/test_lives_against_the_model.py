@@ -27,6 +27,7 @@ from farthing.invoices.tables import Invoice
 from tests.billing.lives import comparison
 from tests.billing.lives.life import begun
 from tests.billing.office import Office
+from tests.reporting.reconciliation import unreconciled
 
 LIVES = int(os.environ.get("FARTHING_LIVES", "4"))
 FIRST = int(os.environ.get("FARTHING_FIRST_LIFE", "0"))
@@ -67,6 +68,7 @@ async def test_a_life_is_billed_as_the_model_says(office: Office, seed: int) -> 
         "wallets": (await comparison.wallets(office), comparison.modelled_wallets(books)),
         "unapplied": ([await comparison.unapplied(office)], [plain(books.unapplied)]),
         "faults": (await faults(office), []),
+        "totals": (await unreconciled(office.account), []),
     }
     wrong = [f"{name}\n{comparison.differing(*pair)}" for name, pair in pairs.items() if pair[0] != pair[1]]
     assert wrong == [], "\n".join([*life.story, *wrong])
