@@ -15,7 +15,7 @@ Rule: docs/rules/billing.md#automatic-finalization
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -171,25 +171,9 @@ class Run:
 
     async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
-        # one lock statement for all; in order of id, as everybody locks
-        taken = await session.scalars(
-            select(Subscription)
-            .where(in_array(Subscription.id, ids), Subscription.due_at <= self.now)
-            .order_by(Subscription.id)
-            .with_for_update(skip_locked=True)
-            .execution_options(populate_existing=True)
-        )
         config = await read(session, InvoiceConfig)
         waiting = await roll_forward.waiting_ids(session, ids)
-        subscriptions = taken.all()
-        if len(ids) > 1:
-            # what issues invoices at once locks wallets and numbers, which is done for one subscription at a time
-            did.alone = [
-                subscription.id
-                for subscription in subscriptions
-                if subscription.id in waiting or roll_forward.may_issue_at_once(subscription, self.now)
-            ]
-            subscriptions = [subscription for subscription in subscriptions if subscription.id not in did.alone]
+        subscriptions = await self._take_due(session, ids, waiting, did)
         later: list[WantedDraft] = []
         ended: list[roll_forward.EndedInTime] = []
         for subscription in subscriptions:
@@ -235,6 +219,31 @@ class Run:
         for end in ended:
             await settle_changes(session, end.before, end.changes, self.now, self.effects, ends=True)
         return did
+
+    async def _take_due(
+        self, session: AsyncSession, ids: Sequence[str], waiting: Collection[str], did: Summary
+    ) -> list[Subscription]:
+        """The due ones of these subscriptions, locked; of several, only those that bring about nothing but drafts.
+
+        What issues invoices at once locks wallets and numbers, which is done for one subscription at a time.
+        """
+        # one lock statement for all; in order of id, as everybody locks
+        taken = await session.scalars(
+            select(Subscription)
+            .where(in_array(Subscription.id, ids), Subscription.due_at <= self.now)
+            .order_by(Subscription.id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        subscriptions = list(taken.all())
+        if len(ids) == 1:
+            return subscriptions
+        did.alone = [
+            subscription.id
+            for subscription in subscriptions
+            if subscription.id in waiting or roll_forward.may_issue_at_once(subscription, self.now)
+        ]
+        return [subscription for subscription in subscriptions if subscription.id not in did.alone]
 
     async def compute(self, done: Summary) -> None:
         """Compute the drafts whose period ended long enough ago for late usage to have come."""
