@@ -15,7 +15,7 @@ Rule: docs/rules/billing.md#automatic-finalization
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -172,8 +172,7 @@ class Run:
     async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
         config = await read(session, InvoiceConfig)
-        waiting = await roll_forward.waiting_ids(session, ids)
-        subscriptions = await self._take_due(session, ids, waiting, did)
+        subscriptions, waiting = await self._take_due(session, ids, did)
         later: list[WantedDraft] = []
         ended: list[roll_forward.EndedInTime] = []
         for subscription in subscriptions:
@@ -221,9 +220,10 @@ class Run:
         return did
 
     async def _take_due(
-        self, session: AsyncSession, ids: Sequence[str], waiting: Collection[str], did: Summary
-    ) -> list[Subscription]:
-        """The due ones of these subscriptions, locked; of several, only those that bring about nothing but drafts.
+        self, session: AsyncSession, ids: Sequence[str], did: Summary
+    ) -> tuple[list[Subscription], set[str]]:
+        """The due ones of these subscriptions, locked, and for which of them something is scheduled; of several, only
+        those that bring about nothing but drafts.
 
         What issues invoices at once locks wallets and numbers, which is done for one subscription at a time.
         """
@@ -236,14 +236,15 @@ class Run:
             .execution_options(populate_existing=True)
         )
         subscriptions = list(taken.all())
+        waiting = await roll_forward.waiting_ids(session, ids)
         if len(ids) == 1:
-            return subscriptions
+            return subscriptions, waiting
         did.alone = [
             subscription.id
             for subscription in subscriptions
             if subscription.id in waiting or roll_forward.may_issue_at_once(subscription, self.now)
         ]
-        return [subscription for subscription in subscriptions if subscription.id not in did.alone]
+        return [subscription for subscription in subscriptions if subscription.id not in did.alone], waiting
 
     async def compute(self, done: Summary) -> None:
         """Compute the drafts whose period ended long enough ago for late usage to have come."""
