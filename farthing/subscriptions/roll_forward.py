@@ -111,6 +111,14 @@ async def waiting_ids(session: AsyncSession, ids: Sequence[str]) -> set[str]:
     return set(rows)
 
 
+def may_issue_at_once(subscription: Subscription, now: datetime) -> bool:
+    """Whether bringing a due subscription to `now` may bring about more than drafts: one that opens, leaves its trial
+    or a pause, or ends. What is scheduled for it may, too."""
+    ends = effective_end(subscription)
+    is_plain = subscription.opens_at is None and subscription.subscription_status is SubscriptionStatus.ACTIVE
+    return not is_plain or (ends is not None and ends <= now)
+
+
 async def advance_to(
     session: AsyncSession, subscription: Subscription, now: datetime, *, nothing_waits: bool = False
 ) -> AdvanceResult:

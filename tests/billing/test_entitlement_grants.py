@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from farthing.billing.entitlement_grants.evaluation import EvaluationSummary, GrantEvaluation
+from farthing.billing.proof.invoices import prove
 from farthing.invoices.tables import Invoice
 from farthing.storage.outbox import SystemEvent
 from farthing.subscriptions.tables import Subscription
@@ -460,3 +462,34 @@ async def test_a_grant_must_go_with_those_of_the_same_subscriptions(office: Offi
         refused = await office.account.post("/entitlements", {**body, **own, **terms}, expect=400)
         assert refused["error"]["message"].startswith(field)
     await office.account.post("/entitlements", {**body, **own, **DAILY})
+
+
+@pytest.mark.parametrize(
+    ("terms", "path", "value"),
+    [
+        pytest.param(HOURLY, "{over,0,over}", "29", id="less over than was used"),
+        pytest.param(HOURLY, "{over,0,over}", "31", id="more over than was used"),
+        pytest.param(HOURLY, "{over,0,usage}", "129", id="less used in the window"),
+        pytest.param(HOURLY, "{over,0,quota}", "99", id="a smaller quota"),
+        pytest.param(HOURLY, "{over}", [], id="no window at all"),
+        pytest.param(IN_MONEY, "{over,0,over}", "59", id="less money over"),
+        pytest.param(IN_MONEY, "{over,0,usage}", "60", id="less money used"),
+    ],
+)
+async def test_the_doctor_finds_windows_that_were_tampered_with(
+    office: Office, terms: Any, path: str, value: Any
+) -> None:
+    made = await granted(office, terms=terms)
+    await made.use(*W23)
+    await office.run("2026-02-01")
+    tampered = text(
+        "UPDATE invoice_line_items SET usage_windows = "
+        "jsonb_set(usage_windows, CAST(:path AS text[]), CAST(:value AS jsonb)) WHERE usage_windows IS NOT NULL"
+    )
+    async with office.account.transaction() as session:
+        changed: Any = await session.execute(tampered, {"path": path, "value": json.dumps(value)})
+        assert changed.rowcount == 1
+        session.expire_all()
+        proof = await prove(session, (await session.scalars(select(Invoice))).all())
+        assert any("quota" in difference.figure for difference in proof.differences)
+        await session.rollback()

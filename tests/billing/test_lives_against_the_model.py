@@ -1,4 +1,5 @@
-"""Lives in which coupons, taxes, pauses, ends and plans come and go are billed as an independent model says.
+"""Lives in which coupons, taxes, pauses, ends, plans, wallets, grants, payments and notes come and go are billed, and
+credited, as an independent model says.
 
 `FARTHING_LIVES` is how many are lived; few by default.
 """
@@ -7,11 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -23,332 +19,18 @@ from farthing.billing.proof.credits import credit_differences
 from farthing.billing.proof.invoices import prove
 from farthing.billing.proof.settlement_notes import settlement_note_differences
 from farthing.billing.proof.settlements import settlement_differences
-from farthing.billing.tables import ProrationSettlement
 from farthing.core.money import plain
+from farthing.credits.grants.proof import grant_differences
 from farthing.credits.reads.derivation import ledger_differences
 from farthing.invoices.figures.derivation import Difference, all_differences
-from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem, TaxAppliedRow
-from tests.billing.counter import Body, cancel, do, modify, open_items, opened, seats
-from tests.billing.lateness import settled
-from tests.billing.life_model import Coupon, Document, Item, LifeModel, Line
-from tests.billing.office import ARREAR, Office
-from tests.subscriptions.shop import at, fixed
+from farthing.invoices.tables import Invoice
+from tests.billing.lives import comparison
+from tests.billing.lives.life import begun
+from tests.billing.office import Office
+from tests.reporting.reconciliation import unreconciled
 
 LIVES = int(os.environ.get("FARTHING_LIVES", "4"))
-PLANS = {
-    "Small": [("seats", "9.99", "advance"), ("support", "4.55", "arrear"), ("calls", "1.01", "usage")],
-    "Large": [("seats", "33.35", "advance"), ("calls", "0.37", "usage")],
-}
-EXTRA = "7.77"
-PRORATED = {"proration_behavior": "create_prorations"}
-ACTS = ["seats", "seats", "extra", "plan", "plan at no charge", "pause", "announce", "coupon", "coupon", "rename"]
-
-
-@dataclass
-class Life:
-    """One customer of an office, beside the model of what it must be billed."""
-
-    office: Office
-    dice: random.Random
-    model: LifeModel
-    now: datetime
-    plans: dict[str, Body]
-    addon: Body
-    customer: Body
-    subscription: Body
-    plan: str = "Small"
-    names: list[str] = field(default_factory=list)
-    taken_names: set[str] = field(default_factory=set)
-    story: list[str] = field(default_factory=list)
-    has_extra: bool = False
-
-    def note(self, deed: str) -> None:
-        self.story.append(f"{self.now:%m-%d %H:%M} {deed}")
-
-    def next_moment(self) -> datetime:
-        """Some time later; often while a renewal waits, sometimes long after."""
-        if self.model.cancels_at is not None:
-            return self.now + (self.model.cancels_at - self.now) * self.dice.randint(1, 9) / 10
-        end = self.model.open_period.end
-        if self.model.delay and self.model.paused_at is None and self.dice.random() < 0.4:
-            return end + self.model.delay * self.dice.randint(1, 9) / 10
-        return self.now + timedelta(minutes=self.dice.randint(30, 60 * 24 * 17))
-
-    async def go_to(self, moment: datetime) -> None:
-        """Live until a moment: what falls due is done when it is due, and usage arrives, some of it late."""
-        moment = moment.replace(microsecond=0)
-        duty = self.model.next_duty()
-        while duty is not None and duty <= moment:
-            await self._use(duty)
-            assert (await self.office.run(duty)).failed == {}
-            self.model.run(duty)
-            duty = self.model.next_duty()
-        await self._use(moment)
-        self.now = moment
-        await self.office.on(moment.isoformat()[:19])
-
-    async def _use(self, until: datetime) -> None:
-        """Usage since a while ago, under a name that the customer has or had."""
-        since = max(self.model.start, until - timedelta(days=self.dice.choice([3, 12, 30])))
-        minutes = max(int((until - since) / timedelta(minutes=1)), 1)
-        moments = [since + timedelta(minutes=self.dice.randrange(minutes)) for _ in range(self.dice.randint(0, 6))]
-        name = self.dice.choice(self.names)
-        if moments:
-            await self.office.recorded("calls", {"external_id": name}, *((use.isoformat()[:19], 1) for use in moments))
-            if name not in self.taken_names:
-                self.model.use(moments)
-
-    async def act(self) -> None:
-        """Something happens now, in the office and in the model."""
-        if self.model.paused_at is not None:
-            self.note("resume")
-            await do(self.office, self.subscription, "resume")
-            self.model.resume(self.now)
-        elif self.model.cancels_at is not None:
-            self.note("take back")
-            await do(self.office, self.subscription, "uncancel")
-            self.model.take_back()
-        else:
-            deed = self.dice.choice(ACTS)
-            match deed:
-                case "seats":
-                    await self._seats()
-                case "extra":
-                    await self._extra()
-                case "plan" | "plan at no charge":
-                    await self._plan(prorated=deed == "plan")
-                case "pause":
-                    self.note("pause")
-                    await do(self.office, self.subscription, "pause")
-                    self.model.pause(self.now)
-                case "announce":
-                    await self._announce()
-                case "coupon":
-                    await self._coupon()
-                case "rename":
-                    await self._rename()
-
-    async def _seats(self) -> None:
-        quantity = self.dice.randint(1, 7)
-        self.note(f"{quantity} seats")
-        (item,) = [item for item in await open_items(self.office, self.subscription) if item["display_name"] == "seats"]
-        await seats(self.office, self.subscription, item, quantity)
-        self.model.change_quantity("seats", quantity, self.now)
-
-    async def _extra(self) -> None:
-        if self.has_extra:
-            return
-        self.has_extra = True
-        self.note("extra")
-        await modify(
-            self.office, self.subscription, "addon", action="add", add={"addon_id": self.addon["id"], **PRORATED}
-        )
-        self.model.add(Item("extra", Decimal(EXTRA), self.now))
-
-    async def _plan(self, *, prorated: bool) -> None:
-        self.plan = next(name for name in self.plans if name != self.plan)
-        self.note(f"plan {self.plan} {'prorated' if prorated else 'at no charge'}")
-        behavior = "create_prorations" if prorated else "none"
-        body = {"target_plan_id": self.plans[self.plan]["id"], "proration_behavior": behavior}
-        await do(self.office, self.subscription, "change/v2/execute", body)
-        self.model.change_plan(items_of(self.plan, self.now), self.now, prorated=prorated)
-
-    async def _announce(self) -> None:
-        date = self.now + timedelta(hours=self.dice.randint(20, 24 * 40))
-        self.note(f"announce {date:%m-%d %H:%M}")
-        await cancel(self.office, self.subscription, "scheduled_date", cancel_at=date.isoformat(), **PRORATED)
-        self.model.announce_end(date)
-
-    async def _coupon(self) -> None:
-        coupon, code = await self.new_coupon(self.now)
-        params: dict[str, Any] = {"action": "add", "coupon_code": code}
-        if self.dice.random() < 0.4:
-            (item,) = [
-                one for one in await open_items(self.office, self.subscription) if one["display_name"] == "seats"
-            ]
-            params["subscription_line_item_id"] = item["id"]
-            coupon.item = next(item for item in self.model.items if item.name == "seats" and item.end is None)
-        if coupon.cadence != "once" and self.dice.random() < 0.4:
-            coupon.until = self.now + timedelta(days=self.dice.randint(1, 80))
-            params["end_date"] = coupon.until.isoformat()
-        self.note(f"coupon {describe(coupon)}")
-        await modify(self.office, self.subscription, "coupon", **params)
-        self.model.attach(coupon)
-
-    async def new_coupon(self, since: datetime) -> tuple[Coupon, str]:
-        coupon = random_coupon(self.dice, since)
-        return coupon, await registered(self.office, coupon)
-
-    async def _rename(self) -> None:
-        """Half of the time somebody else takes the former name."""
-        former, name = self.names[-1], f"name-{len(self.names)}-{self.dice.randrange(10**9)}"
-        self.note("rename")
-        await self.office.account.put(f"/customers/{self.customer['id']}", {"external_id": name})
-        self.names.append(name)
-        if self.dice.random() < 0.5:
-            await self.office.customer(former)
-            self.taken_names.add(former)
-
-    async def end(self) -> None:
-        self.note("cancel")
-        await cancel(self.office, self.subscription, cancel_immediately_invoice_policy="generate_invoice", **PRORATED)
-        self.model.cancel(self.now)
-        while (duty := self.model.next_duty()) is not None:
-            assert (await self.office.run(duty)).failed == {}
-            self.model.run(duty)
-
-
-def items_of(plan: str, start: datetime) -> list[Item]:
-    return [Item(name, Decimal(price), start, kind=kind) for name, price, kind in PLANS[plan]]
-
-
-def random_coupon(dice: random.Random, since: datetime) -> Coupon:
-    cadence = dice.choice(["once", "repeated", "repeated", "forever"])
-    coupon = Coupon(since, cadence, periods=dice.randint(1, 3) if cadence == "repeated" else 0)
-    if dice.random() < 0.5:
-        coupon.percent = dice.choice([7, 15, 33, 50, 100])
-    else:
-        coupon.amount = Decimal(dice.choice(["3.33", "10", "25.01"]))
-    return coupon
-
-
-async def registered(office: Office, coupon: Coupon) -> str:
-    """Make a coupon known to the office; its code."""
-    code = f"C{len((await office.account.get('/coupons'))['items'])}"
-    off = (
-        {"type": "percentage", "percentage_off": str(coupon.percent)}
-        if coupon.amount is None
-        else {"type": "fixed", "amount_off": str(coupon.amount), "currency": "usd"}
-    )
-    periods = {"duration_in_periods": coupon.periods} if coupon.periods else {}
-    await office.account.post(
-        "/coupons", {"name": code, "coupon_code": code, "cadence": coupon.cadence, **off, **periods}
-    )
-    return code
-
-
-def describe(coupon: Coupon) -> str:
-    off = f"{coupon.percent} %" if coupon.amount is None else str(coupon.amount)
-    until = "" if coupon.until is None else f" until {coupon.until:%m-%d}"
-    return f"{off} {coupon.cadence} {coupon.periods}{until}{' on seats' if coupon.item else ''}"
-
-
-async def begun(office: Office, dice: random.Random) -> Life:
-    """A life on its first day: plans, taxes that change some day, perhaps a coupon from the start."""
-    start = at("2026-01-01") + timedelta(minutes=dice.randrange(27 * 24 * 60))
-    delay = dice.choice([timedelta(0), timedelta(days=3)])
-    await office.on(start.isoformat()[:19])
-    await office.settings(
-        compute_delay_seconds=0,
-        finalization_delay_seconds=int(delay.total_seconds()),
-        late_usage_policy="next_invoice",
-    )
-    calls = await office.feature("calls")
-    await settled(office)
-    plans = {name: await office.plan(*prices_of(office, calls, name), name=name) for name in PLANS}
-    addon = await office.addon(fixed(EXTRA, display_name="extra"))
-    customer = await office.customer()
-    turn = start + timedelta(days=dice.randint(20, 100))
-    rates = [("former", Decimal(19), None, turn), ("later", Decimal("8.875"), turn, None)]
-    for code, percentage, _, until in rates:
-        rate = {"name": code, "code": code, "tax_rate_type": "percentage", "percentage_value": str(percentage)}
-        await office.account.post("/taxes/rates", rate)
-        window = {"start_date": "2020-01-01T00:00:00Z", "end_date": turn.isoformat()}
-        association = {
-            "tax_rate_code": code,
-            "external_customer_id": customer["external_id"],
-            "auto_apply": True,
-            **(window if until is not None else {"start_date": turn.isoformat()}),
-        }
-        await office.account.post("/taxes/associations", association, expect=200)
-    items, coupons, terms = items_of("Small", start), [], []
-    if dice.random() < 0.6:
-        coupon = random_coupon(dice, start)
-        terms.append({"coupon_code": await registered(office, coupon)})
-        coupons.append(coupon)
-        if dice.random() < 0.3:
-            coupon.item = items[0]
-            terms[0]["price_id"] = plans["Small"]["prices"][0]["id"]
-    subscription = await opened(office, plans["Small"], customer, subscription_coupons=terms)
-    model = LifeModel(start, delay, rates, items, coupons)
-    life = Life(office, dice, model, start, plans, addon, customer, subscription, names=[customer["external_id"]])
-    life.note(f"begin, delay {delay}, taxes turn {turn:%m-%d %H:%M}, {[describe(coupon) for coupon in coupons]}")
-    return life
-
-
-def prices_of(office: Office, calls: Body, plan: str) -> list[dict[str, Any]]:
-    made = {
-        "advance": lambda name, price: fixed(price, display_name=name),
-        "arrear": lambda name, price: fixed(price, display_name=name, **ARREAR),
-        "usage": lambda name, price: office.usage(calls, price, display_name=name),
-    }
-    return [made[kind](name, price) for name, price, kind in PLANS[plan]]
-
-
-def modelled_line(line: Line) -> tuple[str, ...]:
-    return line.name, f"{line.start:%m-%d %H:%M:%S}", plain(line.gross - line.credit), plain(line.discount)
-
-
-def modelled(documents: Sequence[Document]) -> list[Any]:
-    found = []
-    for document in documents:
-        lines = sorted(modelled_line(line) for line in document.lines if line.gross - line.credit)
-        taxes = sorted((code, plain(base), plain(tax)) for code, (base, tax) in document.taxes.items() if tax)
-        if lines:
-            found.append((f"{document.reference:%m-%d %H:%M:%S}", document.reason, lines, taxes, plain(document.total)))
-    return sorted(found)
-
-
-async def invoiced(office: Office) -> list[Any]:
-    """All invoices with something on them, as the books have them; the total as it was before prepaid credits."""
-    codes = {rate["id"]: rate["code"] for rate in (await office.account.get("/taxes/rates"))["items"]}
-    found = []
-    async with office.account.transaction(read_only=True) as session:
-        for invoice in await session.scalars(select(Invoice).where(Invoice.invoice_status != InvoiceStatus.VOIDED)):
-            rows = await session.scalars(
-                select(InvoiceLineItem).where(
-                    InvoiceLineItem.invoice_id == invoice.id, InvoiceLineItem.status == "published"
-                )
-            )
-            lines = sorted(
-                (
-                    row.display_name or "",
-                    f"{row.period_start:%m-%d %H:%M:%S}",
-                    plain(row.amount),
-                    plain(row.line_item_discount + row.invoice_level_discount),
-                )
-                for row in rows
-                if row.amount
-            )
-            taxes = await session.scalars(select(TaxAppliedRow).where(TaxAppliedRow.entity_id == invoice.id))
-            charged = sorted(
-                (codes[tax.tax_rate_id], plain(tax.taxable_amount), plain(tax.tax_amount))
-                for tax in taxes
-                if tax.tax_amount
-            )
-            reason = str(invoice.billing_reason).removeprefix("SUBSCRIPTION_")
-            total = plain(invoice.total + invoice.total_prepaid_credits_applied)
-            if lines:
-                found.append((f"{invoice.reference_date:%m-%d %H:%M:%S}", reason, lines, charged, total))
-    return sorted(found)
-
-
-async def given_back(office: Office) -> list[tuple[str, str, str]]:
-    """What was owed to the payer, net and tax, by the moment of the change."""
-    row = ProrationSettlement
-    totals: dict[datetime, tuple[Decimal, Decimal]] = {}
-    async with office.account.transaction(read_only=True) as session:
-        for moment, amount, tax in await session.execute(
-            select(row.effective_at, row.credited_to_payer, row.tax_credited)
-        ):
-            net, taxes = totals.get(moment, (Decimal(0), Decimal(0)))
-            totals[moment] = net + amount, taxes + tax
-    return [returned(moment, net, tax) for moment, (net, tax) in sorted(totals.items()) if net]
-
-
-def returned(moment: datetime, net: Decimal, tax: Decimal) -> tuple[str, str, str]:
-    return f"{moment:%m-%d %H:%M:%S}", plain(net), plain(tax)
+FIRST = int(os.environ.get("FARTHING_FIRST_LIFE", "0"))
 
 
 async def faults(office: Office) -> list[Difference]:
@@ -359,12 +41,16 @@ async def faults(office: Office) -> list[Difference]:
         found += (await prove(session, invoices)).differences
         found += await incomplete(session)
         found += [*await ledger_differences(session), *await credit_differences(session)]
-        found += [*await note_differences(session), *await settlement_note_differences(session)]
+        found += [
+            *await grant_differences(session),
+            *await note_differences(session),
+            *await settlement_note_differences(session),
+        ]
         return [*found, *await coupon_differences(session), *await settlement_differences(session)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(LIVES))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + LIVES))
 async def test_a_life_is_billed_as_the_model_says(office: Office, seed: int) -> None:
     dice = random.Random(seed)
     life = await begun(office, dice)
@@ -373,7 +59,16 @@ async def test_a_life_is_billed_as_the_model_says(office: Office, seed: int) -> 
         await life.act()
     await life.go_to(life.next_moment())
     await life.end()
-    story = "\n".join(life.story)
-    assert await invoiced(office) == modelled(life.model.documents), story
-    assert await given_back(office) == [returned(*given) for given in life.model.given_back], story
-    assert await faults(office) == [], story
+    model, books = life.model, life.model.books
+    given_back = [comparison.returned(*given) for given in model.settlements.given_back]
+    pairs = {
+        "invoices": (await comparison.invoiced(office), comparison.modelled(books.documents)),
+        "given back": (await comparison.given_back(office), given_back),
+        "grants": (await comparison.granted(office), comparison.modelled_grants(model.grants)),
+        "wallets": (await comparison.wallets(office), comparison.modelled_wallets(books)),
+        "unapplied": ([await comparison.unapplied(office)], [plain(books.unapplied)]),
+        "faults": (await faults(office), []),
+        "totals": (await unreconciled(office.account), []),
+    }
+    wrong = [f"{name}\n{comparison.differing(*pair)}" for name, pair in pairs.items() if pair[0] != pair[1]]
+    assert wrong == [], "\n".join([*life.story, *wrong])

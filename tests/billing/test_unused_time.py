@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -311,7 +312,7 @@ async def test_a_preview_gives_nothing(office: Office) -> None:
         ),
         ("UPDATE proration_settlements SET credited_to_payer = 1", ["credited for unused time", "owed to the payer"]),
         (
-            "UPDATE credit_note_line_items SET net_amount = 49.5, tax_amount = 10, taxes = jsonb_set(taxes, "
+            "UPDATE credit_note_line_items SET net_amount = 49.5, tax_amount = 10, taxes = jsonb_set(line.taxes, "
             "'{0,amount}', '\"10\"')",
             ["sum of note lines", "tax on unused time"],
         ),
@@ -329,4 +330,60 @@ async def test_the_doctor_sees_a_credit_that_is_not_its_settlement(
         await session.execute(text(statement))
         differences = [difference for proof in proofs for difference in await proof(session)]
         assert [difference.figure for difference in differences] == figures
+        await session.rollback()
+
+
+@pytest.mark.parametrize(
+    ("noted", "given"),
+    [
+        # 25 of the first seat's 50 moved on and 25 more were paid: of these 75 what is unused is worth 50
+        pytest.param(None, "50", id="nothing by hand"),
+        pytest.param("10", "50", id="a note that leaves enough"),
+        pytest.param("30", "45", id="a note that leaves less than what is unused"),
+        pytest.param("50", "25", id="all of the first line"),
+    ],
+)
+async def test_what_a_note_took_back_of_an_earlier_version_is_not_given_back_again(
+    office: Office, noted: str | None, given: str
+) -> None:
+    _, subscription = await taxed(office, None, "50")
+    await pay(office, subscription, "50")
+    opening = subscription["latest_invoice"]
+    await office.on("2026-06-16")
+    (item,) = await open_items(office, subscription)
+    await seats(office, subscription, item, 2)
+    await office.on("2026-06-16T00:00:01")
+    if noted is not None:
+        line = {"invoice_line_item_id": opening["line_items"][0]["id"], "amount": noted}
+        body = {"invoice_id": opening["id"], "reason": "BILLING_ERROR", "line_items": [line]}
+        await office.account.post("/creditnotes", {**body, "process_credit_note": True})
+    await office.on("2026-06-16T00:00:02")
+    await cancel(office, subscription, proration_behavior="create_prorations")
+    async with office.account.transaction(read_only=True) as session:
+        returned = await session.scalar(text("SELECT sum(credited_to_payer) FROM proration_settlements"))
+        assert f"{returned:.0f}" == given
+        assert await settlement_differences(session) == []
+        assert await credit_differences(session) == []
+
+
+@pytest.mark.parametrize("moved", ["0.01", "-0.01", "1"])
+async def test_the_doctor_follows_the_tax_of_a_line_that_two_notes_divide(office: Office, moved: str) -> None:
+    _, made = await taxed(office, "19", "100")
+    await pay(office, made, "100")
+    await office.on("2026-06-16")
+    await cancel(office, made, proration_behavior="create_prorations")
+    tampered = text(
+        """
+        UPDATE credit_note_line_items AS line SET
+            net_amount = line.net_amount - :moved, tax_amount = line.tax_amount + :moved,
+            taxes = jsonb_set(line.taxes, '{0,amount}', to_jsonb(CAST(line.tax_amount + :moved AS text)))
+        FROM credit_notes AS note WHERE note.id = line.credit_note_id AND note.credit_note_type = 'REFUND'
+        """
+    )
+    async with office.account.transaction() as session:
+        assert await settlement_note_differences(session) == []
+        changed: Any = await session.execute(tampered, {"moved": Decimal(moved)})
+        assert changed.rowcount == 1
+        session.expire_all()
+        assert await settlement_note_differences(session) != []
         await session.rollback()

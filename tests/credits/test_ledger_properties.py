@@ -187,7 +187,7 @@ def replay(rows: Sequence[WalletTransaction], consumed: dict[str, list[tuple[str
     assert sum(left.values(), ZERO) == max(ZERO, balance)
 
 
-@pytest.mark.parametrize(("seed", "at_once"), [(1, 2), (2, 4), (3, 8), (4, 16)])
+@pytest.mark.parametrize(("seed", "at_once"), [(1, 2), (2, 4), (3, 8), (4, 16), (5, 32)])
 async def test_random_lives_of_many_at_once_can_be_replayed(account: Account, seed: int, at_once: int) -> None:
     first = await new_wallet(account, initial_credits_to_load="100", conversion_rate="0.7")
     body = {"customer_id": first["customer_id"], "currency": "eur", "initial_credits_to_load": "7"}

@@ -22,7 +22,7 @@ from farthing.billing.calculation.service_time import service_span
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.core.enums import Status
-from farthing.core.money import EXACT, ZERO
+from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus
 from farthing.invoices.figures.computation import calculate
 from farthing.invoices.parts import lines_of
@@ -39,8 +39,9 @@ from farthing.subscriptions.tables import SubscriptionLineItem
 class FundingLine:
     """A line of a final invoice: its net and its tax by rate, and what notes that took effect have left of both.
 
-    `net` and `left` are in the currency of its charges; `paid_net` and `paid_left`, and all tax, in the one that the
-    invoice is paid in, which is another where it was converted.
+    `net`, `left` and `by_hand` are in the currency of its charges; `paid_net` and `paid_left`, and all tax, in the one
+    that the invoice is paid in, which is another where it was converted. `by_hand` is what those of the notes took that
+    somebody asked for.
     """
 
     row: InvoiceLineItem
@@ -50,6 +51,7 @@ class FundingLine:
     left: Decimal
     paid_left: Decimal
     left_taxes: dict[str, Decimal]
+    by_hand: Decimal = ZERO
 
     @property
     def rates(self) -> frozenset[str]:
@@ -79,19 +81,27 @@ class FeeSources:
     upstream: list[str] = field(default_factory=list)
 
     def attributed(self, proration: Proration) -> Proration:
-        """The proration with the lines that each credit stands on."""
+        """The proration with the lines that each credit stands on; a credit is worth less where notes that somebody
+        asked for have taken back what it would stand on."""
         left = {line_id: line.left for line_id, line in self.lines.items()}
-        return Proration(tuple(replace(change, parts=self._parts(change, left)) for change in proration.changes))
+        changes = []
+        for change in proration.changes:
+            parts = self._parts(change, left)
+            credit = exact_sum([part.amount for part in parts])
+            changes.append(replace(change, parts=parts, credit=credit))
+        return Proration(tuple(changes))
 
     def _parts(self, change: SettledChange, left: dict[str, Decimal]) -> tuple[CreditPart, ...]:
         needed, parts = change.credit, list[CreditPart]()
         unrounded = change.worth / Fraction(change.credit) if change.credit else Fraction(1)
-        for line in self._lines_behind(change):
+        lines = self._lines_behind(change)
+        for line in lines:
             taken = min(needed, left[line.row.id])
             if taken > 0:
                 needed = EXACT.subtract(needed, taken)
                 left[line.row.id] = EXACT.subtract(left[line.row.id], taken)
                 parts.append(CreditPart(taken, line.rates, line.row.id, unrounded))
+        needed = EXACT.subtract(needed, exact_sum([line.by_hand for line in lines]))
         if needed > 0:
             parts.append(CreditPart(needed, unrounded=unrounded))
         return tuple(parts)
@@ -205,16 +215,18 @@ async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
     """What notes that took effect have credited of the lines is not there to be given back again."""
     if not sources.lines:
         return
-    noted = await session.scalars(
-        select(CreditNoteLine)
+    noted = await session.execute(
+        select(CreditNoteLine, CreditNote.settlement_key.is_(None))
         .join(CreditNote, CreditNote.id == CreditNoteLine.credit_note_id)
         .where(
             in_array(CreditNoteLine.invoice_line_item_id, sources.lines),
             CreditNote.credit_note_status == CreditNoteStatus.FINALIZED,
         )
     )
-    for note_line in noted:
+    for note_line, is_by_hand in noted:
         line = sources.lines[note_line.invoice_line_item_id]
+        if is_by_hand:
+            line.by_hand = EXACT.add(line.by_hand, note_line.charge_net)
         line.left = max(EXACT.subtract(line.left, note_line.charge_net), ZERO)
         line.paid_left = max(EXACT.subtract(line.paid_left, note_line.net_amount), ZERO)
         for tax in note_line.taxes:

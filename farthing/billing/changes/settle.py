@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.draft import explained
@@ -21,7 +22,7 @@ from farthing.billing.changes.fee_sources import FeeSources, find_fee_sources
 from farthing.billing.changes.give_back import ReturnedCredit, give_back, settled_before
 from farthing.billing.changes.prepaid_fees import served
 from farthing.billing.periods.coupons import carried_terms, coupons_of, return_to_budgets, stored_shares, terms_on
-from farthing.billing.periods.drafts import in_price_unit
+from farthing.billing.periods.drafts import in_price_unit, recomputable
 from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.taxes.choosing import auto_apply_associations
 from farthing.catalogue.taxes.enums import TaxEntityType
@@ -165,8 +166,7 @@ async def settle_changes(
     Charges are put `onto` the locked draft that is given, or onto a new invoice.
     Raises AlreadyExists when the same changes were settled before.
     """
-    # before an invoice is numbered: the invoices that are credited, and then wallets, are locked before the sequence
-    sources = await find_fee_sources(session, snapshot, changes, lock=True)
+    sources = await lock_for_settlement(session, snapshot, changes)
     discounted = await _discounted(session, snapshot, changes, sources)
     proration = discounted.proration
     if not proration.changes:
@@ -184,8 +184,11 @@ async def settle_changes(
 async def lock_for_settlement(
     session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange]
 ) -> FeeSources:
-    """Lock what settling changes credits, invoices and then wallets, before invoices are made and numbered."""
+    """Lock what settling changes may change, before anything is made and numbered: the invoices that are credited, the
+    drafts that are computed again, and the payer's wallets, in the order in which everybody locks."""
     sources = await find_fee_sources(session, snapshot, changes, lock=True)
+    drafts = select(Invoice.id).where(Invoice.subscription_id == snapshot.id, *recomputable())
+    await session.execute(drafts.order_by(Invoice.id).with_for_update())
     paid_in = {invoice.currency for invoice in sources.invoices.values()}
     await lock_wallets_in(session, snapshot.payer_id, {snapshot.currency, *paid_in})
     return sources

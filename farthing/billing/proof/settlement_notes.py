@@ -7,7 +7,7 @@ Rule: docs/rules/proration.md#tax-on-what-is-given-back
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteType
-from farthing.credits.rules.notes import share_of_taxes
+from farthing.credits.rules.notes import divided_at, share_of_taxes
 from farthing.invoices.figures.computation import calculate
 from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.parts import lines_of
@@ -80,32 +80,80 @@ def _of_invoice(
 ) -> Iterator[Difference]:
     digits = currency.digits(invoice.currency)
     by_line: dict[str, _LineTaxes] = defaultdict(_LineTaxes)
-    divided = _lines_in_two_notes(noted)
-    for note, line in noted:
+    unpaid: dict[tuple[str, str], tuple[_NotedShare, CreditNoteLine]] = {}
+    for note, line in _unpaid_first(noted):
         assert note.finalized_at is not None, "only notes that took effect are looked at"
         totals, before = lines.get(line.invoice_line_item_id), by_line[line.invoice_line_item_id]
-        whole = (note.settlement_key, line.invoice_line_item_id) not in divided
-        if note.settlement_key is not None and totals is not None and whole:
-            net, taxes = EXACT.subtract(totals.amount, totals.discount), dict(totals.taxes)
-            left = before.left(taxes, note.finalized_at)
-            derived = share_of_taxes(line.net_amount, net, taxes, left, digits) if net > 0 else ()
-            due = {rate: amount for rate, amount in derived if amount > 0}
-            stored = {tax["tax_rate_id"]: Decimal(tax["amount"]) for tax in line.taxes}
-            if stored != due:
-                yield Difference(line.id, "tax on unused time", _shown(stored), _shown(due))
-        for tax in line.taxes:
-            counted = (tax["tax_rate_id"], Decimal(tax["amount"]), note.finalized_at, note.voided_at)
-            before.taken.append(counted)
+        if note.settlement_key is not None and totals is not None:
+            key = note.settlement_key, line.invoice_line_item_id
+            taxes = dict(totals.taxes)
+            share = _NotedShare(
+                EXACT.subtract(totals.amount, totals.discount), taxes, before.left(taxes, note.finalized_at), digits
+            )
+            if note.credit_note_type is CreditNoteType.ADJUSTMENT:
+                if key in unpaid:
+                    yield from _difference(*unpaid[key])
+                unpaid[key] = share, line  # whether it was divided shows the refund, if there is one
+            elif key in unpaid and _divided(*unpaid[key], line):
+                del unpaid[key]
+            else:
+                yield from _difference(share, line)
+        for rate, amount in _stored(line).items():
+            before.taken.append((rate, amount, note.finalized_at, note.voided_at))
+    for share, line in unpaid.values():
+        yield from _difference(share, line)
 
 
-def _lines_in_two_notes(
-    noted: Sequence[tuple[CreditNote, CreditNoteLine]],
-) -> set[tuple[str | None, str]]:
-    """What a settlement took back of one line partly as unpaid and partly as paid: its tax was divided with it."""
-    kinds: dict[tuple[str | None, str], set[CreditNoteType]] = defaultdict(set)
-    for note, line in noted:
-        kinds[note.settlement_key, line.invoice_line_item_id].add(note.credit_note_type)
-    return {key for key, found in kinds.items() if len(found) > 1}
+@dataclass(frozen=True, slots=True)
+class _NotedShare:
+    """A line of an invoice when something was taken back of it: its net and its taxes, and what was left of these."""
+
+    net: Decimal
+    taxes: Mapping[str, Decimal]
+    left: Mapping[str, Decimal]
+    digits: int
+
+    def taxes_on(self, amount: Decimal) -> dict[str, Decimal]:
+        """The taxes that go back with `amount` of the net."""
+        if self.net <= 0:
+            return {}
+        return _above_zero(share_of_taxes(amount, self.net, self.taxes, self.left, self.digits))
+
+
+def _unpaid_first(noted: Sequence[tuple[CreditNote, CreditNoteLine]]) -> list[tuple[CreditNote, CreditNoteLine]]:
+    """The lines of notes in the order in which they took effect: of one settlement, what was unpaid first."""
+    first: dict[str, int] = {}
+    for place, (note, _) in enumerate(noted):
+        first.setdefault(note.settlement_key or note.id, place)
+    return sorted(
+        noted,
+        key=lambda pair: (first[pair[0].settlement_key or pair[0].id], pair[0].credit_note_type.value),
+    )
+
+
+def _difference(share: _NotedShare, line: CreditNoteLine) -> Iterator[Difference]:
+    stored, due = _stored(line), share.taxes_on(line.net_amount)
+    if stored != due:
+        yield Difference(line.id, "tax on unused time", _shown(stored), _shown(due))
+
+
+def _divided(share: _NotedShare, unpaid: CreditNoteLine, paid: CreditNoteLine) -> bool:
+    """Whether what was taken back of a line was divided into these two, in its own proportion."""
+    net = EXACT.add(unpaid.net_amount, paid.net_amount)
+    taxes = share_of_taxes(net, share.net, share.taxes, share.left, share.digits) if share.net > 0 else ()
+    parts = divided_at(net, taxes, unpaid.amount, share.digits)
+    return all(
+        (line.net_amount, _stored(line)) == (part.net, _above_zero(part.taxes))
+        for line, part in zip((unpaid, paid), parts, strict=True)
+    )
+
+
+def _stored(line: CreditNoteLine) -> dict[str, Decimal]:
+    return _above_zero((tax["tax_rate_id"], Decimal(tax["amount"])) for tax in line.taxes)
+
+
+def _above_zero(taxes: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
+    return {rate: amount for rate, amount in taxes if amount > 0}
 
 
 def _shown(taxes: Mapping[str, Decimal]) -> str:

@@ -10,7 +10,7 @@ Rule: docs/rules/proration.md#settlement
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -88,6 +88,8 @@ class _Behind:
 
     paid: Decimal = ZERO
     credited: Decimal = ZERO
+    moved_on: bool = False
+    """Whether an earlier fee's credit paid a part."""
     service: timedelta = NO_TIME
     until: timedelta = NO_TIME
     shares: list[DiscountShare] = field(default_factory=list)
@@ -243,9 +245,11 @@ class _Settlements:
         behind = self.behind[item.id, row.window_start]
         self._count_lines(row, item, span, behind)
         listed = price_quantity(item.price, item.quantity) if item.is_advance and not item.is_onetime else ZERO
-        known = replace(behind.served(), credited=EXACT.add(behind.credited, self._credited_by_hand(row, item)))
+        known = replace(behind.served(), credited=EXACT.add(behind.credited, self._credited_by_hand(row, {item.id})))
         unused = unused_time(known, listed, span, row.effective_at, self.digits)
-        if row.credit != unused.credit:
+        # of what moved on to this fee, notes may have taken back a part where it came from
+        elsewhere = self._credited_by_hand(row, self.lines.of_item.keys() - {item.id}) if behind.moved_on else ZERO
+        if not EXACT.subtract(unused.credit, elsewhere) <= row.credit <= unused.credit:
             yield Difference(row.id, "credit for unused time", plain(row.credit), plain(unused.credit))
         had = behind.shares if row.credit else ()
         due = [part_of(share, unused.share_of_paid, self.digits) for share in had if share.period_start is not None]
@@ -253,11 +257,13 @@ class _Settlements:
         if stored != derived:
             yield Difference(row.id, "discounts returned", _shown(stored), _shown(derived))
 
-    def _credited_by_hand(self, row: ProrationSettlement, item: LineItemSnapshot) -> Decimal:
-        """What notes had taken back of the fee's own lines when it was settled."""
+    def _credited_by_hand(self, row: ProrationSettlement, item_ids: Collection[str]) -> Decimal:
+        """What notes had taken back of the lines of these fees when one of them was settled."""
+        own = {item.id for item in self.member.items}
         lines = [
             fee_line.line
-            for fee_line in self.lines.of_item[item.id]
+            for item_id in own.intersection(item_ids)
+            for fee_line in self.lines.of_item[item_id]
             if fee_line.line.period_start is not None
             and row.window_start <= fee_line.line.period_start < row.window_end
         ]
@@ -355,6 +361,7 @@ class _Settlements:
             pool = EXACT.subtract(pool, put)
             behind = self.behind[move.after, span.start]
             behind.paid = EXACT.add(behind.paid, put)
+            behind.moved_on = behind.moved_on or any(other.credit for other in rows)
             behind.service += service_of(row.charged_seconds)
             behind.until = span.consumed(row.effective_at) + service_of(row.charged_seconds)
             behind.shares += [

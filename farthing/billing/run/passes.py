@@ -25,7 +25,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
-from farthing.billing.changes.settle import settle_changes
+from farthing.billing.changes.settle import lock_for_settlement, settle_changes
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, new_row
 from farthing.billing.periods.finalize import WithoutRate, issue_at_once, issue_with_rates
 from farthing.billing.run.unfilled import charging_by_unfilled
@@ -76,6 +76,8 @@ class Summary:
     """Invoices that became claims."""
     waiting: set[str] = field(default_factory=set)
     """Subscriptions left for the next run, because a meter of theirs does not count all stored events yet."""
+    alone: list[str] = field(default_factory=list)
+    """Subscriptions that were left out of a batch, because they take a transaction of their own."""
 
     without_rate: dict[str, str] = field(default_factory=dict)
     """Drafts that wait for an exchange rate, and which."""
@@ -115,6 +117,10 @@ class Summary:
         self.without_rate |= other.without_rate
         for code, amount in other.amounts.items():
             self.amounts[code] = EXACT.add(self.amounts.get(code, ZERO), amount)
+
+
+class _TakesATransaction(Exception):
+    """A subscription in a batch issues invoices at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +176,20 @@ class Run:
 
     async def _roll_some(self, session: AsyncSession, ids: Sequence[str]) -> Summary:
         did = Summary()
-        # one lock statement for all; in order of id, as everybody locks
-        taken = await session.scalars(
-            select(Subscription)
-            .where(in_array(Subscription.id, ids), Subscription.due_at <= self.now)
-            .order_by(Subscription.id)
-            .with_for_update(skip_locked=True)
-            .execution_options(populate_existing=True)
-        )
         config = await read(session, InvoiceConfig)
-        waiting = await roll_forward.waiting_ids(session, ids)
+        subscriptions, waiting = await self._take_due(session, ids, did)
         later: list[WantedDraft] = []
         ended: list[roll_forward.EndedInTime] = []
-        subscriptions = taken.all()
         for subscription in subscriptions:
             idle = subscription.id not in waiting
             advance = await roll_forward.advance_to(session, subscription, self.now, nothing_waits=idle)
             did.rolled += 1
             ended += advance.ended
             at_once = [billable for billable in advance.billables if billable.at_once]
+            if len(ids) > 1 and (at_once or advance.ended or advance.replacement is not None):
+                raise _TakesATransaction  # such as a parent whose child ends: the batch is dealt with one by one
+            for end in advance.ended:
+                await lock_for_settlement(session, end.before, end.changes)
             later += [
                 WantedDraft(subscription, billable.occasion, billable.period)
                 for billable in advance.billables
@@ -224,6 +225,33 @@ class Run:
         for end in ended:
             await settle_changes(session, end.before, end.changes, self.now, self.effects, ends=True)
         return did
+
+    async def _take_due(
+        self, session: AsyncSession, ids: Sequence[str], did: Summary
+    ) -> tuple[list[Subscription], set[str]]:
+        """The due ones of these subscriptions, locked, and for which of them something is scheduled; of several, only
+        those that bring about nothing but drafts.
+
+        What issues invoices at once locks wallets and numbers, which is done for one subscription at a time.
+        """
+        # one lock statement for all; in order of id, as everybody locks
+        taken = await session.scalars(
+            select(Subscription)
+            .where(in_array(Subscription.id, ids), Subscription.due_at <= self.now)
+            .order_by(Subscription.id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        subscriptions = list(taken.all())
+        waiting = await roll_forward.waiting_ids(session, ids)
+        if len(ids) == 1:
+            return subscriptions, waiting
+        did.alone = [
+            subscription.id
+            for subscription in subscriptions
+            if subscription.id in waiting or roll_forward.may_issue_at_once(subscription, self.now)
+        ]
+        return [subscription for subscription in subscriptions if subscription.id not in did.alone], waiting
 
     async def compute(self, done: Summary) -> None:
         """Compute the drafts whose period ended long enough ago for late usage to have come."""
@@ -313,11 +341,13 @@ class Run:
 
     async def each(self, ids: Sequence[str], some: Some, name: str, done: Summary) -> None:
         """All of a batch in one transaction; if that fails, one by one, so that only what fails stays behind."""
+        alone: list[str] = []
         try:
             did = await self._in_transaction(ids, some)
             if did.waiting:
                 log.info("billing.waits_for_meters", subscriptions=len(did.waiting))
             done.add(did)
+            alone = did.alone
         except Exception as error:  # a bad row must not stop the others; alone it will be named below
             if len(ids) > 1:
                 for row_id in ids:
@@ -328,7 +358,9 @@ class Run:
                 log.exception("billing.failed", subscription_id=ids[0])
             else:
                 log.warning("billing.failed", subscription_id=ids[0], reason=error.message)
-        self.progress(name, len(ids))
+        self.progress(name, len(ids) - len(alone))
+        for subscription_id in alone:
+            await self.each([subscription_id], some, name, done)
 
     async def _in_transaction(self, ids: Sequence[str], some: Some) -> Summary:
         async with self.database.session(self.scope, clock=FixedClock(self.now)) as session:
