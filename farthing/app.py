@@ -85,6 +85,7 @@ from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.refunds.routes import Refunds
+from farthing.payments.refunds.unapplied_routes import CustomerUnappliedRefunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
@@ -162,6 +163,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     InvoiceCollection,
     Refunds,
     CustomerUnappliedMoney,
+    CustomerUnappliedRefunds,
     InvoiceOverpayments,
     Connections,
     Integrations,

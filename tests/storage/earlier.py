@@ -1,6 +1,10 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0045": """
+        ALTER TABLE refunds DROP CONSTRAINT ck_refunds_unapplied_money_is_of_no_invoice;
+        ALTER TABLE refunds DROP COLUMN unapplied_money_id, DROP COLUMN reference;
+    """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;

@@ -51,6 +51,31 @@ _STATEMENTS = {
         LEFT JOIN invoice_settlements AS settlement ON settlement.unapplied_money_id = money.id
         GROUP BY money.id HAVING money.allocated <> coalesce(sum(settlement.amount), 0)
     """,
+    "withdrawn": """
+        SELECT money.id, money.withdrawn, coalesce(sum(refund.amount), 0)
+        FROM unapplied_money AS money LEFT JOIN payments AS payment ON payment.id = money.payment_id
+        LEFT JOIN refunds AS refund ON refund.unapplied_money_id = money.id
+            AND refund_status IN ('PENDING', 'PROCESSING', 'SUCCEEDED')
+        GROUP BY money.id, payment.id
+        HAVING money.withdrawn < coalesce(sum(refund.amount), 0)
+            OR (money.withdrawn > coalesce(sum(refund.amount), 0)
+                AND (payment.destination_type IS DISTINCT FROM 'CUSTOMER' OR payment.gateway_payment_id IS NULL))
+    """,
+    "withdrawn by the provider": """
+        SELECT payment.id, kept.withdrawn - by_us.underway, payment.refunded_amount - by_us.settled
+        FROM payments AS payment, LATERAL (
+            SELECT coalesce(sum(withdrawn), 0) AS withdrawn, coalesce(sum(amount - allocated - withdrawn), 0) AS rest
+            FROM unapplied_money WHERE payment_id = payment.id
+        ) AS kept, LATERAL (
+            SELECT coalesce(sum(settled_amount) FILTER (WHERE refund_destination <> 'WALLET'), 0) AS settled,
+                coalesce(sum(amount) FILTER (WHERE unapplied_money_id IS NOT NULL
+                    AND refund_status IN ('PENDING', 'PROCESSING', 'SUCCEEDED')), 0) AS underway
+            FROM refunds WHERE payment_id = payment.id
+        ) AS by_us
+        WHERE destination_type = 'CUSTOMER' AND payment.status <> 'deleted' AND (
+            kept.withdrawn - by_us.underway > payment.refunded_amount - by_us.settled
+            OR (kept.withdrawn - by_us.underway < payment.refunded_amount - by_us.settled AND kept.rest > 0))
+    """,
     "money of the payment in the books": """
         SELECT payment.id, payment.amount, counted.amount + kept.amount
         FROM payments AS payment, LATERAL (
