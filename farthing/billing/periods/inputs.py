@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Select, String, all_, cast, func, literal_column, select, true
+from sqlalchemy import ARRAY, Select, String, all_, bindparam, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import CalculationInput, Facts, questions
@@ -86,12 +88,24 @@ class _InvoicedElsewhere:
     late: list[tuple[datetime, tuple[str, str, str], Charged]] = field(default_factory=list)
 
 
-async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: datetime) -> list[GatheredInput]:
+class GatheredParts(Enum):
+    """What an invoice is calculated for: as it will be issued, or what its usage comes to before tax."""
+
+    INVOICE = "invoice"
+    USAGE = "usage"
+
+
+async def gather(
+    session: AsyncSession,
+    asked: Sequence[InvoiceRequest],
+    now: datetime,
+    parts: GatheredParts = GatheredParts.INVOICE,
+) -> list[GatheredInput]:
     """What is needed to calculate invoices of different subscriptions, in the order asked for.
 
     Statements: those of `loading.load`, then meters, invoiced lines, threshold lines and commitments' priors where
-    there are any, coupons, taxes, the watermark, and one for usage per kind of meter; and those of `late_usage` where
-    late usage is charged. Raises NotFound for an unknown subscription.
+    there are any, coupons, and one for usage per kind of meter; for a whole invoice also taxes and the watermark; and
+    those of `late_usage` where late usage is charged. Raises NotFound for an unknown subscription.
     """
     ids = [request.subscription_id for request in asked]
     assert len(set(ids)) == len(ids), "one invoice of a subscription at a time: each counts what is on the one before"
@@ -113,9 +127,11 @@ async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: da
         found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged, prior=prior)))
     for invoice_input in found:
         _charged_as_late(invoice_input, invoiced[invoice_input.work.snapshot.id])
-    await _usage(session, found, await _late(session, asked))
+    mark = await watermark(session) if parts is GatheredParts.INVOICE and _asks_for_usage(found) else None
+    await _usage(session, found, await _late(session, asked), mark)
     await _coupons(session, asked, found)
-    await _taxes(session, found)
+    if parts is GatheredParts.INVOICE:
+        await _taxes(session, found)
     return found
 
 
@@ -184,9 +200,14 @@ async def _invoiced(
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
     if not owner:
         return found
-    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in await session.execute(
-        _charging_lines(scope_of(session).environment_id, list(owner), min(work.logical.start for work in works), own)
-    ):
+    values = {
+        "environment": scope_of(session).environment_id,
+        "item_ids": list(owner),
+        "since": min(work.logical.start for work in works),
+        "own": list(own),
+    }
+    rows = await session.execute(_charging_lines(), values)
+    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in rows:
         assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
         if kind is LineKind.LATE_USAGE:
             key = (subscription_id, item_id, LineKind.USAGE.value)
@@ -196,10 +217,13 @@ async def _invoiced(
     return found
 
 
-def _charging_lines(environment_id: str, item_ids: list[str], since: datetime, own: Collection[str]) -> Select[Any]:
-    """Lines of invoices that count, apart from `own`, for these items and for windows that end at `since` or later."""
+@cache
+def _charging_lines() -> Select[Any]:
+    """Lines of invoices that count, apart from those in `own`, for `item_ids` of `environment` and for windows that end
+    at `since` or later."""
     # item by item through the index, and each line's invoice by its key: while a run fills the tables, estimates of
     # how many rows many items have are too far off to leave the choice open (OFFSET 0 closes it)
+    item_ids, own = bindparam("item_ids", type_=ARRAY(String)), bindparam("own", type_=ARRAY(String))
     items = func.unnest(cast(item_ids, ARRAY(String))).table_valued("id").render_derived(name="items")
     line = (
         select(
@@ -214,11 +238,11 @@ def _charging_lines(environment_id: str, item_ids: list[str], since: datetime, o
             InvoiceLineItem.whole_seconds,
         )
         .where(
-            InvoiceLineItem.environment_id == environment_id,
+            InvoiceLineItem.environment_id == bindparam("environment"),
             InvoiceLineItem.subscription_line_item_id == items.c.id,
             InvoiceLineItem.status == literal_column("'published'"),  # a constant, so that the partial index serves
-            InvoiceLineItem.period_end >= since,
-            InvoiceLineItem.invoice_id != all_(cast(list(own), ARRAY(String))),
+            InvoiceLineItem.period_end >= bindparam("since"),
+            InvoiceLineItem.invoice_id != all_(cast(own, ARRAY(String))),
         )
         .offset(0)
         .lateral("line")
@@ -269,14 +293,20 @@ async def _late(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[
     )
 
 
-async def _usage(session: AsyncSession, found: Sequence[GatheredInput], watched: Sequence[RecheckableLine]) -> None:
-    """Measure everything that was used, and list what of it came late."""
+def _asks_for_usage(found: Sequence[GatheredInput]) -> bool:
+    return any(questions(invoice_input.work, invoice_input.known) for invoice_input in found)
+
+
+async def _usage(
+    session: AsyncSession, found: Sequence[GatheredInput], watched: Sequence[RecheckableLine], mark: int | None
+) -> None:
+    """Measure everything that was used, and list what of it came late.
+
+    `mark` was read before any usage is, so that all events up to it are in what is measured.
+    """
     asked: dict[Question, None] = {}
-    mark = None
     for invoice_input in found:
         own = dict.fromkeys(questions(invoice_input.work, invoice_input.known))
-        if own and mark is None:
-            mark = await watermark(session)  # before any usage is read, so that all up to it is in it
         invoice_input.watermark = mark if own else None
         asked |= own
     for line in watched:
