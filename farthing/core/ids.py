@@ -82,6 +82,8 @@ class Kind(StrEnum):
     PARTY_VERSION = "party"
     WEBHOOK_ATTEMPT = "whatt"
     EMAIL = "mail"
+    CORRECTION = "corr"
+    CORRECTION_LINE = "corr_line"
 
 
 def new_id(kind: Kind) -> str:

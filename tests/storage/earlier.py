@@ -1,7 +1,10 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
-    "0053": "DROP TABLE event_versions;",
+    "0053": """
+        DROP TABLE event_versions, invoice_correction_lines, invoice_corrections;
+        ALTER TABLE credit_notes DROP COLUMN correction_id;
+    """,
     "0045": """
         ALTER TABLE refunds DROP CONSTRAINT ck_refunds_unapplied_money_is_of_no_invoice;
         ALTER TABLE refunds DROP COLUMN unapplied_money_id, DROP COLUMN reference;

@@ -9,6 +9,7 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.corrections.obstacles import require_not_paid_out
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.core.money import exact_sum
 from farthing.credits.invoicing.adjustments import open_credits
@@ -59,6 +60,7 @@ class BillingEffects:
         return await open_credits(session, invoices, now)
 
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
+        await require_not_paid_out(session, invoice)
         await withdraw_open(session, invoice)
         if invoice.finalized_at is not None:
             await lock_open_wallets(session, invoice.customer_id, invoice.currency)

@@ -23,6 +23,7 @@ from farthing.billing.calculation.usage_charges import NOTHING, MeasuredUsage, Q
 from farthing.billing.entitlement_grants.counting import count_quotas
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import RecheckableLine
+from farthing.billing.late_usage.pending import pending_charges
 from farthing.billing.periods import history
 from farthing.billing.periods.coupons import SubscriptionCoupon, coupons_of
 from farthing.billing.periods.history import COUNTING, ThresholdCut
@@ -127,10 +128,11 @@ async def gather(
         found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged, prior=prior)))
     for invoice_input in found:
         _charged_as_late(invoice_input, invoiced[invoice_input.work.snapshot.id])
-    mark = await watermark(session) if parts is GatheredParts.INVOICE and _asks_for_usage(found) else None
-    await _usage(session, found, await _late(session, asked), mark)
+    is_whole = parts is GatheredParts.INVOICE
+    mark = await watermark(session) if is_whole and _asks_for_usage(found) else None
+    await _usage(session, found, await _late(session, asked, with_corrections=is_whole), mark)
     await _coupons(session, asked, found)
-    if parts is GatheredParts.INVOICE:
+    if is_whole:
         await _taxes(session, found)
     return found
 
@@ -279,18 +281,24 @@ def _charged_as_late(invoice_input: GatheredInput, invoiced: _InvoicedElsewhere)
         invoice_input.known = replace(invoice_input.known, charged=charged)
 
 
-async def _late(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[RecheckableLine]:
-    """What finished invoices of the subscriptions have to be measured again for: nothing, unless late usage is
-    charged on the next invoice and this is one of a whole period."""
+async def _late(
+    session: AsyncSession, asked: Sequence[InvoiceRequest], *, with_corrections: bool
+) -> list[RecheckableLine]:
+    """What finished invoices of the subscriptions have to be measured again for, where this is one of a whole period:
+    all of it if late usage is charged on the next invoice, and else what corrections have left to it."""
     ends = {
         request.subscription_id: request.period.end for request in asked if request.occasion is InvoiceTrigger.CYCLE
     }
-    if not ends or (await read(session, InvoiceConfig)).late_usage_policy != "next_invoice":
+    if not ends:
         return []
-    past = await detection.finished_before(session, ends)
-    return await detection.recheckable_lines(
-        session, past, [request.invoice_id for request in asked if request.invoice_id is not None]
-    )
+    own = [request.invoice_id for request in asked if request.invoice_id is not None]
+    past: list[str] = []
+    if (await read(session, InvoiceConfig)).late_usage_policy == "next_invoice":
+        past = await detection.finished_before(session, ends)
+    pending = await pending_charges(session, ends, own) if with_corrections else {}
+    lines = await detection.recheckable_lines(session, sorted({*past, *pending.values()}), own)
+    of_policy = set(past)
+    return [line for line in lines if line.line.invoice_id in of_policy or line.line.id in pending]
 
 
 def _asks_for_usage(found: Sequence[GatheredInput]) -> bool:
