@@ -91,6 +91,8 @@ class RecheckableLine:
     member: SubscriptionSnapshot
     plan: UsagePlan
     kept: NotCharged | None
+    is_left_by_correction: bool = False
+    """Whether a correction has left it to the next invoice to charge: fewer units may cost more."""
 
     def ranges(self) -> Iterable[Question]:
         """Every question that `late_charges` needs answered."""
@@ -340,7 +342,10 @@ def late_charges(recheckable: RecheckableLine, answers: Answers, now: datetime) 
 def late_line(recheckable: RecheckableLine, answers: Answers, now: datetime) -> DraftLine | None:
     """The line that charges what came late; None when there is nothing to charge. Pure."""
     line, item, found = recheckable.line, recheckable.plan.charge.item, late_charges(recheckable, answers, now)
-    if found.not_charged is not None or found.amount is None or found.amount == 0:
+    if found.amount is None or found.amount <= 0:
+        return None
+    costs_more = recheckable.is_left_by_correction and found.not_charged is NotCharged.NEGATIVE
+    if found.not_charged is not None and not costs_more:
         return None
     quantity = max(EXACT.subtract(found.rated.billable, line.quantity), ZERO)
     of_child = line.subscription_id != line.billed

@@ -298,7 +298,11 @@ async def _late(
     pending = await pending_charges(session, ends, own) if with_corrections else {}
     lines = await detection.recheckable_lines(session, sorted({*past, *pending.values()}), own)
     of_policy = set(past)
-    return [line for line in lines if line.line.invoice_id in of_policy or line.line.id in pending]
+    return [
+        replace(line, is_left_by_correction=line.line.id in pending)
+        for line in lines
+        if line.line.invoice_id in of_policy or line.line.id in pending
+    ]
 
 
 def _asks_for_usage(found: Sequence[GatheredInput]) -> bool:
