@@ -31,6 +31,19 @@ _STATEMENTS = {
         HAVING (note.total_amount, note.net_amount, note.tax_amount)
             IS DISTINCT FROM (sum(line.amount), sum(line.net_amount), sum(line.tax_amount))
     """,
+    "taken back by the correction": """
+        SELECT correction.id, correction.net_amount, coalesce(of_lines.net, 0)
+        FROM invoice_corrections AS correction, LATERAL (
+            SELECT sum(net_amount) AS net, sum(tax_amount) AS tax
+            FROM invoice_correction_lines WHERE correction_id = correction.id
+        ) AS of_lines, LATERAL (
+            SELECT coalesce(sum(net_amount), 0) AS net, coalesce(sum(tax_amount), 0) AS tax
+            FROM credit_notes WHERE correction_id = correction.id AND credit_note_status = 'FINALIZED'
+        ) AS noted
+        WHERE (correction.net_amount, correction.tax_amount)
+                IS DISTINCT FROM (coalesce(of_lines.net, 0), coalesce(of_lines.tax, 0))
+            OR (correction.net_amount, correction.tax_amount) IS DISTINCT FROM (noted.net, noted.tax)
+    """,
     "tax by rate": """
         SELECT line.id, line.tax_amount, coalesce(sum(CAST(tax ->> 'amount' AS numeric)), 0)
         FROM credit_note_line_items AS line LEFT JOIN LATERAL jsonb_array_elements(taxes) AS tax ON true
