@@ -14,9 +14,10 @@ HISTORY = "history"
 
 
 class EventDetailsResponse(GetEventByIDResponse):
-    """An event, what it counts, and where it got stuck if it did; `voided` says who declared it void, and why."""
+    """An event, what it counts, and where it got stuck if it did; `voided` and `deleted` say who ended it, and why."""
 
     voided: EventVersionResponse | None = None
+    deleted: EventVersionResponse | None = None
     history: list[EventVersionResponse] | None = None
 
 
@@ -40,7 +41,10 @@ async def event_details(session: AsyncSession, event_id: str, *, with_history: b
         if ended is None or not (ended[1].is_void or with_history):
             raise
         details = EventDetailsResponse(event=ended[0], status=EventProcessingStatus.FAILED)
-        details.voided = ended[1] if ended[1].is_void else None
+        if ended[1].is_void:
+            details.voided = ended[1]
+        else:
+            details.deleted = ended[1]
     else:
         details = EventDetailsResponse(
             event=found.event,
