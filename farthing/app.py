@@ -33,6 +33,7 @@ from farthing.api.transport.ratelimit import Limiter
 from farthing.api.transport.segments import slashes_kept, slashes_restored
 from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
+from farthing.billing.corrections.routes import InvoiceCorrections
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
@@ -58,6 +59,7 @@ from farthing.credits.invoicing.routes import InvoiceCreditsPreview
 from farthing.credits.notes.routes import CreditNotes
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
+from farthing.events.corrections.routes import EventCorrections
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
 from farthing.health import Health, health, metrics_page, posted_health, ready
@@ -87,6 +89,7 @@ from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.refunds.routes import Refunds
+from farthing.payments.refunds.unapplied_routes import CustomerUnappliedRefunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
@@ -142,6 +145,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Addons,
     EventIngestion,
     EventQueries,
+    EventCorrections,
     Subscriptions,
     SubscriptionSchedules,
     ScheduleAliases,
@@ -160,12 +164,14 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Clocks,
     SubscriptionParts,
     PeriodInvoices,
+    InvoiceCorrections,
     Payments,
     SavedMethods,
     CustomerPaymentMethods,
     InvoiceCollection,
     Refunds,
     CustomerUnappliedMoney,
+    CustomerUnappliedRefunds,
     InvoiceOverpayments,
     Connections,
     Integrations,

@@ -84,6 +84,8 @@ class Kind(StrEnum):
     WEBHOOK_ATTEMPT = "whatt"
     EMAIL = "mail"
     FX_RATE = "fx"
+    CORRECTION = "corr"
+    CORRECTION_LINE = "corr_line"
 
 
 def new_id(kind: Kind) -> str:

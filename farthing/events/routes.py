@@ -17,8 +17,10 @@ from farthing.core.clock import Clock
 from farthing.core.decoding import convert
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.wire import Moment
-from farthing.events.analytics import debugger, inference_costs, listing
+from farthing.events.analytics import inference_costs, listing
 from farthing.events.analytics.usage_cost import analytics
+from farthing.events.corrections.changing import delete_event
+from farthing.events.corrections.details import EventDetailsResponse, event_details, wants_history
 from farthing.events.ingest import store
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import (
@@ -40,14 +42,12 @@ from farthing.events.requests import (
 )
 from farthing.events.schemas import (
     EventMonitoringResponse,
-    GetEventByIDResponse,
     GetEventsResponse,
     GetHuggingFaceBillingDataResponse,
     GetUsageAnalyticsResponse,
     GetUsageResponse,
 )
 from farthing.events.usage import answers
-from farthing.storage.outbox import record_activity
 
 TAGS = ["Events"]
 
@@ -84,11 +84,10 @@ class EventIngestion(Controller):
         return answer
 
     @delete("/{id:str}", operation_id="deleteEvent", guards=[needs("event", "delete")], status_code=204)
-    async def remove(self, id: str, session: AsyncSession, caller: Caller) -> None:
+    async def remove(self, id: str, session: AsyncSession) -> None:
         """Delete an event and all that it counts. Its id may be used again."""
-        if not await store.remove(session, id, caller.environment_id):
+        if not await delete_event(session, id):
             raise NotFound(f"Event with ID {id} was not found", {"event_id": id})
-        await record_activity(session, "event.voided", "event", id, label=id)
 
 
 READS = needs("event", "read")
@@ -146,16 +145,16 @@ class EventQueries(Controller):
         return await listing.events_page(session, asked, clock.now())
 
     @get("/lookup", operation_id="getEvent", guards=[READS])
-    async def looked_up(self, session: AsyncSession, id: str = "") -> GetEventByIDResponse:
+    async def looked_up(self, session: AsyncSession, id: str = "", include: str = "") -> EventDetailsResponse:
         """One event, what it counts, and where it got stuck if it did."""
         if not id:
             raise ValidationFailed.of("id", "is required")
-        return await debugger.debugged(session, id)
+        return await event_details(session, id, with_history=wants_history(include))
 
     @get("/{id:str}", operation_id="getEventById", guards=[READS])
-    async def read(self, id: str, session: AsyncSession) -> GetEventByIDResponse:
+    async def read(self, id: str, session: AsyncSession, include: str = "") -> EventDetailsResponse:
         """The same, by path."""
-        return await debugger.debugged(session, id)
+        return await event_details(session, id, with_history=wants_history(include))
 
     @post("/usage", operation_id="getUsageStatistics", guards=[READS], status_code=200)
     async def usage(self, data: GetUsageRequest, session: AsyncSession, clock: Clock) -> GetUsageResponse:

@@ -19,6 +19,7 @@ from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.checkouts import CheckoutList
+from farthing.web.dashboard.corrections import CorrectionPages
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
 from farthing.web.dashboard.einvoices import EinvoicePages
@@ -49,6 +50,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     CustomerPages,
     InvoicePages,
     CreditNotePages,
+    CorrectionPages,
     EinvoicePages,
     CheckoutList,
     SubscriptionPages,

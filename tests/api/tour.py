@@ -519,6 +519,13 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("moveInvoiceOverpayment", "overpaid", {})
     await edit("allocateUnappliedMoney", "customer", {"currency": "usd", "amount": "5"})
     await edit("cancelCheckoutSession", "checkout")
+    back = {"currency": "usd", "amount": "1", "refund_reason": "OTHER", "reference": "Toured"}
+    await edit("refundUnappliedMoney", "customer", back)
+    if "voidEvents" in BY_ID:
+        wrong = made["event"] + "-2"
+        await go(Call("voidEvents", body={"event_ids": [wrong], "reason": "tour"}))
+        amended = {"id": wrong, "event_name": "tour", "external_customer_id": ACME}
+        await go(Call("amendEvents", body={"events": [amended], "reason": "tour"}))
     await edit("createSetupIntent", "customer", {"provider": "stripe", "success_url": "https://example.com"})
     kept = {"proration_behavior": "none"}
     cancelled = {**kept, "cancellation_type": "end_of_period"}

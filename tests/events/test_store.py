@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text, update
 
 from farthing.catalogue.products.tables import MeterRow
+from farthing.events.corrections.changing import delete_event
 from farthing.events.ingest.arrival import watermark
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Arrival, append, remove
+from farthing.events.ingest.store import Arrival, append
 from farthing.events.upkeep import backfill, retention
 from farthing.events.upkeep.reconcile import differences
 from farthing.events.usage import usage_query
@@ -177,8 +178,8 @@ async def test_a_removed_event_counts_no_more_and_its_id_is_free(database: Datab
         await books.add_meters([one])
         await books.send([event("e1", 5)])
         async with database.transaction(books.scope) as session:
-            assert await remove(session, "e1", books.scope.environment_id)
-            assert not await remove(session, "e1", books.scope.environment_id)
+            assert await delete_event(session, "e1")
+            assert not await delete_event(session, "e1")
         assert await rows(books) == 0
         await books.send([event("e1", 5)])
         assert await total(books, one) == 5

@@ -1,6 +1,10 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0053": """
+        DROP TABLE event_versions, invoice_correction_lines, invoice_corrections;
+        ALTER TABLE credit_notes DROP COLUMN correction_id;
+    """,
     "0049": """
         DROP TABLE tasks, scheduled_tasks, task_problems, stored_files, stored_file_pieces;
         ALTER TABLE connections DROP CONSTRAINT ck_connections_provider_type_known;
@@ -30,6 +34,10 @@ UNDOING = {
         ALTER TABLE invoices DROP COLUMN checkout_session_id, DROP COLUMN awaits_checkout;
         ALTER TABLE payments DROP COLUMN checkout_session_id;
         ALTER TABLE subscriptions DROP COLUMN checkout_session_id;
+    """,
+    "0045": """
+        ALTER TABLE refunds DROP CONSTRAINT ck_refunds_unapplied_money_is_of_no_invoice;
+        ALTER TABLE refunds DROP COLUMN unapplied_money_id, DROP COLUMN reference;
     """,
     "0043": """
         ALTER TABLE subscription_line_items DROP CONSTRAINT ck_subscription_line_items_buckets_are_sound;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from playwright.async_api import Page, expect
 
 from tests.credits.notes.notebook import Notebook
+from tests.credits.notes.test_unapplied_money import receive
 from tests.invoices.desk import fixed, usage
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
@@ -75,3 +76,23 @@ async def test_an_overpayment_is_moved_and_pays_what_is_due_first(page: Page, ow
     await expect(page.get_by_text("Paid on 1 invoice.")).to_be_visible()
     assert await notebook.till.standing(other) == ("SUCCEEDED", "30", "0")
     assert await notebook.unapplied(customer) == {"usd": "10"}
+
+
+async def test_unapplied_money_is_given_back(page: Page, own: Stage) -> None:
+    notebook = Notebook(own.account)
+    customer = await notebook.desk.customer()
+    await receive(notebook, customer, "100")
+    await sign_in(page, own)
+    await page.goto(f"/customers/{customer}")
+    section = page.get_by_role("region", name="Unapplied money")
+    await section.get_by_text("Give back").click()
+    await section.get_by_label("Amount in USD").fill("200")
+    await section.get_by_role("button", name="Give it back").click()
+    await expect(page.get_by_text("at most what can go back that way, 100")).to_be_visible()
+    await section.get_by_text("Give back").click()
+    await section.get_by_label("Amount in USD").fill("60")
+    await section.get_by_label("Reference").fill("Transfer 4711")
+    await section.get_by_role("button", name="Give it back").click()
+    await expect(page.get_by_text("The refund is settled.")).to_be_visible()
+    await expect(section).to_contain_text("Transfer 4711")
+    assert await notebook.unapplied(customer) == {"usd": "40"}

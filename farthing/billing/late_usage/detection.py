@@ -62,11 +62,12 @@ class InvoicedUsage:
     """A usage line of a finished invoice.
 
     `amount`, `quantity` (billable) and `usage` (raw) are what all invoices that count charge so far for its item and
-    window: the line itself, threshold invoices of the period, and earlier late lines. `billed` is the subscription
-    that was invoiced, `subscription_id` the one that used: the same, or a child of it.
+    window: the line itself, threshold invoices of the period, and earlier late lines, less what corrections took back.
+    `billed` is the subscription that was invoiced, `subscription_id` the one that used: the same, or a child of it.
     """
 
     id: str
+    invoice_id: str
     billed: str
     subscription_id: str
     item_id: str
@@ -90,6 +91,8 @@ class RecheckableLine:
     member: SubscriptionSnapshot
     plan: UsagePlan
     kept: NotCharged | None
+    is_left_by_correction: bool = False
+    """Whether a correction has left it to the next invoice to charge: fewer units may cost more."""
 
     def ranges(self) -> Iterable[Question]:
         """Every question that `late_charges` needs answered."""
@@ -142,12 +145,14 @@ _FINISHED_BEFORE = text(
 )
 _LINES = text(
     """
-    SELECT line.id, invoice.subscription_id AS billed, line.subscription_id, line.subscription_line_item_id AS item_id,
+    SELECT line.id, invoice.id AS invoice_id, invoice.subscription_id AS billed, line.subscription_id,
+        line.subscription_line_item_id AS item_id,
         line.price_id, coalesce(line.display_name, '') AS display_name, line.period_start, line.period_end,
         invoice.period_start AS invoice_start, invoice.period_end AS invoice_end, invoice.usage_watermark AS watermark,
         coalesce(jsonb_typeof(line.commitment_info) = 'object', false) OR so_far.overage AS committed,
         line.parent_line_item_id IS NOT NULL AS edited,
-        so_far.amount, so_far.quantity, so_far.usage
+        so_far.amount + corrected.amount AS amount, so_far.quantity + corrected.quantity AS quantity,
+        so_far.usage + corrected.usage AS usage
     FROM unnest(CAST(:invoices AS text[])) AS asked (id)
     CROSS JOIN LATERAL (
         SELECT id, subscription_id, period_start, period_end, usage_watermark FROM invoices
@@ -180,6 +185,16 @@ _LINES = text(
         ) AS charging
         WHERE kind IN (:usage, :late_usage, :overage)
     ) AS so_far
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(amount), 0) AS amount, coalesce(sum(quantity), 0) AS quantity,
+            coalesce(sum(usage), 0) AS usage
+        FROM invoice_correction_lines AS correction
+        WHERE correction.environment_id = :environment AND correction.direction = 'credit'
+            AND correction.subscription_line_item_id = line.subscription_line_item_id
+            AND correction.period_start = line.period_start
+            AND EXISTS (SELECT FROM invoices
+                WHERE id = correction.invoice_id AND status = 'published' AND invoice_status = ANY (:charging))
+    ) AS corrected
     ORDER BY invoice.period_end, invoice.id, line.position, line.id
     """
 )
@@ -212,6 +227,7 @@ async def recheckable_lines(
     lines = [
         InvoicedUsage(
             id=row.id,
+            invoice_id=row.invoice_id,
             billed=row.billed,
             subscription_id=row.subscription_id,
             item_id=row.item_id,
@@ -327,7 +343,10 @@ def late_charges(recheckable: RecheckableLine, answers: Answers, now: datetime) 
 def late_line(recheckable: RecheckableLine, answers: Answers, now: datetime) -> DraftLine | None:
     """The line that charges what came late; None when there is nothing to charge. Pure."""
     line, item, found = recheckable.line, recheckable.plan.charge.item, late_charges(recheckable, answers, now)
-    if found.not_charged is not None or found.amount is None or found.amount == 0:
+    if found.amount is None or found.amount <= 0:
+        return None
+    costs_more = recheckable.is_left_by_correction and found.not_charged is NotCharged.NEGATIVE
+    if found.not_charged is not None and not costs_more:
         return None
     quantity = max(EXACT.subtract(found.rated.billable, line.quantity), ZERO)
     of_child = line.subscription_id != line.billed

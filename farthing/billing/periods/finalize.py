@@ -10,6 +10,7 @@ from enum import Enum
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.corrections.obstacles import require_not_paid_out
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.catalogue.fx.lookup import NoRate
 from farthing.core.money import exact_sum
@@ -62,6 +63,7 @@ class BillingEffects:
         return await open_credits(session, invoices, now)
 
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
+        await require_not_paid_out(session, invoice)
         await withdraw_open(session, invoice)
         if invoice.finalized_at is not None:
             await lock_wallets_of_invoice(session, invoice)

@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Select, String, all_, cast, func, literal_column, select, true
+from sqlalchemy import ARRAY, Select, String, all_, bindparam, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import CalculationInput, Facts, questions
@@ -21,6 +23,7 @@ from farthing.billing.calculation.usage_charges import NOTHING, MeasuredUsage, Q
 from farthing.billing.entitlement_grants.counting import count_quotas
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import RecheckableLine
+from farthing.billing.late_usage.pending import pending_charges
 from farthing.billing.periods import history
 from farthing.billing.periods.coupons import SubscriptionCoupon, coupons_of
 from farthing.billing.periods.history import COUNTING, ThresholdCut
@@ -87,12 +90,24 @@ class _InvoicedElsewhere:
     late: list[tuple[datetime, tuple[str, str, str], Charged]] = field(default_factory=list)
 
 
-async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: datetime) -> list[GatheredInput]:
+class GatheredParts(Enum):
+    """What an invoice is calculated for: as it will be issued, or what its usage comes to before tax."""
+
+    INVOICE = "invoice"
+    USAGE = "usage"
+
+
+async def gather(
+    session: AsyncSession,
+    asked: Sequence[InvoiceRequest],
+    now: datetime,
+    parts: GatheredParts = GatheredParts.INVOICE,
+) -> list[GatheredInput]:
     """What is needed to calculate invoices of different subscriptions, in the order asked for.
 
     Statements: those of `loading.load`, then meters, invoiced lines, threshold lines and commitments' priors where
-    there are any, coupons, taxes, the watermark, and one for usage per kind of meter; and those of `late_usage` where
-    late usage is charged. Raises NotFound for an unknown subscription.
+    there are any, coupons, and one for usage per kind of meter; for a whole invoice also taxes and the watermark; and
+    those of `late_usage` where late usage is charged. Raises NotFound for an unknown subscription.
     """
     ids = [request.subscription_id for request in asked]
     assert len(set(ids)) == len(ids), "one invoice of a subscription at a time: each counts what is on the one before"
@@ -114,9 +129,12 @@ async def gather(session: AsyncSession, asked: Sequence[InvoiceRequest], now: da
         found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged, prior=prior)))
     for invoice_input in found:
         _charged_as_late(invoice_input, invoiced[invoice_input.work.snapshot.id])
-    await _usage(session, found, await _late(session, asked))
+    is_whole = parts is GatheredParts.INVOICE
+    mark = await watermark(session) if is_whole and _asks_for_usage(found) else None
+    await _usage(session, found, await _late(session, asked, with_corrections=is_whole), mark)
     await _coupons(session, asked, found)
-    await _taxes(session, found)
+    if is_whole:
+        await _taxes(session, found)
     return found
 
 
@@ -185,9 +203,14 @@ async def _invoiced(
     owner = {item.id: work.snapshot.id for work in works for member in work.members for item in member.items}
     if not owner:
         return found
-    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in await session.execute(
-        _charging_lines(scope_of(session).environment_id, list(owner), min(work.logical.start for work in works), own)
-    ):
+    values = {
+        "environment": scope_of(session).environment_id,
+        "item_ids": list(owner),
+        "since": min(work.logical.start for work in works),
+        "own": list(own),
+    }
+    rows = await session.execute(_charging_lines(), values)
+    for item_id, subscription_id, start, end, kind, amount, quantity, raw, seconds in rows:
         assert item_id is not None and start is not None and end is not None, "billing names item and window"  # noqa: PT018
         if kind is LineKind.LATE_USAGE:
             key = (subscription_id, item_id, LineKind.USAGE.value)
@@ -197,10 +220,13 @@ async def _invoiced(
     return found
 
 
-def _charging_lines(environment_id: str, item_ids: list[str], since: datetime, own: Collection[str]) -> Select[Any]:
-    """Lines of invoices that count, apart from `own`, for these items and for windows that end at `since` or later."""
+@cache
+def _charging_lines() -> Select[Any]:
+    """Lines of invoices that count, apart from those in `own`, for `item_ids` of `environment` and for windows that end
+    at `since` or later."""
     # item by item through the index, and each line's invoice by its key: while a run fills the tables, estimates of
     # how many rows many items have are too far off to leave the choice open (OFFSET 0 closes it)
+    item_ids, own = bindparam("item_ids", type_=ARRAY(String)), bindparam("own", type_=ARRAY(String))
     items = func.unnest(cast(item_ids, ARRAY(String))).table_valued("id").render_derived(name="items")
     line = (
         select(
@@ -215,11 +241,11 @@ def _charging_lines(environment_id: str, item_ids: list[str], since: datetime, o
             InvoiceLineItem.whole_seconds,
         )
         .where(
-            InvoiceLineItem.environment_id == environment_id,
+            InvoiceLineItem.environment_id == bindparam("environment"),
             InvoiceLineItem.subscription_line_item_id == items.c.id,
             InvoiceLineItem.status == literal_column("'published'"),  # a constant, so that the partial index serves
-            InvoiceLineItem.period_end >= since,
-            InvoiceLineItem.invoice_id != all_(cast(list(own), ARRAY(String))),
+            InvoiceLineItem.period_end >= bindparam("since"),
+            InvoiceLineItem.invoice_id != all_(cast(own, ARRAY(String))),
         )
         .offset(0)
         .lateral("line")
@@ -256,28 +282,44 @@ def _charged_as_late(invoice_input: GatheredInput, invoiced: _InvoicedElsewhere)
         invoice_input.known = replace(invoice_input.known, charged=charged)
 
 
-async def _late(session: AsyncSession, asked: Sequence[InvoiceRequest]) -> list[RecheckableLine]:
-    """What finished invoices of the subscriptions have to be measured again for: nothing, unless late usage is
-    charged on the next invoice and this is one of a whole period."""
+async def _late(
+    session: AsyncSession, asked: Sequence[InvoiceRequest], *, with_corrections: bool
+) -> list[RecheckableLine]:
+    """What finished invoices of the subscriptions have to be measured again for, where this is one of a whole period:
+    all of it if late usage is charged on the next invoice, and else what corrections have left to it."""
     ends = {
         request.subscription_id: request.period.end for request in asked if request.occasion is InvoiceTrigger.CYCLE
     }
-    if not ends or (await read(session, InvoiceConfig)).late_usage_policy != "next_invoice":
+    if not ends:
         return []
-    past = await detection.finished_before(session, ends)
-    return await detection.recheckable_lines(
-        session, past, [request.invoice_id for request in asked if request.invoice_id is not None]
-    )
+    own = [request.invoice_id for request in asked if request.invoice_id is not None]
+    past: list[str] = []
+    if (await read(session, InvoiceConfig)).late_usage_policy == "next_invoice":
+        past = await detection.finished_before(session, ends)
+    pending = await pending_charges(session, ends, own) if with_corrections else {}
+    lines = await detection.recheckable_lines(session, sorted({*past, *pending.values()}), own)
+    of_policy = set(past)
+    return [
+        replace(line, is_left_by_correction=line.line.id in pending)
+        for line in lines
+        if line.line.invoice_id in of_policy or line.line.id in pending
+    ]
 
 
-async def _usage(session: AsyncSession, found: Sequence[GatheredInput], watched: Sequence[RecheckableLine]) -> None:
-    """Measure everything that was used, and list what of it came late."""
+def _asks_for_usage(found: Sequence[GatheredInput]) -> bool:
+    return any(questions(invoice_input.work, invoice_input.known) for invoice_input in found)
+
+
+async def _usage(
+    session: AsyncSession, found: Sequence[GatheredInput], watched: Sequence[RecheckableLine], mark: int | None
+) -> None:
+    """Measure everything that was used, and list what of it came late.
+
+    `mark` was read before any usage is, so that all events up to it are in what is measured.
+    """
     asked: dict[Question, None] = {}
-    mark = None
     for invoice_input in found:
         own = dict.fromkeys(questions(invoice_input.work, invoice_input.known))
-        if own and mark is None:
-            mark = await watermark(session)  # before any usage is read, so that all up to it is in it
         invoice_input.watermark = mark if own else None
         asked |= own
     for line in watched:

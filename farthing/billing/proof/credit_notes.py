@@ -31,6 +31,19 @@ _STATEMENTS = {
         HAVING (note.total_amount, note.net_amount, note.tax_amount)
             IS DISTINCT FROM (sum(line.amount), sum(line.net_amount), sum(line.tax_amount))
     """,
+    "taken back by the correction": """
+        SELECT correction.id, correction.net_amount, coalesce(of_lines.net, 0)
+        FROM invoice_corrections AS correction, LATERAL (
+            SELECT sum(net_amount) AS net, sum(tax_amount) AS tax
+            FROM invoice_correction_lines WHERE correction_id = correction.id
+        ) AS of_lines, LATERAL (
+            SELECT coalesce(sum(net_amount), 0) AS net, coalesce(sum(tax_amount), 0) AS tax
+            FROM credit_notes WHERE correction_id = correction.id AND credit_note_status = 'FINALIZED'
+        ) AS noted
+        WHERE (correction.net_amount, correction.tax_amount)
+                IS DISTINCT FROM (coalesce(of_lines.net, 0), coalesce(of_lines.tax, 0))
+            OR (correction.net_amount, correction.tax_amount) IS DISTINCT FROM (noted.net, noted.tax)
+    """,
     "tax by rate": """
         SELECT line.id, line.tax_amount, coalesce(sum(CAST(tax ->> 'amount' AS numeric)), 0)
         FROM credit_note_line_items AS line LEFT JOIN LATERAL jsonb_array_elements(taxes) AS tax ON true
@@ -50,6 +63,31 @@ _STATEMENTS = {
         FROM unapplied_money AS money
         LEFT JOIN invoice_settlements AS settlement ON settlement.unapplied_money_id = money.id
         GROUP BY money.id HAVING money.allocated <> coalesce(sum(settlement.amount), 0)
+    """,
+    "withdrawn": """
+        SELECT money.id, money.withdrawn, coalesce(sum(refund.amount), 0)
+        FROM unapplied_money AS money LEFT JOIN payments AS payment ON payment.id = money.payment_id
+        LEFT JOIN refunds AS refund ON refund.unapplied_money_id = money.id
+            AND refund_status IN ('PENDING', 'PROCESSING', 'SUCCEEDED')
+        GROUP BY money.id, payment.id
+        HAVING money.withdrawn < coalesce(sum(refund.amount), 0)
+            OR (money.withdrawn > coalesce(sum(refund.amount), 0)
+                AND (payment.destination_type IS DISTINCT FROM 'CUSTOMER' OR payment.gateway_payment_id IS NULL))
+    """,
+    "withdrawn by the provider": """
+        SELECT payment.id, kept.withdrawn - by_us.underway, payment.refunded_amount - by_us.settled
+        FROM payments AS payment, LATERAL (
+            SELECT coalesce(sum(withdrawn), 0) AS withdrawn, coalesce(sum(amount - allocated - withdrawn), 0) AS rest
+            FROM unapplied_money WHERE payment_id = payment.id
+        ) AS kept, LATERAL (
+            SELECT coalesce(sum(settled_amount) FILTER (WHERE refund_destination <> 'WALLET'), 0) AS settled,
+                coalesce(sum(amount) FILTER (WHERE unapplied_money_id IS NOT NULL
+                    AND refund_status IN ('PENDING', 'PROCESSING', 'SUCCEEDED')), 0) AS underway
+            FROM refunds WHERE payment_id = payment.id
+        ) AS by_us
+        WHERE destination_type = 'CUSTOMER' AND payment.status <> 'deleted' AND (
+            kept.withdrawn - by_us.underway > payment.refunded_amount - by_us.settled
+            OR (kept.withdrawn - by_us.underway < payment.refunded_amount - by_us.settled AND kept.rest > 0))
     """,
     "money of the payment in the books": """
         SELECT payment.id, payment.amount, counted.amount + kept.amount

@@ -16,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.reference_date import reference_date_of
 from farthing.billing.periods.drafts import invoice_request_of, layers, new_lines, put_terms, take_opening_credit
-from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
-from farthing.calendar.period import Period
+from farthing.billing.periods.inputs import GatheredInput, GatheredParts, InvoiceRequest, gather
 from farthing.core.enums import LineKind, Status
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO, exact_sum
@@ -30,6 +29,7 @@ from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.totals.calculation import InvoiceTotals
 from farthing.storage.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.tables import Subscription
 
 _INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
@@ -47,21 +47,19 @@ async def measure_pending_charges(
 
 
 async def _open_usage(session: AsyncSession, payers: Collection[Payer], now: datetime) -> Mapping[Payer, Decimal]:
-    row = Subscription
-    query = select(row.id, row.payer_id, row.currency, row.current_period_start, row.current_period_end).where(
+    snapshots = await loading.load_where(
+        session,
         tuple_(Subscription.payer_id, Subscription.currency).in_(list(payers)),
-        Subscription.status == Status.PUBLISHED,
         Subscription.subscription_status == SubscriptionStatus.ACTIVE,
         Subscription.subscription_type.in_(_INVOICED),
+        since=lambda row: row.current_period_start,
     )
-    owners: dict[str, Payer] = {}
-    requests = []
-    for subscription_id, payer_id, currency, start, end in await session.execute(query):
-        owners[subscription_id] = payer_id, currency
-        requests.append(InvoiceRequest(subscription_id, InvoiceTrigger.CYCLE, Period(start, end)))
+    requests = [
+        InvoiceRequest(snapshot.id, InvoiceTrigger.CYCLE, snapshot.current, snapshot=snapshot) for snapshot in snapshots
+    ]
     sums: defaultdict[Payer, Decimal] = defaultdict(lambda: ZERO)
-    for gathered in await gather(session, requests, now):
-        payer = owners[gathered.work.snapshot.id]
+    for gathered in await gather(session, requests, now, GatheredParts.USAGE):
+        payer = gathered.work.snapshot.payer_id, gathered.work.snapshot.currency
         invoice = Invoice(
             customer_id=payer[0],
             currency=payer[1],

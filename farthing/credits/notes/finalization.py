@@ -139,6 +139,8 @@ async def void_note(session: AsyncSession, note_id: str, now: datetime) -> Credi
         raise _refused(note, "the credit note is void already")
     if note.settlement_key is not None:
         raise _refused(note, "a change of the subscription made the credit note, and stands")
+    if note.correction_id is not None:
+        raise _refused(note, "a correction of usage made the credit note; correct the events instead")
     if status is CreditNoteStatus.FINALIZED:
         if note.credit_note_type is CreditNoteType.REFUND:
             raise _refused(note, "a refund that took effect cannot be voided: the money has gone back")

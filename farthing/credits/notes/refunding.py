@@ -10,9 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.credits.notes.tables import CreditNote
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.refunds.sending import send_refunds
-from farthing.payments.refunds.tables import RefundRecord, RefundStatus
-from farthing.storage.midway import commit_midway
+from farthing.payments.refunds.sending import send_waiting
+from farthing.payments.refunds.tables import RefundRecord
 
 
 async def send_refunds_of(
@@ -23,14 +22,6 @@ async def send_refunds_of(
     `point` says to a repeat of the request that the note has taken effect.
     """
     await session.flush()
-    waiting = await session.scalars(
-        select(RefundRecord.id)
-        .where(RefundRecord.credit_note_id == note.id, RefundRecord.refund_status == RefundStatus.PENDING)
-        .order_by(RefundRecord.id)
-    )
-    refund_ids = waiting.all()
-    if not refund_ids:
-        return
-    await commit_midway(session, point)  # the note lasts before a provider is asked
-    await send_refunds(session, gateways, refund_ids, now)
+    refunds = await session.scalars(select(RefundRecord.id).where(RefundRecord.credit_note_id == note.id))
+    await send_waiting(session, gateways, refunds.all(), point, now)
     await session.refresh(note)

@@ -1,8 +1,10 @@
-"""Notes that nobody asks for: a change of a subscription takes back what unused time was charged, with the tax on it.
+"""Notes whose net and tax are given: a change of a subscription takes back what unused time was charged, a correction
+what too much usage was.
 
-What is unpaid of an invoice is lowered first; of what was paid on one that carries tax, the rest is refunded into the
-wallet. Without tax no document has to take anything back, so the rest is left to the caller.
+What is unpaid of an invoice is lowered first, and of what was paid the rest is refunded. For unused time on an invoice
+without tax no document has to take anything back, so there the rest is left to the caller.
 Rule: docs/rules/credit-notes.md#unused-time
+Rule: docs/rules/late-usage.md#corrections-of-invoices
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 
 from sqlalchemy import select
@@ -35,12 +38,24 @@ MOST_DIGITS = 8
 """As many as a stored amount has."""
 
 
+class PaidPart(Enum):
+    """What becomes of the part that was paid already."""
+
+    TAXED_TO_WALLET = "taxed_to_wallet"
+    """It is refunded into the wallet where the invoice carries tax, and else left to the caller."""
+    TO_WALLET = "to_wallet"
+    TO_NEXT_INVOICE = "to_next_invoice"
+
+
 @dataclass(frozen=True, slots=True)
 class SettlementCause:
-    """Which settlement takes something back, and the reason that its notes give."""
+    """Which settlement or correction takes something back, and the reason that its notes give. `key` is its own."""
 
     key: str
     reason: CreditNoteReason
+    memo: str = "Unused time"
+    paid_part: PaidPart = PaidPart.TAXED_TO_WALLET
+    correction_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ async def take_back(
         unpaid, taken = _split(taken, room, digits)
         if unpaid:
             notes.append(await _issue(session, invoice, CreditNoteType.ADJUSTMENT, unpaid, cause, now))
-    if invoice.total_tax > 0:
+    if invoice.total_tax > 0 or cause.paid_part is not PaidPart.TAXED_TO_WALLET:
         room = most_refunded(invoice.amount_paid, invoice.refunded_amount, ZERO)
         paid, taken = _split(taken, room, digits)
         if paid:
@@ -113,6 +128,8 @@ async def _issue(
     lines = [new_line(by_id[part.line_id], part, rates, position) for position, part in enumerate(taken)]
     note_id, key = new_id(Kind.CREDIT_NOTE), f"{cause.key}/{invoice.id}/{kind.value}"
     sums = sums_of(lines)
+    refunded = sums["total_amount"] if kind is CreditNoteType.REFUND else ZERO
+    set_aside = refunded if cause.paid_part is PaidPart.TO_NEXT_INVOICE else ZERO
     note = CreditNote(
         id=note_id,
         credit_note_number=note_id,  # nobody sees it: the number is given last
@@ -122,18 +139,19 @@ async def _issue(
         credit_note_status=CreditNoteStatus.DRAFT,
         credit_note_type=kind,
         reason=cause.reason,
-        memo="Unused time",
+        memo=cause.memo,
         currency=invoice.currency,
         **sums,
-        to_wallet=sums["total_amount"] if kind is CreditNoteType.REFUND else ZERO,
+        to_wallet=EXACT.subtract(refunded, set_aside),
         to_source=ZERO,
-        to_next_invoice=ZERO,
+        to_next_invoice=set_aside,
         split_is_exact=False,
         meta={},
         idempotency_key=key,
         derived_key=True,
         request_hash=hashlib.sha256(key.encode()).hexdigest(),
-        settlement_key=cause.key,
+        settlement_key=None if cause.correction_id else cause.key,
+        correction_id=cause.correction_id,
     )
     session.add(note)
     await session.flush()

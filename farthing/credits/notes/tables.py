@@ -98,6 +98,8 @@ class CreditNote(Scoped, Tracked, Base):
     """The version of its invoice right after it took effect: with any other, something else has changed it since."""
     settlement_key: Mapped[str | None] = mapped_column(String(100))
     """The settlement of a subscription's change that made it; None for what somebody asked for."""
+    correction_id: Mapped[str | None] = mapped_column(String(50))
+    """The correction of usage that made it; None for what somebody asked for."""
     finalized_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
 
@@ -130,6 +132,13 @@ class CreditNote(Scoped, Tracked, Base):
             "environment_id",
             "settlement_key",
             postgresql_where=text("settlement_key IS NOT NULL"),
+        ),
+        # the notes of a correction
+        Index(
+            "ix_credit_notes_correction",
+            "environment_id",
+            "correction_id",
+            postgresql_where=text("correction_id IS NOT NULL"),
         ),
         # lists: newest first
         Index("ix_credit_notes_newest", "environment_id", "status", "created_at", "id"),

@@ -35,6 +35,7 @@ from farthing.events.ingest.store import (
     Arrival,
     EventsOfOthers,
     MetersChanged,
+    VoidedEvents,
     append_measured,
     measure_arrivals,
     measure_arrivals_if_cheap,
@@ -293,7 +294,7 @@ class _Writer:
                 _observe(await append_measured(connection, batch[0].scope, arrivals, measured, self._ingest.memory))
             except MetersChanged:
                 raise
-            except EventsOfOthers as error:
+            except (EventsOfOthers, VoidedEvents) as error:
                 return _refused(arrivals, error)
             except psycopg.DataError as error:
                 log.warning("ingest.refused", error=str(error))
@@ -357,13 +358,16 @@ def _together(batch: Sequence[_Waiting]) -> Measurements:
     return Measurements(batch[0].measured.version, counted, batch[0].measured.metered_names)
 
 
-def _refused(arrivals: Sequence[Arrival], error: EventsOfOthers) -> AlreadyExists:
+def _refused(arrivals: Sequence[Arrival], error: EventsOfOthers | VoidedEvents) -> AlreadyExists:
+    is_void = isinstance(error, VoidedEvents)
+    why = "was voided; amend it instead" if is_void else "was sent by another credential"
     errors = [
-        {"index": index, "field": "event_id", "message": f"'{arrival.event.id}' was sent by another credential"}
+        {"index": index, "field": "event_id", "message": f"'{arrival.event.id}' {why}"}
         for index, arrival in enumerate(arrivals)
         if arrival.event.id in error.ids
     ]
-    return AlreadyExists("Events of other credentials cannot be replaced by this one", {"errors": errors})
+    message = "Events of other credentials cannot be replaced by this one"
+    return AlreadyExists("Voided events cannot be sent again" if is_void else message, {"errors": errors})
 
 
 def _observe(done: Appended) -> None:

@@ -260,17 +260,18 @@ def _read(kind: type[Struct], body: bytes) -> Struct:
     except ValueError as error:  # a number that no store could keep
         raise ValidationFailed.of("properties", str(error)) from error
     # the escape may itself be escaped, so what was read decides
-    if _NUL in body and _holds_nul(msgspec.to_builtins(read)):
+    if _NUL in body and holds_nul(msgspec.to_builtins(read)):
         raise ValidationFailed.of("body", "must not contain NUL characters")
     return read
 
 
-def _holds_nul(value: Any) -> bool:
+def holds_nul(value: Any) -> bool:
+    """Whether any text within a value has a NUL character."""
     if isinstance(value, str):
         return "\x00" in value
     if isinstance(value, dict):
-        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
-    return isinstance(value, list) and any(_holds_nul(item) for item in value)
+        return any(holds_nul(key) or holds_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(holds_nul(item) for item in value)
 
 
 def _pieces(body: bytes) -> list[msgspec.Raw]:

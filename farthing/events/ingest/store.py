@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION, PLACE
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
-from farthing.events.ingest.meters import MeterMemory
+from farthing.events.ingest.meters import MeterMemory, MeterSet
 from farthing.metering.event import UsageEvent, same_content
 from farthing.storage.postgres import clock_of
 from farthing.storage.scope import Scope
@@ -68,8 +68,13 @@ _NOTICE_CHANGES = f"""
         DO UPDATE SET external_customer_ids = usage_notices.external_customer_ids || EXCLUDED.external_customer_ids
 """
 _NOTICE_REMOVAL = text(
-    _NOTICE.format(environment=":environment", arrived_at=":arrived_at", customers="CAST(:customers AS text[])")
+    f"""
+    {_NOTICE.format(environment=":environment", arrived_at=":arrived_at", customers="CAST(:customers AS text[])")}
+    ON CONFLICT (environment_id, sequence)
+        DO UPDATE SET external_customer_ids = usage_notices.external_customer_ids || EXCLUDED.external_customer_ids
+    """
 )
+_VOID = "SELECT event_id FROM event_versions WHERE environment_id = %s AND blocks_id AND event_id = ANY(%s)"
 _INSERT = f"""
     WITH added AS (
         INSERT INTO events (sequence, environment_id, {_COLUMNS})
@@ -121,7 +126,7 @@ _WITHDRAW = f"""
 """
 _REMOVE = f"""
     WITH removed AS (
-        DELETE FROM events WHERE environment_id = :environment AND id = :id
+        DELETE FROM events WHERE environment_id = :environment AND id = ANY(:ids)
         RETURNING environment_id, external_customer_id, timestamp
     )
     INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
@@ -131,7 +136,7 @@ _REMOVE = f"""
 """
 _REMOVE_COUNTED = """
     DELETE FROM meter_usage AS u USING events AS e, meters AS m
-    WHERE e.environment_id = :environment AND e.id = :id
+    WHERE e.environment_id = :environment AND e.id = ANY(:ids)
         AND m.environment_id = e.environment_id AND m.event_name = e.event_name
         AND u.environment_id = e.environment_id AND u.meter_id = m.id
         AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp AND u.sequence = e.sequence
@@ -190,6 +195,14 @@ class EventsOfOthers(Exception):
         self.ids = frozenset(ids)
 
 
+class VoidedEvents(Exception):
+    """Events that somebody has declared void; only an amendment brings them back."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__("voided events")
+        self.ids = frozenset(ids)
+
+
 class _Vanished(Exception):
     """A stored event was removed between the insert that met it and the lock."""
 
@@ -236,7 +249,8 @@ async def append_measured(
     """Store arrivals in the order of acceptance, in one transaction that this function begins and commits.
 
     Of several arrivals with one id the last counts. An id that is stored already is left alone if its content is the
-    same, and else replaced with all that it counted. Raises MetersChanged, EventsOfOthers or psycopg.Error; then
+    same, and else replaced with all that it counted. Raises MetersChanged, EventsOfOthers,
+    VoidedEvents or psycopg.Error; then
     nothing was stored, unless the connection was lost during the commit, when nobody can tell; appending the same
     again is always right.
     """
@@ -252,18 +266,31 @@ async def append_measured(
     raise AssertionError("unreachable")
 
 
-async def remove(session: AsyncSession, id: str, environment_id: str) -> bool:
-    """Delete an event and all that it counts; whether there was one. The id may be used again."""
-    found = {"environment": environment_id, "id": id}
-    lock = text("SELECT 1 FROM events WHERE environment_id = :environment AND id = :id FOR UPDATE")
-    if (await session.execute(lock, found)).scalar_one_or_none() is None:
-        return False
+async def remove_stored(session: AsyncSession, ids: Sequence[str], environment_id: str) -> None:
+    """Delete locked events and all that they count."""
+    found = {"environment": environment_id, "ids": list(ids)}
     # a statement of its own, so that it sees what was counted while the lock was waited for
     await session.execute(text(_REMOVE_COUNTED), found)
-    customer = (await session.execute(text(_REMOVE), found)).scalar_one()
-    notice = {"environment": environment_id, "arrived_at": clock_of(session).now(), "customers": [customer]}
+    customers = set(await session.scalars(text(_REMOVE), found))
+    notice = {"environment": environment_id, "arrived_at": clock_of(session).now(), "customers": list(customers)}
     await session.execute(_NOTICE_REMOVAL, notice)
-    return True
+
+
+async def current_meters(
+    connection: psycopg.AsyncConnection[TupleRow], environment: str, memory: MeterMemory
+) -> MeterSet:
+    """The meters that stand until the connection's transaction has ended: backfills of others wait for it."""
+    await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_LOCK})", (environment,))
+    cursor = await connection.execute("SELECT version FROM meter_versions WHERE environment_id = %s", (environment,))
+    row = await cursor.fetchone()
+    return await memory.at(connection, environment, row[0] if row else 0)
+
+
+async def measure_placed(environment: str, placed: Sequence[Placed], meters: MeterSet) -> Measurements:
+    """What arrivals with these places count."""
+    by_place = dict(placed)
+    events = [by_place[place].event for place in range(len(by_place))]
+    return await measure_events(environment, events, meters)
 
 
 async def await_appends(session: AsyncSession, environment_id: str) -> None:
@@ -293,8 +320,14 @@ async def _append(
         return Appended(refused=len(arrivals))
     batch = _Batch(latest, measured)
     parameters = [environment, *batch.columns(), environment, *batch.measured(), environment, *batch.notice()]
-    cursor = await connection.execute(_INSERT, parameters, prepare=True)
-    row = await cursor.fetchone()
+    ids = [arrival.event.id for _, arrival in latest]
+    async with connection.pipeline():
+        cursor = await connection.execute(_INSERT, parameters, prepare=True)
+        # a statement of its own, so that it sees the void of an event that the insert has waited for
+        void = await connection.execute(_VOID, (environment, ids), prepare=True)
+        row, refused = await cursor.fetchone(), await void.fetchall()
+    if refused:
+        raise VoidedEvents(event_id for (event_id,) in refused)
     added: Sequence[int] = (row and row[0]) or ()
     done = Appended(added=len(added), refused=len({arrival.event.id for arrival in arrivals}) - len(latest))
     if len(added) < len(latest):
@@ -312,7 +345,8 @@ async def _append(
     return done
 
 
-_Placed = tuple[int, Arrival]
+Placed = tuple[int, Arrival]
+"""An arrival with its place among those that came together."""
 
 
 def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> Sequence[Arrival]:
@@ -323,9 +357,9 @@ def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> Se
     return [arrival for arrival in arrivals if arrival.event.external_customer_id in wanted]
 
 
-def _last_of_each(arrivals: Sequence[Arrival]) -> tuple[list[_Placed], set[str]]:
+def _last_of_each(arrivals: Sequence[Arrival]) -> tuple[list[Placed], set[str]]:
     """The last version of each id with its place, in the order of ids; and the ids that came with several contents."""
-    found: dict[str, _Placed] = {}
+    found: dict[str, Placed] = {}
     rewritten: set[str] = set()
     for place, arrival in enumerate(arrivals):
         name = arrival.event.id
@@ -347,7 +381,7 @@ def _may_replace(sender: Sender, earlier: int | None) -> bool:
 class _Batch:
     """Events of one statement as the arrays it takes, and what they count."""
 
-    def __init__(self, placed: Sequence[_Placed], measured: Measurements) -> None:
+    def __init__(self, placed: Sequence[Placed], measured: Measurements) -> None:
         self._placed = placed
         self._metered_names = measured.metered_names
         places = {place for place, _ in placed}
@@ -396,9 +430,27 @@ class _Batch:
         )
 
 
+async def find_changed(
+    connection: psycopg.AsyncConnection[TupleRow], environment: str, placed: Sequence[Placed]
+) -> list[str]:
+    """The ids of those that are stored with other content."""
+    by_id = {arrival.event.id: arrival.event for _, arrival in placed}
+    cursor = await connection.execute(_LOCK_STORED, (environment, list(by_id)))
+    stored = [stored_event(*content) for *content, _, _ in await cursor.fetchall()]
+    return [earlier.id for earlier in stored if not same_content(earlier, by_id[earlier.id])]
+
+
+async def replace_stored(
+    connection: psycopg.AsyncConnection[TupleRow], environment: str, placed: Sequence[Placed], measured: Measurements
+) -> None:
+    """Let stored events be these, whatever they were, and count so."""
+    changed = await _changed(connection, environment, placed, {arrival.event.id for _, arrival in placed})
+    await _replace(connection, environment, _Batch(changed, measured))
+
+
 async def _changed(
-    connection: psycopg.AsyncConnection[TupleRow], environment: str, again: Iterable[_Placed], rewritten: set[str]
-) -> list[_Placed]:
+    connection: psycopg.AsyncConnection[TupleRow], environment: str, again: Iterable[Placed], rewritten: set[str]
+) -> list[Placed]:
     """Those whose stored version differs, which no longer counts when this returns. Their rows stay locked.
 
     Raises EventsOfOthers when a sender may not replace them.
@@ -408,7 +460,7 @@ async def _changed(
     stored = await cursor.fetchall()
     if len(stored) < len(by_id):
         raise _Vanished
-    changed: list[_Placed] = []
+    changed: list[Placed] = []
     gone: list[tuple[str, str, datetime, int]] = []
     withdrawn: list[tuple[str, datetime]] = []
     foreign: list[str] = []

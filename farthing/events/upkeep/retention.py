@@ -44,6 +44,14 @@ _FORGET_WITHDRAWN = text(
     )) RETURNING timestamp
     """
 )
+_FORGET_VERSIONS = text(
+    """
+    DELETE FROM event_versions WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM event_versions WHERE environment_id = :environment AND timestamp < :before
+        ORDER BY timestamp LIMIT :batch FOR UPDATE SKIP LOCKED
+    )) RETURNING timestamp
+    """
+)
 _FORGET = text("DELETE FROM events WHERE environment_id = :environment AND id = ANY(:ids)")
 
 
@@ -64,12 +72,13 @@ async def cutoff(session: AsyncSession, now: datetime, keep: timedelta) -> datet
 
 async def forget_before(session: AsyncSession, before: datetime) -> int:
     """Delete one batch of events older than `before`, oldest first, with what they count, and as many at most of the
-    marks of withdrawn ones; how many of both."""
+    marks of withdrawn ones and of former versions; how many of all."""
     environment_id = scope_of(session).environment_id
     here = {"environment": environment_id}
     bounds = {**here, "before": before, "batch": BATCH}
     ids = list(await session.scalars(_OLD, bounds))
     withdrawn = (await session.execute(_FORGET_WITHDRAWN, bounds)).all()
+    versions = (await session.execute(_FORGET_VERSIONS, bounds)).all()
     if ids:
         kept = await session.scalars(
             select(tables.MeterRow.id).where(
@@ -79,4 +88,4 @@ async def forget_before(session: AsyncSession, before: datetime) -> int:
         )
         await session.execute(_UNCOUNT, {**here, "ids": ids, "kept": list(kept)})
         await session.execute(_FORGET, {**here, "ids": ids})
-    return len(ids) + len(withdrawn)
+    return len(ids) + len(withdrawn) + len(versions)

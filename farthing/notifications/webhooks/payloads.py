@@ -175,6 +175,8 @@ class WebhookRefund(Response):
     payment_id: str | None = None
     invoice_id: str | None = None
     credit_note_id: str | None = None
+    unapplied_money_id: str | None = None
+    reference: str | None = None
     settled_amount: DecimalText | None = None
     refund_destination_id: str | None = None
     payment_gateway: str | None = None

@@ -14,6 +14,8 @@ _TOLD = (
     "invoice_id",
     "credit_note_id",
     "payment_id",
+    "unapplied_money_id",
+    "reference",
     "payment_gateway",
     "gateway_refund_id",
     "amount",

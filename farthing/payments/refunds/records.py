@@ -26,6 +26,8 @@ from farthing.payments.refunds.tables import (
     RefundStatus,
 )
 from farthing.payments.tables import Payment
+from farthing.payments.unapplied.money import put_back
+from farthing.payments.unapplied.tables import UnappliedMoney
 from farthing.storage.rows import in_array, insert_if_new
 
 
@@ -37,6 +39,16 @@ class RefundCause:
     key: str
     reason: RefundReason = RefundReason.OTHER
     credit_note_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceRefund:
+    """Why money of a customer's balance goes back, and what the payer can tell it by."""
+
+    reason: RefundReason
+    reference: str | None
+    key: str | None = None
+    """Names the record for ever; without one it has a name of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +96,34 @@ async def record_wallet_refund(
 
 def new_record(cause: RefundCause, amount: Decimal, destination: RefundDestination, now: datetime) -> RefundRecord:
     """A refund that nobody has sent yet, not stored."""
-    refund_id = new_id(Kind.REFUND)
+    refund = _blank_record(amount, destination, now)
+    refund.customer_id, refund.currency = cause.invoice.customer_id, cause.invoice.currency
+    refund.invoice_id, refund.credit_note_id = cause.invoice.id, cause.credit_note_id
+    refund.refund_reason = cause.reason
+    refund.idempotency_key = f"{cause.key}/{refund.id}"
+    return refund
+
+
+def new_balance_refund(
+    cause: BalanceRefund, money: UnappliedMoney, amount: Decimal, destination: RefundDestination, now: datetime
+) -> RefundRecord:
+    """A refund of locked money of a customer's balance, not stored."""
+    refund = _blank_record(amount, destination, now)
+    refund.customer_id, refund.currency = money.customer_id, money.currency
+    refund.unapplied_money_id, refund.payment_id = money.id, money.payment_id
+    refund.refund_reason, refund.reference = cause.reason, cause.reference
+    refund.idempotency_key = cause.key or f"{money.id}/{refund.id}"
+    return refund
+
+
+def _blank_record(amount: Decimal, destination: RefundDestination, now: datetime) -> RefundRecord:
     return RefundRecord(
-        id=refund_id,
-        customer_id=cause.invoice.customer_id,
-        invoice_id=cause.invoice.id,
-        credit_note_id=cause.credit_note_id,
+        id=new_id(Kind.REFUND),
         amount=amount,
         settled_amount=ZERO,
-        currency=cause.invoice.currency,
         refund_status=RefundStatus.PENDING,
-        refund_reason=cause.reason,
         refund_destination=destination,
         attempt=1,
-        idempotency_key=f"{cause.key}/{refund_id}",
         gateway_metadata={},
         meta={},
         initiated_at=now,
@@ -124,12 +150,25 @@ async def mark_succeeded(session: AsyncSession, refund: RefundRecord, now: datet
 
 
 async def mark_failed(session: AsyncSession, refund: RefundRecord, reason: str, now: datetime) -> None:
-    """The provider has not sent the money back, and will not."""
+    """The provider has not sent the money back, and will not; a customer's balance has it again."""
     refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.FAILED, refund_id=refund.id)
     refund.failure_reason = reason
     refund.failed_at = now
+    await _put_money_back(session, refund)
     await session.flush()
     await record_refund_event(session, "refund.failed", refund)
+
+
+async def mark_cancelled(session: AsyncSession, refund: RefundRecord, now: datetime) -> None:
+    """Nothing has to go back any more."""
+    refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.CANCELLED, refund_id=refund.id)
+    refund.cancelled_at = now
+    await _put_money_back(session, refund)
+
+
+async def _put_money_back(session: AsyncSession, refund: RefundRecord) -> None:
+    if refund.unapplied_money_id is not None:
+        await put_back(session, refund.unapplied_money_id, refund.amount)
 
 
 async def sum_underway(session: AsyncSession, payment_ids: Sequence[str]) -> dict[str, Decimal]:
@@ -144,6 +183,16 @@ async def sum_underway(session: AsyncSession, payment_ids: Sequence[str]) -> dic
         .group_by(RefundRecord.payment_id)
     )
     return {payment_id or "": amount for payment_id, amount in (await session.execute(query))}
+
+
+async def sum_by_hand(session: AsyncSession, payment: Payment) -> Decimal:
+    """What was given back by hand of a payment that a provider took."""
+    if payment.gateway_payment_id is None:
+        return ZERO
+    query = select(func.coalesce(func.sum(RefundRecord.settled_amount), 0)).where(
+        RefundRecord.payment_id == payment.id, RefundRecord.refund_destination == RefundDestination.OUT_OF_BAND
+    )
+    return await session.scalar(query) or ZERO
 
 
 async def refunds_of_invoice(session: AsyncSession, invoice_id: str) -> list[RefundRecord]:

@@ -39,7 +39,7 @@ async def retry_refund(session: AsyncSession, gateways: Gateways, refund_id: str
         if refund.refund_status in UNDERWAY:
             reason = answer.message if isinstance(answer, Retryable) else "the provider has not finished it"
             raise ServiceUnavailable(f"Nobody knows yet what became of the refund: {reason}", {"refund_id": refund_id})
-        if isinstance(answer, SentBack):
+        if isinstance(answer, SentBack) or refund.unapplied_money_id is not None:
             return refund
     return await _pay_into_wallet(session, refund_id, now)
 
@@ -49,6 +49,8 @@ async def _pay_into_wallet(session: AsyncSession, refund_id: str, now: datetime)
     refund = locked.refund
     if refund.refund_status is not RefundStatus.FAILED:
         raise _refused(refund, f"a {refund.refund_status.value} refund is not tried again")
+    if refund.unapplied_money_id is not None:
+        raise _refused(refund, "the money is on the customer's balance again; allocate it or refund it anew")
     is_return = refund.payment_id is not None and refund.idempotency_key == return_key(refund.payment_id)
     credit = WalletCredit(
         customer_id=refund.customer_id,

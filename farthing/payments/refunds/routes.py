@@ -24,6 +24,8 @@ SEARCHABLE = (
     "invoice_id",
     "payment_id",
     "credit_note_id",
+    "unapplied_money_id",
+    "reference",
     "customer_id",
     "payment_gateway",
     "currency",

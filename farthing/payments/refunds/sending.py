@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+import msgspec
 import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,12 +27,18 @@ from farthing.payments.providers.interface import (
     Retryable,
     SentBack,
 )
-from farthing.payments.refunds.records import mark_failed, mark_succeeded, return_key
+from farthing.payments.refunds.records import (
+    mark_cancelled,
+    mark_failed,
+    mark_succeeded,
+    return_key,
+    sum_by_hand,
+)
 from farthing.payments.refunds.tables import REFUND, UNDERWAY, RefundDestination, RefundRecord, RefundStatus
+from farthing.payments.refunds.unapplied import withdraw_unrecorded
 from farthing.payments.tables import Payment
-from farthing.payments.unapplied.money import withdraw
 from farthing.storage.midway import commit_midway
-from farthing.storage.rows import find, lock_row
+from farthing.storage.rows import find, in_array, lock_row
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +56,11 @@ async def lock_refund(session: AsyncSession, refund_id: str) -> LockedRefund:
     """Lock the invoice, then the payment, then the refund. Raises NotFound."""
     refund = await find(session, RefundRecord, refund_id)
     invoice = await lock_row(session, Invoice, refund.invoice_id) if refund.invoice_id else None
-    payment = await lock_row(session, Payment, refund.payment_id) if refund.payment_id else None
+    payment = None
+    if refund.unapplied_money_id is not None and refund.payment_id is not None:
+        invoice, payment = await outcomes.lock(session, refund.payment_id)
+    elif refund.payment_id is not None:
+        payment = await lock_row(session, Payment, refund.payment_id)
     return LockedRefund(await lock_row(session, RefundRecord, refund_id), invoice, payment)
 
 
@@ -57,6 +68,25 @@ async def send_refunds(session: AsyncSession, gateways: Gateways, refund_ids: Se
     """Ask the providers of refunds that wait; the session must have nothing that is not committed."""
     for refund_id in refund_ids:
         await send_refund(session, gateways, refund_id, now)
+
+
+async def send_waiting(
+    session: AsyncSession, gateways: Gateways, refund_ids: Sequence[str], point: msgspec.Struct, now: datetime
+) -> None:
+    """Commit, and ask providers for those of these refunds that wait; after a crash the reconciliation duty does.
+
+    `point` says to a repeat of the request what was recorded.
+    """
+    await session.flush()
+    waiting = await session.scalars(
+        select(RefundRecord.id)
+        .where(in_array(RefundRecord.id, refund_ids), RefundRecord.refund_status == RefundStatus.PENDING)
+        .order_by(RefundRecord.id)
+    )
+    waiting_ids = waiting.all()
+    if waiting_ids:
+        await commit_midway(session, point)  # the records last before a provider is asked
+        await send_refunds(session, gateways, waiting_ids, now)
 
 
 async def send_refund(
@@ -93,14 +123,15 @@ async def _begin(
         # somebody else may have sent a part of it back before anybody asked for this
         refund.amount = max(EXACT.subtract(payment.amount, payment.refunded_amount), ZERO) or refund.amount
     if payment.payment_status in {PaymentStatus.VOIDED, PaymentStatus.REFUNDED}:
-        refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.CANCELLED, refund_id=refund.id)
-        refund.cancelled_at = now
+        await mark_cancelled(session, refund, now)
+        await withdraw_unrecorded(session, payment)
         await commit_midway(session)  # the payment turned out to be none, or nothing of it is left
         return None
     connection = await connection_to(session, refund.payment_gateway)
     provider = None if connection is None else gateways.behind(connection)
     if provider is None or Capability.REFUNDS not in provider.capabilities or payment.gateway_payment_id is None:
         await mark_failed(session, refund, "The payment provider cannot send money back", now)
+        await withdraw_unrecorded(session, payment)
         await commit_midway(session)  # nobody can be asked
         return None
     refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.PROCESSING, refund_id=refund.id)
@@ -112,15 +143,16 @@ async def _begin(
 
 async def _apply(session: AsyncSession, locked: LockedRefund, answer: SentBack | Refusal, now: datetime) -> None:
     refund = locked.refund
+    assert locked.payment is not None, "a provider's refund names its payment"
     if isinstance(answer, Retryable):
         return
     if isinstance(answer, (Declined, Fatal)):
         log.warning("refund.failed", refund_id=refund.id, reason=answer.message)
         await mark_failed(session, refund, answer.message, now)
+        await withdraw_unrecorded(session, locked.payment)
         return
     refund.gateway_refund_id = answer.gateway_refund_id
     if answer.settled:
-        assert locked.payment is not None, "a provider's refund names its payment"
         in_all = EXACT.add(locked.payment.refunded_amount, refund.amount)
         await outcomes.sent_back(session, locked.invoice, locked.payment, in_all, now)
         await complete_refund(session, locked, now)
@@ -143,7 +175,8 @@ async def settle_reported(
     session: AsyncSession, invoice: Invoice | None, payment: Payment, reported: Decimal, now: datetime
 ) -> None:
     """A provider says that `reported` of a locked payment has gone back in all: refunds that this covers are settled,
-    the oldest first."""
+    the oldest first. What was given back by hand the provider does not know of."""
+    reported = EXACT.add(reported, await sum_by_hand(session, payment))
     news = EXACT.subtract(reported, payment.refunded_amount)
     await outcomes.sent_back(session, invoice, payment, reported, now)
     if news <= ZERO:
@@ -163,5 +196,4 @@ async def settle_reported(
         if refund.amount <= news:
             news = EXACT.subtract(news, refund.amount)
             await complete_refund(session, LockedRefund(refund, invoice, payment), now)
-    if invoice is None:
-        await withdraw(session, payment, news)
+    await withdraw_unrecorded(session, payment)

@@ -90,6 +90,10 @@ class RefundRecord(Scoped, Tracked, Base):
     credit_note_id: Mapped[str | None] = mapped_column(String(50))
     payment_id: Mapped[str | None] = mapped_column(String(50))
     """The payment that the money came by; a wallet's credit may stand for several."""
+    unapplied_money_id: Mapped[str | None] = mapped_column(String(50))
+    """The money of a customer's balance that goes back."""
+    reference: Mapped[str | None] = mapped_column(String(255))
+    """What the payer can tell the money by, such as the text of a bank transfer."""
     payment_gateway: Mapped[str | None] = mapped_column(String(50))
     gateway_refund_id: Mapped[str | None] = mapped_column(String(255))
     gateway_tracking_id: Mapped[str | None] = mapped_column(String(255))
@@ -125,6 +129,11 @@ class RefundRecord(Scoped, Tracked, Base):
             "OR (payment_id IS NOT NULL AND gateway_idempotency_token IS NOT NULL AND payment_gateway IS NOT NULL)",
             name="gateway_named",
         ),
+        CheckConstraint(
+            "unapplied_money_id IS NULL OR (invoice_id IS NULL AND credit_note_id IS NULL "
+            "AND refund_destination <> 'WALLET')",
+            name="unapplied_money_is_of_no_invoice",
+        ),
         lower_case(),
         # one record for one cause, however often it is reported
         Index("uq_refunds_idempotency_key", "environment_id", "idempotency_key", unique=True),
@@ -136,6 +145,13 @@ class RefundRecord(Scoped, Tracked, Base):
             "environment_id",
             "credit_note_id",
             postgresql_where=text("credit_note_id IS NOT NULL"),
+        ),
+        # what went back of a customer's balance
+        Index(
+            "ix_refunds_unapplied_money",
+            "environment_id",
+            "unapplied_money_id",
+            postgresql_where=text("unapplied_money_id IS NOT NULL"),
         ),
         # the reconciliation duty: what waits for a provider
         Index(

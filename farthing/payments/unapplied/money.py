@@ -111,6 +111,13 @@ async def withdraw(session: AsyncSession, payment: Payment, amount: Decimal) -> 
     await session.flush()
 
 
+async def put_back(session: AsyncSession, money_id: str, amount: Decimal) -> None:
+    """Give the balance what was on its way back to the payer and did not arrive."""
+    money = await lock_row(session, UnappliedMoney, money_id)
+    money.withdrawn = EXACT.subtract(money.withdrawn, amount)
+    await session.flush()
+
+
 async def forget_payment(session: AsyncSession, payment: Payment) -> None:
     """Take a payment that turned out not to be one off the balance. Raises InvalidOperation once it was used."""
     kept = await _of_payment(session, payment.id)

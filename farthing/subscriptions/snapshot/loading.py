@@ -1,13 +1,14 @@
-"""Loading snapshots: nine statements, however many subscriptions, and one for usage windows where grants have any."""
+"""Loading snapshots: a fixed number of statements for any number of subscriptions; what none has is not asked for."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
@@ -69,29 +70,82 @@ async def load(
     """Snapshots of the subscriptions with these ids, in the order of the ids; unknown and deleted ones are left out.
 
     Line items that ended at or before `since` are left out too; None loads them all. Children of parents are loaded
-    along. Statements: subscriptions, line items with prices, prices of buckets, addons, entitlements, pauses, plans
-    and customers.
+    along. Statements: subscriptions with the names they need, line items with prices, entitlements, and where there are
+    any: prices of buckets, addons, pauses, usage windows.
     """
+    found = await _found_rows(session, or_(in_array(Subscription.id, ids), _is_child_of(ids)))
+    by_id = await _snapshots(session, found, ids, since)
+    return [by_id[wanted] for wanted in dict.fromkeys(ids) if wanted in by_id]
+
+
+async def load_where(
+    session: AsyncSession, *conditions: ColumnElement[bool], since: Callable[[Subscription], datetime]
+) -> list[SubscriptionSnapshot]:
+    """Snapshots of the subscriptions that meet the conditions, in the order of their ids; otherwise as `load`.
+
+    Line items are loaded since the earliest time that `since` says of a subscription.
+    """
+    wanted = select(Subscription.id).where(Subscription.status == Status.PUBLISHED, *conditions)
+    own = Subscription.id.in_(wanted)
+    found = await _found_rows(session, or_(own, Subscription.parent_subscription_id.in_(wanted)), own)
+    ids = [found_row.row.id for found_row in found if found_row.is_asked_for]
+    if not ids:
+        return []
+    by_id = {found_row.row.id: found_row.row for found_row in found}
+    earliest = min(since(by_id[subscription_id]) for subscription_id in ids)
+    snapshots = await _snapshots(session, found, ids, earliest)
+    return [snapshots[subscription_id] for subscription_id in ids]
+
+
+def _is_child_of(ids: Sequence[str]) -> ColumnElement[bool]:
+    return in_array(Subscription.parent_subscription_id, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundRow:
+    """A subscription with what its snapshot names, and which of the rarer parts it has."""
+
+    row: Subscription
+    plan_name: str | None
+    external_id: str | None
+    has_addons: bool
+    has_pauses: bool
+    is_asked_for: bool
+
+
+async def _found_rows(
+    session: AsyncSession, condition: ColumnElement[bool], asked_for: ColumnElement[bool] | None = None
+) -> list[_FoundRow]:
     # what this transaction has changed must be seen, whatever the session's autoflush says
     await session.flush()
-    rows = (
-        await session.scalars(
-            select(Subscription)
-            .where(
-                or_(in_array(Subscription.id, ids), in_array(Subscription.parent_subscription_id, ids)),
-                Subscription.status == Status.PUBLISHED,
-            )
-            .order_by(Subscription.id)
+    query = (
+        select(
+            Subscription,
+            Plan.name,
+            Customer.external_id,
+            exists().where(AddonAssociation.subscription_id == Subscription.id),
+            exists().where(SubscriptionPause.subscription_id == Subscription.id),
+            true() if asked_for is None else asked_for,
         )
-    ).all()
-    by_id = {row.id: row for row in rows}
+        .outerjoin(Plan, Plan.id == Subscription.plan_id)
+        .outerjoin(Customer, Customer.id == Subscription.customer_id)
+        .where(condition, Subscription.status == Status.PUBLISHED)
+        .order_by(Subscription.id)
+    )
+    return [_FoundRow(*columns) for columns in await session.execute(query)]
+
+
+async def _snapshots(
+    session: AsyncSession, found: Sequence[_FoundRow], ids: Sequence[str], since: datetime | None
+) -> dict[str, SubscriptionSnapshot]:
+    by_id = {found_row.row.id: found_row.row for found_row in found}
     children: dict[str, list[Subscription]] = defaultdict(list)
-    for row in rows:
+    for row in by_id.values():
         if row.parent_subscription_id in by_id and row.subscription_type in _CHILDREN:
             children[row.parent_subscription_id or ""].append(row)
-    parts = await _parts(session, list(by_id.values()), since)
+    parts = await _parts(session, found, since)
     payers = await _payers_of_families(session, by_id)
-    return [_whole(by_id[wanted], children, parts, payers) for wanted in dict.fromkeys(ids) if wanted in by_id]
+    return {wanted: _whole(by_id[wanted], children, parts, payers) for wanted in ids if wanted in by_id}
 
 
 async def _payers_of_families(session: AsyncSession, rows: Mapping[str, Subscription]) -> dict[str, str]:
@@ -124,14 +178,23 @@ class _SnapshotParts:
     customers: dict[str, str]
 
 
-async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: datetime | None) -> _SnapshotParts:
-    ids = [row.id for row in rows]
+async def _parts(session: AsyncSession, found: Sequence[_FoundRow], since: datetime | None) -> _SnapshotParts:
+    rows = [found_row.row for found_row in found]
     parts = _SnapshotParts()
-    parts.items = await _items(session, ids, since)
-    parts.addons = await _addons(session, ids)
+    parts.items = await _items(session, [row.id for row in rows], since)
+    parts.addons = await _addons(session, [found_row.row.id for found_row in found if found_row.has_addons])
     parts.entitled = await _entitled(session, rows, parts.addons)
     parts.opened = await _opened(session, rows, parts.entitled, since)
-    parts.pauses = defaultdict(list)
+    parts.pauses = await _pauses(session, [found_row.row.id for found_row in found if found_row.has_pauses])
+    parts.plans = {found_row.row.plan_id: found_row.plan_name or "" for found_row in found}
+    parts.customers = {found_row.row.customer_id: found_row.external_id or "" for found_row in found}
+    return parts
+
+
+async def _pauses(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[SubscriptionPause]]:
+    pauses: dict[str, list[SubscriptionPause]] = defaultdict(list)
+    if not ids:
+        return pauses
     for pause in await session.scalars(
         select(SubscriptionPause)
         .where(
@@ -141,14 +204,8 @@ async def _parts(session: AsyncSession, rows: Sequence[Subscription], since: dat
         )
         .order_by(SubscriptionPause.pause_start)
     ):
-        parts.pauses[pause.subscription_id].append(pause)
-    plans = await session.execute(select(Plan.id, Plan.name).where(in_array(Plan.id, {row.plan_id for row in rows})))
-    parts.plans = dict(plans.all())
-    customers = await session.execute(
-        select(Customer.id, Customer.external_id).where(in_array(Customer.id, {row.customer_id for row in rows}))
-    )
-    parts.customers = dict(customers.all())
-    return parts
+        pauses[pause.subscription_id].append(pause)
+    return pauses
 
 
 async def _items(
@@ -156,16 +213,21 @@ async def _items(
 ) -> dict[str, list[LineItemSnapshot]]:
     item = SubscriptionLineItem
     query = (
-        select(item)
+        select(item, Price)
+        .join(Price, Price.id == item.price_id)
         .where(in_array(item.subscription_id, ids), item.status == Status.PUBLISHED)
         .order_by(item.subscription_id, item.start_date, item.id)
     )
     if since is not None:
         query = query.where(or_(item.end_date.is_(None), item.end_date > since))
-    rows = (await session.scalars(query)).all()
-    wanted = {row.price_id for row in rows}
-    wanted |= {bucket.price_id for row in rows for bucket in time_buckets_of(row)}
-    prices = {price.id: price for price in await session.scalars(select(Price).where(in_array(Price.id, wanted)))}
+    pairs = (await session.execute(query)).all()
+    rows = [row for row, _ in pairs]
+    prices = {price.id: price for _, price in pairs}
+    of_buckets = {bucket.price_id for row in rows for bucket in time_buckets_of(row)} - prices.keys()
+    if of_buckets:
+        prices |= {
+            price.id: price for price in await session.scalars(select(Price).where(in_array(Price.id, of_buckets)))
+        }
     money = {price.id: rated(price) for price in prices.values()}
     found: dict[str, list[LineItemSnapshot]] = defaultdict(list)
     for row in rows:
@@ -253,6 +315,8 @@ def _bucket(stored: StoredTimeBucket, price: Price) -> TimeOfDayBucket:
 
 async def _addons(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[AddonWindow]]:
     found: dict[str, list[AddonWindow]] = defaultdict(list)
+    if not ids:
+        return found
     rows = await session.scalars(
         select(AddonAssociation)
         .where(in_array(AddonAssociation.subscription_id, ids), AddonAssociation.status == Status.PUBLISHED)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from farthing.api.guards import AccessControl
 from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
-from farthing.core.caller import READ, WRITE, Caller
+from farthing.core.caller import DELETE, READ, WRITE, Caller
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
 from farthing.core.origin import ChangeSource
@@ -73,7 +73,7 @@ class Visitor:
 
     def may(self, action: str, entity: str) -> bool:
         """Whether the page may offer this."""
-        if action == WRITE and self.caller.tenant_suspended:
+        if action != READ and self.caller.tenant_suspended:
             return False
         return self.caller.may(action, entity)
 
@@ -206,6 +206,11 @@ def uploads(entity: str) -> Guard:
     return _demands(entity, WRITE, admin=False, holds_token=False)
 
 
+def deletes(entity: str) -> Guard:
+    """A form that takes away or corrects `entity`, where that is a permission of its own."""
+    return _demands(entity, DELETE, admin=False)
+
+
 def own_account(action: str) -> Guard:
     """A page or form about the visitor's own account: signed in, and a form sent from our own page; no role needed."""
 
@@ -224,7 +229,7 @@ def _demands(entity: str, action: str, *, admin: bool, holds_token: bool = True)
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         visitor = await _recognised(connection)
         connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
-        if action == WRITE:
+        if action != READ:
             if holds_token:
                 require_own_form(connection, visitor.session)
             if visitor.caller.tenant_suspended:

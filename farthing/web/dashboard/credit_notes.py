@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -29,7 +30,11 @@ from farthing.credits.rules.notes import line_ceiling
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.retry import retry_refund
-from farthing.payments.refunds.tables import RefundRecord
+from farthing.payments.refunds.schemas import RefundUnappliedMoneyRequest
+from farthing.payments.refunds.sending import send_waiting
+from farthing.payments.refunds.tables import UNDERWAY, RefundRecord, RefundStatus
+from farthing.payments.refunds.unapplied import refund_unapplied_money
+from farthing.payments.refunds.unapplied_routes import RefundPoint
 from farthing.payments.routes import provide_gateways
 from farthing.payments.unapplied.allocation import allocate_oldest_first
 from farthing.payments.unapplied.money import move_overpayment
@@ -43,6 +48,7 @@ from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 AMOUNT = "amount:"
 """The beginning of the name of each line's field."""
+_REFUND_FIELDS = ("currency", "refund_reason", "refund_destination", "reference")
 _SPLIT = ("prepaid_wallet", "back_to_source", "next_invoice")
 
 
@@ -147,12 +153,12 @@ class CreditNotePages(Controller):
     ) -> Response[str]:
         """Pay a refund that failed into the wallet."""
         refund = await find(session, RefundRecord, refund_id)
-        back = f"/invoices/{refund.invoice_id}"
+        back = f"/invoices/{refund.invoice_id}" if refund.invoice_id else f"/customers/{refund.customer_id}"
         try:
-            await retry_refund(session, provide_gateways(services), refund_id, clock.now())
+            refund = await retry_refund(session, provide_gateways(services), refund_id, clock.now())
         except FarthingError as error:
             return await refused(request, back, error)
-        return done(request, back, "The refund is settled.")
+        return done(request, back, _what_became_of([refund]))
 
     @post("/customers/{customer_id:str}/unapplied-money", guards=[changes("payment")])
     async def allocate(
@@ -168,6 +174,26 @@ class CreditNotePages(Controller):
         count = len(allocations)
         return done(request, back, f"Paid on {count} invoice{'' if count == 1 else 's'}.")
 
+    @post("/customers/{customer_id:str}/unapplied-money/refund", guards=[changes("payment")])
+    async def give_back(
+        self, customer_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, services: Composition
+    ) -> Response[str]:
+        """Give a customer's unapplied money back to who paid it."""
+        back, given = f"/customers/{customer_id}", form_of(request)
+        try:
+            written = {name: given[name] for name in _REFUND_FIELDS if given.get(name)}
+            body = {**written, "amount": _amount(given.get("amount", ""))}
+            asked = convert(body, RefundUnappliedMoneyRequest).asked_of(customer_id)
+            asked = replace(asked, key=given.get("once", "")[:50] or None)
+            refunds = await refund_unapplied_money(session, asked, clock.now())
+            point = RefundPoint([refund.id for refund in refunds])
+            await send_waiting(session, provide_gateways(services), point.refund_ids, point, clock.now())
+            for refund in refunds:
+                await session.refresh(refund)
+        except FarthingError as error:
+            return await refused(request, back, error)
+        return done(request, back, _what_became_of(refunds))
+
     @post("/invoices/{invoice_id:str}/overpayment", guards=[changes("payment")])
     async def move(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Move what was paid too much to the customer's balance."""
@@ -176,6 +202,15 @@ class CreditNotePages(Controller):
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
         return done(request, f"/invoices/{invoice_id}", "What was paid too much is on the customer's balance now.")
+
+
+def _what_became_of(refunds: Sequence[RefundRecord]) -> str:
+    states = {refund.refund_status for refund in refunds}
+    if RefundStatus.FAILED in states:
+        return "The provider has refused a refund; its money is on the customer's balance."
+    if states & set(UNDERWAY):
+        return "The money is on its way back; the provider has not confirmed it yet."
+    return "The refund is settled."
 
 
 async def _form(

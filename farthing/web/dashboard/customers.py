@@ -20,6 +20,7 @@ from farthing.catalogue.plans.tables import Plan
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
+from farthing.core.ids import new_ulid
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
@@ -30,6 +31,8 @@ from farthing.invoices.receivables.summary import CustomerInvoiceSummary, Summar
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.reads import list_emails
 from farthing.notifications.email.schemas import EmailQuery
+from farthing.payments.refunds.tables import RefundReason
+from farthing.payments.refunds.unapplied import unapplied_refunds_of
 from farthing.payments.tables import Payment
 from farthing.payments.unapplied.reads import balances
 from farthing.storage.rows import find
@@ -306,4 +309,9 @@ class CustomerPages(Controller):
             payments=await payments_of(session, customer.id) if seen.may(READ, "payment") else None,
             wallets=await wallets_of(session, customer.id, now) if seen.may(READ, "wallet") else None,
             unapplied=await balances(session, customer.id) if seen.may(READ, "payment") else [],
+            unapplied_refunds=(
+                await unapplied_refunds_of(session, customer.id, SHOWN) if seen.may(READ, "payment") else []
+            ),
+            refund_reasons=list(RefundReason),
+            once=new_ulid(),
         )

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
-from litestar import Controller, Response, get
+from litestar import Controller, Response, get, post
 from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.caller import READ
-from farthing.core.errors import ValidationFailed
+from farthing.core.clock import Clock
+from farthing.core.composition import Composition
+from farthing.core.decoding import convert
+from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.times import read_typed_time
-from farthing.events.analytics.debugger import debugged
 from farthing.events.analytics.listing import COLUMNS
+from farthing.events.corrections.changing import amend_events, void_events
+from farthing.events.corrections.details import event_details
+from farthing.events.corrections.routes import amendment_of, meter_memory
+from farthing.events.corrections.schemas import AmendEventsRequest, VoidEventsRequest
 from farthing.events.schemas import FeatureUsageInfo, GetEventByIDResponse
 from farthing.events.tables import StoredEvent
 from farthing.storage.listing import by_id
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array
 from farthing.subscriptions.tables import SubscriptionLineItem
-from farthing.web.access.visitors import shows, visitor_of
-from farthing.web.rendering.answers import HttpRequest, render
+from farthing.web.access.visitors import deletes, form_of, shows, visitor_of
+from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 SHOWN = 50
 NamedRow = TypeVar("NamedRow", MeterRow, Feature, SubscriptionLineItem)
@@ -93,7 +100,7 @@ class Events(Controller):
     async def one(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """One event: what it counts, what it is charged as, and where it got stuck if it did."""
         event_id = request.query_params.get("id", "").replace("\x00", "")
-        found = await debugged(session, event_id)
+        found = await event_details(session, event_id, with_history=True)
         event = found.event
         customer = _owner(found) if visitor_of(request).may(READ, "customer") else ""
         return render(
@@ -106,7 +113,53 @@ class Events(Controller):
             counted=await _counted(session, found.processed_events or []),
             properties=msgspec.json.format(msgspec.json.encode(event.properties), indent=2).decode(),
             steps=_steps(found.debug_tracker),
+            was=[msgspec.json.encode(version.before.properties).decode() for version in found.history or []],
         )
+
+    @post("/void", guards=[deletes("event")])
+    async def void(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Let an event count no more."""
+        given = form_of(request)
+        back = _page_of(given.get("id", ""))
+        try:
+            body = {"event_ids": [given.get("id", "")], "reason": given.get("reason", "")}
+            asked = convert(body, VoidEventsRequest)
+            await void_events(session, asked.event_ids, asked.reason)
+        except FarthingError as error:
+            return await refused(request, back, error)
+        return done(request, back, "Voided. It counts nowhere any more.")
+
+    @post("/amend", guards=[deletes("event")])
+    async def amend(
+        self, request: HttpRequest, session: AsyncSession, clock: Clock, services: Composition
+    ) -> Response[str]:
+        """Let an event say something else."""
+        given = form_of(request)
+        back = _page_of(given.get("id", ""))
+        try:
+            asked = AmendEventsRequest.from_json(_amendment(given))
+            amendment = amendment_of(asked, visitor_of(request).caller, clock)
+            await amend_events(session, meter_memory(services), amendment)
+        except FarthingError as error:
+            return await refused(request, back, error)
+        return done(request, back, "Amended. What it was stays in its history.")
+
+
+def _page_of(event_id: str) -> str:
+    return f"/events/one?{urlencode({'id': event_id})}"
+
+
+def _amendment(given: Mapping[str, str]) -> bytes:
+    """The form as the body of an amendment; properties keep their digits. Raises ValidationFailed."""
+    try:
+        properties = msgspec.json.decode(given.get("properties") or "{}", type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        raise ValidationFailed.of("properties", "must be a JSON object") from error
+    event: dict[str, Any] = {name: given.get(name, "") for name in ("id", "event_name", "external_customer_id")}
+    event |= {"source": given.get("source", ""), "properties": properties}
+    if given.get("timestamp"):
+        event["timestamp"] = given["timestamp"]
+    return msgspec.json.encode({"events": [event], "reason": given.get("reason", "")})
 
 
 def _owner(found: GetEventByIDResponse) -> str:

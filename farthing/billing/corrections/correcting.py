@@ -1,0 +1,203 @@
+"""Making the differences of an invoice good, once for each state of its events.
+
+The invoice is locked first, and with it those that late lines stand on, in the order of their ids.
+Rule: docs/rules/late-usage.md#corrections-of-invoices
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.corrections.differences import (
+    CreditedPart,
+    LineDifference,
+    differences_of,
+    require_correctable,
+    state_of,
+)
+from farthing.billing.corrections.tables import (
+    CorrectionDirection,
+    CorrectionResolution,
+    InvoiceCorrection,
+    InvoiceCorrectionLine,
+)
+from farthing.billing.late_usage.pending import pending_charges
+from farthing.core.errors import InvalidOperation
+from farthing.core.ids import Kind, new_id
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.credits.notes.limits import require_creditable
+from farthing.credits.notes.settlements import PaidPart, SettlementCause, take_back
+from farthing.credits.notes.tables import CreditNoteReason
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.storage.rows import find, in_array
+from farthing.subscriptions.enums import SubscriptionStatus
+from farthing.subscriptions.tables import Subscription
+
+_PAID_PARTS = {
+    CorrectionResolution.CREDIT_NOTE: PaidPart.TO_WALLET,
+    CorrectionResolution.NEXT_INVOICE: PaidPart.TO_NEXT_INVOICE,
+}
+_HAS_NEXT_INVOICE = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, SubscriptionStatus.PAUSED})
+
+
+async def correct_invoice(
+    session: AsyncSession, invoice_id: str, resolution: CorrectionResolution, now: datetime
+) -> InvoiceCorrection:
+    """Take back what an invoice charged too much, and let the next one charge what it charged too little.
+
+    The same state of the events again answers the correction that was made for it. Raises NotFound, and
+    InvalidOperation where nothing is left to be made good this way.
+    """
+    invoices = await _lock_invoices(session, invoice_id)
+    invoice = invoices[invoice_id]
+    require_correctable(invoice)
+    lines = await differences_of(session, invoice, now)
+    less = [line for line in lines if line.is_less and line.parts]
+    more = [line for line in lines if line.is_more] if resolution is CorrectionResolution.NEXT_INVOICE else []
+    waiting = await pending_charges(session, [invoice.subscription_id or ""])
+    state = state_of(lines)
+    if not less and all(line.recheckable.line.id in waiting for line in more):
+        return await _made_before(session, invoice, resolution, state)
+    if more:
+        await _require_next_invoice(session, invoice)
+    correction = _new_correction(invoice, resolution, state)
+    session.add(correction)
+    await session.flush()
+    parts = [(line, part) for line in less for part in line.parts]
+    await _take_back(session, invoices, correction, [part for _, part in parts], now)
+    session.add_all(_credit_line(correction, line, part) for line, part in parts)
+    session.add_all(_charge_line(correction, line) for line in more if line.recheckable.line.id not in waiting)
+    correction.net_amount = exact_sum([part.taken.net for _, part in parts])
+    correction.tax_amount = exact_sum([part.taken.tax for _, part in parts])
+    await session.flush()
+    return correction
+
+
+async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, Invoice]:
+    """The invoice and those that late lines of it stand on. Raises NotFound."""
+    await find(session, Invoice, invoice_id)
+    own = select(InvoiceLineItem.id).where(InvoiceLineItem.invoice_id == invoice_id)
+    late = select(InvoiceLineItem.invoice_id).where(InvoiceLineItem.late_for_line_id.in_(own))
+    ids = {invoice_id, *await session.scalars(late)}
+    rows = await session.scalars(
+        select(Invoice)
+        .where(in_array(Invoice.id, ids))
+        .order_by(Invoice.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return {row.id: row for row in rows}
+
+
+async def _made_before(
+    session: AsyncSession, invoice: Invoice, resolution: CorrectionResolution, state: str
+) -> InvoiceCorrection:
+    row = InvoiceCorrection
+    query = select(row).where(row.invoice_id == invoice.id, row.resolution == resolution, row.state_hash == state)
+    made = (await session.scalars(query.order_by(row.created_at.desc(), row.id.desc()).limit(1))).first()
+    if made is None:
+        raise InvalidOperation(
+            "there is nothing to correct this way",
+            {"invoice_id": invoice.id, "resolution": resolution.value},
+        )
+    return made
+
+
+async def _require_next_invoice(session: AsyncSession, invoice: Invoice) -> None:
+    subscription = await find(session, Subscription, invoice.subscription_id or "")
+    if subscription.subscription_status not in _HAS_NEXT_INVOICE:
+        raise InvalidOperation(
+            "the subscription has no next invoice that could charge what is missing",
+            {"invoice_id": invoice.id, "subscription_status": subscription.subscription_status.value},
+        )
+
+
+def _new_correction(invoice: Invoice, resolution: CorrectionResolution, state: str) -> InvoiceCorrection:
+    return InvoiceCorrection(
+        id=new_id(Kind.CORRECTION),
+        invoice_id=invoice.id,
+        subscription_id=invoice.subscription_id,
+        customer_id=invoice.customer_id,
+        currency=invoice.currency,
+        resolution=resolution,
+        state_hash=state,
+        net_amount=ZERO,
+        tax_amount=ZERO,
+    )
+
+
+async def _take_back(
+    session: AsyncSession,
+    invoices: dict[str, Invoice],
+    correction: InvoiceCorrection,
+    parts: Sequence[CreditedPart],
+    now: datetime,
+) -> None:
+    cause = SettlementCause(
+        correction.id,
+        CreditNoteReason.BILLING_ERROR,
+        memo="Corrected usage",
+        paid_part=_PAID_PARTS[correction.resolution],
+        correction_id=correction.id,
+    )
+    by_invoice: dict[str, list[CreditedPart]] = defaultdict(list)
+    for part in parts:
+        if part.taken.gross > ZERO:
+            by_invoice[part.row.invoice_id].append(part)
+    for invoice_id in sorted(by_invoice):
+        invoice = invoices[invoice_id]
+        require_creditable(invoice)
+        outcome = await take_back(session, invoice, [part.taken for part in by_invoice[invoice_id]], cause, now)
+        if outcome.left > ZERO:
+            raise InvalidOperation(
+                "more is to be taken back than is unpaid or can be refunded on the invoice",
+                {"invoice_id": invoice_id, "exceeding_amount": plain(outcome.left)},
+            )
+
+
+def _credit_line(correction: InvoiceCorrection, line: LineDifference, part: CreditedPart) -> InvoiceCorrectionLine:
+    """What was taken back; the usage that went stands with the first part."""
+    is_first = part is line.parts[0]
+    quantity = EXACT.subtract(line.late.rated.billable, line.recheckable.line.quantity)
+    return InvoiceCorrectionLine(
+        **_of_line(correction, line),
+        invoice_id=part.row.invoice_id,
+        invoice_line_item_id=part.row.id,
+        direction=CorrectionDirection.CREDIT,
+        amount=EXACT.minus(part.amount),
+        quantity=quantity if is_first else ZERO,
+        usage=line.late.usage if is_first else ZERO,
+        net_amount=part.taken.net,
+        tax_amount=part.taken.tax,
+    )
+
+
+def _charge_line(correction: InvoiceCorrection, line: LineDifference) -> InvoiceCorrectionLine:
+    return InvoiceCorrectionLine(
+        **_of_line(correction, line),
+        invoice_id=correction.invoice_id,
+        invoice_line_item_id=line.recheckable.line.id,
+        direction=CorrectionDirection.CHARGE,
+        amount=line.difference,
+        quantity=EXACT.subtract(line.late.rated.billable, line.recheckable.line.quantity),
+        usage=line.late.usage,
+        net_amount=ZERO,
+        tax_amount=ZERO,
+    )
+
+
+def _of_line(correction: InvoiceCorrection, line: LineDifference) -> dict[str, object]:
+    invoiced = line.recheckable.line
+    return {
+        "id": new_id(Kind.CORRECTION_LINE),
+        "correction_id": correction.id,
+        "usage_line_id": invoiced.id,
+        "subscription_id": invoiced.billed,
+        "subscription_line_item_id": invoiced.item_id,
+        "period_start": invoiced.window.start,
+    }

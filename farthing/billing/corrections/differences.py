@@ -1,0 +1,183 @@
+"""What an invoice's usage comes to today, line by line, and what the difference is net and with tax.
+
+Rule: docs/rules/late-usage.md#corrections-of-invoices
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.corrections.tables import CorrectionDirection, InvoiceCorrectionLine
+from farthing.billing.late_usage import detection
+from farthing.billing.late_usage.detection import REASONS, LateCharge, NotCharged, RecheckableLine
+from farthing.billing.periods.inputs import measured
+from farthing.core import currency
+from farthing.core.errors import InvalidOperation
+from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
+from farthing.credits.notes.limits import creditable_lines
+from farthing.credits.notes.lines import TakenBack
+from farthing.credits.rules.notes import CreditableLine, share_of_taxes
+from farthing.invoices.receivable import InvoiceStatus, InvoiceType
+from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.storage.rows import in_array
+
+
+@dataclass(frozen=True, slots=True)
+class CreditedPart:
+    """What is taken back of one line of an invoice: `amount` before discounts, above 0, and what it is net and tax."""
+
+    row: InvoiceLineItem
+    amount: Decimal
+    taken: TakenBack
+
+
+@dataclass(frozen=True, slots=True)
+class LineDifference:
+    """A usage line, what it comes to now, and what is taken back of it and of its late lines if that is less.
+
+    `difference` is before discounts; None where a commitment decides what usage costs.
+    """
+
+    recheckable: RecheckableLine
+    late: LateCharge
+    parts: Sequence[CreditedPart]
+
+    @property
+    def difference(self) -> Decimal | None:
+        return self.late.amount
+
+    @property
+    def not_corrected(self) -> NotCharged | None:
+        """Why the difference cannot be made good."""
+        reason = self.late.not_charged
+        return None if reason is NotCharged.NEGATIVE else reason
+
+    @property
+    def is_less(self) -> bool:
+        return self.not_corrected is None and self.difference is not None and self.difference < 0
+
+    @property
+    def is_more(self) -> bool:
+        return self.not_corrected is None and self.difference is not None and self.difference > 0
+
+
+def require_correctable(invoice: Invoice) -> None:
+    """Raises InvalidOperation for an invoice that charges no period's usage, or is not final."""
+    is_of_period = invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.billing_reason in REASONS
+    if invoice.invoice_status is not InvoiceStatus.FINALIZED or not is_of_period:
+        raise InvalidOperation(
+            "only finalized invoices of a subscription's period are corrected",
+            {"invoice_id": invoice.id, "invoice_status": invoice.invoice_status.value},
+        )
+
+
+async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime) -> list[LineDifference]:
+    """Measure and price the usage lines of an invoice again. Raises InvalidOperation for one that is not corrected."""
+    require_correctable(invoice)
+    await session.flush()
+    lines = await detection.recheckable_lines(session, [invoice.id])
+    questions = dict.fromkeys(question for line in lines for question in line.ranges())
+    answers = await measured(session, list(questions), {line.plan.meter.id: line.plan.meter for line in lines})
+    charges = [(line, detection.late_charges(line, answers, now)) for line in lines]
+    rows = await _charged_rows(session, [line.line.id for line in lines])
+    creditable = await _creditable(session, rows)
+    earlier = await _taken_before(session, [row.id for of_line in rows.values() for row in of_line])
+    return [
+        LineDifference(line, late, _parts(rows[line.line.id], creditable, earlier, late, invoice.currency))
+        for line, late in charges
+    ]
+
+
+def state_of(differences: Sequence[LineDifference]) -> str:
+    """A digest of what the usage of all lines is and costs."""
+    texts = [
+        f"{line.recheckable.line.id}:{plain(line.late.current)}:{plain(line.late.rated.amount)}" for line in differences
+    ]
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
+
+
+async def _charged_rows(session: AsyncSession, line_ids: Sequence[str]) -> Mapping[str, list[InvoiceLineItem]]:
+    """The usage lines by id, each followed by its late lines on finalized invoices."""
+    row = InvoiceLineItem
+    found = await session.scalars(
+        select(row)
+        .join(Invoice, Invoice.id == row.invoice_id)
+        .where(
+            in_array(row.id, line_ids) | in_array(row.late_for_line_id, line_ids),
+            row.status == "published",
+            Invoice.invoice_status == InvoiceStatus.FINALIZED,
+        )
+        .order_by(row.late_for_line_id.is_not(None), row.id)
+    )
+    rows: dict[str, list[InvoiceLineItem]] = defaultdict(list)
+    for line in found:
+        rows[line.late_for_line_id or line.id].append(line)
+    return rows
+
+
+async def _creditable(
+    session: AsyncSession, rows: Mapping[str, Sequence[InvoiceLineItem]]
+) -> dict[str, CreditableLine]:
+    invoice_ids = {row.invoice_id for of_line in rows.values() for row in of_line}
+    creditable: dict[str, CreditableLine] = {}
+    for invoice in await session.scalars(select(Invoice).where(in_array(Invoice.id, invoice_ids))):
+        creditable |= (await creditable_lines(session, invoice)).creditable
+    return creditable
+
+
+async def _taken_before(session: AsyncSession, row_ids: Sequence[str]) -> dict[str, tuple[Decimal, Decimal]]:
+    """What corrections took back of each line: the amount before discounts, and net."""
+    line = InvoiceCorrectionLine
+    found = await session.execute(
+        select(line.invoice_line_item_id, -func.sum(line.amount), func.sum(line.net_amount))
+        .where(in_array(line.invoice_line_item_id, row_ids), line.direction == CorrectionDirection.CREDIT)
+        .group_by(line.invoice_line_item_id)
+    )
+    return {row_id: (amount, net) for row_id, amount, net in found}
+
+
+def _parts(
+    rows: Sequence[InvoiceLineItem],
+    creditable: Mapping[str, CreditableLine],
+    earlier: Mapping[str, tuple[Decimal, Decimal]],
+    late: LateCharge,
+    code: str,
+) -> list[CreditedPart]:
+    """What is taken back of a usage line and its late lines, in that order, for a difference below 0."""
+    left = ZERO if late.amount is None else max(EXACT.minus(late.amount), ZERO)
+    parts = []
+    for row in rows:
+        before, net_before = earlier.get(row.id, (ZERO, ZERO))
+        amount = min(EXACT.subtract(row.amount, before), left)
+        if amount > ZERO:
+            whole = EXACT.add(before, amount)
+            parts.append(CreditedPart(row, amount, _taken(row, creditable[row.id], whole, net_before, code)))
+            left = EXACT.subtract(left, amount)
+    return parts
+
+
+def _taken(row: InvoiceLineItem, line: CreditableLine, whole: Decimal, net_before: Decimal, code: str) -> TakenBack:
+    """Net and tax of what is taken back of a line of which corrections take back `whole` in all.
+
+    Discounts and taxes share in it as they share in the line. What notes by hand took back is not taken back again.
+    """
+    digits = currency.digits(code)
+    left_taxes = {rate: EXACT.subtract(tax, line.credited_taxes.get(rate, ZERO)) for rate, tax in line.taxes.items()}
+    credited_net = EXACT.subtract(line.credited, exact_sum(list(line.credited_taxes.values())))
+    left_net = max(EXACT.subtract(line.net, credited_net), ZERO)
+    due = round_to(Fraction(whole) * Fraction(line.net) / Fraction(row.amount), digits)
+    net = min(max(EXACT.subtract(due, net_before), ZERO), left_net)
+    if net == ZERO:
+        return TakenBack(row.id, ZERO, ())
+    if net == left_net:
+        return TakenBack(row.id, net, tuple((rate, max(tax, ZERO)) for rate, tax in left_taxes.items()))
+    return TakenBack(row.id, net, share_of_taxes(net, line.net, line.taxes, left_taxes, digits))

@@ -1,0 +1,164 @@
+"""Bodies of corrections of invoices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from farthing.billing.corrections.differences import LineDifference
+from farthing.billing.corrections.tables import (
+    CorrectionDirection,
+    CorrectionResolution,
+    InvoiceCorrection,
+    InvoiceCorrectionLine,
+)
+from farthing.billing.late_usage.detection import NotCharged
+from farthing.core.clock import instant
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.wire import DecimalText, Request, Response, Timestamp
+from farthing.invoices.tables import Invoice
+
+
+class CorrectInvoiceRequest(Request):
+    """How the differences of an invoice are made good."""
+
+    resolution: CorrectionResolution
+
+
+class CorrectionPreviewLine(Response):
+    """A usage line as it was charged so far and as it is now; amounts before discounts, but for net and tax."""
+
+    line_item_id: str
+    subscription_line_item_id: str
+    display_name: str
+    period_start: Timestamp
+    period_end: Timestamp
+    usage_before: DecimalText
+    usage_after: DecimalText
+    usage_difference: DecimalText
+    amount_before: DecimalText
+    amount_after: DecimalText | None = None
+    difference: DecimalText | None = None
+    net_credit: DecimalText | None = None
+    tax_credit: DecimalText | None = None
+    not_corrected: NotCharged | None = None
+
+
+class CorrectionPreviewResponse(Response):
+    """What the usage of an invoice comes to today, line by line; what a correction would take back in all."""
+
+    invoice_id: str
+    currency: str
+    difference: DecimalText
+    net_credit: DecimalText
+    tax_credit: DecimalText
+    total_credit: DecimalText
+    lines: list[CorrectionPreviewLine]
+
+
+class CorrectionLineResponse(Response):
+    """What a correction did about one line; `amount` is before discounts, below 0 where it was taken back."""
+
+    invoice_id: str
+    line_item_id: str
+    usage_line_id: str
+    direction: CorrectionDirection
+    amount: DecimalText
+    usage: DecimalText
+    net_amount: DecimalText
+    tax_amount: DecimalText
+
+
+class InvoiceCorrectionResponse(Response):
+    """A correction of an invoice, the credit notes that it made, and what it left to the next invoice."""
+
+    id: str
+    invoice_id: str
+    currency: str
+    resolution: CorrectionResolution
+    net_amount: DecimalText
+    tax_amount: DecimalText
+    total_amount: DecimalText
+    credit_note_ids: list[str]
+    lines: list[CorrectionLineResponse]
+    created_at: Timestamp
+    created_by: str
+
+
+class ListInvoiceCorrectionsResponse(Response):
+    """The corrections of an invoice, oldest first."""
+
+    items: list[InvoiceCorrectionResponse]
+
+
+def preview_answer(invoice: Invoice, lines: Sequence[LineDifference]) -> CorrectionPreviewResponse:
+    """The differences as they travel."""
+    taken = [part.taken for line in lines if line.is_less for part in line.parts]
+    net, tax = exact_sum([part.net for part in taken]), exact_sum([part.tax for part in taken])
+    known = [line.difference for line in lines if line.not_corrected is None and line.difference is not None]
+    return CorrectionPreviewResponse(
+        invoice_id=invoice.id,
+        currency=invoice.currency,
+        difference=plain(exact_sum(known)),
+        net_credit=plain(net),
+        tax_credit=plain(tax),
+        total_credit=plain(EXACT.add(net, tax)),
+        lines=[_preview_line(line) for line in lines],
+    )
+
+
+def _preview_line(line: LineDifference) -> CorrectionPreviewLine:
+    invoiced = line.recheckable.line
+    answer = CorrectionPreviewLine(
+        line_item_id=invoiced.id,
+        subscription_line_item_id=invoiced.item_id,
+        display_name=invoiced.display_name,
+        period_start=instant(invoiced.window.start),
+        period_end=instant(invoiced.window.end),
+        usage_before=plain(invoiced.usage),
+        usage_after=plain(line.late.current),
+        usage_difference=plain(line.late.usage),
+        amount_before=plain(invoiced.amount),
+        not_corrected=line.not_corrected,
+    )
+    if line.difference is not None:
+        answer.amount_after = plain(EXACT.add(invoiced.amount, line.difference))
+        answer.difference = plain(line.difference)
+        answer.net_credit = plain(_sum([part.taken.net for part in line.parts]))
+        answer.tax_credit = plain(_sum([part.taken.tax for part in line.parts]))
+    return answer
+
+
+def _sum(amounts: Sequence[Decimal]) -> Decimal:
+    return exact_sum(amounts) if amounts else ZERO
+
+
+def correction_answer(
+    correction: InvoiceCorrection, lines: Sequence[InvoiceCorrectionLine], note_ids: Sequence[str]
+) -> InvoiceCorrectionResponse:
+    """A correction as it travels."""
+    return InvoiceCorrectionResponse(
+        id=correction.id,
+        invoice_id=correction.invoice_id,
+        currency=correction.currency,
+        resolution=correction.resolution,
+        net_amount=plain(correction.net_amount),
+        tax_amount=plain(correction.tax_amount),
+        total_amount=plain(EXACT.add(correction.net_amount, correction.tax_amount)),
+        credit_note_ids=list(note_ids),
+        lines=[
+            CorrectionLineResponse(
+                invoice_id=line.invoice_id,
+                line_item_id=line.invoice_line_item_id,
+                usage_line_id=line.usage_line_id,
+                direction=line.direction,
+                amount=plain(line.amount),
+                usage=plain(line.usage),
+                net_amount=plain(line.net_amount),
+                tax_amount=plain(line.tax_amount),
+            )
+            for line in lines
+        ],
+        created_at=instant(correction.created_at),
+        created_by=correction.created_by,
+    )

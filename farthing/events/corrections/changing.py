@@ -1,0 +1,159 @@
+"""Voiding, deleting and amending events: all that is asked for, or nothing.
+
+Events are locked in the order of their ids, as appends lock them. The versions that go are kept first.
+Rule: docs/rules/metering.md#corrections-of-events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import psycopg
+from psycopg.rows import TupleRow
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.errors import NotFound
+from farthing.events.corrections.history import keep_versions, lock_void, restore
+from farthing.events.corrections.schemas import AmendedEventRequest, CorrectedEvent, CorrectionOutcome
+from farthing.events.corrections.tables import EventChange
+from farthing.events.ingest import store
+from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrivals_of
+from farthing.events.ingest.meters import MeterMemory
+from farthing.events.ingest.store import Arrival, Sender
+from farthing.storage.outbox import record_activity
+from farthing.storage.postgres import clock_of, scope_of
+
+_LOCK = text(
+    """
+    SELECT id, timestamp FROM events WHERE environment_id = :environment AND id = ANY(:ids)
+    ORDER BY id COLLATE "C" FOR UPDATE
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What events shall be, why, by whom; `times` are those that events may have."""
+
+    events: Sequence[AmendedEventRequest]
+    reason: str
+    sender: Sender
+    times: AcceptedTimes
+
+
+async def void_events(session: AsyncSession, ids: Sequence[str], reason: str) -> list[CorrectedEvent]:
+    """Let events count no more, for good unless they are amended. Raises NotFound naming every unknown id."""
+    stored, _ = await _lock_known(session, ids)
+    if stored:
+        await _remove(session, sorted(stored), EventChange.VOIDED, reason)
+    return _outcomes(ids, stored, CorrectionOutcome.VOIDED)
+
+
+async def delete_event(session: AsyncSession, event_id: str) -> bool:
+    """Delete an event and all that it counts; whether there was one. Its id may be used again."""
+    if not await _lock(session, [event_id]):
+        return False
+    await _remove(session, [event_id], EventChange.DELETED, "")
+    return True
+
+
+async def amend_events(session: AsyncSession, memory: MeterMemory, amendment: Amendment) -> list[CorrectedEvent]:
+    """Give events other content, void ones included; who owns them stays, unless their external id changes.
+
+    Raises ValidationFailed naming all bad content, and NotFound naming every unknown id.
+    """
+    now = clock_of(session).now()
+    arrivals = arrivals_of(
+        [_as_sent(event) for event in amendment.events], now, amendment.sender, None, amendment.times
+    )
+    ids = [event.id for event in amendment.events]
+    connection = await _driver_connection(session)
+    environment = scope_of(session).environment_id
+    meters = await store.current_meters(connection, environment, memory)
+    stored, void = await _lock_known(session, ids)
+    if void:
+        await restore(session, void)
+        stored |= await _lock(session, void)
+    placed = _placed(amendment.events, arrivals, stored)
+    measured = await store.measure_placed(environment, placed, meters)
+    changed = [
+        event_id for event_id in await store.find_changed(connection, environment, placed) if event_id not in void
+    ]
+    changed += void
+    if changed:
+        await keep_versions(session, changed, EventChange.AMENDED, amendment.reason)
+        again = [numbered for numbered in placed if numbered[1].event.id in set(changed)]
+        await store.replace_stored(connection, environment, again, measured)
+    for event_id in changed:
+        await record_activity(session, "event.amended", "event", event_id, label=event_id)
+    return _outcomes(ids, changed, CorrectionOutcome.AMENDED)
+
+
+def _outcomes(ids: Sequence[str], changed: Container[str], outcome: CorrectionOutcome) -> list[CorrectedEvent]:
+    return [
+        CorrectedEvent(id=event_id, outcome=outcome if event_id in changed else CorrectionOutcome.UNCHANGED)
+        for event_id in ids
+    ]
+
+
+async def _lock_known(session: AsyncSession, ids: Sequence[str]) -> tuple[dict[str, datetime], list[str]]:
+    """The times of the events that are stored, and the ids of void ones, locked. Raises NotFound for all others."""
+    stored = await _lock(session, ids)
+    void = await lock_void(session, [event_id for event_id in ids if event_id not in stored])
+    absent = [event_id for event_id in ids if event_id not in stored and event_id not in void]
+    if absent:
+        stored |= await _lock(session, absent)  # an amendment that was waited for has brought them back
+    unknown = [event_id for event_id in absent if event_id not in stored]
+    if unknown:
+        raise NotFound("Events were not found; nothing was changed", {"event_ids": unknown})
+    return stored, void
+
+
+async def _lock(session: AsyncSession, ids: Sequence[str]) -> dict[str, datetime]:
+    """The times of those events that are stored, locked."""
+    rows = await session.execute(_LOCK, {"environment": scope_of(session).environment_id, "ids": list(ids)})
+    return dict(rows.all())
+
+
+async def _remove(session: AsyncSession, ids: Sequence[str], change: EventChange, reason: str) -> None:
+    await keep_versions(session, ids, change, reason)
+    await store.remove_stored(session, ids, scope_of(session).environment_id)
+    for event_id in ids:
+        await record_activity(session, f"event.{change.value}", "event", event_id, label=event_id)
+
+
+async def _driver_connection(session: AsyncSession) -> psycopg.AsyncConnection[TupleRow]:
+    """The connection of the session's transaction, for the statements of the event store."""
+    raw = await (await session.connection()).get_raw_connection()
+    connection = raw.driver_connection
+    assert isinstance(connection, psycopg.AsyncConnection), "the engine runs on psycopg"
+    return connection
+
+
+def _as_sent(event: AmendedEventRequest) -> IngestEventRequest:
+    return IngestEventRequest(
+        event_id=event.id,
+        event_name=event.event_name,
+        external_customer_id=event.external_customer_id,
+        customer_id=event.customer_id,
+        timestamp=event.timestamp,
+        source=event.source,
+        properties=event.properties,
+    )
+
+
+def _placed(
+    events: Sequence[AmendedEventRequest], arrivals: Sequence[Arrival], stored: dict[str, datetime]
+) -> list[tuple[int, Arrival]]:
+    """The arrivals in the order of their ids, with their places; those without a time keep their own."""
+    placed = []
+    for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
+        if event.timestamp is None:
+            kept = msgspec.structs.replace(arrival.event, timestamp=stored[event.id])
+            arrival = msgspec.structs.replace(arrival, event=kept)  # noqa: PLW2901
+        placed.append((place, arrival))
+    return sorted(placed, key=lambda numbered: numbered[1].event.id)

@@ -1,0 +1,125 @@
+"""Keeping what events were before a change, and reading it.
+
+Rule: docs/rules/metering.md#corrections-of-events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Text, cast, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.clock import instant
+from farthing.core.origin import ChangeOrigin
+from farthing.events.analytics.listing import answer
+from farthing.events.corrections.schemas import EventVersionResponse
+from farthing.events.corrections.tables import EventChange, EventVersion
+from farthing.events.ingest.arrival import FIRST_SEQUENCE
+from farthing.events.schemas import Event
+from farthing.storage.postgres import ORIGIN, clock_of, scope_of
+
+_CONTENT = (
+    "timestamp, ingested_at, external_customer_id, event_name, customer_id, source, properties, owner_sequence, sent_by"
+)
+_KEEP = text(
+    f"""
+    INSERT INTO event_versions (environment_id, event_id, sequence, change, blocks_id, reason, changed_at, actor_type,
+        actor_id, actor_label, former_sequence, {_CONTENT})
+    SELECT environment_id, id, (SELECT {FIRST_SEQUENCE}), :change, :blocks, :reason, :now, :actor_type, :actor_id,
+        :actor_label, sequence, {_CONTENT}
+    FROM events WHERE environment_id = :environment AND id = ANY(:ids)
+    """
+)
+_RESTORE = text(
+    f"""
+    WITH restored AS (
+        UPDATE event_versions SET blocks_id = false
+        WHERE environment_id = :environment AND event_id = ANY(:ids) AND blocks_id
+        RETURNING environment_id, event_id, former_sequence, {_CONTENT}
+    )
+    INSERT INTO events (environment_id, id, sequence, {_CONTENT})
+    SELECT environment_id, event_id, former_sequence, {_CONTENT} FROM restored
+    """
+)
+_VERSIONS = EventVersion.__table__
+
+
+async def keep_versions(session: AsyncSession, ids: Sequence[str], change: EventChange, reason: str) -> None:
+    """Keep these locked events as they are now, before they are changed."""
+    origin: ChangeOrigin = session.info[ORIGIN]
+    values = {
+        "environment": scope_of(session).environment_id,
+        "ids": list(ids),
+        "change": change.value,
+        "blocks": change is EventChange.VOIDED,
+        "reason": reason,
+        "now": clock_of(session).now(),
+        "actor_type": origin.actor.type.value,
+        "actor_id": origin.actor.id,
+        "actor_label": origin.actor.label,
+    }
+    await session.execute(_KEEP, values)
+
+
+async def lock_void(session: AsyncSession, ids: Sequence[str]) -> list[str]:
+    """Those of these ids whose event is void; nobody else can restore them until the transaction ends."""
+    row = EventVersion
+    query = select(row.event_id).where(
+        row.environment_id == scope_of(session).environment_id, row.event_id.in_(ids), row.blocks_id
+    )
+    return list(await session.scalars(query.order_by(row.event_id).with_for_update()))
+
+
+async def restore(session: AsyncSession, ids: Sequence[str]) -> None:
+    """Store void events again as they were, counting nothing yet."""
+    await session.execute(_RESTORE, {"environment": scope_of(session).environment_id, "ids": list(ids)})
+
+
+async def versions_of(session: AsyncSession, event_id: str) -> list[EventVersionResponse]:
+    """What an event was before each of its changes, the oldest first."""
+    return [_version(row) for row in await _rows(session, event_id)]
+
+
+async def last_content(session: AsyncSession, event_id: str) -> tuple[Event, EventVersionResponse] | None:
+    """What an event that is stored no more was at last, and the change that ended it."""
+    rows = await _rows(session, event_id)
+    return (answer(rows[-1]), _version(rows[-1])) if rows else None
+
+
+async def _rows(session: AsyncSession, event_id: str) -> Sequence[Any]:
+    columns = _VERSIONS.c
+    query = select(
+        columns.event_id.label("id"),
+        columns.external_customer_id,
+        columns.customer_id,
+        columns.event_name,
+        columns.timestamp,
+        columns.source,
+        cast(columns.properties, Text).label("properties"),
+        columns.environment_id,
+        columns.ingested_at,
+        columns.change,
+        columns.blocks_id,
+        columns.reason,
+        columns.changed_at,
+        columns.actor_type,
+        columns.actor_id,
+        columns.actor_label,
+    )
+    here = columns.environment_id == scope_of(session).environment_id
+    return (await session.execute(query.where(here, columns.event_id == event_id).order_by(columns.sequence))).all()
+
+
+def _version(row: Any) -> EventVersionResponse:
+    return EventVersionResponse(
+        change=row.change,
+        reason=row.reason,
+        changed_at=instant(row.changed_at),
+        actor_type=row.actor_type,
+        actor_id=row.actor_id,
+        actor_label=row.actor_label,
+        is_void=row.blocks_id,
+        before=answer(row),
+    )

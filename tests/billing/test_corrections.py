@@ -1,0 +1,305 @@
+"""Corrections of invoices over HTTP: what usage that was changed since is taken back, charged, and never twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from farthing.billing.proof.credit_notes import note_differences
+from farthing.invoices.figures.derivation import all_differences
+from farthing.invoices.tables import Invoice
+from farthing.subscriptions.tables import Subscription
+from tests.billing.lateness import SLAB, VOLUME, charging, late, send, settled
+from tests.billing.office import Office
+from tests.subscriptions.shop import fixed
+
+
+async def sell(office: Office, price: str = "1", count: int = 10, **more: Any) -> tuple[Subscription, dict[str, Any]]:
+    """A subscription whose January has `count` events e0, e1, ... and an invoice that is final."""
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, price, **more))
+    await settled(office)
+    customer = await office.customer()
+    subscription = await office.subscribed(plan, customer)
+    for number in range(count):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    return subscription, customer
+
+
+async def january(office: Office, subscription: Subscription) -> Invoice:
+    return next(invoice for invoice in await office.invoices(subscription) if invoice.period_start.month == 1)
+
+
+async def void(office: Office, *ids: str) -> None:
+    await office.account.post("/events/void", {"event_ids": list(ids), "reason": "counted twice"}, 200)
+
+
+async def preview(office: Office, invoice: Invoice) -> dict[str, Any]:
+    answer: dict[str, Any] = await office.account.post(f"/invoices/{invoice.id}/corrections/preview", None, 200)
+    return answer
+
+
+async def correct(
+    office: Office, invoice: Invoice, resolution: str = "credit_note", expect: int = 200
+) -> dict[str, Any]:
+    path = f"/invoices/{invoice.id}/corrections"
+    answer: dict[str, Any] = await office.account.post(path, {"resolution": resolution}, expect)
+    return answer
+
+
+async def pay(office: Office, invoice: Invoice, amount: str) -> None:
+    body = {"destination_type": "INVOICE", "destination_id": invoice.id, "payment_method_type": "OFFLINE"}
+    await office.account.post("/payments", {**body, "amount": amount, "currency": "usd", "process_payment": True})
+
+
+async def notes(office: Office, invoice: Invoice) -> list[tuple[str, str]]:
+    rows = (await office.account.get("/creditnotes", invoice_id=invoice.id))["items"]
+    return sorted((note["credit_note_type"], note["total_amount"]) for note in rows)
+
+
+async def faults(office: Office, invoices: Sequence[Invoice]) -> list[Any]:
+    async with office.account.transaction(read_only=True) as session:
+        fresh = [await session.get_one(Invoice, invoice.id) for invoice in invoices]
+        return [
+            *await all_differences(session, fresh),
+            *await note_differences(session),
+        ]
+
+
+async def test_events_are_voided_and_an_unpaid_invoice_is_lowered(office: Office) -> None:
+    subscription, customer = await sell(office, count=10)
+    invoice = await january(office, subscription)
+    await void(office, "e0", "e1")
+    await send(office, customer, "late", "2026-01-20")
+    seen = await preview(office, invoice)
+    assert (seen["difference"], seen["net_credit"], seen["total_credit"]) == ("-1", "1", "1")
+    (line,) = seen["lines"]
+    assert (line["usage_before"], line["usage_after"], line["amount_before"], line["amount_after"]) == (
+        "10",
+        "9",
+        "10",
+        "9",
+    )
+    made = await correct(office, invoice)
+    assert (made["total_amount"], len(made["credit_note_ids"])) == ("1", 1)
+    assert await notes(office, invoice) == [("ADJUSTMENT", "1")]
+    assert await correct(office, invoice) == made
+    assert (await preview(office, invoice))["difference"] == "0"
+    listed = await office.account.get(f"/invoices/{invoice.id}/corrections")
+    assert listed["items"] == [made]
+    assert await faults(office, [invoice]) == []
+
+
+async def test_what_was_paid_is_refunded_and_the_rest_lowers_what_is_owed(office: Office) -> None:
+    subscription, _ = await sell(office, count=10)
+    invoice = await january(office, subscription)
+    await pay(office, invoice, "8")
+    await void(office, "e0", "e1", "e2", "e3", "e4")
+    await correct(office, invoice)
+    assert await notes(office, invoice) == [("ADJUSTMENT", "2"), ("REFUND", "3")]
+    wallets = await office.account.get(f"/customers/{subscription.customer_id}/wallets")
+    assert [wallet["balance"] for wallet in wallets] == ["3"]
+    assert await faults(office, [invoice]) == []
+
+
+async def test_the_next_invoice_takes_what_is_set_aside(office: Office) -> None:
+    subscription, customer = await sell(office, count=10)
+    invoice = await january(office, subscription)
+    await pay(office, invoice, "10")
+    await void(office, "e0", "e1", "e2")
+    await correct(office, invoice, "next_invoice")
+    await office.used("calls", customer, 5, "2026-02-10")
+    await office.run("2026-03-01")
+    february = (await office.invoices(subscription))[-1]
+    assert (february.total, february.amount_paid) == (5, 3)
+    assert await faults(office, [invoice, february]) == []
+
+
+async def test_discounts_and_taxes_share_in_what_is_taken_back(office: Office) -> None:
+    rate = {"name": "VAT", "code": "vat", "tax_rate_type": "percentage", "percentage_value": "19"}
+    tax = await office.account.post("/taxes/rates", rate)
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    coupon = await office.account.post(
+        "/coupons", {"name": "20", "type": "percentage", "percentage_off": "20", "cadence": "forever"}
+    )
+    await settled(office)
+    customer = await office.customer()
+    subscription = await office.subscribed(
+        plan,
+        customer,
+        subscription_coupons=[{"coupon_code": coupon["coupon_code"]}] if coupon.get("coupon_code") else None,
+        coupons=None if coupon.get("coupon_code") else [coupon["id"]],
+        tax_rate_overrides=[{"tax_rate_code": tax["code"], "currency": "usd", "priority": 1, "auto_apply": True}],
+    )
+    for number in range(100):
+        await send(office, customer, f"t{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = await january(office, subscription)
+    assert invoice.total == Decimal("95.20")
+    await void(office, *(f"t{number}" for number in range(15)))
+    seen = await preview(office, invoice)
+    assert (seen["difference"], seen["net_credit"], seen["tax_credit"]) == ("-15", "12", "2.28")
+    await correct(office, invoice)
+    await void(office, *(f"t{number}" for number in range(15, 100)))
+    made = await correct(office, invoice)
+    assert (made["net_amount"], made["tax_amount"]) == ("68", "12.92")
+    assert (await office.account.get(f"/invoices/{invoice.id}"))["amount_due"] == "0"
+    assert await faults(office, [invoice]) == []
+
+
+async def test_more_is_charged_by_the_next_invoice_whatever_the_policy(office: Office) -> None:
+    subscription, customer = await sell(office, count=3)
+    invoice = await january(office, subscription)
+    await office.used("calls", customer, 4, "2026-01-20")
+    await correct(office, invoice, expect=400)
+    made = await correct(office, invoice, "next_invoice")
+    assert [(line["direction"], line["amount"]) for line in made["lines"]] == [("charge", "4")]
+    assert await correct(office, invoice, "next_invoice") == made
+    await office.run("2026-03-01")
+    february = (await office.invoices(subscription))[-1]
+    assert await late(office, february) == [("01-01", "4", "4")]
+    await office.used("calls", customer, 2, "2026-01-21")
+    await office.run("2026-04-01")
+    charged = [await late(office, row) for row in await office.invoices(subscription)]
+    assert [lines for lines in charged if lines] == [[("01-01", "4", "4")]]
+    assert (await preview(office, invoice))["difference"] == "2"
+
+
+async def test_late_usage_and_corrections_share_one_account(office: Office) -> None:
+    calls = await office.feature("calls")
+    subscription, customer = await charging(office, await office.plan(fixed("50"), office.usage(calls, "1")))
+    for number in range(10):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = next(row for row in await office.invoices(subscription) if row.net_usage)
+    await void(office, "e0", "e1")
+    await correct(office, invoice)
+    await office.used("calls", customer, 3, "2026-01-20")
+    await office.run("2026-03-01")
+    february = (await office.invoices(subscription))[-1]
+    assert await late(office, february) == [("01-01", "3", "3")]
+    await correct(office, invoice, expect=400)
+    await void(office, *(f"e{number}" for number in range(2, 10)))
+    made = await correct(office, invoice)
+    assert made["total_amount"] == "8"
+    assert (await preview(office, invoice))["difference"] == "0"
+
+
+async def test_a_line_is_taken_back_before_its_late_lines(office: Office) -> None:
+    calls = await office.feature("calls")
+    subscription, customer = await charging(office, await office.plan(office.usage(calls, "1")))
+    await send(office, customer, "a", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = await january(office, subscription)
+    for number in range(4):
+        await send(office, customer, f"late{number}", "2026-01-20")
+    await office.run("2026-03-01")
+    await void(office, "a", *(f"late{number}" for number in range(4)))
+    made = await correct(office, invoice)
+    february = (await office.invoices(subscription))[-1]
+    assert [(line["invoice_id"], line["amount"]) for line in made["lines"]] == [(invoice.id, "-1"), (february.id, "-4")]
+    assert await notes(office, february) == [("ADJUSTMENT", "4")]
+    assert (await preview(office, invoice))["difference"] == "0"
+
+
+async def test_at_once_an_invoice_is_corrected_once(office: Office) -> None:
+    subscription, _ = await sell(office, count=10)
+    invoice = await january(office, subscription)
+    await void(office, "e0", "e1")
+    path = f"/invoices/{invoice.id}/corrections"
+    body = {"resolution": "credit_note"}
+    answers = await asyncio.gather(*(office.account.http.post(path, json=body) for _ in range(8)))
+    assert Counter(answer.status_code for answer in answers) == {200: 8}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert await notes(office, invoice) == [("ADJUSTMENT", "2")]
+
+
+async def test_what_a_correction_paid_out_forbids_to_void(office: Office) -> None:
+    subscription, _ = await sell(office, count=10)
+    invoice = await january(office, subscription)
+    await void(office, "e0")
+    made = await correct(office, invoice)
+    await office.account.post(f"/creditnotes/{made['credit_note_ids'][0]}/void", None, 400)
+    await pay(office, invoice, "9")
+    await void(office, "e1")
+    await correct(office, invoice)
+    await office.account.post(f"/invoices/{invoice.id}/void", {}, 400)
+
+
+@pytest.mark.parametrize("resolution", ["credit_note", "next_invoice"])
+async def test_nothing_to_correct_is_refused(office: Office, resolution: str) -> None:
+    subscription, _ = await sell(office, count=2)
+    invoice = await january(office, subscription)
+    await correct(office, invoice, resolution, expect=400)
+    await correct(office, invoice, "gift", expect=400)
+
+
+async def test_an_invoice_of_no_period_is_refused(office: Office) -> None:
+    customer = await office.customer()
+    line = {"display_name": "x", "amount": "5", "quantity": "1"}
+    body = {"customer_id": customer["id"], "currency": "usd", "invoice_type": "ONE_OFF", "amount_due": "5"}
+    made = await office.account.post("/invoices", {**body, "subtotal": "5", "total": "5", "line_items": [line]})
+    await office.account.post(f"/invoices/{made['id']}/corrections/preview", None, 400)
+    await office.account.post("/invoices/inv_x/corrections/preview", None, 404)
+
+
+def slab(count: int) -> Decimal:
+    return min(count, 10) + max(count - 10, 0) * Decimal("0.1")
+
+
+def volume(count: int) -> Decimal:
+    return count * (Decimal(1) if count <= 10 else Decimal("0.1"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_is_billed_in_the_end_is_what_the_events_cost(office: Office, seed: int) -> None:
+    """Any story of voids, late events, payments and corrections comes to a fresh rating of the events."""
+    chance = random.Random(seed)
+    price, cost = chance.choice([(SLAB, slab), (VOLUME, volume), ({}, lambda count: Decimal(count) * 3)])
+    subscription, customer = await sell(office, "3", chance.randint(4, 16), **price)
+    invoice = await january(office, subscription)
+    live = [f"e{number}" for number in range(int(sum(row.raw_usage or 0 for row in await office.rows(invoice))))]
+    month, sent = 3, 0
+    for _ in range(5):
+        step = chance.choice(["void", "send", "credit_note", "next_invoice", "month", "pay"])
+        if step == "void" and live:
+            gone = chance.sample(live, chance.randint(1, len(live)))
+            await void(office, *gone)
+            live = [event_id for event_id in live if event_id not in gone]
+        elif step == "send":
+            sent += 1
+            await send(office, customer, f"s{sent}", "2026-01-22")
+            live.append(f"s{sent}")
+        elif step == "month":
+            await office.run(f"2026-{month:02}-01")
+            month += 1
+        elif step == "pay":
+            owed = (await office.account.get(f"/invoices/{invoice.id}"))["amount_remaining"]
+            if Decimal(owed) > 0:
+                await pay(office, invoice, owed)
+        elif step in {"credit_note", "next_invoice"}:
+            await office.account.http.post(f"/invoices/{invoice.id}/corrections", json={"resolution": step})
+    for resolution in ("credit_note", "next_invoice"):
+        await office.account.http.post(f"/invoices/{invoice.id}/corrections", json={"resolution": resolution})
+        await office.run(f"2026-{month:02}-01")
+        month += 1
+    assert await billed(office, subscription) == cost(len(live))
+    assert (await preview(office, invoice))["difference"] == "0"
+    assert await faults(office, await office.invoices(subscription)) == []
+
+
+async def billed(office: Office, subscription: Subscription) -> Decimal:
+    """What was charged for January, less what was taken back of it."""
+    total = Decimal(0)
+    for invoice in await office.invoices(subscription):
+        total += sum(row.amount for row in await office.rows(invoice))
+        total -= sum(Decimal(amount) for _, amount in await notes(office, invoice))
+    return total
