@@ -44,6 +44,7 @@ class Kind(StrEnum):
     INVOICE = "inv"
     INVOICE_LINE_ITEM = "inv_line"
     INVOICE_SETTLEMENT = "settle"
+    WRITE_OFF = "woff"
     WALLET = "wallet"
     WALLET_TRANSACTION = "wtxn"
     WALLET_ALERT = "walert"

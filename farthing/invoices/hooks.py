@@ -61,6 +61,11 @@ class InvoiceHooks(Protocol):
         to, before the change of its state locks the totals of its payer. Raises InvalidOperation."""
         ...
 
+    async def writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
+        """What remains on the invoice is about to be written off: refuse while a payment is in flight, and stop
+        collecting it. Raises InvalidOperation."""
+        ...
+
     async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
         """Send up to `amount`, above 0, of what was paid on a voided invoice back by the way it came; how much goes."""
         ...

@@ -1,6 +1,11 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0050": """
+        DROP TABLE invoice_write_offs;
+        DROP INDEX ix_invoices_unpaid_payer, ix_invoices_unpaid_owner, ix_invoices_overdue;
+        ALTER TABLE invoices DROP COLUMN written_off_at, DROP COLUMN written_off_amount, DROP COLUMN write_off_reason;
+    """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;

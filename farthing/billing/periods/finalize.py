@@ -21,7 +21,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.payments.processing.voiding import withdraw_open
+from farthing.payments.processing.voiding import require_nothing_in_flight, withdraw_open
 from farthing.payments.refunds.records import RefundCause
 from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
 from farthing.payments.saved_methods import connected_gateways
@@ -65,6 +65,9 @@ class BillingEffects:
         if invoice.wallet_transaction_id is not None:
             await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         await void_drafts(session, invoice, clock_of(session).now)
+
+    async def writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
+        await require_nothing_in_flight(session, invoice)
 
     async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
         parts = await plan_source_refunds(session, invoice, amount)

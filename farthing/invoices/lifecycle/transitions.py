@@ -17,7 +17,12 @@ from farthing.core.wire import checked_metadata
 from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, take_credits, take_tax_off
-from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
+from farthing.invoices.figures.settlement import (
+    expect_remainder,
+    record_settlement,
+    settle,
+    settled_amounts,
+)
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
@@ -219,6 +224,7 @@ async def void(
         invoice.meta = checked_metadata({**invoice.meta, **metadata})
     # payments and wallets are locked before the totals of the payer, which the change of the state locks
     await effects.voiding(session, invoice)
+    expect_remainder(session, invoice)
     move(invoice, InvoiceStatus.VOIDED)
     funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
     refund = max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
