@@ -33,6 +33,7 @@ from farthing.api.transport.ratelimit import Limiter
 from farthing.api.transport.segments import slashes_kept, slashes_restored
 from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
+from farthing.billing.dunning.routes import DunningOfCustomers, DunningQueue, InvoiceDunning
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
@@ -156,6 +157,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Clocks,
     SubscriptionParts,
     PeriodInvoices,
+    DunningQueue,
+    InvoiceDunning,
+    DunningOfCustomers,
     Payments,
     SavedMethods,
     CustomerPaymentMethods,

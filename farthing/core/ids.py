@@ -53,6 +53,7 @@ class Kind(StrEnum):
     PAYMENT_ATTEMPT = "attempt"
     CHECKOUT_SESSION = "cs"
     REFUND = "refund"
+    DUNNING_CASE = "dun"
     UNAPPLIED_MONEY = "unapplied"
     CREDIT_NOTE = "cn"
     CREDIT_NOTE_LINE = "cn_line"

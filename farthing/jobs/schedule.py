@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
@@ -81,6 +82,13 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
 
+    async def dunning(database: Database, now: datetime) -> Counts:
+        async def retry(scope: Scope, at: datetime) -> Counts:
+            clock = FixedClock(at)
+            return {"failed": len(await carry_out_due(database, scope, gateways, clock))}
+
+        return await _sweep_everywhere(database, now, retry)
+
     def billing(
         *passes: Callable[[Run, Summary], Awaitable[None]],
     ) -> Callable[[Database, datetime], Awaitable[Counts]]:
@@ -94,6 +102,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("entitlement_grant_evaluation", "*/5 * * * *", _evaluate_grants_everywhere),
         Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
+        Duty("dunning", "*/15 * * * *", dunning),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expiry)),

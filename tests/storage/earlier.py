@@ -2,7 +2,7 @@
 
 UNDOING = {
     "0050": """
-        DROP TABLE invoice_write_offs;
+        DROP TABLE invoice_write_offs, dunning_cases, customer_dunning;
         DROP INDEX ix_invoices_unpaid_payer, ix_invoices_unpaid_owner, ix_invoices_overdue;
         ALTER TABLE invoices DROP COLUMN written_off_at, DROP COLUMN written_off_amount, DROP COLUMN write_off_reason;
     """,

@@ -30,6 +30,7 @@ from farthing.billing.clock.due_instants import (
 )
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.ports import BillingPorts, UsageEvaluations
 from farthing.billing.run.passes import Run, Summary
@@ -80,6 +81,8 @@ NOTHING: frozenset[DueWork] = frozenset()
 _MOVES_PERIODS = frozenset({DueWork.ROLL, DueWork.THRESHOLD, DueWork.PAYMENT, DueWork.GRACE})
 """After these a subscription may be in another period, or in another state."""
 _MAKES_CLAIMS = _MOVES_PERIODS | {DueWork.COMPUTE, DueWork.FINALIZE, DueWork.COLLECT, DueWork.LAST_LOOK}
+_FAILS_CHARGES = frozenset({DueWork.DUNNING, DueWork.PAYMENT})
+"""After these a step of dunning may be due."""
 _moving: set[asyncio.Task[ClockAdvance]] = set()
 
 OnTheWay = Callable[[ClockAdvance], None]
@@ -322,7 +325,9 @@ class Clockwork:
         if due & _MAKES_CLAIMS:
             await run.finalize(billed)
             await grants.roll_over(granted)
-        if due & {*_MAKES_CLAIMS, DueWork.GRACE}:
+        if self.gateways is not None and due & _FAILS_CHARGES:
+            failures |= await carry_out_due(self.database, self.scope, self.gateways, FixedClock(at))
+        if due & {*_MAKES_CLAIMS, DueWork.GRACE, DueWork.DUNNING}:
             await cancel_unpaid(run, cancelled)
         if due & {*_MOVES_PERIODS, DueWork.NOTICE}:
             await announce_renewals(run, notices)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, exists, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.dunning.retries import retry_to_come
 from farthing.billing.run.passes import Run, Summary
 from farthing.calendar.due import grace_is_over
 from farthing.core.enums import Status
@@ -102,7 +103,8 @@ async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summar
     paying = await session.scalar(
         select(exists().where(Payment.destination_id.in_(late), Payment.payment_status == PaymentStatus.PROCESSING))
     )
-    if late and not paying:
+    retried = await session.scalar(select(retry_to_come(subscription.id)))
+    if late and not paying and not retried:
         await cancellation.cancel_now(session, subscription, run.now, run.now, reason="unpaid invoice")
         did.rolled += 1
     return did

@@ -9,6 +9,8 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.dunning.cases import close_case
+from farthing.billing.dunning.tables import DunningStatus
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.core.money import exact_sum
 from farthing.credits.invoicing.adjustments import open_credits
@@ -61,13 +63,19 @@ class BillingEffects:
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         await withdraw_open(session, invoice)
         if invoice.finalized_at is not None:
+            await close_case(session, invoice.id, DunningStatus.ENDED)
+        if invoice.finalized_at is not None:
             await lock_open_wallets(session, invoice.customer_id, invoice.currency)
         if invoice.wallet_transaction_id is not None:
             await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         await void_drafts(session, invoice, clock_of(session).now)
 
+    async def recovered(self, session: AsyncSession, invoice: Invoice) -> None:
+        await close_case(session, invoice.id, DunningStatus.RECOVERED)
+
     async def writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
         await require_nothing_in_flight(session, invoice)
+        await close_case(session, invoice.id, DunningStatus.ENDED)
 
     async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
         parts = await plan_source_refunds(session, invoice, amount)

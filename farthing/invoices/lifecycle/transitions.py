@@ -312,8 +312,10 @@ async def resettle(
 
     `paid` is the sum of its settlements, if the caller knows it.
     """
-    before = invoice.payment_status
+    before, owed_before = invoice.payment_status, invoice.amount_remaining
     await settle(session, invoice, now, paid=paid)
+    if invoice.amount_remaining == 0 and owed_before > 0:
+        await effects.recovered(session, invoice)
     if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
         await effects.paid(session, invoice)
     await events.record_invoice_event(session, InvoiceEvent.PAYMENT, invoice)

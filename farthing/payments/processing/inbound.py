@@ -20,13 +20,14 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.origin import Actor, ActorType, ChangeSource, acting_as
 from farthing.identity.tables import Environment
 from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
 from farthing.payments.providers.interface import BadSignature, Report, ReportKind
 from farthing.payments.refunds.records import waiting_returns
 from farthing.payments.refunds.sending import send_refunds, settle_reported
 from farthing.payments.tables import Payment, ProviderEvent
 from farthing.storage.midway import commit_midway
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import Database, ports_of
 from farthing.storage.scope import SYSTEM, Scope
 
 log = structlog.get_logger(__name__)
@@ -111,6 +112,8 @@ async def _take(
     if payment is None:
         if report.kind in _ABOUT_MONEY:
             log.warning("webhook.unknown_payment", provider=provider_type, event_id=report.event_id)
+        if report.kind is ReportKind.SETUP_SUCCEEDED and report.customer_id is not None:
+            await ports_of(session, PaymentPorts).retry_with_new_method(session, report.customer_id, clock.now())
         await commit_midway(session)
         return True
     await _apply(session, gateways, payment.id, provider_type, report, clock)
@@ -155,7 +158,8 @@ async def _apply(
         if charge is not None and report.final:
             outcomes.note_charge(payment, charge)
         reason = report.reason or "The payment failed"
-        await outcomes.failed(session, invoice, payment, reason, now, final=report.final)
+        is_hard = charge is not None and charge.is_hard
+        await outcomes.failed(session, invoice, payment, reason, now, final=report.final, is_hard=is_hard)
     elif report.kind is ReportKind.LINK_EXPIRED:
         await outcomes.failed(session, invoice, payment, "The payment link expired", now, tried=False)
     elif charge is not None:
