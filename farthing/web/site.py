@@ -18,6 +18,7 @@ from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue import Catalogue
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
+from farthing.web.dashboard.dunning import DunningPages
 from farthing.web.dashboard.einvoices import EinvoicePages
 from farthing.web.dashboard.entitlements import EntitlementForms
 from farthing.web.dashboard.events import Events
@@ -43,6 +44,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Overview,
     CustomerPages,
     InvoicePages,
+    DunningPages,
     CreditNotePages,
     EinvoicePages,
     SubscriptionPages,

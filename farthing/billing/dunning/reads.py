@@ -31,7 +31,7 @@ SEARCHABLE = (
 )
 
 
-async def browse(session: AsyncSession, query: DunningQuery) -> tuple[list[DunningCaseResponse], int]:
+async def select_cases(session: AsyncSession, query: DunningQuery) -> tuple[list[DunningCase], int]:
     """A page of cases, and how many there are: the next to fall due first, those that are over last."""
     statement = select(DunningCase)
     if query.customer_id is not None:
@@ -42,8 +42,7 @@ async def browse(session: AsyncSession, query: DunningQuery) -> tuple[list[Dunni
         statement = statement.where(DunningCase.case_status.in_(query.dunning_status))
     if query.sort is None:
         statement = statement.order_by(DunningCase.next_at.asc().nulls_last())
-    rows, total = await select_page(session, DunningCase, query, SEARCHABLE, statement)
-    return await answers(session, rows), total
+    return await select_page(session, DunningCase, query, SEARCHABLE, statement)
 
 
 async def case_of(session: AsyncSession, invoice_id: str) -> DunningCaseResponse:
@@ -57,9 +56,14 @@ async def case_of(session: AsyncSession, invoice_id: str) -> DunningCaseResponse
 
 async def answers(session: AsyncSession, cases: Sequence[DunningCase]) -> list[DunningCaseResponse]:
     """Cases with what is owed on their invoices; one query for all."""
-    found = await session.scalars(select(Invoice).where(in_array(Invoice.id, {case.invoice_id for case in cases})))
-    invoices = {invoice.id: invoice for invoice in found}
+    invoices = await invoices_of(session, cases)
     return [_answer(case, invoices[case.invoice_id]) for case in cases]
+
+
+async def invoices_of(session: AsyncSession, cases: Sequence[DunningCase]) -> dict[str, Invoice]:
+    """The invoices of cases, by id."""
+    found = await session.scalars(select(Invoice).where(in_array(Invoice.id, {case.invoice_id for case in cases})))
+    return {invoice.id: invoice for invoice in found}
 
 
 def _answer(case: DunningCase, invoice: Invoice) -> DunningCaseResponse:
@@ -79,3 +83,10 @@ def next_step_of(case: DunningCase) -> DunningStep | None:
         return None
     may_retry = case.case_status is DunningStatus.RETRYING and case.retries_made < len(case.retry_days)
     return DunningStep.RETRY if may_retry else DunningStep.FINAL_ACTION
+
+
+async def open_case_of(session: AsyncSession, invoice_id: str) -> DunningCase | None:
+    """The case of an invoice that is still to be tried, or ended."""
+    query = select(DunningCase).where(DunningCase.invoice_id == invoice_id, DunningCase.next_at.is_not(None))
+    found: DunningCase | None = await session.scalar(query)
+    return found

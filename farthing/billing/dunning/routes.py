@@ -37,7 +37,8 @@ class DunningQueue(Controller):
         """List the cases of invoices whose charge failed: the next to fall due first, those that are over last."""
         query = read_query(request, DunningQuery)
         expansions(query.expand, {})
-        items, total = await reads.browse(session, query)
+        cases, total = await reads.select_cases(session, query)
+        items = await reads.answers(session, cases)
         answer: ListDunningCasesResponse = page(items, total, query, next_offset=False)
         return answer
 

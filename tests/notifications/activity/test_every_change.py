@@ -58,6 +58,7 @@ NOT_AUDITED = {
     "invoice_sequences": "a counter",
     "invoice_settlements": "part of an invoice",
     "invoice_totals": "follows from invoices",
+    "invoice_write_offs": "part of an invoice",
     "job_runs": "a journal",
     "master_keys": "the deployment's",
     "meter_backfills": "progress",
