@@ -116,7 +116,8 @@ async def test_a_retry_that_succeeds_ends_it(office: Office) -> None:
     await due(office, "2026-01-02")
     assert await payments(office, made) == ["FAILED", "FAILED", "SUCCEEDED"]
     stands = await case(office, made)
-    assert stands["dunning_status"] == "recovered" and stands.get("next_at") is None
+    assert stands["dunning_status"] == "recovered"
+    assert stands.get("next_at") is None
     await to(office, "2026-01-20")
     assert len(await payments(office, made)) == 3
 
@@ -264,7 +265,8 @@ async def test_a_customer_may_have_terms_of_its_own(office: Office) -> None:
     customer, other = await office.customer(), await office.customer()
     terms = {"retry_days": [2], "final_action": "cancel"}
     own = await office.account.put(f"/customers/{customer['id']}/dunning", terms)
-    assert own["retry_days"] == [2] and own["effective"] == {
+    assert own["retry_days"] == [2]
+    assert own["effective"] == {
         "enabled": False,
         "retry_days": [2],
         "final_action": "cancel",
