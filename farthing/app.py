@@ -75,6 +75,8 @@ from farthing.jobs.pace import WorkerState
 from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
+from farthing.jobs.workflows.routes import Workflows
+from farthing.marketplaces.routes import MarketplaceAgreements, UsageRecords
 from farthing.notifications.activity.routes import ActivityLog
 from farthing.notifications.alerts.routes import Alerts, AlertSettingsByEntity
 from farthing.notifications.email.routes import CustomerEmails
@@ -157,6 +159,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Clocks,
     SubscriptionParts,
     PeriodInvoices,
+    MarketplaceAgreements,
+    UsageRecords,
     DunningQueue,
     InvoiceDunning,
     DunningOfCustomers,
@@ -187,6 +191,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Alerts,
     AlertSettingsByEntity,
     EnvironmentCloning,
+    Workflows,
 )
 """Everything under /v1."""
 

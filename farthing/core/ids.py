@@ -72,6 +72,7 @@ class Kind(StrEnum):
     ALERT_SETTINGS = "alert_set"
     COST_SHEET = "cost"
     USAGE_RECORD = "usg_rec"
+    MARKETPLACE_AGREEMENT = "mpa"
     TASK = "task"
     SCHEDULED_TASK = "schtask"
     SYSTEM_EVENT = "sys_event"

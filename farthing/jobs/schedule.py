@@ -30,6 +30,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
+from farthing.marketplaces.records import record_due
 from farthing.notifications.activity.retention import forget_old_activities
 from farthing.notifications.alerts.evaluation import evaluate_due as look_at_usage
 from farthing.notifications.alerts.evaluation import schedule as plan_looks
@@ -78,6 +79,9 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     async def notices(session: AsyncSession, now: datetime) -> int:
         return await queue_notices(session, now)
 
+    async def usage_records(session: AsyncSession, now: datetime) -> int:
+        return await record_due(session, now)
+
     async def reconciliation(session: AsyncSession, now: datetime) -> int:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
@@ -103,6 +107,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
         Duty("dunning", "*/15 * * * *", dunning),
+        Duty("usage_records", "*/10 * * * *", everywhere(usage_records)),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expiry)),

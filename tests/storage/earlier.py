@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0051": "DROP TABLE marketplace_agreements, usage_recordings, usage_records;",
     "0050": """
         DROP TABLE invoice_write_offs, dunning_cases, customer_dunning;
         DROP INDEX ix_invoices_unpaid_payer, ix_invoices_unpaid_owner, ix_invoices_overdue;

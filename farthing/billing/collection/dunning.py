@@ -20,6 +20,7 @@ from farthing.identity.settings.catalogue import SubscriptionConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.receivable import UNPAID, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.marketplaces import collected_by_marketplace
 from farthing.payments.tables import Payment
 from farthing.storage.outbox import record_event
 from farthing.storage.rows import in_array
@@ -64,6 +65,7 @@ def _overdue(latest_due: datetime, after: tuple[str, str], limit: int) -> Select
         .where(
             *_OWED,
             Invoice.due_date < latest_due,
+            ~collected_by_marketplace(Invoice.subscription_id),
             exists().where(
                 Subscription.id == Invoice.subscription_id,
                 Subscription.subscription_status == SubscriptionStatus.ACTIVE,

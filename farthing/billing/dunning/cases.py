@@ -16,6 +16,7 @@ from farthing.billing.dunning.terms import DunningTerms, terms_of
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.receivable import is_unpaid
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
 from farthing.payments.ports import FailedCharge
 from farthing.payments.tables import PaymentMethodType
 from farthing.storage.postgres import clock_of
@@ -67,7 +68,8 @@ async def _is_charged_automatically(session: AsyncSession, invoice: Invoice) -> 
     method = await session.scalar(
         select(Subscription.collection_method).where(Subscription.id == invoice.subscription_id)
     )
-    return method is CollectionMethod.CHARGE_AUTOMATICALLY
+    automatic = method is CollectionMethod.CHARGE_AUTOMATICALLY
+    return automatic and not await is_collected_by_marketplace(session, invoice.subscription_id)
 
 
 def _begin(case: DunningCase, invoice: Invoice, terms: DunningTerms, now: datetime) -> None:

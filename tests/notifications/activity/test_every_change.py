@@ -82,6 +82,8 @@ NOT_AUDITED = {
     "test_gateway_refunds": "the test provider's",
     "test_gateway_sessions": "the test provider's",
     "usage_evaluations": "progress",
+    "usage_recordings": "progress",
+    "usage_records": "follow from usage",
     "usage_notices": "progress",
     "wallet_consumptions": "part of the ledger",
     "webhook_attempts": "a journal",
