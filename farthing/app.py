@@ -85,6 +85,7 @@ from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
 from farthing.notifications.webhooks.event_schemas import described_webhooks
 from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
+from farthing.own_billing.routes import SelfBilling, TenantBilling
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.refunds.routes import Refunds
@@ -192,6 +193,8 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     AlertSettingsByEntity,
     EnvironmentCloning,
     Workflows,
+    SelfBilling,
+    TenantBilling,
 )
 """Everything under /v1."""
 

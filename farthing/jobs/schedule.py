@@ -40,6 +40,9 @@ from farthing.notifications.email.password_mail import send_password_mails
 from farthing.notifications.email.scheduling import queue_notices
 from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
 from farthing.notifications.webhooks.delivery.running import recover_deliveries
+from farthing.own_billing.host import find_host
+from farthing.own_billing.tenants import sync_statuses, take_in_new
+from farthing.own_billing.usage import send_daily_usage
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
@@ -121,6 +124,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         Duty("email_notices", "*/15 * * * *", everywhere(notices)),
         *_email_delivery(settings),
+        *_own_billing(settings),
         *_event_retention(settings),
         Duty("retention", "0 4 * * *", _retention),
     )
@@ -132,6 +136,28 @@ def _event_retention(settings: Settings) -> Sequence[Duty]:
         return ()
     keep = timedelta(days=settings.event_retention_days)
     return (Duty("event_retention", "30 4 * * *", everywhere(retention(keep))),)
+
+
+def _own_billing(settings: Settings) -> Sequence[Duty]:
+    """Billing the deployment's own tenants, where its host does."""
+    if settings.billing_environment is None:
+        return ()
+
+    async def keep_up(database: Database, now: datetime) -> Counts:
+        host = await find_host(database, settings)
+        if host is None:
+            return {}
+        taken_in = await take_in_new(host, now)
+        return {"succeeded": taken_in + await sync_statuses(host, timedelta(days=settings.billing_grace_days))}
+
+    async def send_usage(database: Database, now: datetime) -> Counts:
+        host = await find_host(database, settings)
+        return {} if host is None else {"succeeded": await send_daily_usage(host, now)}
+
+    return (
+        Duty("own_billing", "* * * * *", keep_up),
+        Duty("own_billing_usage", "20 0 * * *", send_usage),
+    )
 
 
 def _email_delivery(settings: Settings) -> Sequence[Duty]:

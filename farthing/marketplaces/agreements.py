@@ -71,9 +71,7 @@ async def _checked(
     return connection
 
 
-async def _mapped(
-    session: AsyncSession, kind: IntegrationEntityType, entity_id: str, provider: str, image: str
-) -> str:
+async def _mapped(session: AsyncSession, kind: IntegrationEntityType, entity_id: str, provider: str, image: str) -> str:
     """The mapping of an entity to its image, kept if it is there. Raises AlreadyExists for another image."""
     known = await image_of(session, kind, entity_id, provider)
     if known is None:
@@ -104,9 +102,7 @@ async def _keep(
     if known is not None:
         known.terms = terms_of(given)
         return
-    taken = AlreadyExists(
-        "the agreement stands for another subscription", {"agreement_id": given.agreement_id}
-    )
+    taken = AlreadyExists("the agreement stands for another subscription", {"agreement_id": given.agreement_id})
     async with unique(session, uq_marketplace_agreements_agreement=taken):
         session.add(
             MarketplaceAgreement(

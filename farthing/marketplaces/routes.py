@@ -70,9 +70,7 @@ class UsageRecords(Controller):
     tags = ("Usage Records",)
 
     @post("/search", operation_id="searchUsageRecords", guards=[needs("subscription", "read")], status_code=200)
-    async def search(
-        self, session: AsyncSession, data: UsageRecordFilter | None = None
-    ) -> ListUsageRecordsResponse:
+    async def search(self, session: AsyncSession, data: UsageRecordFilter | None = None) -> ListUsageRecordsResponse:
         """Search usage records."""
         query = data or UsageRecordFilter()
         expansions(query.expand, {})

@@ -9,8 +9,8 @@ import pytest
 
 from farthing.jobs.workflows.reads import in_words
 from tests.account import Account
-from tests.billing.test_collection import to
 from tests.billing.office import Office
+from tests.billing.test_collection import to
 
 
 @pytest.mark.parametrize(

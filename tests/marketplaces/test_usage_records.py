@@ -11,9 +11,10 @@ import pytest
 
 from farthing.core.clock import FixedClock
 from farthing.marketplaces.records import record_due
-from tests.billing.counter import cancel, opened
+from tests.billing.counter import cancel, has_card, opened
 from tests.billing.office import Office
 from tests.billing.test_collection import to
+from tests.payments.till import OK
 from tests.subscriptions.shop import fixed
 
 Body = dict[str, Any]
@@ -41,19 +42,19 @@ async def sold(office: Office, provider: str = "aws", rate: str = "0.01", **more
     return feature, customer, subscription
 
 
-def agreement(subscription: Body, provider: str = "aws", **more: Any) -> Body:
+def agreement(subscription: Body, market: str = "aws", **more: Any) -> Body:
     return {
-        "provider": f"{provider}_marketplace",
+        "provider": f"{market}_marketplace",
         "subscription_id": subscription["id"],
         "customer_id": subscription["customer_id"],
         "plan_id": subscription["plan_id"],
-        provider: BLOCKS[provider],
+        market: BLOCKS[market],
         **more,
     }
 
 
-async def agree(office: Office, subscription: Body, provider: str = "aws", expect: int = 201, **more: Any) -> Body:
-    body = agreement(subscription, provider, **more)
+async def agree(office: Office, subscription: Body, market: str = "aws", expect: int = 201, **more: Any) -> Body:
+    body = agreement(subscription, market, **more)
     answer: Body = await office.account.post("/marketplace/agreements", body, expect)
     return answer
 
@@ -95,7 +96,8 @@ async def test_an_agreement_stands_for_one_subscription(office: Office) -> None:
     await agree(office, subscription)
     plan = await office.plan(fixed("5"))
     other = await opened(office, plan, await office.customer())
-    refused = await agree(office, other, expect=409)
+    own = {**AWS, "customer_aws_account_id": "210987654321", "product_code": "prod-2"}
+    refused = await agree(office, other, expect=409, aws=own)
     assert AWS["license_arn"] in str(refused)
     await agree(office, subscription, expect=409, aws={**AWS, "license_arn": "arn:another"})
 
@@ -209,9 +211,8 @@ async def test_a_cancellation_writes_the_last_record(office: Office) -> None:
 
 
 async def test_nobody_else_charges_what_a_marketplace_collects(office: Office) -> None:
-    from tests.billing.counter import has_card
-    from tests.payments.till import OK
-
+    stripe = {"name": "stripe", "provider_type": "stripe", "metadata": {"mode": "test"}}
+    await office.account.post("/connections", stripe)
     _, customer, subscription = await sold(office)
     await agree(office, subscription)
     await has_card(office, customer, OK)

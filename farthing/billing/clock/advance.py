@@ -325,8 +325,7 @@ class Clockwork:
         if due & _MAKES_CLAIMS:
             await run.finalize(billed)
             await grants.roll_over(granted)
-        if self.gateways is not None and due & _FAILS_CHARGES:
-            failures |= await carry_out_due(self.database, self.scope, self.gateways, FixedClock(at))
+        failures |= await self._try_charges_again(stop)
         if due & {*_MAKES_CLAIMS, DueWork.GRACE, DueWork.DUNNING}:
             await cancel_unpaid(run, cancelled)
         if due & {*_MOVES_PERIODS, DueWork.NOTICE}:
@@ -354,6 +353,12 @@ class Clockwork:
         failures |= granted.failed | evaluated.failed
         for summary in (billed, again, cancelled, notices):
             failures |= summary.failed
+
+    async def _try_charges_again(self, stop: DueInstant) -> dict[str, str]:
+        """The steps of dunning that are due at a stop; why some could not even be tried, by invoice."""
+        if self.gateways is None or not stop.due & _FAILS_CHARGES:
+            return {}
+        return await carry_out_due(self.database, self.scope, self.gateways, FixedClock(stop.at))
 
     async def _move_credits(self, stop: DueInstant, *, looks_at_wallets: bool) -> int:
         """What lots and wallets do by themselves at a stop; how many lots expired."""

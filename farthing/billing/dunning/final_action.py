@@ -52,4 +52,3 @@ async def take_final_action(session: AsyncSession, invoice_id: str, now: datetim
         await cancellation.cancel_now(session, subscription, now, now, reason=REASON)
     elif held.final_action is FinalAction.PAUSE and subscription.active_pause_id is None:
         await pausing.pause(session, subscription.id, pausing.PauseSubscriptionRequest(reason=REASON), now)
-

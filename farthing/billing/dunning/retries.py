@@ -154,9 +154,7 @@ async def _open_case(session: AsyncSession, invoice_id: str) -> DunningCase:
     case = await lock_case(session, invoice_id)
     if case is None or case.case_status not in OPEN_CASES:
         status = "none" if case is None else case.case_status.value
-        raise InvalidOperation(
-            "the invoice is not being dunned", {"invoice_id": invoice_id, "dunning_status": status}
-        )
+        raise InvalidOperation("the invoice is not being dunned", {"invoice_id": invoice_id, "dunning_status": status})
     return case
 
 

@@ -81,7 +81,7 @@ def _row(
     error: Any,
     created_by: Any = None,
 ) -> Select[Any]:
-    return select(
+    columns: list[ColumnElement[Any]] = [
         cast(workflow_id, String).label("workflow_id"),
         cast(workflow_id, String).label("run_id"),
         literal(kind.value, String).label("workflow_type"),
@@ -93,7 +93,8 @@ def _row(
         cast(closed, DateTime(timezone=True)).label("close_time"),
         cast(error, String).label("error"),
         cast(null() if created_by is None else created_by, String).label("created_by"),
-    )
+    ]
+    return select(*columns)
 
 
 def _by_value(state: Any, known: Mapping[Any, WorkflowStatus]) -> ColumnElement[str]:

@@ -68,9 +68,7 @@ class DunningPages(Controller):
         return done(request, _back(request, invoice_id), f"The charge was tried again. {case.last_error or ''}".strip())
 
     @post("/invoices/{invoice_id:str}/dunning/stop", guards=[changes("invoice")])
-    async def stop(
-        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
-    ) -> Response[str]:
+    async def stop(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Try the charge no more."""
         try:
             await retries.stop(session, invoice_id, clock.now())

@@ -89,7 +89,7 @@ def _confine(table: str) -> None:
     op.execute(f"CREATE POLICY scope ON {table} USING ({scope}) WITH CHECK ({scope})")
 
 
-def _row() -> list[sa.Column]:
+def _row() -> "list[sa.Column[object]]":
     """What every scoped and tracked table has."""
     return [
         sa.Column("id", sa.String(length=50), nullable=False),
