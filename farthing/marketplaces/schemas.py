@@ -168,6 +168,8 @@ class UsageRecordResponse(Response):
 class ListUsageRecordsResponse(Page[UsageRecordResponse]):
     """One page of usage records."""
 
+    items: list[UsageRecordResponse]
+
 
 def terms_of(request: RegisterMarketplaceAgreementRequest) -> dict[str, Any]:
     """The fields of the marketplace's block, as they are stored."""

@@ -124,7 +124,7 @@ async def sync_statuses(host: BillingHost, grace: timedelta) -> int:
                 Tenant.status == Status.PUBLISHED, Tenant.id != host.scope.tenant_id
             )
         )
-        statuses = {tenant_id: status for tenant_id, status in rows}
+        statuses = {row.id: row.internal_status for row in rows}
     changed = 0
     async with host.session(read_only=True) as session:
         wanted = await _wanted_statuses(session, host.clock.now() - grace)

@@ -75,7 +75,9 @@ async def _events_of(host: BillingHost, tenant_id: str, end: datetime) -> list[U
     ]
 
 
-async def _count(session: AsyncSession, at: ColumnElement[datetime] | ColumnElement[datetime | None], end: datetime) -> int:
+async def _count(
+    session: AsyncSession, at: ColumnElement[datetime] | ColumnElement[datetime | None], end: datetime
+) -> int:
     """How many rows have their time within the day that ends at `end`."""
     return await session.scalar(select(func.count()).where(at >= end - DAY, at < end)) or 0
 

@@ -196,6 +196,8 @@ async def build(go: Traveller) -> Made:
     await make("subscription", "createSubscription", subscription)
     await make("second subscription", "createSubscription", subscription)
     await make("draft subscription", "createSubscription", {**subscription, "subscription_status": "draft"})
+    if "registerMarketplaceAgreement" in BY_ID:
+        await _agree(go, made)
     if "subscription" in made and "createSubscriptionLineItem" in BY_ID:
         answer = await go(
             Call("createSubscriptionLineItem", {"id": made["subscription"]}, body={"price_id": made["price"]})
@@ -243,6 +245,16 @@ async def build(go: Traveller) -> Made:
     await go(Call("ingestEventsBulk", body={"events": [{**event, "event_id": made["event"] + "-2"}]}))
     await make("view", "createAnalyticsView", {"name": "Tour", "definition": QUESTION})
     return made
+
+
+async def _agree(go: Traveller, made: Made) -> None:
+    """A subscription for which a marketplace collects."""
+    await go(Call("createConnection", body={"name": "aws", "provider_type": "aws_marketplace"}))
+    terms = {"product_code": "tour", "license_arn": f"arn:tour:{made['second subscription']}", "dimension": "tour"}
+    terms |= {"customer_aws_account_id": f"tour-{made['customer']}"}
+    agreement = {"provider": "aws_marketplace", "subscription_id": made["second subscription"], "aws": terms}
+    agreement |= {"customer_id": made["customer"], "plan_id": made["plan"]}
+    await go(Call("registerMarketplaceAgreement", body=agreement))
 
 
 async def _correct(go: Traveller, made: Made) -> None:
@@ -295,6 +307,7 @@ READS_BY_ID = {
     "getInvoice": "invoice",
     "getCustomerInvoiceSummary": "customer",
     "getCustomerInvoiceAging": "customer",
+    "getCustomerDunning": "customer",
     "listCustomerPaymentMethods": "customer",
     "listSavedPaymentMethods": "customer",
     "getInvoicePdf": "invoice",
@@ -370,7 +383,8 @@ async def read(go: Traveller, made: Made) -> None:
     await go(Call("getEntityIntegrationMappings", query=linked))
     for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
         await go(Call(operation))
-    await go(Call("getTenantBillingUsage"))
+    for operation in ("getTenantBillingUsage", "getTenantBillingSummary", "getSelfBillingStatus"):
+        await go(Call(operation))
     for operation in ("getWallet", "getWalletTransactions", "getWalletBalance", "getCachedWalletBalance"):
         await go(Call(operation, {"id": made["wallet"]}))
     period = {"start_time": "2020-01-01T00:00:00Z", "end_time": FAR}
@@ -465,6 +479,9 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("executeInvoiceModify", "draft", more)
     await edit("computeInvoice", "second draft", {})
     await edit("finalizeInvoice", "draft")
+    await edit("writeOffInvoice", "void", {"reason": "tour"})
+    await edit("undoInvoiceWriteOff", "void")
+    await edit("updateCustomerDunning", "customer", {"retry_days": [2, 4]})
     await edit("triggerInvoiceCommsWebhook", "invoice")
     await edit("triggerInvoiceWebhook", "invoice", event_name="invoice.update.finalized")
     await edit("updateInvoicePaymentStatus", "draft", {"payment_status": "SUCCEEDED", "amount": "105"})
@@ -524,6 +541,7 @@ ENDS = {
     "deleteCostsheet": "costs",
     "deletePayment": "free payment",
     "voidInvoice": "void",
+    "deleteCustomerDunning": "customer",
     "disableMeter": "lone meter",
     "deleteMeter": "free meter",
     "deleteFeature": "free feature",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flexprice import Flexprice
 
 from farthing.jobs.workflows.reads import in_words
 from tests.account import Account
@@ -88,3 +89,10 @@ async def test_a_copy_of_an_environment_is_listed(account: Account) -> None:
     found = await workflows(account, workflow_type="EnvironmentCloneWorkflow")
     assert [row["run_id"] for row in found["items"]] == [made["run_id"]]
     assert found["items"][0]["status"] in {"Running", "Completed"}
+
+
+async def test_the_published_client_reads_them(busy: Office) -> None:
+    account = busy.account
+    async with Flexprice(server_url=f"{account.base_url}/v1", api_key_auth=account.key) as client:
+        found = await client.workflows.query_workflow_async(workflow_type="TestClockAdvanceWorkflow")
+        assert [work.status for work in found.items or ()] == ["Completed"]

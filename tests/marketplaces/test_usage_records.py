@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from flexprice import Flexprice
 
 from farthing.core.clock import FixedClock
 from farthing.marketplaces.records import record_due
@@ -245,3 +246,16 @@ async def test_the_page_says_where_the_next_one_begins(office: Office) -> None:
     found = await office.account.post("/usage-records/search", {"limit": 20}, 200)
     assert found["pagination"] == {"total": 0, "limit": 20, "offset": 20}
     await office.account.post("/usage-records/search", {"expand": "customer"}, 400)
+
+
+async def test_the_published_client_registers_and_reads(office: Office) -> None:
+    feature, customer, subscription = await sold(office)
+    account = office.account
+    async with Flexprice(server_url=f"{account.base_url}/v1", api_key_auth=account.key) as client:
+        made = await client.marketplace.post_marketplace_agreements_async(**agreement(subscription))
+        assert made.subscription_mapping_id
+        await office.recorded(feature["lookup_key"], customer, ("2026-01-01T00:30", 5))
+        await recorded(office, "2026-01-01T01:10:00")
+        found = await client.usage_records.post_usage_records_search_async(subscription_id=subscription["id"])
+        (record,) = found.items or ()
+        assert (record.amount, record.quantity, record.synced) == (0.05, 5, False)

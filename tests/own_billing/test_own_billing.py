@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from flexprice import Flexprice
 
 from farthing.own_billing.host import BillingHost, find_host
-from farthing.own_billing.tenants import adopt, sync_statuses, take_in_new
+from farthing.own_billing.tenants import adopt, sync_statuses, take_in
 from farthing.own_billing.usage import send_daily_usage
-from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.account import Account
 from tests.billing.office import Office
@@ -66,14 +66,10 @@ async def hosted(account: Account, database: Database) -> AsyncIterator[HostedTe
     plan = await office.plan(fixed_price("20"))
     stripe = {"name": "stripe", "provider_type": "stripe", "metadata": {"mode": "test"}}
     await account.post("/connections", stripe)
-    settings = settings_for(
-        database.url, billing_environment=account.environment_id, billing_plan=plan["id"]
-    )
+    settings = settings_for(database.url, billing_environment=account.environment_id, billing_plan=plan["id"])
     async with running(settings, database) as url, Account(url, settings, database) as tenant:
         host = await find_host(database, settings)
         assert host is not None
-        from farthing.own_billing.tenants import take_in
-
         assert await take_in(host, tenant.tenant_id)
         yield HostedTenant(host, account, tenant)
 
@@ -103,8 +99,6 @@ async def test_a_tenant_is_a_customer_of_its_host(hosted: HostedTenant) -> None:
 
 
 async def test_taken_in_twice_is_once(hosted: HostedTenant) -> None:
-    from farthing.own_billing.tenants import take_in
-
     answers = await asyncio.gather(*(take_in(hosted.host, hosted.tenant.tenant_id) for _ in range(3)))
     assert answers == [False] * 3
     assert not await take_in(hosted.host, hosted.host.scope.tenant_id)
@@ -142,8 +136,6 @@ async def test_a_checkout_is_given_up_and_nobody_elses_is_seen(hosted: HostedTen
 
 
 async def test_who_does_not_pay_is_suspended_until_he_does(hosted: HostedTenant) -> None:
-    late = {**hosted.host.__dict__} if hasattr(hosted.host, "__dict__") else {}
-    assert late == {}
     customer = await hosted.customer()
     await Desk(hosted.owner).invoice([fixed("5")], customer_id=customer["id"], due_date="2025-12-01T00:00:00Z")
     assert await sync_statuses(hosted.host, GRACE) == 1
@@ -175,3 +167,23 @@ async def test_a_day_is_sent_once(hosted: HostedTenant) -> None:
     found = await hosted.owner.post("/events/query", {"external_customer_id": hosted.tenant.tenant_id}, 200)
     (event,) = found["events"]
     assert (event["event_name"], event["properties"]["count"]) == ("farthing.events", 1)
+
+
+async def test_tenants_that_were_there_before_are_adopted(hosted: HostedTenant, stranger: Account) -> None:
+    assert await adopt(hosted.host) >= 1
+    assert (await hosted.owner.get(f"/customers/external/{stranger.tenant_id}"))["external_id"] == stranger.tenant_id
+
+
+async def test_the_published_client_pays_a_bill(hosted: HostedTenant) -> None:
+    async with Flexprice(server_url=f"{hosted.tenant.base_url}/v1", api_key_auth=hosted.tenant.key) as client:
+        status = await client.selfbilling.get_self_billing_status_async()
+        assert status.enabled
+        begun = await client.selfbilling.start_self_billing_checkout_async(**DETAILS)
+        assert begun.checkout_id
+        assert begun.url
+        polled = await client.selfbilling.poll_self_billing_checkout_async(id=begun.checkout_id)
+        assert not polled.terminal
+        summary = await client.selfbilling.get_self_billing_summary_async()
+        assert [invoice.total for invoice in summary.invoices or ()] == ["20"]
+        assert (await client.selfbilling.create_self_billing_portal_session_async()).url
+        await client.selfbilling.cancel_self_billing_checkout_async(id=begun.checkout_id)

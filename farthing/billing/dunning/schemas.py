@@ -50,6 +50,8 @@ class DunningCaseResponse(Response):
 class ListDunningCasesResponse(Page[DunningCaseResponse]):
     """One page of cases."""
 
+    items: list[DunningCaseResponse]
+
 
 class CustomerDunningRequest(Request):
     """What a customer gets of its own; what is left out is as the environment's setting says."""

@@ -44,3 +44,5 @@ class WorkflowExecutionResponse(Response):
 
 class ListWorkflowsResponse(Page[WorkflowExecutionResponse]):
     """One page of workflows."""
+
+    items: list[WorkflowExecutionResponse]
