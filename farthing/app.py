@@ -34,6 +34,7 @@ from farthing.api.transport.segments import slashes_kept, slashes_restored
 from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
 from farthing.billing.corrections.routes import InvoiceCorrections
+from farthing.billing.dunning.routes import DunningOfCustomers, DunningQueue, InvoiceDunning
 from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
@@ -78,6 +79,8 @@ from farthing.jobs.pace import WorkerState
 from farthing.jobs.routes import EnvironmentCloning
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import queue_of
+from farthing.jobs.workflows.routes import Workflows
+from farthing.marketplaces.routes import MarketplaceAgreements, UsageRecords
 from farthing.notifications.activity.routes import ActivityLog
 from farthing.notifications.alerts.routes import Alerts, AlertSettingsByEntity
 from farthing.notifications.email.routes import CustomerEmails
@@ -86,6 +89,7 @@ from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
 from farthing.notifications.webhooks.event_schemas import described_webhooks
 from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
+from farthing.own_billing.routes import SelfBilling, TenantBilling
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.refunds.routes import Refunds
@@ -165,6 +169,11 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     SubscriptionParts,
     PeriodInvoices,
     InvoiceCorrections,
+    MarketplaceAgreements,
+    UsageRecords,
+    DunningQueue,
+    InvoiceDunning,
+    DunningOfCustomers,
     Payments,
     SavedMethods,
     CustomerPaymentMethods,
@@ -198,6 +207,9 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Tasks,
     open_exported_file,
     EnvironmentCloning,
+    Workflows,
+    SelfBilling,
+    TenantBilling,
 )
 """Everything under /v1."""
 

@@ -40,6 +40,7 @@ app.command(jobs)
 app.command(fx)
 app.command("farthing.commands.users:users", name="users")
 app.command("farthing.commands.secret:secret", name="secret")
+app.command("farthing.commands.billing:billing", name="billing")
 
 # a pipe has no width; tables of ids must not be cut to fit one
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)

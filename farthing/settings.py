@@ -101,6 +101,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The address that mail is sent from."""
     mail_test_to: str | None = None
     """Where all mail of development environments goes; without it none leaves them."""
+    billing_environment: str | None = None
+    """The environment in which the host bills its own tenants; without it nobody bills them."""
+    billing_plan: str | None = None
+    """The plan, by its id or lookup key, on which tenants begin there."""
+    billing_grace_days: Annotated[int, Meta(ge=0, le=3650)] = 14
+    """How long a tenant may be overdue before it is suspended."""
     public_url: str | None = None
     """Where clients reach this deployment; used in links. Default: the address it listens on."""
 

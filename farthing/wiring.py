@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from farthing.billing.dunning.cases import record_failed_charge, retry_with_new_method
 from farthing.billing.entitlement_grants.allowances import find_allowances
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
@@ -145,6 +146,8 @@ def wire() -> Wiring:
                 withdrawn=ending.withdrawn,
                 heard=ending.heard,
             ),
+            record_failed_charge=record_failed_charge,
+            retry_with_new_method=retry_with_new_method,
         ),
         credits=CreditPorts(
             measure_pending_charges=measure_pending_charges,

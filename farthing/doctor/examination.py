@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.dunning.proof import dunning_differences
 from farthing.billing.proof.budgets import coupon_differences
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.credit_notes import note_differences
@@ -215,6 +216,7 @@ async def audit(
                         real_now = database.clock.now()
                         findings.differences += await checkout_differences(session, clocks[scope] or real_now)
                         findings.differences += await report_differences(session, clocks[scope] or real_now)
+                        findings.differences += await dunning_differences(session, clocks[scope] or real_now)
                         findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
                         break
                     findings.differences += await all_differences(session, page)

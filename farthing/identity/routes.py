@@ -40,7 +40,6 @@ from farthing.identity.schemas import (
     SecretResponse,
     SettingResponse,
     SignUpRequest,
-    TenantBillingUsage,
     TenantResponse,
     UpdateEnvironmentRequest,
     UpdateServiceAccountRequest,
@@ -153,16 +152,6 @@ class Tenants(Controller):
                 session, caller.tenant_id, name=data.name, billing_details=details, metadata=data.metadata
             )
         )
-
-    @get("/tenant/billing", operation_id="getTenantBillingUsage", guards=[needs("tenant", "read", environment=False)])
-    async def billing(self) -> TenantBillingUsage:
-        """What the deployment bills this tenant: nothing, unless it names a tenant that does."""
-        return TenantBillingUsage(usage=None, subscriptions=[])
-
-    @get("/tenants/billing", guards=[needs("tenant", "read", environment=False)], include_in_schema=False)
-    async def billing_too(self) -> TenantBillingUsage:
-        """The same under its other name."""
-        return TenantBillingUsage(usage=None, subscriptions=[])
 
 
 class Environments(Controller):

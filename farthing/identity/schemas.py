@@ -124,13 +124,6 @@ class UpdateTenantRequest(Request):
     metadata: dict[str, str] | None = None
 
 
-class TenantBillingUsage(msgspec.Struct, kw_only=True):
-    """What this tenant owes the deployment, where the deployment bills its tenants."""
-
-    usage: dict[str, Any] | None
-    subscriptions: list[dict[str, Any]]
-
-
 class CreateEnvironmentRequest(Request):
     name: EnvironmentName
     type: EnvironmentType

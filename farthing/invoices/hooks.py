@@ -56,9 +56,18 @@ class InvoiceHooks(Protocol):
         """The invoice has just become fully paid."""
         ...
 
+    async def recovered(self, session: AsyncSession, invoice: Invoice) -> None:
+        """The invoice, which was final and owed something, owes nothing any more: nobody has to collect it."""
+        ...
+
     async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         """The invoice is about to be voided: refuse, or withdraw what is open on it and lock what it will be given back
         to, before the change of its state locks the totals of its payer. Raises InvalidOperation."""
+        ...
+
+    async def writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
+        """What remains on the invoice is about to be written off: refuse while a payment is in flight, and stop
+        collecting it. Raises InvalidOperation."""
         ...
 
     async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:

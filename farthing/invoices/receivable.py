@@ -66,9 +66,10 @@ COUNTED = "status = 'published' AND invoice_status = 'FINALIZED' AND invoice_typ
 
 UNPAID = (
     f"{COUNTED} AND amount_remaining > 0 "
-    f"AND payment_status NOT IN ({', '.join(repr(status.value) for status in SETTLED)})"
+    f"AND payment_status NOT IN ({', '.join(repr(status.value) for status in SETTLED)}) "
+    "AND written_off_at IS NULL"
 )
-"""Counted invoices on which something is still owed."""
+"""Counted invoices on which something is still owed, and expected."""
 
 
 class Standing(Protocol):
@@ -78,6 +79,7 @@ class Standing(Protocol):
     invoice_type: InvoiceType
     payment_status: PaymentStatus
     due_date: datetime | None
+    written_off_at: datetime | None
 
 
 def is_unpaid(invoice: Standing) -> bool:
@@ -88,6 +90,7 @@ def is_unpaid(invoice: Standing) -> bool:
         and invoice.invoice_type in {InvoiceType.SUBSCRIPTION, InvoiceType.ONE_OFF}
         and remaining > 0
         and invoice.payment_status not in SETTLED
+        and invoice.written_off_at is None
     )
 
 

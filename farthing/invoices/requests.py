@@ -234,6 +234,18 @@ class VoidInvoiceRequest(Request):
         self.metadata = checked_metadata(self.metadata)
 
 
+class WriteOffInvoiceRequest(Request):
+    """Why nobody expects what remains on an invoice any more."""
+
+    reason: Annotated[str, Meta(max_length=500)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reason = self.reason.strip()
+        if not self.reason:
+            raise BadField("reason", "must not be empty")
+
+
 class AddLineItemRequest(Request):
     """A charge added by hand."""
 

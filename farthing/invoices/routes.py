@@ -23,7 +23,7 @@ from farthing.invoices.einvoice.files import file_answer, requested_format
 from farthing.invoices.einvoice.issued import issued_invoice
 from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
 from farthing.invoices.hooks import InvoiceHooks
-from farthing.invoices.lifecycle import edits, marking, one_off, transitions
+from farthing.invoices.lifecycle import edits, marking, one_off, transitions, write_off
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.conversions import conversions_of
@@ -36,6 +36,7 @@ from farthing.invoices.requests import (
     UpdateInvoiceRequest,
     UpdatePaymentStatusRequest,
     VoidInvoiceRequest,
+    WriteOffInvoiceRequest,
 )
 from farthing.invoices.schemas import (
     CommunicationTriggerResponse,
@@ -138,6 +139,19 @@ class Invoices(Controller):
             effects=effects_of(session),
         )
         return Message(message="invoice voided successfully")
+
+    @post("/{id:str}/write-off", operation_id="writeOffInvoice", guards=WRITE, status_code=200)
+    async def give_up(
+        self, id: str, data: WriteOffInvoiceRequest, session: AsyncSession, clock: Clock
+    ) -> InvoiceResponse:
+        """Write off what remains on an invoice: it is owed no more, and the invoice stays as it is."""
+        invoice = await write_off.write_off(session, id, data.reason, clock.now(), effects=effects_of(session))
+        return await shown(session, invoice)
+
+    @post("/{id:str}/write-off/undo", operation_id="undoInvoiceWriteOff", guards=WRITE, status_code=200)
+    async def undo_write_off(self, id: str, session: AsyncSession, clock: Clock) -> InvoiceResponse:
+        """Take a write-off back: what remains on the invoice is owed again."""
+        return await shown(session, await write_off.undo_write_off(session, id, clock.now()))
 
     @post("/{id:str}/modify/execute", operation_id="executeInvoiceModify", guards=WRITE, status_code=200)
     async def modify(

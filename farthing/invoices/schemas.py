@@ -207,6 +207,10 @@ class InvoiceResponse(Response):
     """When none was given, the time of creation."""
     paid_at: Timestamp | None = None
     voided_at: Timestamp | None = None
+    written_off_at: Timestamp | None = None
+    written_off_amount: DecimalText | None = None
+    """Only while the invoice is written off: what was lost, less what came after all."""
+    write_off_reason: str | None = None
     finalized_at: Timestamp | None = None
     last_computed_at: Timestamp | None = None
     period_start: Timestamp | None = None

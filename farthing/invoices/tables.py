@@ -143,6 +143,11 @@ class Invoice(Scoped, Tracked, Base):
     issue_date: Mapped[datetime | None]
     paid_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
+    written_off_at: Mapped[datetime | None]
+    """When what remained was given up; NULL unless it is given up still."""
+    written_off_amount: Mapped[Decimal | None]
+    """What is lost of an invoice that is written off: what remains on it."""
+    write_off_reason: Mapped[str | None] = mapped_column(String(500))
     finalized_at: Mapped[datetime | None]
     last_computed_at: Mapped[datetime | None]
     usage_watermark: Mapped[int | None] = mapped_column(BigInteger)
@@ -220,6 +225,14 @@ class Invoice(Scoped, Tracked, Base):
             "fx_rate IS NULL OR (fx_rate > 0 AND charged_in <> currency AND finalized_at IS NOT NULL)",
             name="converted_when_final",
         ),
+        # what is lost is what remains, as long as it is given up
+        CheckConstraint(
+            "(written_off_at IS NULL) = (written_off_amount IS NULL) "
+            "AND (written_off_at IS NULL) = (write_off_reason IS NULL)",
+            name="write_off_whole",
+        ),
+        CheckConstraint("coalesce(written_off_amount, amount_remaining) = amount_remaining", name="loss_is_remainder"),
+        CheckConstraint("written_off_at IS NULL OR invoice_status = 'FINALIZED'", name="written_off_when_final"),
         # only what is final is collected, only what came to nothing is looked at again
         CheckConstraint("collect_at IS NULL OR invoice_status = 'FINALIZED'", name="collected_when_final"),
         CheckConstraint("recompute_at IS NULL OR invoice_status = 'SKIPPED'", name="recomputed_when_skipped"),
@@ -643,6 +656,28 @@ class PaymentSettlement(Scoped, Base):
             "unapplied_money_id",
             postgresql_where=text("kind = 'allocation'"),
         ),
+    )
+
+
+class WriteOffEntry(Scoped, Base):
+    """By how much the loss on an invoice grew, or, where negative, became less: by money, a credit note or an undoing.
+
+    The entries of an invoice add up to its `written_off_amount`, or to nothing where it is not written off.
+    """
+
+    __tablename__ = "invoice_write_offs"
+    label = "Write-off entry"
+
+    invoice_id: Mapped[str] = mapped_column(String(50), ForeignKey("invoices.id"))
+    amount: Mapped[Decimal]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("amount <> 0", name="amount_not_zero"),
+        # what was lost on an invoice, in its order
+        Index("ix_invoice_write_offs_invoice", "environment_id", "invoice_id", "created_at"),
+        # what was lost in a time
+        Index("ix_invoice_write_offs_created", "environment_id", "created_at"),
     )
 
 

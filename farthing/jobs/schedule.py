@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
@@ -32,6 +33,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.failures import reason_of
 from farthing.jobs.tables import JobRun
+from farthing.marketplaces.records import record_due
 from farthing.notifications.activity.retention import forget_old_activities
 from farthing.notifications.alerts.evaluation import evaluate_due as look_at_usage
 from farthing.notifications.alerts.evaluation import schedule as plan_looks
@@ -41,6 +43,9 @@ from farthing.notifications.email.password_mail import send_password_mails
 from farthing.notifications.email.scheduling import queue_notices
 from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
 from farthing.notifications.webhooks.delivery.running import recover_deliveries
+from farthing.own_billing.host import find_host
+from farthing.own_billing.tenants import sync_statuses, take_in_new
+from farthing.own_billing.usage import send_daily_usage
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.settings import Settings
@@ -90,9 +95,19 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     async def notices(session: AsyncSession, now: datetime) -> int:
         return await queue_notices(session, now)
 
+    async def usage_records(session: AsyncSession, now: datetime) -> int:
+        return await record_due(session, now)
+
     async def reconciliation(session: AsyncSession, now: datetime) -> int:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
+
+    async def dunning(database: Database, now: datetime) -> Counts:
+        async def retry(scope: Scope, at: datetime) -> Counts:
+            clock = FixedClock(at)
+            return {"failed": len(await carry_out_due(database, scope, gateways, clock))}
+
+        return await _sweep_everywhere(database, now, retry)
 
     def billing(
         *passes: Callable[[Run, Summary], Awaitable[None]],
@@ -107,6 +122,8 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("entitlement_grant_evaluation", "*/5 * * * *", _evaluate_grants_everywhere),
         Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
+        Duty("dunning", "*/15 * * * *", dunning),
+        Duty("usage_records", "*/10 * * * *", everywhere(usage_records)),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expiry)),
@@ -121,6 +138,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         Duty("email_notices", "*/15 * * * *", everywhere(notices)),
         *_email_delivery(settings),
+        *_own_billing(settings),
         *_event_retention(settings),
         Duty("scheduled_exports", "* * * * *", everywhere(begin_due)),
         Duty(TASK_RUNS, "* * * * *", _task_runs(settings)),
@@ -177,6 +195,28 @@ def _reference_rates(settings: Settings) -> Sequence[Duty]:
         return Counter(await everywhere(store)(database, now)) + Counter(succeeded=len(days))
 
     return (Duty("reference_rates", "15 16 * * *", fetch),)
+
+
+def _own_billing(settings: Settings) -> Sequence[Duty]:
+    """Billing the deployment's own tenants, where its host does."""
+    if settings.billing_environment is None:
+        return ()
+
+    async def keep_up(database: Database, now: datetime) -> Counts:
+        host = await find_host(database, settings)
+        if host is None:
+            return {}
+        taken_in = await take_in_new(host, now)
+        return {"succeeded": taken_in + await sync_statuses(host, timedelta(days=settings.billing_grace_days))}
+
+    async def send_usage(database: Database, now: datetime) -> Counts:
+        host = await find_host(database, settings)
+        return {} if host is None else {"succeeded": await send_daily_usage(host, now)}
+
+    return (
+        Duty("own_billing", "* * * * *", keep_up),
+        Duty("own_billing_usage", "20 0 * * *", send_usage),
+    )
 
 
 def _email_delivery(settings: Settings) -> Sequence[Duty]:

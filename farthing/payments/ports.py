@@ -76,8 +76,17 @@ class CheckoutHooks:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedCharge:
+    """A payment that its provider refused. `is_hard`: with this method it will never succeed."""
+
+    payment: Payment
+    reason: str
+    is_hard: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentPorts:
-    """Which providers this deployment can talk to, how wallets pay, and who credits them."""
+    """Which providers this deployment can talk to, how wallets pay, who credits them, and who tries again."""
 
     adapters: Mapping[str, Factory]
     """By the provider's name, or `TEST_MODE` for every connection in that mode."""
@@ -88,3 +97,7 @@ class PaymentPorts:
     credit_wallet: Callable[[AsyncSession, WalletCredit, datetime], Awaitable[str]]
     """Credit the customer's prepaid wallet of the currency, made when there is none; the wallet's id."""
     checkouts: CheckoutHooks
+    record_failed_charge: Callable[[AsyncSession, Invoice, FailedCharge, datetime], Awaitable[None]]
+    """A charge of a locked, final invoice was refused; called once, in the transaction that stores it."""
+    retry_with_new_method: Callable[[AsyncSession, str, datetime], Awaitable[None]]
+    """A customer, by id, has a new default method: plan what failed anew."""

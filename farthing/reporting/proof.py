@@ -24,6 +24,9 @@ _MOST = 1_000_000
 
 # a note on a voided invoice takes nothing back any more
 _SUMS = {
+    "written_off": (
+        "SELECT currency, sum(written_off_amount) FROM invoices WHERE written_off_at IS NOT NULL GROUP BY currency"
+    ),
     "total_receivables": f"SELECT currency, sum(amount_remaining) FROM invoices WHERE {UNPAID} GROUP BY currency",
     "invoice_total": f"SELECT currency, sum(total) FROM invoices WHERE {COUNTED} GROUP BY currency",
     "invoice_total_issued": f"SELECT currency, sum(total) FROM invoices WHERE {COUNTED} GROUP BY currency",

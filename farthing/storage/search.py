@@ -102,11 +102,12 @@ def apply_conditions(statement: Statement, conditions: Sequence[Condition], colu
     if sum(len(condition.value.array or ()) for condition in conditions) > MOST_VALUES:
         raise ValidationFailed.of("filters", f"must name at most {MOST_VALUES} values together")
     for condition in conditions:
-        statement = statement.where(_clause(condition, _column(condition.field, columns)))
+        statement = statement.where(_clause(condition, column_named(condition.field, columns)))
     return statement
 
 
-def _column(field: str, columns: Mapping[str, Column]) -> Column:
+def column_named(field: str, columns: Mapping[str, Column]) -> Column:
+    """The column that a search names. Raises ValidationFailed for one that cannot be searched."""
     if field not in columns:
         raise ValidationFailed.of("field", f"'{field}' cannot be searched; use one of {', '.join(columns)}")
     return columns[field]
@@ -209,7 +210,7 @@ def apply_sort(
     if not levels and order == "asc":
         levels = [SortBy(field="created_at", direction="asc")]
     for level in levels or ():
-        column = _column(level.field, columns)
+        column = column_named(level.field, columns)
         statement = statement.order_by((column.asc() if level.direction == "asc" else column.desc()).nulls_last())
     every = table.__table__.columns
     if "created_at" in every:

@@ -22,6 +22,7 @@ from farthing.web.dashboard.checkouts import CheckoutList
 from farthing.web.dashboard.corrections import CorrectionPages
 from farthing.web.dashboard.credit_notes import CreditNotePages
 from farthing.web.dashboard.customers import CustomerPages
+from farthing.web.dashboard.dunning import DunningPages
 from farthing.web.dashboard.einvoices import EinvoicePages
 from farthing.web.dashboard.entitlements import EntitlementForms
 from farthing.web.dashboard.events import Events
@@ -49,6 +50,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Overview,
     CustomerPages,
     InvoicePages,
+    DunningPages,
     CreditNotePages,
     CorrectionPages,
     EinvoicePages,

@@ -24,6 +24,11 @@ NOT_TOURED = {
     "cloneEnvironment": "is worked on in the background; driven in the tests of environments",
     "recalculateInvoice": "needs an invoice of a subscription; driven in the tests of billing",
     "recalculateInvoiceV2": "the same",
+    "getSelfBillingSummary": "needs a host that bills its tenants; driven in the tests of own billing",
+    "createSelfBillingPortalSession": "the same",
+    "startSelfBillingCheckout": "the same",
+    "pollSelfBillingCheckout": "the same",
+    "cancelSelfBillingCheckout": "the same",
 }
 
 

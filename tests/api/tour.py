@@ -207,6 +207,8 @@ async def build(go: Traveller) -> Made:
     await make("subscription", "createSubscription", subscription)
     await make("second subscription", "createSubscription", subscription)
     await make("draft subscription", "createSubscription", {**subscription, "subscription_status": "draft"})
+    if "registerMarketplaceAgreement" in BY_ID:
+        await _agree(go, made)
     if "subscription" in made and "createSubscriptionLineItem" in BY_ID:
         answer = await go(
             Call("createSubscriptionLineItem", {"id": made["subscription"]}, body={"price_id": made["price"]})
@@ -268,6 +270,16 @@ async def _transfer(go: Traveller, made: Made) -> None:
     task = {"task_type": "IMPORT", "entity_type": "CUSTOMERS", "file_type": "CSV"}
     begun = await go(Call("createTask", body={**task, "file_url": "https://tour.invalid/file.csv"}))
     made["task"] = str(begun["workflow_id"])
+
+
+async def _agree(go: Traveller, made: Made) -> None:
+    """A subscription for which a marketplace collects."""
+    await go(Call("createConnection", body={"name": "aws", "provider_type": "aws_marketplace"}))
+    terms = {"product_code": "tour", "license_arn": f"arn:tour:{made['second subscription']}", "dimension": "tour"}
+    terms |= {"customer_aws_account_id": f"tour-{made['customer']}"}
+    agreement = {"provider": "aws_marketplace", "subscription_id": made["second subscription"], "aws": terms}
+    agreement |= {"customer_id": made["customer"], "plan_id": made["plan"]}
+    await go(Call("registerMarketplaceAgreement", body=agreement))
 
 
 async def _correct(go: Traveller, made: Made) -> None:
@@ -333,6 +345,7 @@ READS_BY_ID = {
     "getInvoice": "invoice",
     "getCustomerInvoiceSummary": "customer",
     "getCustomerInvoiceAging": "customer",
+    "getCustomerDunning": "customer",
     "listCustomerPaymentMethods": "customer",
     "listSavedPaymentMethods": "customer",
     "getInvoicePdf": "invoice",
@@ -413,7 +426,8 @@ async def read(go: Traveller, made: Made) -> None:
     await go(Call("getEntityIntegrationMappings", query=linked))
     for operation in ("getUserInfo", "listRbacRoles", "getIntegrationConfig", "getActiveCostsheet"):
         await go(Call(operation))
-    await go(Call("getTenantBillingUsage"))
+    for operation in ("getTenantBillingUsage", "getTenantBillingSummary", "getSelfBillingStatus"):
+        await go(Call(operation))
     for operation in ("getWallet", "getWalletTransactions", "getWalletBalance", "getCachedWalletBalance"):
         await go(Call(operation, {"id": made["wallet"]}))
     period = {"start_time": "2020-01-01T00:00:00Z", "end_time": FAR}
@@ -509,6 +523,9 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("executeInvoiceModify", "draft", more)
     await edit("computeInvoice", "second draft", {})
     await edit("finalizeInvoice", "draft")
+    await edit("writeOffInvoice", "void", {"reason": "tour"})
+    await edit("undoInvoiceWriteOff", "void")
+    await edit("updateCustomerDunning", "customer", {"retry_days": [2, 4]})
     await edit("triggerInvoiceCommsWebhook", "invoice")
     await edit("triggerInvoiceWebhook", "invoice", event_name="invoice.update.finalized")
     await edit("updateInvoicePaymentStatus", "draft", {"payment_status": "SUCCEEDED", "amount": "105"})
@@ -585,6 +602,7 @@ ENDS = {
     "deleteCostsheet": "costs",
     "deletePayment": "free payment",
     "voidInvoice": "void",
+    "deleteCustomerDunning": "customer",
     "disableMeter": "lone meter",
     "deleteMeter": "free meter",
     "deleteFeature": "free feature",

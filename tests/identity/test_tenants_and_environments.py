@@ -89,7 +89,8 @@ async def test_limits_of_a_tenants_fields(account: Account, body: Any, field: st
 
 @pytest.mark.parametrize("path", ["/tenant/billing", "/tenants/billing"])
 async def test_a_deployment_that_bills_nobody_says_so(account: Account, path: str) -> None:
-    assert await account.get(path) == {"usage": None, "subscriptions": []}
+    answer = await account.get(path)
+    assert answer == {"status": "trialing", "usage": None, "subscriptions": [], "invoices": []}
 
 
 async def test_an_environment_is_made_read_and_renamed(account: Account) -> None:

@@ -70,3 +70,22 @@ async def test_money_that_came_in(ledger: Ledger) -> None:
     await ledger.invoiced(owing, "10")
     assert await ledger.by("collected", "payment_method_type") == {"OFFLINE": "60"}
     assert await ledger.figure("arpu_paid") == "60"
+
+
+async def test_reports_show_the_loss_when_it_happened_and_the_money_when_it_came(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    invoice = await ledger.invoiced(customer, "100")
+    await ledger.on("2026-02-10")
+    await ledger.account.post(f"/invoices/{invoice['id']}/write-off", {"reason": "gone"}, expect=200)
+    await ledger.on("2026-03-10")
+    await ledger.paid(invoice, "30")
+    await ledger.on("2026-04-10")
+    await ledger.account.post(f"/invoices/{invoice['id']}/write-off/undo", {}, expect=200)
+    await ledger.on("2026-05-10")
+    lost = await ledger.over("written_off")
+    assert list(lost.values())[:5] == ["0", "100", "-30", "-70", "0"]
+    assert list((await ledger.over("total_receivables")).values()) == ["100", "0", "0", "70", "70"]
+    # what was invoiced stays invoiced
+    assert await ledger.figure("invoice_total_issued") == "100"
+    assert await ledger.by("written_off", "customer_id") == {customer["id"]: "0"}

@@ -5,6 +5,12 @@ UNDOING = {
         DROP TABLE event_versions, invoice_correction_lines, invoice_corrections;
         ALTER TABLE credit_notes DROP COLUMN correction_id;
     """,
+    "0051": "DROP TABLE marketplace_agreements, usage_recordings, usage_records;",
+    "0050": """
+        DROP TABLE invoice_write_offs, dunning_cases, customer_dunning;
+        DROP INDEX ix_invoices_unpaid_payer, ix_invoices_unpaid_owner, ix_invoices_overdue;
+        ALTER TABLE invoices DROP COLUMN written_off_at, DROP COLUMN written_off_amount, DROP COLUMN write_off_reason;
+    """,
     "0049": """
         DROP TABLE tasks, scheduled_tasks, task_problems, stored_files, stored_file_pieces;
         ALTER TABLE connections DROP CONSTRAINT ck_connections_provider_type_known;

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
+from farthing.billing.dunning.tables import OPEN_CASES, DunningCase, DunningStatus, FinalAction
 from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import make_link
@@ -135,6 +136,31 @@ async def _checkout(stage: Stage) -> str:
     return urlsplit((await account.post("/invoices", body))["checkout_session"]["hosted_url"]).path
 
 
+async def _dunning(stage: Stage) -> str:
+    """Charges that failed, in every state."""
+    async with stage.account.transaction() as session:
+        if await session.scalar(select(DunningCase.id).limit(1)) is None:
+            for number, (invoice, state) in enumerate(zip(stage.unpaid(), DunningStatus, strict=False)):
+                is_open = state in OPEN_CASES
+                session.add(
+                    DunningCase(
+                        id=new_id(Kind.DUNNING_CASE),
+                        invoice_id=invoice["id"],
+                        customer_id=invoice["customer_id"],
+                        subscription_id=stage.subscription_id,
+                        case_status=state,
+                        first_failed_at=stage.now,
+                        retry_days=[1, 3, 5, 7],
+                        final_action=FinalAction.MARK_UNCOLLECTIBLE,
+                        retries_made=number % 4,
+                        next_at=stage.now + timedelta(days=3) if is_open else None,
+                        closed_at=None if is_open else stage.now,
+                        last_error="The card has insufficient funds",
+                    )
+                )
+    return "/dunning?state=all"
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -157,6 +183,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("line", f"/invoices/{invoice['id']}/lines/{line['id']}"),
         Place("credit-note-new", f"/invoices/{invoice['id']}/credit-notes/new"),
         Place("credit-note", f"/credit-notes/{await _credit_note(stage, invoice, line)}"),
+        Place("dunning", await _dunning(stage)),
         Place("subscriptions", "/subscriptions"),
         Place("subscription", f"/subscriptions/{stage.subscription_id}"),
         Place("catalogue", "/catalogue"),

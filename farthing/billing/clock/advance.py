@@ -30,6 +30,7 @@ from farthing.billing.clock.due_instants import (
 )
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.ports import BillingPorts, UsageEvaluations
 from farthing.billing.run.passes import Run, Summary
@@ -80,6 +81,8 @@ NOTHING: frozenset[DueWork] = frozenset()
 _MOVES_PERIODS = frozenset({DueWork.ROLL, DueWork.THRESHOLD, DueWork.PAYMENT, DueWork.GRACE})
 """After these a subscription may be in another period, or in another state."""
 _MAKES_CLAIMS = _MOVES_PERIODS | {DueWork.COMPUTE, DueWork.FINALIZE, DueWork.COLLECT, DueWork.LAST_LOOK}
+_FAILS_CHARGES = frozenset({DueWork.DUNNING, DueWork.PAYMENT})
+"""After these a step of dunning may be due."""
 _moving: set[asyncio.Task[ClockAdvance]] = set()
 
 OnTheWay = Callable[[ClockAdvance], None]
@@ -320,7 +323,8 @@ class Clockwork:
         if due & _MAKES_CLAIMS:
             await run.finalize(billed)
             await grants.roll_over(granted)
-        if due & {*_MAKES_CLAIMS, DueWork.GRACE}:
+        failures |= await self._try_charges_again(stop)
+        if due & {*_MAKES_CLAIMS, DueWork.GRACE, DueWork.DUNNING}:
             await cancel_unpaid(run, cancelled)
         if due & {*_MOVES_PERIODS, DueWork.NOTICE}:
             await announce_renewals(run, notices)
@@ -355,6 +359,12 @@ class Clockwork:
                 await reconcile(session, self.gateways, stop.at)
             if DueWork.CHECKOUT in stop.due:
                 await self.database.ports.part(BillingPorts).checkout_expiry.expire_due(session, stop.at)
+
+    async def _try_charges_again(self, stop: DueInstant) -> dict[str, str]:
+        """The steps of dunning that are due at a stop; why some could not even be tried, by invoice."""
+        if self.gateways is None or not stop.due & _FAILS_CHARGES:
+            return {}
+        return await carry_out_due(self.database, self.scope, self.gateways, FixedClock(stop.at))
 
     async def _move_credits(self, stop: DueInstant, *, looks_at_wallets: bool) -> int:
         """What lots and wallets do by themselves at a stop; how many lots expired."""

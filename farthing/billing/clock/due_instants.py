@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.billing.collection.dunning import NOTICE, renews
+from farthing.billing.dunning.tables import DunningCase
 from farthing.billing.periods.drafts import recomputable
 from farthing.billing.ports import BillingPorts
 from farthing.core.enums import Status
@@ -51,6 +52,7 @@ class DueWork(StrEnum):
     GRANT = "grant"
     USAGE = "usage"
     CHECKOUT = "checkout"
+    DUNNING = "dunning"
 
 
 RECOMPUTED_AT = time(2, tzinfo=UTC)
@@ -125,6 +127,7 @@ async def _firsts(session: AsyncSession, after: datetime, waits: PendingWork) ->
         _DueColumn(DueWork.OVERDUE, invoice.due_date, _AFTER, (unpaid, invoice.overdue_notified_at.is_(None))),
         _DueColumn(DueWork.EXPIRY, WalletTransaction.expiry_date, GRACE, (WalletTransaction.credits_available > 0,)),
         _DueColumn(DueWork.GRANT, CreditGrantApplication.next_attempt_at, where=_OPEN_GRANTS),
+        _DueColumn(DueWork.DUNNING, DunningCase.next_at),
         _DueColumn(DueWork.PAYMENT, Payment.processing_since, PATIENCE + _AFTER, _PROCESSING),
     ]
     if waits.grace is not None:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, exists, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.dunning.retries import retry_to_come
 from farthing.billing.run.passes import Run, Summary
 from farthing.calendar.due import grace_is_over
 from farthing.core.enums import Status
@@ -19,6 +20,7 @@ from farthing.identity.settings.catalogue import SubscriptionConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.receivable import UNPAID, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.marketplaces import collected_by_marketplace
 from farthing.payments.tables import Payment
 from farthing.storage.outbox import record_event
 from farthing.storage.rows import in_array
@@ -63,6 +65,7 @@ def _overdue(latest_due: datetime, after: tuple[str, str], limit: int) -> Select
         .where(
             *_OWED,
             Invoice.due_date < latest_due,
+            ~collected_by_marketplace(Invoice.subscription_id),
             exists().where(
                 Subscription.id == Invoice.subscription_id,
                 Subscription.subscription_status == SubscriptionStatus.ACTIVE,
@@ -102,7 +105,8 @@ async def _cancel(run: Run, session: AsyncSession, ids: Sequence[str]) -> Summar
     paying = await session.scalar(
         select(exists().where(Payment.destination_id.in_(late), Payment.payment_status == PaymentStatus.PROCESSING))
     )
-    if late and not paying:
+    retried = await session.scalar(select(retry_to_come(subscription.id)))
+    if late and not paying and not retried:
         await cancellation.cancel_now(session, subscription, run.now, run.now, reason="unpaid invoice")
         did.rolled += 1
     return did

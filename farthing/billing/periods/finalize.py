@@ -11,6 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.corrections.obstacles import require_not_paid_out
+from farthing.billing.dunning.cases import close_case
+from farthing.billing.dunning.tables import DunningStatus
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.catalogue.fx.lookup import NoRate
 from farthing.core.money import exact_sum
@@ -25,7 +27,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import InvoiceParts, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.payments.processing.voiding import withdraw_open
+from farthing.payments.processing.voiding import require_nothing_in_flight, withdraw_open
 from farthing.payments.refunds.records import RefundCause
 from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
 from farthing.payments.saved_methods import connected_gateways
@@ -66,10 +68,18 @@ class BillingEffects:
         await require_not_paid_out(session, invoice)
         await withdraw_open(session, invoice)
         if invoice.finalized_at is not None:
+            await close_case(session, invoice.id, DunningStatus.ENDED)
             await lock_wallets_of_invoice(session, invoice)
         if invoice.wallet_transaction_id is not None:
             await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         await void_drafts(session, invoice, clock_of(session).now)
+
+    async def recovered(self, session: AsyncSession, invoice: Invoice) -> None:
+        await close_case(session, invoice.id, DunningStatus.RECOVERED)
+
+    async def writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
+        await require_nothing_in_flight(session, invoice)
+        await close_case(session, invoice.id, DunningStatus.ENDED)
 
     async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
         parts = await plan_source_refunds(session, invoice, amount)

@@ -7,7 +7,7 @@ Rule: docs/rules/identity.md#settings
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -33,6 +33,7 @@ from farthing.identity.settings.seller import (
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Seconds = Annotated[int, Meta(ge=0, le=366 * 24 * 3600)]
 Days = Annotated[int, Meta(ge=0, le=36500)]
+RetryDays = Annotated[list[Annotated[int, Meta(ge=1, le=365)]], Meta(min_length=1, max_length=20)]
 Base64Picture = Annotated[str, Meta(max_length=MAX_BASE64)]
 SHORTEST_ACTIVITY_RETENTION = 365
 """Days: a shorter log would not outlast the year that it is asked about."""
@@ -81,6 +82,30 @@ class SubscriptionConfig(Configuration):
 
     grace_period_days: Annotated[int, Meta(ge=1, le=36500)] = 3
     auto_cancellation_enabled: bool = False
+
+
+class DunningConfig(Configuration):
+    """When charges that failed are tried again, and what is done when none succeeds.
+
+    Rule: docs/rules/dunning.md#settings
+    """
+
+    key = "dunning_config"
+
+    enabled: bool = False
+    retry_days: RetryDays = field(default_factory=lambda: [1, 3, 5, 7])
+    """Days after the first failure, ascending."""
+    final_action: Literal["none", "mark_uncollectible", "pause", "cancel"] = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_retry_days(self.retry_days)
+
+
+def check_retry_days(days: Sequence[int]) -> None:
+    """Raise BadField unless the days ascend, each later than the one before."""
+    if any(later <= earlier for earlier, later in pairwise(days)):
+        raise BadField("retry_days", "must ascend, and name no day twice")
 
 
 class InvoicePdfConfig(Configuration):
@@ -492,6 +517,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         ActivityConfig,
         FxConfig,
         EmailConfig,
+        DunningConfig,
     )
 }
 SAML = "saml_config"

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, decimals, exact_sum
 from farthing.invoices.figures.computation import calculate, charge_totals, net_sums
-from farthing.invoices.figures.settlement import payment_status, settled_amounts
+from farthing.invoices.figures.settlement import lost_amounts, payment_status, settled_amounts
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
@@ -69,6 +69,7 @@ async def all_differences(session: AsyncSession, invoices: Sequence[Invoice]) ->
     ):
         taxes[tax.entity_id].append(tax)
     paid = await settled_amounts(session, ids)
+    lost = await lost_amounts(session, ids)
     found = []
     for invoice in invoices:
         its = (lines[invoice.id], applied[invoice.id], taxes[invoice.id])
@@ -77,6 +78,7 @@ async def all_differences(session: AsyncSession, invoices: Sequence[Invoice]) ->
             *_identities(invoice, *its, paid.get(invoice.id, ZERO)),
             *_precision(invoice, lines[invoice.id]),
             *_sources(invoice, lines[invoice.id], applied[invoice.id]),
+            *_loss(invoice, lost.get(invoice.id, ZERO)),
         )
         found += [Difference(c.where, c.figure, str(c.stored), str(c.derived)) for c in claims if c.differs]
     return found
@@ -175,6 +177,13 @@ def _sources(
     stored = [row.source_discounted_amount for row in applied]
     derived = [taken.discounted_amount for taken in source.coupon_applications]
     yield _FigureCheck(invoice.id, "source of coupon applications", stored, derived)
+
+
+def _loss(invoice: Invoice, lost: Decimal) -> Iterator[_FigureCheck]:
+    """What is written off is what remains, and what the entries add up to."""
+    yield _FigureCheck(invoice.id, "written_off_amount", invoice.written_off_amount or ZERO, lost)
+    if invoice.written_off_at is not None:
+        yield _FigureCheck(invoice.id, "lost of what remains", invoice.written_off_amount, invoice.amount_remaining)
 
 
 _MONEY = (

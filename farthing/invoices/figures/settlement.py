@@ -18,7 +18,7 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, plain
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import SINGLE_MARKS, Invoice, PaymentSettlement, SettlementKind
+from farthing.invoices.tables import SINGLE_MARKS, Invoice, PaymentSettlement, SettlementKind, WriteOffEntry
 from farthing.rating.totals.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.rows import in_array
@@ -31,8 +31,32 @@ async def settle(session: AsyncSession, invoice: Invoice, now: datetime, *, paid
     `paid` is the sum of its settlements, if the caller knows it.
     Rule: docs/rules/invoices-and-payments.md#settling
     """
+    lost_before = invoice.written_off_amount
     derive(invoice, await settled_amount(session, invoice.id) if paid is None else paid, now)
     invoice.version += 1
+    if invoice.written_off_amount is not None and lost_before is not None:
+        _record_loss(session, invoice, EXACT.subtract(invoice.written_off_amount, lost_before))
+
+
+def give_up_remainder(session: AsyncSession, invoice: Invoice, reason: str, now: datetime) -> None:
+    """Write off what remains on a locked invoice, which owes something; `settle` keeps the loss true from then on."""
+    invoice.written_off_at = now
+    invoice.write_off_reason = reason
+    invoice.written_off_amount = invoice.amount_remaining
+    _record_loss(session, invoice, invoice.amount_remaining)
+
+
+def expect_remainder(session: AsyncSession, invoice: Invoice) -> None:
+    """Undo `give_up_remainder`; an invoice that is not written off stays as it is."""
+    if invoice.written_off_amount is not None:
+        _record_loss(session, invoice, -invoice.written_off_amount)
+    invoice.written_off_at = invoice.write_off_reason = invoice.written_off_amount = None
+
+
+def _record_loss(session: AsyncSession, invoice: Invoice, change: Decimal) -> None:
+    if change:
+        at = clock_of(session).now()
+        session.add(WriteOffEntry(id=new_id(Kind.WRITE_OFF), invoice_id=invoice.id, amount=change, created_at=at))
 
 
 async def settled_amount(session: AsyncSession, invoice_id: str) -> Decimal:
@@ -48,6 +72,13 @@ async def settled_amounts(session: AsyncSession, invoice_ids: Sequence[str]) -> 
     return dict((await session.execute(query)).all())
 
 
+async def lost_amounts(session: AsyncSession, invoice_ids: Sequence[str]) -> dict[str, Decimal]:
+    """What was written off of invoices, less what came after all, by invoice; one never written off is left out."""
+    query = select(WriteOffEntry.invoice_id, func.sum(WriteOffEntry.amount))
+    query = query.where(in_array(WriteOffEntry.invoice_id, invoice_ids)).group_by(WriteOffEntry.invoice_id)
+    return dict((await session.execute(query)).all())
+
+
 def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:
     """Set every figure that follows from the total, the adjustments, the refunds and what was paid.
 
@@ -60,6 +91,7 @@ def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:
     invoice.amount_paid = amount_paid
     invoice.amount_due = left.amount_due
     invoice.amount_remaining = left.amount_remaining
+    invoice.written_off_amount = None if invoice.written_off_at is None else left.amount_remaining
     invoice.usage_remaining = usage_share(
         left.amount_remaining, invoice.net_usage, invoice.net_total, currency.digits(invoice.currency)
     )

@@ -20,7 +20,12 @@ from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, take_credits, take_tax_off
 from farthing.invoices.figures.conversion import convert, require_rates
-from farthing.invoices.figures.settlement import record_settlement, settle, settled_amounts
+from farthing.invoices.figures.settlement import (
+    expect_remainder,
+    record_settlement,
+    settle,
+    settled_amounts,
+)
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
@@ -251,6 +256,7 @@ async def void(
         invoice.meta = checked_metadata({**invoice.meta, **metadata})
     # payments and wallets are locked before the totals of the payer, which the change of the state locks
     await effects.voiding(session, invoice)
+    expect_remainder(session, invoice)
     move(invoice, InvoiceStatus.VOIDED)
     funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
     refund = max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
@@ -351,8 +357,10 @@ async def resettle(
 
     `paid` is the sum of its settlements, if the caller knows it.
     """
-    before = invoice.payment_status
+    before, owed_before = invoice.payment_status, invoice.amount_remaining
     await settle(session, invoice, now, paid=paid)
+    if invoice.amount_remaining == 0 and owed_before > 0:
+        await effects.recovered(session, invoice)
     if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
         await effects.paid(session, invoice)
     await events.record_invoice_event(session, InvoiceEvent.PAYMENT, invoice)

@@ -5,10 +5,11 @@ Rule: docs/rules/email.md#reminders
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.marketplaces import collected_by_marketplace
 from farthing.payments.processing.collection import collected_elsewhere
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.subscriptions.enums import CollectionMethod
@@ -42,7 +43,7 @@ async def automatic_collection(session: AsyncSession) -> ColumnElement[bool]:
     """Whether an invoice is collected automatically; a connected provider that gets every invoice collects them too."""
     if await collected_elsewhere(session):
         return Invoice.subscription_id.is_not(None)
-    return was_charged_automatically()
+    return or_(was_charged_automatically(), collected_by_marketplace(Invoice.subscription_id))
 
 
 async def is_collected_automatically(session: AsyncSession, invoice_id: str) -> bool:

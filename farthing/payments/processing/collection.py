@@ -19,6 +19,7 @@ from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStat
 from farthing.invoices.tables import Invoice
 from farthing.payments import saved_methods
 from farthing.payments.integrations.gateways import COLLECTORS, Gateways
+from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing.creation import create
 from farthing.payments.processing.execution import NotStartable, PaymentPoint, carry_on, pay_by_wallet
@@ -62,7 +63,7 @@ async def attempt(session: AsyncSession, gateways: Gateways, invoice_id: str, cl
             "nothing remains to be paid on the invoice",
             {"invoice_id": invoice_id, "payment_status": invoice.payment_status.value},
         )
-    if await collected_elsewhere(session):
+    if await collected_elsewhere(session) or await is_collected_by_marketplace(session, invoice.subscription_id):
         return
 
     async def commit(payment: Payment) -> None:

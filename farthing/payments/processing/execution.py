@@ -384,8 +384,10 @@ async def finish(
     if isinstance(result, ProviderCharge):
         await _apply(session, gateways, invoice, payment, result, now)
     elif not isinstance(result, Retryable):
-        code = result.code if isinstance(result, Declined) else ""
-        await outcomes.failed(session, invoice, payment, result.message, now, code=code)
+        declined = result if isinstance(result, Declined) else Declined("", result.message)
+        await outcomes.failed(
+            session, invoice, payment, declined.message, now, code=declined.code, is_hard=declined.is_hard
+        )
     await commit_midway(session)  # what the provider did lasts, also where the answer is an error
     if payment.payment_status is PaymentStatus.FAILED:
         raise _failure(payment_id, payment.error_message or "The payment failed")
@@ -404,7 +406,8 @@ async def _apply(
         await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
     elif charge.state is ChargeState.FAILED:
         outcomes.note_charge(payment, charge)
-        await outcomes.failed(session, invoice, payment, charge.reason or "The charge failed", now)
+        reason = charge.reason or "The charge failed"
+        await outcomes.failed(session, invoice, payment, reason, now, is_hard=charge.is_hard)
     else:
         outcomes.note_charge(payment, charge)
 

@@ -112,6 +112,8 @@ async def _take(
     if payment is None:
         if report.kind in _ABOUT_MONEY:
             log.warning("webhook.unknown_payment", provider=provider_type, event_id=report.event_id)
+        if report.kind is ReportKind.SETUP_SUCCEEDED and report.customer_id is not None:
+            await ports_of(session, PaymentPorts).retry_with_new_method(session, report.customer_id, clock.now())
         await commit_midway(session)
         return True
     await _apply(session, gateways, payment.id, provider_type, report, clock)
@@ -159,7 +161,8 @@ async def _apply(
         if charge is not None and report.final:
             outcomes.note_charge(payment, charge)
         reason = report.reason or "The payment failed"
-        await outcomes.failed(session, invoice, payment, reason, now, final=report.final)
+        is_hard = charge is not None and charge.is_hard
+        await outcomes.failed(session, invoice, payment, reason, now, final=report.final, is_hard=is_hard)
     elif report.kind is ReportKind.LINK_EXPIRED and payment.checkout_session_id is not None:
         await checkouts.page_expired(session, payment, now)
     elif report.kind is ReportKind.LINK_EXPIRED:

@@ -22,7 +22,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.payments.events import record_payment_event
-from farthing.payments.ports import PaymentPorts
+from farthing.payments.ports import FailedCharge, PaymentPorts
 from farthing.payments.processing.creation import why_not_payable
 from farthing.payments.providers.interface import ProviderCharge
 from farthing.payments.refunds.records import begin_return
@@ -178,10 +178,12 @@ async def failed(
     tried: bool = True,
     final: bool = True,
     code: str = "",
+    is_hard: bool = False,
 ) -> None:
     """The money is not there. `tried` tells a refusal to pay, which the invoice shows, from a payment never tried.
 
     A failure that is not `final` is one attempt on a page that may still be paid. After a success it changes nothing.
+    `is_hard`: the method will never work again.
     """
     if (
         not PAYMENT.allows(payment.payment_status, PaymentStatus.FAILED)
@@ -202,6 +204,8 @@ async def failed(
     if invoice is not None and tried and invoice.invoice_status is InvoiceStatus.FINALIZED:
         await session.flush()
         await transitions.payment_failed(session, invoice, now)
+        failed_charge = FailedCharge(payment, reason, is_hard)
+        await ports_of(session, PaymentPorts).record_failed_charge(session, invoice, failed_charge, now)
     await record_payment_event(session, "payment.failed", payment, invoice)
     if payment.checkout_session_id is not None:
         await ports_of(session, PaymentPorts).checkouts.failed(session, payment, reason, now)

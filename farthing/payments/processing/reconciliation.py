@@ -116,7 +116,8 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
             await outcomes.succeeded(session, gateways.effects, invoice, payment, now, found)
         elif found.state is ChargeState.FAILED:
             outcomes.note_charge(payment, found)
-            await outcomes.failed(session, invoice, payment, found.reason or "The charge failed", now)
+            reason = found.reason or "The charge failed"
+            await outcomes.failed(session, invoice, payment, reason, now, is_hard=found.is_hard)
         else:
             outcomes.note_charge(payment, found)
     await commit_midway(session)

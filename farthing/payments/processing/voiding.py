@@ -1,4 +1,4 @@
-"""What happens to an invoice's payments when it is voided."""
+"""What happens to an invoice's payments when it is voided, or written off."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ async def withdraw_open(session: AsyncSession, invoice: Invoice) -> None:
     )
     for payment in payments.all():
         if payment.payment_status is PaymentStatus.PROCESSING:
-            raise InvalidOperation(
-                "a payment of the invoice is being processed; wait for its outcome",
-                {"invoice_id": invoice.id, "payment_id": payment.id},
-            )
+            raise _in_flight(invoice, payment.id)
         await withdraw(session, payment, invoice, now)
         if payment.checkout_session_id is not None:
             await ports_of(session, PaymentPorts).checkouts.withdrawn(session, payment, now)
@@ -50,3 +47,21 @@ async def withdraw(session: AsyncSession, payment: Payment, invoice: Invoice, no
     payment.voided_at = now
     payment.withdrawal_due = payment.payment_url is not None
     await record_payment_event(session, "payment.updated", payment, invoice)
+
+
+async def require_nothing_in_flight(session: AsyncSession, invoice: Invoice) -> None:
+    """Raise InvalidOperation, naming the payment, while a provider may be taking money for a locked invoice."""
+    in_flight = await session.scalar(
+        select(Payment.id)
+        .where(Payment.destination_id == invoice.id, Payment.payment_status == PaymentStatus.PROCESSING)
+        .limit(1)
+    )
+    if in_flight is not None:
+        raise _in_flight(invoice, in_flight)
+
+
+def _in_flight(invoice: Invoice, payment_id: str) -> InvalidOperation:
+    return InvalidOperation(
+        "a payment of the invoice is being processed; wait for its outcome",
+        {"invoice_id": invoice.id, "payment_id": payment_id},
+    )

@@ -17,10 +17,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The provider refused: `code` is its own word, `message` is fit to show."""
+    """The provider refused: `code` is its own word, `message` is fit to show.
+
+    `is_hard`: the method will never work again, such as a card that was stolen.
+    """
 
     code: str
     message: str
+    is_hard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ class ProviderCharge:
     tracking_id: str | None = None
     refunded: Decimal = Decimal(0)
     reason: str = ""
+    is_hard: bool = False
+    """Of a charge that failed: whether its method will never work again."""
     details: Mapping[str, str] = field(default_factory=dict)
     """What a client needs to go on, such as the page where a payer confirms."""
 
@@ -183,6 +189,8 @@ class Report:
     charge: ProviderCharge | None = None
     reason: str = ""
     final: bool = True
+    customer_id: str | None = None
+    """Ours, of a method that was saved as the customer's default."""
 
 
 class BadSignature(Exception):

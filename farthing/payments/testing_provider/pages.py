@@ -246,5 +246,6 @@ def _event(
         payment_id=page.payment_id,
         reason=reason,
         charge=body,
+        customer_id=page.customer_id if page.make_default else None,
     )
     session.add(TestEvent(id=event.id, session_id=page.id, type=type, body=msgspec.json.encode(event).decode()))

@@ -51,12 +51,14 @@ INSUFFICIENT_FUNDS = "pm_test_insufficient_funds"
 TIMEOUT = "pm_test_timeout"
 PROCESSING = "pm_test_processing"
 REQUIRES_ACTION = "pm_test_requires_action"
+STOLEN = "pm_test_stolen"
 
 _STATES = MappingProxyType(
     {
         SUCCESS: (ChargeState.SUCCEEDED, "", ""),
         DECLINED: (ChargeState.FAILED, "card_declined", "The card was declined"),
         INSUFFICIENT_FUNDS: (ChargeState.FAILED, "insufficient_funds", "The card has insufficient funds"),
+        STOLEN: (ChargeState.FAILED, "stolen_card", "The card was reported stolen"),
         TIMEOUT: (ChargeState.SUCCEEDED, "", ""),
         PROCESSING: (ChargeState.PROCESSING, "", ""),
         REQUIRES_ACTION: (ChargeState.REQUIRES_ACTION, "", ""),
@@ -65,6 +67,8 @@ _STATES = MappingProxyType(
 """What a charge of each well-known method comes to: its state, code and message."""
 
 BEHAVIOURS = frozenset(_STATES)
+HARD_DECLINES = frozenset({"stolen_card"})
+"""Codes of refusals after which a method never works again."""
 _KEY = ("environment_id", "connection_id", "key")
 """What is unique of charges and pages. One statement makes or finds the row and locks it: none can vanish between."""
 _WAITS = {ChargeState.PROCESSING, ChargeState.REQUIRES_ACTION}
@@ -142,7 +146,7 @@ class TestProvider:
         if behaviour == TIMEOUT:
             return Retryable("The provider did not answer in time")
         if charge.state is ChargeState.FAILED:
-            return Declined(charge.code, charge.reason)
+            return Declined(charge.code, charge.reason, is_hard=charge.code in HARD_DECLINES)
         return self.charge_of(charge)
 
     async def register_method(
@@ -249,6 +253,7 @@ class TestProvider:
             tracking_id=charge.session_id,
             refunded=charge.refunded,
             reason=charge.reason,
+            is_hard=charge.code in HARD_DECLINES,
             details=details,
         )
 

@@ -55,6 +55,7 @@ class EventBody(msgspec.Struct):
     payment_id: str | None = None
     reason: str = ""
     charge: ChargeBody | None = None
+    customer_id: str | None = None
 
 
 def sign(secret: str, body: bytes, at: datetime) -> str:
@@ -102,6 +103,7 @@ def read(body: bytes) -> Report:
         charge=charge,
         reason=event.reason,
         final=event.type != PAYMENT_DECLINED,
+        customer_id=event.customer_id,
     )
 
 

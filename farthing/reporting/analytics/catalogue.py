@@ -233,6 +233,14 @@ _OWED = (
         dimensions=_INVOICE_NOW,
         improvement="lower",
     ),
+    _flow(
+        "written_off",
+        "Written off",
+        "What was given up of invoices, dated by when it was; negative where it came after all, or was taken back.",
+        _RECEIVABLES,
+        dimensions=_INVOICE,
+        improvement="lower",
+    ),
 )
 
 _OF_CUSTOMERS = (

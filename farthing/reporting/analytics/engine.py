@@ -168,6 +168,8 @@ class _Reading:
                 return await money_flows.collected(session, question, timeline)
             case "refunded":
                 return await money_flows.refunded(session, question, timeline)
+            case "written_off":
+                return await owed.written_off(session, question, timeline)
             case "credit_topups":
                 return await money_flows.credits_sold(session, question, timeline)
             case "credit_consumption":

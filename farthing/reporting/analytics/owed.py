@@ -1,7 +1,7 @@
 """What customers owed at any moment, how old it was, and how long they took to pay.
 
-An invoice owes from the moment it is final until it is void: its total, less the adjustments and the settlements until
-then. Each event opens an interval in which what it owes stands still.
+An invoice owes from the moment it is final until it is void: its total, less the adjustments, the settlements and what
+was written off until then. Each event opens an interval in which what it owes stands still.
 Rule: docs/rules/reporting.md#receivables-at-any-moment
 """
 
@@ -39,25 +39,30 @@ _INTERVALS = f"""
             AND (paid_at IS NULL OR paid_at >= :first_end OR amount_remaining > 0)
     ),
     events AS (
-        SELECT id, finalized_at AS at, 0 AS taken_off, 0 AS paid FROM candidates
+        SELECT id, finalized_at AS at, 0 AS taken_off, 0 AS paid, 0 AS lost FROM candidates
         UNION ALL
-        SELECT c.id, greatest(s.created_at, c.finalized_at), 0, s.amount
+        SELECT c.id, greatest(s.created_at, c.finalized_at), 0, s.amount, 0
         FROM candidates AS c
         JOIN invoice_settlements AS s ON s.environment_id = :environment AND s.invoice_id = c.id
         UNION ALL
-        SELECT c.id, greatest(n.finalized_at, c.finalized_at), n.total_amount, 0
+        SELECT c.id, greatest(n.finalized_at, c.finalized_at), n.total_amount, 0, 0
         FROM candidates AS c
         JOIN credit_notes AS n ON n.environment_id = :environment AND n.invoice_id = c.id
             AND n.status = 'published' AND n.credit_note_status = 'FINALIZED' AND n.credit_note_type = 'ADJUSTMENT'
+        UNION ALL
+        SELECT c.id, w.created_at, 0, 0, w.amount
+        FROM candidates AS c
+        JOIN invoice_write_offs AS w ON w.environment_id = :environment AND w.invoice_id = c.id
     ),
     standing AS (
         SELECT id, at, lead(at, 1, 'infinity') OVER invoice AS next_at,
-            sum(taken_off) OVER invoice AS taken_off, sum(paid) OVER invoice AS paid
+            sum(taken_off) OVER invoice AS taken_off, sum(paid) OVER invoice AS paid,
+            sum(lost) OVER invoice AS lost
         FROM events WINDOW invoice AS (PARTITION BY id ORDER BY at ROWS UNBOUNDED PRECEDING)
     )
     SELECT s.at AS since, least(s.next_at, c.voided_at) AS before, c.due,
         c.customer_id, c.subscription_id, c.currency, c.invoice_type, c.billing_reason,
-        greatest(greatest(c.total - s.taken_off, 0) - s.paid, 0) AS owed
+        greatest(greatest(c.total - s.taken_off, 0) - s.paid - s.lost, 0) AS owed
     FROM standing AS s JOIN candidates AS c ON c.id = s.id
 """
 
@@ -94,6 +99,19 @@ async def receivables(session: AsyncSession, question: Question, timeline: Timel
     changes = _changes_by_age() if AGE in question.fields else _changes()
     given = {"first_end": timeline.ends[0], **({"now": now} if AGE in question.fields else {})}
     return await totals_at_ends(session, question, changes, timeline, given)
+
+
+_LOST = """
+    SELECT w.created_at AS at, w.amount AS value, i.customer_id, i.subscription_id, i.currency, i.invoice_type,
+        i.billing_reason
+    FROM invoice_write_offs AS w JOIN invoices AS i ON i.id = w.invoice_id
+    WHERE w.environment_id = :environment AND w.created_at >= :since AND w.created_at < :until
+"""
+
+
+async def written_off(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
+    """What was written off in each bucket, less what was paid, credited, voided or taken back of that."""
+    return await sums(session, question, _LOST, timeline)
 
 
 _PAID = """

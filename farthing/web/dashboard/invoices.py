@@ -10,6 +10,7 @@ from litestar import Controller, Response, get, post
 from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.dunning.reads import open_case_of
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.caller import READ
@@ -28,7 +29,7 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
-from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus
+from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
 from farthing.notifications.email.reads import emails_of_invoice
@@ -52,6 +53,7 @@ STANDINGS = {
     "paid": "Paid",
     "draft": "Draft",
     "void": "Void",
+    "written-off": "Written off",
 }
 """What the list can be narrowed to, in one word each."""
 
@@ -74,6 +76,8 @@ def _standing(wanted: str, statement: Select[Invoice], now: object) -> Select[In
             return statement.where(Invoice.invoice_status == InvoiceStatus.FINALIZED, Invoice.payment_status.in_(paid))
         case "draft":
             return statement.where(Invoice.invoice_status == InvoiceStatus.DRAFT)
+        case "written-off":
+            return statement.where(Invoice.written_off_at.is_not(None))
         case "void":
             return statement.where(Invoice.invoice_status == InvoiceStatus.VOIDED)
         case _:
@@ -191,6 +195,8 @@ class InvoicePages(Controller):
             can_finalize=invoice.invoice_status is InvoiceStatus.DRAFT,
             can_void=transitions.INVOICE.allows(invoice.invoice_status, InvoiceStatus.VOIDED)
             and invoice.payment_status in transitions.VOIDABLE,
+            can_write_off=is_unpaid(invoice),
+            dunning=await open_case_of(session, invoice.id),
             can_pay=invoice.invoice_status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0,
         )
 

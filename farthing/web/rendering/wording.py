@@ -113,6 +113,10 @@ TONES = MappingProxyType(
         "in alarm": "bad",
         "warning": "warn",
         "ok": "good",
+        "retrying": "warn",
+        "waiting for method": "bad",
+        "exhausted": "bad",
+        "recovered": "good",
         "parked": "bad",
         "sent": "good",
         "unpaid": "warn",
@@ -134,6 +138,8 @@ def standing(invoice: Any, now: datetime) -> str:
     """One word for where an invoice is: Draft, Void, Overdue, Unpaid, Paid..."""
     if invoice.invoice_status is not InvoiceStatus.FINALIZED:
         return "Void" if invoice.invoice_status is InvoiceStatus.VOIDED else words(invoice.invoice_status)
+    if invoice.written_off_at is not None and invoice.amount_remaining > 0:
+        return "Written off"
     if is_overdue(invoice, now):
         return "Overdue"
     if invoice.payment_status is PaymentStatus.SUCCEEDED:

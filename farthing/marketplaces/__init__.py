@@ -1,0 +1,10 @@
+"""Subscriptions that a cloud marketplace collects for: its agreements, and hourly records of what their usage costs.
+
+Owns which subscription stands for which agreement, and the usage records. Does not own what usage costs (`billing`),
+connections and their secrets (`payments.integrations`), or mappings (`customers.mappings`).
+
+Rules: docs/rules/marketplaces.md.
+
+Invariants: a subscription has one record for each closed hour, written once and never edited; the records of a
+subscription add up to the usage of its billing periods, less what waits because usage became less.
+"""
