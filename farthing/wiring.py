@@ -37,7 +37,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.notifications.alerts import balances, evaluation
 from farthing.notifications.alerts.exhausted_grants import record_exhausted_grant
 from farthing.notifications.email.asking import mail_invoice
-from farthing.notifications.email.queueing import queue_recorded
+from farthing.notifications.email.queueing import queue_receipt_without_payment, queue_recorded
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
@@ -122,7 +122,9 @@ def wire() -> Wiring:
                 carry=subscribing.carry,
             ),
         ),
-        invoices=InvoicePorts(hooks=BillingEffects(), mail_invoice=mail_invoice),
+        invoices=InvoicePorts(
+            hooks=BillingEffects(), mail_invoice=mail_invoice, confirm_received=queue_receipt_without_payment
+        ),
         payments=PaymentPorts(
             adapters=MappingProxyType({TEST_MODE: TestProvider}),
             choose_wallet=choose_wallet,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,3 +30,5 @@ class InvoicePorts:
     hooks: InvoiceHooks
     mail_invoice: Callable[[AsyncSession, Invoice, Settings], Awaitable[InvoiceEmailAnswer]]
     """Have an invoice mailed to its payer, once more if it was before; what becomes of it."""
+    confirm_received: Callable[[AsyncSession, Invoice, Decimal], Awaitable[None]]
+    """Confirm to the payer of an issued invoice that an amount was received for it by another way than a payment."""

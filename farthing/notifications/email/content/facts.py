@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from decimal import Decimal
 from types import MappingProxyType
 
 from sqlalchemy import exists, func, select
@@ -75,19 +76,43 @@ async def _invoice_issued(session: AsyncSession, email: Email, _: datetime) -> M
     return MailContent(facts, invoice.id, await _invoice_pdf(session, invoice))
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedMoney:
+    """What a receipt confirms: an amount in the invoice's currency or the payment's, and when it was received."""
+
+    invoice: Invoice
+    amount: CurrencyAmount
+    received_at: datetime
+
+
 async def _payment_receipt(session: AsyncSession, email: Email, _: datetime) -> MailContent:
-    payment = await find(session, Payment, email.entity_id)
-    if payment.payment_status not in {PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED}:
-        raise NotToSend("the payment was taken back meanwhile")
-    invoice = await find(session, Invoice, payment.destination_id)
+    is_of_payment = email.entity_id != email.invoice_id
+    money = await (_paid_money if is_of_payment else _money_without_payment)(session, email)
+    invoice = money.invoice
     values = await _invoice_values(session, invoice)
-    values["amount"] = CurrencyAmount(payment.amount, payment.currency)
-    paid_at = payment.succeeded_at or payment.created_at
-    values["paid_on"] = _day(paid_at, await reading_zone(session, invoice))
+    values["amount"] = money.amount
+    values["paid_on"] = _day(money.received_at, await reading_zone(session, invoice))
     unpaid = is_unpaid(invoice)
     rows = ("number", "amount", "paid_on", *(("remaining",) if unpaid else ()))
     variant = "partial" if unpaid else "settled"
     return MailContent(LetterFacts(kind=email.kind, values=values, rows=rows, variant=variant), invoice.id)
+
+
+async def _paid_money(session: AsyncSession, email: Email) -> ReceivedMoney:
+    payment = await find(session, Payment, email.entity_id)
+    if payment.payment_status not in {PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED}:
+        raise NotToSend("the payment was taken back meanwhile")
+    invoice = await find(session, Invoice, payment.destination_id)
+    amount = CurrencyAmount(payment.amount, payment.currency)
+    return ReceivedMoney(invoice, amount, payment.succeeded_at or payment.created_at)
+
+
+async def _money_without_payment(session: AsyncSession, email: Email) -> ReceivedMoney:
+    invoice = await _issued_invoice(session, email)
+    if invoice.amount_paid < Decimal(email.details["paid"]):
+        raise NotToSend("the invoice was marked as less paid meanwhile")
+    amount = CurrencyAmount(Decimal(email.details["amount"]), invoice.currency)
+    return ReceivedMoney(invoice, amount, datetime.fromisoformat(email.details["received_at"]))
 
 
 async def _payment_failed(session: AsyncSession, email: Email, _: datetime) -> MailContent:
