@@ -441,6 +441,8 @@ class EmailConfig(Configuration):
         default_factory=lambda: [-3, 1, 7, 14]
     )
     """Days after the due date, negative for days before it, on which an unpaid invoice is brought to mind."""
+    attach_einvoice: Literal["none", "facturx", "peppol-ubl", "xrechnung-ubl", "xrechnung-cii"] = "none"
+    """The format in which invoices and credit notes are attached as e-invoices; Factur-X takes the place of the PDF."""
     invoice_issued: bool = True
     payment_receipt: bool = True
     payment_failed: bool = True

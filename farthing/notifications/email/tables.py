@@ -62,7 +62,7 @@ class Email(Scoped, Base):
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
-    """Why it is not sent, as far as it is known."""
+    """Why it is not sent, as far as it is known, or what it was sent without."""
     recipient: Mapped[str | None] = mapped_column(String(320))
     """The address it was written to last."""
     subject: Mapped[str | None] = mapped_column(Text)
