@@ -56,6 +56,7 @@ from farthing.credits.invoicing.routes import InvoiceCreditsPreview
 from farthing.credits.notes.routes import CreditNotes
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
+from farthing.erasure.routes import CustomerErasure
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
 from farthing.health import Health, health, metrics_page, posted_health, ready
@@ -121,6 +122,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     SettingsByKey,
     Customers,
     CustomerEmails,
+    CustomerErasure,
     Entitlements,
     PlanEntitlements,
     AddonEntitlements,

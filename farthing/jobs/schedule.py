@@ -21,6 +21,7 @@ from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
 from farthing.credits.ledger.expiry import expire_due
 from farthing.credits.wallets.evaluation import evaluate_due
+from farthing.erasure.documents import erase_old_documents
 from farthing.events.upkeep.backfill import backfill
 from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
 from farthing.events.upkeep.retention import retention
@@ -103,6 +104,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
         Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),
         Duty("activity_retention", "45 4 * * *", everywhere(forget_old_activities)),
+        Duty("document_erasure", "15 5 * * *", everywhere(erase_old_documents)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         Duty("email_notices", "*/15 * * * *", everywhere(notices)),

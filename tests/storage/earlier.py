@@ -1,6 +1,11 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0046": """
+        DROP FUNCTION erase_texts;
+        DROP INDEX ix_customers_documents_kept;
+        ALTER TABLE customers DROP COLUMN erased_at, DROP COLUMN documents_kept_until;
+    """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """
         DROP INDEX ix_credit_notes_settlement;

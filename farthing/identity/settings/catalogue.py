@@ -425,6 +425,15 @@ class ActivityConfig(Configuration):
             raise BadField("retention_days", f"must be 0 (for ever) or at least {SHORTEST_ACTIVITY_RETENTION}")
 
 
+class ErasureConfig(Configuration):
+    """What stays of a customer that is erased."""
+
+    key = "erasure_config"
+
+    document_retention_years: Annotated[int, Meta(ge=0, le=50)] = 10
+    """Whole years, from the end of the one in which the last was issued, for which documents go on naming it."""
+
+
 class EmailConfig(Configuration):
     """Which mails customers get, in which language, and when they are reminded of what they owe."""
 
@@ -485,6 +494,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         RequestConfig,
         ActivityConfig,
         EmailConfig,
+        ErasureConfig,
     )
 }
 SAML = "saml_config"
