@@ -37,6 +37,7 @@ from farthing.notifications.email.delivery.run import MailDelivery
 from farthing.notifications.email.delivery.smtp import MailSender
 from farthing.notifications.email.password_mail import send_password_mails
 from farthing.notifications.email.scheduling import queue_notices
+from farthing.notifications.undelivered import count_undelivered
 from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
 from farthing.notifications.webhooks.delivery.running import recover_deliveries
 from farthing.payments.integrations.gateways import Gateways
@@ -102,6 +103,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("usage_alert_evaluation", "* * * * *", everywhere(usage_alerts)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
+        Duty("undelivered_count", "*/5 * * * *", everywhere(count_undelivered)),
         Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),
         Duty("activity_retention", "45 4 * * *", everywhere(forget_old_activities)),
         Duty("document_erasure", "15 5 * * *", everywhere(erase_old_documents)),

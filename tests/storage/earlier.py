@@ -5,6 +5,9 @@ UNDOING = {
         DROP FUNCTION erase_texts;
         DROP INDEX ix_customers_documents_kept;
         ALTER TABLE customers DROP COLUMN erased_at, DROP COLUMN documents_kept_until;
+        ALTER TABLE alert_settings DROP COLUMN customer_id;
+        DROP TABLE undelivered_counts;
+        DROP INDEX ix_webhook_deliveries_failed, ix_emails_parked;
     """,
     "0042": "DROP TABLE analytics_views;",
     "0041": """

@@ -75,6 +75,8 @@ class Email(Scoped, Base):
         Index("uq_emails_occasion", "environment_id", "kind", "entity_id", "occasion", unique=True),
         # what is due, longest first
         Index("ix_emails_due", "environment_id", "next_attempt_at", postgresql_where=text("state = 'queued'")),
+        # how many are parked
+        Index("ix_emails_parked", "environment_id", postgresql_where=text("state = 'parked'")),
         # the mails of an environment, of a customer, and about an invoice, newest first
         Index("ix_emails_newest", "environment_id", "created_at", "id"),
         Index("ix_emails_customer", "environment_id", "customer_id", "created_at", "id"),

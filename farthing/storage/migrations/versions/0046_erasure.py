@@ -1,11 +1,15 @@
 """Customers can be erased: when they were, how long their documents stay, and the one way to erase texts.
 
+Settings of alerts say whose they are, and what was given up to deliver is counted for each environment.
+
 What a person is called is written over in the activity log and in the ledger too, by a function and in the columns that
 can say it; everything else of them stays as it was.
 """
 
 import sqlalchemy as sa
 from alembic import op
+
+from farthing.storage.scope import row_level_security
 
 revision = "0046"
 down_revision = "0042"
@@ -23,9 +27,46 @@ def upgrade() -> None:
         ["environment_id", "documents_kept_until"],
         postgresql_where=sa.text("documents_kept_until IS NOT NULL"),
     )
+    _name_customers_of_alert_settings()
+    _count_undelivered()
     _admit_erasure_to_log()
     _admit_erasure_to_ledger()
     _erase_texts()
+
+
+def _name_customers_of_alert_settings() -> None:
+    op.add_column("alert_settings", sa.Column("customer_id", sa.String(50)))
+    for table in ("alert_settings", "subscriptions"):
+        op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+    op.execute(
+        "UPDATE alert_settings AS setting SET customer_id = subscription.customer_id "
+        "FROM subscriptions AS subscription WHERE subscription.id = setting.subscription_id"
+    )
+    op.execute("UPDATE alert_settings SET customer_id = '' WHERE customer_id IS NULL")
+    for table in ("alert_settings", "subscriptions"):
+        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    op.alter_column("alert_settings", "customer_id", nullable=False)
+
+
+def _count_undelivered() -> None:
+    op.create_table(
+        "undelivered_counts",
+        sa.Column("messages", sa.Integer, nullable=False),
+        sa.Column("emails", sa.Integer, nullable=False),
+        sa.Column("tenant_id", sa.String(50), nullable=False),
+        sa.Column("id", sa.String(50), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_undelivered_counts")),
+        sa.CheckConstraint("messages >= 0 AND emails >= 0", name=op.f("ck_undelivered_counts_not_negative")),
+    )
+    for statement in row_level_security("undelivered_counts", "tenant_id"):
+        op.execute(statement)
+    op.create_index(
+        "ix_webhook_deliveries_failed",
+        "webhook_deliveries",
+        ["environment_id"],
+        postgresql_where=sa.text("state = 'failed'"),
+    )
+    op.create_index("ix_emails_parked", "emails", ["environment_id"], postgresql_where=sa.text("state = 'parked'"))
 
 
 def _admits(columns: tuple[str, ...]) -> str:
