@@ -18,7 +18,7 @@ async def test_a_person_is_erased_once_its_name_is_typed(page: Page, own: Stage)
         await page.get_by_label("to confirm").fill(typed)
         await page.get_by_role("button", name="Erase for ever").click()
         await expect(page.get_by_role("status")).to_contain_text(outcome)
-    await expect(page.get_by_role("heading", name="Erased customer")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Erased customer", exact=True)).to_be_visible()
     assert await traces(own.account) == {}
 
 
