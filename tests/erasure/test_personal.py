@@ -77,7 +77,16 @@ def test_documents_that_name_nobody_stay(document: Any) -> None:
 def test_documents_that_name_somebody_are_replaced(document: Any) -> None:
     personal = PersonalData.of([ADA], {})
     written = str(personal.erased_document(document)).lower()
-    for text in ("ada quillfeather", "ada@ockham", "mill lane", "': 'berlin'", "'de'", "de123456789", "jo@grey", "gold"):
+    for text in (
+        "ada quillfeather",
+        "ada@ockham",
+        "mill lane",
+        "': 'berlin'",
+        "'de'",
+        "de123456789",
+        "jo@grey",
+        "gold",
+    ):
         assert text not in written
 
 
