@@ -60,6 +60,7 @@ from farthing.credits.invoicing.routes import InvoiceCreditsPreview
 from farthing.credits.notes.routes import CreditNotes
 from farthing.credits.wallets.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
+from farthing.erasure.routes import CustomerErasure
 from farthing.events.corrections.routes import EventCorrections
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
@@ -131,6 +132,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     SettingsByKey,
     Customers,
     CustomerEmails,
+    CustomerErasure,
     Entitlements,
     PlanEntitlements,
     AddonEntitlements,

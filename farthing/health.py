@@ -23,6 +23,7 @@ from farthing.core.composition import Composition
 from farthing.jobs.duties import Duty
 from farthing.jobs.pace import WorkerState
 from farthing.jobs.standing import DutyStanding, overdue, read_standings
+from farthing.notifications.undelivered import Undelivered, read_undelivered
 from farthing.notifications.webhooks.delivery.backlog import Backlog, read_backlog
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
@@ -44,6 +45,8 @@ _FAILURES = Gauge("farthing_duty_failures", "Runs of the duty that failed since 
 _FX_WAITING = Gauge("farthing_fx_waiting", "Drafts that the last billing run left for want of an exchange rate")
 _WEBHOOKS = Gauge("farthing_webhook_backlog", "Events and deliveries of webhooks that are on their way")
 _OLDEST = Gauge("farthing_webhook_oldest_seconds", "For how long the oldest of them has been on its way")
+_GIVEN_UP = Gauge("farthing_webhook_given_up", "Messages to endpoints for which no attempt is left")
+_PARKED = Gauge("farthing_email_parked", "Mails that the mail server refused, or for which no attempt is left")
 _DATABASE = Gauge("farthing_database_up", "1 if the database answered the last time it was asked")
 _WORKER = Gauge("farthing_worker_up", "1 if the worker of this process works; absent meaning, and 0, without one")
 _RESTARTS = Gauge("farthing_worker_restarts", "How often the worker of this process had to be begun again")
@@ -56,14 +59,16 @@ class Look:
     at: datetime
     standings: list[DutyStanding] | None
     webhooks: Backlog | None
+    undelivered: Undelivered | None
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAnswer:
-    """What the database said of duties and webhooks."""
+    """What the database said of duties, of webhooks, and of what was given up."""
 
     standings: list[DutyStanding]
     webhooks: Backlog
+    undelivered: Undelivered
 
 
 @dataclass(slots=True)
@@ -90,8 +95,12 @@ class Health:
             if self._look is None or self._looked < asked - self.fresh_seconds:
                 began = time.monotonic()
                 answer = await self._read()
-                standings, webhooks = (None, None) if answer is None else (answer.standings, answer.webhooks)
-                self._look = Look(self.database.clock.now(), standings, webhooks)
+                now = self.database.clock.now()
+                self._look = (
+                    Look(now, None, None, None)
+                    if answer is None
+                    else Look(now, answer.standings, answer.webhooks, answer.undelivered)
+                )
                 self._looked = began  # the answer may have been long on its way, and is no newer for that
             return self._look
 
@@ -117,7 +126,7 @@ class Health:
     async def _read_standings(self) -> DatabaseAnswer:
         async with self.database.transaction(SYSTEM, read_only=True) as session:
             standings = await read_standings(session, self.duties, self.database.clock.now())
-            return DatabaseAnswer(standings, await read_backlog(session))
+            return DatabaseAnswer(standings, await read_backlog(session), await read_undelivered(session))
 
     async def close(self) -> None:
         """Ask nothing more."""
@@ -158,6 +167,9 @@ class Health:
             oldest_at = look.webhooks.oldest_at
             _WEBHOOKS.set(look.webhooks.count)
             _OLDEST.set(0 if oldest_at is None else max((look.at - oldest_at).total_seconds(), 0))
+        if look.undelivered is not None:
+            _GIVEN_UP.set(look.undelivered.messages)
+            _PARKED.set(look.undelivered.emails)
         _FX_WAITING.set(sum(standing.without_rate for standing in look.standings or []))
         for standing in look.standings or []:
             _SUCCEEDED.labels(standing.name).set(standing.succeeded_at.timestamp() if standing.succeeded_at else 0)

@@ -40,7 +40,7 @@ from farthing.invoices.ports import InvoiceCheckouts, InvoicePorts
 from farthing.notifications.alerts import balances, evaluation
 from farthing.notifications.alerts.exhausted_grants import record_exhausted_grant
 from farthing.notifications.email.asking import mail_invoice
-from farthing.notifications.email.queueing import queue_recorded
+from farthing.notifications.email.queueing import queue_receipt_without_payment, queue_recorded
 from farthing.payments.ports import CheckoutHooks, PaymentPorts
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
@@ -129,6 +129,7 @@ def wire() -> Wiring:
             hooks=BillingEffects(),
             mail_invoice=mail_invoice,
             checkouts=InvoiceCheckouts(create=flows.create_invoice, cancel=ending.cancel_by_invoice),
+            confirm_received=queue_receipt_without_payment,
         ),
         payments=PaymentPorts(
             adapters=MappingProxyType({TEST_MODE: TestProvider}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -45,7 +46,11 @@ class Customer(Scoped, Tracked, Base):
 
     __tablename__ = "customers"
     label = "Customer"
-    audit = Audited("customer", named_by=("name", "external_id"))
+    audit = Audited(
+        "customer",
+        named_by=("name", "external_id"),
+        bookkeeping=frozenset({"erased_at", "documents_kept_until"}),
+    )
 
     external_id: Mapped[str] = mapped_column(String(255))
     """What the tenant calls the customer; events carry it."""
@@ -69,6 +74,10 @@ class Customer(Scoped, Tracked, Base):
     former_external_ids: Mapped[list[str]] = mapped_column(default=list)
     """What else the tenant has called the customer, oldest first."""
     meta: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
+    erased_at: Mapped[datetime | None]
+    """When everything that names the person was written over, but for the documents that the law keeps."""
+    documents_kept_until: Mapped[datetime | None]
+    """How long an erased customer's documents still name it; None once they do not."""
 
     __table_args__ = (
         # one published customer per external id; also answers look-ups by external id
@@ -83,6 +92,13 @@ class Customer(Scoped, Tracked, Base):
         Index("ix_customers_newest", "environment_id", "status", "created_at", "id"),
         # search by address; duplicates are legal
         Index("ix_customers_email", "environment_id", "email"),
+        # whose documents have been kept long enough
+        Index(
+            "ix_customers_documents_kept",
+            "environment_id",
+            "documents_kept_until",
+            postgresql_where=text("documents_kept_until IS NOT NULL"),
+        ),
         lower_case("billing_currency"),
         CheckConstraint("external_id <> '' AND name <> ''", name="named"),
         CheckConstraint("jsonb_typeof(former_external_ids) = 'array'", name="former_ids_listed"),

@@ -42,6 +42,7 @@ from farthing.jobs.duties import environments
 from farthing.jobs.schedule import duties
 from farthing.jobs.standing import overdue, read_queue, read_standings
 from farthing.notifications.alerts.proof import alert_differences
+from farthing.notifications.undelivered import undelivered_in_environment
 from farthing.notifications.webhooks.delivery.backlog import backlog_of_environment
 from farthing.notifications.webhooks.delivery.worker import environments_with_endpoints
 from farthing.reporting.proof import report_differences
@@ -90,6 +91,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
     not_well = await examine_duties(settings, database, console)
     await _webhooks(database, console)
+    await _undelivered(database, console)
     keep = timedelta(days=settings.event_retention_days) if settings.event_retention_days else None
     findings = await audit(database, console, keep)
     console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
@@ -173,6 +175,20 @@ async def _webhooks(database: Database, console: Console) -> None:
     oldest = min((backlog.oldest_at for backlog in backlogs if backlog.oldest_at is not None), default=None)
     since = "" if oldest is None else f", the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC"
     console.print(f"webhooks        {sum(backlog.count for backlog in backlogs):,} on their way{since}")
+
+
+async def _undelivered(database: Database, console: Console) -> None:
+    """Print what was given up, by environment: somebody should look at it, and it is no fault of the deployment."""
+    given_up = {}
+    for scope, _ in await environments(database):
+        async with database.transaction(scope, read_only=True) as session:
+            given_up[scope.environment_id] = await undelivered_in_environment(session)
+    messages = sum(undelivered.messages for undelivered in given_up.values())
+    emails = sum(undelivered.emails for undelivered in given_up.values())
+    console.print(f"given up        {messages:,} messages to endpoints, {emails:,} mails parked")
+    for environment_id, undelivered in given_up.items():
+        if undelivered.messages or undelivered.emails:
+            console.print(f"  {environment_id}: {undelivered.messages:,} messages, {undelivered.emails:,} mails")
 
 
 async def audit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -48,3 +49,5 @@ class InvoicePorts:
     mail_invoice: Callable[[AsyncSession, Invoice, Settings], Awaitable[InvoiceEmailAnswer]]
     """Have an invoice mailed to its payer, once more if it was before; what becomes of it."""
     checkouts: InvoiceCheckouts
+    confirm_received: Callable[[AsyncSession, Invoice, Decimal], Awaitable[None]]
+    """Confirm to the payer of an issued invoice that an amount was received for it by another way than a payment."""

@@ -25,6 +25,7 @@ from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
 from farthing.credits.ledger.expiry import expire_due
 from farthing.credits.wallets.evaluation import evaluate_due
+from farthing.erasure.documents import erase_old_documents
 from farthing.events.upkeep.backfill import backfill
 from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
 from farthing.events.upkeep.retention import retention
@@ -41,6 +42,7 @@ from farthing.notifications.email.delivery.run import MailDelivery
 from farthing.notifications.email.delivery.smtp import MailSender
 from farthing.notifications.email.password_mail import send_password_mails
 from farthing.notifications.email.scheduling import queue_notices
+from farthing.notifications.undelivered import count_undelivered
 from farthing.notifications.webhooks.delivery.retention import forget_old_deliveries
 from farthing.notifications.webhooks.delivery.running import recover_deliveries
 from farthing.own_billing.host import find_host
@@ -132,8 +134,10 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("checkout_session_expiry", "*/5 * * * *", everywhere(checkouts)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
         Duty("outbound_webhook_recovery", "*/2 * * * *", recover_deliveries(settings)),
+        Duty("undelivered_count", "*/5 * * * *", everywhere(count_undelivered)),
         Duty("webhook_retention", "15 4 * * *", everywhere(forget_old_deliveries)),
         Duty("activity_retention", "45 4 * * *", everywhere(forget_old_activities)),
+        Duty("document_erasure", "15 5 * * *", everywhere(erase_old_documents)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         Duty("email_notices", "*/15 * * * *", everywhere(notices)),

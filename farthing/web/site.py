@@ -10,6 +10,7 @@ from farthing.web.administration.company import Company
 from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
+from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
@@ -55,6 +56,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     CorrectionPages,
     EinvoicePages,
     CheckoutList,
+    ErasurePages,
     SubscriptionPages,
     WalletPages,
     Catalogue,

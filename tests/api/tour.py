@@ -611,6 +611,7 @@ ENDS = {
     "deletePlan": "second plan",
     "deleteAddon": "addon",
     "deleteCustomer": "leaving",
+    "eraseCustomer": "leaving",
     "deleteServiceAccount": "service",
     "removeUser": "person",
     "deleteApiKey": "key",

@@ -41,6 +41,14 @@ UNDOING = {
         ALTER TABLE payments DROP COLUMN checkout_session_id;
         ALTER TABLE subscriptions DROP COLUMN checkout_session_id;
     """,
+    "0046": """
+        DROP FUNCTION erase_texts;
+        DROP INDEX ix_customers_documents_kept;
+        ALTER TABLE customers DROP COLUMN erased_at, DROP COLUMN documents_kept_until;
+        ALTER TABLE alert_settings DROP COLUMN customer_id;
+        DROP TABLE undelivered_counts;
+        DROP INDEX ix_webhook_deliveries_failed, ix_emails_parked;
+    """,
     "0045": """
         ALTER TABLE refunds DROP CONSTRAINT ck_refunds_unapplied_money_is_of_no_invoice;
         ALTER TABLE refunds DROP COLUMN unapplied_money_id, DROP COLUMN reference;

@@ -180,6 +180,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("invoice", f"/invoices/{invoice['id']}"),
         Place("e-invoice", f"/invoices/{invoice['id']}/e-invoice"),
         Place("billing-details", f"/customers/{customer['id']}/billing-details"),
+        Place("erasure", f"/customers/{customer['id']}/erasure"),
         Place("line", f"/invoices/{invoice['id']}/lines/{line['id']}"),
         Place("credit-note-new", f"/invoices/{invoice['id']}/credit-notes/new"),
         Place("credit-note", f"/credit-notes/{await _credit_note(stage, invoice, line)}"),

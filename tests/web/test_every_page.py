@@ -23,6 +23,7 @@ NAMES = (
     "invoice",
     "e-invoice",
     "billing-details",
+    "erasure",
     "line",
     "credit-note-new",
     "credit-note",

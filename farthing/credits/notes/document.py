@@ -21,7 +21,7 @@ from farthing.identity.tables import Tenant
 from farthing.invoices.pdf.document import InvoiceDocument, Line, LineGroup, Tax, Totals
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
-from farthing.invoices.reads.documents import payer_of, seller_of
+from farthing.invoices.reads.documents import buyer_of, seller_of
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find
 
@@ -44,7 +44,7 @@ async def note_document(session: AsyncSession, note: CreditNote) -> InvoiceDocum
         kind="Credit note",
         corrects=invoice.invoice_number or "",
         seller=seller_of(await find(session, Tenant, note.tenant_id)),
-        customer=payer_of(await session.get_one(Customer, note.customer_id)),
+        customer=await buyer_of(session, await session.get_one(Customer, note.customer_id), invoice),
         currency=note.currency,
         status=note.credit_note_status.value,
         number=note.credit_note_number,

@@ -25,6 +25,7 @@ from farthing.events.ingest.measuring import measure_with
 from farthing.events.ingest.meters import meter_of
 from farthing.events.ingest.store import await_appends, stored_event
 from farthing.events.tables import MeterBackfill
+from farthing.events.upkeep.notices import leave_notice
 from farthing.metering.meter import Meter
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.rows import in_array
@@ -57,7 +58,7 @@ _ADD = text(
         CAST(:customers AS text[]), CAST(:timestamps AS timestamptz[]), CAST(:sequences AS bigint[]),
         CAST(:owners AS bigint[]), CAST(:quantities AS numeric[]), CAST(:keys AS text[]), CAST(:errors AS text[]))
     ON CONFLICT (environment_id, meter_id, external_customer_id, timestamp, sequence) DO NOTHING
-    RETURNING 1
+    RETURNING external_customer_id
     """
 )
 
@@ -121,7 +122,7 @@ async def _visit(session: AsyncSession, row: MeterBackfill, now: datetime) -> in
     here = {"environment": scope_of(session).environment_id, "reached": row.reached}
     visited, last = (await session.execute(_VISIT, {**here, "batch": batch})).one()
     if visited and meter.status == Status.PUBLISHED:
-        row.metered += await _add(session, row, measuring, last)
+        row.metered += await _add(session, row, measuring, last, now)
     row.visited += visited
     row.reached = last or row.reached
     if visited < batch or meter.status != Status.PUBLISHED:
@@ -131,8 +132,11 @@ async def _visit(session: AsyncSession, row: MeterBackfill, now: datetime) -> in
     return int(visited)
 
 
-async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: str) -> int:
-    """Measure the events after `row.reached` up to `last`; how many usage rows were missing."""
+async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: str, now: datetime) -> int:
+    """Measure the events after `row.reached` up to `last`; how many usage rows were missing.
+
+    Whose usage grows is noticed as if it had come at `now`: spend and balances are looked at for it.
+    """
     environment_id = scope_of(session).environment_id
     held = await session.execute(
         _HOLD,
@@ -170,4 +174,7 @@ async def _add(session: AsyncSession, row: MeterBackfill, meter: Meter, last: st
             "errors": errors,
         },
     )
-    return len(added.all())
+    names = added.scalars().all()
+    if names:
+        await leave_notice(session, sorted(set(names)), now)
+    return len(names)

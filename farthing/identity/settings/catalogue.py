@@ -458,6 +458,15 @@ class ActivityConfig(Configuration):
             raise BadField("retention_days", f"must be 0 (for ever) or at least {SHORTEST_ACTIVITY_RETENTION}")
 
 
+class ErasureConfig(Configuration):
+    """What stays of a customer that is erased."""
+
+    key = "erasure_config"
+
+    document_retention_years: Annotated[int, Meta(ge=0, le=50)] = 10
+    """Whole years, from the end of the one in which the last was issued, for which documents go on naming it."""
+
+
 class EmailConfig(Configuration):
     """Which mails customers get, in which language, and when they are reminded of what they owe."""
 
@@ -474,6 +483,8 @@ class EmailConfig(Configuration):
         default_factory=lambda: [-3, 1, 7, 14]
     )
     """Days after the due date, negative for days before it, on which an unpaid invoice is brought to mind."""
+    attach_einvoice: Literal["none", "facturx", "peppol-ubl", "xrechnung-ubl", "xrechnung-cii"] = "none"
+    """The format in which invoices and credit notes are attached as e-invoices; Factur-X takes the place of the PDF."""
     invoice_issued: bool = True
     payment_receipt: bool = True
     payment_failed: bool = True
@@ -518,6 +529,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         FxConfig,
         EmailConfig,
         DunningConfig,
+        ErasureConfig,
     )
 }
 SAML = "saml_config"

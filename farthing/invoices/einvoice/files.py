@@ -49,19 +49,34 @@ def availabilities(issued: IssuedDocument) -> list[Availability]:
     return [Availability(each, _TITLES[each], assemble(issued, each).obstacles) for each in Format]
 
 
-async def file_answer(tenant_id: str, issued: IssuedDocument, wanted: Format) -> Response[bytes]:
-    """The tenant's document as a download under its number. Raises ValidationFailed naming what is missing."""
+@dataclass(frozen=True, slots=True)
+class EinvoiceFile:
+    """A document in a format, under its number."""
+
+    name: str
+    subtype: str
+    """`pdf` or `xml`; its type is `application/` and this."""
+    content: bytes
+
+
+async def make_file(tenant_id: str, issued: IssuedDocument, wanted: Format) -> EinvoiceFile:
+    """The tenant's document as a file. Raises ValidationFailed naming what is missing."""
     document = document_for(issued, wanted)
     content = await typeset(tenant_id, written_file, document, wanted)
-    is_pdf = wanted is Format.FACTURX
-    ending = "pdf" if is_pdf else "xml"
+    ending = "pdf" if wanted is Format.FACTURX else "xml"
     harmless = (each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in document.number)
+    return EinvoiceFile(f"{''.join(harmless)}-{wanted}.{ending}", ending, content)
+
+
+async def file_answer(tenant_id: str, issued: IssuedDocument, wanted: Format) -> Response[bytes]:
+    """The tenant's document as a download under its number. Raises ValidationFailed naming what is missing."""
+    file = await make_file(tenant_id, issued, wanted)
     headers = {
-        "content-disposition": f'attachment; filename="{"".join(harmless)}-{wanted}.{ending}"',
+        "content-disposition": f'attachment; filename="{file.name}"',
         "cache-control": "no-store",
         "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     }
-    return Response(content, media_type=f"application/{ending}", headers=headers)
+    return Response(file.content, media_type=f"application/{file.subtype}", headers=headers)
 
 
 def written_file(document: TradeDocument, wanted: Format) -> bytes:

@@ -214,6 +214,8 @@ async def _claim(
     await effects.claimed(session, invoice, now, credits)
     if invoice.payment_status in FULLY_PAID:
         await effects.paid(session, invoice)
+    if invoice.auto_completed and invoice.total > 0:
+        await ports_of(session, InvoicePorts).confirm_received(session, invoice, invoice.total)
 
 
 def _pay_with_credits(invoice: Invoice, parts: InvoiceParts, credits: InvoiceCredits) -> None:
@@ -297,7 +299,7 @@ async def receive(
     require_currency(invoice, money.currency)
     paid = await record_settlement(session, invoice, SettlementKind.PAYMENT, money.amount, payment_id)
     invoice.latest_attempt_failed = False
-    await resettle(session, invoice, now, effects=effects, paid=paid)
+    await _settle_and_record(session, invoice, now, effects=effects, paid=paid)  # the payment itself is confirmed
     return invoice
 
 
@@ -353,10 +355,21 @@ async def resettle(
     effects: InvoiceHooks,
     paid: Decimal | None = None,
 ) -> None:
-    """Settle a locked invoice, tell `invoice.update.payment`, and let the floors above know if it is now paid.
+    """Settle a locked invoice, record `invoice.update.payment`, and say above if it is now paid, and if more was
+    received for it than before by any other way than a payment.
 
     `paid` is the sum of its settlements, if the caller knows it.
     """
+    paid_before = invoice.amount_paid
+    await _settle_and_record(session, invoice, now, effects=effects, paid=paid)
+    received = EXACT.subtract(invoice.amount_paid, paid_before)
+    if received > 0 and invoice.invoice_status is InvoiceStatus.FINALIZED:
+        await ports_of(session, InvoicePorts).confirm_received(session, invoice, received)
+
+
+async def _settle_and_record(
+    session: AsyncSession, invoice: Invoice, now: datetime, *, effects: InvoiceHooks, paid: Decimal | None
+) -> None:
     before, owed_before = invoice.payment_status, invoice.amount_remaining
     await settle(session, invoice, now, paid=paid)
     if invoice.amount_remaining == 0 and owed_before > 0:

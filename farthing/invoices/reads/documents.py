@@ -23,6 +23,7 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
+from farthing.identity.parties.versions import terms_since
 from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
@@ -86,7 +87,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
     issued = invoice.issue_date or invoice.finalized_at
     return InvoiceDocument(
         seller=seller_of(seller),
-        customer=payer_of(customer),
+        customer=await buyer_of(session, customer, invoice),
         currency=invoice.currency,
         status=invoice.invoice_status.value,
         payment_status=invoice.payment_status.value,
@@ -164,6 +165,20 @@ def payer_of(customer: Customer) -> Party:
         address=(*_address(address), *([country] if country else ())),
         country=country,
         email=customer.email,
+    )
+
+
+async def buyer_of(session: AsyncSession, customer: Customer, invoice: Invoice) -> Party:
+    """Who is billed by an invoice, or credited by a note of it: an erased customer as its documents keep it."""
+    if customer.erased_at is None:
+        return payer_of(customer)
+    terms = next(iter(await terms_since(session, customer.id, invoice.buyer_version_id)), {})
+    country = terms.get("address_country", "")
+    return Party(
+        name=terms.get("name") or customer.name,
+        address=(*_address(terms), *([country] if country else ())),
+        country=country,
+        email=terms.get("email", ""),
     )
 
 

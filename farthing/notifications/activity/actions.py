@@ -8,6 +8,7 @@ from farthing.notifications.webhooks.catalogue import EVENTS
 from farthing.storage.activities import audited_tables
 
 EVENT_ACTIONS = ("event.voided", "event.amended", "event.deleted")
+CUSTOMER_ERASED = "customer.erased"
 _WITHOUT_TABLE = frozenset({"event", "payment_method"})
 """Types of entities that no audited table holds."""
 
@@ -16,7 +17,7 @@ _WITHOUT_TABLE = frozenset({"event", "payment_method"})
 def known_actions() -> frozenset[str]:
     """Every action that an activity can be."""
     of_tables = {action for audit in audited_tables().values() for action in audit.actions}
-    return frozenset({*EVENTS, *of_tables, *EVENT_ACTIONS})
+    return frozenset({*EVENTS, *of_tables, *EVENT_ACTIONS, CUSTOMER_ERASED})
 
 
 @cache

@@ -43,6 +43,7 @@ async def create_setting(session: AsyncSession, request: CreateAlertSettingsRequ
         entity_id=request.entity_id,
         parent_entity_type=request.parent_entity_type,
         parent_entity_id=request.parent_entity_id,
+        customer_id=subscription.customer_id,
         config=config,
         enabled=config["alert_enabled"],
     )

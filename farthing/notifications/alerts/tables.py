@@ -27,7 +27,7 @@ class AlertSetting(Scoped, Tracked, Base):
         "alert_setting",
         named_by=("entity_id",),
         named_after=("entity_id", "parent_entity_id"),
-        bookkeeping=frozenset({"subscription_id"}),
+        bookkeeping=frozenset({"subscription_id", "customer_id"}),
     )
 
     entity_type: Mapped[SpendScope] = mapped_column(enum_column(SpendScope))
@@ -38,6 +38,8 @@ class AlertSetting(Scoped, Tracked, Base):
         String(50), Computed("coalesce(parent_entity_id, entity_id)", persisted=True)
     )
     """The entity itself, or its parent."""
+    customer_id: Mapped[str] = mapped_column(String(50))
+    """Whose subscription it is, so that changes of the setting are among those around the customer."""
     config: Mapped[dict[str, Any]]
     """`{"critical" | "warning" | "info": {"threshold", "condition"}, "alert_enabled", "alert_threshold_type"}`."""
     enabled: Mapped[bool]

@@ -8,17 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from farthing.core.ids import Kind, stable_id
+from farthing.core.clock import instant
+from farthing.core.ids import Kind, new_ulid, stable_id
+from farthing.core.money import plain
 from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.tables import Invoice
 from farthing.notifications.email.tables import EmailKind
 from farthing.storage.ports import CompanionStatement
+from farthing.storage.postgres import clock_of
 from farthing.storage.scope import Scope
 
 REPEATED_AFTER = timedelta(hours=1)
@@ -75,6 +81,26 @@ def queue(session: Session, emails: Sequence[NewEmail]) -> None:
     session.flush()  # who pays is read from rows that may not be written yet
     statement = _queueing(session, emails)
     session.execute(text(statement.sql), statement.parameters)
+
+
+async def queue_receipt_without_payment(session: AsyncSession, invoice: Invoice, received: Decimal) -> None:
+    """Queue the receipt for what was received for an issued invoice by another way than a payment.
+
+    It is still true as long as no less is paid than now.
+    """
+    email = NewEmail(
+        kind=EmailKind.PAYMENT_RECEIPT,
+        entity_id=invoice.id,
+        occasion=f"received {new_ulid()}",
+        customer_id=invoice.customer_id,
+        invoice_id=invoice.id,
+        details={
+            "amount": plain(received),
+            "paid": plain(invoice.amount_paid),
+            "received_at": instant(clock_of(session).now()),
+        },
+    )
+    await session.run_sync(queue, [email])
 
 
 def _queueing(session: Session, emails: Sequence[NewEmail]) -> CompanionStatement:

@@ -62,7 +62,7 @@ class Email(Scoped, Base):
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
-    """Why it is not sent, as far as it is known."""
+    """Why it is not sent, as far as it is known, or what it was sent without."""
     recipient: Mapped[str | None] = mapped_column(String(320))
     """The address it was written to last."""
     subject: Mapped[str | None] = mapped_column(Text)
@@ -75,6 +75,8 @@ class Email(Scoped, Base):
         Index("uq_emails_occasion", "environment_id", "kind", "entity_id", "occasion", unique=True),
         # what is due, longest first
         Index("ix_emails_due", "environment_id", "next_attempt_at", postgresql_where=text("state = 'queued'")),
+        # how many are parked
+        Index("ix_emails_parked", "environment_id", postgresql_where=text("state = 'parked'")),
         # the mails of an environment, of a customer, and about an invoice, newest first
         Index("ix_emails_newest", "environment_id", "created_at", "id"),
         Index("ix_emails_customer", "environment_id", "customer_id", "created_at", "id"),

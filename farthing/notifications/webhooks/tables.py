@@ -121,6 +121,8 @@ class WebhookDelivery(Scoped, Base):
             "position",
             postgresql_where=text("state = 'pending'"),
         ),
+        # how many were given up
+        Index("ix_webhook_deliveries_failed", "environment_id", postgresql_where=text("state = 'failed'")),
         # what an endpoint got, and what failed in a span of time
         Index("ix_webhook_deliveries_endpoint", "environment_id", "endpoint_id", "event_created_at"),
         # what is old enough to be forgotten

@@ -19,7 +19,6 @@ from farthing.payments.routes import provide_gateways
 from farthing.storage.postgres import Database
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, go, refused, render
-from farthing.web.rendering.wording import words
 
 STEPS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
 EARLIEST_YEAR = 2000
@@ -131,7 +130,7 @@ async def _wanted(given: dict[str, str], now: datetime, clockwork: Clockwork) ->
     try:
         at = read_typed_time(given.get("at", ""))
     except ValueError as error:
-        raise ValidationFailed.of(words("at"), str(error)) from error
+        raise ValidationFailed.of("at", str(error)) from error
     if at.year < EARLIEST_YEAR:
         raise ValidationFailed.of("at", f"must not be before the year {EARLIEST_YEAR}")
     return at

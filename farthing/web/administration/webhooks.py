@@ -25,9 +25,10 @@ from farthing.notifications.webhooks.schemas import (
 from farthing.notifications.webhooks.tables import DeliveryState, WebhookEndpoint
 from farthing.storage.listing import ListQuery
 from farthing.web.access.visitors import changes, form_of, shows
+from farthing.web.dashboard.choosing import entity_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.wording import readable
+from farthing.web.rendering.wording import readable, reason
 
 PAGE = "/webhooks"
 ATTEMPTS_SHOWN = 100
@@ -120,9 +121,13 @@ async def _page(
         limit=shown.per_page,
         offset=shown.offset,
         state=DeliveryState(state) if state in set(DeliveryState) else None,
-        entity_id=request.query_params.get("entity") or None,
     )
-    found, shown.total = await messages.list_messages(session, query)
+    typed, problem = request.query_params.get("entity", "").strip()[:255], ""
+    try:
+        query.entity_id = await entity_id_of(session, typed, "entity") or None
+    except FarthingError as error:
+        problem = reason(error)
+    found, shown.total = ([], 0) if problem else await messages.list_messages(session, query)
     statement = select(WebhookEndpoint).where(WebhookEndpoint.status == Status.PUBLISHED)
     rows = await session.scalars(statement.order_by(WebhookEndpoint.created_at).limit(endpoints.MOST_ENDPOINTS))
     return render(
@@ -132,7 +137,8 @@ async def _page(
         messages=found,
         listing=shown,
         state=state,
-        entity=query.entity_id or "",
+        entity=typed,
+        problem=problem,
         states=[(each.value, each.value.capitalize()) for each in DeliveryState],
         events=list(EVENTS),
         made=made,

@@ -23,6 +23,7 @@ from farthing.notifications.activity.schemas import (
     ListActivityResponse,
 )
 from farthing.web.access.visitors import shows
+from farthing.web.dashboard.choosing import actor_id_of, customer_id_of, entity_id_of
 from farthing.web.dashboard.invoices import zone_of
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
 from farthing.web.rendering.wording import readable, reason, words
@@ -72,7 +73,7 @@ class ActivityPages(Controller):
         asked, zone = _asked(request), await zone_of(session)
         problem, page = "", None
         try:
-            page = await list_activity(session, _query(asked, zone, PER_PAGE), with_changes=True)
+            page = await list_activity(session, await _query(session, asked, zone, PER_PAGE), with_changes=True)
         except FarthingError as error:
             problem = reason(error)
         return render(
@@ -91,7 +92,7 @@ class ActivityPages(Controller):
     @get("/export.csv", guards=[shows("setting")])
     async def export(self, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
         """The narrowed log as a file for spreadsheets, newest first. Raises ValidationFailed when it is too long."""
-        query = _query(_asked(request), await zone_of(session), MOST_LISTED)
+        query = await _query(session, _asked(request), await zone_of(session), MOST_LISTED)
         rows: list[list[str]] = []
         for _ in range(MOST_EXPORTED // MOST_LISTED):
             page: ListActivityResponse = await list_activity(session, query, with_changes=True)
@@ -117,9 +118,16 @@ def _asked(request: HttpRequest) -> dict[str, str]:
     return {name: request.query_params.get(name, "").strip().replace("\x00", "")[:1000] for name in _ASKED}
 
 
-def _query(asked: dict[str, str], zone: str, limit: int) -> ListActivityRequest:
-    """What the address asks for, days on the wall of `zone`, the last one included. Raises ValidationFailed."""
+async def _query(session: AsyncSession, asked: dict[str, str], zone: str, limit: int) -> ListActivityRequest:
+    """What the address asks for, days on the wall of `zone`, the last one included; things are named as people call
+    them. Raises ValidationFailed."""
     body: dict[str, Any] = {name: asked[name] for name in _ASKED if asked[name] and name not in {"from", "to"}}
+    chosen = {
+        "customer_id": await customer_id_of(session, asked["customer_id"], "customer_id"),
+        "actor_id": await actor_id_of(session, asked["actor_id"], "actor_id"),
+        "entity_id": await entity_id_of(session, asked["entity_id"], "entity_id"),
+    }
+    body |= {name: chosen_id for name, chosen_id in chosen.items() if chosen_id}
     if "action" in body:
         body["actions"] = [body.pop("action")]
     if "actor_type" in body:

@@ -30,8 +30,10 @@ from farthing.notifications.alerts.tables import AlertLog, AlertSetting
 from farthing.storage.rows import find, in_array
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 from farthing.web.access.visitors import changes, form_of, shows
+from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
+from farthing.web.rendering.wording import reason
 
 PAGE = "/alerts"
 MOST_SHOWN = 10
@@ -158,14 +160,19 @@ class AlertPages(Controller):
         """The log, newest first, narrowed by state and kind."""
         shown = listing(request, (), "")
         state, kind = request.query_params.get("state", ""), request.query_params.get("kind", "")
+        typed, problem, customer_id = request.query_params.get("customer", "").strip()[:255], "", ""
+        try:
+            customer_id = await customer_id_of(session, typed, "customer")
+        except FarthingError as error:
+            problem = reason(error)
         query = AlertLogQuery(
             limit=shown.per_page,
             offset=shown.offset,
             alert_status=AlertState(state) if state in set(AlertState) else None,
             alert_type=AlertType(kind) if kind in set(AlertType) else None,
-            customer_id=request.query_params.get("customer") or None,
+            customer_id=customer_id or None,
         )
-        rows, shown.total = await alerts_page(session, query)
+        rows, shown.total = ([], 0) if problem else await alerts_page(session, query)
         return render(
             request,
             "alerts.html",
@@ -173,7 +180,8 @@ class AlertPages(Controller):
             listing=shown,
             state=state,
             kind=kind,
-            customer=query.customer_id or "",
+            customer=typed,
+            problem=problem,
             states=[(each.value, each.value.replace("_", " ").capitalize()) for each in AlertState],
             kinds=[(each.value, words) for each, words in KINDS.items()],
         )

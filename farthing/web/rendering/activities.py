@@ -123,6 +123,8 @@ def shown_value(value: Any, zone: str = "UTC") -> Markup | str:
         return moment(datetime.fromisoformat(value), zone)
     if isinstance(value, str) and _CONSTANT.fullmatch(value):
         return words(value)
+    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
+        value = ", ".join(map(str, value))
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if len(text) <= LONGEST_VALUE:
         return text

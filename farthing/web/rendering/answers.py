@@ -25,6 +25,7 @@ from farthing.storage.postgres import Database
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
 from farthing.web.rendering import activities, assets, charts, wording
+from farthing.web.rendering.field_names import with_labels
 
 HttpRequest = Request[Any, Any, Any]
 
@@ -68,6 +69,7 @@ def render(request: HttpRequest, template: str, *, status: int = 200, **values: 
         .get_template(template)
         .render(visitor=visitor, path=request.url.path, notice=notice, query=request.query_params, **values)
     )
+    content = with_labels(content)
     cookies = [_spent(sessions)] if notice is not None else []
     return Response(content, status_code=status, media_type="text/html", headers=HEADERS, cookies=cookies)
 

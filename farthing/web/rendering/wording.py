@@ -19,6 +19,8 @@ from farthing.core.money import decimals, plain
 from farthing.invoices.pdf import figures
 from farthing.invoices.pdf.document import Days
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_overdue
+from farthing.web.rendering.differences import differences
+from farthing.web.rendering.field_names import named_field
 
 _LONGEST_QUANTITY = 6  # decimals shown of a quantity; all of them stand in its title
 
@@ -155,9 +157,12 @@ def days_late(invoice: Any, now: datetime) -> int:
 
 
 def reason(error: FarthingError) -> str:
-    """What a person reads of a refusal: the message, and which field is wrong and why."""
+    """What a person reads of a refusal: the message, and which field is wrong and why; for a page that is rendered."""
     if error.status == 400 and error.details and error.message.startswith(("Request validation", "Invalid request")):
-        return "; ".join(f"{words(field)} {why}" for field, why in error.details.items())
+        return "; ".join(f"{named_field(field)}: {why}" for field, why in error.details.items())
+    field = next(iter(error.details), "")
+    if field and error.message.startswith(f"{field}: "):
+        return named_field(field) + error.message.removeprefix(field)
     return error.message[:1].upper() + error.message[1:]
 
 
@@ -193,6 +198,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "plain": plain,
         "tojson_text": readable,
         "with_code": with_code,
+        "reason": reason,
+        "differences": differences,
     }
 )
 GLOBALS: Mapping[str, Any] = MappingProxyType(

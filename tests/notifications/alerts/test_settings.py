@@ -150,3 +150,15 @@ async def test_searching_the_log(office: Office) -> None:
     ):
         answer = await office.account.post("/alerts/search", wrong, expect=400)
         assert field in answer["details"]
+
+
+async def test_changes_of_a_setting_are_among_those_around_its_customer(office: Office) -> None:
+    customer = await office.customer()
+    subscription = await opened(office, await office.plan(office.usage(await office.feature("calls"), "1")), customer)
+    body = {"entity_type": "subscription", "entity_id": subscription["id"], "config": above("100")}
+    setting = await office.account.post("/alerts/setting", body)
+    await office.account.put(f"/alerts/setting/{setting['id']}", {"config": above("200")})
+    await office.account.delete(f"/alerts/setting/{setting['id']}")
+    asked = {"customer_id": customer["id"], "entity_type": "alert_setting"}
+    listed = (await office.account.post("/activity", asked, expect=200))["items"]
+    assert [activity["action"].rpartition(".")[2] for activity in listed] == ["deleted", "updated", "created"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text
 
 from farthing.billing.clock.advance import Clockwork
 from farthing.events.tables import UsageNotice
@@ -274,3 +274,20 @@ async def test_a_look_that_fails_holds_up_nobody(office: Office, monkeypatch: py
     monkeypatch.undo()
     await look_at_usage(office, "2026-01-01T00:16:00Z")
     assert [row["customer_id"] for row in await alerts(office.account)] == [owners[1]["id"], owners[0]["id"]]
+
+
+async def test_what_a_backfill_adds_is_noticed(office: Office) -> None:
+    customer = await office.customer()
+    await office.used("late", customer, 2, "2026-04-01")
+    assert await _notices(office.account, taken=True) == [customer["external_id"]]
+    await office.feature("late")
+    assert await _notices(office.account) == [customer["external_id"]]
+
+
+async def _notices(account: Account, *, taken: bool = False) -> list[str]:
+    """Whose usage waits to be looked at; it is then looked at no more if `taken`."""
+    async with account.transaction() as session:
+        listed = (await session.scalars(select(UsageNotice.external_customer_ids))).all()
+        if taken:
+            await session.execute(delete(UsageNotice))
+    return [external_id for notice in listed for external_id in notice]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from decimal import Decimal
 from types import MappingProxyType
 
 from sqlalchemy import exists, func, select
@@ -21,14 +22,18 @@ from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
 from farthing.credits.enums import TransactionStatus, WalletStatus
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
-from farthing.credits.notes.document import note_pdf
 from farthing.credits.notes.tables import CreditNote, CreditNoteStatus
 from farthing.customers.tables import Customer
-from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.collected import is_collected_automatically
+from farthing.notifications.email.content.documents import (
+    NO_DOCUMENTS,
+    MailDocuments,
+    invoice_documents,
+    note_documents,
+)
 from farthing.notifications.email.content.letter import LetterFacts
 from farthing.notifications.email.content.wording import CurrencyAmount, LetterValue
 from farthing.notifications.email.tables import Email, EmailKind
@@ -43,20 +48,12 @@ class NotToSend(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class AttachedPdf:
-    """A document that goes with a mail."""
-
-    name: str
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class MailContent:
-    """The facts of a mail, the invoice that its button opens, and its attachment."""
+    """The facts of a mail, the invoice that its button opens, and its documents."""
 
     facts: LetterFacts
     invoice_id: str | None = None
-    attachment: AttachedPdf | None = None
+    documents: MailDocuments = NO_DOCUMENTS
 
 
 async def content_of(session: AsyncSession, email: Email, customer: Customer, now: datetime) -> MailContent:
@@ -72,22 +69,46 @@ async def _invoice_issued(session: AsyncSession, email: Email, _: datetime) -> M
     variant = "settled" if not is_unpaid(invoice) else "undated" if invoice.due_date is None else "due"
     rows = ("number", "total", *{"settled": (), "undated": ("remaining",), "due": ("remaining", "due_date")}[variant])
     facts = LetterFacts(kind=email.kind, values=values, rows=rows, variant=variant)
-    return MailContent(facts, invoice.id, await _invoice_pdf(session, invoice))
+    return MailContent(facts, invoice.id, await invoice_documents(session, invoice))
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMoney:
+    """What a receipt confirms: an amount in the invoice's currency or the payment's, and when it was received."""
+
+    invoice: Invoice
+    amount: CurrencyAmount
+    received_at: datetime
 
 
 async def _payment_receipt(session: AsyncSession, email: Email, _: datetime) -> MailContent:
-    payment = await find(session, Payment, email.entity_id)
-    if payment.payment_status not in {PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED}:
-        raise NotToSend("the payment was taken back meanwhile")
-    invoice = await find(session, Invoice, payment.destination_id)
+    is_of_payment = email.entity_id != email.invoice_id
+    money = await (_paid_money if is_of_payment else _money_without_payment)(session, email)
+    invoice = money.invoice
     values = await _invoice_values(session, invoice)
-    values["amount"] = CurrencyAmount(payment.amount, payment.currency)
-    paid_at = payment.succeeded_at or payment.created_at
-    values["paid_on"] = _day(paid_at, await reading_zone(session, invoice))
+    values["amount"] = money.amount
+    values["paid_on"] = _day(money.received_at, await reading_zone(session, invoice))
     unpaid = is_unpaid(invoice)
     rows = ("number", "amount", "paid_on", *(("remaining",) if unpaid else ()))
     variant = "partial" if unpaid else "settled"
     return MailContent(LetterFacts(kind=email.kind, values=values, rows=rows, variant=variant), invoice.id)
+
+
+async def _paid_money(session: AsyncSession, email: Email) -> ReceivedMoney:
+    payment = await find(session, Payment, email.entity_id)
+    if payment.payment_status not in {PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED}:
+        raise NotToSend("the payment was taken back meanwhile")
+    invoice = await find(session, Invoice, payment.destination_id)
+    amount = CurrencyAmount(payment.amount, payment.currency)
+    return ReceivedMoney(invoice, amount, payment.succeeded_at or payment.created_at)
+
+
+async def _money_without_payment(session: AsyncSession, email: Email) -> ReceivedMoney:
+    invoice = await _issued_invoice(session, email)
+    if invoice.amount_paid < Decimal(email.details["paid"]):
+        raise NotToSend("the invoice was marked as less paid meanwhile")
+    amount = CurrencyAmount(Decimal(email.details["amount"]), invoice.currency)
+    return ReceivedMoney(invoice, amount, datetime.fromisoformat(email.details["received_at"]))
 
 
 async def _payment_failed(session: AsyncSession, email: Email, _: datetime) -> MailContent:
@@ -116,7 +137,7 @@ async def _reminder(session: AsyncSession, email: Email, now: datetime) -> MailC
         rows=("number", "remaining", "due_date"),
         variant="after" if invoice.due_date < now else "before",
     )
-    return MailContent(facts, invoice.id, await _invoice_pdf(session, invoice))
+    return MailContent(facts, invoice.id, await invoice_documents(session, invoice))
 
 
 async def _credit_note(session: AsyncSession, email: Email, _: datetime) -> MailContent:
@@ -130,8 +151,7 @@ async def _credit_note(session: AsyncSession, email: Email, _: datetime) -> Mail
         "amount": CurrencyAmount(note.total_amount, note.currency),
     }
     facts = LetterFacts(kind=email.kind, values=values, rows=("note", "number", "amount"))
-    attachment = AttachedPdf(_file_name(note.credit_note_number), await note_pdf(session, note))
-    return MailContent(facts, invoice.id, attachment)
+    return MailContent(facts, invoice.id, await note_documents(session, note))
 
 
 async def _low_balance(session: AsyncSession, email: Email, _: datetime) -> MailContent:
@@ -243,15 +263,6 @@ async def _invoice_values(session: AsyncSession, invoice: Invoice) -> dict[str, 
     if invoice.due_date is not None:
         values["due_date"] = _day(invoice.due_date, await reading_zone(session, invoice))
     return values
-
-
-async def _invoice_pdf(session: AsyncSession, invoice: Invoice) -> AttachedPdf:
-    return AttachedPdf(_file_name(invoice.invoice_number or invoice.id), await documents.pdf(session, invoice))
-
-
-def _file_name(number: str) -> str:
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in number)
-    return f"{safe}.pdf"
 
 
 async def _plan_name(session: AsyncSession, subscription: Subscription) -> str:

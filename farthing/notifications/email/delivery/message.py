@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 
 from farthing.identity.settings.logo import Logo
-from farthing.notifications.email.content.facts import AttachedPdf
+from farthing.notifications.email.content.documents import MailAttachment
 from farthing.notifications.email.content.letter import LOGO_ID, Letter, one_line
 
 LONGEST_NAME = 100
@@ -49,7 +49,7 @@ def build_message(
     language: str,
     sent_at: datetime,
     logo: Logo | None = None,
-    attachment: AttachedPdf | None = None,
+    attachments: tuple[MailAttachment, ...] = (),
 ) -> OutgoingMessage:
     """The message of a letter. Its Message-ID is `message_id` at the sender's domain."""
     message = EmailMessage(policy=_POLICY)
@@ -68,8 +68,8 @@ def build_message(
     message.add_alternative(letter.html, subtype="html")
     if logo is not None:
         _add_logo(message, logo)
-    if attachment is not None:
-        message.add_attachment(attachment.content, maintype="application", subtype="pdf", filename=attachment.name)
+    for file in attachments:
+        message.add_attachment(file.content, maintype="application", subtype=file.subtype, filename=file.name)
     return OutgoingMessage(envelope.sender, (envelope.recipient, *envelope.copies), message.as_bytes())
 
 

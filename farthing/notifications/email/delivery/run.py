@@ -50,6 +50,8 @@ class WrittenEmail:
     recipient: str
     subject: str
     language: str
+    remark: str | None
+    """What it goes without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,15 @@ class MailDelivery:
             language=config.language,
             sent_at=real_now,
             logo=letterhead.logo,
-            attachment=content.attachment,
+            attachments=content.documents.attachments,
         )
-        return WrittenEmail(message, envelope.meant_for or envelope.recipient, letter.subject, config.language)
+        return WrittenEmail(
+            message=message,
+            recipient=envelope.meant_for or envelope.recipient,
+            subject=letter.subject,
+            language=config.language,
+            remark=content.documents.remark,
+        )
 
     async def _envelope(self, session: AsyncSession, customer: Customer, config: EmailConfig) -> Envelope:
         """From whom to whom. Raises NotToSend where nobody may be written to."""
@@ -174,6 +182,7 @@ async def _record(
     result = _result_of(email, outcome, now)
     if isinstance(written, WrittenEmail):
         result |= {"recipient": written.recipient, "subject": written.subject, "language": written.language}
+        result["reason"] = result["reason"] or written.remark
     await session.execute(
         update(Email)
         .where(Email.id == email.id, Email.state == EmailState.QUEUED, Email.next_attempt_at == email.next_attempt_at)

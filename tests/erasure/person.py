@@ -1,0 +1,132 @@
+"""A person whose name stands wherever a customer's can, and a look through every table for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from farthing.storage.scope import SYSTEM
+from tests.account import Account
+from tests.payments.till import Till
+from tests.subscriptions.shop import Shop, fixed
+
+PERSON: dict[str, Any] = {
+    "external_id": "ada.lovelace@ockham.example",
+    "name": "Ada Quillfeather",
+    "email": "ada.private@ockham.example",
+    "contact": "+44 1632 960",
+    "address_line1": "12 St James's Square",
+    "address_line2": 'Attic "Left"',
+    "address_city": "Horsleydown",
+    "address_state": "Surrey",
+    "address_postal_code": "KT11 9ZZ",
+    "address_country": "GB",
+    "tax_id": "GB999999973",
+    "timezone": "Europe/London",
+    "contact_persons": [
+        {"first_name": "Charles", "last_name": "Babbage", "email": "cb@engines.example", "mobile": "+44 1632 961"}
+    ],
+    "metadata": {"buyer_reference": "REF-OCKHAM", "nickname": "Enchantress"},
+}
+EXACT = "0.1234567890123456789"
+"""A number that no float holds."""
+FORMER_NAME = "Ada Byronhart"
+TRACES = (
+    "ada.lovelace@ockham",
+    "Quillfeather",
+    "ada.private",
+    "1632 960",
+    "St James",
+    "Attic",
+    "Horsleydown",
+    "Surrey",
+    "KT11 9ZZ",
+    "GB999999973",
+    "Babbage",
+    "cb@engines",
+    "REF-OCKHAM",
+    "Enchantress",
+    "Byronhart",
+    "203.0.113.77",
+)
+
+
+@dataclass
+class Life:
+    """What a customer did until it is to be erased: what is open is closed, what is owed is paid."""
+
+    customer_id: str
+    invoice: dict[str, Any]
+    note: dict[str, Any]
+    wallet_id: str
+    feature: dict[str, Any]
+
+
+async def live(account: Account) -> Life:
+    """Do what leaves a customer's name in every part of the books."""
+    shop, till = Shop(account), Till(account)
+    await account.put("/settings/email_config", {"value": {"enabled": True}})
+    await account.post("/webhooks/endpoints", {"url": "https://ockham-receiver.invalid/"})
+    made = await account.post("/customers", {**PERSON, "name": FORMER_NAME})
+    customer = made["id"]
+    await account.put(f"/customers/{customer}", {"name": PERSON["name"]})
+    feature = await shop.feature("calls", type="COUNT_UNIQUE", field="who")
+    plan = await shop.plan(fixed("30"), shop.usage(feature, "1"))
+    body = {"customer_id": customer, "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
+    body |= {"metadata": {"owner": "Ada Quillfeather"}, "start_date": "2026-04-01T00:00:00Z"}
+    subscription = await account.post("/subscriptions", body)
+    for number, who in enumerate((PERSON["email"], PERSON["email"], "somebody else", "a third")):
+        event = {"event_name": "calls", "event_id": f"call-{number}", "external_customer_id": PERSON["external_id"]}
+        event |= {"properties": {"who": who, "exact": 0}, "timestamp": "2026-04-02T00:00:00Z"}
+        body_text = json.dumps(event).replace('"exact": 0', f'"exact": {EXACT}')
+        sent = await account.http.post("/events", content=body_text, headers={"content-type": "application/json"})
+        assert sent.status_code == 202
+    wallet = await account.post("/wallets", {"customer_id": customer, "currency": "usd"}, expect=200)
+    path = f"/wallets/{wallet['id']}"
+    top_up = {"credits_to_add": "20", "transaction_reason": "FREE_CREDIT_GRANT", "description": "For Ada Quillfeather"}
+    await account.post(f"{path}/top-up", top_up, expect=200)
+    invoice = await till.invoice("100", customer=customer, description="Advice to Ada Quillfeather")
+    token = (await account.get(f"/customers/portal/{PERSON['external_id']}"))["token"]
+    headers = {"authorization": f"Bearer {token}", "user-agent": "Quillfeather's browser"}
+    await account.http.put("/customer/portal/update", json={"address_line2": PERSON["address_line2"]}, headers=headers)
+    await till.pay(invoice, metadata={"paid_by": PERSON["email"]})
+    line = {"invoice_line_item_id": invoice["line_items"][0]["id"], "amount": "25"}
+    note = {
+        "invoice_id": invoice["id"],
+        "reason": "BILLING_ERROR",
+        "memo": "Sorry, Ada Quillfeather",
+        "line_items": [line],
+    }
+    issued = await account.post("/creditnotes", {**note, "process_credit_note": True})
+    await account.post(f"/subscriptions/{subscription['id']}/cancel", {"cancellation_type": "immediate"}, expect=200)
+    for unpaid in (await account.get("/invoices", customer_id=customer, limit=100))["items"]:
+        if unpaid["invoice_status"] == "DRAFT":
+            await account.post(f"/invoices/{unpaid['id']}/void", {}, expect=200)
+        elif unpaid["amount_remaining"] != "0":
+            await account.put(f"/invoices/{unpaid['id']}/payment", {"payment_status": "SUCCEEDED"})
+    for open_wallet in await account.get(f"/customers/{customer}/wallets"):
+        await account.post(f"/wallets/{open_wallet['id']}/terminate", {}, expect=200)
+    return Life(customer, invoice, issued, wallet["id"], feature)
+
+
+async def traces(account: Account) -> dict[str, list[str]]:
+    """Every text of every table in which the person is named: which of its words, by table and column."""
+    columns = text(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' "
+        "AND data_type IN ('text', 'character varying', 'jsonb', 'json', 'ARRAY', 'bytea') "
+        "AND table_name NOT LIKE 'pg\\_%'"
+    )
+    seen: dict[str, list[str]] = {}
+    for scope in (account.scope, SYSTEM):
+        async with account.database.transaction(scope, read_only=True) as session:
+            for table, column, type in (await session.execute(columns)).all():
+                readable = f"encode({column}, 'escape')" if type == "bytea" else f"CAST({column} AS text)"
+                query = text(f"SELECT {readable} FROM {table} WHERE {readable} ILIKE ANY(:words)")
+                words = {"words": [f"%{trace}%" for trace in TRACES]}
+                for (value,) in (await session.execute(query, words)).all():
+                    named = [trace for trace in TRACES if trace.lower() in value.lower()]
+                    seen.setdefault(f"{table}.{column}", []).extend(named)
+    return {place: sorted(set(named)) for place, named in seen.items()}
