@@ -12,7 +12,7 @@ from alembic import op
 from farthing.storage.scope import row_level_security
 
 revision = "0046"
-down_revision = "0042"
+down_revision = "0045"
 
 _LOG_COLUMNS = ("payload", "state", "changes", "entity_label", "actor_label", "ip", "user_agent")
 _LEDGER_COLUMNS = ("description", "metadata", "caller_key")

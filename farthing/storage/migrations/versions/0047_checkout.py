@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from farthing.storage.scope import row_level_security
 
 revision = "0047"
-down_revision = "0042"
+down_revision = "0046"
 
 _OPEN = "checkout_status IN ('initiated', 'pending')"
 

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 
 revision = "0048"
-down_revision = "0042"
+down_revision = "0047"
 
 CONVERSION = (
     "charged_in, fx_rate, fx_rate_id, fx_scope, converted_at, source_subtotal, source_total_discount, "

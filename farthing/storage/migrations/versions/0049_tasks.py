@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from farthing.storage.scope import row_level_security
 
 revision = "0049"
-down_revision = "0042"
+down_revision = "0048"
 
 _EXPORTED = "'events', 'invoice', 'credit_topups', 'credit_usage', 'usage_analytics', 'wallet_debits', 'revenue_facts'"
 _IMPORTED = "'EVENTS', 'PRICES', 'CUSTOMERS', 'FEATURES'"

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0053"
-down_revision = "0045"
+down_revision = "0051"
 
 _HERE = "environment_id = current_setting('farthing.environment_id', true)"
 _EVENT_VERSIONS = """
