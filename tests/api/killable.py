@@ -22,6 +22,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 
 from tests.conftest import free_port
+from tests.waiting import PATIENCE_SECONDS
 
 KEY = "sk_killed_at_a_commit_0123456789"
 _SOCKET = ".s.PGSQL.5432"
@@ -165,7 +166,7 @@ class Servers:
             "FARTHING_PORT": str(port),
         }
         self._forks.stdin.write(json.dumps(given).encode() + b"\n")
-        line = await asyncio.wait_for(self._forks.stdout.readline(), 60)
+        line = await asyncio.wait_for(self._forks.stdout.readline(), 3 * PATIENCE_SECONDS)
         word, process = line.decode().split()
         assert word == "started"
         self._running[sockets] = int(process)
