@@ -317,7 +317,7 @@ async def _open_checkouts(go: Traveller, made: Made) -> None:
     owed = {"customer_id": made["customer"], "currency": "usd", "subtotal": "10", "total": "10", "amount_due": "10"}
     for name in ("checkout", "leaving checkout"):
         invoice = await go(Call("createInvoice", body={**owed, "line_items": [charge]}))
-        wanted = {"customer_external_id": ACME, "action": "pay_invoice", "payment_provider": "stripe"}
+        wanted: dict[str, Any] = {"customer_external_id": ACME, "action": "pay_invoice", "payment_provider": "stripe"}
         wanted["configuration"] = {"pay_invoice_params": {"invoice_id": invoice["id"]}}
         made[name] = _id_in(await go(Call("createCheckoutSession", body=wanted)))
 

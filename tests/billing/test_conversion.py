@@ -197,8 +197,8 @@ class TestTheRate:
         await bureau.on("2026-02-01")
         await bureau.rate("1.10", to_currency="eur")
         customer = await bureau.payer("eur")
-        window = {"start_date": "2026-03-01T00:00:00Z", "end_date": "2026-04-01T00:00:00Z"}
-        of_customer = {"scope": "customer", "scope_id": customer["id"]}
+        window: dict[str, Any] = {"start_date": "2026-03-01T00:00:00Z", "end_date": "2026-04-01T00:00:00Z"}
+        of_customer: dict[str, Any] = {"scope": "customer", "scope_id": customer["id"]}
         await bureau.rate("1.20", to_currency="eur", **of_customer, **window)
         plan = await bureau.plan(fixed("10", **ARREAR))
         own = [{"rate": "1.30", "start_date": "2026-03-15T00:00:00Z"}] if of_subscription else []

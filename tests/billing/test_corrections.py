@@ -34,7 +34,11 @@ async def sell(office: Office, price: str = "1", count: int = 10, **more: Any) -
 
 
 async def january(office: Office, subscription: Subscription) -> Invoice:
-    return next(invoice for invoice in await office.invoices(subscription) if invoice.period_start.month == 1)
+    return next(
+        invoice
+        for invoice in await office.invoices(subscription)
+        if invoice.period_start is not None and invoice.period_start.month == 1
+    )
 
 
 async def void(office: Office, *ids: str) -> None:

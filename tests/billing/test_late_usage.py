@@ -80,7 +80,7 @@ async def test_the_next_invoice_charges_what_came_late(office: Office) -> None:
     async with office.account.transaction(read_only=True) as session:
         assert await all_differences(session, [january, february]) == []
         owner, meter = await session.get(Customer, customer["id"]), await session.get(MeterRow, row.meter_id)
-        assert (await explain(session, row, None, meter, owner)).usage_agrees
+        assert (await explain(session, row, january.currency, None, meter, owner)).usage_agrees
 
 
 async def test_the_month_after_is_charged_as_if_nothing_had_been_late(office: Office) -> None:

@@ -228,7 +228,7 @@ class Turnstile:
         )
         async with self.account.transaction(read_only=True) as session:
             row = (await session.execute(query, {"payment": opened.session["checkout_payment_id"]})).one()
-        return tuple(value.rstrip("0").rstrip(".") if "." in value else value for value in row)  # type: ignore[return-value]
+        return tuple(value.rstrip("0").rstrip(".") if "." in value else value for value in row)
 
     async def require_sound(self) -> None:
         """The doctor derives every figure of the account's books again and finds nothing."""

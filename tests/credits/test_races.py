@@ -98,7 +98,7 @@ async def voided_lots(race: Race) -> None:
 
 async def paid_purchases(race: Race) -> None:
     wallet = await race.begun("0")
-    terms = {"transaction_reason": "PURCHASED_CREDIT_INVOICED", "bonus_credits_to_add": "2"}
+    terms: dict[str, Any] = {"transaction_reason": "PURCHASED_CREDIT_INVOICED", "bonus_credits_to_add": "2"}
     bought = await race.desk.top_up(wallet, "32", **terms)
     invoice = await race.account.get(f"/invoices/{bought['invoice_id']}")
     await race.run("/payments", lambda number: {**race.till.order(invoice, "1"), "idempotency_key": f"{number}"})

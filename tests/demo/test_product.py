@@ -188,7 +188,7 @@ async def test_three_clicks_from_a_debtor_end_at_a_price_its_tiers_and_its_event
         lines = await session.scalars(select(InvoiceLineItem).where(InvoiceLineItem.invoice_id == first.id))
         (line,) = [line for line in lines if line.display_name == "Tokens, large model"]
         price, meter = await session.get(Price, line.price_id), await session.get(MeterRow, line.meter_id)
-        explained = await explain(session, line, price, meter, customer)
+        explained = await explain(session, line, first.currency, price, meter, customer)
     assert explained.breakdown is not None
     assert explained.breakdown.parts[0].tier == 0
     assert explained.usage_now is not None

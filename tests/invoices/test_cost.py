@@ -67,7 +67,8 @@ class Meter:
                 return whole(
                     *await one_off.create_whole(
                         session, asked, self.database.clock.now(), effects=ports_of(session, InvoicePorts).hooks
-                    )
+                    ),
+                    conversion=None,
                 )
 
     async def payment(self, invoice_id: str, amount: str) -> None:

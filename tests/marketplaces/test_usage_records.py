@@ -257,5 +257,5 @@ async def test_the_published_client_registers_and_reads(office: Office) -> None:
         await office.recorded(feature["lookup_key"], customer, ("2026-01-01T00:30", 5))
         await recorded(office, "2026-01-01T01:10:00")
         found = await client.usage_records.post_usage_records_search_async(subscription_id=subscription["id"])
-        (record,) = found.items or ()
+        (record,) = found.items or []
         assert (record.amount, record.quantity, record.synced) == (0.05, 5, False)

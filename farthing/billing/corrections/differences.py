@@ -24,7 +24,7 @@ from farthing.core import currency
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.credits.notes.limits import creditable_lines
-from farthing.credits.notes.lines import TakenBack
+from farthing.credits.notes.lines import TakenBack, source_net_of
 from farthing.credits.rules.notes import CreditableLine, share_of_taxes
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
@@ -33,7 +33,10 @@ from farthing.storage.rows import in_array
 
 @dataclass(frozen=True, slots=True)
 class CreditedPart:
-    """What is taken back of one line of an invoice: `amount` before discounts, above 0, and what it is net and tax."""
+    """What is taken back of one line of an invoice: `amount` before discounts, above 0, and what it is net and tax.
+
+    `amount` is in the currency of the line's charges, net and tax in that of its invoice.
+    """
 
     row: InvoiceLineItem
     amount: Decimal
@@ -41,10 +44,18 @@ class CreditedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class _Creditable:
+    """What can be taken back of a line, and the invoice that it stands on."""
+
+    invoice: Invoice
+    line: CreditableLine
+
+
+@dataclass(frozen=True, slots=True)
 class LineDifference:
     """A usage line, what it comes to now, and what is taken back of it and of its late lines if that is less.
 
-    `difference` is before discounts; None where a commitment decides what usage costs.
+    `difference` is before discounts, in the currency of the charges; None where a commitment decides what usage costs.
     """
 
     recheckable: RecheckableLine
@@ -91,10 +102,7 @@ async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime)
     rows = await _charged_rows(session, [line.line.id for line in lines])
     creditable = await _creditable(session, rows)
     earlier = await _taken_before(session, [row.id for of_line in rows.values() for row in of_line])
-    return [
-        LineDifference(line, late, _parts(rows[line.line.id], creditable, earlier, late, invoice.currency))
-        for line, late in charges
-    ]
+    return [LineDifference(line, late, _parts(rows[line.line.id], creditable, earlier, late)) for line, late in charges]
 
 
 def state_of(differences: Sequence[LineDifference]) -> str:
@@ -124,13 +132,12 @@ async def _charged_rows(session: AsyncSession, line_ids: Sequence[str]) -> Mappi
     return rows
 
 
-async def _creditable(
-    session: AsyncSession, rows: Mapping[str, Sequence[InvoiceLineItem]]
-) -> dict[str, CreditableLine]:
+async def _creditable(session: AsyncSession, rows: Mapping[str, Sequence[InvoiceLineItem]]) -> dict[str, _Creditable]:
     invoice_ids = {row.invoice_id for of_line in rows.values() for row in of_line}
-    creditable: dict[str, CreditableLine] = {}
+    creditable: dict[str, _Creditable] = {}
     for invoice in await session.scalars(select(Invoice).where(in_array(Invoice.id, invoice_ids))):
-        creditable |= (await creditable_lines(session, invoice)).creditable
+        lines = (await creditable_lines(session, invoice)).creditable
+        creditable |= {row_id: _Creditable(invoice, line) for row_id, line in lines.items()}
     return creditable
 
 
@@ -147,37 +154,37 @@ async def _taken_before(session: AsyncSession, row_ids: Sequence[str]) -> dict[s
 
 def _parts(
     rows: Sequence[InvoiceLineItem],
-    creditable: Mapping[str, CreditableLine],
+    creditable: Mapping[str, _Creditable],
     earlier: Mapping[str, tuple[Decimal, Decimal]],
     late: LateCharge,
-    code: str,
 ) -> list[CreditedPart]:
     """What is taken back of a usage line and its late lines, in that order, for a difference below 0."""
     left = ZERO if late.amount is None else max(EXACT.minus(late.amount), ZERO)
     parts = []
     for row in rows:
         before, net_before = earlier.get(row.id, (ZERO, ZERO))
-        amount = min(EXACT.subtract(row.amount, before), left)
+        amount = min(EXACT.subtract(row.charge_amount, before), left)
         if amount > ZERO:
             whole = EXACT.add(before, amount)
-            parts.append(CreditedPart(row, amount, _taken(row, creditable[row.id], whole, net_before, code)))
+            parts.append(CreditedPart(row, amount, _taken(row, creditable[row.id], whole, net_before)))
             left = EXACT.subtract(left, amount)
     return parts
 
 
-def _taken(row: InvoiceLineItem, line: CreditableLine, whole: Decimal, net_before: Decimal, code: str) -> TakenBack:
-    """Net and tax of what is taken back of a line of which corrections take back `whole` in all.
+def _taken(row: InvoiceLineItem, creditable: _Creditable, whole: Decimal, net_before: Decimal) -> TakenBack:
+    """Net and tax of what is taken back of a line of which corrections take back `whole` in all, before discounts.
 
     Discounts and taxes share in it as they share in the line. What notes by hand took back is not taken back again.
     """
-    digits = currency.digits(code)
+    line, digits = creditable.line, currency.digits(creditable.invoice.currency)
     left_taxes = {rate: EXACT.subtract(tax, line.credited_taxes.get(rate, ZERO)) for rate, tax in line.taxes.items()}
     credited_net = EXACT.subtract(line.credited, exact_sum(list(line.credited_taxes.values())))
     left_net = max(EXACT.subtract(line.net, credited_net), ZERO)
-    due = round_to(Fraction(whole) * Fraction(line.net) / Fraction(row.amount), digits)
+    due = round_to(Fraction(whole) * Fraction(line.net) / Fraction(row.charge_amount), digits)
     net = min(max(EXACT.subtract(due, net_before), ZERO), left_net)
-    if net == ZERO:
-        return TakenBack(row.id, ZERO, ())
-    if net == left_net:
-        return TakenBack(row.id, net, tuple((rate, max(tax, ZERO)) for rate, tax in left_taxes.items()))
-    return TakenBack(row.id, net, share_of_taxes(net, line.net, line.taxes, left_taxes, digits))
+    taxes: tuple[tuple[str, Decimal], ...] = ()
+    if net == left_net > ZERO:
+        taxes = tuple((rate, max(tax, ZERO)) for rate, tax in left_taxes.items())
+    elif net > ZERO:
+        taxes = share_of_taxes(net, line.net, line.taxes, left_taxes, digits)
+    return TakenBack(row.id, net, taxes, source_net_of(creditable.invoice, row, net))

@@ -262,7 +262,7 @@ class Money:
         ]
         if code:
             (percentage,) = [rate for named, rate, _, _ in self.model.taxes.rates if named == code]
-            base = sum(amount for amount, _ in amounts)
+            base = sum((amount for amount, _ in amounts), Decimal(0))
             document.taxes[code] = base, in_cents(Fraction(base) * Fraction(percentage) / 100)
             parts = split(document.taxes[code][1], [amount for amount, _ in amounts])
             for line, part in zip(document.lines, parts, strict=True):

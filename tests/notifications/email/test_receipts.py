@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from farthing.identity.tables import EnvironmentType
@@ -107,7 +109,8 @@ async def test_a_payment_is_receipted_once(seller: Seller, mail_room: MailRoom, 
         credits = {"credits_to_add": "100", "transaction_reason": "FREE_CREDIT_GRANT"}
         await seller.post(f"/wallets/{opened['id']}/top-up", credits, expect=200)
     pay = seller.till.charge if way == "card" else seller.till.pay
-    await pay(invoice, **({"payment_method_type": "CREDITS"} if way == "credits" else {}))
+    method: dict[str, Any] = {"payment_method_type": "CREDITS"} if way == "credits" else {}
+    await pay(invoice, **method)
     assert await _amounts(mail_room, box) == ["$100.00"]
 
 

@@ -49,6 +49,7 @@ async def invoice_documents(session: AsyncSession, invoice: Invoice) -> MailDocu
     """What goes with a mail about an invoice."""
     return await _documents(
         session,
+        invoice.tenant_id,
         invoice.invoice_number or invoice.id,
         make_pdf=lambda: documents.pdf(session, invoice),
         read_issued=lambda: issued_invoice(session, invoice),
@@ -59,6 +60,7 @@ async def note_documents(session: AsyncSession, note: CreditNote) -> MailDocumen
     """What goes with a mail about a credit note."""
     return await _documents(
         session,
+        note.tenant_id,
         note.credit_note_number,
         make_pdf=lambda: note_pdf(session, note),
         read_issued=lambda: issued_note(session, note),
@@ -67,6 +69,7 @@ async def note_documents(session: AsyncSession, note: CreditNote) -> MailDocumen
 
 async def _documents(
     session: AsyncSession,
+    tenant_id: str,
     number: str,
     *,
     make_pdf: Callable[[], Awaitable[bytes]],
@@ -76,7 +79,7 @@ async def _documents(
     einvoice, remark = None, None
     if wanted != "none":
         try:
-            file = await make_file(await read_issued(), Format(wanted))
+            file = await make_file(tenant_id, await read_issued(), Format(wanted))
         except FarthingError as error:
             remark = f"sent without its e-invoice ({wanted}): {error.message}"
         else:
