@@ -6,7 +6,8 @@ it is written in one transaction, or not at all, and one that is there is not wr
 written at a time; only ids and the order of numbers within a month differ from one load to the next.
 
 `seller` is who sells; `company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used
-(`usage`) and subscribed to (`subscriptions`). A load takes about two minutes, which a running server spends answering.
+(`usage`) and subscribed to (`subscriptions`); `notices` is what the company tells others. A load takes about two minutes,
+which a running server spends answering.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.demo.books import Ledger, key_of, load_bill, load_customer
 from farthing.demo.catalogue import CatalogueOffer
 from farthing.demo.company import customers
+from farthing.demo.notices import load_notices
 from farthing.demo.product import load_product
 from farthing.demo.progress import progress_of
 from farthing.demo.seller import load_seller
@@ -109,6 +111,7 @@ async def _load(
         await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
         now = database.clock.now()
         opened = await load_wallets(ledger, customers(CUSTOMERS, seed, now), seed, now)
+        await load_notices(ledger, settings, now)
     if opened:
         console.print(f"Demo: {opened} wallets with credits")
 
