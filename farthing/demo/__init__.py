@@ -6,8 +6,8 @@ it is written in one transaction, or not at all, and one that is there is not wr
 written at a time; only ids and the order of numbers within a month differ from one load to the next.
 
 `seller` is who sells; `company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used
-(`usage`) and subscribed to (`subscriptions`); `notices` is what the company tells others. A load takes about two minutes,
-which a running server spends answering.
+(`usage`) and subscribed to (`subscriptions`); `notices` is what the company tells others. A load takes about two
+minutes, which a running server spends answering.
 """
 
 from __future__ import annotations
