@@ -6,7 +6,8 @@ it is written in one transaction, or not at all, and one that is there is not wr
 written at a time; only ids and the order of numbers within a month differ from one load to the next.
 
 `seller` is who sells; `company` says what happened, `books` writes it; `product` has what is sold (`catalogue`), used
-(`usage`) and subscribed to (`subscriptions`). A load takes about two minutes, which a running server spends answering.
+(`usage`) and subscribed to (`subscriptions`); `notices` is what the company tells others. A load takes about two
+minutes, which a running server spends answering.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from farthing.demo.catalogue import CatalogueOffer
 from farthing.demo.checkouts import load_checkouts
 from farthing.demo.company import customers
 from farthing.demo.exports import load_export
+from farthing.demo.notices import load_notices
 from farthing.demo.product import load_product
 from farthing.demo.progress import progress_of
 from farthing.demo.seller import load_seller
@@ -114,6 +116,7 @@ async def _load(
         opened = await load_wallets(ledger, story, seed, now)
         checkouts = await load_checkouts(ledger, settings, story, now)
         await load_export(ledger, settings, now)
+        await load_notices(ledger, settings, now)
     if opened:
         console.print(f"Demo: {opened} wallets with credits")
     if checkouts:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import select
 
@@ -102,9 +104,30 @@ def _asked(customer: DemoCustomer) -> CreateCustomerRequest:
             "address_country": customer.country,
             "timezone": customer.timezone,
             "billing_currency": customer.billing_currency,
+            **_buyer_of(customer),
         },
         CreateCustomerRequest,
     )
+
+
+_VAT_SCHEMES = {"DE": ("9930", 9), "FR": ("9957", 11), "PT": ("9946", 9)}
+"""Where customers of the demo are known by their VAT number: the scheme of such an address, and its digits."""
+
+
+def _buyer_of(customer: DemoCustomer) -> dict[str, Any]:
+    """What e-invoices say of a customer, of those to whom businesses send them."""
+    if customer.country not in _VAT_SCHEMES:
+        return {}
+    scheme, digits = _VAT_SCHEMES[customer.country]
+    number = str(int(sha256(customer.external_id.encode()).hexdigest(), 16))[:digits]
+    vat_id = f"{customer.country}{number}"
+    metadata = {"buyer_reference": customer.external_id, "electronic_address_scheme": scheme}
+    postal_code = {"DE": "10117", "FR": "69002", "PT": "4050-159"}[customer.country]
+    return {
+        "address_postal_code": postal_code,
+        "tax_id": vat_id,
+        "metadata": {**metadata, "electronic_address_id": vat_id},
+    }
 
 
 def _billed(bill: DemoInvoice, customer_id: str, key: str) -> CreateInvoiceRequest:

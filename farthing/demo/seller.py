@@ -10,7 +10,7 @@ import msgspec
 from farthing.demo.books import Ledger
 from farthing.identity import tenants
 from farthing.identity.settings import current
-from farthing.identity.settings.catalogue import InvoicePdfConfig
+from farthing.identity.settings.catalogue import EinvoiceConfig, InvoicePdfConfig
 from farthing.identity.tables import Tenant
 from farthing.settings import DEFAULT_TENANT_NAME
 from farthing.storage.rows import find
@@ -28,11 +28,23 @@ DETAILS = {
         "address_country": "IE",
     },
 }
+EINVOICE = {
+    "legal_name": "Larkspur AI Limited",
+    "vat_id": DETAILS["tax_id"],
+    "registration_number": "712345",
+    "address": {"line1": "12 Grattan Quay", "city": "Dublin", "postal_code": "D02 XY00", "country": "IE"},
+    "electronic_address": {"scheme": "9935", "id": DETAILS["tax_id"]},
+    "contact": {"name": "Billing", "phone": DETAILS["phone"], "email": DETAILS["email"]},
+    "payment": {"iban": "IE29AIBK93115212345678", "bic": "AIBKIE2D", "means_code": "58"},
+    "payment_terms_text": "Payable within 30 days",
+    "default_vat_category": "Z",
+}
 LOGO = Path(__file__).with_name("logo.png")
 
 
 async def load_seller(ledger: Ledger) -> None:
-    """Give the company its details and logo, unless it has some already; and a name, unless somebody chose one."""
+    """Give the company its details, logo and what e-invoices say of it, unless it has some already; and a name, unless
+    somebody chose one."""
     async with ledger.database.transaction(ledger.scope) as session:
         tenant = await find(session, Tenant, ledger.scope.tenant_id)
         if not tenant.billing_details:
@@ -46,3 +58,6 @@ async def load_seller(ledger: Ledger) -> None:
         if not (await current.read(session, InvoicePdfConfig)).logo:
             logo = base64.b64encode(LOGO.read_bytes()).decode()
             await current.write(session, InvoicePdfConfig, {"logo": msgspec.Raw(msgspec.json.encode(logo))})
+        if not (await current.read(session, EinvoiceConfig)).legal_name:
+            said = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in EINVOICE.items()}
+            await current.write(session, EinvoiceConfig, said)

@@ -29,7 +29,7 @@ async def test_it_is_found_by_who_it_was_for_too(page: Page, own: Stage) -> None
     await moved_invoice(own.account)
     await sign_in(page, own)
     await page.goto("/activity")
-    await page.get_by_label("Customer").fill("acme")
+    await page.get_by_label("Customer", exact=True).fill("acme")
     await page.get_by_role("button", name="Show").click()
     await expect(page.get_by_role("link", name="Due date changed")).to_be_visible()
 

@@ -27,6 +27,8 @@ from farthing.invoices.einvoice.model import (
 )
 from farthing.invoices.pdf.document import Days
 
+MOST_QUANTITY_DIGITS = 15
+"""Validators multiply and divide with 18 digits, some with those of a float."""
 MOST_DECIMALS = 2
 TAX_TOLERANCE = Decimal(1)
 """How far the official rule lets a tax be from base x rate (BR-CO-17)."""
@@ -160,12 +162,13 @@ def _vat_of(line: IssuedLine, untaxed: Vat, obstacles: dict[str, str]) -> Vat:
 
 
 def _line(number: str, line: IssuedLine, vat: Vat) -> TradeLine:
-    counted = line.quantity > 0
+    counted = line.quantity > 0 and len(line.quantity.normalize().as_tuple().digits) <= MOST_QUANTITY_DIGITS
+    uncounted = f"Quantity {plain(line.quantity)}" if line.quantity > 0 and not counted else ""
     return TradeLine(
         id=number,
         name=line.name,
-        description=line.description,
-        # a charge without a quantity is one charge
+        description=". ".join(filter(None, (uncounted, line.description))),
+        # a charge without a quantity, or with one that no validator can multiply exactly, is one charge
         quantity=line.quantity if counted else Decimal(1),
         unit=line.unit if counted else SINGLE_UNIT,
         amount=line.amount,

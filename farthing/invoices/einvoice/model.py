@@ -94,7 +94,7 @@ class Vat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeLine:
-    """BG-25. `price` for `quantity` of it is the line's gross `amount`, so that no price is ever rounded."""
+    """BG-25. The price for `quantity` of it is the line's gross `amount`, so that no price is ever rounded."""
 
     id: str
     name: str
@@ -106,6 +106,16 @@ class TradeLine:
     discount: Decimal = ZERO
     discount_reason: str = ""
     days: Days | None = None
+
+    @property
+    def price(self) -> Decimal:
+        """BT-146, for `quantity` (BT-149): never negative."""
+        return abs(self.amount)
+
+    @property
+    def billed_quantity(self) -> Decimal:
+        """BT-129: less than nothing on a line that gives something back."""
+        return -self.quantity if self.amount < 0 else self.quantity
 
     @property
     def net(self) -> Decimal:

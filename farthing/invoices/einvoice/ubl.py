@@ -182,7 +182,7 @@ class _UblWriter(XmlWriter):
         element = self.group(root, f"cac:{self._kind}Line")
         quantity = "Invoiced" if self._is_invoice else "Credited"
         self.say(element, "cbc:ID", line.id)
-        self.say(element, f"cbc:{quantity}Quantity", plain(line.quantity), unitCode=line.unit)
+        self.say(element, f"cbc:{quantity}Quantity", plain(line.billed_quantity), unitCode=line.unit)
         self.amount(element, "cbc:LineExtensionAmount", line.net)
         self._period(element, line.days)
         if line.discount:
@@ -195,5 +195,5 @@ class _UblWriter(XmlWriter):
         self.say(item, "cbc:Name", line.name)
         self._category(item, "cac:ClassifiedTaxCategory", line.vat)
         price = self.group(element, "cac:Price")
-        self.amount(price, "cbc:PriceAmount", line.amount)
+        self.amount(price, "cbc:PriceAmount", line.price)
         self.say(price, "cbc:BaseQuantity", plain(line.quantity), unitCode=line.unit)

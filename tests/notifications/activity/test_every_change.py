@@ -90,6 +90,7 @@ NOT_AUDITED = {
     "test_gateway_methods": "the test provider's",
     "test_gateway_refunds": "the test provider's",
     "test_gateway_sessions": "the test provider's",
+    "undelivered_counts": "counted from deliveries and mails",
     "usage_evaluations": "progress",
     "usage_recordings": "progress",
     "usage_records": "follow from usage",
