@@ -24,7 +24,7 @@ from farthing.credits.enums import ReferenceType
 from farthing.credits.invoicing.prepaid_money import credit_unused_time
 from farthing.credits.ledger.posting import MovementOrigin
 from farthing.credits.notes.lines import TakenBack
-from farthing.credits.notes.settlements import SettlementCause, take_back
+from farthing.credits.notes.settlements import SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.credits.rules.notes import share_of_taxes
 from farthing.credits.wallets.opening import WalletKey
@@ -98,6 +98,7 @@ async def give_back(
         notes += from_invoice.notes
         left = EXACT.add(left, from_invoice.left)
     transaction_id = await _into_wallet(session, snapshot, left, cause, now)
+    await announce_notes(session, notes, now)
     amounts = tuple(exact_sum([part.amount for part in parts]) for parts in owed)
     return ReturnedCredit(amounts, tuple(taxes), tuple(notes), transaction_id)
 
