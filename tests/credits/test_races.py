@@ -15,7 +15,6 @@ from tests.account import Account
 from tests.credits.ledger_desk import LedgerDesk
 from tests.credits.notes.notebook import Notebook
 from tests.invoices.desk import fixed, usage
-from tests.reporting.reconciliation import unreconciled
 
 AT_ONCE = 32
 Body = dict[str, Any]
@@ -45,7 +44,6 @@ class Race:
     async def require_sound(self) -> None:
         await self.desk.require_sound()
         assert await self.notebook.faults() == []
-        assert await unreconciled(self.account) == []
 
 
 @pytest.fixture
