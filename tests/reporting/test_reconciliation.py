@@ -18,7 +18,10 @@ from tests.reporting.reconciliation import unreconciled
         pytest.param(
             "UPDATE payments SET amount = amount + 0.01 WHERE payment_method_type = 'OFFLINE'", id="a payment"
         ),
-        pytest.param("UPDATE credit_notes SET total_amount = total_amount + 0.01", id="a credit note"),
+        pytest.param(
+            "UPDATE credit_notes SET total_amount = total_amount + 0.01, net_amount = net_amount + 0.01",
+            id="a credit note",
+        ),
         pytest.param("UPDATE unapplied_money SET amount = amount + 0.01", id="unapplied money"),
         pytest.param("UPDATE invoices SET adjustment_amount = adjustment_amount + 0.01", id="an adjustment"),
         pytest.param("UPDATE invoice_settlements SET amount = amount + 0.01", id="a settlement"),
