@@ -312,7 +312,7 @@ async def test_a_preview_gives_nothing(office: Office) -> None:
         ),
         ("UPDATE proration_settlements SET credited_to_payer = 1", ["credited for unused time", "owed to the payer"]),
         (
-            "UPDATE credit_note_line_items SET net_amount = 49.5, tax_amount = 10, taxes = jsonb_set(line.taxes, "
+            "UPDATE credit_note_line_items SET net_amount = 49.5, tax_amount = 10, taxes = jsonb_set(taxes, "
             "'{0,amount}', '\"10\"')",
             ["sum of note lines", "tax on unused time"],
         ),

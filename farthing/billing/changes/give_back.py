@@ -24,7 +24,7 @@ from farthing.credits.enums import ReferenceType
 from farthing.credits.invoicing.prepaid_money import credit_unused_time
 from farthing.credits.ledger.posting import MovementOrigin
 from farthing.credits.notes.lines import TakenBack
-from farthing.credits.notes.settlements import SettlementCause, take_back
+from farthing.credits.notes.settlements import SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.credits.rules.notes import share_of_taxes
 from farthing.credits.wallets.opening import WalletKey
@@ -88,6 +88,7 @@ async def give_back(
         notes += from_invoice.notes
         left[invoice.currency] = EXACT.add(left.get(invoice.currency, ZERO), from_invoice.left)
     credits_given = [await _into_wallet(session, snapshot, code, amount, cause, now) for code, amount in left.items()]
+    await announce_notes(session, notes, now)
     return ReturnedCredit(
         parts=tuple(exact_sum([part.amount for part in parts]) for parts in owed),
         taxes=tuple(exact_sum([taken.tax for _, taken in change.taken]) for change in given),

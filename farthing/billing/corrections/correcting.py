@@ -31,8 +31,8 @@ from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.credits.notes.limits import require_creditable
-from farthing.credits.notes.settlements import PaidPart, SettlementCause, take_back
-from farthing.credits.notes.tables import CreditNoteReason
+from farthing.credits.notes.settlements import PaidPart, SettlementCause, announce_notes, take_back
+from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.rows import find, in_array
 from farthing.subscriptions.enums import SubscriptionStatus
@@ -149,6 +149,7 @@ async def _take_back(
     for part in parts:
         if part.taken.gross > ZERO:
             by_invoice[part.row.invoice_id].append(part)
+    notes: list[CreditNote] = []
     for invoice_id in sorted(by_invoice):
         invoice = invoices[invoice_id]
         require_creditable(invoice)
@@ -158,6 +159,8 @@ async def _take_back(
                 "more is to be taken back than is unpaid or can be refunded on the invoice",
                 {"invoice_id": invoice_id, "exceeding_amount": plain(outcome.left)},
             )
+        notes += outcome.notes
+    await announce_notes(session, notes, now)
 
 
 def _credit_line(correction: InvoiceCorrection, line: LineDifference, part: CreditedPart) -> InvoiceCorrectionLine:

@@ -69,7 +69,8 @@ class TakenFromInvoice:
 async def take_back(
     session: AsyncSession, invoice: Invoice, taken: Sequence[TakenBack], cause: SettlementCause, now: datetime
 ) -> TakenFromInvoice:
-    """Write and finalize the notes that take `taken` back of a locked, finalized invoice."""
+    """Write and finalize the notes that take `taken` back of a locked, finalized invoice; `announce_notes` numbers
+    them."""
     digits, notes = currency.digits(invoice.currency), []
     if limits.type_for(invoice) is CreditNoteType.ADJUSTMENT:
         # a payment in flight is not waited for: what it pays too much stays on the invoice
@@ -160,7 +161,15 @@ async def _issue(
     session.add_all(lines)
     await session.flush()
     await finalize_note(session, invoice, note, now)
-    await number_note(session, note, None, now)
-    for event_name in ("credit_note.created", "credit_note.updated"):
-        await record_note_event(session, event_name, note)
     return note
+
+
+async def announce_notes(session: AsyncSession, notes: Sequence[CreditNote], now: datetime) -> None:
+    """Give the notes of a settlement their numbers, and record what became of them.
+
+    It comes last, when no wallet is locked or made any more: others wait for the next number.
+    """
+    for note in notes:
+        await number_note(session, note, None, now)
+        for event_name in ("credit_note.created", "credit_note.updated"):
+            await record_note_event(session, event_name, note)

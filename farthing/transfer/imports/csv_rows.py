@@ -28,8 +28,6 @@ _FOREIGN = "\udc80"
 """Bytes that are no UTF-8 are read as characters from here on, which stand in no text."""
 _LAST_FOREIGN = "\udcff"
 
-csv.field_size_limit(2 * LONGEST_ROW_BYTES)
-
 
 class _Unclosed(Exception):
     """A quote was opened in the row at hand and is not closed in time."""
@@ -39,6 +37,7 @@ class CsvRows:
     """The rows below the header. Raises UnreadableFile for a file without a header that can be used."""
 
     def __init__(self, content: FileContent) -> None:
+        csv.field_size_limit(2 * LONGEST_ROW_BYTES)  # the whole process has one; the rows' own limit is the lower
         self._records = _Records(content)
         self.columns: Sequence[str] = self._read_header()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -133,4 +134,14 @@ async def test_a_replaced_subscription_goes_on_with_grants_that_are_not_the_plan
     assert sorted(await office.became(fresh)) == ["01-11 applied 300", "02-01 pending 7", "02-11 pending 300"]
     await office.moved("2025-02-12")
     assert await office.balance(fresh) == "714"
+    assert await office.differences() == []
+
+
+async def test_a_grant_that_many_end_at_once_ends_once(office: GrantingOffice) -> None:
+    subscription = await office.started("2026-01-31")
+    grant = (await office.account.get("/creditgrants", subscription_ids=subscription["id"]))["items"][0]
+    path = f"/creditgrants/{grant['id']}"
+    answers = await asyncio.gather(*(office.account.http.delete(path) for _ in range(32)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await office.became(subscription) == ["01-31 applied 100", "02-28 cancelled 100"]
     assert await office.differences() == []

@@ -11,6 +11,7 @@ from farthing.invoices.figures.derivation import all_differences, total_differen
 from farthing.invoices.tables import Invoice
 from tests.account import Account
 from tests.payments.till import Till
+from tests.reporting.reconciliation import unreconciled
 
 
 class Notebook:
@@ -57,7 +58,8 @@ class Notebook:
         return {balance["currency"]: balance["amount"] for balance in answer["balances"]}
 
     async def faults(self) -> list[Any]:
-        """What the doctor finds in this account's invoices, notes, refunds, unapplied money and wallets."""
+        """What the doctor finds in this account's invoices, notes, refunds, unapplied money and wallets, and which of
+        their totals differ."""
         from sqlalchemy import select
 
         async with self.account.transaction(read_only=True) as session:
@@ -67,4 +69,5 @@ class Notebook:
                 *await total_differences(session),
                 *await ledger_differences(session),
                 *await note_differences(session),
+                *await unreconciled(self.account),
             ]
