@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from farthing.transfer.links import download_link
+from farthing.transfer.exports.links import download_link
 from tests.transfer.office import TransferOffice
 
 pytestmark = pytest.mark.asyncio
@@ -48,9 +48,9 @@ def files() -> Iterator[str]:
 
 async def _fetched(office: TransferOffice, url: str) -> dict[str, Any]:
     """An import of a file that is fetched, queued as an endpoint of a lenient deployment would."""
-    from farthing.transfer.creation import create_import
     from farthing.transfer.enums import ImportEntity, ImportFileType, TaskType
     from farthing.transfer.schemas import CreateTaskRequest
+    from farthing.transfer.tasks.creation import create_import
 
     request = CreateTaskRequest(
         task_type=TaskType.IMPORT, entity_type=ImportEntity.CUSTOMERS, file_type=ImportFileType.CSV, file_url=url

@@ -19,7 +19,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array
 from farthing.transfer.enums import MetadataOwner
-from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, Rows, Selection, texts
 
 CUSTOMERS_AT_ONCE = 500
 

@@ -9,7 +9,7 @@ from farthing.core.enums import Status
 from farthing.core.parquet_table import ColumnKind
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
-from farthing.transfer.exports.selection import Column, ExportRequest, Selection, streamed, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, Selection, streamed, texts
 
 _DECIMAL, _MOMENT, _INTEGER = ColumnKind.DECIMAL, ColumnKind.MOMENT, ColumnKind.INTEGER
 

@@ -23,7 +23,7 @@ from farthing.events.ports import EventPorts
 from farthing.events.usage.ownership import OwnedEvents, holders_of
 from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.postgres import ports_of, scope_of
-from farthing.transfer.exports.selection import ROWS_AT_ONCE, Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import ROWS_AT_ONCE, Column, ExportRequest, Rows, Selection, texts
 
 MOST_REMEMBERED = 20_000
 """Customers whose items are kept in memory."""

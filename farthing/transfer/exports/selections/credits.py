@@ -10,7 +10,7 @@ from farthing.credits.enums import ReferenceType, TransactionStatus, Transaction
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.customers.tables import Customer
 from farthing.storage.postgres import scope_of
-from farthing.transfer.exports.selection import Column, ExportRequest, Selection, streamed, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, Selection, streamed, texts
 
 _MOVEMENT = [
     *texts("external_id", "name", "wallet_id"),

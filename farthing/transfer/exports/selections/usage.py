@@ -18,7 +18,7 @@ from farthing.events.schemas import UsageAnalyticItem
 from farthing.events.tables import StoredEvent
 from farthing.events.usage.usage_statement import SOURCE
 from farthing.storage.postgres import scope_of
-from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, Rows, Selection, texts
 
 CUSTOMERS_AT_ONCE = 500
 

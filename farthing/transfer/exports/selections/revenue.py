@@ -14,7 +14,7 @@ from farthing.core.parquet_table import ColumnKind
 from farthing.reporting.revenue.breakdown import EVENT_SOURCE, GROUPS, revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueGranularity
 from farthing.reporting.revenue.tabulated import FIGURES
-from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, Rows, Selection, texts
 
 _BY = [name for name in GROUPS if name != EVENT_SOURCE]
 _COLUMNS = [
