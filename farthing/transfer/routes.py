@@ -19,7 +19,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
 from farthing.core.csv_table import CSV_MEDIA_TYPE
-from farthing.core.errors import NotFound, UnsupportedEncoding
+from farthing.core.errors import NotFound, UnsupportedEncoding, ValidationFailed
 from farthing.core.origin import VISITOR
 from farthing.core.wire import Message
 from farthing.identity.credentials.master_key import MasterKeys
@@ -100,8 +100,10 @@ class Tasks(Controller):
         return UploadResponse(upload_id=file_id, size=size, expires_at=instant(now + files.UPLOAD_KEPT))
 
     @get("/result", operation_id="getTaskResult", guards=[READ])
-    async def result(self, session: AsyncSession, workflow_id: str) -> TemporalWorkflowResult:
-        """What became of an import or export, by the id of its workflow."""
+    async def result(self, session: AsyncSession, workflow_id: str | None = None) -> TemporalWorkflowResult:
+        """What became of an import or export, by the id of its workflow, which is required."""
+        if not workflow_id:
+            raise ValidationFailed.of("workflow_id", "is required")
         task = await find(session, Task, workflow_id)
         return _begun(task, task.error_summary or f"task is {task.task_status.value}")
 
