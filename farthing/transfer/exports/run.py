@@ -30,7 +30,7 @@ from farthing.transfer.exports.selections.credits import select_debits, select_t
 from farthing.transfer.exports.selections.events import select_events
 from farthing.transfer.exports.selections.invoices import select_invoices
 from farthing.transfer.exports.selections.revenue import select_revenue
-from farthing.transfer.exports.selections.selection import ExportRequest, MetadataColumn, Selection
+from farthing.transfer.exports.selections.selection import ExportRequest, ExportSelection, MetadataColumn
 from farthing.transfer.exports.selections.usage import select_usage
 from farthing.transfer.exports.sink import ExportSink
 from farthing.transfer.schedules.lifecycle import config_of
@@ -40,7 +40,7 @@ from farthing.transfer.tasks.lifecycle import TaskProgress, TaskRun, end_attempt
 
 ROWS_BETWEEN_PROGRESS = 20_000
 
-SELECTIONS: Mapping[ExportEntity, Callable[[AsyncSession, ExportRequest], Selection]] = {
+SELECTIONS: Mapping[ExportEntity, Callable[[AsyncSession, ExportRequest], ExportSelection]] = {
     ExportEntity.EVENTS: select_events,
     ExportEntity.INVOICE: select_invoices,
     ExportEntity.CREDIT_TOPUPS: select_topups,
