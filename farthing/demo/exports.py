@@ -16,7 +16,7 @@ from farthing.transfer.exports.run import ExportContext, run_export
 from farthing.transfer.schedules import lifecycle
 from farthing.transfer.schemas import CreateScheduledTaskRequest, TriggerForceRunRequest
 from farthing.transfer.tables import ScheduledTask
-from farthing.transfer.tasks import begin_attempt
+from farthing.transfer.tasks.lifecycle import begin_attempt
 
 
 async def load_export(ledger: Ledger, settings: Settings, now: datetime) -> bool:

@@ -56,10 +56,10 @@ from farthing.storage.scope import SYSTEM, Scope
 from farthing.storage.stored_answers import forget_old
 from farthing.transfer.exports.retention import forget_exported_files
 from farthing.transfer.files import forget_expired
-from farthing.transfer.queueing import DUTY as TASK_RUNS
 from farthing.transfer.running import TaskRunner
 from farthing.transfer.schedules.due import begin_due
-from farthing.transfer.tasks import forget_old_problems
+from farthing.transfer.tasks.lifecycle import forget_old_problems
+from farthing.transfer.tasks.queueing import DUTY as TASK_RUNS
 
 log = structlog.get_logger(__name__)
 

@@ -35,11 +35,11 @@ from farthing.transfer.enums import (
     TaskType,
 )
 from farthing.transfer.exports.run import ExportContext, ExportTarget, write_export
-from farthing.transfer.exports.selection import ExportRequest
+from farthing.transfer.exports.selections.selection import ExportRequest
 from farthing.transfer.imports.run import ImportContext, run_import
-from farthing.transfer.problems import list_problems
 from farthing.transfer.tables import Task
-from farthing.transfer.tasks import Superseded, TaskProgress, TaskRun, begin_attempt
+from farthing.transfer.tasks.lifecycle import Superseded, TaskProgress, TaskRun, begin_attempt
+from farthing.transfer.tasks.problems import list_problems
 
 PROBLEMS_SHOWN = 20
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)

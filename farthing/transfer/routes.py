@@ -19,7 +19,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
 from farthing.core.csv_table import CSV_MEDIA_TYPE
-from farthing.core.errors import NotFound, UnsupportedEncoding
+from farthing.core.errors import NotFound, UnsupportedEncoding, ValidationFailed
 from farthing.core.origin import VISITOR
 from farthing.core.wire import Message
 from farthing.identity.credentials.master_key import MasterKeys
@@ -27,11 +27,9 @@ from farthing.settings import Settings
 from farthing.storage.listing import ListQuery
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find
-from farthing.transfer import files, links, tasks
-from farthing.transfer.creation import create_import, require_may_import, task_answer, tasks_page
+from farthing.transfer import files
+from farthing.transfer.exports import links
 from farthing.transfer.exports.places import LocalFolder
-from farthing.transfer.problems import list_problems, problems_as_csv
-from farthing.transfer.queueing import run_soon
 from farthing.transfer.schedules import lifecycle
 from farthing.transfer.schemas import (
     CreateScheduledTaskRequest,
@@ -54,6 +52,10 @@ from farthing.transfer.schemas import (
     UploadResponse,
 )
 from farthing.transfer.tables import ScheduledTask, Task
+from farthing.transfer.tasks import lifecycle as task_lifecycle
+from farthing.transfer.tasks.creation import create_import, require_may_import, task_answer, tasks_page
+from farthing.transfer.tasks.problems import list_problems, problems_as_csv
+from farthing.transfer.tasks.queueing import run_soon
 
 HttpRequest = Request[Any, Any, Any]
 READ, WRITE = needs("task", "read"), needs("task", "write")
@@ -98,8 +100,10 @@ class Tasks(Controller):
         return UploadResponse(upload_id=file_id, size=size, expires_at=instant(now + files.UPLOAD_KEPT))
 
     @get("/result", operation_id="getTaskResult", guards=[READ])
-    async def result(self, session: AsyncSession, workflow_id: str) -> TemporalWorkflowResult:
-        """What became of an import or export, by the id of its workflow."""
+    async def result(self, session: AsyncSession, workflow_id: str | None = None) -> TemporalWorkflowResult:
+        """What became of an import or export, by the id of its workflow, which is required."""
+        if not workflow_id:
+            raise ValidationFailed.of("workflow_id", "is required")
         task = await find(session, Task, workflow_id)
         return _begun(task, task.error_summary or f"task is {task.task_status.value}")
 
@@ -113,18 +117,18 @@ class Tasks(Controller):
         self, id: str, data: UpdateTaskStatusRequest, session: AsyncSession, clock: Clock
     ) -> SuccessResponse:
         """Set the status by hand; that runs nothing."""
-        await tasks.set_status(session, id, data.task_status, clock.now())
+        await task_lifecycle.set_status(session, id, data.task_status, clock.now())
         return SuccessResponse(message="task status updated")
 
     @post("/{id:str}/cancel", operation_id="cancelTask", guards=[WRITE], status_code=200)
     async def cancel(self, id: str, session: AsyncSession, clock: Clock) -> TaskResponse:
         """Stop a task; what it did stays done."""
-        return task_answer(await tasks.cancel(session, id, clock.now()))
+        return task_answer(await task_lifecycle.cancel(session, id, clock.now()))
 
     @post("/{id:str}/retry", operation_id="retryTask", guards=[WRITE], status_code=200)
     async def retry(self, id: str, session: AsyncSession, services: Composition) -> TaskResponse:
         """Go on with a task that failed, after the last rows that were done."""
-        task = await tasks.retry(session, id)
+        task = await task_lifecycle.retry(session, id)
         await run_soon(session, services.part(App))
         return task_answer(task)
 

@@ -25,7 +25,7 @@ from farthing.transfer.enums import TaskStatus, TaskType
 from farthing.transfer.exports.run import ExportContext, run_export
 from farthing.transfer.imports.run import ImportContext, run_import
 from farthing.transfer.tables import Task
-from farthing.transfer.tasks import Superseded, TaskRun, begin_attempt, end_attempt
+from farthing.transfer.tasks.lifecycle import Superseded, TaskRun, begin_attempt, end_attempt
 
 log = structlog.get_logger(__name__)
 

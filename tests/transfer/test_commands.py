@@ -21,7 +21,7 @@ from tests.transfer.office import TransferOffice
 pytestmark = pytest.mark.asyncio
 
 SECRET = "a master key for tests only"
-ROWS = 60_000
+ROWS = 20_000
 
 
 def _console() -> Console:

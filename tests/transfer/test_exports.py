@@ -260,3 +260,14 @@ async def test_what_a_schedule_must_say(office: TransferOffice) -> None:
         refused = await account.post("/tasks/scheduled", {**body, **given}, expect=400)
         assert field in refused["details"], refused
     await account.post("/tasks/scheduled", {**body, "connection_id": "conn_unknown"}, expect=404)
+
+
+async def test_a_report_as_parquet(office: TransferOffice) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = "/analytics/reports/net_billing/query/csv"
+    asked = {"range": "this_year", "shape": "timeseries", "grain": "month"}
+    response = await office.account.http.post(path, params={"format": "parquet"}, json=asked)
+    assert response.status_code == 200, response.text
+    table = parquet.read_table(io.BytesIO(response.content))
+    as_csv = await office.account.http.post(path, json=asked)
+    assert table.column_names == as_csv.text.splitlines()[0].split(",")

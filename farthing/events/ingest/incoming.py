@@ -223,14 +223,13 @@ def _arrival(
 
 def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> UsageEvent:
     """`index` is its place in a request that has a `token`: without an id it gets the same one in every repeat."""
-    fresh = new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
     timestamp = now
     if given.timestamp is not None and given.timestamp != _NO_TIME:
         timestamp = given.timestamp
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
     return UsageEvent(
-        id=_short("event_id", given.event_id) if given.event_id else fresh,
+        id=_short("event_id", given.event_id) if given.event_id else _fresh_id(token, index),
         event_name=_short("event_name", given.event_name.strip()),
         external_customer_id=_short("external_customer_id", given.external_customer_id),
         timestamp=to_milliseconds(timestamp),
@@ -238,6 +237,10 @@ def _event(given: IngestEventRequest, now: datetime, token: str | None = None, i
         source=given.source or "",
         customer_id=given.customer_id or "",
     )
+
+
+def _fresh_id(token: str | None, index: int) -> str:
+    return new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
 
 
 def _short(field: str, text: str) -> str:

@@ -24,23 +24,23 @@ from farthing.storage.postgres import Database
 from farthing.storage.rows import find
 from farthing.storage.scope import Scope
 from farthing.transfer.enums import ExportCompression, ExportEntity, ExportFormat, TaskStatus
-from farthing.transfer.exports.balances import select_balances
-from farthing.transfer.exports.credits import select_debits, select_topups
-from farthing.transfer.exports.events import select_events
-from farthing.transfer.exports.invoices import select_invoices
 from farthing.transfer.exports.places import ExportPlace, PlaceFailed, place_of
-from farthing.transfer.exports.revenue import select_revenue
-from farthing.transfer.exports.selection import ExportRequest, MetadataColumn, Selection
+from farthing.transfer.exports.selections.balances import select_balances
+from farthing.transfer.exports.selections.credits import select_debits, select_topups
+from farthing.transfer.exports.selections.events import select_events
+from farthing.transfer.exports.selections.invoices import select_invoices
+from farthing.transfer.exports.selections.revenue import select_revenue
+from farthing.transfer.exports.selections.selection import ExportRequest, ExportSelection, MetadataColumn
+from farthing.transfer.exports.selections.usage import select_usage
 from farthing.transfer.exports.sink import ExportSink
-from farthing.transfer.exports.usage import select_usage
 from farthing.transfer.schedules.lifecycle import config_of
 from farthing.transfer.schemas import ExportJobConfig
 from farthing.transfer.tables import ScheduledTask, Task
-from farthing.transfer.tasks import TaskProgress, TaskRun, end_attempt, lock_attempt, record_progress
+from farthing.transfer.tasks.lifecycle import TaskProgress, TaskRun, end_attempt, lock_attempt, record_progress
 
 ROWS_BETWEEN_PROGRESS = 20_000
 
-SELECTIONS: Mapping[ExportEntity, Callable[[AsyncSession, ExportRequest], Selection]] = {
+SELECTIONS: Mapping[ExportEntity, Callable[[AsyncSession, ExportRequest], ExportSelection]] = {
     ExportEntity.EVENTS: select_events,
     ExportEntity.INVOICE: select_invoices,
     ExportEntity.CREDIT_TOPUPS: select_topups,

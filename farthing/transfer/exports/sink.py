@@ -23,7 +23,7 @@ from farthing.core.csv_table import harmless
 from farthing.core.money import plain
 from farthing.core.parquet_table import ColumnKind, ParquetWriter
 from farthing.transfer.enums import ExportCompression, ExportFormat
-from farthing.transfer.exports.selection import Column, Rows
+from farthing.transfer.exports.selections.selection import Column, Rows
 
 _FAST = 6
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from farthing.metering.canonical import json_number
 from farthing.transfer.imports.rows import RowProblem, SourceRow, UnreadableFile
 
 _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=json_number)
+MOST_REMEMBERED = 10_000
 _NOT_JSON = "is not valid JSON"
 
 
@@ -37,6 +38,8 @@ class ColumnSet:
     optional: Sequence[str]
     maps: Sequence[str] = ()
     objects: Sequence[str] = ()
+    _owners: dict[str, str | None] = field(default_factory=dict, compare=False)
+    """What `map_of` found out; a file asks for the same columns a million times."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,7 +52,14 @@ class ColumnSet:
 
     def map_of(self, column: str) -> str | None:
         """The map that a column is an entry of."""
-        return next((each for each in self.maps if column.startswith(f"{each}.") and len(column) > len(each) + 1), None)
+        if column in self._owners:
+            return self._owners[column]
+        owner = next(
+            (each for each in self.maps if column.startswith(f"{each}.") and len(column) > len(each) + 1), None
+        )
+        if len(self._owners) < MOST_REMEMBERED:  # objects name columns of their own
+            self._owners[column] = owner
+        return owner
 
     def check(self, columns: Sequence[str]) -> None:
         """Raises UnreadableFile, naming every column that is unknown or missing."""
@@ -72,13 +82,14 @@ class ColumnSet:
     def fields_of(self, row: SourceRow) -> dict[str, Any]:
         """The fields that the row gives; an empty cell gives none. Raises BadCell."""
         fields: dict[str, Any] = {}
+        names = self.names
         for column, value in row.values.items():
             if value is None or value == "":
                 continue
             owner = self.map_of(column)
             if owner is not None:
                 fields.setdefault(owner, {})[column[len(owner) + 1 :]] = value
-            elif column not in self.names:
+            elif column not in names:
                 raise BadCell(column, f"is not known; {self._named(column)}")
             elif column in self.maps:
                 fields[column] = {**_object(column, value), **fields.get(column, {})}

@@ -35,7 +35,7 @@ _FAILURES = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FileLine:
     """A line with its end, by number from 1; `is_cut` when it is longer than lines may be and the rest was skipped."""
 
     number: int
@@ -70,18 +70,18 @@ class FileContent:
         """How much of the file, as it was sent, is read."""
         return self._raw.tell()
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[FileLine]:
         """The lines, each with its end. Raises UnreadableFile where a compressed file is damaged."""
         number = 0
         while content := self._read(LONGEST_ROW_BYTES + 1):
             number += 1
             if len(content) <= LONGEST_ROW_BYTES or content.endswith(b"\n"):
-                yield Line(number, content)
+                yield FileLine(number, content)
                 continue
             rest = content
             while rest and not rest.endswith(b"\n"):
                 rest = self._read(LONGEST_ROW_BYTES)
-            yield Line(number, content[:LONGEST_ROW_BYTES], is_cut=True)
+            yield FileLine(number, content[:LONGEST_ROW_BYTES], is_cut=True)
 
     def read(self, size: int) -> bytes:
         """The next bytes; b"" at the end. Raises UnreadableFile where a compressed file is damaged."""

@@ -11,7 +11,7 @@ import csv
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 
-from farthing.transfer.imports.content import FileContent, Line
+from farthing.transfer.imports.content import FileContent, FileLine
 from farthing.transfer.imports.rows import (
     LONGEST_CELL,
     LONGEST_ROW_BYTES,
@@ -37,7 +37,7 @@ class CsvRows:
     """The rows below the header. Raises UnreadableFile for a file without a header that can be used."""
 
     def __init__(self, content: FileContent) -> None:
-        csv.field_size_limit(2 * LONGEST_ROW_BYTES)  # the whole process has one; the rows' own limit is the lower
+        csv.field_size_limit(2 * LONGEST_ROW_BYTES)  # the library's own is smaller than a row may be
         self._records = _Records(content)
         self.columns: Sequence[str] = self._read_header()
 
@@ -91,7 +91,7 @@ class _Records:
         self._delimiter = _delimiter_of(first.content) if first is not None else ","
         self._again = deque([first] if first is not None else [])
         """Lines that were looked at and are still to be read."""
-        self._pulled: list[Line] = []
+        self._pulled: list[FileLine] = []
         """Lines of the record at hand."""
         self._size = 0
         self._reader = self._new_reader()

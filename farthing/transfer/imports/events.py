@@ -52,8 +52,9 @@ class EventRows:
 
     def _arrival(self, row: SourceRow) -> Arrival:
         fields = COLUMNS.fields_of(row)
-        fields.setdefault("event_id", stable_id(Kind.EVENT, self._task_id, str(row.number)))
-        if sum(len(value) for value in fields.values() if isinstance(value, str)) > LARGEST_EVENT_BYTES:
+        if "event_id" not in fields:
+            fields["event_id"] = stable_id(Kind.EVENT, self._task_id, str(row.number))
+        if sum([len(value) for value in row.values.values() if type(value) is str]) > LARGEST_EVENT_BYTES:
             raise BadCell("", f"the event is larger than {LARGEST_EVENT_BYTES} bytes")
         request = convert(fields, IngestEventRequest)
         return arrival_of(request, self._asked_at, _SENDER, None, self._times)

@@ -35,7 +35,7 @@ from farthing.transfer.imports.reading import ImportFile
 from farthing.transfer.imports.rows import SourceRow, UnreadableFile
 from farthing.transfer.imports.writing import ChunkWriter, EntityChunks, EventChunks, RowWriter
 from farthing.transfer.tables import Task
-from farthing.transfer.tasks import TaskProgress, TaskRun, end_attempt, lock_attempt
+from farthing.transfer.tasks.lifecycle import TaskProgress, TaskRun, end_attempt, lock_attempt
 
 log = structlog.get_logger(__name__)
 

@@ -25,11 +25,9 @@ from farthing.payments.tables import Connection, ProviderType
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.rows import find
-from farthing.transfer import files, links, tasks
-from farthing.transfer.creation import create_import, progress_of, require_may_import, tasks_page
+from farthing.transfer import files
 from farthing.transfer.enums import ExportEntity, ScheduleInterval, TaskStatus, TaskType
-from farthing.transfer.problems import list_problems
-from farthing.transfer.queueing import run_soon
+from farthing.transfer.exports import links
 from farthing.transfer.routes import problems_answer
 from farthing.transfer.schedules import lifecycle
 from farthing.transfer.schemas import (
@@ -41,6 +39,10 @@ from farthing.transfer.schemas import (
     TriggerForceRunRequest,
 )
 from farthing.transfer.tables import ScheduledTask, Task
+from farthing.transfer.tasks import lifecycle as task_lifecycle
+from farthing.transfer.tasks.creation import create_import, progress_of, require_may_import, tasks_page
+from farthing.transfer.tasks.problems import list_problems
+from farthing.transfer.tasks.queueing import run_soon
 from farthing.web.access.upload_form import UploadForm
 from farthing.web.access.visitors import changes, form_of, shows, uploads, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
@@ -206,11 +208,11 @@ class TransferPages(Controller):
         here, action = f"{PAGE}/{task_id}", form_of(request).get("action", "")
         try:
             if action == "cancel":
-                await tasks.cancel(session, task_id, clock.now())
+                await task_lifecycle.cancel(session, task_id, clock.now())
                 return done(request, here, "It is cancelled; what was done stays.")
             if action == "import":
                 return await _import_tried(request, session, services, task_id)
-            await tasks.retry(session, task_id)
+            await task_lifecycle.retry(session, task_id)
             await run_soon(session, services.part(App))
         except FarthingError as error:
             return await refused(request, here, error)

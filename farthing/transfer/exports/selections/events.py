@@ -23,7 +23,14 @@ from farthing.events.ports import EventPorts
 from farthing.events.usage.ownership import OwnedEvents, holders_of
 from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.postgres import ports_of, scope_of
-from farthing.transfer.exports.selection import ROWS_AT_ONCE, Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import (
+    ROWS_AT_ONCE,
+    Column,
+    ExportRequest,
+    ExportSelection,
+    Rows,
+    texts,
+)
 
 MOST_REMEMBERED = 20_000
 """Customers whose items are kept in memory."""
@@ -65,9 +72,9 @@ class _Owner:
     items: Sequence[ChargedItem]
 
 
-def select_events(session: AsyncSession, request: ExportRequest) -> Selection:
+def select_events(session: AsyncSession, request: ExportRequest) -> ExportSelection:
     """Rule: docs/rules/imports-and-exports.md#exported-events"""
-    return Selection(_COLUMNS, _portions(session, request.window))
+    return ExportSelection(_COLUMNS, _portions(session, request.window))
 
 
 async def _portions(session: AsyncSession, window: Period) -> AsyncIterator[Rows]:

@@ -45,7 +45,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ExportSelection:
     """The columns of an export in their order, and its rows in portions."""
 
     columns: Sequence[Column]

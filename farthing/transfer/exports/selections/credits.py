@@ -10,7 +10,7 @@ from farthing.credits.enums import ReferenceType, TransactionStatus, Transaction
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.customers.tables import Customer
 from farthing.storage.postgres import scope_of
-from farthing.transfer.exports.selection import Column, ExportRequest, Selection, streamed, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, streamed, texts
 
 _MOVEMENT = [
     *texts("external_id", "name", "wallet_id"),
@@ -22,17 +22,19 @@ _TOPUPS = [Column("topup_id"), *_MOVEMENT]
 _DEBITS = [Column("debit_id"), *_MOVEMENT, Column("credit_amount", ColumnKind.DECIMAL), Column("invoice_id")]
 
 
-def select_topups(session: AsyncSession, request: ExportRequest) -> Selection:
+def select_topups(session: AsyncSession, request: ExportRequest) -> ExportSelection:
     """Rule: docs/rules/imports-and-exports.md#exported-movements-of-wallets"""
     return _select(session, request, TransactionType.CREDIT, _TOPUPS)
 
 
-def select_debits(session: AsyncSession, request: ExportRequest) -> Selection:
+def select_debits(session: AsyncSession, request: ExportRequest) -> ExportSelection:
     """Rule: docs/rules/imports-and-exports.md#exported-movements-of-wallets"""
     return _select(session, request, TransactionType.DEBIT, _DEBITS)
 
 
-def _select(session: AsyncSession, request: ExportRequest, type: TransactionType, columns: list[Column]) -> Selection:
+def _select(
+    session: AsyncSession, request: ExportRequest, type: TransactionType, columns: list[Column]
+) -> ExportSelection:
     movement = WalletTransaction
     invoice_id = case((movement.reference_type == ReferenceType.INVOICE, movement.reference_id), else_="")
     attributes = (
@@ -61,4 +63,4 @@ def _select(session: AsyncSession, request: ExportRequest, type: TransactionType
         )
         .order_by(movement.created_at, movement.id)
     )
-    return Selection(columns, streamed(session, query))
+    return ExportSelection(columns, streamed(session, query))

@@ -19,7 +19,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.postgres import scope_of
 from farthing.storage.rows import in_array
 from farthing.transfer.enums import MetadataOwner
-from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 
 CUSTOMERS_AT_ONCE = 500
 
@@ -31,10 +31,10 @@ _COLUMNS = [
 ]
 
 
-def select_balances(session: AsyncSession, request: ExportRequest) -> Selection:
+def select_balances(session: AsyncSession, request: ExportRequest) -> ExportSelection:
     """Rule: docs/rules/imports-and-exports.md#exported-balances"""
     columns = [*_COLUMNS, *(Column(column.name) for column in request.metadata)]
-    return Selection(columns, _portions(session, request))
+    return ExportSelection(columns, _portions(session, request))
 
 
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:

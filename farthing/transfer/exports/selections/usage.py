@@ -18,7 +18,7 @@ from farthing.events.schemas import UsageAnalyticItem
 from farthing.events.tables import StoredEvent
 from farthing.events.usage.usage_statement import SOURCE
 from farthing.storage.postgres import scope_of
-from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 
 CUSTOMERS_AT_ONCE = 500
 
@@ -34,10 +34,10 @@ _COLUMNS = [
 ]
 
 
-def select_usage(session: AsyncSession, request: ExportRequest) -> Selection:
+def select_usage(session: AsyncSession, request: ExportRequest) -> ExportSelection:
     """Rule: docs/rules/imports-and-exports.md#exported-usage"""
     columns = [*_COLUMNS, *(Column(column.name) for column in request.metadata)]
-    return Selection(columns, _portions(session, request))
+    return ExportSelection(columns, _portions(session, request))
 
 
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:

@@ -14,7 +14,7 @@ from farthing.core.parquet_table import ColumnKind
 from farthing.reporting.revenue.breakdown import EVENT_SOURCE, GROUPS, revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueGranularity
 from farthing.reporting.revenue.tabulated import FIGURES
-from farthing.transfer.exports.selection import Column, ExportRequest, Rows, Selection, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 
 _BY = [name for name in GROUPS if name != EVENT_SOURCE]
 _COLUMNS = [
@@ -25,9 +25,9 @@ _COLUMNS = [
 _INSTANT = timedelta(microseconds=1)
 
 
-def select_revenue(session: AsyncSession, request: ExportRequest) -> Selection:
+def select_revenue(session: AsyncSession, request: ExportRequest) -> ExportSelection:
     """Rule: docs/rules/imports-and-exports.md#exported-revenue"""
-    return Selection(_COLUMNS, _portions(session, request))
+    return ExportSelection(_COLUMNS, _portions(session, request))
 
 
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:

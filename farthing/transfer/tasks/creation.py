@@ -19,7 +19,7 @@ from farthing.transfer.enums import FileType, ImportEntity, TaskEntity, TaskStat
 from farthing.transfer.files import use_upload
 from farthing.transfer.schemas import CreateTaskRequest, TaskQuery, TaskResponse
 from farthing.transfer.tables import Task
-from farthing.transfer.tasks import checked_metadata
+from farthing.transfer.tasks.lifecycle import checked_metadata
 
 ENTITY_OF: Mapping[ImportEntity, str] = {
     ImportEntity.EVENTS: "event",

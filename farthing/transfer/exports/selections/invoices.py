@@ -9,7 +9,7 @@ from farthing.core.enums import Status
 from farthing.core.parquet_table import ColumnKind
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
-from farthing.transfer.exports.selection import Column, ExportRequest, Selection, streamed, texts
+from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, streamed, texts
 
 _DECIMAL, _MOMENT, _INTEGER = ColumnKind.DECIMAL, ColumnKind.MOMENT, ColumnKind.INTEGER
 
@@ -30,7 +30,7 @@ _COLUMNS = [
 ]
 
 
-def select_invoices(session: AsyncSession, request: ExportRequest) -> Selection:
+def select_invoices(session: AsyncSession, request: ExportRequest) -> ExportSelection:
     """Rule: docs/rules/imports-and-exports.md#exported-invoices"""
     attributes = [getattr(Invoice, "meta" if column.name == "metadata" else column.name) for column in _COLUMNS]
     query = (
@@ -43,4 +43,4 @@ def select_invoices(session: AsyncSession, request: ExportRequest) -> Selection:
         )
         .order_by(Invoice.created_at, Invoice.id)
     )
-    return Selection(_COLUMNS, streamed(session, query))
+    return ExportSelection(_COLUMNS, streamed(session, query))
