@@ -12,6 +12,7 @@ from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.webhooks import WebhookPages
+from farthing.web.administration.workflows import WorkflowPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
@@ -61,6 +62,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Company,
     SettingsPages,
     TestClock,
+    WorkflowPages,
     Duties,
     PortalLinks,
 )
