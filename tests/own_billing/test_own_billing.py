@@ -164,7 +164,8 @@ async def test_a_day_is_sent_once(hosted: HostedTenant) -> None:
     tomorrow = hosted.host.database.clock.now() + timedelta(days=1)
     assert await send_daily_usage(hosted.host, tomorrow) == 1
     assert await send_daily_usage(hosted.host, tomorrow) == 1
-    found = await hosted.owner.post("/events/query", {"external_customer_id": hosted.tenant.tenant_id}, 200)
+    day = {"start_time": (tomorrow - timedelta(days=2)).isoformat(), "end_time": tomorrow.isoformat()}
+    found = await hosted.owner.post("/events/query", {"external_customer_id": hosted.tenant.tenant_id, **day}, 200)
     (event,) = found["events"]
     assert (event["event_name"], event["properties"]["count"]) == ("farthing.events", 1)
 
