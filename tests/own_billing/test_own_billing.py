@@ -177,14 +177,14 @@ async def test_tenants_that_were_there_before_are_adopted(hosted: HostedTenant, 
 
 async def test_the_published_client_pays_a_bill(hosted: HostedTenant) -> None:
     async with Flexprice(server_url=f"{hosted.tenant.base_url}/v1", api_key_auth=hosted.tenant.key) as client:
-        status = await client.selfbilling.get_self_billing_status_async()
+        status = await client.self_billing.get_self_billing_status_async()
         assert status.enabled
-        begun = await client.selfbilling.start_self_billing_checkout_async(**DETAILS)
+        begun = await client.self_billing.start_self_billing_checkout_async(**DETAILS)
         assert begun.checkout_id
         assert begun.url
-        polled = await client.selfbilling.poll_self_billing_checkout_async(id=begun.checkout_id)
+        polled = await client.self_billing.poll_self_billing_checkout_async(id=begun.checkout_id)
         assert not polled.terminal
-        summary = await client.selfbilling.get_self_billing_summary_async()
+        summary = await client.self_billing.get_self_billing_summary_async()
         assert [invoice.total for invoice in summary.invoices or ()] == ["20"]
-        assert (await client.selfbilling.create_self_billing_portal_session_async()).url
-        await client.selfbilling.cancel_self_billing_checkout_async(id=begun.checkout_id)
+        assert (await client.self_billing.create_self_billing_portal_session_async()).url
+        await client.self_billing.cancel_self_billing_checkout_async(id=begun.checkout_id)
