@@ -17,7 +17,11 @@ from farthing.identity.tables import InternalStatus
 from farthing.invoices.receivable import UNPAID, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.own_billing.host import BillingHost, require_customer
-from farthing.own_billing.schemas import SelfBillingCheckoutRequest, SelfBillingCheckoutResponse
+from farthing.own_billing.schemas import (
+    SelfBillingCheckoutRequest,
+    SelfBillingCheckoutResponse,
+    SelfBillingCheckoutStatus,
+)
 from farthing.own_billing.tenants import set_active
 from farthing.payments.events import record_payment_event
 from farthing.payments.integrations.gateways import Gateways, connection_to
@@ -27,11 +31,11 @@ from farthing.payments.states import OPEN
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 
 _STATUSES = {
-    PaymentStatus.INITIATED: "initiated",
-    PaymentStatus.PENDING: "pending",
-    PaymentStatus.PROCESSING: "pending",
-    PaymentStatus.FAILED: "failed",
-    PaymentStatus.VOIDED: "expired",
+    PaymentStatus.INITIATED: SelfBillingCheckoutStatus.INITIATED,
+    PaymentStatus.PENDING: SelfBillingCheckoutStatus.PENDING,
+    PaymentStatus.PROCESSING: SelfBillingCheckoutStatus.PENDING,
+    PaymentStatus.FAILED: SelfBillingCheckoutStatus.FAILED,
+    PaymentStatus.VOIDED: SelfBillingCheckoutStatus.EXPIRED,
 }
 """What the states of a link are called here; every other one is a success."""
 
@@ -52,7 +56,9 @@ async def begin_checkout(
         if invoice is None:
             await session.commit()
             became = await set_active(host, tenant_id)
-            return SelfBillingCheckoutResponse(status="completed", tenant_status=became, terminal=True)
+            return SelfBillingCheckoutResponse(
+                status=SelfBillingCheckoutStatus.COMPLETED, tenant_status=became, terminal=True
+            )
         payment = await _open_link(session, invoice)
         if payment is None:
             payment = await _new_link(session, gateways, invoice, host.clock)
@@ -73,7 +79,7 @@ async def cancel_checkout(host: BillingHost, tenant_id: str, checkout_id: str) -
         found = await _own(session, tenant_id, checkout_id)
         invoice, payment = await outcomes.lock(session, found.id)
         if payment.payment_status not in OPEN:
-            details = {"checkout_id": checkout_id, "status": _status(payment)}
+            details = {"checkout_id": checkout_id, "status": _status(payment).value}
             raise InvalidOperation("the checkout is over", details)
         payment.payment_status = PaymentStatus.VOIDED
         payment.voided_at = host.clock.now()
@@ -144,8 +150,8 @@ async def _own(session: AsyncSession, tenant_id: str, checkout_id: str) -> Payme
     return payment
 
 
-def _status(payment: Payment) -> str:
-    return _STATUSES.get(payment.payment_status, "completed")
+def _status(payment: Payment) -> SelfBillingCheckoutStatus:
+    return _STATUSES.get(payment.payment_status, SelfBillingCheckoutStatus.COMPLETED)
 
 
 def _answer(payment: Payment, status: InternalStatus) -> SelfBillingCheckoutResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -30,10 +31,20 @@ class SelfBillingCheckoutRequest(Request):
     tax_id: Annotated[str, Meta(max_length=100)] | None = None
 
 
+class SelfBillingCheckoutStatus(StrEnum):
+    """How far a checkout is."""
+
+    INITIATED = "initiated"
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
 class SelfBillingCheckoutResponse(Response):
     """A checkout. `url` is where it is paid, while it can be."""
 
-    status: str
+    status: SelfBillingCheckoutStatus
     tenant_status: InternalStatus
     terminal: bool
     checkout_id: str | None = None

@@ -28,6 +28,7 @@ INVOICES, EVENTS = "farthing.invoices", "farthing.events"
 DAY = timedelta(days=1)
 _SOURCE = "farthing"
 AT_ONCE = 500
+_Moment = ColumnElement[datetime] | ColumnElement[datetime | None]
 
 
 async def send_daily_usage(host: BillingHost, now: datetime) -> int:

@@ -14,6 +14,7 @@ from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
+from farthing.web.administration.workflows import WorkflowPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.checkout.pages import CheckoutPages
 from farthing.web.dashboard.activity import ActivityPages
@@ -73,6 +74,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Company,
     SettingsPages,
     TestClock,
+    WorkflowPages,
     Duties,
     PortalLinks,
 )

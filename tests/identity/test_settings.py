@@ -146,6 +146,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "default_vat_exemption_reason": "",
         "default_vat_exemption_code": "",
     },
+    "dunning_config": {"enabled": False, "retry_days": [1, 3, 5, 7], "final_action": "none"},
     "email_config": {
         "enabled": False,
         "from_name": "",

@@ -164,7 +164,8 @@ async def test_a_day_is_sent_once(hosted: HostedTenant) -> None:
     tomorrow = hosted.host.database.clock.now() + timedelta(days=1)
     assert await send_daily_usage(hosted.host, tomorrow) == 1
     assert await send_daily_usage(hosted.host, tomorrow) == 1
-    found = await hosted.owner.post("/events/query", {"external_customer_id": hosted.tenant.tenant_id}, 200)
+    day = {"start_time": (tomorrow - timedelta(days=2)).isoformat(), "end_time": tomorrow.isoformat()}
+    found = await hosted.owner.post("/events/query", {"external_customer_id": hosted.tenant.tenant_id, **day}, 200)
     (event,) = found["events"]
     assert (event["event_name"], event["properties"]["count"]) == ("farthing.events", 1)
 
@@ -176,14 +177,14 @@ async def test_tenants_that_were_there_before_are_adopted(hosted: HostedTenant, 
 
 async def test_the_published_client_pays_a_bill(hosted: HostedTenant) -> None:
     async with Flexprice(server_url=f"{hosted.tenant.base_url}/v1", api_key_auth=hosted.tenant.key) as client:
-        status = await client.selfbilling.get_self_billing_status_async()
+        status = await client.self_billing.get_self_billing_status_async()
         assert status.enabled
-        begun = await client.selfbilling.start_self_billing_checkout_async(**DETAILS)
+        begun = await client.self_billing.start_self_billing_checkout_async(**DETAILS)
         assert begun.checkout_id
         assert begun.url
-        polled = await client.selfbilling.poll_self_billing_checkout_async(id=begun.checkout_id)
+        polled = await client.self_billing.poll_self_billing_checkout_async(id=begun.checkout_id)
         assert not polled.terminal
-        summary = await client.selfbilling.get_self_billing_summary_async()
+        summary = await client.self_billing.get_self_billing_summary_async()
         assert [invoice.total for invoice in summary.invoices or ()] == ["20"]
-        assert (await client.selfbilling.create_self_billing_portal_session_async()).url
-        await client.selfbilling.cancel_self_billing_checkout_async(id=begun.checkout_id)
+        assert (await client.self_billing.create_self_billing_portal_session_async()).url
+        await client.self_billing.cancel_self_billing_checkout_async(id=begun.checkout_id)

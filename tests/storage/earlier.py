@@ -10,6 +10,21 @@ UNDOING = {
         DROP TABLE invoice_write_offs, dunning_cases, customer_dunning;
         DROP INDEX ix_invoices_unpaid_payer, ix_invoices_unpaid_owner, ix_invoices_overdue;
         ALTER TABLE invoices DROP COLUMN written_off_at, DROP COLUMN written_off_amount, DROP COLUMN write_off_reason;
+        CREATE INDEX ix_invoices_unpaid_payer ON invoices (environment_id, customer_id)
+            INCLUDE (owner_id, currency, amount_remaining, usage_remaining, due_date)
+            WHERE status = 'published' AND invoice_status = 'FINALIZED'
+            AND invoice_type IN ('SUBSCRIPTION', 'ONE_OFF') AND amount_remaining > 0
+            AND payment_status NOT IN ('SUCCEEDED', 'OVERPAID', 'REFUNDED', 'VOIDED');
+        CREATE INDEX ix_invoices_unpaid_owner ON invoices (environment_id, owner_id)
+            INCLUDE (customer_id, currency, amount_remaining, usage_remaining, due_date)
+            WHERE status = 'published' AND invoice_status = 'FINALIZED'
+            AND invoice_type IN ('SUBSCRIPTION', 'ONE_OFF') AND amount_remaining > 0
+            AND payment_status NOT IN ('SUCCEEDED', 'OVERPAID', 'REFUNDED', 'VOIDED');
+        CREATE INDEX ix_invoices_overdue ON invoices (environment_id, due_date)
+            WHERE status = 'published' AND invoice_status = 'FINALIZED'
+            AND invoice_type IN ('SUBSCRIPTION', 'ONE_OFF') AND amount_remaining > 0
+            AND payment_status NOT IN ('SUCCEEDED', 'OVERPAID', 'REFUNDED', 'VOIDED')
+            AND due_date IS NOT NULL AND overdue_notified_at IS NULL;
     """,
     "0049": """
         DROP TABLE tasks, scheduled_tasks, task_problems, stored_files, stored_file_pieces;

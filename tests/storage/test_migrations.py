@@ -19,6 +19,9 @@ from farthing.storage.postgres import dialect_url
 from farthing.storage.tables import Base
 
 NEW: dict[str, Any] = {
+    "written_off_at": None,
+    "written_off_amount": None,
+    "write_off_reason": None,
     "usage_watermark": None,
     "scale_arrears": False,
     "opening_credit": Decimal(0),

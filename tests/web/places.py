@@ -200,6 +200,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("emails", await _emails(stage)),
         Place("email-preview", "/emails/preview?kind=reminder&language=de"),
         Place("setting-email", "/settings/email_config"),
+        Place("workflows", "/workflows"),
         Place("webhooks", "/webhooks"),
         Place("webhook-message", f"/webhooks/messages/{await _message(stage)}"),
         Place("settings", "/settings"),

@@ -115,6 +115,8 @@ TONES = MappingProxyType(
         "in alarm": "bad",
         "warning": "warn",
         "ok": "good",
+        "completed": "good",
+        "running": "warn",
         "retrying": "warn",
         "waiting for method": "bad",
         "exhausted": "bad",
