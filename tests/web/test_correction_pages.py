@@ -42,7 +42,7 @@ async def test_an_invoice_is_measured_again_and_corrected(page: Page, own: Stage
     await sign_in(page, own)
     await page.goto(f"/invoices/{invoice.id}")
     await page.get_by_role("link", name="Check usage").click()
-    await expect(page.get_by_role("region", name="Lines")).to_contain_text("-$3.00")
+    await expect(page.get_by_role("region", name="Lines")).to_contain_text("\N{MINUS SIGN}$3.00")
     await page.get_by_text("Credit now").first.click()
     await page.get_by_role("button", name="Credit now").click()
     await expect(page.get_by_role("region", name="Corrections")).to_contain_text("$3.00")
