@@ -12,6 +12,8 @@ from tests.web.stage import Stage
 
 async def test_an_event_is_amended_and_voided_and_its_history_is_shown(page: Page, own: Stage) -> None:
     office = Office(own.account)
+    await office.on("2026-01-01")
+    await office.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
     await sell(office, count=2)
     await sign_in(page, own)
     await page.goto("/events/one?id=e0")
@@ -32,13 +34,15 @@ async def test_an_event_is_amended_and_voided_and_its_history_is_shown(page: Pag
 
 async def test_an_invoice_is_measured_again_and_corrected(page: Page, own: Stage) -> None:
     office = Office(own.account)
+    await office.on("2026-01-01")
+    await office.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
     subscription, _ = await sell(office, count=10)
     invoice = await january(office, subscription)
     await void(office, "e0", "e1", "e2")
     await sign_in(page, own)
     await page.goto(f"/invoices/{invoice.id}")
     await page.get_by_role("link", name="Check usage").click()
-    await expect(page.get_by_role("region", name="Lines")).to_contain_text("-$3.00")
+    await expect(page.get_by_role("region", name="Lines")).to_contain_text("\N{MINUS SIGN}$3.00")
     await page.get_by_text("Credit now").first.click()
     await page.get_by_role("button", name="Credit now").click()
     await expect(page.get_by_role("region", name="Corrections")).to_contain_text("$3.00")

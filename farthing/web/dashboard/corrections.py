@@ -12,6 +12,7 @@ from farthing.billing.corrections.schemas import CorrectInvoiceRequest, preview_
 from farthing.core.clock import Clock
 from farthing.core.decoding import convert
 from farthing.core.errors import FarthingError
+from farthing.core.times import read_typed_time
 from farthing.invoices.tables import Invoice
 from farthing.storage.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
@@ -29,12 +30,14 @@ class CorrectionPages(Controller):
     async def read(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """What the usage of an invoice comes to today, and how it was corrected before."""
         invoice = await find(session, Invoice, invoice_id)
+        corrections = await corrections_of(session, invoice.id)
         return render(
             request,
             "corrections.html",
             invoice=invoice,
             seen=preview_answer(invoice, await differences_of(session, invoice, clock.now())),
-            corrections=await corrections_of(session, invoice.id),
+            corrections=corrections,
+            made_at=[read_typed_time(correction.created_at) for correction in corrections],
             zone=await zone_of(session),
         )
 

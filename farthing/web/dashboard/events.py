@@ -114,6 +114,7 @@ class Events(Controller):
             properties=msgspec.json.format(msgspec.json.encode(event.properties), indent=2).decode(),
             steps=_steps(found.debug_tracker),
             was=[msgspec.json.encode(version.before.properties).decode() for version in found.history or []],
+            changed_at=[read_typed_time(version.changed_at) for version in found.history or []],
         )
 
     @post("/void", guards=[deletes("event")])
