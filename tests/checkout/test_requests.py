@@ -297,7 +297,7 @@ async def test_a_customer_that_was_deleted_meanwhile_gets_nothing(turnstile: Tur
     answer = await turnstile.account.http.delete(f"/customers/{opened.session['customer_id']}")
     await turnstile.act(opened)
     session = await turnstile.read(opened)
-    if answer.is_success:
+    if answer.is_success and kind != "invoice":  # what is owed may be paid all the same
         assert session["checkout_status"] == "failed"
         assert await turnstile.captured(opened) == (CHARGED[kind], CHARGED[kind])
     else:  # it has an open wallet or owes money
