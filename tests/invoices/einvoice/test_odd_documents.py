@@ -102,12 +102,12 @@ def random_document(seed: int) -> IssuedFigures:
     """A document of up to 30 lines; the same for the same seed."""
     random = Random(seed)
     rates: list[CarriedRate] = random.sample([GERMAN, REDUCED, ZERO, EXEMPT, REVERSE], k=random.randint(1, 4))
-    lines = []
+    lines: list[Any] = []
     for _ in range(random.randint(1, 30)):
         amount = Decimal(random.randint(1, 10 ** random.randint(1, 7))).scaleb(-2)
-        discount = (amount * random.choice([0, 0, Decimal("0.1"), Decimal("0.333")])).quantize(CENT)
+        discount = (amount * random.choice([Decimal(0), Decimal(0), Decimal("0.1"), Decimal("0.333")])).quantize(CENT)
         left = amount - discount
-        on_all = (left * random.choice([0, 0, Decimal("0.05")])).quantize(CENT)
+        on_all = (left * random.choice([Decimal(0), Decimal(0), Decimal("0.05")])).quantize(CENT)
         quantity = Decimal(random.randint(0, 10 ** random.randint(0, 12))).scaleb(-random.randint(0, 9))
         more = {"quantity": quantity, "name": random.choice(["Calls", STRANGE, "x" * 150])}
         rate = random.choice(rates)

@@ -73,7 +73,7 @@ async def _invoice_issued(session: AsyncSession, email: Email, _: datetime) -> M
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedMoney:
+class ConfirmedMoney:
     """What a receipt confirms: an amount in the invoice's currency or the payment's, and when it was received."""
 
     invoice: Invoice
@@ -94,21 +94,21 @@ async def _payment_receipt(session: AsyncSession, email: Email, _: datetime) -> 
     return MailContent(LetterFacts(kind=email.kind, values=values, rows=rows, variant=variant), invoice.id)
 
 
-async def _paid_money(session: AsyncSession, email: Email) -> ReceivedMoney:
+async def _paid_money(session: AsyncSession, email: Email) -> ConfirmedMoney:
     payment = await find(session, Payment, email.entity_id)
     if payment.payment_status not in {PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED}:
         raise NotToSend("the payment was taken back meanwhile")
     invoice = await find(session, Invoice, payment.destination_id)
     amount = CurrencyAmount(payment.amount, payment.currency)
-    return ReceivedMoney(invoice, amount, payment.succeeded_at or payment.created_at)
+    return ConfirmedMoney(invoice, amount, payment.succeeded_at or payment.created_at)
 
 
-async def _money_without_payment(session: AsyncSession, email: Email) -> ReceivedMoney:
+async def _money_without_payment(session: AsyncSession, email: Email) -> ConfirmedMoney:
     invoice = await _issued_invoice(session, email)
     if invoice.amount_paid < Decimal(email.details["paid"]):
         raise NotToSend("the invoice was marked as less paid meanwhile")
     amount = CurrencyAmount(Decimal(email.details["amount"]), invoice.currency)
-    return ReceivedMoney(invoice, amount, datetime.fromisoformat(email.details["received_at"]))
+    return ConfirmedMoney(invoice, amount, datetime.fromisoformat(email.details["received_at"]))
 
 
 async def _payment_failed(session: AsyncSession, email: Email, _: datetime) -> MailContent:
