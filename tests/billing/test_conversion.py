@@ -100,6 +100,16 @@ class TestWhatIsConverted:
         assert line["fx_conversion"]["source"]["net"] == "10"
         await bureau.require_sound()
 
+    async def test_the_published_client_reads_how_it_was_converted(self, bureau: Bureau) -> None:
+        rate = await bureau.rate()
+        subscription = await opened(bureau, await bureau.plan(fixed("10")), await bureau.payer())
+        (invoice,) = await bureau.issued(subscription)
+        async with bureau.account.sdk() as client:
+            read = await client.invoices.get_invoice_async(id=invoice["id"])
+        assert (read.fx_conversion.rate, read.fx_conversion.rate_id) == (RATE, rate["id"])
+        assert (read.fx_conversion.charge_currency, read.fx_conversion.source.net) == ("usd", "10")
+        assert read.line_items[0].fx_conversion.source.subtotal == "10"
+
     async def test_fx1_coupon_credits_and_tax(self, bureau: Bureau) -> None:
         """The coupon and the dollar wallet reduce dollars; the tax is charged on rupees."""
         await bureau.rate()
