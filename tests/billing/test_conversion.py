@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
@@ -469,3 +470,32 @@ class TestGivingBack:
             "2493.75", "1246.88", "1246.87",
         )  # fmt: skip
         await bureau.require_sound()
+
+
+@pytest.mark.parametrize(
+    ("statement", "figure"),
+    [
+        pytest.param("UPDATE invoices SET fx_rate = fx_rate + 1", "subtotal", id="another rate"),
+        pytest.param("UPDATE invoice_line_items SET source_amount = source_amount + 1", "source subtotal", id="charge"),
+        pytest.param("UPDATE invoices SET source_subtotal = 1", "source subtotal", id="what the invoice was"),
+        pytest.param("UPDATE invoice_line_items SET currency = 'usd'", "currency", id="the currency of a line"),
+        pytest.param("UPDATE invoice_line_items SET amount = amount + 1", "amount", id="what a line became"),
+    ],
+)
+async def test_the_doctor_names_what_was_tampered_with(bureau: Bureau, statement: str, figure: str) -> None:
+    await bureau.rate()
+    await opened(bureau, await bureau.plan(fixed("10")), await bureau.payer())
+    await bureau.require_sound()
+    async with bureau.account.transaction() as session:
+        await session.execute(text(statement))
+    found = await audit(bureau.account.database, only=[bureau.account.environment_id])
+    assert figure in {difference.figure for difference in found.differences}
+
+
+async def test_the_doctor_names_who_cannot_be_invoiced(bureau: Bureau) -> None:
+    customer = await bureau.customer()
+    await opened(bureau, await bureau.plan(fixed("10")), customer)
+    await bureau.account.put(f"/customers/{customer['id']}", {"billing_currency": "inr"})
+    found = await audit(bureau.account.database, only=[bureau.account.environment_id])
+    assert found.differences == []
+    assert "usd to inr" in found.without_rate[customer["id"]]

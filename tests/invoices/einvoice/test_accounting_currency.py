@@ -12,6 +12,7 @@ from farthing.invoices.einvoice.assembly import assemble
 from farthing.invoices.einvoice.cii import cii
 from farthing.invoices.einvoice.model import Format
 from farthing.invoices.einvoice.ubl import ubl
+from tests.invoices.einvoice.official_rules import violations
 from tests.invoices.einvoice.papers import figures, issued, line, seller, vat
 
 TAXED = figures("119.00", line("100", vat("19"), tax="19"))
@@ -32,7 +33,9 @@ def test_tax_in_the_accounting_currency(accounting: str, rate: str, tax: str) ->
     said = issued(replace(TAXED, accounting_rate=Decimal(rate)), [seller(accounting_currency=accounting)])
     assembly = assemble(said, Format.PEPPOL_UBL)
     assert assembly.obstacles == {}
-    root = etree.fromstring(ubl(assembly.document, Format.PEPPOL_UBL))
+    written = ubl(assembly.document, Format.PEPPOL_UBL)
+    assert violations(written, Format.PEPPOL_UBL) == []
+    root = etree.fromstring(written)
     assert root.findtext("{*}TaxCurrencyCode") == accounting.upper()
     totals = [(total[0].get("currencyID"), total[0].text) for total in root.findall("{*}TaxTotal")]
     assert totals == [("EUR", "19.00"), (accounting.upper(), tax)]
