@@ -325,6 +325,15 @@ class TestWithoutARate:
         assert (invoice["invoice_status"], invoice["total"]) == ("FINALIZED", "831.25")
         await bureau.require_sound()
 
+    async def test_a_test_clock_goes_on_past_a_draft_that_waits(self, bureau: Bureau) -> None:
+        """Not from one microsecond to the next for ever."""
+        waiting = await opened(bureau, await bureau.plan(fixed("10", **ARREAR)), await bureau.payer())
+        path = f"/environments/{bureau.account.environment_id}/clock"
+        moved = await bureau.account.post(path, {"frozen_time": "2026-05-02T00:00:00Z"}, expect=200)
+        assert moved["progress"]["finished"] is True
+        drafts = await bureau.issued(waiting)
+        assert [draft["invoice_status"] for draft in drafts] == ["DRAFT", "DRAFT"]
+
     async def test_a_trial_that_ends_without_a_rate_leaves_its_invoice_waiting(self, bureau: Bureau) -> None:
         customer = await bureau.customer()
         subscription = await opened(bureau, await bureau.plan(fixed("10")), customer, trial_period_days=14)
