@@ -312,7 +312,7 @@ async def test_an_id_of_another_tenant_is_refused_in_every_field(
     with Books(sockets, account) as books:
         before = books.state()
         for door in DOORS:
-            if door.body is None or door.path.endswith("/search"):
+            if door.body is None or door.path.endswith(("/search", "/forex/query")):
                 continue
             for path in named_by(door):
                 if (door.id, str(path[-1])) in EXCEPTIONS or NOT_REACHED.keys() & set(path):

@@ -464,7 +464,7 @@ def lists() -> list[Door]:
         for door in BY_ID.values()
         if not door.path_parameters
         and door.operation
-        and (door.path.endswith("/search") if door.method == "POST" else "limit" in door.query)
+        and (door.path.endswith(("/search", "/forex/query")) if door.method == "POST" else "limit" in door.query)
         and door.id != "getEntityIntegrationMappings"
     ]
 

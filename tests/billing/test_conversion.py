@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
@@ -99,6 +100,16 @@ class TestWhatIsConverted:
         assert (line["currency"], line["amount"]) == ("inr", "831.25")
         assert line["fx_conversion"]["source"]["net"] == "10"
         await bureau.require_sound()
+
+    async def test_the_published_client_reads_how_it_was_converted(self, bureau: Bureau) -> None:
+        rate = await bureau.rate()
+        subscription = await opened(bureau, await bureau.plan(fixed("10")), await bureau.payer())
+        (invoice,) = await bureau.issued(subscription)
+        async with bureau.account.sdk() as client:
+            read = await client.invoices.get_invoice_async(id=invoice["id"])
+        assert (read.fx_conversion.rate, read.fx_conversion.rate_id) == (RATE, rate["id"])
+        assert (read.fx_conversion.charge_currency, read.fx_conversion.source.net) == ("usd", "10")
+        assert read.line_items[0].fx_conversion.source.subtotal == "10"
 
     async def test_fx1_coupon_credits_and_tax(self, bureau: Bureau) -> None:
         """The coupon and the dollar wallet reduce dollars; the tax is charged on rupees."""
@@ -314,6 +325,15 @@ class TestWithoutARate:
         assert (invoice["invoice_status"], invoice["total"]) == ("FINALIZED", "831.25")
         await bureau.require_sound()
 
+    async def test_a_test_clock_goes_on_past_a_draft_that_waits(self, bureau: Bureau) -> None:
+        """Not from one microsecond to the next for ever."""
+        waiting = await opened(bureau, await bureau.plan(fixed("10", **ARREAR)), await bureau.payer())
+        path = f"/environments/{bureau.account.environment_id}/clock"
+        moved = await bureau.account.post(path, {"frozen_time": "2026-05-02T00:00:00Z"}, expect=200)
+        assert moved["progress"]["finished"] is True
+        drafts = await bureau.issued(waiting)
+        assert [draft["invoice_status"] for draft in drafts] == ["DRAFT", "DRAFT"]
+
     async def test_a_trial_that_ends_without_a_rate_leaves_its_invoice_waiting(self, bureau: Bureau) -> None:
         customer = await bureau.customer()
         subscription = await opened(bureau, await bureau.plan(fixed("10")), customer, trial_period_days=14)
@@ -459,3 +479,32 @@ class TestGivingBack:
             "2493.75", "1246.88", "1246.87",
         )  # fmt: skip
         await bureau.require_sound()
+
+
+@pytest.mark.parametrize(
+    ("statement", "figure"),
+    [
+        pytest.param("UPDATE invoices SET fx_rate = fx_rate + 1", "subtotal", id="another rate"),
+        pytest.param("UPDATE invoice_line_items SET source_amount = source_amount + 1", "source subtotal", id="charge"),
+        pytest.param("UPDATE invoices SET source_subtotal = 1", "source subtotal", id="what the invoice was"),
+        pytest.param("UPDATE invoice_line_items SET currency = 'usd'", "currency", id="the currency of a line"),
+        pytest.param("UPDATE invoice_line_items SET amount = amount + 1", "amount", id="what a line became"),
+    ],
+)
+async def test_the_doctor_names_what_was_tampered_with(bureau: Bureau, statement: str, figure: str) -> None:
+    await bureau.rate()
+    await opened(bureau, await bureau.plan(fixed("10")), await bureau.payer())
+    await bureau.require_sound()
+    async with bureau.account.transaction() as session:
+        await session.execute(text(statement))
+    found = await audit(bureau.account.database, only=[bureau.account.environment_id])
+    assert figure in {difference.figure for difference in found.differences}
+
+
+async def test_the_doctor_names_who_cannot_be_invoiced(bureau: Bureau) -> None:
+    customer = await bureau.customer()
+    await opened(bureau, await bureau.plan(fixed("10")), customer)
+    await bureau.account.put(f"/customers/{customer['id']}", {"billing_currency": "inr"})
+    found = await audit(bureau.account.database, only=[bureau.account.environment_id])
+    assert found.differences == []
+    assert "usd to inr" in found.without_rate[customer["id"]]

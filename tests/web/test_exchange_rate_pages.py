@@ -22,11 +22,10 @@ async def test_rates_and_a_converted_invoice_on_pages(page: Page, own: Stage) ->
     await expect(page.get_by_text("No rate yet.")).to_be_visible()
     for scope, scope_id, figure in (("tenant", "", "83.125"), ("customer", customer["id"], "84.5")):
         await page.get_by_text("Set a rate").click()
-        await page.get_by_label("From").first.fill("usd")
-        await page.get_by_label("To", exact=True).fill("inr")
-        await page.get_by_label("Units for one").first.fill(figure)
-        await page.get_by_label("For", exact=True).select_option(scope)
-        await page.get_by_label("Its id").fill(scope_id)
+        form = page.locator("form[action='/exchange-rates']").filter(has=page.locator("select[name=scope]"))
+        for name, given in (("from_currency", "usd"), ("to_currency", "inr"), ("rate", figure), ("scope_id", scope_id)):
+            await form.locator(f"input[name={name}]").fill(given)
+        await form.locator("select[name=scope]").select_option(scope)
         await page.get_by_role("button", name="Set it").click()
         await expect(page.get_by_role("status")).to_contain_text("USD to INR is set.")
     await expect(page.get_by_role("link", name="abroad")).to_be_visible()

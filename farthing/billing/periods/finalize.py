@@ -162,13 +162,19 @@ async def issue_with_rates(
 
     Rule: docs/rules/currencies.md#without-a-rate
     """
-    drafts = [invoice for invoice in invoices if invoice.invoice_status is InvoiceStatus.DRAFT]
-    payers = await payers_of(session, [draft for draft in drafts if draft.id not in known])
-    pairs = [(draft, known.get(draft.id) or InvoiceParts(payers.get(draft.customer_id))) for draft in drafts]
-    rates = await rates_of_drafts(session, pairs, now)
-    waiting = {invoice_id: rate for invoice_id, rate in rates.items() if isinstance(rate, NoRate)}
+    waiting = await drafts_without_rate(session, invoices, now)
     await issue_all(session, [invoice for invoice in invoices if invoice.id not in waiting], now, effects, known)
     return waiting
+
+
+async def drafts_without_rate(session: AsyncSession, invoices: Sequence[Invoice], now: datetime) -> dict[str, NoRate]:
+    """Which of these are drafts that must be converted while there is no rate, and why, by invoice."""
+    drafts = [invoice for invoice in invoices if invoice.invoice_status is InvoiceStatus.DRAFT]
+    with session.no_autoflush:  # drafts wait to be written until their figures stand
+        payers = await payers_of(session, drafts)
+    pairs = [(draft, InvoiceParts(payers.get(draft.customer_id))) for draft in drafts]
+    rates = await rates_of_drafts(session, pairs, now)
+    return {invoice_id: rate for invoice_id, rate in rates.items() if isinstance(rate, NoRate)}
 
 
 async def issue_at_once(

@@ -21,7 +21,7 @@ class FxRate(Scoped, Tracked, Base):
 
     __tablename__ = "fx_rates"
     label = "FX rate"
-    audit = Audited("fx_rate", named_by=("pair",))
+    audit = Audited("fx_rate", named_by=(), named_after=("scope_id",))
 
     from_currency: Mapped[str] = mapped_column(String(3))
     to_currency: Mapped[str] = mapped_column(String(3))

@@ -135,22 +135,23 @@ async def test_lists(account: Account) -> None:
 
 
 async def test_the_published_client(account: Account) -> None:
-    await asyncio.to_thread(_use_the_client, account)
-
-
-def _use_the_client(account: Account) -> None:
-    with account.sdk() as client:
-        made = client.fx_rates.create_fx_rate(
+    async with account.sdk() as client:
+        made = await client.fx_rates.create_fx_rate_async(
             from_currency="usd", to_currency="eur", scope="tenant", rate="1.0832", source="fixed"
         )
         assert (made.rate, made.scope, made.source) == ("1.0832", "tenant", "fixed")
-        assert client.fx_rates.get_fx_rate(id=made.id).rate == "1.0832"
-        assert client.fx_rates.update_fx_rate(id=made.id, rate="1.09").rate == "1.09"
-        page = client.fx_rates.query_fx_rates(scope="tenant")
+        assert (await client.fx_rates.get_fx_rate_async(id=made.id)).rate == "1.0832"
+        assert (await client.fx_rates.update_fx_rate_async(id=made.id, rate="1.09")).rate == "1.09"
+        page = await client.fx_rates.query_fx_rates_async(scope="tenant")
         assert [item.id for item in page.items] == [made.id]
         assert page.pagination.total == 1
+        customer = await account.post("/customers", {"external_id": "c", "name": "C"})
+        own = await client.fx_rates.create_fx_rate_async(
+            from_currency="usd", to_currency="eur", scope="customer", scope_id=customer["id"], rate="1.2"
+        )
+        assert await client.fx_rates.delete_fx_rate_async(id=own.id)
         with pytest.raises(errors.FlexpriceError):
-            client.fx_rates.delete_fx_rate(id=made.id)
+            await client.fx_rates.delete_fx_rate_async(id=made.id)
 
 
 hours = st.integers(0, 100).map(lambda hour: at(f"2026-01-0{1 + hour // 24} {hour % 24:02}:00"))

@@ -39,6 +39,7 @@ CHANGES_NOTHING = {
     "scheduleUpdateBillingPeriod",
     "scheduleDraftFinalization",
     "uploadTaskFile",
+    "importReferenceRates",  # but for the market rates that it moves, and there is none
 }
 """Writes that change no entity: previews, pages at a provider, usage, what finds nothing to do, deliveries."""
 COMMITS_ON_THE_WAY = {"createCheckoutSession", "processPayment"}
