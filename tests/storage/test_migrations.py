@@ -19,6 +19,8 @@ from farthing.storage.postgres import dialect_url
 from farthing.storage.tables import Base
 
 NEW: dict[str, Any] = {
+    "awaits_checkout": False,
+    "checkout_session_id": None,
     "written_off_at": None,
     "written_off_amount": None,
     "write_off_reason": None,
