@@ -28,7 +28,7 @@ from farthing.catalogue.prices.schemas import CreatePriceRequest
 from farthing.catalogue.products import features
 from farthing.catalogue.products.schemas import CreateFeatureRequest
 from farthing.core.clock import FixedClock
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.customers.lifecycle import create as create_customer
 from farthing.customers.schemas import CreateCustomerRequest
 from farthing.identity.bootstrap import new_tenant

@@ -48,7 +48,7 @@ from farthing.checkout.routes import Checkouts
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.times import MomentText, decode_special
+from farthing.core.encoding.times import MomentText, decode_special
 from farthing.credits.grants.routes import (
     AddonCreditGrants,
     CreditGrants,

@@ -12,9 +12,9 @@ from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.typing import FieldDefinition
 
 from farthing.api.ignored_fields import MOST_NAMED, note_ignored_fields
-from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.shapes import BodyShape, shape_of, unknown_paths
 from farthing.core.errors import ValidationFailed
-from farthing.core.shapes import BodyShape, shape_of, unknown_paths
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """An escaped NUL, but not an escaped backslash before the text u0000."""

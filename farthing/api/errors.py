@@ -16,8 +16,8 @@ from litestar.exceptions import (
 
 from farthing.api.work import route_of, unit_of_work
 from farthing.core import errors
-from farthing.core.decoding import from_decoding
-from farthing.core.wire import BadField
+from farthing.core.encoding.decoding import from_decoding
+from farthing.core.encoding.wire import BadField
 from farthing.storage.connections.failures import failure_of, is_read_only_violation, what_to_do
 from farthing.storage.stored_answers import Replay
 

@@ -38,7 +38,7 @@ from farthing.billing.schemas import (
 )
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.wire import Message
+from farthing.core.encoding.wire import Message
 from farthing.invoices.lifecycle import edits
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.receivable import InvoiceType
@@ -48,7 +48,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.lifecycle import activation, cancellation, pausing
 from farthing.subscriptions.line_items import revise

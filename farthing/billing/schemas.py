@@ -11,7 +11,7 @@ from msgspec import Meta
 from farthing.billing.changes.plan_change_schemas import ChangedResources
 from farthing.catalogue.fields import Id, OptionalId
 from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
-from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
+from farthing.core.encoding.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus
 from farthing.subscriptions.schemas.requests import (

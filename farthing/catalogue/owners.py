@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fields import require_published
 from farthing.core.enums import Status
-from farthing.storage.rows import missing
+from farthing.storage.queries.rows import missing
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from farthing.core.encoding.wire import BadField
 from farthing.core.money import decimals
-from farthing.core.wire import BadField
 
 
 def kept_whole(field: str, amount: Decimal, precision: int, scale: int) -> Decimal:

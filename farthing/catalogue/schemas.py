@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.core.wire import DecimalText, Response, Timestamp
 
 
 class IncludedCreditGrant(Response):

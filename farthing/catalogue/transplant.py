@@ -24,12 +24,12 @@ from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products import features, meters
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
 from farthing.catalogue.schemas import IncludedCreditGrant
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import checked_metadata
 from farthing.storage.postgres import Database, ports_of
-from farthing.storage.rows import violated
+from farthing.storage.queries.rows import violated
 from farthing.storage.scope import Scope
 
 ENVIRONMENT_KEY = "source_environment_id"

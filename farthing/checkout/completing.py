@@ -36,7 +36,7 @@ from farthing.invoices.lifecycle.holding import release
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.creation import why_not_payable
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle as addons
 from farthing.subscriptions.enums import AddonStatus, ProrationBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import activation, creation, discard

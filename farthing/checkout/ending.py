@@ -27,7 +27,7 @@ from farthing.payments.processing.voiding import withdraw
 from farthing.payments.states import OPEN as OPEN_PAYMENT
 from farthing.payments.tables import Payment
 from farthing.storage.postgres import clock_of, ports_of, real_clock_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.tables import Subscription
 
 log = structlog.get_logger(__name__)

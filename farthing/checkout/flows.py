@@ -52,7 +52,7 @@ from farthing.invoices.requests import CreateInvoiceRequest
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle as addons
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest

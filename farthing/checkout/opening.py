@@ -35,7 +35,7 @@ from farthing.settings import Settings
 from farthing.storage import documents
 from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import find, unique
+from farthing.storage.queries.rows import find, unique
 
 LIFE = timedelta(minutes=30)
 SHORT_LIFE = timedelta(minutes=15)

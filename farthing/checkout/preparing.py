@@ -35,7 +35,7 @@ from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.creation import why_not_payable
 from farthing.payments.processing.execution import available
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.addons import lifecycle as addons
 from farthing.subscriptions.enums import AddonStatus, ChangeAt, CollectionMethod, PaymentBehavior
 from farthing.subscriptions.lifecycle import creation

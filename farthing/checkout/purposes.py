@@ -21,8 +21,8 @@ from farthing.core.checkout import (
     ShownSubscriptionParams,
     ShownTopUpParams,
 )
-from farthing.core.decoding import convert
-from farthing.core.wire import as_wire
+from farthing.core.encoding.decoding import convert
+from farthing.core.encoding.wire import as_wire
 from farthing.storage import documents
 from farthing.storage.documents import Document
 

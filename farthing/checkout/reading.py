@@ -22,7 +22,7 @@ from farthing.core.checkout import (
     ShownProviderConfig,
 )
 from farthing.core.composition import Composition
-from farthing.core.wire import as_wire
+from farthing.core.encoding.wire import as_wire
 from farthing.payments.tables import Payment
 from farthing.settings import Settings
 

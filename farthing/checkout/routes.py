@@ -31,9 +31,9 @@ from farthing.customers.tables import Customer
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import close_page
-from farthing.storage.listing import select_page
 from farthing.storage.midway import commit_midway
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 
 READ, WRITE = needs("checkoutsession", "read"), needs("checkoutsession", "write")

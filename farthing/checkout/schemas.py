@@ -16,8 +16,8 @@ from farthing.core.checkout import (
     CheckoutSessionResponse,
     CheckoutStatus,
 )
-from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code
-from farthing.storage.listing import ListQuery
+from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata, currency_code
+from farthing.storage.queries.listing import ListQuery
 from farthing.subscriptions.enums import AddonCadence, ProrationBehavior
 
 _ELSEWHERE = {

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from farthing.core.enums import Status
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Request,
@@ -22,6 +21,7 @@ from farthing.core.wire import (
     stored_amount,
     web_address,
 )
+from farthing.core.enums import Status
 
 
 class CheckoutAction(StrEnum):

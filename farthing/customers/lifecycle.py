@@ -27,9 +27,9 @@ from farthing.customers.tables import Customer, TaxTreatment
 from farthing.identity.parties.versions import keep_versions
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
-from farthing.storage.outbox import record_event
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, unique
+from farthing.storage.queries.rows import lock_row, unique
+from farthing.storage.record.outbox import record_event
 
 
 async def create(session: AsyncSession, request: CreateCustomerRequest, *, strict_ids: bool) -> Customer:

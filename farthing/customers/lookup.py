@@ -11,8 +11,8 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.customers.schemas import CustomerQuery
 from farthing.customers.tables import Customer, ExternalIdTenure
-from farthing.storage.listing import select_page
-from farthing.storage.rows import missing
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import missing
 
 SEARCHABLE = (
     "id",

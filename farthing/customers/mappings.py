@@ -15,9 +15,9 @@ from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.schemas import CreateEntityIntegrationMappingRequest
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
-from farthing.storage.changes import note_stored
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.rows import unique
+from farthing.storage.queries.rows import unique
+from farthing.storage.record.changes import note_stored
 
 
 async def of_entities(

@@ -27,7 +27,7 @@ from farthing.customers.schemas import (
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 EXPANDABLE = {"integrations": frozenset[str]()}
 

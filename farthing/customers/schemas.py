@@ -7,12 +7,12 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
+from farthing.core.encoding.wire import BadField, Request, Response, Timestamp, checked_metadata, currency_code
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import BadField, Request, Response, Timestamp, checked_metadata, currency_code
 from farthing.customers import fields
 from farthing.customers.tables import IntegrationEntityType, TaxTreatment
-from farthing.storage.listing import ListQuery, Pagination
+from farthing.storage.queries.listing import ListQuery, Pagination
 
 MOST_CONTACT_PERSONS = 50
 MOST_MAPPINGS = 50

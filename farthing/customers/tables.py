@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.core.wire import METADATA_VALUE_LENGTH
-from farthing.storage.audited import Audited
+from farthing.core.encoding.wire import METADATA_VALUE_LENGTH
+from farthing.storage.record.audited import Audited
 from farthing.storage.tables import Base, InEnvironment, Scoped, Tracked, enum_column, lower_case
 
 FORMER_IDS = "old_external_ids"

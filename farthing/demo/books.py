@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.money import plain
 from farthing.customers.lifecycle import create as create_customer
 from farthing.customers.schemas import CreateCustomerRequest
@@ -23,7 +23,7 @@ from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.storage.scope import Scope
 
 _KEY = "demo-"

@@ -25,7 +25,7 @@ from farthing.catalogue.products import features
 from farthing.catalogue.products.schemas import CreateFeatureRequest
 from farthing.core import currency
 from farthing.core.clock import as_utc, instant
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import plain, round_to
 from farthing.credits.grants import lifecycle as grants

@@ -14,7 +14,7 @@ from farthing.checkout.flows import create_invoice
 from farthing.checkout.tables import CheckoutSession
 from farthing.core.clock import FixedClock
 from farthing.core.composition import Composition
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.demo.books import Ledger
 from farthing.demo.company import DemoCustomer
 from farthing.identity.tables import Environment, EnvironmentType

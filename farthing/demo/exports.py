@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from farthing.core.clock import FixedClock
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.demo.books import Ledger
 from farthing.payments.integration_schemas import CreateConnectionRequest
 from farthing.payments.integrations import connections

@@ -13,7 +13,7 @@ from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import EinvoiceConfig, InvoicePdfConfig
 from farthing.identity.tables import Tenant
 from farthing.settings import DEFAULT_TENANT_NAME
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 NAME = "Larkspur AI"
 DETAILS = {

@@ -29,7 +29,7 @@ from farthing.catalogue.fx.schemas import CreateFxRateRequest
 from farthing.catalogue.fx.tables import FxRate
 from farthing.core import currency
 from farthing.core.clock import instant
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.money import plain, round_to
 from farthing.demo.books import Ledger, StoryClock
 from farthing.demo.catalogue import ENTERPRISE, FEWEST_SEATS, SCALE, STARTER, TEAM, CatalogueOffer, Offers
@@ -39,7 +39,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.settings import Settings
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import CancellationType, ProrationBehavior
 from farthing.subscriptions.lifecycle.cancellation import CancelSubscriptionRequest, cancel
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.wallets import lifecycle, movements
 from farthing.credits.wallets.schemas import CreateWalletRequest, DebitWalletRequest, TopUpWalletRequest

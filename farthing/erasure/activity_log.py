@@ -15,7 +15,7 @@ from farthing.core.origin import ActorType
 from farthing.erasure.belongings import PersonalTable
 from farthing.erasure.personal import PersonalData
 from farthing.erasure.texts import erase_rows, rewrite_rows
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 
 _LOG = PersonalTable(
     name="system_events",

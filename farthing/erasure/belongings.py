@@ -17,7 +17,7 @@ from farthing.credits.ledger.tables import Wallet
 from farthing.credits.notes.tables import CreditNote
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.storage.tables import Base, InEnvironment, Scoped
 from farthing.subscriptions.tables import Subscription
 

@@ -24,7 +24,7 @@ from farthing.identity.settings.catalogue import ErasureConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import real_clock_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 BATCH = 20
 

@@ -35,10 +35,10 @@ from farthing.erasure.texts import erase_stage
 from farthing.erasure.usage import erase_usage, own_external_ids
 from farthing.notifications.activity.actions import CUSTOMER_ERASED
 from farthing.notifications.email.tables import Email
-from farthing.storage.changes import TOLD_BY_EVENT
-from farthing.storage.outbox import record_activity
 from farthing.storage.postgres import real_clock_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
+from farthing.storage.record.changes import TOLD_BY_EVENT
+from farthing.storage.record.outbox import record_activity
 
 NAME = "Erased customer"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farthing.core.wire import Request, Response, Timestamp
+from farthing.core.encoding.wire import Request, Response, Timestamp
 from farthing.erasure.erase import DocumentsChoice
 
 

@@ -14,8 +14,8 @@ from msgspec import Meta
 from farthing.calendar.windows import WindowSize, anchor_day
 from farthing.calendar.zones import zone
 from farthing.core.clock import shifted
+from farthing.core.encoding.wire import BadField, Moment, Request
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import BadField, Moment, Request
 from farthing.events.usage.usage_statement import CUSTOMER, PROPERTY, SOURCE
 from farthing.metering.filters import Conditions
 

@@ -14,9 +14,9 @@ from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
 from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
+from farthing.core.encoding.wire import Moment
 from farthing.core.errors import NotFound, ValidationFailed
-from farthing.core.wire import Moment
 from farthing.events.analytics import inference_costs, listing
 from farthing.events.analytics.usage_cost import analytics
 from farthing.events.corrections.changing import delete_event

@@ -9,7 +9,7 @@ from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.answers.schemas import AddonResponse, PlanResponse, PriceResponse
 from farthing.catalogue.products.schemas import FeatureResponse, GroupResponse, MeterResponse, ReportingUnit
-from farthing.core.wire import DecimalText, Response, Timestamp
+from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
 from farthing.metering.meter import AggregationType
 

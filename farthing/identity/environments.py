@@ -17,7 +17,7 @@ from farthing.identity.credentials import keys
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, EnvironmentType, Tenant
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 SEARCHABLE = ("id", "name", "type", "status", "created_at", "updated_at", "created_by", "updated_by")
 

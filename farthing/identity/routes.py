@@ -15,9 +15,9 @@ from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.composition import Composition
+from farthing.core.encoding.wire import Message
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
-from farthing.core.wire import Message
 from farthing.identity import environments, roles, tenants, users
 from farthing.identity.credentials import api_keys
 from farthing.identity.credentials.authentication import TOKEN_LIFE, HeaderAuthenticator
@@ -60,8 +60,8 @@ from farthing.identity.sign_in.sessions import SignInOrigin
 from farthing.identity.sign_in.tables import SessionKind
 from farthing.identity.tables import Environment, Secret, SecretType, Tenant, User, UserType
 from farthing.settings import Settings
-from farthing.storage.listing import ListQuery, select_page
 from farthing.storage.postgres import Database
+from farthing.storage.queries.listing import ListQuery, select_page
 from farthing.storage.scope import SYSTEM
 
 NEVER = "0001-01-01T00:00:00Z"

@@ -8,11 +8,11 @@ import msgspec
 from msgspec import Meta
 
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import BadField, Moment, Request, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, Moment, Request, Response, Timestamp
 from farthing.identity.sign_in import passwords
 from farthing.identity.tables import EnvironmentType, UserType
-from farthing.storage.listing import ListQuery, Pagination
+from farthing.storage.queries.listing import ListQuery, Pagination
 
 Name = Annotated[str, Meta(max_length=255)]
 FilledName = Annotated[str, Meta(min_length=1, max_length=255)]

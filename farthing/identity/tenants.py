@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import Caller
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.errors import PermissionDenied
-from farthing.core.wire import checked_metadata
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Tenant
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 
 async def own(session: AsyncSession, caller: Caller, tenant_id: str) -> Tenant:

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import Caller
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.enums import Status
 from farthing.core.errors import (
     AlreadyExists,
@@ -24,13 +25,12 @@ from farthing.core.errors import (
     ValidationFailed,
 )
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import checked_metadata
 from farthing.identity.credentials import keys
 from farthing.identity.roles import SUPER_ADMIN, checked_roles, covers, permissions_of
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, Secret, Tenant, User, UserType
-from farthing.storage.rows import find, lock_row, not_found, unique
+from farthing.storage.queries.rows import find, lock_row, not_found, unique
 
 EMAIL_INDEX = "uq_users_email"
 LONGEST_EMAIL = 254

@@ -16,7 +16,7 @@ from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.reads.conversions import conversion_shown
 from farthing.invoices.reads.presentation import whole
 from farthing.invoices.tables import Invoice
-from farthing.storage import outbox
+from farthing.storage.record import outbox
 
 ENTITY = "invoice"
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 @dataclass(slots=True)

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from farthing.core.checkout import CheckoutParams
+from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.core.enums import PriceType
-from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride
 from farthing.events.schemas import CommitmentInfo
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 MOST_LINES = 1000
 MOST_EDITED_LINES = 100

@@ -14,9 +14,9 @@ from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.encoding.wire import Message
 from farthing.core.errors import ValidationFailed
 from farthing.core.origin import VISITOR
-from farthing.core.wire import Message
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
 from farthing.invoices.einvoice.files import file_answer, requested_format
@@ -49,7 +49,7 @@ from farthing.invoices.schemas import (
 from farthing.invoices.tables import Invoice
 from farthing.settings import Settings
 from farthing.storage.postgres import Database, ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 READ = [needs("invoice", "read")]
 WRITE = [needs("invoice", "write")]

@@ -10,8 +10,8 @@ from farthing.catalogue.fx.enums import FxScope
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.schemas import TaxRateResponse
 from farthing.core.checkout import CheckoutSessionResponse
+from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
 from farthing.events.schemas import CommitmentInfo
 from farthing.invoices.ports import InvoiceEmailAnswer

@@ -29,7 +29,7 @@ from farthing.catalogue.fx.tables import RateNumber
 from farthing.core.enums import LineKind, PriceType
 from farthing.core.money import EXACT, plain
 from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.storage.audited import Audited
+from farthing.storage.record.audited import Audited
 from farthing.storage.tables import Base, Exact, Quantity, Scoped, Tracked, enum_column, lower_case
 
 _ZERO = Decimal(0)

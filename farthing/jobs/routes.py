@@ -10,9 +10,9 @@ from farthing.api.guards import needs
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.encoding.wire import Request, Response
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_ulid
-from farthing.core.wire import Request, Response
 from farthing.identity import environments
 from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.schemas import EnvironmentName

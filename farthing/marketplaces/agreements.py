@@ -25,7 +25,7 @@ from farthing.marketplaces.tables import AgreementStatus, MarketplaceAgreement, 
 from farthing.payments.integrations.gateways import connection_to
 from farthing.payments.integrations.mappings import image_of
 from farthing.payments.tables import Connection
-from farthing.storage.rows import find, insert_if_new, lock_row, unique
+from farthing.storage.queries.rows import find, insert_if_new, lock_row, unique
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 

@@ -10,7 +10,7 @@ from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page
 from farthing.core.clock import Clock
-from farthing.core.wire import json_number
+from farthing.core.encoding.wire import json_number
 from farthing.marketplaces import agreements
 from farthing.marketplaces.schemas import (
     ListUsageRecordsResponse,
@@ -20,7 +20,7 @@ from farthing.marketplaces.schemas import (
     UsageRecordResponse,
 )
 from farthing.marketplaces.tables import UsageRecord
-from farthing.storage.listing import select_page
+from farthing.storage.queries.listing import select_page
 
 SEARCHABLE = (
     "id",

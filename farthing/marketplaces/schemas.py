@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from farthing.api.queries.lists import Page
+from farthing.core.encoding.wire import BadField, Moment, Request, Response, Timestamp, currency_code
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, Moment, Request, Response, Timestamp, currency_code
 from farthing.payments.tables import ProviderType
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Id = Annotated[str, Meta(min_length=1, max_length=50)]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from farthing.core.wire import DecimalText, Request, Response, Timestamp
+from farthing.core.encoding.wire import DecimalText, Request, Response, Timestamp
 from farthing.identity.tables import InternalStatus
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.reporting.feature_usage import CustomerUsageSummaryResponse

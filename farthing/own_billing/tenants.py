@@ -27,7 +27,7 @@ from farthing.invoices.receivable import UNPAID, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.own_billing.host import BillingHost, customer_of, plan_named, subscription_of
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.storage.scope import SYSTEM
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 

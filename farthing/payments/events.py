@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.invoices.tables import Invoice
 from farthing.payments.schemas import snapshot
 from farthing.payments.tables import Payment
-from farthing.storage.outbox import record_event
+from farthing.storage.record.outbox import record_event
 
 
 async def record_payment_event(

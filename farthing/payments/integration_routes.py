@@ -13,9 +13,9 @@ from farthing.api.guards import needs
 from farthing.api.queries.lists import page, read_query
 from farthing.api.work import unit_of_work
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import Message
+from farthing.core.encoding.wire import Response as Body
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import Message
-from farthing.core.wire import Response as Body
 from farthing.customers.schemas import EntityIntegrationMappingResponse
 from farthing.customers.tables import IntegrationMapping
 from farthing.payments.integration_schemas import (
@@ -38,8 +38,8 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import inbound
 from farthing.payments.routes import GATEWAYS
 from farthing.payments.tables import Connection, ProviderType
-from farthing.storage.listing import select_page
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find
 from farthing.storage.scope import Scope
 
 HttpRequest = Request[Any, Any, Any]

@@ -9,13 +9,13 @@ import msgspec
 from msgspec import Meta
 
 from farthing.api.queries.lists import Page
+from farthing.core.encoding.wire import BadField, Request, Response, Timestamp
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import BadField, Request, Response, Timestamp
 from farthing.customers.schemas import EntityIntegrationMappingResponse
 from farthing.customers.tables import IntegrationEntityType
 from farthing.payments.tables import ProviderType
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 MOST_SECRETS = 50
 LONGEST_SECRET = 10_000

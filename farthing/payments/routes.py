@@ -16,8 +16,8 @@ from farthing.api.queries.lists import page, read_query
 from farthing.api.work import unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.decoding import UNREADABLE, unreadable
-from farthing.core.wire import Message
+from farthing.core.encoding.decoding import UNREADABLE, unreadable
+from farthing.core.encoding.wire import Message
 from farthing.customers.tables import Customer
 from farthing.payments import saved_methods
 from farthing.payments.integrations.gateways import Gateways
@@ -34,7 +34,7 @@ from farthing.payments.schemas import (
     UpdatePaymentRequest,
 )
 from farthing.payments.tables import Payment
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 HttpRequest = Request[Any, Any, Any]
 READ, WRITE = needs("payment", "read"), needs("payment", "write")

@@ -37,7 +37,7 @@ from farthing.payments.schemas import (
 )
 from farthing.payments.tables import Connection, Gateway, PaymentMethodType
 from farthing.storage.midway import commit_midway, request_token
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 def raise_refusal(refusal: Refusal) -> FarthingError:

@@ -11,8 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from farthing.api.queries.lists import Page
-from farthing.core.enums import Status
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Moment,
@@ -23,9 +22,10 @@ from farthing.core.wire import (
     currency_code,
     stored_amount,
 )
+from farthing.core.enums import Status
 from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import DestinationType, Gateway, PaymentMethodType
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 LONGEST_URL = 2048
 MOST_IDS = 1000

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
-from farthing.core.csv_table import csv_bytes
-from farthing.core.decoding import convert
+from farthing.core.encoding.csv_table import csv_bytes
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
 from farthing.identity.tables import Environment

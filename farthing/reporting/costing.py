@@ -29,10 +29,10 @@ from farthing.catalogue.products import tables as products
 from farthing.catalogue.products.answers import meter_answer
 from farthing.catalogue.products.schemas import MeterResponse
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import BadField, DecimalText, Response, Timestamp, currency_code
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
-from farthing.core.wire import BadField, DecimalText, Response, Timestamp, currency_code
 from farthing.customers.tables import Customer
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.analytics.usage_cost import charged_usage, meters_asked

@@ -21,18 +21,18 @@ from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import FeatureResponse
 from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, exact_sum, plain, round_to
-from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.customers import lookup as customers
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
 from farthing.events.requests import past
 from farthing.events.usage.usage_query import usage_of
 from farthing.events.usage.usage_statement import UsageQuery
-from farthing.storage.listing import Pagination, by_id
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import Pagination, by_id
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.ports import GrantAllowance
 from farthing.subscriptions.reads import lookup
 from farthing.subscriptions.reads.entitlements import (

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from litestar import Response
 
-from farthing.core.csv_table import CSV_MEDIA_TYPE, csv_bytes
-from farthing.core.parquet_table import PARQUET_MEDIA_TYPE, parquet_bytes
+from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_bytes
+from farthing.core.encoding.parquet_table import PARQUET_MEDIA_TYPE, parquet_bytes
 
 
 class TableFormat(StrEnum):

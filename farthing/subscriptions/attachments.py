@@ -22,7 +22,7 @@ from farthing.catalogue.products.enums import FeatureType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import round_to
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ProrationBehavior
 from farthing.subscriptions.ports import SubscriptionPorts

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.wire import as_wire
-from farthing.storage.outbox import record_event
+from farthing.core.encoding.wire import as_wire
+from farthing.storage.record.outbox import record_event
 from farthing.subscriptions.tables import Subscription, SubscriptionPhase, SubscriptionSchedule
 
 _TOLD = (

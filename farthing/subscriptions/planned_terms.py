@@ -14,7 +14,7 @@ import msgspec
 
 from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.prices.enums import BillingCadence
-from farthing.core.times import read_time
+from farthing.core.encoding.times import read_time
 from farthing.storage.documents import VERSION, Document, decode
 from farthing.subscriptions.enums import AddonPolicy, CancellationType, CommitmentType, ProrationBehavior
 

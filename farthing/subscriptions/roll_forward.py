@@ -18,7 +18,7 @@ from farthing.calendar.period import Period
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
-from farthing.storage.rows import in_array, lock_row
+from farthing.storage.queries.rows import in_array, lock_row
 from farthing.subscriptions.dates import effective_end, open_at, open_period, recurrence
 from farthing.subscriptions.enums import (
     InvoiceTrigger,

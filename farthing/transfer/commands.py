@@ -22,7 +22,7 @@ from farthing.identity.tables import Environment
 from farthing.reporting.commands import find_environment
 from farthing.settings import Settings
 from farthing.storage.postgres import Database, add_new
-from farthing.storage.rows import find, unique
+from farthing.storage.queries.rows import find, unique
 from farthing.storage.scope import Scope
 from farthing.transfer.enums import (
     ExportCompression,

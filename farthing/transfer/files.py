@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import NotFound, TooManyRequests, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.postgres import Database, real_clock_of, scope_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.storage.scope import Scope
 from farthing.transfer.tables import StoredFile, StoredFilePiece, Task
 

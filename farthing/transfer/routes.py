@@ -18,15 +18,15 @@ from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
-from farthing.core.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.wire import Message
 from farthing.core.errors import NotFound, UnsupportedEncoding, ValidationFailed
 from farthing.core.origin import VISITOR
-from farthing.core.wire import Message
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.settings import Settings
-from farthing.storage.listing import ListQuery
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import ListQuery
+from farthing.storage.queries.rows import find
 from farthing.transfer import files
 from farthing.transfer.exports import links
 from farthing.transfer.exports.places import LocalFolder

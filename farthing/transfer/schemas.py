@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from farthing.api.queries.lists import Page
+from farthing.core.encoding.wire import BadField, Moment, Request, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, Moment, Request, Response, Timestamp
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 from farthing.transfer.enums import (
     ExportCompression,
     ExportEncryption,

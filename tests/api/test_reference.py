@@ -12,7 +12,7 @@ import pytest
 
 import farthing
 from farthing.api.reference import described_structs, references
-from farthing.core.decoding import json_decoder
+from farthing.core.encoding.decoding import json_decoder
 from tests.api.doors import DOCUMENT
 from tests.application import routed_application
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import func, select, text
 
 from farthing.invoices.tables import Invoice
-from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import Database
+from farthing.storage.record.outbox import SystemEvent
 from farthing.storage.scope import SYSTEM
 from farthing.subscriptions.tables import Subscription
 from farthing.wiring import wire

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office
 from tests.subscriptions.shop import at, fixed

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from farthing.billing.entitlement_grants.evaluation import EvaluationSummary, GrantEvaluation
 from farthing.billing.proof.invoices import prove
 from farthing.invoices.tables import Invoice
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from farthing.subscriptions.tables import Subscription
 from farthing.subscriptions.usage_windows import EntitlementGrant
 from tests.billing.office import Office

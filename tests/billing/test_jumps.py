@@ -16,7 +16,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.tables import Payment
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from farthing.subscriptions.tables import Subscription
 from tests.account import Account
 from tests.billing.office import ARREAR, Office

@@ -10,7 +10,7 @@ import pytest
 from farthing.catalogue.products.tables import MeterRow
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.derivation import all_differences
-from farthing.web.dashboard.explanation import explain
+from farthing.web.dashboard.receivables.explanation import explain
 from tests.billing.lateness import SLAB, VOLUME, charging, late, send, settled, watched
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed

@@ -23,8 +23,8 @@ from farthing.billing.run.passes import Run
 from farthing.invoices.figures.derivation import all_differences, differences, total_differences
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem, InvoiceTotal
-from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import Database
+from farthing.storage.record.outbox import SystemEvent
 from farthing.storage.scope import Scope
 from farthing.subscriptions.tables import Subscription
 from farthing.wiring import wire

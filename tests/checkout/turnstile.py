@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from farthing.checkout.expiry import expire_due
 from farthing.core.clock import FixedClock
 from farthing.doctor.examination import audit
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.billing.office import Office
 from tests.payments.till import Till
 from tests.subscriptions.shop import fixed

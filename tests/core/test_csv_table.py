@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farthing.core.csv_table import csv_bytes, inert
+from farthing.core.encoding.csv_table import csv_bytes, inert
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
-from farthing.core.shapes import shape_of, unknown_paths
-from farthing.core.times import Moment
-from farthing.core.wire import Request
+from farthing.core.encoding.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.shapes import shape_of, unknown_paths
+from farthing.core.encoding.times import Moment
+from farthing.core.encoding.wire import Request
 
 
 class Colour(StrEnum):

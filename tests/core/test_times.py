@@ -10,8 +10,8 @@ import pytest
 from farthing.calendar.windows import WindowSize, window_containing
 from farthing.calendar.zones import to_local, zone
 from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT, shifted
-from farthing.core.decoding import json_decoder
-from farthing.core.times import Moment, read_time, read_typed_time
+from farthing.core.encoding.decoding import json_decoder
+from farthing.core.encoding.times import Moment, read_time, read_typed_time
 
 
 class Holder(msgspec.Struct):

@@ -13,7 +13,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.credits.ledger_desk import LedgerDesk
 from tests.invoices.desk import fixed, usage

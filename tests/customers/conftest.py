@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 
 Told = Callable[[], Awaitable[list[tuple[str, dict[str, Any]]]]]

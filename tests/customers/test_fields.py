@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farthing.core.encoding.wire import BadField
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import BadField
 from farthing.customers import fields
 from tests.account import Account
 from tests.conftest import running, settings_for

@@ -13,7 +13,7 @@ from sqlalchemy import Boolean, Integer, Numeric, column, select, values
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
-from farthing.storage.search import Condition, Operator, Value, apply_conditions
+from farthing.storage.queries.search import Condition, Operator, Value, apply_conditions
 from tests.account import Account
 from tests.customers.conftest import new_customer
 

@@ -48,8 +48,8 @@ from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.tables import Subscription
-from farthing.web.dashboard.customers import latest_invoices
-from farthing.web.dashboard.explanation import explain
+from farthing.web.dashboard.accounts.customers import latest_invoices
+from farthing.web.dashboard.receivables.explanation import explain
 from farthing.wiring import wire
 from tests.conftest import settings_for
 

@@ -29,8 +29,8 @@ from farthing.payments.integrations.gateways import sealed_for
 from farthing.payments.tables import Connection
 from farthing.secret_file import UnusableSecretKey
 from farthing.settings import Settings
-from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import Database
+from farthing.storage.record.outbox import SystemEvent
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account

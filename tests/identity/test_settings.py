@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import (
     CATALOGUE,

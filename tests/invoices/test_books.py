@@ -37,7 +37,7 @@ from farthing.invoices.requests import (
     UpdateLineItemRequest,
 )
 from farthing.invoices.tables import Invoice, InvoiceSequence
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.test_lifecycle import Purse

@@ -12,7 +12,7 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.derivation import all_differences, differences
 from farthing.invoices.lifecycle import one_off
@@ -24,9 +24,9 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
-from farthing.storage.outbox import SystemEvent, record_activity, record_event
 from farthing.storage.postgres import Database, ports_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
+from farthing.storage.record.outbox import SystemEvent, record_activity, record_event
 from farthing.wiring import wire
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage

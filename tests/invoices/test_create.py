@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select
 
 from farthing.invoices.tables import Invoice
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.test_create import told

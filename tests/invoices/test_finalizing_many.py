@@ -12,7 +12,7 @@ from farthing.invoices.figures.derivation import all_differences, total_differen
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.test_lifecycle import Purse

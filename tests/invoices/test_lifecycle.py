@@ -21,7 +21,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.rating.totals.prepaid import CreditSlice
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.test_create import told

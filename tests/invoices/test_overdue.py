@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from farthing.invoices.lifecycle.overdue import notify_overdue
 from farthing.invoices.tables import Invoice
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed
 

@@ -308,7 +308,7 @@ async def test_reading_twice_changes_nothing(account: Account) -> None:
     assert await account.get(path) == await account.get(path)
     from sqlalchemy import func, select
 
-    from farthing.storage.outbox import SystemEvent
+    from farthing.storage.record.outbox import SystemEvent
 
     async with account.transaction() as session:
         told = await session.scalar(

@@ -14,7 +14,7 @@ from sqlalchemy import select, text, update
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.queue import Room, take_due
 from farthing.notifications.webhooks.tables import DeliveryState, WebhookDelivery, WebhookEndpoint
-from farthing.storage.outbox import SystemEvent, record_event
+from farthing.storage.record.outbox import SystemEvent, record_event
 from tests.account import Account
 from tests.notifications.conftest import PostOffice, make_customer, make_endpoint
 from tests.notifications.receiver import Received, Receiver, answering, hang, receiving

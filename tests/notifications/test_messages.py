@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from farthing.core.clock import instant
 from farthing.identity.tables import UserType
 from farthing.notifications.webhooks.catalogue import EVENTS
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.notifications.conftest import PostOffice, make_customer, make_endpoint
 from tests.notifications.receiver import Receiver, answering

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import select
 
 from farthing.notifications.webhooks.catalogue import EVENTS
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.api.tour import OverHttp, build, change, end
 

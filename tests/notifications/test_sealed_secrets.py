@@ -9,8 +9,8 @@ from farthing import rotation
 from farthing.identity.credentials.master_key import settle
 from farthing.notifications.webhooks.delivery.signing import SecretsBox
 from farthing.notifications.webhooks.endpoints import rotate_secret
-from farthing.storage.outbox import record_event
 from farthing.storage.postgres import Database
+from farthing.storage.record.outbox import record_event
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for

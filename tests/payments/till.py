@@ -112,7 +112,7 @@ class Till:
         """The names of what was told about an entity, oldest first."""
         from sqlalchemy import select
 
-        from farthing.storage.outbox import SystemEvent
+        from farthing.storage.record.outbox import SystemEvent
 
         async with self.account.transaction(read_only=True) as session:
             query = select(SystemEvent.event_name).where(SystemEvent.entity_id == entity_id).order_by(SystemEvent.id)

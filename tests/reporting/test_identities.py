@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from farthing.core.money import exact_sum
 from farthing.rating.pricing.price import RatedPrice
-from farthing.reporting.analytics.monthly_revenue import (
+from farthing.reporting.analytics.metrics.monthly_revenue import (
     MovementKind,
     RevenueChange,
     day_ends,

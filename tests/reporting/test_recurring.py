@@ -9,7 +9,7 @@ import pytest
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.rating.totals.discounts import CouponType
-from farthing.reporting.analytics.monthly_revenue import (
+from farthing.reporting.analytics.metrics.monthly_revenue import (
     ActiveTime,
     MonthlyDiscount,
     MonthlyFee,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import FixedClock
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.outcome import Outcome
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
@@ -136,7 +136,7 @@ class Shop:
         """What the outbox was told about a subscription, in order."""
         from sqlalchemy import select
 
-        from farthing.storage.outbox import SystemEvent
+        from farthing.storage.record.outbox import SystemEvent
 
         async with self.account.transaction(read_only=True) as session:
             rows = await session.scalars(

@@ -8,7 +8,7 @@ import pytest
 
 from farthing.core.errors import InvalidOperation
 from farthing.customers import lookup
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions import roll_forward
 from farthing.subscriptions.attachments import add_coupon, remove_coupon
 from farthing.subscriptions.enums import InvoiceTrigger

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.lifecycle import cancellation, schedules
 from farthing.subscriptions.lifecycle.cancellation import Cancellation, CancelSubscriptionRequest

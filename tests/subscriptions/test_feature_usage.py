@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions import roll_forward
 from farthing.subscriptions.tables import Subscription
 from tests.account import Account

@@ -11,9 +11,9 @@ import msgspec
 from litestar import Request as HttpRequest
 
 from farthing.api.ignored_fields import note_ignored_fields
-from farthing.core.decoding import convert
-from farthing.core.wire import Request, Response
-from farthing.storage.listing import ListQuery, Pagination
+from farthing.core.encoding.decoding import convert
+from farthing.core.encoding.wire import Request, Response
+from farthing.storage.queries.listing import ListQuery, Pagination
 
 Item = TypeVar("Item")
 Query = TypeVar("Query", bound=Request)

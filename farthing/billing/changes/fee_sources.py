@@ -29,7 +29,7 @@ from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.totals.conversion import converted_share
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 from farthing.subscriptions.tables import SubscriptionLineItem

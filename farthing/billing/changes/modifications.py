@@ -31,7 +31,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.invoices.hooks import InvoiceHooks
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions import attachments
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import ProrationBehavior

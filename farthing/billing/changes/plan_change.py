@@ -31,7 +31,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find, lock_row, unique
+from farthing.storage.queries.rows import find, lock_row, unique
 from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.outcome import Outcome

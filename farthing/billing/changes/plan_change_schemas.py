@@ -12,8 +12,8 @@ from farthing.calendar.billing import BillingCycle, BillingPeriod
 from farthing.catalogue.fields import Id
 from farthing.catalogue.prices.enums import BillingCadence
 from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
+from farthing.core.encoding.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.core.money import plain
-from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.subscriptions.enums import (
     AddonPolicy,

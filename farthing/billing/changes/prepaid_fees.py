@@ -28,7 +28,7 @@ from farthing.invoices.figures.terms import coupons_on
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 

@@ -47,7 +47,7 @@ from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceTy
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import explain
 from farthing.rating.totals.calculation import invoice_totals
-from farthing.storage.rows import unique
+from farthing.storage.queries.rows import unique
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot

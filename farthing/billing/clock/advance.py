@@ -53,7 +53,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.tables import Subscription
 

@@ -12,10 +12,10 @@ from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
 from farthing.core.composition import Composition
+from farthing.core.encoding.wire import Moment, Timestamp
+from farthing.core.encoding.wire import Request as Body
+from farthing.core.encoding.wire import Response as Answer
 from farthing.core.ids import Kind, stable_id
-from farthing.core.wire import Moment, Timestamp
-from farthing.core.wire import Request as Body
-from farthing.core.wire import Response as Answer
 from farthing.identity import environments
 from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.payments.integrations.gateways import Gateways

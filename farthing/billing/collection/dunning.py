@@ -22,8 +22,8 @@ from farthing.invoices.receivable import UNPAID, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.marketplaces import collected_by_marketplace
 from farthing.payments.tables import Payment
-from farthing.storage.outbox import record_event
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
+from farthing.storage.record.outbox import record_event
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.events import event_snapshot
 from farthing.subscriptions.lifecycle import cancellation

@@ -34,7 +34,7 @@ from farthing.credits.notes.limits import require_creditable
 from farthing.credits.notes.settlements import PaidPart, SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import find, in_array
+from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 

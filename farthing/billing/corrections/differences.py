@@ -28,7 +28,7 @@ from farthing.credits.notes.lines import TakenBack, source_net_of
 from farthing.credits.rules.notes import CreditableLine, share_of_taxes
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 @dataclass(frozen=True, slots=True)

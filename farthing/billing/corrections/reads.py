@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.corrections.schemas import InvoiceCorrectionResponse, correction_answer
 from farthing.billing.corrections.tables import InvoiceCorrection, InvoiceCorrectionLine
 from farthing.credits.notes.tables import CreditNote
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 MOST_SHOWN = 1000
 

@@ -18,7 +18,7 @@ from farthing.billing.corrections.schemas import (
 )
 from farthing.core.clock import Clock
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 class InvoiceCorrections(Controller):

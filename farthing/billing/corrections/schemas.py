@@ -14,8 +14,8 @@ from farthing.billing.corrections.tables import (
 )
 from farthing.billing.late_usage.detection import NotCharged
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import DecimalText, Request, Response, Timestamp
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.core.wire import DecimalText, Request, Response, Timestamp
 from farthing.invoices.tables import Invoice
 
 

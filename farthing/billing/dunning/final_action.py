@@ -17,7 +17,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import is_unpaid
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_if_there, lock_row
+from farthing.storage.queries.rows import lock_if_there, lock_row
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.lifecycle import cancellation, pausing
 from farthing.subscriptions.tables import Subscription

@@ -13,8 +13,8 @@ from farthing.billing.dunning.tables import DunningCase, DunningStatus
 from farthing.core.errors import NotFound
 from farthing.core.money import plain
 from farthing.invoices.tables import Invoice
-from farthing.storage.listing import select_page
-from farthing.storage.rows import find, in_array
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find, in_array
 
 SEARCHABLE = (
     "id",

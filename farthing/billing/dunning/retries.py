@@ -27,7 +27,7 @@ from farthing.payments.tables import Payment
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.storage.scope import Scope
 
 log = structlog.get_logger(__name__)

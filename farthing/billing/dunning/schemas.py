@@ -5,10 +5,10 @@ from __future__ import annotations
 from farthing.api.queries.lists import Page
 from farthing.billing.dunning.schedule import DunningStep
 from farthing.billing.dunning.tables import DunningStatus, FinalAction
+from farthing.core.encoding.wire import DecimalText, Request, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.core.wire import DecimalText, Request, Response, Timestamp
 from farthing.identity.settings.catalogue import RetryDays, check_retry_days
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 
 class DunningQuery(ListQuery):

@@ -15,7 +15,7 @@ from farthing.billing.dunning.tables import CustomerDunning, FinalAction
 from farthing.customers.tables import Customer
 from farthing.identity.settings.catalogue import DunningConfig
 from farthing.identity.settings.current import read
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from farthing.billing.ports import BillingPorts, ExhaustedGrant
 from farthing.calendar.period import MICROSECOND, Period
 from farthing.core.clock import FixedClock
 from farthing.core.ids import Kind, new_id
-from farthing.storage.bulk import insert_all, update_all
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.postgres import Database, ports_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.bulk import insert_all, update_all
+from farthing.storage.queries.rows import in_array
 from farthing.storage.scope import Scope
 from farthing.subscriptions.enums import UsageWindowStatus
 from farthing.subscriptions.snapshot.loading import load

@@ -21,7 +21,7 @@ from farthing.catalogue.products.tables import MeterRow
 from farthing.events.ingest.meters import meter_of
 from farthing.events.requests import past
 from farthing.metering.meter import Meter
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot.entitlements import FeatureEntitlement, effective
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 

@@ -32,7 +32,7 @@ from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.documents import Document, decode_all, encode_all
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.line_items.lineage import later_versions
 from farthing.subscriptions.snapshot.service_periods import counted_periods, service_period_at
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot

@@ -47,9 +47,9 @@ from farthing.invoices.parts import InvoiceParts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
 from farthing.rating.totals.calculation import InvoiceTotals
-from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import in_array, set_changed
+from farthing.storage.queries.bulk import insert_all, is_new, update_all
+from farthing.storage.queries.rows import in_array, set_changed
 from farthing.subscriptions.enums import CollectionMethod, InvoiceTrigger
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from farthing.subscriptions.tables import Subscription

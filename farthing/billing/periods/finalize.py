@@ -33,7 +33,7 @@ from farthing.payments.refunds.sources import plan_source_refunds, record_source
 from farthing.payments.saved_methods import connected_gateways
 from farthing.payments.unapplied.allocation import apply_to_new_invoice, is_any_set_aside
 from farthing.storage.postgres import clock_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, PaymentBehavior, SubscriptionStatus
 from farthing.subscriptions.lifecycle import activation
 from farthing.subscriptions.tables import Subscription

@@ -22,7 +22,7 @@ from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import SubscriptionLineItem
 

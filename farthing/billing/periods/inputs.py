@@ -46,7 +46,7 @@ from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.metering.meter import Meter
 from farthing.metering.model import Usage
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import in_array, not_found
+from farthing.storage.queries.rows import in_array, not_found
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot

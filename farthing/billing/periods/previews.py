@@ -29,7 +29,7 @@ from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions import roll_forward
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType

@@ -35,7 +35,7 @@ from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot

@@ -24,7 +24,7 @@ from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.parts import lines_of
 from farthing.invoices.tables import Invoice
 from farthing.rating.totals.lines import LineTotals
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 PAGE = 500
 """Invoices that are looked at together."""

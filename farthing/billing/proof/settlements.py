@@ -34,7 +34,7 @@ from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.pricing.cost import price_quantity
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.item_changes import ItemAction
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot

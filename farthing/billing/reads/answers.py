@@ -31,15 +31,15 @@ from farthing.billing.schemas import AddAddonToSubscriptionResponse, CancelSubsc
 from farthing.calendar.period import Period
 from farthing.catalogue.plans.tables import Plan
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import as_wire
 from farthing.core.money import EXACT, ZERO, plain
-from farthing.core.wire import as_wire
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.credits.notes.finalization import note_credit_key
 from farthing.credits.notes.tables import CreditNoteType
 from farthing.invoices.reads.presentation import all_shown, shown
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find, in_array
+from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.enums import CancellationType
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.lifecycle.cancellation import Cancellation

@@ -14,13 +14,13 @@ from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import REASONS, LateCharge, NotCharged, RecheckableLine
 from farthing.billing.periods.inputs import measured
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.core.money import plain
-from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.receivable import InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 class InvoiceUsageLine(Response):

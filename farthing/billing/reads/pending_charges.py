@@ -27,7 +27,7 @@ from farthing.invoices.parts import payers_of
 from farthing.invoices.receivable import UNPAID, BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.totals.calculation import InvoiceTotals
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.tables import Subscription

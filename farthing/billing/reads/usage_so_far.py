@@ -25,12 +25,12 @@ from farthing.catalogue.fields import Id
 from farthing.catalogue.prices.display import display, symbol
 from farthing.catalogue.prices.tables import Price
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import Moment, Request, Response, Timestamp, json_number
 from farthing.core.enums import LineKind
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, exact_sum
-from farthing.core.wire import Moment, Request, Response, Timestamp, json_number
 from farthing.events.requests import past
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.tables import Subscription

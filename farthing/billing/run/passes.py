@@ -39,10 +39,10 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.storage.bulk import insert_all, is_new, update_all
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.postgres import Database
-from farthing.storage.rows import in_array
+from farthing.storage.queries.bulk import insert_all, is_new, update_all
+from farthing.storage.queries.rows import in_array
 from farthing.storage.scope import Scope
 from farthing.subscriptions import roll_forward
 from farthing.subscriptions.tables import Subscription

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.events.upkeep.backfill import backfill, unfilled
 from farthing.storage.postgres import Database
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.storage.scope import Scope
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 

@@ -14,7 +14,7 @@ from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.products.answers import feature_answers
 from farthing.catalogue.products.tables import Feature
-from farthing.storage.listing import by_id
+from farthing.storage.queries.listing import by_id
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)

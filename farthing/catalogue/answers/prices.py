@@ -14,7 +14,7 @@ from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.schemas import PriceTier, PriceUnitResponse, TransformQuantity
 from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.catalogue.products.answers import group_answer, groups_by_id, meter_answer, meters_by_id
-from farthing.storage.listing import by_id
+from farthing.storage.queries.listing import by_id
 from farthing.storage.tables import Base
 
 EXPANDABLE: Final = {name: frozenset[str]() for name in ("meters", "priceunit", "plan", "addons", "groups")}

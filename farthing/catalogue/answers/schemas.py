@@ -24,8 +24,8 @@ from farthing.catalogue.prices.schemas import PriceTier, PriceUnitResponse, Tran
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import FeatureResponse, GroupResponse, MeterResponse
 from farthing.catalogue.schemas import IncludedCreditGrant
+from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.core.enums import PriceType, Status
-from farthing.core.wire import DecimalText, Response, Timestamp
 from farthing.rating.pricing.price import BillingModel, TierMode
 
 

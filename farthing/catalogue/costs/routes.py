@@ -26,7 +26,7 @@ from farthing.catalogue.costs.schemas import (
     UpdateCostsheetResponse,
 )
 from farthing.catalogue.costs.tables import CostSheet
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 EXPANDABLE = {"prices": frozenset(OF_PRICES)}
 

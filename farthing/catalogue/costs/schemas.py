@@ -10,10 +10,10 @@ from msgspec import field
 from farthing.api.queries.lists import Page
 from farthing.catalogue.answers.schemas import PriceResponse
 from farthing.catalogue.fields import Ids, Line, Name, Text
+from farthing.core.encoding.wire import BadField, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, Moment, Request, Response, Timestamp, checked_metadata
-from farthing.storage.listing import ListQuery
-from farthing.storage.search import Condition, SortBy
+from farthing.storage.queries.listing import ListQuery
+from farthing.storage.queries.search import Condition, SortBy
 
 
 class CreateCostsheetRequest(Request):

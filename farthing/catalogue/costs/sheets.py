@@ -17,8 +17,8 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, NotFound
 from farthing.core.ids import Kind, new_id
-from farthing.storage.listing import select_page
-from farthing.storage.rows import lock_row, not_found, violated
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import lock_row, not_found, violated
 
 SEARCHABLE = (
     "id",

@@ -18,12 +18,12 @@ from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.discounts.redeeming import coupons_by_id, redeem, refused
 from farthing.catalogue.discounts.schemas import CouponAssociationFilter
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import checked_metadata
-from farthing.storage.listing import select_page
-from farthing.storage.rows import in_array
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import in_array
 
 SEARCHABLE = (
     "id",

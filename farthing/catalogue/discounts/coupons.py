@@ -13,8 +13,8 @@ from farthing.catalogue.fields import require_published
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
-from farthing.storage.listing import select_page
-from farthing.storage.rows import lock_row, unique
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import lock_row, unique
 
 SEARCHABLE = (
     "id",

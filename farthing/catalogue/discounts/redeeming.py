@@ -19,7 +19,7 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
 from farthing.rating.totals import discounts as rating
-from farthing.storage.rows import not_found
+from farthing.storage.queries.rows import not_found
 
 
 def refused(coupon: CouponRow, code: str, message: str, **details: Any) -> InvalidOperation:

@@ -26,9 +26,9 @@ from farthing.catalogue.discounts.schemas import (
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.ports import CataloguePorts
 from farthing.core.clock import Clock
-from farthing.core.wire import Message
+from farthing.core.encoding.wire import Message
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 EXPANDABLE = {"coupon": frozenset[str](), "subscription_line_items": frozenset({"prices"})}
 

@@ -12,8 +12,7 @@ from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.discounts.tables import CouponRow
 from farthing.catalogue.fields import Ids, Name
 from farthing.catalogue.precision import kept_whole
-from farthing.core.enums import Status
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Moment,
@@ -24,8 +23,9 @@ from farthing.core.wire import (
     currency_code,
     stored_amount,
 )
+from farthing.core.enums import Status
 from farthing.rating.totals.discounts import CouponType
-from farthing.storage.listing import ListQuery, Pagination
+from farthing.storage.queries.listing import ListQuery, Pagination
 
 LONGEST_CODE = 100
 LONGEST_RULES = 16_000

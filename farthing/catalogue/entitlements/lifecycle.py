@@ -28,10 +28,10 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.metering.meter import AggregationType
-from farthing.storage.listing import select_page
-from farthing.storage.outbox import record_event
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row, unique
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find, lock_row, unique
+from farthing.storage.record.outbox import record_event
 
 SEARCHABLE = (
     "id",

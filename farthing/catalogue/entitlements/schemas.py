@@ -17,8 +17,8 @@ from farthing.catalogue.entitlements.enums import (
 )
 from farthing.catalogue.fields import Id, Ids, OptionalId, Text, quoted
 from farthing.catalogue.products.enums import FeatureType
-from farthing.core.wire import BadField, Moment, Request
-from farthing.storage.listing import ListQuery
+from farthing.core.encoding.wire import BadField, Moment, Request
+from farthing.storage.queries.listing import ListQuery
 
 MOST_IN_BULK = 100
 LONGEST_WINDOW = 10_000

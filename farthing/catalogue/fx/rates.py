@@ -22,9 +22,9 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
-from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row, unique
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find, lock_row, unique
 
 SEARCHABLE = (
     "id",

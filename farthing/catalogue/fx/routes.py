@@ -21,9 +21,9 @@ from farthing.catalogue.fx.schemas import (
     UpdateFxRateRequest,
 )
 from farthing.catalogue.fx.tables import FxRate
+from farthing.core.encoding.wire import Message
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import Message
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 class FxRates(Controller):

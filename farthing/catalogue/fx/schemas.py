@@ -11,8 +11,7 @@ from farthing.catalogue.fields import Ids, Line, OptionalId
 from farthing.catalogue.fx.enums import FxScope, FxSource
 from farthing.catalogue.fx.market import ImportedRates
 from farthing.catalogue.precision import kept_whole
-from farthing.core.enums import Status
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Moment,
@@ -22,7 +21,8 @@ from farthing.core.wire import (
     checked_metadata,
     currency_code,
 )
-from farthing.storage.listing import ListQuery, Pagination
+from farthing.core.enums import Status
+from farthing.storage.queries.listing import ListQuery, Pagination
 
 PRECISION, SCALE = 30, 12
 """The digits of a rate, and how many of them stand after the decimal point."""

@@ -13,9 +13,9 @@ from farthing.catalogue.ports import CataloguePorts
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.storage.listing import select_page
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row, unique
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "status", "created_at", "updated_at")
 

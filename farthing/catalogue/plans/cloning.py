@@ -18,11 +18,11 @@ from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import lock_prices_of
 from farthing.catalogue.prices.tables import Price
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import checked_metadata
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 SOURCE_KEY = "source_plan_id"
 """The metadata key of a copy that names what it was copied from."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from farthing.core.wire import BadField, Moment, Request, checked_metadata, stored_amount
+from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata, stored_amount
 
 CREDIT_SCALE = 9
 """Decimals of a number of credits."""

@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from farthing.catalogue.fields import Ids, Line, Name, Text
 from farthing.catalogue.prices.schemas import MOST_IN_BULK, PriceOfNewPlan
-from farthing.core.wire import BadField, Request, checked_metadata
-from farthing.storage.listing import ListQuery
+from farthing.core.encoding.wire import BadField, Request, checked_metadata
+from farthing.storage.queries.listing import ListQuery
 
 MOST_METADATA_CHARACTERS = 16_000
 

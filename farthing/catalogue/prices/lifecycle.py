@@ -30,8 +30,8 @@ from farthing.core.errors import (
 )
 from farthing.core.ids import Kind, new_id
 from farthing.rating.pricing.price import BillingModel
-from farthing.storage.listing import select_page
-from farthing.storage.rows import lock_row, violated
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import lock_row, violated
 
 SEARCHABLE = (
     "id",

@@ -21,7 +21,7 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.rating.pricing.price import BillingModel
 from farthing.storage.postgres import clock_of, ports_of, scope_of
-from farthing.storage.rows import not_found
+from farthing.storage.queries.rows import not_found
 from farthing.storage.tables import Base
 
 MOST_PRICES_OF_OWNER = 5000

@@ -13,8 +13,7 @@ from farthing.calendar.billing import BillingPeriod, InvoiceCadence
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.fields import Id, Ids, Line, Name, OptionalId, Text, metadata_with_unit, quoted
 from farthing.catalogue.prices.enums import PriceUnitType
-from farthing.core.enums import PriceType, Status
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Moment,
@@ -24,9 +23,10 @@ from farthing.core.wire import (
     checked_metadata,
     currency_code,
 )
+from farthing.core.enums import PriceType, Status
 from farthing.customers import fields as customer_fields
 from farthing.rating.pricing.price import BillingModel, TierMode
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 MOST_TIERS = 1000
 MOST_IN_BULK = 100

@@ -14,9 +14,9 @@ from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, NotFound
 from farthing.core.ids import Kind, new_id
-from farthing.storage.listing import select_page
 from farthing.storage.postgres import clock_of
-from farthing.storage.rows import lock_row, unique
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "code", "symbol", "base_currency", "conversion_rate", "status", "created_at", "updated_at")
 

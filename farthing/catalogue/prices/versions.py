@@ -17,7 +17,7 @@ from farthing.catalogue.prices.terms import Rate, changed, settle_terms
 from farthing.catalogue.products import groups
 from farthing.catalogue.products.enums import GroupEntityType
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 _KEPT = (
     "type",

@@ -20,8 +20,8 @@ from farthing.catalogue.products.schemas import (
     ReportingUnit,
 )
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
-from farthing.core.wire import json_number
-from farthing.storage.listing import by_id
+from farthing.core.encoding.wire import json_number
+from farthing.storage.queries.listing import by_id
 
 
 def group_answer(group: GroupRow) -> GroupResponse:

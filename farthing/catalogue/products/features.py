@@ -24,15 +24,15 @@ from farthing.catalogue.products.schemas import (
     UpdateFeatureRequest,
 )
 from farthing.catalogue.products.tables import Feature, MeterRow
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain
-from farthing.core.wire import checked_metadata
-from farthing.storage.listing import select_page
-from farthing.storage.outbox import record_event
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row, violated
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find, lock_row, violated
+from farthing.storage.record.outbox import record_event
 
 SOURCE_KEY = "source_feature_id"
 """The metadata key of a copy that names what it was copied from."""

@@ -27,10 +27,10 @@ from farthing.identity.settings.catalogue import TenantConfig
 from farthing.metering import meter as metering
 from farthing.metering.expression import MAX_COST
 from farthing.metering.filters import Filter
-from farthing.storage.listing import select_page
 from farthing.storage.notices import notify
 from farthing.storage.postgres import ports_of, scope_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import lock_row
 
 TOPIC = "meters"
 """Notices: the meters of the environment that is the key have changed."""

@@ -31,8 +31,8 @@ from farthing.catalogue.products.schemas import (
     UpdateMeterRequest,
 )
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
-from farthing.core.wire import Message
-from farthing.storage.rows import find
+from farthing.core.encoding.wire import Message
+from farthing.storage.queries.rows import find
 
 EXPANDABLE = {"meters": frozenset[str]()}
 

@@ -13,10 +13,10 @@ from farthing.api.queries.lists import Page
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.fields import Ids, Line, Name, OptionalId, Text, Unit, metadata_with_unit, quoted
 from farthing.catalogue.products.enums import FeatureType, GroupEntityType
+from farthing.core.encoding.wire import BadField, DecimalText, Request, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp
 from farthing.metering.meter import AggregationType, ResetUsage
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 MOST_FILTER_KEYS = 100
 MOST_FILTER_VALUES = 1000

@@ -27,9 +27,9 @@ from farthing.catalogue.entitlements.schemas import (
 )
 from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Addon, Plan
-from farthing.core.wire import Message
-from farthing.storage.listing import LARGEST_LIMIT
-from farthing.storage.rows import find
+from farthing.core.encoding.wire import Message
+from farthing.storage.queries.listing import LARGEST_LIMIT
+from farthing.storage.queries.rows import find
 
 
 class Entitlements(Controller):

@@ -27,8 +27,8 @@ from farthing.catalogue.plans.schemas import (
 )
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.core.clock import Clock
-from farthing.core.wire import Message
-from farthing.storage.rows import find
+from farthing.core.encoding.wire import Message
+from farthing.storage.queries.rows import find
 
 
 class Plans(Controller):

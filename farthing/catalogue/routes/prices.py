@@ -29,8 +29,8 @@ from farthing.catalogue.prices.schemas import (
 )
 from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.core.clock import Clock
-from farthing.core.wire import Message
-from farthing.storage.rows import find
+from farthing.core.encoding.wire import Message
+from farthing.storage.queries.rows import find
 
 
 class Prices(Controller):

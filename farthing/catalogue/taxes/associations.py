@@ -25,9 +25,9 @@ from farthing.core.ids import Kind, new_id
 from farthing.customers.lookup import by_external_id
 from farthing.customers.schemas import CreateCustomerRequest, TaxRateOverride
 from farthing.customers.tables import Customer
-from farthing.storage.listing import select_page
 from farthing.storage.postgres import clock_of, ports_of, scope_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import lock_row
 
 SEARCHABLE = (
     "id",

@@ -17,7 +17,7 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.rating.totals import taxes as rating
-from farthing.storage.rows import in_array, not_found
+from farthing.storage.queries.rows import in_array, not_found
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from farthing.catalogue.taxes.schemas import (
 )
 from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.clock import Clock
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 EXPANDABLE = {"tax_rate": frozenset[str]()}
 

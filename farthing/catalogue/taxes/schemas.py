@@ -11,9 +11,7 @@ from msgspec import Meta
 from farthing.catalogue.fields import Ids, Line, Name
 from farthing.catalogue.precision import kept_whole
 from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateScope, TaxRateStatus
-from farthing.core.enums import Status
-from farthing.core.trade_codes import check_vat
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Moment,
@@ -24,8 +22,10 @@ from farthing.core.wire import (
     currency_code,
     stored_amount,
 )
+from farthing.core.enums import Status
+from farthing.core.trade_codes import check_vat
 from farthing.rating.totals.taxes import TaxRateType
-from farthing.storage.listing import ListQuery, Pagination
+from farthing.storage.queries.listing import ListQuery, Pagination
 
 Priority = Annotated[int, Meta(ge=0, lt=2**31)]
 Description = Annotated[str, Meta(max_length=1000)]

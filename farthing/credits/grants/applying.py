@@ -30,7 +30,7 @@ from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.grants import GrantExpiry, application_key, deferral, retry_delay
 from farthing.credits.wallets.opening import WalletKey, default_name
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.dates import effective_end, open_period, recurrence
 from farthing.subscriptions.enums import ScheduleStatus, SubscriptionStatus
 from farthing.subscriptions.tables import Subscription, SubscriptionSchedule

@@ -15,7 +15,7 @@ from farthing.catalogue.plans.credit_grants import CreateCreditGrantRequest, Cre
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.core.clock import instant
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -23,7 +23,7 @@ from farthing.credits.grants.schemas import UpdateCreditGrantRequest
 from farthing.credits.grants.subscribing import TERMS, begin, end_grants, grant_of, templates_of
 from farthing.credits.grants.tables import CreditGrant
 from farthing.customers.lookup import held
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription
 

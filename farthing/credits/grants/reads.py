@@ -16,8 +16,8 @@ from farthing.core.enums import Status
 from farthing.credits.grants.enums import OPEN
 from farthing.credits.grants.schemas import CreditGrantQuery
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
-from farthing.storage.listing import ListQuery, select_page
-from farthing.storage.rows import in_array
+from farthing.storage.queries.listing import ListQuery, select_page
+from farthing.storage.queries.rows import in_array
 
 SEARCHABLE = (
     "id",

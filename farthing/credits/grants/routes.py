@@ -15,9 +15,9 @@ from farthing.catalogue.plans.credit_grants import CreateCreditGrantRequest, Cre
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.core.clock import Clock
+from farthing.core.encoding.wire import Message
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
-from farthing.core.wire import Message
 from farthing.credits.grants import lifecycle, reads
 from farthing.credits.grants.schemas import (
     CreditGrantApplicationResponse,
@@ -29,8 +29,8 @@ from farthing.credits.grants.schemas import (
 )
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.customers.tables import Customer
-from farthing.storage.listing import LARGEST_LIMIT, ListQuery
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import LARGEST_LIMIT, ListQuery
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 

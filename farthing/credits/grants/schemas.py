@@ -10,9 +10,9 @@ from msgspec import Meta
 from farthing.api.queries.lists import Page
 from farthing.catalogue.plans.credit_grants import CreditGrantScope
 from farthing.catalogue.schemas import IncludedCreditGrant
+from farthing.core.encoding.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 Ids = Annotated[list[str], Meta(max_length=1000)]
 

@@ -25,7 +25,7 @@ from farthing.credits.grants.applying import DueApplication, close, new_applicat
 from farthing.credits.grants.enums import OPEN, ApplicationReason, ApplicationStatus
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.credits.rules.grants import COEFFICIENT_SCALE, application_key, prorated_credits, share_left
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.addons.lifecycle import period_of
 from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.ports import CarriedGrant

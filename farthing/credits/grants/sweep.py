@@ -25,7 +25,7 @@ from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.customers.tables import Customer
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.postgres import Database
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.storage.scope import Scope
 from farthing.subscriptions.tables import Subscription
 

@@ -23,7 +23,7 @@ from farthing.credits.rules.lots import ConsumptionPlan, plan_debit, usable_cred
 from farthing.invoices.tables import Invoice
 from farthing.payments.ports import WalletShare
 from farthing.payments.tables import Payment
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 async def choose_wallet(

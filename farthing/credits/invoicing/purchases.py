@@ -39,7 +39,7 @@ from farthing.invoices.lifecycle.one_off import redeemed_terms
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import InvoiceCoupon
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 
 
 async def lock_coupons(session: AsyncSession, codes: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ from farthing.payments.processing.outcomes import sent_back
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.rating.totals.conversion import converted_share
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import in_array, insert_if_new
+from farthing.storage.queries.rows import in_array, insert_if_new
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.wire import as_wire
+from farthing.core.encoding.wire import as_wire
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
-from farthing.storage.outbox import record_event
+from farthing.storage.record.outbox import record_event
 
 _OF_WALLET = (
     "id",

@@ -22,7 +22,7 @@ from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.lots import Consumption, ConsumptionPlan
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription
 

@@ -35,9 +35,9 @@ from farthing.credits.ledger.tables import Credits, Wallet, WalletConsumption, W
 from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import ConsumptionPlan, Lot, opened_with
-from farthing.storage.bulk import insert_all, update_all
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import in_array, lock_row, violated
+from farthing.storage.queries.bulk import insert_all, update_all
+from farthing.storage.queries.rows import in_array, lock_row, violated
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNote
 from farthing.credits.rules.notes import CreditableLine, divide, line_ceiling
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.tables import RefundTarget
-from farthing.storage.rows import insert_if_new, lock_row
+from farthing.storage.queries.rows import insert_if_new, lock_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.documents import buyer_of, seller_of
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 async def note_pdf(session: AsyncSession, note: CreditNote) -> bytes:

@@ -29,7 +29,7 @@ from farthing.invoices.einvoice.issued import (
 from farthing.invoices.einvoice.mapping import CarriedRate, IssuedFigures, IssuedLine
 from farthing.invoices.einvoice.model import PrecedingInvoice, TypeCode
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import find, in_array
+from farthing.storage.queries.rows import find, in_array
 
 
 async def issued_note(session: AsyncSession, note: CreditNote) -> IssuedDocument:

@@ -25,7 +25,7 @@ from farthing.payments.refunds.sources import plan_source_refunds, record_source
 from farthing.payments.refunds.tables import RefundReason, RefundTarget
 from farthing.payments.unapplied.money import keep_credit
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 _REASONS = {
     CreditNoteReason.DUPLICATE: RefundReason.DUPLICATE,

@@ -23,8 +23,8 @@ from farthing.invoices.reads.presentation import all_shown
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.tables import RefundRecord, RefundStatus
-from farthing.storage.listing import select_page
-from farthing.storage.rows import in_array
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.reads.answers import subscription_answers
 from farthing.subscriptions.tables import Subscription
 

@@ -34,7 +34,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
 from farthing.storage.midway import resume_point
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 READ, WRITE = needs("creditnote", "read"), needs("creditnote", "write")
 EXPANDABLE = {name: frozenset[str]() for name in reads.PARTS}

@@ -9,14 +9,22 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from farthing.api.queries.lists import Page
+from farthing.core.encoding.wire import (
+    BadField,
+    DecimalText,
+    Request,
+    Response,
+    Timestamp,
+    checked_metadata,
+    stored_amount,
+)
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp, checked_metadata, stored_amount
 from farthing.credits.notes.tables import CreditNoteReason, CreditNoteStatus, CreditNoteType
 from farthing.customers.schemas import CustomerResponse
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.payments.refunds.tables import RefundTarget
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=50)]

@@ -32,7 +32,7 @@ from farthing.credits.notes.tables import CreditNote, CreditNoteReason, CreditNo
 from farthing.credits.rules.notes import divided_at, most_adjusted, most_refunded
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.totals.conversion import converted_share
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 MOST_DIGITS = 8
 """As many as a stored amount has."""

@@ -24,7 +24,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTran
 from farthing.credits.rules.lots import Consumption
 from farthing.credits.wallets.schemas import WalletListQuery, WalletTransactionQuery
 from farthing.invoices.tables import Invoice
-from farthing.storage.listing import select_page
-from farthing.storage.rows import in_array
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import in_array
 
 WALLET_FIELDS = ("id", "name", "customer_id", "currency", "wallet_type", "balance", "created_at", "updated_at")
 TRANSACTION_FIELDS = (

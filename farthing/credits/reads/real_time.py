@@ -19,7 +19,7 @@ from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.real_time import NOT_ACTIVE, PendingCharges, RealTimeBalance, real_time_balance
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 _NOTHING = PendingCharges()
 

@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.core.clock import instant
-from farthing.core.csv_table import csv_bytes, inert
+from farthing.core.encoding.csv_table import csv_bytes, inert
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, exact_sum, plain
 from farthing.credits.enums import TransactionType
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.conversion import value_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 MOST_MOVEMENTS = 10_000
 HEADS = (

@@ -23,7 +23,7 @@ from farthing.invoices.pdf.page import RUNNING_TEXT, PageTexts, Table, party_tex
 from farthing.invoices.pdf.render import render_page
 from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.documents import payer_of, seller_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 MOST_ROWS = 2_000
 """About 100 MB while it is typeset."""

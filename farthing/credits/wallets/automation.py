@@ -8,8 +8,8 @@ from decimal import Decimal
 from msgspec import UNSET
 
 from farthing.catalogue.products import alerts
+from farthing.core.encoding.wire import BadField
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import BadField
 from farthing.credits.enums import CooldownUnit, WalletStatus
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.wallets.schemas import AutoTopup, WalletAlertRequest

@@ -33,7 +33,7 @@ from farthing.credits.wallets import automation
 from farthing.credits.wallets.lifecycle import second_wallet
 from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import unique
+from farthing.storage.queries.rows import unique
 
 _KEPT = (
     "description",

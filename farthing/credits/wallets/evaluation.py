@@ -31,7 +31,7 @@ from farthing.identity.settings.catalogue import WalletBalanceAlertConfig
 from farthing.invoices.receivable import UNPAID, BillingReason
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 log = structlog.get_logger(__name__)
 

@@ -32,7 +32,7 @@ from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRe
 from farthing.credits.wallets.thresholds import effective_settings
 from farthing.customers.lookup import by_external_id, held
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import unique
+from farthing.storage.queries.rows import unique
 
 
 async def create(session: AsyncSession, request: CreateWalletRequest, now: datetime) -> Wallet:

@@ -40,7 +40,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import BillingReason
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 _CLASSES = {
     TransactionReason.FREE_CREDIT_GRANT: CreditClass.FREE,

@@ -16,7 +16,7 @@ from farthing.api.queries.lists import page, read_query
 from farthing.calendar.period import Period
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
-from farthing.core.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, plain
 from farthing.credits.enums import CreditClass, TransactionType
@@ -62,9 +62,9 @@ from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
 from farthing.identity.schemas import UserResponse
 from farthing.identity.tables import User
-from farthing.storage.listing import by_id
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, in_array
+from farthing.storage.queries.listing import by_id
+from farthing.storage.queries.rows import find, in_array
 
 READ, WRITE = needs("wallet", "read"), needs("wallet", "write")
 EXPANDABLE = {"credits_available_breakdown": frozenset[str]()}

@@ -11,8 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from farthing.api.queries.lists import Page
 from farthing.catalogue.products.schemas import FeatureAlertRequest
 from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
-from farthing.core.enums import Status
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Moment,
@@ -23,6 +22,7 @@ from farthing.core.wire import (
     currency_code,
     stored_amount,
 )
+from farthing.core.enums import Status
 from farthing.credits.enums import (
     CooldownUnit,
     ReferenceType,
@@ -36,7 +36,7 @@ from farthing.credits.enums import (
 from farthing.credits.rules.conversion import SCALE
 from farthing.customers.schemas import CustomerResponse
 from farthing.identity.schemas import UserResponse
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=255)]
 Key = Annotated[str, Meta(max_length=255)]

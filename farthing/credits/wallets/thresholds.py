@@ -17,7 +17,7 @@ from farthing.core.money import plain
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import WalletBalanceAlertConfig
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 async def effective_settings(session: AsyncSession, wallet: Wallet) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from farthing.credits.enums import TransactionReason, TransactionStatus, Transac
 from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, lock_wallet, open_lots, post, require_active
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.lots import plan_in_turn
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 async def void_credit(

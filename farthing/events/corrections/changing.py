@@ -24,8 +24,8 @@ from farthing.events.ingest import store
 from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrivals_of
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, Sender
-from farthing.storage.outbox import record_activity
 from farthing.storage.postgres import clock_of, scope_of
+from farthing.storage.record.outbox import record_activity
 
 _LOCK = text(
     """

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.shapes import shape_of, unknown_paths
+from farthing.core.encoding.times import Moment
+from farthing.core.encoding.wire import BadField, Request, Response, Timestamp
 from farthing.core.errors import ValidationFailed
-from farthing.core.shapes import shape_of, unknown_paths
-from farthing.core.times import Moment
-from farthing.core.wire import BadField, Request, Response, Timestamp
 from farthing.events.corrections.tables import EventChange
 from farthing.events.ingest.incoming import holds_nul
 from farthing.events.schemas import Event

@@ -12,13 +12,13 @@ import msgspec
 from farthing.calendar.billing import add_months
 from farthing.core.caller import RequestTerms
 from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT, instant
-from farthing.core.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.shapes import below, shape_of, unknown_paths
+from farthing.core.encoding.times import Moment
+from farthing.core.encoding.wire import BadField
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id, stable_id
-from farthing.core.shapes import below, shape_of, unknown_paths
 from farthing.core.slices import collect
-from farthing.core.times import Moment
-from farthing.core.wire import BadField
 from farthing.events.ingest.contents import to_milliseconds
 from farthing.events.ingest.store import Arrival, Sender
 from farthing.metering.canonical import json_number

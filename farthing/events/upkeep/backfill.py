@@ -28,7 +28,7 @@ from farthing.events.tables import MeterBackfill
 from farthing.events.upkeep.notices import leave_notice
 from farthing.metering.meter import Meter
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 BATCH = 5_000
 MOST_AT_ONCE = 10_000

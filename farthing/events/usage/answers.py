@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.catalogue.products import tables
 from farthing.core.clock import instant, shifted
+from farthing.core.encoding.wire import json_number
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import json_number
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
 from farthing.events.ports import EventPorts
@@ -42,7 +42,7 @@ from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Meter
 from farthing.metering.model import BucketValue, Point
 from farthing.storage.postgres import ports_of, scope_of
-from farthing.storage.rows import find, missing
+from farthing.storage.queries.rows import find, missing
 
 MONITORED_BY_DEFAULT = timedelta(hours=24)
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.customers.tables import ExternalIdTenure
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from farthing.identity.credentials import keys
 from farthing.identity.roles import covers, permissions_of
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.postgres import Database
-from farthing.storage.rows import lock_row, not_found
+from farthing.storage.queries.rows import lock_row, not_found
 from farthing.storage.scope import SYSTEM
 
 SEARCHABLE = ("id", "name", "type", "status", "user_id", "expires_at", "last_used_at", "created_at", "updated_at")

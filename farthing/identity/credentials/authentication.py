@@ -20,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import Caller, RequestTerms
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
 from farthing.core.origin import Actor

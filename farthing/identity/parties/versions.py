@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.ids import Kind, new_id
-from farthing.storage.bulk import insert_all
-from farthing.storage.rows import in_array
+from farthing.storage.queries.bulk import insert_all
+from farthing.storage.queries.rows import in_array
 from farthing.storage.tables import Base, Scoped
 
 SELLER = "seller"

@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core import trade_codes
 from farthing.core.email_address import deliverable_address
-from farthing.core.wire import BadField, Moment, Request, currency_code
+from farthing.core.encoding.wire import BadField, Moment, Request, currency_code
 from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.identity.settings.portal_sections import SECTIONS, Section, Theme
 from farthing.identity.settings.seller import (

@@ -15,11 +15,11 @@ import msgspec
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.decoding import UNREADABLE, convert, json_decoder, unreadable
+from farthing.core.encoding.decoding import UNREADABLE, convert, json_decoder, unreadable
+from farthing.core.encoding.wire import as_wire
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import as_wire
 from farthing.identity.credentials import keys
 from farthing.identity.parties.versions import SELLER, keep_versions
 from farthing.identity.settings.catalogue import (
@@ -32,7 +32,7 @@ from farthing.identity.settings.catalogue import (
 )
 from farthing.identity.tables import Environment, Setting, Tenant
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 
 Value = TypeVar("Value", bound=Configuration)
 _KNOWN = "configuration.known"

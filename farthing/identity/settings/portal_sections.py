@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from farthing.core.wire import Request
+from farthing.core.encoding.wire import Request
 
 Word = Annotated[str, Meta(min_length=1, max_length=100)]
 Words = Annotated[str, Meta(max_length=255)]

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from farthing.core import trade_codes
-from farthing.core.wire import BadField, Request
+from farthing.core.encoding.wire import BadField, Request
 
 Entry = Annotated[str, Meta(max_length=200)]
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")

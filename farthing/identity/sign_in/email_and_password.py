@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, PermissionDenied
-from farthing.core.wire import checked_metadata
 from farthing.identity.bootstrap import new_tenant
 from farthing.identity.credentials.actors import actor_of_user
 from farthing.identity.sign_in import passwords
@@ -21,7 +21,7 @@ from farthing.identity.sign_in.back_off import account_key, begin_attempt, forge
 from farthing.identity.tables import User, UserType
 from farthing.identity.users import EMAIL_INDEX, normal_email
 from farthing.storage.postgres import Database, act_as
-from farthing.storage.rows import violated
+from farthing.storage.queries.rows import violated
 from farthing.storage.scope import SYSTEM
 
 

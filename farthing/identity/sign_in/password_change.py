@@ -23,7 +23,7 @@ from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, pas
 from farthing.identity.sign_in.tables import PasswordLink, SignInSession
 from farthing.identity.tables import User, UserType
 from farthing.storage.postgres import Database, act_as
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.storage.scope import SYSTEM
 
 MAILED_LINK_LIFE = timedelta(hours=1)

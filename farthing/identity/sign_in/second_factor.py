@@ -23,7 +23,7 @@ from farthing.identity.sign_in.back_off import account_key, begin_attempt, forge
 from farthing.identity.sign_in.tables import SecondFactor
 from farthing.identity.tables import User
 from farthing.storage.postgres import Database
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.storage.scope import SYSTEM
 
 PURPOSE = "second-factors"

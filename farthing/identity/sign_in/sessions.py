@@ -19,7 +19,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in.tables import SessionKind, SignInSession
 from farthing.identity.tables import User
 from farthing.storage.postgres import Database
-from farthing.storage.rows import not_found
+from farthing.storage.queries.rows import not_found
 from farthing.storage.scope import SYSTEM
 
 SEEN_EVERY = timedelta(minutes=1)

@@ -32,7 +32,7 @@ from farthing.rating.totals.lines import ChargeLine, LineTotals
 from farthing.rating.totals.prepaid import CreditSlice, applied_credits, taxed_parts
 from farthing.rating.totals.taxes import TaxRate
 from farthing.storage.postgres import add_new
-from farthing.storage.rows import set_changed
+from farthing.storage.queries.rows import set_changed
 
 
 async def published_lines(session: AsyncSession, invoice_id: str) -> list[InvoiceLineItem]:

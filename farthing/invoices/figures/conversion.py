@@ -29,7 +29,7 @@ from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import CouponApplicationRow, Invoice, TaxAppliedRow
 from farthing.storage.postgres import add_new
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 def conversion_need(invoice: Invoice, payer: Customer | None) -> ConversionNeed | None:

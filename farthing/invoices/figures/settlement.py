@@ -21,7 +21,7 @@ from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import SINGLE_MARKS, Invoice, PaymentSettlement, SettlementKind, WriteOffEntry
 from farthing.rating.totals.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 async def settle(session: AsyncSession, invoice: Invoice, now: datetime, *, paid: Decimal | None = None) -> None:

@@ -16,8 +16,8 @@ from farthing.customers.buyer import buyer_terms
 from farthing.identity.parties.versions import parties_at_issue
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.bulk import update_all
-from farthing.storage.rows import in_array
+from farthing.storage.queries.bulk import update_all
+from farthing.storage.queries.rows import in_array
 
 UNIT_CODE = "unit_code"
 

@@ -17,7 +17,7 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.storage.postgres import add_new
-from farthing.storage.rows import insert_if_new
+from farthing.storage.queries.rows import insert_if_new
 
 REOPENED = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
 MOST_ATTEMPTS = 3

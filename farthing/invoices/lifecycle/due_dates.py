@@ -16,7 +16,7 @@ from farthing.calendar.zones import zone
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import Subscription
 
 

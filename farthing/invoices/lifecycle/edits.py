@@ -31,7 +31,7 @@ from farthing.invoices.requests import (
     UpdateLineItemRequest,
 )
 from farthing.invoices.tables import Invoice, InvoiceLineItem
-from farthing.storage.rows import lock_row, not_found
+from farthing.storage.queries.rows import lock_row, not_found
 
 
 async def update(session: AsyncSession, invoice_id: str, asked: UpdateInvoiceRequest, now: datetime) -> Invoice:

@@ -22,7 +22,7 @@ from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.lifecycle.transitions import finalize_to_collect, resettle
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 
 _OPEN = frozenset({PaymentStatus.PENDING, PaymentStatus.SUCCEEDED, PaymentStatus.FAILED})
 MARKS = MappingProxyType(

@@ -40,7 +40,7 @@ from farthing.invoices.requests import (
     InvoiceLineItemCoupon,
 )
 from farthing.invoices.tables import Invoice, InvoiceLineItem, SettlementKind
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 
 SYNTHETIC_LINE = "Invoice amount"

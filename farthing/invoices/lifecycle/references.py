@@ -14,7 +14,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.errors import ValidationFailed
 from farthing.invoices.requests import CreateInvoiceLineItemRequest, InvoiceCoupon, InvoiceLineItemCoupon
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 _TABLES: tuple[tuple[str, Any], ...] = (

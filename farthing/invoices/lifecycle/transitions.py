@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.due import DueTerms
 from farthing.catalogue.fx.resolution import RateInForce
+from farthing.core.encoding.wire import checked_metadata
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.core.states import StateMachine
-from farthing.core.wire import checked_metadata
 from farthing.invoices import events, numbering
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, take_credits, take_tax_off
@@ -35,8 +35,8 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import RESERVED_METADATA
 from farthing.invoices.tables import Invoice, SettlementKind
-from farthing.storage.bulk import update_all
 from farthing.storage.postgres import ports_of
+from farthing.storage.queries.bulk import update_all
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from farthing.invoices.figures.settlement import expect_remainder, give_up_remai
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.receivable import is_unpaid
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 
 
 async def write_off(

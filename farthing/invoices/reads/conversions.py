@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fx.enums import FxScope
 from farthing.catalogue.fx.lookup import NoRate
+from farthing.core.encoding.wire import as_wire
 from farthing.core.money import ZERO, exact_sum, plain
-from farthing.core.wire import as_wire
 from farthing.invoices.figures.conversion import rates_of_drafts
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.schemas import FxConversion, FxConversionSource

@@ -45,7 +45,7 @@ from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 LINK_LIFE = timedelta(minutes=15)
 _PURPOSE = "invoice-documents"

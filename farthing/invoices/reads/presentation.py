@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.taxes.schemas import TaxRateResponse
 from farthing.catalogue.taxes.tables import TaxRateRow
+from farthing.core.encoding.wire import as_wire
 from farthing.core.money import EXACT, plain
-from farthing.core.wire import as_wire
 from farthing.customers.schemas import CustomerResponse
 from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.reads.conversions import ShownConversion, conversions_of

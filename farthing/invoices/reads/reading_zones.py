@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.customers.tables import Customer
 from farthing.invoices.tables import Invoice
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import Subscription
 
 

@@ -16,7 +16,7 @@ from farthing.customers.lookup import by_external_id
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.requests import InvoiceFilter
 from farthing.invoices.tables import Invoice
-from farthing.storage.listing import select_page
+from farthing.storage.queries.listing import select_page
 
 SEARCHABLE = (
     "id",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
+from farthing.core.encoding.wire import DecimalText, Response
 from farthing.core.money import plain
-from farthing.core.wire import DecimalText, Response
 from farthing.customers.tables import Customer
 from farthing.invoices.receivable import UNPAID
 from farthing.storage.postgres import Database
-from farthing.storage.reads import Prepared
-from farthing.storage.rows import missing
+from farthing.storage.queries.reads import Prepared
+from farthing.storage.queries.rows import missing
 from farthing.storage.scope import Scope
 
 

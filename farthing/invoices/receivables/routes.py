@@ -9,8 +9,8 @@ from litestar import Controller, Request, get
 from farthing.api.guards import needs
 from farthing.api.queries.lists import read_query
 from farthing.api.work import unit_of_work
-from farthing.core import wire
 from farthing.core.clock import Clock
+from farthing.core.encoding import wire
 from farthing.invoices.receivables.aging import CustomerAging, age
 from farthing.invoices.receivables.summary import CustomerMultiCurrencyInvoiceSummary, SummaryScope, summarise
 

@@ -17,7 +17,7 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.jobs.workflows.schemas import WorkflowExecutionFilter, WorkflowExecutionResponse
 from farthing.jobs.workflows.sources import WorkflowStatus, every_workflow
-from farthing.storage.search import SortBy, apply_conditions, column_named
+from farthing.storage.queries.search import SortBy, apply_conditions, column_named
 
 SEARCHABLE = (
     "workflow_id",

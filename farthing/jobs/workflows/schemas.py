@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from farthing.api.queries.lists import Page
-from farthing.core.wire import BadField, Response, Timestamp
+from farthing.core.encoding.wire import BadField, Response, Timestamp
 from farthing.jobs.workflows.sources import WorkflowStatus
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 
 class WorkflowExecutionFilter(ListQuery):

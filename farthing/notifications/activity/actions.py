@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from farthing.notifications.webhooks.catalogue import EVENTS
-from farthing.storage.activities import audited_tables
+from farthing.storage.record.activities import audited_tables
 
 EVENT_ACTIONS = ("event.voided", "event.amended", "event.deleted")
 CUSTOMER_ERASED = "customer.erased"

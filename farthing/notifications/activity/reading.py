@@ -17,8 +17,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, Select, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.wire import as_wire
 from farthing.core.errors import NotFound, ValidationFailed
-from farthing.core.wire import as_wire
 from farthing.notifications.activity.schemas import (
     ActivityActor,
     ActivityEntity,
@@ -27,10 +27,10 @@ from farthing.notifications.activity.schemas import (
     ListActivityRequest,
     ListActivityResponse,
 )
-from farthing.storage.activities import entity_in
-from farthing.storage.changes import bounded_state
-from farthing.storage.outbox import SystemEvent
 from farthing.storage.postgres import scope_of
+from farthing.storage.record.activities import entity_in
+from farthing.storage.record.changes import bounded_state
+from farthing.storage.record.outbox import SystemEvent
 
 _OWN_ID = re.compile(r"_[0-9A-HJKMNP-TV-Z]{26}$")
 """How ids of users, keys and customers end; those of duties do not."""

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from farthing.core.encoding.wire import BadField, Moment, Request, Response, Timestamp
 from farthing.core.origin import ActorType
-from farthing.core.wire import BadField, Moment, Request, Response, Timestamp
 from farthing.notifications.activity.actions import known_actions, known_entity_types
 
 DEFAULT_LIMIT = 50

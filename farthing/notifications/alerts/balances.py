@@ -29,8 +29,8 @@ from farthing.identity.settings.catalogue import WalletBalanceAlertConfig
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType
 from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
 from farthing.notifications.alerts.tables import AlertLog
-from farthing.storage.outbox import record_event
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
+from farthing.storage.record.outbox import record_event
 
 _EVENTS = {
     AlertType.LOW_ONGOING_BALANCE: "wallet.ongoing_balance",

@@ -20,8 +20,8 @@ from farthing.catalogue.products.alerts import AlertState
 from farthing.core.ids import Kind, new_id
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType
 from farthing.notifications.alerts.tables import AlertLog
-from farthing.storage.outbox import record_event
 from farthing.storage.postgres import scope_of
+from farthing.storage.record.outbox import record_event
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 

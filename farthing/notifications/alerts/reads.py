@@ -27,8 +27,8 @@ from farthing.notifications.alerts.schemas import (
     AlertSettingsResponse,
 )
 from farthing.notifications.alerts.tables import AlertLog, AlertSetting
-from farthing.storage.listing import by_id, select_page
-from farthing.storage.rows import in_array
+from farthing.storage.queries.listing import by_id, select_page
+from farthing.storage.queries.rows import in_array
 
 SEARCHABLE = (
     "id",

@@ -21,7 +21,7 @@ from farthing.notifications.alerts.schemas import (
     UpdateAlertSettingsRequest,
 )
 from farthing.notifications.alerts.tables import AlertSetting
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 READ, WRITE = needs("alert_settings", "read"), needs("alert_settings", "write")
 EXPANDABLE = dict.fromkeys(("customer", "wallet", "feature"), frozenset[str]())

@@ -6,12 +6,12 @@ from farthing.api.queries.lists import Page
 from farthing.catalogue.fields import Id
 from farthing.catalogue.products.alerts import AlertState
 from farthing.catalogue.products.schemas import AlertCondition, FeatureResponse
+from farthing.core.encoding.wire import BadField, DecimalText, Request, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp
 from farthing.credits.wallets.schemas import WalletAlertRequest, WalletResponse
 from farthing.customers.schemas import CustomerResponse
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendParent, SpendScope
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 
 class CreateAlertSettingsRequest(Request):

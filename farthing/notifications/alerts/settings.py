@@ -26,8 +26,8 @@ from farthing.notifications.alerts.schemas import (
     UpdateAlertSettingsRequest,
 )
 from farthing.notifications.alerts.tables import AlertSetting
-from farthing.storage.listing import select_page
-from farthing.storage.rows import find, in_array, lock_row, unique
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find, in_array, lock_row, unique
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 SEARCHABLE = ("id", "entity_type", "entity_id", "parent_entity_id", "enabled", "created_at", "updated_at")

@@ -26,7 +26,7 @@ from farthing.events.requests import past
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendScope
 from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
 from farthing.notifications.alerts.tables import AlertSetting
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.events import event_snapshot
 from farthing.subscriptions.tables import Subscription

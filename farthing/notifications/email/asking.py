@@ -22,7 +22,7 @@ from farthing.notifications.email.recipients import address_of, is_development
 from farthing.notifications.email.tables import Email, EmailKind, EmailState
 from farthing.settings import Settings
 from farthing.storage.postgres import real_clock_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 async def may_send(session: AsyncSession, settings: Settings) -> bool:

@@ -14,7 +14,7 @@ from farthing.identity.settings.logo import Logo
 from farthing.identity.tables import Tenant
 from farthing.notifications.email.content.letter import Letterhead, one_line
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 async def letterhead_of(session: AsyncSession, config: EmailConfig) -> Letterhead:

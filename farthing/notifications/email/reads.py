@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.notifications.email.schemas import EmailQuery
 from farthing.notifications.email.tables import Email
-from farthing.storage.listing import select_page
+from farthing.storage.queries.listing import select_page
 
 FIELDS = ("kind", "state", "entity_id", "invoice_id", "recipient", "created_at", "finished_at")
 MOST_OF_AN_INVOICE = 100

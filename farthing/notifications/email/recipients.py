@@ -11,7 +11,7 @@ from farthing.core.email_address import deliverable_address
 from farthing.customers.tables import Customer
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 NO_ADDRESS = "the customer has no address that mail can be sent to"
 NOT_FROM_DEVELOPMENT = "no mail leaves a development environment unless FARTHING_MAIL_TEST_TO says where it goes"

@@ -13,7 +13,7 @@ from farthing.customers.tables import Customer
 from farthing.notifications.email.reads import list_emails
 from farthing.notifications.email.schemas import EmailQuery, EmailResponse, ListEmailsResponse
 from farthing.notifications.email.tables import Email, EmailState
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 class CustomerEmails(Controller):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from farthing.api.queries.lists import Page
-from farthing.core.wire import Response, Timestamp
+from farthing.core.encoding.wire import Response, Timestamp
 from farthing.notifications.email.tables import EmailKind, EmailState
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 
 class EmailQuery(ListQuery):

@@ -25,9 +25,9 @@ from farthing.notifications.webhooks.schemas import (
     UpdateWebhookEndpointRequest,
 )
 from farthing.notifications.webhooks.tables import DisabledReason, WebhookEndpoint, WebhookEnvironment
-from farthing.storage.outbox import POSITIONS
 from farthing.storage.postgres import real_clock_of, scope_of
-from farthing.storage.rows import insert_if_new, lock_row
+from farthing.storage.queries.rows import insert_if_new, lock_row
+from farthing.storage.record.outbox import POSITIONS
 
 MOST_ENDPOINTS = 50
 """In one environment."""

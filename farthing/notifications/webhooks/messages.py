@@ -15,9 +15,9 @@ import msgspec
 from sqlalchemy import ColumnElement, exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.wire import as_wire
 from farthing.core.errors import InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import as_wire
 from farthing.notifications.webhooks.delivery.post import AttemptSender
 from farthing.notifications.webhooks.delivery.queue import (
     LEASE,
@@ -43,11 +43,11 @@ from farthing.notifications.webhooks.tables import (
     event_id_of,
     message_id,
 )
-from farthing.storage.listing import ListQuery, select_page
 from farthing.storage.midway import commit_midway
-from farthing.storage.outbox import POSITIONS, SystemEvent
 from farthing.storage.postgres import clock_of, real_clock_of, scope_of
-from farthing.storage.rows import find, in_array, not_found
+from farthing.storage.queries.listing import ListQuery, select_page
+from farthing.storage.queries.rows import find, in_array, not_found
+from farthing.storage.record.outbox import POSITIONS, SystemEvent
 
 MESSAGE_FIELDS = ("event_name", "entity_type", "entity_id", "created_at")
 MOST_RECOVERED = 100_000

@@ -12,7 +12,7 @@ from farthing.catalogue.entitlements.enums import EntitlementOwner, UsageResetPe
 from farthing.catalogue.prices.enums import BillingCadence
 from farthing.catalogue.products.alerts import AlertState
 from farthing.catalogue.products.enums import FeatureType
-from farthing.core.wire import DecimalText, Response, Timestamp
+from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.notifications.webhooks.tables import DisabledReason

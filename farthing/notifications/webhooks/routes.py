@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.lists import page, read_query
 from farthing.core.composition import Composition
-from farthing.core.wire import as_wire
+from farthing.core.encoding.wire import as_wire
 from farthing.identity.routes import never_kept
 from farthing.notifications.webhooks import endpoints, messages
 from farthing.notifications.webhooks.catalogue import EVENTS
@@ -44,8 +44,8 @@ from farthing.notifications.webhooks.schemas import (
 )
 from farthing.notifications.webhooks.tables import WebhookEndpoint, message_id
 from farthing.settings import Settings
-from farthing.storage.listing import ListQuery, select_page
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import ListQuery, select_page
+from farthing.storage.queries.rows import find
 
 HttpRequest = Request[Any, Any, Any]
 READ, WRITE = needs("webhook", "read"), needs("webhook", "write")

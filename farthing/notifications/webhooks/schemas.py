@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar
 from msgspec import UNSET, Meta, UnsetType
 
 from farthing.api.queries.lists import Page
+from farthing.core.encoding.wire import BadField, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.core.enums import Status
-from farthing.core.wire import BadField, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.notifications.webhooks.catalogue import EVENTS
 from farthing.notifications.webhooks.tables import AttemptTrigger, DeliveryState, DisabledReason
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 MOST_HEADERS = 20
 LONGEST_HEADER = 1000

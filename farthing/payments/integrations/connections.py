@@ -24,7 +24,7 @@ from farthing.payments.integrations.gateways import COLLECTORS, sealed_for
 from farthing.payments.providers.registry import TEST_MODE, is_test
 from farthing.payments.tables import Connection, ProviderType
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import lock_row, unique
+from farthing.storage.queries.rows import lock_row, unique
 
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 (its name)
 

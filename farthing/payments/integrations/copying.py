@@ -33,7 +33,7 @@ from farthing.payments.providers.interface import (
 from farthing.payments.providers.registry import require_capability
 from farthing.payments.tables import Connection
 from farthing.storage.midway import commit_midway
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 async def sync(session: AsyncSession, gateways: Gateways, given: SyncRequest) -> int:

@@ -17,7 +17,7 @@ from farthing.payments.processing import outcomes
 from farthing.payments.schemas import UpdatePaymentRequest
 from farthing.payments.states import DELETABLE, OPEN, PAYMENT, SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
-from farthing.storage.rows import find, unique
+from farthing.storage.queries.rows import find, unique
 
 
 async def update(

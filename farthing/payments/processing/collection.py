@@ -27,7 +27,7 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import Connection, DestinationType, Gateway, Payment
 from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import CollectionMethod
 from farthing.subscriptions.tables import Subscription
 

@@ -24,7 +24,7 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.storage.postgres import ports_of, real_clock_of
-from farthing.storage.rows import find, insert_if_new, lock_if_there
+from farthing.storage.queries.rows import find, insert_if_new, lock_if_there
 
 REPEAT_WINDOW = timedelta(seconds=60)
 """How long after its success, in real time, an equal request is taken for a repeat and not a second instalment."""

@@ -49,7 +49,7 @@ from farthing.payments.states import OPEN
 from farthing.payments.tables import Connection, DestinationType, Payment, PaymentMethodType
 from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 _LINK = PaymentMethodType.PAYMENT_LINK
 _ASKING = frozenset(PaymentMethodType) - AT_ONCE

@@ -30,7 +30,7 @@ from farthing.payments.states import PAYMENT, SETTLING, may_move_by_system
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
 from farthing.payments.unapplied.money import forget_payment, keep_payment
 from farthing.storage.postgres import ports_of, real_clock_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.invoices.tables import Invoice
 from farthing.payments.schemas import PaymentAttemptResponse, PaymentQuery, PaymentResponse
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt
-from farthing.storage.listing import select_page
+from farthing.storage.queries.listing import select_page
 
 SEARCHABLE = (
     "id",

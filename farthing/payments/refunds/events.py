@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.wire import as_wire
+from farthing.core.encoding.wire import as_wire
 from farthing.payments.refunds.tables import RefundRecord
-from farthing.storage.outbox import record_event
+from farthing.storage.record.outbox import record_event
 
 _TOLD = (
     "id",

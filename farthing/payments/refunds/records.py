@@ -28,7 +28,7 @@ from farthing.payments.refunds.tables import (
 from farthing.payments.tables import Payment
 from farthing.payments.unapplied.money import put_back
 from farthing.payments.unapplied.tables import UnappliedMoney
-from farthing.storage.rows import in_array, insert_if_new
+from farthing.storage.queries.rows import in_array, insert_if_new
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from farthing.payments.refunds.records import return_key
 from farthing.payments.refunds.sending import complete_refund, lock_refund, send_refund
 from farthing.payments.refunds.tables import UNDERWAY, RefundDestination, RefundRecord, RefundStatus
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 PATIENCE = timedelta(minutes=15)
 """How long a refund may be on its way before somebody may have it tried again."""

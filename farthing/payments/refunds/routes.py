@@ -16,8 +16,8 @@ from farthing.payments.refunds.retry import retry_refund
 from farthing.payments.refunds.schemas import ListRefundsResponse, RefundQuery, RefundResponse
 from farthing.payments.refunds.tables import RefundRecord, RefundStatus
 from farthing.payments.routes import GATEWAYS, READ, WRITE
-from farthing.storage.listing import select_page
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find
 
 SEARCHABLE = (
     "id",

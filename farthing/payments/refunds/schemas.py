@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from farthing.api.queries.lists import Page
-from farthing.core.enums import Status
-from farthing.core.wire import (
+from farthing.core.encoding.wire import (
     BadField,
     DecimalText,
     Request,
@@ -19,12 +18,13 @@ from farthing.core.wire import (
     currency_code,
     stored_amount,
 )
+from farthing.core.enums import Status
 from farthing.payments.refunds.records import BalanceRefund
 from farthing.payments.refunds.tables import RefundDestination, RefundReason, RefundStatus
 from farthing.payments.refunds.unapplied import BalanceRefundRequest
 from farthing.payments.tables import Gateway
 from farthing.payments.unapplied.schemas import UnappliedBalanceResponse
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 
 Ids = Annotated[list[str], Meta(max_length=1000)]
 

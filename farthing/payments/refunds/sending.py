@@ -38,7 +38,7 @@ from farthing.payments.refunds.tables import REFUND, UNDERWAY, RefundDestination
 from farthing.payments.refunds.unapplied import withdraw_unrecorded
 from farthing.payments.tables import Payment
 from farthing.storage.midway import commit_midway
-from farthing.storage.rows import find, in_array, lock_row
+from farthing.storage.queries.rows import find, in_array, lock_row
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ from farthing.payments.refunds.tables import RefundDestination, RefundRecord, Re
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.payments.unapplied.tables import UnappliedMoney
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 _GONE = (RefundStatus.FAILED, RefundStatus.CANCELLED)
 

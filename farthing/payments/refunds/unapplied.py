@@ -34,7 +34,7 @@ from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
 from farthing.payments.unapplied.money import require_minor_units, withdraw
 from farthing.payments.unapplied.reads import money_left
 from farthing.payments.unapplied.tables import UnappliedMoney
-from farthing.storage.rows import find, in_array, lock_row
+from farthing.storage.queries.rows import find, in_array, lock_row
 
 _ON_THE_WAY_OR_BACK = (*UNDERWAY, RefundStatus.SUCCEEDED)
 

@@ -20,7 +20,7 @@ from farthing.payments.refunds.unapplied import refund_unapplied_money
 from farthing.payments.routes import GATEWAYS, WRITE
 from farthing.payments.unapplied import reads
 from farthing.storage.midway import resume_point
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 
 class RefundPoint(msgspec.Struct):

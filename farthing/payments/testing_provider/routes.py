@@ -7,8 +7,8 @@ from typing import Literal
 
 from litestar import Controller, get, post
 
+from farthing.core.encoding.wire import DecimalText, Request, Response, Timestamp
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import DecimalText, Request, Response, Timestamp
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import GATEWAYS
 from farthing.payments.testing_provider import pages

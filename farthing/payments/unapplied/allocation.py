@@ -26,7 +26,7 @@ from farthing.payments.tables import Payment
 from farthing.payments.unapplied.money import require_minor_units
 from farthing.payments.unapplied.tables import HAS_REST, UnappliedMoney
 from farthing.storage.postgres import clock_of, ports_of
-from farthing.storage.rows import find, in_array
+from farthing.storage.queries.rows import find, in_array
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
 from farthing.payments.tables import Payment
 from farthing.payments.unapplied.tables import HAS_REST, UnappliedMoney, UnappliedSource
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import insert_if_new, lock_row
+from farthing.storage.queries.rows import insert_if_new, lock_row
 
 
 async def keep_payment(session: AsyncSession, payment: Payment) -> None:

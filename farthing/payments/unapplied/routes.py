@@ -22,7 +22,7 @@ from farthing.payments.unapplied.schemas import (
     MoveOverpaymentRequest,
     UnappliedBalancesResponse,
 )
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 
 class CustomerUnappliedMoney(Controller):

@@ -7,7 +7,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from farthing.core.wire import BadField, DecimalText, Request, Response, Timestamp, currency_code, stored_amount
+from farthing.core.encoding.wire import (
+    BadField,
+    DecimalText,
+    Request,
+    Response,
+    Timestamp,
+    currency_code,
+    stored_amount,
+)
 from farthing.payments.unapplied.tables import UnappliedSource
 
 

@@ -17,21 +17,21 @@ from farthing.core import currency
 from farthing.core.clock import FIRST_INSTANT, instant
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, plain, round_to
-from farthing.reporting.analytics import billed, money_flows, owed, recurring, usage_metrics
-from farthing.reporting.analytics.active_customers import active_customers
-from farthing.reporting.analytics.billed import BillingView
 from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricKind, MetricUnit, ReportMetric
 from farthing.reporting.analytics.definition import TIME, Question, SortOrder
-from farthing.reporting.analytics.facts import MOST_ROWS, Cells, Group
-from farthing.reporting.analytics.monthly_revenue import MovementKind
-from farthing.reporting.analytics.periods import Timeline
-from farthing.reporting.analytics.recognized import (
+from farthing.reporting.analytics.metrics import billed, money_flows, owed, recurring, usage_metrics
+from farthing.reporting.analytics.metrics.active_customers import active_customers
+from farthing.reporting.analytics.metrics.billed import BillingView
+from farthing.reporting.analytics.metrics.facts import MOST_ROWS, Cells, Group
+from farthing.reporting.analytics.metrics.monthly_revenue import MovementKind
+from farthing.reporting.analytics.metrics.recognized import (
     RecognitionBooks,
     RevenueStanding,
     recognized_revenue,
     standing_at_ends,
 )
-from farthing.reporting.analytics.recurring import RecurringBooks
+from farthing.reporting.analytics.metrics.recurring import RecurringBooks
+from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import (
     AnalyticsColumn,
     AnalyticsColumnRole,

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
-from farthing.core.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.core.errors import NotFound
 from farthing.reporting.analytics import views
 from farthing.reporting.analytics.catalogue import METRICS
@@ -28,7 +28,7 @@ from farthing.reporting.analytics.schemas import (
 from farthing.reporting.analytics.tables import AnalyticsView
 from farthing.reporting.analytics.views import seller_zone
 from farthing.reporting.files import TableFormat, table_file
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 READ, WRITE = needs("invoice", "read"), needs("invoice", "write")
 

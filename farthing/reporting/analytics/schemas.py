@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from farthing.core.wire import Request, Response, Timestamp, currency_code
+from farthing.core.encoding.wire import Request, Response, Timestamp, currency_code
 from farthing.reporting.analytics.periods import Grain, RangeComparison
 
 MOST_METRICS = 5

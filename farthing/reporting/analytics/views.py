@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import zone_or_abbreviation
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.identity.settings.catalogue import InvoiceConfig
@@ -29,7 +29,7 @@ from farthing.reporting.analytics.schemas import (
 )
 from farthing.reporting.analytics.tables import AnalyticsView
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import lock_row, not_found, unique
+from farthing.storage.queries.rows import lock_row, not_found, unique
 
 MOST_VIEWS = 200
 

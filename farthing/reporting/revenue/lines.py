@@ -30,7 +30,7 @@ from farthing.reporting.revenue.figures import (
     list_rate,
 )
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 
 MOST_LINES = 300_000
 """How many lines one answer is made of."""

@@ -21,7 +21,7 @@ from farthing.invoices.receivable import BillingReason, InvoiceType
 from farthing.invoices.tables import Invoice, InvoiceLineItem
 from farthing.rating.totals.lines import LineTotals
 from farthing.reporting.revenue.lines import LineSelection, RevenueLine, RevenueStatus
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription

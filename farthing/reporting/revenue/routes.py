@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
-from farthing.core.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.reporting.files import TableFormat, table_file
 from farthing.reporting.revenue.breakdown import revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueAnalyticsResponse

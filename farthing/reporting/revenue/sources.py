@@ -14,7 +14,7 @@ from farthing.events.ingest.meters import meter_of
 from farthing.events.usage.usage_query import grouped_of
 from farthing.events.usage.usage_statement import SOURCE, UsageQuery
 from farthing.reporting.revenue.lines import RevenueLine
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot.loading import load
 
 

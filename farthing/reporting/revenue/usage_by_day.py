@@ -27,7 +27,7 @@ from farthing.rating.pricing.cost import price_values
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.days import UsageThrough
 from farthing.reporting.revenue.lines import RevenueLine
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot.loading import load
 
 MOST_DAYS_MEASURED = 60_000

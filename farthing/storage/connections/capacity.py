@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from farthing.storage.postgres import OVERFLOW, UnsafeDatabase
-from farthing.storage.reads import HOT_READS
+from farthing.storage.queries.reads import HOT_READS
 
 INGEST = 3
 LISTENER = 1

@@ -18,7 +18,7 @@ from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import AddonStatus, LineItemOwner
 from farthing.subscriptions.line_items.price_sync import (
     PAGE,

@@ -22,7 +22,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row, unique
+from farthing.storage.queries.rows import find, lock_row, unique
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,

@@ -18,7 +18,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.postgres import clock_of, ports_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.addons.lifecycle import period_of
 from farthing.subscriptions.attachments import count_periods, prorate_entitlements
 from farthing.subscriptions.dates import effective_end, open_at, recurrence

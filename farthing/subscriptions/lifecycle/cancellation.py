@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import shift_for_pause
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import METADATA_VALUE_LENGTH, Moment, Request
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.core.wire import METADATA_VALUE_LENGTH, Moment, Request
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (

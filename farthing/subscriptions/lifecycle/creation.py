@@ -29,7 +29,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import attach_coupons, override_entitlements, prorate_entitlements
 from farthing.subscriptions.dates import open_at

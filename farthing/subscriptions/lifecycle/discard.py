@@ -15,7 +15,7 @@ from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.catalogue.taxes.tables import TaxAssociation
 from farthing.core.enums import Status
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import hierarchy

@@ -16,7 +16,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import PauseStatus, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed, record_subscription_event

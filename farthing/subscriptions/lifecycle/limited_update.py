@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.lifecycle import cancellation, hierarchy, schedules

@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.calendar.recurring import shift_for_pause
 from farthing.core.clock import instant
+from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import BadField, Moment, Request, checked_metadata
 from farthing.storage.documents import encode
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     PauseMode,

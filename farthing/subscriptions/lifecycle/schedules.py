@@ -15,8 +15,8 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import Document, encode
-from farthing.storage.listing import ListQuery, select_page
-from farthing.storage.rows import find, lock_row, unique
+from farthing.storage.queries.listing import ListQuery, select_page
+from farthing.storage.queries.rows import find, lock_row, unique
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
 from farthing.subscriptions.events import changed, record_schedule_event

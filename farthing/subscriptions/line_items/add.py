@@ -16,7 +16,7 @@ from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.attachments import attach_coupons
 from farthing.subscriptions.enums import LineItemOwner, ProrationBehavior
 from farthing.subscriptions.events import record_phase_event

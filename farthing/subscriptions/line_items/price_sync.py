@@ -20,7 +20,7 @@ from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import LineItemOwner, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of

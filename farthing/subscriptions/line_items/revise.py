@@ -21,7 +21,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.rating.pricing.quantity import below_minimum
-from farthing.storage.rows import find, lock_row, unique
+from farthing.storage.queries.rows import find, lock_row, unique
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.events import changed
 from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing

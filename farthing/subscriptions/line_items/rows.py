@@ -24,7 +24,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain
 from farthing.rating.pricing.quantity import default_quantity
 from farthing.storage.documents import encode_all
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner
 from farthing.subscriptions.planned_terms import StoredTimeBucket, StoredTimeOfDay
 from farthing.subscriptions.schemas.requests import (

@@ -21,7 +21,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.rating.pricing.quantity import default_quantity
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.enums import (
     ChangeType,
     InvoiceTrigger,

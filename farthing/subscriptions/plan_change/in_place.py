@@ -25,7 +25,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.postgres import ports_of
-from farthing.storage.rows import find, lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import (
     AddonPolicy,

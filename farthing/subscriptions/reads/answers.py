@@ -22,13 +22,13 @@ from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.answers import meter_answer, meters_by_id
 from farthing.catalogue.products.tables import MeterRow
+from farthing.core.encoding.wire import as_wire, json_number
 from farthing.core.enums import Status
-from farthing.core.wire import as_wire, json_number
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
 from farthing.storage.documents import decode_all
-from farthing.storage.listing import by_id
 from farthing.storage.postgres import ports_of
+from farthing.storage.queries.listing import by_id
 from farthing.subscriptions.enums import PauseStatus, ScheduleStatus, ScheduleType
 from farthing.subscriptions.planned_terms import (
     PlannedReplacement,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
-from farthing.storage.listing import select_page
+from farthing.storage.queries.listing import select_page
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.schemas.responses import SubscriptionLineItemFilter, SubscriptionQuery
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem

@@ -33,7 +33,7 @@ from farthing.core.money import EXACT, ZERO, plain
 from farthing.customers.tables import Customer
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.rating.totals.discounts import CouponType
-from farthing.storage.listing import by_id
+from farthing.storage.queries.listing import by_id
 from farthing.subscriptions.dates import effective_end
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.reads.answers import item_answers

@@ -20,11 +20,11 @@ from farthing.api.guards import needs
 from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.core.encoding.wire import Response
 from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_ulid
-from farthing.core.wire import Response
 from farthing.storage.midway import commit_midway, resume_point
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import addon_sync
 from farthing.subscriptions.line_items import price_sync
 from farthing.subscriptions.line_items.price_sync import SyncCounts

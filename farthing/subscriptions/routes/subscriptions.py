@@ -16,12 +16,12 @@ from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.core.clock import Clock
+from farthing.core.encoding.wire import Response
 from farthing.core.errors import ValidationFailed
-from farthing.core.wire import Response
 from farthing.customers import lookup as customers
 from farthing.customers.tables import Customer
-from farthing.storage.listing import ListQuery
-from farthing.storage.rows import find
+from farthing.storage.queries.listing import ListQuery
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import ScheduleStatus
 from farthing.subscriptions.lifecycle import cancellation, limited_update, schedules

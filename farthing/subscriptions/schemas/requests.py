@@ -23,8 +23,8 @@ from farthing.catalogue.prices.schemas import (
     TransformQuantityRequest,
 )
 from farthing.core.checkout import CheckoutParams
+from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.core.enums import PriceType
-from farthing.core.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.customers.schemas import TaxRateOverride
 from farthing.rating.pricing.price import BillingModel, TierMode
 from farthing.subscriptions.enums import (

@@ -19,10 +19,10 @@ from farthing.catalogue.prices.enums import BillingCadence
 from farthing.catalogue.products.schemas import FeatureResponse, MeterResponse
 from farthing.catalogue.schemas import IncludedCreditGrant
 from farthing.core.checkout import CheckoutSessionResponse
+from farthing.core.encoding.wire import DecimalText, Moment, Request, Response, Timestamp
 from farthing.core.enums import PriceType, Status
-from farthing.core.wire import DecimalText, Moment, Request, Response, Timestamp
 from farthing.customers.schemas import CustomerResponse
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 from farthing.subscriptions.enums import (
     AddonStatus,
     ChangeType,

@@ -24,7 +24,7 @@ from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
 from farthing.storage.documents import decode_all
-from farthing.storage.rows import in_array, not_found
+from farthing.storage.queries.rows import in_array, not_found
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,

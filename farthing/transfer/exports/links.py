@@ -17,7 +17,7 @@ from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
 from farthing.payments.tables import Connection
 from farthing.settings import Settings
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.storage.scope import Scope
 from farthing.transfer.enums import TaskStatus, TaskType
 from farthing.transfer.exports.places import ExportPlace, PlaceFailed, place_of

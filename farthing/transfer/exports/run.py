@@ -21,7 +21,7 @@ from farthing.core.errors import FarthingError
 from farthing.payments.tables import Connection
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.storage.scope import Scope
 from farthing.transfer.enums import ExportCompression, ExportEntity, ExportFormat, TaskStatus
 from farthing.transfer.exports.places import ExportPlace, PlaceFailed, place_of

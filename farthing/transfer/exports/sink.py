@@ -19,9 +19,9 @@ from typing import IO, Any, cast
 import msgspec
 
 from farthing.core.clock import instant
-from farthing.core.csv_table import harmless
+from farthing.core.encoding.csv_table import harmless
+from farthing.core.encoding.parquet_table import ColumnKind, ParquetWriter
 from farthing.core.money import plain
-from farthing.core.parquet_table import ColumnKind, ParquetWriter
 from farthing.transfer.enums import ExportCompression, ExportFormat
 from farthing.transfer.exports.selections.selection import Column, Rows
 

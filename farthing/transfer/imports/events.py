@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, stable_id
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES, AcceptedTimes, IngestEventRequest, arrival_of

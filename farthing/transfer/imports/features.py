@@ -14,7 +14,7 @@ from farthing.catalogue.products import features
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.schemas import CreateFeatureRequest, UpdateFeatureRequest
 from farthing.catalogue.products.tables import Feature
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.transfer.imports.columns import BadCell, ColumnSet

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices import lifecycle
 from farthing.catalogue.prices.schemas import CreatePriceRequest
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
 from farthing.transfer.imports.columns import BadCell, ColumnSet
 from farthing.transfer.imports.rows import SourceRow

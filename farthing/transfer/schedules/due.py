@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
-from farthing.storage.rows import insert_if_new
+from farthing.storage.queries.rows import insert_if_new
 from farthing.transfer.schedules.lifecycle import new_export
 from farthing.transfer.schedules.windows import due_windows
 from farthing.transfer.tables import ScheduledTask

@@ -10,14 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.payments.tables import Connection, ProviderType
-from farthing.storage.listing import select_page
 from farthing.storage.postgres import add_new
-from farthing.storage.rows import find, lock_row, not_found
+from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.rows import find, lock_row, not_found
 from farthing.transfer.enums import ExportFormat, FileType, RunMode, TaskEntity, TaskType
 from farthing.transfer.schedules.windows import boundary_before, last_whole_window
 from farthing.transfer.schemas import (

@@ -8,13 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import WRITE, Caller
+from farthing.core.encoding.wire import as_wire
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.core.wire import as_wire
 from farthing.notifications.webhooks.delivery.addresses import url_problem
 from farthing.settings import Settings
-from farthing.storage.listing import select_page
 from farthing.storage.postgres import add_new
+from farthing.storage.queries.listing import select_page
 from farthing.transfer.enums import FileType, ImportEntity, TaskEntity, TaskStatus, TaskType
 from farthing.transfer.files import use_upload
 from farthing.transfer.schemas import CreateTaskRequest, TaskQuery, TaskResponse

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import lock_row, set_changed
+from farthing.storage.queries.rows import lock_row, set_changed
 from farthing.transfer.enums import TASK_STATES, TaskStatus
 from farthing.transfer.files import UPLOAD_KEPT
 from farthing.transfer.imports.rows import RowProblem

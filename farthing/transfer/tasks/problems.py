@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.csv_table import csv_bytes
+from farthing.core.encoding.csv_table import csv_bytes
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.transfer.tables import TaskProblem

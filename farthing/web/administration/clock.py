@@ -12,8 +12,8 @@ from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.encoding.times import read_typed_time
 from farthing.core.errors import FarthingError, ValidationFailed
-from farthing.core.times import read_typed_time
 from farthing.identity.tables import EnvironmentType
 from farthing.payments.routes import provide_gateways
 from farthing.storage.postgres import Database

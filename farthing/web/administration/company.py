@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
 from farthing.core.caller import READ
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.errors import FarthingError
 from farthing.identity import tenants
 from farthing.identity.schemas import TenantResponse, UpdateTenantRequest
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoicePdfConfig
 from farthing.identity.tables import Tenant
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.administration.configuration import picture_address
 from farthing.web.rendering.answers import HttpRequest, done, refused, render

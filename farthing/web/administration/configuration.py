@@ -12,8 +12,8 @@ from msgspec import inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
+from farthing.core.encoding.times import MomentText
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
-from farthing.core.times import MomentText
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CATALOGUE, Configuration, InvoiceConfig, TenantConfig
 from farthing.identity.settings.current import Effective

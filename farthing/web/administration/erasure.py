@@ -10,7 +10,7 @@ from farthing.customers.tables import Customer
 from farthing.erasure.documents import documents_to_keep
 from farthing.erasure.erase import DocumentsChoice, erase
 from farthing.storage.postgres import real_clock_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 

@@ -15,7 +15,7 @@ from farthing.api.errors import as_domain_error
 from farthing.api.work import unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.payments.integration_schemas import CreateConnectionRequest
@@ -24,7 +24,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.tables import Connection, ProviderType
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.transfer import files
 from farthing.transfer.enums import ExportEntity, ScheduleInterval, TaskStatus, TaskType
 from farthing.transfer.exports import links

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
 from farthing.core.composition import Composition
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.notifications.webhooks import endpoints, messages
@@ -23,7 +23,7 @@ from farthing.notifications.webhooks.schemas import (
     WebhookMessageQuery,
 )
 from farthing.notifications.webhooks.tables import DeliveryState, WebhookEndpoint
-from farthing.storage.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import entity_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render

@@ -10,8 +10,8 @@ from litestar import Controller, Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import first_instant_at, zone_or_abbreviation
-from farthing.core.csv_table import CSV_MEDIA_TYPE, csv_bytes, inert
-from farthing.core.decoding import convert
+from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_bytes, inert
+from farthing.core.encoding.decoding import convert
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.origin import ActorType
 from farthing.notifications.activity.actions import known_actions, known_entity_types
@@ -24,7 +24,7 @@ from farthing.notifications.activity.schemas import (
 )
 from farthing.web.access.visitors import shows
 from farthing.web.dashboard.choosing import actor_id_of, customer_id_of, entity_id_of
-from farthing.web.dashboard.invoices import zone_of
+from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
 from farthing.web.rendering.wording import readable, reason, words
 

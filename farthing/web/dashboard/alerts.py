@@ -15,7 +15,7 @@ from farthing.api.errors import as_domain_error
 from farthing.catalogue.products.alerts import LEVELS, AlertState
 from farthing.catalogue.products.tables import Feature, GroupRow
 from farthing.core.clock import Clock
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import FarthingError
 from farthing.credits.ledger.tables import Wallet
@@ -27,7 +27,7 @@ from farthing.notifications.alerts.enums import AlertEntityType, AlertType, Spen
 from farthing.notifications.alerts.reads import alerts_page
 from farthing.notifications.alerts.schemas import AlertLogQuery, CreateAlertSettingsRequest
 from farthing.notifications.alerts.tables import AlertLog, AlertSetting
-from farthing.storage.rows import find, in_array
+from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of

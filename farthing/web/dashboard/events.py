@@ -18,9 +18,9 @@ from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
+from farthing.core.encoding.times import read_typed_time
 from farthing.core.errors import FarthingError, ValidationFailed
-from farthing.core.times import read_typed_time
 from farthing.events.analytics.listing import COLUMNS
 from farthing.events.corrections.changing import amend_events, void_events
 from farthing.events.corrections.details import event_details
@@ -28,9 +28,9 @@ from farthing.events.corrections.routes import amendment_of, meter_memory
 from farthing.events.corrections.schemas import AmendEventsRequest, VoidEventsRequest
 from farthing.events.schemas import FeatureUsageInfo, GetEventByIDResponse
 from farthing.events.tables import StoredEvent
-from farthing.storage.listing import by_id
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.listing import by_id
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import SubscriptionLineItem
 from farthing.web.access.visitors import deletes, form_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render

@@ -19,7 +19,7 @@ from farthing.identity.sign_in.password_change import change_password
 from farthing.identity.sign_in.sessions import end_all_sessions, end_session, listed
 from farthing.identity.tables import User
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import form_of, own_account, visitor_of
 from farthing.web.people.user_agents import describe

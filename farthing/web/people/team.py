@@ -16,7 +16,7 @@ from farthing.identity.sign_in.tables import SecondFactor, SignInSession
 from farthing.identity.tables import User, UserType
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.rows import lock_row, not_found
+from farthing.storage.queries.rows import lock_row, not_found
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 

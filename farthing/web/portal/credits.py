@@ -20,9 +20,9 @@ from farthing.credits.reads.ledger import active_wallets, find_purchase_invoice
 from farthing.credits.wallets import movements
 from farthing.credits.wallets.schemas import TopUpWalletRequest
 from farthing.invoices.receivable import is_unpaid
-from farthing.storage.rows import not_found
+from farthing.storage.queries.rows import not_found
 from farthing.web.access.visitors import form_of
-from farthing.web.dashboard.wallets import ledger_page, number_in, read_form
+from farthing.web.dashboard.accounts.wallets import ledger_page, number_in, read_form
 from farthing.web.portal.paying import can_be_paid, lead_to_payment, private
 from farthing.web.portal.session import PortalVisit, in_path, payable_invoice, visit_of
 from farthing.web.rendering.answers import HttpRequest, go, refused

@@ -41,12 +41,12 @@ from farthing.payments.testing_provider.tables import HostedPageState, TestSessi
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of
 from farthing.web.dashboard import usage
-from farthing.web.dashboard.customers import summary_split
-from farthing.web.dashboard.invoices import pdf_of, zone_of
+from farthing.web.dashboard.accounts.customers import summary_split
+from farthing.web.dashboard.receivables.invoices import pdf_of, zone_of
 from farthing.web.portal.credits import credits_of
 from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page, private
 from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of

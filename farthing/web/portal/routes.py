@@ -13,9 +13,9 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import unit_of_work
-from farthing.core import wire
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.encoding import wire
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.customers import lifecycle
@@ -37,9 +37,9 @@ from farthing.invoices.schemas import InvoiceResponse, PresignedUrlResponse
 from farthing.invoices.tables import Invoice
 from farthing.reporting.feature_usage import CustomerUsageSummaryResponse, features_asked, usage_summary
 from farthing.settings import Settings
-from farthing.storage.listing import Pagination
 from farthing.storage.postgres import Database
-from farthing.storage.rows import not_found
+from farthing.storage.queries.listing import Pagination
+from farthing.storage.queries.rows import not_found
 from farthing.subscriptions.reads.answers import subscription_answers
 from farthing.subscriptions.routes.subscriptions import split
 from farthing.subscriptions.schemas.responses import SubscriptionResponse

@@ -29,7 +29,7 @@ from farthing.identity.tables import Environment, InternalStatus, Tenant
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
-from farthing.storage.rows import find, not_found
+from farthing.storage.queries.rows import find, not_found
 from farthing.storage.scope import SYSTEM
 
 Connection = ASGIConnection[Any, Any, Any, Any]

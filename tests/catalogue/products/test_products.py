@@ -12,7 +12,7 @@ from sqlalchemy import select
 from farthing.catalogue.products import meters
 from farthing.catalogue.products.tables import Feature
 from farthing.storage.notices import Listener
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.waiting import PATIENCE_SECONDS, until
 

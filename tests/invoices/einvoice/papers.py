@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from farthing.core.decoding import convert
+from farthing.core.encoding.decoding import convert
 from farthing.identity.settings.catalogue import EinvoiceConfig
 from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.mapping import CarriedRate, IssuedFigures, IssuedLine

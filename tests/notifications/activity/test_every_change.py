@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Row, select
 
 import farthing
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from farthing.storage.tables import Base
 from tests.account import Account
 from tests.api.doors import BY_ID

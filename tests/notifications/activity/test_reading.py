@@ -18,7 +18,7 @@ from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.customers.tables import Customer
 from farthing.identity.tables import SecretType
 from farthing.notifications.activity.retention import forget_old_activities
-from farthing.storage.outbox import SystemEvent, record_event
+from farthing.storage.record.outbox import SystemEvent, record_event
 from tests.account import Account
 
 LINE = {"display_name": "Work", "amount": "100", "quantity": "1", "price_type": "FIXED"}

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from farthing.credits.wallets.evaluation import evaluate_due as evaluate_wallets
 from farthing.notifications.alerts.evaluation import evaluate_due, schedule
 from farthing.notifications.webhooks.catalogue import EVENTS
-from farthing.storage.outbox import SystemEvent
+from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.billing.office import Office
 from tests.notifications.test_payloads import unknown_fields

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from farthing.identity.tables import EnvironmentType, User
 from farthing.notifications.email.tables import PasswordMail
-from farthing.storage.outbox import record_event
+from farthing.storage.record.outbox import record_event
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.notifications.email.conftest import MailRoom, Seller

@@ -38,7 +38,7 @@ from farthing.notifications.email.content.letter import LetterFacts
 from farthing.notifications.email.content.wording import CurrencyAmount, LetterValue
 from farthing.notifications.email.tables import Email, EmailKind
 from farthing.payments.tables import Payment
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 

@@ -32,7 +32,7 @@ from farthing.notifications.email.tables import Email, EmailState
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import real_clock_of
-from farthing.storage.rows import find
+from farthing.storage.queries.rows import find
 
 log = structlog.get_logger(__name__)
 

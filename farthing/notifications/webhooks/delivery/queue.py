@@ -25,10 +25,10 @@ from farthing.notifications.webhooks.tables import (
     WebhookAttempt,
     WebhookEndpoint,
 )
-from farthing.storage.bulk import insert_records
-from farthing.storage.outbox import record_event
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import lock_if_there
+from farthing.storage.queries.bulk import insert_records
+from farthing.storage.queries.rows import lock_if_there
+from farthing.storage.record.outbox import record_event
 
 LEASE = timedelta(seconds=30)
 """More than an attempt takes, with what it may wait for its turn and the time to record it."""

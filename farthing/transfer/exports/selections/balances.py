@@ -9,15 +9,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
 from farthing.core.money import exact_sum
-from farthing.core.parquet_table import ColumnKind
 from farthing.credits.enums import WalletStatus
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.reads.real_time import real_time_balances
 from farthing.customers.tables import Customer
 from farthing.storage.postgres import scope_of
-from farthing.storage.rows import in_array
+from farthing.storage.queries.rows import in_array
 from farthing.transfer.enums import MetadataOwner
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 

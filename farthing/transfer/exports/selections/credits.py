@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.parquet_table import ColumnKind
+from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.credits.enums import ReferenceType, TransactionStatus, TransactionType
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.customers.tables import Customer

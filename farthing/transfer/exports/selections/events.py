@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.products.tables import Feature
+from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
-from farthing.core.parquet_table import ColumnKind
 from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.ports import EventPorts
 from farthing.events.usage.ownership import OwnedEvents, holders_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
-from farthing.core.parquet_table import ColumnKind
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, streamed, texts

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import shifted
-from farthing.core.parquet_table import ColumnKind
+from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.reporting.revenue.breakdown import EVENT_SOURCE, GROUPS, revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueGranularity
 from farthing.reporting.revenue.tabulated import FIGURES

@@ -11,7 +11,7 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.core.parquet_table import ColumnKind
+from farthing.core.encoding.parquet_table import ColumnKind
 
 ROWS_AT_ONCE = 2000
 

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
+from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
-from farthing.core.parquet_table import ColumnKind
 from farthing.customers.tables import Customer
 from farthing.events.analytics.usage_cost import analytics
 from farthing.events.requests import GetUsageAnalyticsRequest

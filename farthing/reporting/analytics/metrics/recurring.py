@@ -1,0 +1,391 @@
+"""Recurring revenue as the books say it: subscriptions, fees, pauses and coupons become changes of revenue.
+
+Nothing is stored apart, so that a change made for a time gone by changes the figures of that time.
+Rule: docs/rules/reporting.md#monthly-recurring-revenue
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.calendar.billing import BillingPeriod
+from farthing.calendar.period import Period
+from farthing.calendar.windows import WindowSize, windows
+from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_to
+from farthing.catalogue.discounts.enums import CouponCadence
+from farthing.catalogue.discounts.redeeming import discount_of
+from farthing.catalogue.prices.rated import rated
+from farthing.catalogue.prices.tables import Price
+from farthing.core.clock import shifted
+from farthing.core.enums import PriceType, Status
+from farthing.core.money import EXACT, ZERO
+from farthing.customers.tables import Customer
+from farthing.rating.pricing.cost import price_quantity
+from farthing.rating.pricing.price import RatedPrice
+from farthing.rating.totals.discounts import CouponType
+from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
+from farthing.reporting.analytics.definition import Question, ReportCondition
+from farthing.reporting.analytics.metrics.facts import Cells, Group, accumulated, require_few
+from farthing.reporting.analytics.metrics.monthly_revenue import (
+    ActiveTime,
+    MonthlyDiscount,
+    MonthlyFee,
+    MovementKind,
+    Owner,
+    RecurringSubscription,
+    RevenueChange,
+    brought_to_a_month,
+    changes_of,
+    day_ends,
+    movements_of,
+    value_before,
+    without_pauses,
+)
+from farthing.reporting.analytics.periods import Timeline
+from farthing.reporting.analytics.schemas import AnalyticsFilterOperator
+from farthing.subscriptions.enums import LineItemOwner, PauseStatus, SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.line_items.lineage import later_versions
+from farthing.subscriptions.snapshot.loading import load
+from farthing.subscriptions.snapshot.service_periods import counted_periods
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPause
+
+_RECURRING = (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED, SubscriptionStatus.CANCELLED)
+"""States of subscriptions that stand for recurring revenue now, or did."""
+_HAPPENED = (PauseStatus.ACTIVE, PauseStatus.COMPLETED)
+
+
+@dataclass(slots=True)
+class RecurringBooks:
+    """Changes of revenue until `now`, read once for an answer, and what is known of the customers."""
+
+    session: AsyncSession
+    now: datetime
+    _changes: list[RevenueChange] | None = None
+    _customers: dict[str, tuple[str, Mapping[str, str]]] | None = None
+    _ends: dict[Any, Any] = field(default_factory=dict)
+
+    async def changes(self) -> list[RevenueChange]:
+        """Every change of every subscription, in the order of time."""
+        if self._changes is None:
+            subscriptions = await read_recurring(self.session)
+            found = [change for subscription in subscriptions for change in changes_of(subscription, self.now)]
+            self._changes = sorted(found, key=lambda change: change.at)
+        return self._changes
+
+    async def matching(self, question: Question) -> list[tuple[RevenueChange, dict[str, str]]]:
+        """The changes that a question is about, each with the values of the fields that it speaks of."""
+        kept = []
+        for change in await self.changes():
+            values = {name: await self._value(change, name) for name in question.fields | {CURRENCY}}
+            if question.currency is not None and change.currency != question.currency:
+                continue
+            if all(meets(condition, values[condition.field]) for condition in question.conditions):
+                kept.append((change, values))
+        return kept
+
+    async def _value(self, change: RevenueChange, name: str) -> str:
+        if name != "country" and not name.startswith(METADATA):
+            return str(getattr(change, name))
+        if self._customers is None:
+            rows = await self.session.execute(select(Customer.id, Customer.address_country, Customer.meta))
+            self._customers = {customer_id: (country, metadata) for customer_id, country, metadata in rows}
+        country, metadata = self._customers.get(change.customer_id, ("", {}))
+        return country if name == "country" else metadata.get(name.removeprefix(METADATA), "")
+
+
+def meets(condition: ReportCondition, value: str) -> bool:
+    """Whether a value is what a condition asks for."""
+    match condition.operator:
+        case AnalyticsFilterOperator.EQUAL | AnalyticsFilterOperator.IN:
+            return value in condition.values
+        case AnalyticsFilterOperator.NOT_IN:
+            return value not in condition.values
+        case AnalyticsFilterOperator.CONTAINS:
+            return condition.values[0].lower() in value.lower()
+        case AnalyticsFilterOperator.NOT_CONTAINS:
+            return condition.values[0].lower() not in value.lower()
+    raise AssertionError(f"{condition.operator} was refused before")
+
+
+# figures
+
+
+async def monthly_revenue(books: RecurringBooks, question: Question, timeline: Timeline) -> Cells:
+    """Recurring revenue at the end of each bucket."""
+    changes: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
+    bucket = 0
+    for change, values in await books.matching(question):
+        while bucket < len(timeline.ends) and timeline.ends[bucket] <= change.at:
+            bucket += 1
+        if bucket == len(timeline.ends):
+            break
+        cell = bucket, tuple(values[dimension] for dimension in question.dimensions)
+        changes[cell] = EXACT.add(changes[cell], change.by)
+    return accumulated(changes, len(timeline.ends))
+
+
+async def movements(books: RecurringBooks, question: Question, timeline: Timeline, kind: MovementKind) -> Cells:
+    """What movements of one kind came to in each bucket."""
+    ends, groups, days = await _ends(books, question)
+    cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
+    for movement in movements_of(ends, days):
+        if movement.kind is kind and timeline.start <= movement.at < timeline.end:
+            bucket = _bucket_of(timeline, movement.at)
+            cell = bucket, groups[movement.customer_id, movement.currency]
+            cells[cell] = EXACT.add(cells[cell], movement.amount)
+    require_few(cells)
+    return cells
+
+
+async def retained(books: RecurringBooks, question: Question, timeline: Timeline) -> tuple[Cells, Cells, Cells]:
+    """Of the customers at the start of each bucket: their revenue then, at its end, and what of it was lost."""
+    ends, groups, days = await _ends(books, question)
+    before: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
+    after: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
+    lost: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
+    numbers = [_day_of(days, edge) for edge in timeline.edges]
+    for owner, theirs in ends.items():
+        for bucket in range(len(timeline.ends)):
+            was, became = value_before(theirs, numbers[bucket]), value_before(theirs, numbers[bucket + 1])
+            if was > 0:
+                cell = bucket, groups[owner]
+                before[cell] = EXACT.add(before[cell], was)
+                after[cell] = EXACT.add(after[cell], became)
+                lost[cell] = EXACT.add(lost[cell], max(EXACT.subtract(was, became), ZERO))
+    return before, after, lost
+
+
+async def _ends(
+    books: RecurringBooks, question: Question
+) -> tuple[dict[Owner, list[tuple[int, Decimal]]], dict[Owner, Group], tuple[datetime, ...]]:
+    """What each customer's revenue was at the end of each day of its changes, the customer's group, and the days."""
+    key = question.conditions, question.currency, question.dimensions
+    if key not in books._ends:
+        matching = await books.matching(question)
+        days: tuple[datetime, ...] = ()
+        if matching:
+            days = _days_between(matching[0][0].at, matching[-1][0].at, question)
+        groups = {
+            (change.customer_id, change.currency): tuple(values[name] for name in question.dimensions)
+            for change, values in matching
+        }
+        books._ends[key] = day_ends([change for change, _ in matching], days), groups, days
+    found: tuple[dict[Owner, list[tuple[int, Decimal]]], dict[Owner, Group], tuple[datetime, ...]] = books._ends[key]
+    return found
+
+
+def _days_between(first: datetime, last: datetime, question: Question) -> tuple[datetime, ...]:
+    """The edges of the seller's days from the one that holds `first` to the one that holds `last`."""
+    span = Period(first, shifted(last, timedelta(microseconds=1)))
+    days = list(windows(span, WindowSize.DAY, question.range.zone))
+    return (*(day.start for day in days), days[-1].end)
+
+
+def _day_of(days: Sequence[datetime], edge: datetime) -> int:
+    """The number of the first day that begins at `edge` or later."""
+    return bisect_left(days, edge)
+
+
+def _bucket_of(timeline: Timeline, at: datetime) -> int:
+    return bisect_right(timeline.edges, at) - 1
+
+
+# reading
+
+
+async def read_recurring(session: AsyncSession) -> list[RecurringSubscription]:
+    """Every subscription that stands for recurring revenue, or did, with its fees and lasting discounts."""
+    row = Subscription
+    rows = (
+        await session.execute(
+            select(
+                row.id,
+                row.customer_id,
+                row.plan_id,
+                row.currency,
+                row.billing_period,
+                row.billing_period_count,
+                row.start_date,
+                row.trial_end,
+                row.end_date,
+                row.cancel_at,
+                row.subscription_status,
+            ).where(
+                row.status == Status.PUBLISHED,
+                row.subscription_status.in_(_RECURRING),
+                row.subscription_type != SubscriptionType.INHERITED,
+            )
+        )
+    ).all()
+    fees = await _fees(session)
+    with_fees = [subscription for subscription in rows if subscription.id in fees]
+    pauses = await _pauses(session)
+    discounts = await _discounts(
+        session, {s.id: (s.currency, s.billing_period, s.billing_period_count) for s in with_fees}
+    )
+    return [
+        RecurringSubscription(
+            subscription.id,
+            subscription.customer_id,
+            subscription.plan_id,
+            subscription.currency,
+            _active(subscription, pauses.get(subscription.id, ())),
+            tuple(fees[subscription.id]),
+            tuple(discounts.get(subscription.id, ())),
+        )
+        for subscription in with_fees
+    ]
+
+
+def _active(subscription: Any, pauses: Iterable[ActiveTime]) -> tuple[ActiveTime, ...]:
+    """From the start, or the end of the trial, until the end, without the pauses."""
+    start = subscription.trial_end or subscription.start_date
+    ends = [subscription.end_date]
+    if subscription.subscription_status is not SubscriptionStatus.CANCELLED:
+        ends.append(subscription.cancel_at)
+    end = min((end for end in ends if end is not None), default=None)
+    if end is not None and end <= start:
+        return ()
+    return without_pauses(ActiveTime(start, end), pauses)
+
+
+async def _pauses(session: AsyncSession) -> dict[str, list[ActiveTime]]:
+    row = SubscriptionPause
+    found: defaultdict[str, list[ActiveTime]] = defaultdict(list)
+    for subscription_id, start, end in await session.execute(
+        select(row.subscription_id, row.pause_start, row.resumed_at).where(
+            row.status == Status.PUBLISHED, row.pause_status.in_(_HAPPENED)
+        )
+    ):
+        if end is None or end > start:
+            found[subscription_id].append(ActiveTime(start, end))
+    return found
+
+
+async def _fees(session: AsyncSession) -> dict[str, list[MonthlyFee]]:
+    """Recurring fees by subscription, each brought to a month by its price and its quantity."""
+    item = SubscriptionLineItem
+    rows = await session.execute(
+        select(
+            item.id,
+            item.subscription_id,
+            item.price_id,
+            item.quantity,
+            item.currency,
+            item.billing_period,
+            item.billing_period_count,
+            item.start_date,
+            item.end_date,
+            item.entity_type,
+            item.entity_id,
+        )
+        .where(
+            item.status == Status.PUBLISHED,
+            item.price_type == PriceType.FIXED,
+            item.billing_period != BillingPeriod.ONETIME,
+        )
+        .order_by(item.start_date, item.id)
+    )
+    items = rows.all()
+    prices = await _prices(session)
+    amounts: dict[tuple[str, Decimal], Decimal] = {}
+    fees: defaultdict[str, list[MonthlyFee]] = defaultdict(list)
+    for row in items:
+        if row.end_date is not None and row.end_date <= row.start_date:
+            continue
+        key = row.price_id, row.quantity
+        if key not in amounts:
+            cost = price_quantity(prices[row.price_id], row.quantity)
+            amounts[key] = brought_to_a_month(cost, row.billing_period, row.billing_period_count, row.currency)
+        plan_id = row.entity_id if row.entity_type is LineItemOwner.PLAN else None
+        during = ActiveTime(row.start_date, row.end_date)
+        fees[row.subscription_id].append(MonthlyFee(row.id, during, amounts[key], plan_id))
+    return fees
+
+
+async def _prices(session: AsyncSession) -> dict[str, RatedPrice]:
+    """The fixed prices that line items are charged at; prices never change."""
+    used = select(SubscriptionLineItem.price_id).where(
+        SubscriptionLineItem.status == Status.PUBLISHED, SubscriptionLineItem.price_type == PriceType.FIXED
+    )
+    rows = await session.scalars(select(Price).where(Price.id.in_(used)))
+    return {price.id: rated(price) for price in rows}
+
+
+async def _discounts(
+    session: AsyncSession, terms: Mapping[str, tuple[str, BillingPeriod, int]]
+) -> dict[str, list[MonthlyDiscount]]:
+    """Lasting coupons by subscription, those of single items first."""
+    attached = {
+        subscription_id: [coupon for coupon in coupons if coupon.coupon.cadence is not CouponCadence.ONCE]
+        for subscription_id, coupons in (await attached_to(session, terms)).items()
+    }
+    everything = [coupon for coupons in attached.values() for coupon in coupons]
+    if not everything:
+        return {}
+    targets = {coupon.association.subscription_line_item_id for coupon in everything} - {None}
+    later = await later_versions(session, {target for target in targets if target}) if targets else {}
+    counted = await _counted_windows(session, everything)
+    found: dict[str, list[MonthlyDiscount]] = {}
+    for subscription_id, coupons in attached.items():
+        lasting = [
+            discount
+            for coupon in coupons
+            if (discount := _discount(coupon, terms[subscription_id], later, counted)) is not None
+        ]
+        if lasting:
+            found[subscription_id] = sorted(lasting, key=lambda discount: discount.item_ids is None)
+    return found
+
+
+def _discount(
+    attached: AttachedCoupon,
+    terms: tuple[str, BillingPeriod, int],
+    later: Mapping[str, Sequence[str]],
+    counted: Mapping[str, ActiveTime],
+) -> MonthlyDiscount | None:
+    association, coupon = attached.association, attached.coupon
+    code, period, count = terms
+    during = counted.get(association.id, ActiveTime(association.start_date, association.cut_at))
+    start = max(during.start, association.start_date)
+    end = min((end for end in (during.end, association.cut_at) if end is not None), default=None)
+    if end is not None and end <= start:
+        return None
+    off = discount_of(coupon).off
+    if coupon.type is CouponType.FIXED:
+        if coupon.currency != code:
+            return None
+        off = brought_to_a_month(off, period, count, code)
+    target = association.subscription_line_item_id
+    items = None if target is None else frozenset((target, *later.get(target, ())))
+    return MonthlyDiscount(ActiveTime(start, end), coupon.type, off, items)
+
+
+async def _counted_windows(session: AsyncSession, attached: Sequence[AttachedCoupon]) -> dict[str, ActiveTime]:
+    """When coupons for a number of periods discount, by association."""
+    counted = [coupon for coupon in attached if coupon.coupon.cadence is CouponCadence.REPEATED]
+    if not counted:
+        return {}
+    snapshots = await load(session, sorted({coupon.association.subscription_id for coupon in counted}))
+    members = {member.id: member for snapshot in snapshots for member in (*snapshot.grouped, snapshot)}
+    counted_windows = {}
+    for coupon in counted:
+        association, member = coupon.association, members.get(coupon.association.subscription_id)
+        if association.counted_from is None or member is None:
+            continue
+        item = member.item(association.subscription_line_item_id or "")
+        count = (coupon.coupon.duration_in_periods or 0) - association.periods_used
+        period = counted_periods(member, item, association.counted_from, count)
+        end = association.start_date if period is None else period.end
+        start = association.start_date if period is None else period.start
+        counted_windows[association.id] = ActiveTime(start, end)
+    return counted_windows

@@ -1,0 +1,4 @@
+"""Reading and writing rows: by id, in lists, by search conditions, many at once.
+
+Owns no table. Invariant: a row that is not there, foreign or deleted is one answer.
+"""

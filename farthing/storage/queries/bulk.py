@@ -1,0 +1,120 @@
+"""Many rows of one table written by one statement: they travel as one JSON document and are typed by the table itself.
+
+A flush writes row by row: statement triggers fire for each, and most of the time goes to the protocol. What is written
+here is the session's afterwards, as if it had been flushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import TextClause, inspect, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
+
+from farthing.storage.ports import CompanionStatement
+from farthing.storage.postgres import apply_defaults, clock_of, scope_of
+from farthing.storage.record.changes import note_changed, note_new
+from farthing.storage.tables import Base, Tracked
+
+
+async def insert_all(session: AsyncSession, rows: Sequence[Base]) -> None:
+    """Write new rows of one table, in their order. Raises IntegrityError, and none is written."""
+    if not rows:
+        return
+    columns = _columns(type(rows[0]))
+    records = []
+    for row in rows:
+        apply_defaults(session, row)
+        # what nobody set is NULL, and known to be
+        records.append({column: row.__dict__.setdefault(attribute, None) for attribute, column in columns})
+    connection = await session.connection()
+    await connection.run_sync(insert_records, type(rows[0]), records)
+    note_new(session.sync_session, rows)
+    for row in rows:
+        make_transient_to_detached(row)
+        session.add(row)
+
+
+def is_new(row: Base) -> bool:
+    """Whether a row was neither read nor written yet, nor added to a session."""
+    return inspect(row).transient
+
+
+def insert_records(
+    connection: Connection,
+    table: type[Base],
+    records: Sequence[Mapping[str, Any]],
+    *,
+    computed: tuple[tuple[str, str], ...] = (),
+    beside: CompanionStatement | None = None,
+) -> None:
+    """The same for values by column, all of the same columns; `beside` is written by the same statement.
+
+    `computed`: columns that the database fills, and the expressions of it, in which `new` is the record.
+    """
+    statement = _insertion(table.__tablename__, tuple(records[0]), computed, None if beside is None else beside.sql)
+    parameters = {} if beside is None else beside.parameters
+    connection.execute(statement, {**parameters, "records": _document(records)})
+
+
+async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
+    """Write what changed of rows of one table that are in the session and locked; the others stay as they are."""
+    changed = [row for row in rows if session.is_modified(row)]
+    if not changed:
+        return
+    columns = dict(_columns(type(changed[0])))
+    attributes = {name for row in changed for name in instance_state(row).committed_state if name in columns}
+    if isinstance(changed[0], Tracked):
+        now, author = clock_of(session).now(), scope_of(session).user_id
+        for row in changed:
+            row.updated_at, row.updated_by = now, author  # type: ignore[attr-defined]  # all are of one table
+        attributes |= {"updated_at", "updated_by"}
+    names = {attribute: columns[attribute] for attribute in sorted(attributes)}
+    records = [
+        {"id": row.__dict__["id"], **{column: row.__dict__[attribute] for attribute, column in names.items()}}
+        for row in changed
+    ]
+    statement = _change(type(changed[0]).__tablename__, tuple(names.values()))
+    await (await session.connection()).execute(statement, {"records": _document(records)})
+    note_changed(session.sync_session, changed)
+    for row in changed:
+        for attribute in names:
+            set_committed_value(row, attribute, row.__dict__[attribute])
+
+
+def _document(records: Sequence[Mapping[str, Any]]) -> str:
+    """Decimals as text, which loses nothing, times in UTC, enums as their values."""
+    return msgspec.json.encode(records).decode()
+
+
+@cache
+def _columns(table: type[Base]) -> tuple[tuple[str, str], ...]:
+    """Attribute and column of everything that is not computed by the database."""
+    pairs = ((attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs)
+    return tuple((name, column.name) for name, column in pairs if column.computed is None)
+
+
+@cache
+def _insertion(
+    table: str, columns: tuple[str, ...], computed: tuple[tuple[str, str], ...], beside: str | None
+) -> TextClause:
+    names = ", ".join(f'"{column}"' for column in (*columns, *dict(computed)))
+    values = ", ".join((*(f'new."{column}"' for column in columns), *dict(computed).values()))
+    companion = "" if beside is None else f"WITH beside AS ({beside}) "
+    return text(f"{companion}INSERT INTO {table} ({names}) SELECT {values} FROM {_typed(table)}")
+
+
+@cache
+def _change(table: str, columns: tuple[str, ...]) -> TextClause:
+    values = ", ".join(f'"{column}" = new."{column}"' for column in columns)
+    return text(f"UPDATE {table} SET {values} FROM {_typed(table)} WHERE {table}.id = new.id")
+
+
+def _typed(table: str) -> str:
+    return f"json_populate_recordset(CAST(NULL AS {table}), CAST(:records AS json)) AS new"

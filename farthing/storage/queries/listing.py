@@ -1,0 +1,104 @@
+"""Pages of rows: what every list and search takes, and the one page and the count that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.encoding.wire import Moment, Request, Response
+from farthing.core.enums import Status
+from farthing.core.errors import ValidationFailed
+from farthing.storage.queries.search import Condition, SortBy, apply_conditions, apply_sort, filterable
+from farthing.storage.tables import Base
+
+DEFAULT_LIMIT = 50
+LARGEST_LIMIT = 1000
+MOST_CONDITIONS = 50
+MOST_SORTS = 20
+
+Row = TypeVar("Row", bound=Base)
+
+
+class ListQuery(Request):
+    """What every list and search takes. A domain's filter adds its own fields."""
+
+    limit: int | None = None
+    offset: int | None = None
+    status: Status | None = None
+    order: Literal["asc", "desc"] | None = None
+    sort: list[SortBy] | str | None = None
+    filters: list[Condition] | None = None
+    expand: str | None = None
+    start_time: Moment | None = None
+    end_time: Moment | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.limit is not None and not 0 <= self.limit <= LARGEST_LIMIT:
+            raise ValidationFailed.of("limit", f"must be between 1 and {LARGEST_LIMIT}")
+        if self.offset is not None and not 0 <= self.offset < 2**63:
+            raise ValidationFailed.of("offset", "must not be negative")
+        if self.start_time and self.end_time and self.end_time < self.start_time:
+            raise ValidationFailed.of("end_time", "must not be before start_time")
+        if len(self.filters or ()) > MOST_CONDITIONS:
+            raise ValidationFailed.of("filters", f"must have at most {MOST_CONDITIONS} conditions")
+        if not isinstance(self.sort, str) and len(self.sort or ()) > MOST_SORTS:
+            raise ValidationFailed.of("sort", f"must have at most {MOST_SORTS} levels")
+
+    @property
+    def page_size(self) -> int:
+        return self.limit or DEFAULT_LIMIT
+
+    @property
+    def skip(self) -> int:
+        return self.offset or 0
+
+
+class Pagination(Response):
+    """`total` counts all matches, whatever the page."""
+
+    total: int
+    limit: int
+    offset: int
+
+
+async def select_page(
+    session: AsyncSession,
+    table: type[Row],
+    query: ListQuery,
+    fields: Sequence[str],
+    statement: Select[Any] | None = None,
+    *,
+    time_range: bool = True,
+    statuses: Sequence[Status] = (Status.PUBLISHED,),
+) -> tuple[list[Row], int]:
+    """One page of `statement` (default: all rows of `table`) and the count of all that match.
+
+    Applies status (that asked for, else any of `statuses`), the creation time range, `filters` and `sort` over
+    `fields`, the columns that may be searched. Ties are broken by creation time and id, newest first, so that pages
+    never overlap.
+    """
+    statement = statement if statement is not None else select(table)
+    columns = filterable(table, fields)
+    every = table.__table__.columns
+    if "status" in every:
+        wanted = [query.status] if query.status else statuses
+        statement = statement.where(every["status"].in_(wanted), every["status"] != Status.DELETED)
+    if time_range and "created_at" in every:
+        if query.start_time is not None:
+            statement = statement.where(every["created_at"] >= query.start_time)
+        if query.end_time is not None:
+            statement = statement.where(every["created_at"] <= query.end_time)
+    statement = apply_conditions(statement, query.filters or [], columns)
+    total = (await session.execute(select(func.count()).select_from(statement.subquery()))).scalar_one()
+    statement = apply_sort(statement, table, query.sort, query.order, columns)
+    rows = (await session.scalars(statement.limit(query.page_size).offset(query.skip))).all()
+    return list(rows), total
+
+
+def by_id(rows: Sequence[Row], key: Callable[[Row], str] = lambda row: row.id) -> dict[str, Row]:
+    """Rows keyed for joining in memory, as expansions do."""
+    return {key(row): row for row in rows}

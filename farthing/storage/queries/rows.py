@@ -1,0 +1,146 @@
+"""Reading one row by id, with the one answer for a row that is not there, foreign or deleted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import ARRAY, ColumnElement, String, any_, bindparam, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
+
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError, NotFound
+from farthing.storage.postgres import apply_defaults
+from farthing.storage.record.changes import note_new
+from farthing.storage.tables import Base
+
+Row = TypeVar("Row", bound=Base)
+
+
+def not_found(table: type[Base], id: str) -> NotFound:
+    """The 404 for an id: alike for an unknown, a foreign and a deleted row."""
+    key = table.label.lower().replace(" ", "_").replace("-", "_") + "_id"
+    return NotFound(f"{table.label} with ID {id} was not found", {key: id})
+
+
+async def missing(session: AsyncSession, table: type[Base], id: str) -> NotFound:
+    """As `not_found`; it says so when the id is really what the tenant itself calls a row of its own."""
+    error = not_found(table, id)
+    columns = table.__table__.columns
+    if "external_id" not in columns or "status" not in columns:
+        return error
+    own = select(table.id).where(columns["external_id"] == id, columns["status"] == Status.PUBLISHED)
+    held_by = await session.scalar(own.limit(1))
+    if held_by is None:
+        return error
+    label = table.label.lower()
+    return NotFound(
+        f"{error.message}: that is the external id of the {label} {held_by}; send the id, "
+        "or use the field or path for external ids",
+        {**error.details, f"{label}_with_this_external_id": held_by},
+    )
+
+
+async def find(session: AsyncSession, table: type[Row], id: str) -> Row:
+    """The row with this id, archived ones included. Raises NotFound."""
+    return await _one(session, table, id, lock=False)
+
+
+async def lock_row(session: AsyncSession, table: type[Row], id: str) -> Row:
+    """The row with this id, fresh from the database and locked until the transaction ends. Raises NotFound."""
+    return await _one(session, table, id, lock=True)
+
+
+async def lock_if_there(session: AsyncSession, table: type[Row], id: str) -> Row | None:
+    """The same for a row that may not exist: None then."""
+    return await _row(session, table, id, lock=True)
+
+
+async def _one(session: AsyncSession, table: type[Row], id: str, *, lock: bool) -> Row:
+    row = await _row(session, table, id, lock=lock)
+    if row is None:
+        raise await missing(session, table, id)
+    return row
+
+
+async def _row(session: AsyncSession, table: type[Row], id: str, *, lock: bool) -> Row | None:
+    query = select(table).where(table.id == id)
+    columns = table.__table__.columns
+    if "status" in columns:
+        query = query.where(columns["status"] != Status.DELETED)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+def in_array(
+    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], ids: Iterable[str]
+) -> ColumnElement[bool]:
+    """Whether a column holds one of `ids`, sent as one array: the same statement for hundreds of them as for one."""
+    return column == any_(bindparam(None, list(ids), ARRAY(String)))
+
+
+async def insert_if_new(session: AsyncSession, row: Base) -> bool:
+    """Write a new row and keep it in the session; False, and nothing is written, if a unique index refuses it.
+
+    It waits for a rival that is being written, as any insert does, and needs no savepoint.
+    """
+    apply_defaults(session, row)
+    columns = [(attribute.key, attribute.columns[0]) for attribute in type(row).__mapper__.column_attrs]
+    given = [(name, column) for name, column in columns if column.computed is None]
+    computed = [(name, column) for name, column in columns if column.computed is not None]
+    for name, _ in given:
+        setattr(row, name, getattr(row, name))  # what nobody set is NULL, and known to be
+    statement = (
+        insert(type(row))
+        .values({column.name: getattr(row, name) for name, column in given})
+        .on_conflict_do_nothing()
+        .returning(type(row).id, *(column for _, column in computed))
+    )
+    written = (await (await session.connection()).execute(statement)).one_or_none()
+    if written is None:
+        return False
+    make_transient_to_detached(row)
+    for (name, _), value in zip(computed, written[1:], strict=True):
+        set_committed_value(row, name, value)
+    session.add(row)
+    note_new(session.sync_session, [row])
+    return True
+
+
+def set_changed(row: Base, **values: Any) -> None:
+    """Set the attributes of a row that differ from what it holds, so that a row nothing changes is not written.
+
+    A flush would find out too, at many times the cost.
+    """
+    held = row.__dict__
+    for name, value in values.items():
+        if name not in held or held[name] != value:
+            setattr(row, name, value)
+
+
+@asynccontextmanager
+async def unique(session: AsyncSession, **refusals: FarthingError) -> AsyncIterator[None]:
+    """Write what the block changed in a savepoint; a constraint that is violated becomes the error given for its name.
+
+    Violations of other constraints stay what they are: errors of this program.
+    """
+    try:
+        async with session.begin_nested():
+            yield
+    except IntegrityError as error:
+        refusal = refusals.get(violated(error))
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def violated(error: IntegrityError) -> str:
+    """The name of the constraint or unique index that refused a write; "" when the driver does not say."""
+    diagnosis = getattr(error.orig, "diag", None)
+    return str(getattr(diagnosis, "constraint_name", "") or "")

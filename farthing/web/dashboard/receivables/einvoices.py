@@ -1,0 +1,144 @@
+"""E-invoices of invoices and credit notes: in which formats there is one, what is missing for the others, and where a
+buyer's details are said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, get, post
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.errors import as_domain_error
+from farthing.core.encoding.decoding import convert
+from farthing.core.errors import FarthingError
+from farthing.credits.notes.einvoice import issued_note
+from farthing.credits.notes.tables import CreditNote
+from farthing.customers import lifecycle
+from farthing.customers.schemas import UpdateCustomerRequest
+from farthing.customers.tables import Customer
+from farthing.invoices.einvoice.assembly import IssuedDocument
+from farthing.invoices.einvoice.files import Availability, availabilities, file_answer, requested_format
+from farthing.invoices.einvoice.issued import issued_invoice
+from farthing.invoices.einvoice.requirements import BUYER, SELLER
+from farthing.invoices.tables import Invoice
+from farthing.storage.queries.rows import find
+from farthing.web.access.visitors import changes, form_of, shows
+from farthing.web.rendering.answers import HttpRequest, done, refused, render
+
+ADDRESS = {
+    "address_line1": "Street",
+    "address_line2": "Second line",
+    "address_postal_code": "Postal code",
+    "address_city": "City",
+    "address_state": "State or region",
+    "address_country": "Country code",
+    "tax_id": "VAT or tax id",
+}
+REFERENCES = {
+    "buyer_reference": "Buyer reference, such as a Leitweg-ID",
+    "order_reference": "Order number",
+    "electronic_address_scheme": "Scheme of the electronic address",
+    "electronic_address_id": "Electronic address",
+}
+"""What is kept in the customer's metadata."""
+
+
+class EinvoicePages(Controller):
+    """E-invoices."""
+
+    path = "/"
+    include_in_schema = False
+
+    @get("/invoices/{invoice_id:str}/e-invoice", guards=[shows("invoice")])
+    async def of_invoice(self, invoice_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """The formats of an invoice."""
+        invoice = await find(session, Invoice, invoice_id)
+        issued = await issued_invoice(session, invoice)
+        return _page(request, issued, f"/invoices/{invoice.id}", invoice.customer_id)
+
+    @get("/invoices/{invoice_id:str}/e-invoice/{wanted:str}", guards=[shows("invoice")])
+    async def invoice_file(self, invoice_id: str, wanted: str, session: AsyncSession) -> Response[bytes]:
+        """An invoice in one format."""
+        asked = requested_format(wanted)
+        invoice = await find(session, Invoice, invoice_id)
+        return await file_answer(invoice.tenant_id, await issued_invoice(session, invoice), asked)
+
+    @get("/credit-notes/{note_id:str}/e-invoice", guards=[shows("creditnote")])
+    async def of_note(self, note_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """The formats of a credit note."""
+        note = await find(session, CreditNote, note_id)
+        return _page(request, await issued_note(session, note), f"/credit-notes/{note.id}", note.customer_id)
+
+    @get("/credit-notes/{note_id:str}/e-invoice/{wanted:str}", guards=[shows("creditnote")])
+    async def note_file(self, note_id: str, wanted: str, session: AsyncSession) -> Response[bytes]:
+        """A credit note in one format."""
+        asked = requested_format(wanted)
+        note = await find(session, CreditNote, note_id)
+        return await file_answer(note.tenant_id, await issued_note(session, note), asked)
+
+    @get("/customers/{customer_id:str}/billing-details", guards=[shows("customer")])
+    async def billing_details(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """What invoices say of a customer."""
+        customer = await find(session, Customer, customer_id)
+        return render(
+            request,
+            "billing_details.html",
+            customer=customer,
+            address=[(name, label, getattr(customer, name) or "") for name, label in ADDRESS.items()],
+            references=[(name, label, customer.meta.get(name, "")) for name, label in REFERENCES.items()],
+        )
+
+    @post("/customers/{customer_id:str}/billing-details", guards=[changes("customer")])
+    async def change_billing_details(
+        self, customer_id: str, request: HttpRequest, session: AsyncSession
+    ) -> Response[str]:
+        """Change what invoices say of a customer."""
+        here = f"/customers/{customer_id}/billing-details"
+        try:
+            customer = await find(session, Customer, customer_id)
+            asked = convert(_update(customer, form_of(request)), UpdateCustomerRequest)
+            await lifecycle.update(session, asked, customer_id=customer_id, strict_ids=False)
+        except (FarthingError, msgspec.ValidationError) as error:
+            return await refused(request, here, as_domain_error(error))
+        return done(request, here, "Saved. Invoices say it from now on.")
+
+
+def _update(customer: Customer, given: Mapping[str, str]) -> dict[str, Any]:
+    """The form as the body of an update: an empty reference is taken out of the metadata."""
+    said = {name: given.get(name, "").strip() for name in REFERENCES}
+    metadata = {name: text for name, text in customer.meta.items() if name not in REFERENCES}
+    metadata |= {name: text for name, text in said.items() if text}
+    return {**{name: given.get(name, "").strip() for name in ADDRESS}, "metadata": metadata}
+
+
+def _page(request: HttpRequest, issued: IssuedDocument, document: str, customer_id: str) -> Response[str]:
+    formats = availabilities(issued)
+    return render(
+        request,
+        "e_invoice.html",
+        number=issued.figures.number,
+        document=document,
+        formats=formats,
+        lacking=_lacking(formats),
+        place_of=_place_of(customer_id, document),
+    )
+
+
+def _lacking(formats: Sequence[Availability]) -> list[tuple[dict[str, str], list[str]]]:
+    """What stands against formats, with the names of those that lack the same."""
+    groups: list[tuple[dict[str, str], list[str]]] = []
+    for each in formats:
+        known = next((titles for obstacles, titles in groups if obstacles == each.obstacles), None)
+        if known is not None:
+            known.append(each.title)
+        elif each.obstacles:
+            groups.append((each.obstacles, [each.title]))
+    return groups
+
+
+def _place_of(customer_id: str, document: str) -> Any:
+    """Where a person sets what is missing: a function from the field to a path."""
+    places = {SELLER: "/settings/einvoice_config", BUYER: f"/customers/{customer_id}/billing-details"}
+    return lambda field: places.get(field.split(".")[0], document)

@@ -1,0 +1,312 @@
+"""Invoices: the list, one invoice with what can be done with it, and where each line's number came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from litestar import Controller, Response, get, post
+from sqlalchemy import Select, func, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.billing.dunning.reads import open_case_of
+from farthing.catalogue.prices.tables import Price
+from farthing.catalogue.products.tables import MeterRow
+from farthing.core.caller import READ
+from farthing.core.clock import Clock
+from farthing.core.composition import Composition
+from farthing.core.encoding.decoding import convert
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.core.ids import new_ulid
+from farthing.core.money import parse
+from farthing.credits.notes.reads import notes_of_invoice
+from farthing.customers.tables import Customer
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.invoices.figures.computation import published_lines
+from farthing.invoices.lifecycle import transitions
+from farthing.invoices.reads import documents
+from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
+from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus, is_unpaid
+from farthing.invoices.routes import effects_of
+from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
+from farthing.notifications.email.reads import emails_of_invoice
+from farthing.payments.processing import execution
+from farthing.payments.refunds.records import refunds_of_invoice
+from farthing.payments.routes import provide_gateways
+from farthing.payments.schemas import CreatePaymentRequest
+from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
+from farthing.storage.queries.rows import find, lock_row
+from farthing.web.access.visitors import changes, form_of, shows, visitor_of
+from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
+from farthing.web.dashboard.receivables.explanation import explain
+from farthing.web.dashboard.timeline import newest_activities
+from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.rendering.listing import Listing, listing
+
+STANDINGS = {
+    "unpaid": "Unpaid",
+    "overdue": "Overdue",
+    "paid": "Paid",
+    "draft": "Draft",
+    "void": "Void",
+    "written-off": "Written off",
+}
+"""What the list can be narrowed to, in one word each."""
+
+_ORDER: dict[str, Any] = {
+    "created": Invoice.created_at,
+    "due": Invoice.due_date,
+    "total": Invoice.total,
+    "unpaid": Invoice.amount_remaining,
+}
+
+
+def _standing(wanted: str, statement: Select[Invoice], now: object) -> Select[Invoice]:
+    match wanted:
+        case "unpaid":
+            return statement.where(text(UNPAID))
+        case "overdue":
+            return statement.where(text(UNPAID), Invoice.due_date < now)
+        case "paid":
+            paid = (PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID)
+            return statement.where(Invoice.invoice_status == InvoiceStatus.FINALIZED, Invoice.payment_status.in_(paid))
+        case "draft":
+            return statement.where(Invoice.invoice_status == InvoiceStatus.DRAFT)
+        case "written-off":
+            return statement.where(Invoice.written_off_at.is_not(None))
+        case "void":
+            return statement.where(Invoice.invoice_status == InvoiceStatus.VOIDED)
+        case _:
+            return statement.where(Invoice.invoice_status != InvoiceStatus.SKIPPED)
+
+
+async def browse(
+    session: AsyncSession, at: Listing, narrowed: dict[str, str], now: object
+) -> tuple[Sequence[Invoice], dict[str, Decimal]]:
+    """One page of invoices, and what the whole selection asks for per currency; fills `at.total`."""
+    statement = _standing(narrowed["standing"], select(Invoice), now).where(Invoice.status == Status.PUBLISHED)
+    if narrowed["currency"]:
+        statement = statement.where(Invoice.currency == narrowed["currency"])
+    if narrowed["payment"] in set(PaymentStatus):
+        statement = statement.where(Invoice.payment_status == PaymentStatus(narrowed["payment"]))
+    if narrowed["customer"]:
+        statement = statement.where(
+            or_(Invoice.customer_id == narrowed["customer"], Invoice.owner_id == narrowed["customer"])
+        )
+    if narrowed["number"]:
+        statement = statement.where(Invoice.invoice_number.startswith(narrowed["number"], autoescape=True))
+    chosen = statement.subquery()
+    rows = await session.execute(
+        select(chosen.c.currency, func.count(), func.sum(chosen.c.amount_remaining)).group_by(chosen.c.currency)
+    )
+    sums: dict[str, Decimal] = {}
+    for code, count, amount in rows:
+        at.total += count
+        sums[code] = amount
+    key = _ORDER[at.sort]
+    order = [key.desc().nulls_last() if at.descending else key.asc().nulls_last(), Invoice.id.desc()]
+    found = await session.scalars(statement.order_by(*order).limit(at.per_page).offset(at.offset))
+    return found.all(), sums
+
+
+async def currencies_of(session: AsyncSession) -> list[str]:
+    """Currencies in which there are invoices."""
+    return list(await session.scalars(select(Invoice.currency).distinct().order_by(Invoice.currency)))
+
+
+class InvoicePages(Controller):
+    """Invoices."""
+
+    path = "/invoices"
+    include_in_schema = False
+
+    @get("/", guards=[shows("invoice")])
+    async def browse(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+        """All invoices, narrowed, sorted, in pages."""
+        now = clock.now()
+        at = listing(request, tuple(_ORDER), "created")
+        names = ("standing", "payment", "currency", "customer", "number")
+        narrowed = {name: request.query_params.get(name, "").strip()[:100].replace("\x00", "") for name in names}
+        found, sums = await browse(session, at, narrowed, now)
+        parties = await names_of(session, {invoice.customer_id for invoice in found} | {narrowed["customer"]} - {""})
+        return render(
+            request,
+            "invoices.html",
+            invoices=found,
+            sums=sums,
+            names=parties,
+            listing=at,
+            narrowed=narrowed,
+            now=now,
+            zones=await reading_zones(session, found),
+            currencies=await currencies_of(session),
+            standings=STANDINGS,
+            payment_statuses=[
+                status for status in PaymentStatus if status not in {PaymentStatus.INITIATED, PaymentStatus.VOIDED}
+            ],
+        )
+
+    @get("/{invoice_id:str}", guards=[shows("invoice")])
+    async def one(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+        """One invoice: its lines, how the total came about, its payments, and what can be done with it."""
+        seen = visitor_of(request)
+        invoice = await find(session, Invoice, invoice_id)
+        return render(
+            request,
+            "invoice.html",
+            invoice=invoice,
+            activities=await newest_activities(request, session, entity_id=invoice.id),
+            activity_query={"entity_id": invoice.id},
+            now=clock.now(),
+            zone=await zone_of(session),
+            cut_in=await reading_zone(session, invoice),
+            names=await names_of(session, {invoice.customer_id, invoice.owner_id}),
+            lines=await published_lines(session, invoice.id),
+            conversion=await converted_figures(session, invoice, clock.now()),
+            waiting_for_rate=await missing_rate(session, invoice, clock.now()),
+            coupons=await _rows(session, CouponApplicationRow, CouponApplicationRow.invoice_id == invoice.id),
+            taxes=await _rows(session, TaxAppliedRow, TaxAppliedRow.entity_id == invoice.id),
+            settlements=(
+                await session.scalars(
+                    select(PaymentSettlement)
+                    .where(PaymentSettlement.invoice_id == invoice.id, PaymentSettlement.amount > 0)
+                    .order_by(PaymentSettlement.created_at)
+                )
+            ).all(),
+            payments=(
+                await session.scalars(
+                    select(Payment)
+                    .where(Payment.destination_id == invoice.id, Payment.status == Status.PUBLISHED)
+                    .order_by(Payment.created_at)
+                )
+            ).all()
+            if seen.may(READ, "payment")
+            else [],
+            notes=await notes_of_invoice(session, invoice.id) if seen.may(READ, "creditnote") else [],
+            emails=await emails_of_invoice(session, invoice.id) if seen.may(READ, "customer") else [],
+            refunds=await refunds_of_invoice(session, invoice.id) if seen.may(READ, "payment") else [],
+            can_credit=invoice.invoice_status is InvoiceStatus.FINALIZED
+            and invoice.payment_status is not PaymentStatus.REFUNDED,
+            once=new_ulid(),
+            can_finalize=invoice.invoice_status is InvoiceStatus.DRAFT,
+            can_void=transitions.INVOICE.allows(invoice.invoice_status, InvoiceStatus.VOIDED)
+            and invoice.payment_status in transitions.VOIDABLE,
+            can_write_off=is_unpaid(invoice),
+            dunning=await open_case_of(session, invoice.id),
+            can_pay=invoice.invoice_status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0,
+        )
+
+    @get("/{invoice_id:str}/lines/{line_id:str}", guards=[shows("invoice")])
+    async def line(self, invoice_id: str, line_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Where one line's number came from: price, quantity, reductions, and the events counted."""
+        seen = visitor_of(request)
+        invoice = await find(session, Invoice, invoice_id)
+        line = await find(session, InvoiceLineItem, line_id)
+        if line.invoice_id != invoice.id:
+            raise ValidationFailed.of("line", "is not on this invoice")
+        price = await session.get(Price, line.price_id) if line.price_id else None
+        meter = await session.get(MeterRow, line.meter_id) if line.meter_id and seen.may(READ, "event") else None
+        owner = await session.get(Customer, invoice.owner_id)
+        return render(
+            request,
+            "line.html",
+            invoice=invoice,
+            line=line,
+            price=price,
+            meter=meter,
+            owner=owner,
+            zone=await zone_of(session),
+            story=await explain(session, line, invoice.charge_currency, price, meter, owner),
+        )
+
+    @get("/{invoice_id:str}/pdf", guards=[shows("invoice")])
+    async def pdf(self, invoice_id: str, session: AsyncSession) -> Response[bytes]:
+        """The invoice as a PDF."""
+        return pdf_of(await find(session, Invoice, invoice_id), await _document(session, invoice_id))
+
+    @post("/{invoice_id:str}/finalize", guards=[changes("invoice")])
+    async def finalize(
+        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
+    ) -> Response[str]:
+        """Make a draft a claim."""
+        try:
+            invoice = await lock_row(session, Invoice, invoice_id)
+            await transitions.finalize(session, invoice, clock.now(), effects=effects_of(session))
+        except FarthingError as error:
+            return await refused(request, f"/invoices/{invoice_id}", error)
+        return done(request, f"/invoices/{invoice_id}", f"Finalized as {invoice.invoice_number}.")
+
+    @post("/{invoice_id:str}/void", guards=[changes("invoice")])
+    async def void(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+        """Void an invoice."""
+        try:
+            invoice = await lock_row(session, Invoice, invoice_id)
+            await transitions.void(session, invoice, clock.now(), effects=effects_of(session))
+        except FarthingError as error:
+            return await refused(request, f"/invoices/{invoice_id}", error)
+        return done(request, f"/invoices/{invoice_id}", "Voided. Nobody owes it any more.")
+
+    @post("/{invoice_id:str}/payments", guards=[changes("payment")])
+    async def record_payment(
+        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, services: Composition
+    ) -> Response[str]:
+        """Record money that arrived elsewhere."""
+        given = form_of(request)
+        try:
+            invoice = await find(session, Invoice, invoice_id)
+            asked = _payment(invoice, given.get("amount", ""), given.get("note", ""), given.get("once", ""))
+            await execution.record_payment(session, provide_gateways(services), asked, clock)
+        except FarthingError as error:
+            return await refused(request, f"/invoices/{invoice_id}", error)
+        return done(request, f"/invoices/{invoice_id}", "The payment is recorded.")
+
+
+def _payment(invoice: Invoice, amount: str, note: str, once: str) -> CreatePaymentRequest:
+    """Raises ValidationFailed for an amount that is none."""
+    try:
+        value = parse(amount.replace(",", "").replace(" ", ""))
+    except ValueError as error:
+        raise ValidationFailed.of("amount", str(error)) from error
+    body = {
+        "destination_type": DestinationType.INVOICE,
+        "destination_id": invoice.id,
+        "payment_method_type": PaymentMethodType.OFFLINE,
+        "amount": value,
+        "currency": invoice.currency,
+        "process_payment": True,
+        "metadata": {"note": note[:500]} if note else {},
+        "idempotency_key": once[:50] or None,
+    }
+    return convert(body, CreatePaymentRequest)
+
+
+async def zone_of(session: AsyncSession) -> str:
+    """The time zone of the seller's books."""
+    return (await current.read(session, InvoiceConfig)).timezone
+
+
+async def _rows(
+    session: AsyncSession, table: type[CouponApplicationRow | TaxAppliedRow], mine: object
+) -> Sequence[object]:
+    query = select(table).where(mine, table.status == Status.PUBLISHED)  # type: ignore[arg-type]  # a comparison
+    return (await session.scalars(query.order_by(table.position))).all()
+
+
+async def _document(session: AsyncSession, invoice_id: str) -> bytes:
+    return await documents.pdf(session, await find(session, Invoice, invoice_id))
+
+
+def pdf_of(invoice: Invoice, content: bytes) -> Response[bytes]:
+    """A document to download, under the invoice's number."""
+    name = invoice.invoice_number or "draft"
+    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
+    headers = {
+        "content-disposition": f'attachment; filename="{safe}.pdf"',
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    }
+    return Response(content, media_type="application/pdf", headers=headers)
