@@ -53,16 +53,13 @@ async def begin_checkout(
         await update_customer(session, _details(given), customer_id=customer.id, strict_ids=False)
         await session.flush()
         invoice = await _oldest_unpaid(session, customer)
-        if invoice is None:
-            await session.commit()
-            became = await set_active(host, tenant_id)
-            return SelfBillingCheckoutResponse(
-                status=SelfBillingCheckoutStatus.COMPLETED, tenant_status=became, terminal=True
-            )
-        payment = await _open_link(session, invoice)
-        if payment is None:
-            payment = await _new_link(session, gateways, invoice, host.clock)
-        return _answer(payment, status)
+        if invoice is not None:
+            payment = await _open_link(session, invoice)
+            if payment is None:
+                payment = await _new_link(session, gateways, invoice, host.clock)
+            return _answer(payment, status)
+    became = await set_active(host, tenant_id)
+    return SelfBillingCheckoutResponse(status=SelfBillingCheckoutStatus.COMPLETED, tenant_status=became, terminal=True)
 
 
 async def read_checkout(

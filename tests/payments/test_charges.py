@@ -161,7 +161,7 @@ async def test_parallel_requests_with_one_key_charge_once(till: Till) -> None:
         invoice, "40", payment_method_type="CARD", payment_method_id=OK, payment_gateway="stripe", idempotency_key="one"
     )
     answers = await asyncio.gather(*(till.account.http.post("/payments", json=body) for _ in range(8)))
-    assert {answer.status_code for answer in answers} == {201}
+    assert {answer.status_code for answer in answers} == {201}, [answer.text for answer in answers]
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert await till.standing(invoice) == ("PENDING", "40", "60")
 

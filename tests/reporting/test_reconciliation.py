@@ -19,7 +19,8 @@ from tests.reporting.reconciliation import unreconciled
             "UPDATE payments SET amount = amount + 0.01 WHERE payment_method_type = 'OFFLINE'", id="a payment"
         ),
         pytest.param(
-            "UPDATE credit_notes SET total_amount = total_amount + 0.01, net_amount = net_amount + 0.01",
+            "UPDATE credit_notes SET total_amount = total_amount + 0.01, net_amount = net_amount + 0.01, "
+            "to_wallet = to_wallet + CASE credit_note_type WHEN 'REFUND' THEN 0.01 ELSE 0 END",
             id="a credit note",
         ),
         pytest.param("UPDATE unapplied_money SET amount = amount + 0.01", id="unapplied money"),

@@ -12,10 +12,15 @@ _SESSION_OWNERS = {
     "api/idempotency.py",
     "api/work.py",
     "billing/collection/collect.py",
+    "billing/dunning/retries.py",
     "billing/run/passes.py",
+    "demo/checkouts.py",
+    "erasure/command.py",
     "jobs/duties.py",
+    "own_billing/host.py",
     "storage/midway.py",
     "storage/migrations/__init__.py",
+    "transfer/imports/writing.py",
 }
 
 
