@@ -377,6 +377,8 @@ READS_BY_ID = {
     "getWebhookEndpointSecret": "endpoint",
     "getWebhookMessage": "message",
     "getActivity": "activity",
+    "listCustomerEmails": "customer",
+    "listInvoiceCorrections": "invoice",
     "getTask": "task",
     "listTaskProblems": "task",
     "downloadTaskProblems": "task",
