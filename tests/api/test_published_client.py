@@ -17,6 +17,9 @@ from tests.api.doors import BY_ID
 from tests.api.tour import Call, OverHttp, build, change, end, read
 from tests.api.untoured import UNTOURED
 
+BEYOND_THE_CLIENT = {"createTask": "the client imports uploads alone, and the tour names an address"}
+"""Operations that the tour asks for with fields that the client does not know, and why."""
+
 
 @cache
 def operations() -> dict[str, tuple[str, str]]:
@@ -45,7 +48,7 @@ class ByClient(OverHttp):
         self.last = answer
 
     async def __call__(self, call: Call) -> Any:
-        if call.operation not in operations():
+        if call.operation not in operations() or call.operation in BEYOND_THE_CLIENT:
             return await super().__call__(call)
         part, name = operations()[call.operation]
         method: Callable[..., Any] = getattr(getattr(self._client, part), name)
@@ -81,4 +84,4 @@ async def test_every_operation_of_the_client_is_understood(account: Account) -> 
         await step(go, made)
     shared = operations().keys() & BY_ID.keys()
     assert len(go.driven) > 100
-    assert shared - go.driven <= UNTOURED.keys()
+    assert shared - go.driven <= UNTOURED.keys() | BEYOND_THE_CLIENT.keys()
