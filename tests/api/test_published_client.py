@@ -15,21 +15,10 @@ from flexprice import Flexprice
 from tests.account import Account
 from tests.api.doors import BY_ID
 from tests.api.tour import Call, OverHttp, build, change, end, read
+from tests.api.untoured import UNTOURED
 
-ELSEWHERE = ("events", "subscriptions", "analytics", "credit", "refunds", "checkout", "tasks", "workflows")
-"""Parts whose own tests drive the client, or which are not here yet."""
-NOT_TOURED = {
-    "attemptInvoicePayment": "collects by a saved method; driven in the tests of payments",
-    "getCouponAssociation": "needs a coupon on a subscription; driven in the tests of the catalogue",
-    "cloneEnvironment": "is worked on in the background; driven in the tests of environments",
-    "recalculateInvoice": "needs an invoice of a subscription; driven in the tests of billing",
-    "recalculateInvoiceV2": "the same",
-    "getSelfBillingSummary": "needs a host that bills its tenants; driven in the tests of own billing",
-    "createSelfBillingPortalSession": "the same",
-    "startSelfBillingCheckout": "the same",
-    "pollSelfBillingCheckout": "the same",
-    "cancelSelfBillingCheckout": "the same",
-}
+BEYOND_THE_CLIENT = {"createTask": "the client imports uploads alone, and the tour names an address"}
+"""Operations that the tour asks for with fields that the client does not know, and why."""
 
 
 @cache
@@ -59,7 +48,7 @@ class ByClient(OverHttp):
         self.last = answer
 
     async def __call__(self, call: Call) -> Any:
-        if call.operation not in operations():
+        if call.operation not in operations() or call.operation in BEYOND_THE_CLIENT:
             return await super().__call__(call)
         part, name = operations()[call.operation]
         method: Callable[..., Any] = getattr(getattr(self._client, part), name)
@@ -93,10 +82,6 @@ async def test_every_operation_of_the_client_is_understood(account: Account) -> 
     made = await build(go)
     for step in (read, change, end):
         await step(go, made)
-    shared = {
-        operation
-        for operation, (part, _) in operations().items()
-        if operation in BY_ID and not part.startswith(ELSEWHERE)
-    }
+    shared = operations().keys() & BY_ID.keys()
     assert len(go.driven) > 100
-    assert shared - go.driven <= set(NOT_TOURED)
+    assert shared - go.driven <= UNTOURED.keys() | BEYOND_THE_CLIENT.keys()

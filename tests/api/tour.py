@@ -108,8 +108,8 @@ async def build(go: Traveller) -> Made:
 
     if "updateSetting" in BY_ID:
         await go(Call("updateSetting", {"key": "einvoice_config"}, body={"value": SELLER}))
-    for name in ("customer", "leaving"):
-        body = {"external_id": ACME if name == "customer" else "tour-leaving", "name": "Tour", "email": "a@example.com"}
+    for name, external_id in (("customer", ACME), ("leaving", "tour-leaving"), ("forgotten", "tour-forgotten")):
+        body = {"external_id": external_id, "name": "Tour", "email": "a@example.com"}
         body["address_country"] = "DE"
         await make(name, "createCustomer", body)
     await make("group", "createGroup", {"name": "Tour", "entity_type": "feature", "lookup_key": "tour-group"})
@@ -377,6 +377,8 @@ READS_BY_ID = {
     "getWebhookEndpointSecret": "endpoint",
     "getWebhookMessage": "message",
     "getActivity": "activity",
+    "listCustomerEmails": "customer",
+    "listInvoiceCorrections": "invoice",
     "getTask": "task",
     "listTaskProblems": "task",
     "downloadTaskProblems": "task",
@@ -611,7 +613,7 @@ ENDS = {
     "deletePlan": "second plan",
     "deleteAddon": "addon",
     "deleteCustomer": "leaving",
-    "eraseCustomer": "leaving",
+    "eraseCustomer": "forgotten",
     "deleteServiceAccount": "service",
     "removeUser": "person",
     "deleteApiKey": "key",
