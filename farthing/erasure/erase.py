@@ -79,10 +79,11 @@ async def erase(session: AsyncSession, customer_id: str, documents: DocumentsCho
     owned = await owned_ids(session, customer.id)
 
     kept = await documents_to_keep(session, customer.id, now) if documents is DocumentsChoice.KEEP else None
+    forgotten = await forget_imported_files(session)
     rows = await erase_stage(session, Stage.BOOKS, owned, personal)
+    rows["stored_files"] += forgotten
     rows += await erase_usage(session, external_ids, personal, renamed)
     await rename_records(session, customer.id, renamed)
-    rows["stored_files"] += await forget_imported_files(session)
     if kept is None:
         rows += await erase_documents(session, customer.id, owned, personal)
     else:

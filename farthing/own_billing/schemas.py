@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import Meta
 
 from farthing.core.wire import DecimalText, Request, Response, Timestamp
 from farthing.identity.tables import InternalStatus
@@ -91,4 +91,4 @@ class SelfBillingSummaryResponse(Response):
 class TenantBillingResponse(SelfBillingSummaryResponse):
     """The same for older clients, with the subscriptions."""
 
-    subscriptions: list[SubscriptionResponse] = field(default_factory=list)
+    subscriptions: list[SubscriptionResponse]
