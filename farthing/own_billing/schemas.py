@@ -88,7 +88,7 @@ class SelfBillingSummaryResponse(Response):
     trial_ends_at: Timestamp | None = None
 
 
-class TenantBillingResponse(SelfBillingSummaryResponse):
+class TenantBillingResponse(SelfBillingSummaryResponse, kw_only=True):
     """The same for older clients, with the subscriptions."""
 
     subscriptions: list[SubscriptionResponse]

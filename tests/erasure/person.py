@@ -131,13 +131,23 @@ async def _be_among_others(account: Account, customer: str, subscription: str) -
     office = TransferOffice(account, account.database, account.settings)
     bad_row = f"external_id,email\n{PERSON['external_id']},Ada Quillfeather\n".encode()
     upload_id = await office.upload(bad_row, "Ada Quillfeather.csv")
-    task = {"task_type": "IMPORT", "entity_type": "CUSTOMERS", "file_type": "CSV", "file_provider": "farthing"}
+    task: dict[str, Any] = {
+        "task_type": "IMPORT",
+        "entity_type": "CUSTOMERS",
+        "file_type": "CSV",
+        "file_provider": "farthing",
+    }
     task |= {"upload_id": upload_id, "file_name": "Ada Quillfeather.csv", "metadata": {"asked_by": PERSON["email"]}}
     await account.post("/tasks", task, expect=200)
     await office.work()
     definition = {"metrics": ["net_billing"], "shape": "scalar", "time": {"range": "2026-01-01..2027-01-01"}}
     await account.post("/analytics/views", {"name": "What Ada Quillfeather paid", "definition": definition})
-    rate = {"from_currency": "usd", "to_currency": "xts", "rate": "2", "start_date": "2090-01-01T00:00:00Z"}
+    rate: dict[str, Any] = {
+        "from_currency": "usd",
+        "to_currency": "xts",
+        "rate": "2",
+        "start_date": "2090-01-01T00:00:00Z",
+    }
     await account.post(
         "/fxrates", {**rate, "scope": "customer", "scope_id": customer, "metadata": {"for": FORMER_NAME}}
     )
