@@ -34,7 +34,8 @@ async def erase_stage(
     erased: Counter[str] = Counter()
     for table in personal_tables(stage):
         belongs = " OR ".join(f"{link} = ANY(:owned)" for link in table.links) or "true"
-        count = await erase_rows(session, table, f"({belongs})", {"owned": list(owned)}, personal)
+        sought = personal if table.links else personal.unmistakably()
+        count = await erase_rows(session, table, f"({belongs})", {"owned": list(owned)}, sought)
         if count:
             erased[table.name] = count
     return erased
