@@ -117,8 +117,7 @@ async def live(account: Account) -> Life:
 
 async def _correct(account: Account) -> None:
     """Correct an event, with a word about whose it was."""
-    event = {"event_name": "calls", "event_id": "call-1", "external_customer_id": PERSON["external_id"]}
-    event |= {"properties": {"who": PERSON["email"], "exact": 0}, "timestamp": "2026-04-03T00:00:00Z"}
+    event = {"id": "call-1", "properties": {"who": PERSON["email"], "exact": 0}, "timestamp": "2026-04-03T00:00:00Z"}
     body = json.dumps({"reason": "Ada Quillfeather asked", "events": [event]}).replace(
         '"exact": 0', f'"exact": {EXACT}'
     )
