@@ -117,7 +117,8 @@ async def live(account: Account) -> Life:
 
 async def _correct(account: Account) -> None:
     """Correct an event, with a word about whose it was."""
-    event = {"id": "call-1", "properties": {"who": PERSON["email"], "exact": 0}, "timestamp": "2026-04-03T00:00:00Z"}
+    event = {"id": "call-1", "event_name": "calls", "external_customer_id": PERSON["external_id"]}
+    event |= {"properties": {"who": PERSON["email"], "exact": 0}, "timestamp": "2026-04-03T00:00:00Z"}
     body = json.dumps({"reason": "Ada Quillfeather asked", "events": [event]}).replace(
         '"exact": 0', f'"exact": {EXACT}'
     )
@@ -151,7 +152,12 @@ async def _be_among_others(account: Account, customer: str, subscription: str) -
         "/fxrates", {**rate, "scope": "customer", "scope_id": customer, "metadata": {"for": FORMER_NAME}}
     )
     given = {"customer": customer, "subscription": subscription, "external_id": PERSON["external_id"]}
-    given |= {"tenant": account.tenant_id, "environment": account.environment_id, "about": PERSON["email"]}
+    given |= {
+        "record": f"rec_{customer}"[:50],
+        "tenant": account.tenant_id,
+        "environment": account.environment_id,
+        "about": PERSON["email"],
+    }
     async with account.transaction() as session:
         for statement in _REPORTED:
             await session.execute(text(statement), given)
@@ -160,10 +166,10 @@ async def _be_among_others(account: Account, customer: str, subscription: str) -
 _REPORTED = (
     "INSERT INTO usage_records (id, tenant_id, environment_id, status, created_at, updated_at, created_by, updated_by, "
     "customer_id, customer_external_id, subscription_id, plan_id, currency, period_start, period_end, amount, "
-    "quantity, synced, syncs) VALUES ('rec_' || :customer, :tenant, :environment, 'published', now(), now(), '', '', "
+    "quantity, synced, syncs) VALUES (:record, :tenant, :environment, 'published', now(), now(), '', '', "
     ":customer, :external_id, :subscription, '', 'usd', '2026-04-01', '2026-04-02', 0, 0, true, '[]')",
     "INSERT INTO provider_events (id, tenant_id, environment_id, provider, event_id, kind, body, received_at) VALUES "
-    "('pev_' || :customer, :tenant, :environment, 'stripe', 'evt', 'payment', CAST(:about AS text), now())",
+    "(:record, :tenant, :environment, 'stripe', 'evt', 'payment', CAST(:about AS text), now())",
 )
 """What else reports about a customer: to a marketplace, and from a provider."""
 
