@@ -148,9 +148,7 @@ async def _be_among_others(account: Account, customer: str, subscription: str) -
         "rate": "2",
         "start_date": "2090-01-01T00:00:00Z",
     }
-    await account.post(
-        "/fxrates", {**rate, "scope": "customer", "scope_id": customer, "metadata": {"for": FORMER_NAME}}
-    )
+    await account.post("/forex", {**rate, "scope": "customer", "scope_id": customer, "metadata": {"for": FORMER_NAME}})
     given = {"customer": customer, "subscription": subscription, "external_id": PERSON["external_id"]}
     given |= {
         "record": f"rec_{customer}"[:50],
