@@ -142,13 +142,10 @@ async def _be_among_others(account: Account, customer: str, subscription: str) -
     await office.work()
     definition = {"metrics": ["net_billing"], "shape": "scalar", "time": {"range": "2026-01-01..2027-01-01"}}
     await account.post("/analytics/views", {"name": "What Ada Quillfeather paid", "definition": definition})
-    rate: dict[str, Any] = {
-        "from_currency": "usd",
-        "to_currency": "xts",
-        "rate": "2",
-        "start_date": "2090-01-01T00:00:00Z",
-    }
-    await account.post("/forex", {**rate, "scope": "customer", "scope_id": customer, "metadata": {"for": FORMER_NAME}})
+    rate = {"from_currency": "usd", "to_currency": "xts", "rate": "2"}
+    await account.post("/forex", {**rate, "scope": "tenant"})
+    own = {"scope": "customer", "scope_id": customer, "start_date": "2090-01-01T00:00:00Z"}
+    await account.post("/forex", {**rate, **own, "metadata": {"for": FORMER_NAME}})
     given = {"customer": customer, "subscription": subscription, "external_id": PERSON["external_id"]}
     given |= {
         "record": f"rec_{customer}"[:50],
