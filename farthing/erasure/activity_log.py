@@ -19,13 +19,15 @@ from farthing.storage.outbox import SystemEvent
 
 _LOG = PersonalTable(
     name="system_events",
-    links=("customer_id", "entity_id", "actor_id"),
+    links=("customer_id", "entity_id", "owner_id", "actor_id"),
     texts=("entity_label", "actor_label", "ip", "user_agent"),
     documents=("payload", "state", "changes"),
 )
 _BODIES = PersonalTable("webhook_attempts", ("event_id",), ("error", "response_body"), ())
-_OF_CUSTOMER = "(customer_id = :customer_id OR entity_id = ANY(:owned) OR actor_id = :customer_id)"
-_OF_EVERYBODY = "entity_type IN ('analytics_view', 'scheduled_task', 'task')"
+_OF_CUSTOMER = (
+    "(customer_id = :customer_id OR entity_id = ANY(:owned) OR owner_id = ANY(:owned) OR actor_id = :customer_id)"
+)
+_OF_EVERYBODY = "entity_type IN ('analytics_view', 'fx_rate', 'scheduled_task', 'task')"
 """Activities of what may name any customer, such as the file of an import."""
 
 
