@@ -19,12 +19,16 @@ from farthing.storage.record.outbox import SystemEvent
 
 _LOG = PersonalTable(
     name="system_events",
-    links=("customer_id", "entity_id", "actor_id"),
+    links=("customer_id", "entity_id", "owner_id", "actor_id"),
     texts=("entity_label", "actor_label", "ip", "user_agent"),
     documents=("payload", "state", "changes"),
 )
 _BODIES = PersonalTable("webhook_attempts", ("event_id",), ("error", "response_body"), ())
-_OF_CUSTOMER = "(customer_id = :customer_id OR entity_id = ANY(:owned) OR actor_id = :customer_id)"
+_OF_CUSTOMER = (
+    "(customer_id = :customer_id OR entity_id = ANY(:owned) OR owner_id = ANY(:owned) OR actor_id = :customer_id)"
+)
+_OF_EVERYBODY = "entity_type IN ('analytics_view', 'fx_rate', 'scheduled_task', 'task')"
+"""Activities of what may name any customer, such as the file of an import."""
 
 
 async def former_selves(session: AsyncSession, customer_id: str) -> AsyncIterator[Mapping[str, Any]]:
@@ -62,6 +66,9 @@ async def erase_activities(
 
     parameters = {"customer_id": customer_id, "owned": list(owned)}
     count = await rewrite_rows(session, _LOG, _OF_CUSTOMER, parameters, without_person, read_too=("actor_id",))
-    told = f"event_id IN (SELECT id FROM system_events WHERE environment_id = :environment_id AND {_OF_CUSTOMER})"
-    await erase_rows(session, _BODIES, told, parameters, personal)
+    count += await erase_rows(session, _LOG, _OF_EVERYBODY, {}, personal.unmistakably())
+    about = f"environment_id = :environment_id AND ({_OF_CUSTOMER} OR {_OF_EVERYBODY})"
+    await erase_rows(
+        session, _BODIES, f"event_id IN (SELECT id FROM system_events WHERE {about})", parameters, personal
+    )
     return count

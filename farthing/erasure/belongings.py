@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Enum, String, Table, or_, select, union
+from sqlalchemy import Column, Enum, String, Table, or_, select, union
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,7 +19,7 @@ from farthing.credits.notes.tables import CreditNote
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
 from farthing.storage.queries.rows import in_array
-from farthing.storage.tables import Base, InEnvironment, Scoped
+from farthing.storage.tables import Base
 from farthing.subscriptions.tables import Subscription
 
 SHORTEST_TEXT = 100
@@ -35,6 +36,7 @@ LINKS = (
     "credit_note_id",
     "destination_id",
     "entity_id",
+    "scope_id",
 )
 """Columns by which a row belongs to a customer, or to what is the customer's."""
 OF_DOCUMENTS = frozenset(
@@ -49,11 +51,33 @@ OF_DOCUMENTS = frozenset(
 )
 """What issued documents are made of: kept with them."""
 READ_OTHERWISE = frozenset(
-    {"customers", "system_events", "party_versions", "events", "meter_usage", "events_withdrawn", "external_id_tenures"}
+    {
+        "customers",
+        "system_events",
+        "party_versions",
+        "webhook_attempts",
+        "events",
+        "event_versions",
+        "events_withdrawn",
+        "meter_usage",
+        "external_id_tenures",
+    }
 )
 """What is looked through by a way of its own."""
-
-
+OF_EVERYBODY = frozenset(
+    {
+        "analytics_views",
+        "provider_events",
+        "scheduled_tasks",
+        "stored_files",
+        "task_problems",
+        "tasks",
+        "test_gateway_events",
+    }
+)
+"""What may name any customer without belonging to it: all rows of the environment are looked through."""
+_NOT_ISSUED = frozenset({"idempotency_key", "settlement_key", "write_off_reason"})
+"""Columns of documents that no document shows."""
 _OF_CATALOGUE = frozenset({"plan_display_name", "meter_display_name"})
 """Columns that repeat a name of the catalogue."""
 
@@ -67,31 +91,42 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PersonalTable:
-    """A table whose rows may name a customer: by which columns they belong to it, and what may name it."""
+    """A table whose rows may name a customer: by which columns they belong to it, and what may name it.
+
+    Without links every row of the environment may.
+    """
 
     name: str
     links: tuple[str, ...]
     texts: tuple[str, ...]
     documents: tuple[str, ...]
+    keys: tuple[str, ...] = ("id",)
+    """By which columns a row is known in its environment."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is read and written over."""
+        return (*self.texts, *self.documents)
 
 
 def personal_tables(stage: Stage) -> Sequence[PersonalTable]:
     """The tables of a stage, by name."""
-    tables = [
-        mapper.local_table for mapper in Base.registry.mappers if issubclass(mapper.class_, (Scoped, InEnvironment))
-    ]
-    described = (_described(table) for table in tables if isinstance(table, Table) and table.name not in READ_OTHERWISE)
-    naming = (table for table in described if table.links and (table.texts or table.documents))
-    is_of_documents = stage is Stage.DOCUMENTS
-    wanted = (table for table in naming if (table.name in OF_DOCUMENTS) == is_of_documents)
-    return sorted(wanted, key=lambda table: table.name)
+    tables = [table for table in environment_tables() if stage is Stage.BOOKS or table.name in OF_DOCUMENTS]
+    described = (_described(table, stage) for table in tables if table.name not in READ_OTHERWISE)
+    return [table for table in described if table.columns and (table.links or table.name in OF_EVERYBODY)]
 
 
-def _described(table: Table) -> PersonalTable:
-    columns = table.columns
+def environment_tables() -> Sequence[Table]:
+    """Every table whose rows belong to an environment, by name."""
+    tables = sorted(Base.metadata.tables.values(), key=lambda table: table.name)
+    return [table for table in tables if "environment_id" in table.columns]
+
+
+def _described(table: Table, stage: Stage) -> PersonalTable:
+    columns = [column for column in table.columns if _is_of_stage(table, column, stage)]
     return PersonalTable(
         name=table.name,
-        links=tuple(name for name in LINKS if name in columns),
+        links=() if table.name in OF_EVERYBODY else tuple(name for name in LINKS if name in table.columns),
         texts=tuple(
             column.name
             for column in columns
@@ -103,7 +138,14 @@ def _described(table: Table) -> PersonalTable:
             and not column.name.endswith("_id")
         ),
         documents=tuple(column.name for column in columns if isinstance(column.type, JSONB)),
+        keys=tuple(column.name for column in table.primary_key if column.name != "environment_id"),
     )
+
+
+def _is_of_stage(table: Table, column: Column[Any], stage: Stage) -> bool:
+    """Whether a column is erased in a stage: what a document shows is kept with it."""
+    is_shown = table.name in OF_DOCUMENTS and column.name not in _NOT_ISSUED
+    return is_shown == (stage is Stage.DOCUMENTS)
 
 
 async def owned_ids(session: AsyncSession, customer_id: str) -> list[str]:

@@ -32,13 +32,14 @@ from farthing.erasure.documents import (
 )
 from farthing.erasure.personal import PersonalData
 from farthing.erasure.texts import erase_stage
-from farthing.erasure.usage import erase_usage, own_external_ids
+from farthing.erasure.usage import erase_usage, own_external_ids, rename_records
 from farthing.notifications.activity.actions import CUSTOMER_ERASED
 from farthing.notifications.email.tables import Email
 from farthing.storage.postgres import real_clock_of
 from farthing.storage.queries.rows import lock_row
 from farthing.storage.record.changes import TOLD_BY_EVENT
 from farthing.storage.record.outbox import record_activity
+from farthing.transfer.files import forget_imported_files
 
 NAME = "Erased customer"
 
@@ -78,8 +79,11 @@ async def erase(session: AsyncSession, customer_id: str, documents: DocumentsCho
     owned = await owned_ids(session, customer.id)
 
     kept = await documents_to_keep(session, customer.id, now) if documents is DocumentsChoice.KEEP else None
+    forgotten = await forget_imported_files(session)
     rows = await erase_stage(session, Stage.BOOKS, owned, personal)
-    rows["events"] = await erase_usage(session, external_ids, personal, renamed)
+    rows["stored_files"] += forgotten
+    rows += await erase_usage(session, external_ids, personal, renamed)
+    await rename_records(session, customer.id, renamed)
     if kept is None:
         rows += await erase_documents(session, customer.id, owned, personal)
     else:

@@ -85,6 +85,11 @@ class PersonalData:
         longest_first = sorted(self.unmistakable, key=lambda text: (-len(text), text))
         return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
 
+    def unmistakably(self) -> PersonalData:
+        """The same without texts that are personal only as the value of a field: for what belongs to nobody."""
+        replacements = {text: name for text, name in self.replacements.items() if text in self.unmistakable}
+        return PersonalData(replacements, self.unmistakable, frozenset())
+
     def searched_texts(self) -> list[str]:
         """Texts of which one stands in every text that has something to erase, but for the values of single fields."""
         return sorted(self.unmistakable)

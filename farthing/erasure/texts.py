@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.erasure.belongings import PersonalTable, Stage, personal_tables
@@ -20,7 +20,7 @@ from farthing.erasure.personal import PersonalData
 from farthing.storage.postgres import scope_of
 
 BATCH = 500
-_ERASE = text("SELECT erase_texts(:environment_id, :table, :texts, :documents, CAST(:rows AS jsonb))")
+_ERASE = text("SELECT erase_texts(:environment_id, :table, :keys, :columns, CAST(:rows AS jsonb))")
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _LONGEST_INTEGER = 18
 Columns = Mapping[str, Any]
@@ -33,8 +33,9 @@ async def erase_stage(
     """Erase the person from every table of a stage; how many rows named it, by table."""
     erased: Counter[str] = Counter()
     for table in personal_tables(stage):
-        links = " OR ".join(f"{link} = ANY(:owned)" for link in table.links)
-        count = await erase_rows(session, table, f"({links})", {"owned": list(owned)}, personal)
+        belongs = " OR ".join(f"{link} = ANY(:owned)" for link in table.links) or "true"
+        sought = personal if table.links else personal.unmistakably()
+        count = await erase_rows(session, table, f"({belongs})", {"owned": list(owned)}, sought)
         if count:
             erased[table.name] = count
     return erased
@@ -67,36 +68,47 @@ async def rewrite_rows(
     read_too: Sequence[str] = (),
 ) -> int:
     """Write the texts and documents of rows as `rewrite` says, which may read more columns; how many changed."""
-    columns = (*table.texts, *table.documents)
-    read = ", ".join(("id", *table.texts, *read_too, *(f"CAST({name} AS text) AS {name}" for name in table.documents)))
-    query = text(
-        f"SELECT {read} FROM {table.name} WHERE environment_id = :environment_id AND id > :last AND {condition} "
-        f"ORDER BY id LIMIT {BATCH}"
-    )
     environment_id = scope_of(session).environment_id
-    last, count = "", 0
+    last: Columns = {}
+    count = 0
     while True:
-        given = {**parameters, "environment_id": environment_id, "last": last}
+        query = _batch_after(table, last, condition, read_too)
+        given = {**parameters, **last, "environment_id": environment_id}
         rows = [_decoded(table, row) for row in (await session.execute(query, given)).mappings()]
         if not rows:
             return count
         changed = [
-            {"id": row["id"], **columns_now}
+            {**_key_of(table, row), **columns_now}
             for row in rows
-            if (columns_now := rewrite(row)) != {name: row[name] for name in columns}
+            if (columns_now := rewrite(row)) != {name: row[name] for name in table.columns}
         ]
         if changed:
             count += len(changed)
             await _write(session, environment_id, table, changed)
-        last = rows[-1]["id"]
+        last = {f"last_{name}": value for name, value in _key_of(table, rows[-1]).items()}
+
+
+def _batch_after(table: PersonalTable, last: Columns, condition: str, read_too: Sequence[str]) -> TextClause:
+    """The query of the next rows, by their keys; `last` has the key of the row before them."""
+    read = (*table.keys, *table.texts, *read_too, *(f"CAST({name} AS text) AS {name}" for name in table.documents))
+    keys = ", ".join(table.keys)
+    after = f"AND ({keys}) > ({', '.join(f':{name}' for name in last)})" if last else ""
+    return text(
+        f"SELECT {', '.join(read)} FROM {table.name} WHERE environment_id = :environment_id {after} AND {condition} "
+        f"ORDER BY {keys} LIMIT {BATCH}"
+    )
+
+
+def _key_of(table: PersonalTable, row: Columns) -> Columns:
+    return {name: row[name] for name in table.keys}
 
 
 async def _write(session: AsyncSession, environment_id: str, table: PersonalTable, rows: Sequence[Columns]) -> None:
     parameters = {
         "environment_id": environment_id,
         "table": table.name,
-        "texts": list(table.texts),
-        "documents": list(table.documents),
+        "keys": list(table.keys),
+        "columns": list(table.columns),
         "rows": _ENCODER.encode(rows).decode(),
     }
     await session.execute(_ERASE, parameters)

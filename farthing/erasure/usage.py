@@ -6,7 +6,9 @@ Rule: docs/rules/erasure.md#events
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import select, text
@@ -20,6 +22,13 @@ from farthing.erasure.texts import erase_rows, text_patterns
 from farthing.storage.postgres import scope_of
 
 _EVENTS = PersonalTable("events", ("external_customer_id",), ("customer_id", "source"), ("properties",))
+_VERSIONS = PersonalTable(
+    name="event_versions",
+    links=("external_customer_id",),
+    texts=("customer_id", "source", "reason", "actor_label"),
+    documents=("properties",),
+    keys=("event_id", "sequence"),
+)
 _KEYS = text(
     "SELECT DISTINCT key FROM meter_usage WHERE environment_id = :environment_id "
     "AND external_customer_id = ANY(:external_ids) AND key ILIKE ANY(:patterns)"
@@ -38,6 +47,7 @@ _RENAMINGS = tuple(
     )
     for table, column in (
         ("events", "external_customer_id"),
+        ("event_versions", "external_customer_id"),
         ("meter_usage", "external_customer_id"),
         ("events_withdrawn", "external_customer_id"),
         ("external_id_tenures", "external_id"),
@@ -47,6 +57,11 @@ _RENAME_NOTICES = text(
     "UPDATE usage_notices SET external_customer_ids = ARRAY("
     "SELECT coalesce(CAST(:renamed AS jsonb) ->> id, id) FROM unnest(external_customer_ids) AS id) "
     "WHERE environment_id = :environment_id AND external_customer_ids && CAST(:former AS text[])"
+)
+_RENAME_RECORDS = text(
+    "UPDATE usage_records SET customer_external_id = CAST(:renamed AS jsonb) ->> customer_external_id "
+    "WHERE environment_id = :environment_id AND customer_id = :customer_id "
+    "AND customer_external_id = ANY(:former)"
 )
 
 
@@ -64,15 +79,30 @@ async def own_external_ids(session: AsyncSession, customer_id: str) -> list[str]
 
 async def erase_usage(
     session: AsyncSession, external_ids: Sequence[str], personal: PersonalData, renamed: Mapping[str, str]
-) -> int:
-    """Erase the person from the events under its external ids, and give those other names; how many events named it."""
+) -> Counter[str]:
+    """Erase the person from the events under its external ids, and give those other names; how many rows named it.
+
+    An external id that somebody else has had as well keeps its name here: its events may be theirs.
+    """
     if not external_ids:
-        return 0
+        return Counter()
     condition, parameters = "external_customer_id = ANY(:external_ids)", {"external_ids": list(external_ids)}
-    count = await erase_rows(session, _EVENTS, condition, parameters, personal)
+    counts = Counter(
+        {
+            table.name: await erase_rows(session, table, condition, parameters, personal)
+            for table in (_EVENTS, _VERSIONS)
+        }
+    )
     await _erase_keys(session, external_ids, personal)
-    await _rename(session, renamed)
-    return count
+    own = {external_id: name for external_id, name in renamed.items() if external_id in external_ids}
+    for statement in (*_RENAMINGS, _RENAME_NOTICES):
+        await session.execute(statement, _renaming(session, own))
+    return counts
+
+
+async def rename_records(session: AsyncSession, customer_id: str, renamed: Mapping[str, str]) -> None:
+    """Give the customer's external ids other names in its records for marketplaces, whoever else has had them."""
+    await session.execute(_RENAME_RECORDS, {**_renaming(session, renamed), "customer_id": customer_id})
 
 
 async def _erase_keys(session: AsyncSession, external_ids: Sequence[str], personal: PersonalData) -> None:
@@ -84,12 +114,9 @@ async def _erase_keys(session: AsyncSession, external_ids: Sequence[str], person
         await session.execute(_REPLACE_KEYS, {**parameters, "replaced": msgspec.json.encode(replaced).decode()})
 
 
-async def _rename(session: AsyncSession, renamed: Mapping[str, str]) -> None:
-    """Give external ids other names wherever usage is kept under them, and in whose they were."""
-    parameters = {
+def _renaming(session: AsyncSession, renamed: Mapping[str, str]) -> dict[str, Any]:
+    return {
         "environment_id": scope_of(session).environment_id,
         "renamed": msgspec.json.encode(renamed).decode(),
         "former": list(renamed),
     }
-    for statement in (*_RENAMINGS, _RENAME_NOTICES):
-        await session.execute(statement, parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import Meta
 
 from farthing.core.encoding.wire import DecimalText, Request, Response, Timestamp
 from farthing.identity.tables import InternalStatus
@@ -88,7 +88,7 @@ class SelfBillingSummaryResponse(Response):
     trial_ends_at: Timestamp | None = None
 
 
-class TenantBillingResponse(SelfBillingSummaryResponse):
+class TenantBillingResponse(SelfBillingSummaryResponse, kw_only=True):
     """The same for older clients, with the subscriptions."""
 
-    subscriptions: list[SubscriptionResponse] = field(default_factory=list)
+    subscriptions: list[SubscriptionResponse]

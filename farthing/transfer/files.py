@@ -136,6 +136,20 @@ async def write_to(database: Database, scope: Scope, file_id: str, path: Path) -
         raise NotFound("The file of this import is not kept any more; upload it again", {"upload_id": file_id})
 
 
+async def forget_imported_files(session: AsyncSession) -> int:
+    """Delete the files of imports that no worker is to run; how many. One of them is tried again with a new file."""
+    query = (
+        select(StoredFile.id)
+        .join(Task, Task.id == StoredFile.task_id)
+        .where(StoredFile.environment_id == scope_of(session).environment_id, Task.is_queued.is_(False))
+        .with_for_update()
+    )
+    ids = (await session.scalars(query)).all()
+    for file_id in ids:
+        await forget_file(session, file_id)
+    return len(ids)
+
+
 async def forget_expired(session: AsyncSession, _now: datetime) -> int:
     """Delete files that expired, in real time; how many there were. A batch."""
     query = (

@@ -12,6 +12,7 @@ from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.payments.till import Till
 from tests.subscriptions.shop import Shop, fixed
+from tests.transfer.office import TransferOffice
 
 PERSON: dict[str, Any] = {
     "external_id": "ada.lovelace@ockham.example",
@@ -84,6 +85,8 @@ async def live(account: Account) -> Life:
         body_text = json.dumps(event).replace('"exact": 0', f'"exact": {EXACT}')
         sent = await account.http.post("/events", content=body_text, headers={"content-type": "application/json"})
         assert sent.status_code == 202
+    await _correct(account)
+    await _be_among_others(account, customer, subscription["id"])
     wallet = await account.post("/wallets", {"customer_id": customer, "currency": "usd"}, expect=200)
     path = f"/wallets/{wallet['id']}"
     top_up = {"credits_to_add": "20", "transaction_reason": "FREE_CREDIT_GRANT", "description": "For Ada Quillfeather"}
@@ -110,6 +113,60 @@ async def live(account: Account) -> Life:
     for open_wallet in await account.get(f"/customers/{customer}/wallets"):
         await account.post(f"/wallets/{open_wallet['id']}/terminate", {}, expect=200)
     return Life(customer, invoice, issued, wallet["id"], feature)
+
+
+async def _correct(account: Account) -> None:
+    """Correct an event, with a word about whose it was."""
+    event = {"id": "call-1", "event_name": "calls", "external_customer_id": PERSON["external_id"]}
+    event |= {"properties": {"who": PERSON["email"], "exact": 0}, "timestamp": "2026-04-03T00:00:00Z"}
+    body = json.dumps({"reason": "Ada Quillfeather asked", "events": [event]}).replace(
+        '"exact": 0', f'"exact": {EXACT}'
+    )
+    amended = await account.http.post("/events/amend", content=body, headers={"content-type": "application/json"})
+    assert amended.status_code == 200, amended.text
+
+
+async def _be_among_others(account: Account, customer: str, subscription: str) -> None:
+    """Stand in what is of nobody in particular: a file that was imported, a view, a report to a marketplace."""
+    office = TransferOffice(account, account.database, account.settings)
+    bad_row = f"external_id,email\n{PERSON['external_id']},Ada Quillfeather\n".encode()
+    upload_id = await office.upload(bad_row, "Ada Quillfeather.csv")
+    task: dict[str, Any] = {
+        "task_type": "IMPORT",
+        "entity_type": "CUSTOMERS",
+        "file_type": "CSV",
+        "file_provider": "farthing",
+    }
+    task |= {"upload_id": upload_id, "file_name": "Ada Quillfeather.csv", "metadata": {"asked_by": PERSON["email"]}}
+    await account.post("/tasks", task, expect=200)
+    await office.work()
+    definition = {"metrics": ["net_billing"], "shape": "scalar", "time": {"range": "2026-01-01..2027-01-01"}}
+    await account.post("/analytics/views", {"name": "What Ada Quillfeather paid", "definition": definition})
+    rate = {"from_currency": "usd", "to_currency": "xts", "rate": "2"}
+    await account.post("/forex", {**rate, "scope": "tenant"})
+    own = {"scope": "customer", "scope_id": customer, "start_date": "2090-01-01T00:00:00Z"}
+    await account.post("/forex", {**rate, **own, "metadata": {"for": FORMER_NAME}})
+    given = {"customer": customer, "subscription": subscription, "external_id": PERSON["external_id"]}
+    given |= {
+        "record": f"rec_{customer}"[:50],
+        "tenant": account.tenant_id,
+        "environment": account.environment_id,
+        "about": PERSON["email"],
+    }
+    async with account.transaction() as session:
+        for statement in _REPORTED:
+            await session.execute(text(statement), given)
+
+
+_REPORTED = (
+    "INSERT INTO usage_records (id, tenant_id, environment_id, status, created_at, updated_at, created_by, updated_by, "
+    "customer_id, customer_external_id, subscription_id, plan_id, currency, period_start, period_end, amount, "
+    "quantity, synced, syncs) VALUES (:record, :tenant, :environment, 'published', now(), now(), '', '', "
+    ":customer, :external_id, :subscription, '', 'usd', '2026-04-01', '2026-04-02', 0, 0, true, '[]')",
+    "INSERT INTO provider_events (id, tenant_id, environment_id, provider, event_id, kind, body, received_at) VALUES "
+    "(:record, :tenant, :environment, 'stripe', 'evt', 'payment', CAST(:about AS text), now())",
+)
+"""What else reports about a customer: to a marketplace, and from a provider."""
 
 
 async def traces(account: Account) -> dict[str, list[str]]:

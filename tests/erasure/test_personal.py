@@ -90,6 +90,24 @@ def test_documents_that_name_somebody_are_replaced(document: Any) -> None:
         assert text not in written
 
 
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        pytest.param({"address_country": "DE"}, {"address_country": "DE"}, id="a country"),
+        pytest.param({"metadata": {"tier": "gold"}}, {"metadata": {"tier": "gold"}}, id="a value of metadata"),
+        pytest.param({"label": "gold"}, {"label": "gold"}, id="a label"),
+        pytest.param({"reason": ["Ada Quillfeather"]}, {"reason": ["Ada Quillfeather"]}, id="a fact"),
+        pytest.param(["to ada@ockham.example"], ["to {email}"], id="an address of mail"),
+    ],
+)
+def test_where_anybody_may_be_named_only_what_is_unmistakable_is_replaced(document: Any, expected: Any) -> None:
+    personal = PersonalData.of([ADA], {}).unmistakably()
+    email = personal.replacements["ada@ockham.example"]
+    if isinstance(expected, list):
+        expected = [text.format(email=email) for text in expected]
+    assert personal.erased_document(document) == expected
+
+
 def test_external_ids_have_names_of_their_own() -> None:
     personal = PersonalData.of([{"external_id": "42"}], {"42": "erased-x"})
     assert personal.erased_document({"external_customer_id": "42", "quantity": "42"}) == {

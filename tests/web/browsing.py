@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 from playwright.async_api import Page, expect
 
@@ -21,6 +24,35 @@ LAUNCH: dict[str, Any] = {
         "--disable-sync",
     ],
 }
+LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("dark", 1280), ("light", 1280), ("light", 360))
+
+
+@cache
+def _axe() -> str | None:
+    package = importlib.util.find_spec("axe_playwright_python")
+    folder = next(iter(package.submodule_search_locations or ()), None) if package else None
+    return (Path(folder) / "axe.min.js").read_text() if folder else None
+
+
+def has_axe() -> bool:
+    """Whether pages can be looked at with axe."""
+    return _axe() is not None
+
+
+async def serious_findings(page: Page) -> list[tuple[str, int, str, list[str]]]:
+    """What axe finds on the page that keeps somebody from using it, in each look: look, rule, and where."""
+    await page.evaluate(_axe() or "")
+    findings: list[tuple[str, int, str, list[str]]] = []
+    for scheme, width in LOOKS:
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        await page.set_viewport_size({"width": width, "height": 900})
+        report = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        findings += [
+            (scheme, width, violation["id"], [node["html"] for node in violation["nodes"]][:3])
+            for violation in report["violations"]
+            if violation["impact"] in {"serious", "critical"}
+        ]
+    return findings
 
 
 async def sign_in(page: Page, stage: Stage) -> None:

@@ -182,6 +182,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("billing-details", f"/customers/{customer['id']}/billing-details"),
         Place("erasure", f"/customers/{customer['id']}/erasure"),
         Place("line", f"/invoices/{invoice['id']}/lines/{line['id']}"),
+        Place("corrections", f"/invoices/{invoice['id']}/corrections"),
         Place("credit-note-new", f"/invoices/{invoice['id']}/credit-notes/new"),
         Place("credit-note", f"/credit-notes/{await _credit_note(stage, invoice, line)}"),
         Place("dunning", await _dunning(stage)),

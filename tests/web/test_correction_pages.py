@@ -6,7 +6,7 @@ from playwright.async_api import Page, expect
 
 from tests.billing.office import Office
 from tests.billing.test_corrections import january, notes, sell, void
-from tests.web.browsing import sign_in
+from tests.web.browsing import has_axe, serious_findings, sign_in
 from tests.web.stage import Stage
 
 
@@ -43,6 +43,7 @@ async def test_an_invoice_is_measured_again_and_corrected(page: Page, own: Stage
     await page.goto(f"/invoices/{invoice.id}")
     await page.get_by_role("link", name="Check usage").click()
     await expect(page.get_by_role("region", name="Lines")).to_contain_text("\N{MINUS SIGN}$3.00")
+    assert not has_axe() or await serious_findings(page) == []
     await page.get_by_text("Credit now").first.click()
     await page.get_by_role("button", name="Credit now").click()
     await expect(page.get_by_role("region", name="Corrections")).to_contain_text("$3.00")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from typing import Literal
-
 import pytest
 from playwright.async_api import Page
 
 from farthing.web.rendering.answers import POLICY
+from tests.web.browsing import has_axe, serious_findings
 from tests.web.places import Place
 
 NAMES = (
@@ -25,8 +22,10 @@ NAMES = (
     "billing-details",
     "erasure",
     "line",
+    "corrections",
     "credit-note-new",
     "credit-note",
+    "dunning",
     "subscriptions",
     "subscription",
     "catalogue",
@@ -42,6 +41,7 @@ NAMES = (
     "emails",
     "email-preview",
     "setting-email",
+    "workflows",
     "webhooks",
     "webhook-message",
     "settings",
@@ -72,7 +72,6 @@ NAMES = (
     "not-found",
 )
 LARGEST_BYTES = 100_000
-LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("dark", 1280), ("light", 1280), ("light", 360))
 
 
 def place(everywhere: list[Place], name: str) -> Place:
@@ -119,27 +118,11 @@ async def test_a_page_never_scrolls_sideways(looking: Page, everywhere: list[Pla
         assert beyond <= 0, width
 
 
-def _axe() -> str | None:
-    found = importlib.util.find_spec("axe_playwright_python")
-    folder = next(iter(found.submodule_search_locations or ()), None) if found else None
-    return (Path(folder) / "axe.min.js").read_text() if folder else None
-
-
-@pytest.mark.skipif(_axe() is None, reason="axe-playwright-python is not installed")
+@pytest.mark.skipif(not has_axe(), reason="axe-playwright-python is not installed")
 @pytest.mark.parametrize("name", NAMES)
 async def test_axe_finds_nothing_serious(looking: Page, everywhere: list[Place], name: str) -> None:
     await looking.goto(place(everywhere, name).path)
-    await looking.evaluate(_axe() or "")
-    for scheme, width in LOOKS:
-        await looking.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        await looking.set_viewport_size({"width": width, "height": 900})
-        found = await looking.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        serious = [
-            (one["id"], [node["html"] for node in one["nodes"]][:3])
-            for one in found["violations"]
-            if one["impact"] in {"serious", "critical"}
-        ]
-        assert serious == [], (scheme, width)
+    assert await serious_findings(looking) == []
 
 
 @pytest.mark.parametrize("name", ["overview", "customer", "invoice"])

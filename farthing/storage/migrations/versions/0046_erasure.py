@@ -126,26 +126,24 @@ def _admit_erasure_to_ledger() -> None:
 
 
 def _erase_texts() -> None:
-    """Write texts and documents of rows over: each row is given with its id and every column that is named."""
+    """Write columns of rows over: each row is given with the columns that it is known by, and those to write."""
     op.execute(
         """
         CREATE FUNCTION erase_texts(
-            of_environment text, of_table text, texts text[], documents text[], given_rows jsonb
+            of_environment text, of_table text, keys text[], columns text[], given_rows jsonb
         ) RETURNS integer LANGUAGE plpgsql AS $$
         DECLARE
             assignments text;
+            known text;
             erased integer;
         BEGIN
-            SELECT string_agg(assignment, ', ') INTO assignments FROM (
-                SELECT format('%1$I = given.value ->> %1$L', name) AS assignment FROM unnest(texts) AS name
-                UNION ALL
-                SELECT format('%1$I = nullif(given.value -> %1$L, ''null'')', name) FROM unnest(documents) AS name
-            ) AS listed;
+            SELECT string_agg(format('%1$I = given.%1$I', name), ', ') INTO assignments FROM unnest(columns) AS name;
+            SELECT string_agg(format('stored.%1$I = given.%1$I', name), ' AND ') INTO known FROM unnest(keys) AS name;
             PERFORM set_config('farthing.erases_texts', 'yes', true);
             EXECUTE format(
-                'UPDATE %I AS stored SET %s FROM jsonb_array_elements($1) AS given (value) '
-                'WHERE stored.environment_id = $2 AND stored.id = given.value ->> ''id''',
-                of_table, assignments
+                'UPDATE %1$I AS stored SET %2$s FROM jsonb_populate_recordset(NULL::%1$I, $1) AS given '
+                'WHERE stored.environment_id = $2 AND %3$s',
+                of_table, assignments, known
             ) USING given_rows, of_environment;
             GET DIAGNOSTICS erased = ROW_COUNT;
             PERFORM set_config('farthing.erases_texts', '', true);
