@@ -163,7 +163,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "credits_expiring": True,
         "trial_ending": True,
         "renewal_notice": True,
+        "attach_einvoice": "none",
     },
+    "erasure_config": {"document_retention_years": 10},
 }
 
 
