@@ -65,6 +65,8 @@ class ByClient(OverHttp):
 def arguments(method: Callable[..., Any], call: Call) -> dict[str, Any]:
     """A call as the method's own arguments: path, query and the fields of the body, side by side."""
     known = set(inspect.signature(method).parameters)
+    if "request" in known and call.body == {}:  # a body without fields of its own
+        return {**call.path, **call.query, "request": {}}
     given = {**call.path, **call.query, **(call.body or {})}
     named = {name: value for name, value in given.items() if name in known}
     named |= {f"{name}_": value for name, value in given.items() if f"{name}_" in known}

@@ -37,7 +37,7 @@ from farthing.payments.refunds.records import (
 from farthing.payments.refunds.tables import REFUND, UNDERWAY, RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.refunds.unapplied import withdraw_unrecorded
 from farthing.payments.tables import Payment
-from farthing.storage.midway import commit_midway
+from farthing.storage.midway import commit_midway, progress_of
 from farthing.storage.queries.rows import find, in_array, lock_row
 
 log = structlog.get_logger(__name__)
@@ -73,14 +73,18 @@ async def send_refunds(session: AsyncSession, gateways: Gateways, refund_ids: Se
 async def send_waiting(
     session: AsyncSession, gateways: Gateways, refund_ids: Sequence[str], point: msgspec.Struct, now: datetime
 ) -> None:
-    """Commit, and ask providers for those of these refunds that wait; after a crash the reconciliation duty does.
+    """Commit, and ask providers for those of these refunds that wait; after a crash a repeat does, or the duty.
 
-    `point` says to a repeat of the request what was recorded.
+    `point` says to a repeat of the request what was recorded. A repeat also asks again for what was perhaps sent before
+    the crash: the key is the same, so it is sent once.
     """
     await session.flush()
+    progress = progress_of(session)
+    is_repeat = progress is not None and progress.point is not None
+    wanted = UNDERWAY if is_repeat else {RefundStatus.PENDING}
     waiting = await session.scalars(
         select(RefundRecord.id)
-        .where(in_array(RefundRecord.id, refund_ids), RefundRecord.refund_status == RefundStatus.PENDING)
+        .where(in_array(RefundRecord.id, refund_ids), RefundRecord.refund_status.in_(wanted))
         .order_by(RefundRecord.id)
     )
     waiting_ids = waiting.all()
