@@ -48,7 +48,8 @@ SUMS = {
             AND coalesce(payment.payment_method_type, '') <> 'CREDITS'
         GROUP BY 1
     """,
-    "unapplied": "SELECT currency, sum(amount - allocated) FROM unapplied_money GROUP BY 1",
+    "unapplied": "SELECT currency, sum(amount - allocated - withdrawn) FROM unapplied_money GROUP BY 1",
+    "given back": "SELECT currency, sum(withdrawn) FROM unapplied_money GROUP BY 1",
     "set aside by notes": """
         SELECT currency, sum(amount) FROM unapplied_money WHERE credit_note_id IS NOT NULL GROUP BY 1
     """,
@@ -78,8 +79,8 @@ EQUAL = [
     (["charged", "overpaid"], ["adjusted", "paid", "remaining"]),
     (["adjusted"], ["adjustment notes"]),
     (["refunded"], ["refund notes"]),
-    # what came in stands on invoices or waits
-    (["money received", "set aside by notes"], ["money on invoices", "unapplied"]),
+    # what came in stands on invoices, waits or went back
+    (["money received", "set aside by notes"], ["money on invoices", "unapplied", "given back"]),
     (["taken by invoices"], ["prepaid credits and payments by wallet"]),
     (["put into wallets by notes"], ["refunds into wallets"]),
 ]
