@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import update
 
 from farthing.invoices.receivable import PaymentStatus
+from farthing.payments.providers.interface import Account, Payer, Refusal
 from farthing.payments.tables import Payment
+from farthing.payments.testing_provider import provider as simulator
 from tests.payments.till import ASKS, DECLINED, OK, POOR, SLOW, TIMEOUT, Till
 
 
@@ -163,6 +165,36 @@ async def test_parallel_requests_with_one_key_charge_once(till: Till) -> None:
     answers = await asyncio.gather(*(till.account.http.post("/payments", json=body) for _ in range(8)))
     assert {answer.status_code for answer in answers} == {201}, [answer.text for answer in answers]
     assert len({answer.json()["id"] for answer in answers}) == 1
+    assert await till.standing(invoice) == ("PENDING", "40", "60")
+
+
+async def test_whoever_made_a_payment_and_is_overtaken_by_its_repeat_is_answered_alike(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request stands still at the provider; an equal one charges meanwhile."""
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+    ensure_customer = simulator.TestProvider.ensure_customer
+
+    async def stand_still_at_first(provider: simulator.TestProvider, payer: Payer, *, key: str) -> Account | Refusal:
+        if not asked.is_set():
+            asked.set()
+            await goes_on.wait()
+        return await ensure_customer(provider, payer, key=key)
+
+    await till.connect()
+    invoice = await till.invoice()
+    body = till.order(
+        invoice, "40", payment_method_type="CARD", payment_method_id=OK, payment_gateway="stripe", idempotency_key="one"
+    )
+    monkeypatch.setattr(simulator.TestProvider, "ensure_customer", stand_still_at_first)
+    first = asyncio.create_task(till.account.http.post("/payments", json=body))
+    await asked.wait()
+    repeat = await till.account.http.post("/payments", json=body)
+    goes_on.set()
+    answer = await first
+    assert (answer.status_code, repeat.status_code) == (201, 201), (answer.text, repeat.text)
+    assert answer.json()["id"] == repeat.json()["id"]
+    assert answer.json()["payment_status"] == repeat.json()["payment_status"] == "SUCCEEDED"
     assert await till.standing(invoice) == ("PENDING", "40", "60")
 
 

@@ -82,13 +82,21 @@ async def record_payment(
     if given.payment_method_type in AT_ONCE and given.process_payment:
         return await _record_at_once(session, gateways, given, clock)
     created = await create(session, given, clock.now())
-    if not given.process_payment:
+    if not given.process_payment or not (created.is_new or _waits_for_provider(created.payment)):
         return created
-    if not created.is_new:
-        return await _repeated(session, gateways, created, clock)
-    await require_provider_of(session, gateways, created.payment)
+    if created.is_new:
+        await require_provider_of(session, gateways, created.payment)
     await commit_midway(session, PaymentPoint(created.payment.id))  # the provider is asked next
-    return replace(created, payment=await _carry_out(session, gateways, created.payment, clock))
+    try:
+        return replace(created, payment=await _carry_out(session, gateways, created.payment, clock))
+    except NotStartable:
+        # an equal request has gone on with it meanwhile, whichever of them made it
+        return replace(created, payment=await session.get_one(Payment, created.payment.id, populate_existing=True))
+
+
+def _waits_for_provider(payment: Payment) -> bool:
+    """Whether whoever made a payment has not come to ask its provider yet."""
+    return payment.payment_status in OPEN and payment.payment_url is None and payment.payment_method_type in _ASKING
 
 
 async def _record_at_once(
@@ -107,20 +115,6 @@ async def _record_at_once(
             return created
         await _give_up(session, created.payment.id, error.message, clock, PaymentPoint(created.payment.id))
     return created
-
-
-async def _repeated(session: AsyncSession, gateways: Gateways, created: CreatedPayment, clock: Clock) -> CreatedPayment:
-    """The payment of an equal request before, carried on with when that request never came to ask the provider."""
-    payment = created.payment
-    waits = payment.payment_status in OPEN and payment.payment_url is None and payment.payment_method_type in _ASKING
-    if not waits:
-        return created
-    await commit_midway(session, PaymentPoint(payment.id))  # the provider is asked next
-    try:
-        return replace(created, payment=await _carry_out(session, gateways, payment, clock))
-    except NotStartable:
-        # the first request is alive and has gone on with it
-        return replace(created, payment=await session.get_one(Payment, payment.id, populate_existing=True))
 
 
 async def process(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
