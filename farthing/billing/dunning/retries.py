@@ -22,7 +22,8 @@ from farthing.core.errors import InvalidOperation
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.processing.collection import collect_remaining, collected_elsewhere
+from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
+from farthing.payments.processing.collection import collect_remaining, is_collected_elsewhere
 from farthing.payments.tables import Payment
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.midway import commit_midway
@@ -95,6 +96,9 @@ async def _take(session: AsyncSession, invoice_id: str, now: datetime) -> int | 
     if not is_unpaid(invoice):
         end(case, DunningStatus.RECOVERED if invoice.amount_remaining <= 0 else DunningStatus.ENDED, now)
         return None
+    if await is_collected_by_marketplace(session, invoice.subscription_id):
+        end(case, DunningStatus.ENDED, now)
+        return None
     final = case.case_status is DunningStatus.WAITING_FOR_METHOD or case.retries_made >= len(case.retry_days)
     case.next_at = now + IN_HAND
     await commit_midway(session)  # others see that it is in hand
@@ -109,7 +113,7 @@ async def _retry(session: AsyncSession, gateways: Gateways, invoice_id: str, ord
         await commit_midway(session)  # the payment says how far this has come
 
     invoice = await session.get_one(Invoice, invoice_id, populate_existing=True)
-    if not await collected_elsewhere(session):
+    if not await is_collected_elsewhere(session, invoice.subscription_id):
         await collect_remaining(session, gateways, invoice, clock, commit, wallet_stands_in=True)
     await commit_midway(session)
     invoice = await lock_row(session, Invoice, invoice_id)
