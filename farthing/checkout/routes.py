@@ -30,8 +30,6 @@ from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.processing.reconciliation import close_page
-from farthing.storage.midway import commit_midway
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
@@ -95,20 +93,13 @@ class Checkouts(Controller):
         self, id: str, session: AsyncSession, clock: Clock, services: Composition
     ) -> CheckoutSessionResponse:
         """Cancel an open checkout: nothing of it stays, and its page is closed."""
-        await _cancel(session, services, id, clock)
+        await ending.cancel_and_close_page(session, services.part(Gateways), id, clock)
         return await answer_of(session, services, await find(session, CheckoutSession, id), clock.now())
 
     @delete("/{id:str}", operation_id="deleteCheckoutSession", guards=[WRITE], status_code=204)
     async def remove(self, id: str, session: AsyncSession, clock: Clock, services: Composition) -> None:
         """Cancel an open checkout."""
-        await _cancel(session, services, id, clock)
-
-
-async def _cancel(session: AsyncSession, services: Composition, checkout_id: str, clock: Clock) -> None:
-    checkout = await ending.cancel(session, checkout_id, clock.now())
-    payment_id = checkout.payment_id
-    await commit_midway(session)  # it is cancelled; the provider is asked to close its page next
-    await close_page(session, services.part(Gateways), payment_id, clock.now())
+        await ending.cancel_and_close_page(session, services.part(Gateways), id, clock)
 
 
 async def _published(session: AsyncSession, external_id: str) -> Customer:
