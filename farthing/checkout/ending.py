@@ -17,7 +17,7 @@ from farthing.checkout.events import record_checkout_event
 from farthing.checkout.tables import CHECKOUT, OPEN, CheckoutSession
 from farthing.core.checkout import CheckoutStatus, EntityCreationStatus
 from farthing.core.clock import Clock
-from farthing.core.errors import FarthingError, InvalidOperation
+from farthing.core.errors import FarthingError
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.lifecycle.holding import release
 from farthing.invoices.ports import InvoicePorts
@@ -42,15 +42,18 @@ EXPIRED = "Nobody paid in time"
 
 async def lock_subscription(session: AsyncSession, checkout_id: str) -> None:
     """Lock what a checkout changes and what is locked before its invoice."""
-    checkout = await find(session, CheckoutSession, checkout_id)
+    await _lock_subscription(session, await find(session, CheckoutSession, checkout_id))
+
+
+async def _lock_subscription(session: AsyncSession, checkout: CheckoutSession) -> None:
     if checkout.subscription_id is not None:
         await lock_row(session, Subscription, checkout.subscription_id)
 
 
 async def lock_all(session: AsyncSession, checkout_id: str) -> tuple[CheckoutSession, Payment]:
     """Lock a session after everything that ending it changes. Raises NotFound."""
-    await lock_subscription(session, checkout_id)
     seen = await find(session, CheckoutSession, checkout_id)
+    await _lock_subscription(session, seen)
     await lock_row(session, Invoice, seen.invoice_id)
     payment = await lock_row(session, Payment, seen.payment_id)
     return await lock_row(session, CheckoutSession, checkout_id), payment
@@ -182,9 +185,7 @@ async def cancel_and_close_page(session: AsyncSession, gateways: Gateways, check
 
 async def cancel_by_invoice(session: AsyncSession, checkout_id: str, now: datetime) -> None:
     """Cancel the checkout of a draft that is to be voided. Raises InvalidOperation when it was paid meanwhile."""
-    checkout = await cancel(session, checkout_id, now)
-    if checkout.checkout_status is not CheckoutStatus.FAILED:
-        raise InvalidOperation("The invoice was paid by its checkout", {"checkout_session_id": checkout_id})
+    await cancel(session, checkout_id, now)
 
 
 async def expire(session: AsyncSession, checkout_id: str, now: datetime) -> bool:
