@@ -8,7 +8,6 @@ Rule: docs/rules/checkout.md#when-it-is-paid
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,7 +27,7 @@ from farthing.checkout.purposes import (
 from farthing.checkout.tables import CheckoutSession
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
-from farthing.core.money import plain
+from farthing.core.money import ZERO, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
@@ -74,16 +73,17 @@ async def complete(
             await _require_owed(session, invoice, now, effects)
     await session.flush()
     if checkout.holds_draft:
-        _require_same_amount(invoice, checkout.amount)
+        _require_same_amount(invoice, checkout)
 
 
-def _require_same_amount(invoice: Invoice, asked: Decimal) -> None:
-    if invoice.invoice_status is not InvoiceStatus.FINALIZED or invoice.total != asked:
-        due = plain(invoice.total) if invoice.invoice_status is InvoiceStatus.FINALIZED else "0"
+def _require_same_amount(invoice: Invoice, checkout: CheckoutSession) -> None:
+    due = invoice.total if invoice.invoice_status is InvoiceStatus.FINALIZED else ZERO
+    if due != checkout.amount:
         raise InvalidOperation(
-            f"what was paid for comes to {due} by now, not to the {plain(asked)} that was asked for",
+            f"what was paid for comes to {plain(due)} by now, not to the {plain(checkout.amount)} that was asked for",
             {"invoice_id": invoice.id},
         )
+    transitions.require_currency(invoice, checkout.currency)
 
 
 async def _require_owed(session: AsyncSession, invoice: Invoice, now: datetime, effects: InvoiceHooks) -> None:

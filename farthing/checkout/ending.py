@@ -16,16 +16,20 @@ from farthing.checkout.completing import complete, drop
 from farthing.checkout.events import record_checkout_event
 from farthing.checkout.tables import CHECKOUT, OPEN, CheckoutSession
 from farthing.core.checkout import CheckoutStatus, EntityCreationStatus
-from farthing.core.errors import FarthingError, InvalidOperation
+from farthing.core.clock import Clock
+from farthing.core.errors import FarthingError
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.lifecycle.holding import release
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.creation import why_not_payable
+from farthing.payments.processing.reconciliation import close_page
 from farthing.payments.processing.voiding import withdraw
 from farthing.payments.states import OPEN as OPEN_PAYMENT
 from farthing.payments.tables import Payment
+from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import clock_of, ports_of, real_clock_of
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.tables import Subscription
@@ -38,15 +42,18 @@ EXPIRED = "Nobody paid in time"
 
 async def lock_subscription(session: AsyncSession, checkout_id: str) -> None:
     """Lock what a checkout changes and what is locked before its invoice."""
-    checkout = await find(session, CheckoutSession, checkout_id)
+    await _lock_subscription(session, await find(session, CheckoutSession, checkout_id))
+
+
+async def _lock_subscription(session: AsyncSession, checkout: CheckoutSession) -> None:
     if checkout.subscription_id is not None:
         await lock_row(session, Subscription, checkout.subscription_id)
 
 
 async def lock_all(session: AsyncSession, checkout_id: str) -> tuple[CheckoutSession, Payment]:
     """Lock a session after everything that ending it changes. Raises NotFound."""
-    await lock_subscription(session, checkout_id)
     seen = await find(session, CheckoutSession, checkout_id)
+    await _lock_subscription(session, seen)
     await lock_row(session, Invoice, seen.invoice_id)
     payment = await lock_row(session, Payment, seen.payment_id)
     return await lock_row(session, CheckoutSession, checkout_id), payment
@@ -168,11 +175,17 @@ async def cancel(session: AsyncSession, checkout_id: str, now: datetime) -> Chec
     return checkout
 
 
+async def cancel_and_close_page(session: AsyncSession, gateways: Gateways, checkout_id: str, clock: Clock) -> None:
+    """The same for a request: commits, and has the provider close its page."""
+    checkout = await cancel(session, checkout_id, clock.now())
+    payment_id = checkout.payment_id
+    await commit_midway(session)  # it is cancelled; the provider is asked to close its page next
+    await close_page(session, gateways, payment_id, clock.now())
+
+
 async def cancel_by_invoice(session: AsyncSession, checkout_id: str, now: datetime) -> None:
     """Cancel the checkout of a draft that is to be voided. Raises InvalidOperation when it was paid meanwhile."""
-    checkout = await cancel(session, checkout_id, now)
-    if checkout.checkout_status is not CheckoutStatus.FAILED:
-        raise InvalidOperation("The invoice was paid by its checkout", {"checkout_session_id": checkout_id})
+    await cancel(session, checkout_id, now)
 
 
 async def expire(session: AsyncSession, checkout_id: str, now: datetime) -> bool:

@@ -44,24 +44,18 @@ from farthing.credits.reads.ledger import find_purchase_invoice
 from farthing.credits.wallets import movements
 from farthing.credits.wallets.routes import top_up_answer
 from farthing.credits.wallets.schemas import TopUpWalletRequest, TopUpWalletResponse
-from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import one_off
-from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.requests import CreateInvoiceRequest
+from farthing.invoices.routes import effects_of
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
-from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle as addons
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.tables import AddonAssociation, Subscription
-
-
-def _effects(session: AsyncSession) -> InvoiceHooks:
-    return ports_of(session, InvoicePorts).hooks
 
 
 async def create_subscription(
@@ -86,7 +80,7 @@ async def create_subscription(
         answer.checkout_session = await answer_of(session, services, checkout, clock.now())
         return answer
     outcome = await opening_outcome(session, made[0], clock.now())
-    performed = await perform(session, outcome, clock.now(), _effects(session))
+    performed = await perform(session, outcome, clock.now(), effects_of(session))
     latest = performed.issued[-1] if performed.issued else None
     return await answers.begun(session, outcome.subscription, latest, clock.now())
 
@@ -99,13 +93,12 @@ async def add_addon(
     assert params is not None, "the route asks for what is paid first"
 
     async def prepare(checkout_id: str) -> PreparedCheckout | None:
-        prepared = await prepare_addon(session, checkout_id, asked, now, _effects(session))
-        return None if prepared is None else prepared[1]
+        return await prepare_addon(session, checkout_id, asked, now, effects_of(session))
 
     checkout = await open_checkout(session, services, params, clock, prepare)
     if checkout is None:
         association, outcome = await addons.add(session, asked.subscription_id, asked, now)
-        await perform(session, outcome, now, _effects(session))
+        await perform(session, outcome, now, effects_of(session))
         return await answers.attached(session, association, None)
     association = await find(session, AddonAssociation, checkout.entity_id)
     answer = await answers.attached(session, association, await find(session, Invoice, checkout.invoice_id))
@@ -125,11 +118,11 @@ async def modify(
     assert params is not None, "the route asks for what is paid first"
 
     async def prepare(checkout_id: str) -> PreparedCheckout | None:
-        return await prepare_modification(session, checkout_id, subscription_id, asked, now, _effects(session))
+        return await prepare_modification(session, checkout_id, subscription_id, asked, now, effects_of(session))
 
     checkout = await open_checkout(session, services, params, clock, prepare)
     if checkout is None:
-        answer, _ = await modifications.modify(session, subscription_id, asked, now, _effects(session))
+        answer, _ = await modifications.modify(session, subscription_id, asked, now, effects_of(session))
         return answer
     subscription = await find(session, Subscription, subscription_id)
     return SubscriptionModifyResponse(
@@ -151,12 +144,12 @@ async def change_plan(
     assert params is not None, "the route asks for what is paid first"
 
     async def prepare(checkout_id: str) -> PreparedCheckout | None:
-        return await prepare_plan_change(session, checkout_id, subscription_id, asked, now, _effects(session))
+        return await prepare_plan_change(session, checkout_id, subscription_id, asked, now, effects_of(session))
 
     checkout = await open_checkout(session, services, params, clock, prepare)
     if checkout is None:
         await lock_row(session, Subscription, subscription_id)
-        answer, _ = await plan_change.change_now(session, subscription_id, asked, now, _effects(session))
+        answer, _ = await plan_change.change_now(session, subscription_id, asked, now, effects_of(session))
         return answer
     answer = await _foreseen_change(session, subscription_id, asked, now)
     answer.checkout_session = await answer_of(session, services, checkout, now)
@@ -228,7 +221,7 @@ async def create_invoice(
     made: list[str] = []
 
     async def prepare(checkout_id: str) -> PreparedCheckout | None:
-        invoice, _ = await one_off.create_whole(session, asked, now, effects=_effects(session))
+        invoice, _ = await one_off.create_whole(session, asked, now, effects=effects_of(session))
         made.append(invoice.id)
         if invoice.total == 0:
             return None

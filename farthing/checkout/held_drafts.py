@@ -9,11 +9,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO
+from farthing.customers.tables import Customer
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, published_lines
+from farthing.invoices.figures.conversion import conversion_need
 from farthing.invoices.figures.settlement import settle
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.holding import hold
@@ -54,17 +57,32 @@ class ForeseenInvoice:
 async def foresee(session: AsyncSession, change: Callable[[], Awaitable[Invoice | None]]) -> ForeseenInvoice | None:
     """Make a change, look at the invoice that it leads to, and undo it all; None when it charges nothing.
 
-    What the session remembers of rows that the change has touched is forgotten with it. Raises what the change raises.
+    What the session remembers of rows that the change has touched is forgotten with it. Raises what the change raises,
+    and InvalidOperation for an invoice that is converted when it becomes final.
     """
     savepoint = await session.begin_nested()
     try:
         invoice = await change()
         if invoice is None or invoice.total <= 0:
             return None
+        await _require_kept_currency(session, invoice)
         lines = await published_lines(session, invoice.id)
         return ForeseenInvoice(_columns(invoice), tuple(_columns(line) for line in lines))
     finally:
         await savepoint.rollback()
+
+
+async def _require_kept_currency(session: AsyncSession, invoice: Invoice) -> None:
+    """Refuse what is paid in another currency than it is charged in: a draft cannot ask for that amount yet.
+
+    Rule: docs/rules/checkout.md#opening
+    """
+    need = conversion_need(invoice, await session.get(Customer, invoice.customer_id))
+    if need is not None or invoice.fx_rate is not None:
+        raise InvalidOperation(
+            "the invoice is converted into its payer's currency when it becomes final, so it is not paid by a checkout",
+            {"customer_id": invoice.customer_id},
+        )
 
 
 def _columns(row: Base) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from farthing.subscriptions.addons import lifecycle as addons
 from farthing.subscriptions.enums import AddonStatus, ChangeAt, CollectionMethod, PaymentBehavior
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
-from farthing.subscriptions.tables import AddonAssociation, Subscription
+from farthing.subscriptions.tables import Subscription
 
 _CHARGING = frozenset(
     {SubscriptionModifyType.QUANTITY_CHANGE, SubscriptionModifyType.LINE_ITEM_CHANGE, SubscriptionModifyType.ADDON}
@@ -116,7 +116,7 @@ async def prepare_subscription(
 
 async def prepare_addon(
     session: AsyncSession, checkout_id: str, asked: AddAddonRequest, now: datetime, effects: InvoiceHooks
-) -> tuple[AddonAssociation, PreparedCheckout] | None:
+) -> PreparedCheckout | None:
     """Attach an addon that waits for its payment, with the draft of its charge."""
 
     async def attach() -> Invoice | None:
@@ -133,7 +133,7 @@ async def prepare_addon(
     purpose = PaidAddon(
         subscription_id=subscription_id, addon_id=association.addon_id, addon_association_id=association.id
     )
-    return association, PreparedCheckout(
+    return PreparedCheckout(
         checkout_id,
         CheckoutAction.ADD_ADDON,
         purpose,

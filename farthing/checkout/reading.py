@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.checkout.opening import page_url
@@ -25,6 +27,7 @@ from farthing.core.composition import Composition
 from farthing.core.encoding.wire import as_wire
 from farthing.payments.tables import Payment
 from farthing.settings import Settings
+from farthing.storage.queries.rows import in_array
 
 POLL_AFTER_MS = 2000
 STALE_AFTER = timedelta(seconds=60)
@@ -35,6 +38,21 @@ async def answer_of(
 ) -> CheckoutSessionResponse:
     """A checkout as it travels; one that `is_read` says when to look again, and whether its provider is silent."""
     payment = await session.get_one(Payment, checkout.payment_id)
+    return _answer(services, checkout, payment, now, is_read=is_read)
+
+
+async def answers_of(
+    session: AsyncSession, services: Composition, checkouts: Sequence[CheckoutSession], now: datetime
+) -> list[CheckoutSessionResponse]:
+    """Checkouts as a list that is read answers them; one query for the payments of all."""
+    found = await session.scalars(select(Payment).where(in_array(Payment.id, [row.payment_id for row in checkouts])))
+    payments = {payment.id: payment for payment in found}
+    return [_answer(services, row, payments[row.payment_id], now, is_read=True) for row in checkouts]
+
+
+def _answer(
+    services: Composition, checkout: CheckoutSession, payment: Payment, now: datetime, *, is_read: bool
+) -> CheckoutSessionResponse:
     open_ = checkout.checkout_status in OPEN
     config = checkout.payment_provider_config
     base_url = services.part(Settings).base_url

@@ -14,7 +14,7 @@ from farthing.checkout import ending
 from farthing.checkout.flows import require_charge
 from farthing.checkout.opening import PreparedCheckout, open_checkout
 from farthing.checkout.preparing import for_checkout, prepare_invoice, prepare_subscription
-from farthing.checkout.reading import answer_of
+from farthing.checkout.reading import answer_of, answers_of
 from farthing.checkout.schemas import (
     CheckoutQuery,
     CreateCheckoutSessionRequest,
@@ -25,13 +25,11 @@ from farthing.core.checkout import CheckoutAction, CheckoutSessionResponse
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
-from farthing.core.errors import ValidationFailed
+from farthing.core.errors import NotFound, ValidationFailed
 from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.processing.reconciliation import close_page
-from farthing.storage.midway import commit_midway
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
@@ -79,7 +77,7 @@ class Checkouts(Controller):
         if query.checkout_invoice_id is not None:
             statement = statement.where(CheckoutSession.invoice_id == query.checkout_invoice_id)
         rows, total = await select_page(session, CheckoutSession, query, SEARCHABLE, statement)
-        answers = [await answer_of(session, services, row, clock.now(), is_read=True) for row in rows]
+        answers = await answers_of(session, services, rows, clock.now())
         answer: ListCheckoutSessionsResponse = page(answers, total, query, next_offset=True)
         return answer
 
@@ -95,29 +93,24 @@ class Checkouts(Controller):
         self, id: str, session: AsyncSession, clock: Clock, services: Composition
     ) -> CheckoutSessionResponse:
         """Cancel an open checkout: nothing of it stays, and its page is closed."""
-        await _cancel(session, services, id, clock)
+        await ending.cancel_and_close_page(session, services.part(Gateways), id, clock)
         return await answer_of(session, services, await find(session, CheckoutSession, id), clock.now())
 
     @delete("/{id:str}", operation_id="deleteCheckoutSession", guards=[WRITE], status_code=204)
     async def remove(self, id: str, session: AsyncSession, clock: Clock, services: Composition) -> None:
         """Cancel an open checkout."""
-        await _cancel(session, services, id, clock)
-
-
-async def _cancel(session: AsyncSession, services: Composition, checkout_id: str, clock: Clock) -> None:
-    checkout = await ending.cancel(session, checkout_id, clock.now())
-    payment_id = checkout.payment_id
-    await commit_midway(session)  # it is cancelled; the provider is asked to close its page next
-    await close_page(session, services.part(Gateways), payment_id, clock.now())
+        await ending.cancel_and_close_page(session, services.part(Gateways), id, clock)
 
 
 async def _published(session: AsyncSession, external_id: str) -> Customer:
     """The customer with this external id. Raises NotFound, and ValidationFailed for one that was archived."""
-    archived = select(Customer.id).where(Customer.external_id == external_id, Customer.status == Status.ARCHIVED)
-    live = select(Customer.id).where(Customer.external_id == external_id, Customer.status == Status.PUBLISHED)
-    if await session.scalar(live.limit(1)) is None and await session.scalar(archived.limit(1)) is not None:
-        raise ValidationFailed.of("customer_external_id", "is of a customer that was deleted")
-    return await lookup.by_external_id(session, external_id)
+    try:
+        return await lookup.by_external_id(session, external_id)
+    except NotFound:
+        archived = select(Customer.id).where(Customer.external_id == external_id, Customer.status == Status.ARCHIVED)
+        if await session.scalar(archived.limit(1)) is None:
+            raise
+    raise ValidationFailed.of("customer_external_id", "is of a customer that was deleted")
 
 
 async def _invoice(

@@ -65,7 +65,7 @@ class CheckoutSession(Scoped, Tracked, Base):
     amount: Mapped[Decimal]
     currency: Mapped[str] = mapped_column(String(3))
     configuration: Mapped[dict[str, Any]]
-    """What was asked for, as it is done again when it is paid; see `requests`."""
+    """What was asked for, as it is done again when it is paid; see `purposes`."""
     payment_provider: Mapped[CheckoutPaymentProvider] = mapped_column(enum_column(CheckoutPaymentProvider))
     payment_provider_config: Mapped[dict[str, Any] | None]
     success_url: Mapped[str | None] = mapped_column(Text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -268,7 +268,3 @@ class CheckoutSessionResponse(Response):
     cancelled_at: Timestamp | None = None
     failure_reason: str | None = None
     idempotency_key: str | None = None
-
-
-CheckoutAnswer = dict[str, Any]
-"""A session among other fields of an answer, as its own endpoint answers it."""

@@ -55,6 +55,8 @@ class Turnstile:
         self.office = office
         self.account = office.account
         self.till = Till(office.account)
+        self.payer: Body = {}
+        """Fields of the customers that subscribe."""
 
     async def open(self, kind: str, expect: int | None = None, **params: Any) -> Opened:
         """A new checkout of one kind, for a new customer."""
@@ -82,7 +84,7 @@ class Turnstile:
         return subject
 
     async def _subscription(self, checkout: Body, expect: int | None) -> Body:
-        customer = await self.office.customer()
+        customer = await self.office.customer(**self.payer)
         plan = await self.office.plan(fixed("30"))
         body = {"customer_id": customer["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
         made: Body = await self.account.post("/subscriptions", {**body, "checkout": checkout}, expect or 201)
@@ -92,7 +94,7 @@ class Turnstile:
         """A subscription that began with the month, paid."""
         now = self.office.now
         await self.office.on("2026-01-01")
-        customer = await self.office.customer()
+        customer = await self.office.customer(**self.payer)
         plan = await self.office.plan(*(prices or [fixed("62")]))
         body = {"customer_id": customer["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
         made: Body = await self.account.post("/subscriptions", {**body, "collection_method": "send_invoice"}, 201)

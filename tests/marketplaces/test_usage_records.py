@@ -12,10 +12,11 @@ from flexprice import Flexprice
 
 from farthing.core.clock import FixedClock
 from farthing.marketplaces.records import record_due
-from tests.billing.counter import cancel, has_card, opened
+from tests.billing.counter import cancel, has_card, opened, read
 from tests.billing.office import Office
 from tests.billing.test_collection import to
-from tests.payments.till import OK
+from tests.billing.test_dunning import STOLEN, case, dunned, payments
+from tests.payments.till import DECLINED, OK
 from tests.subscriptions.shop import fixed
 
 Body = dict[str, Any]
@@ -218,8 +219,21 @@ async def test_nobody_else_charges_what_a_marketplace_collects(office: Office) -
     await agree(office, subscription)
     await has_card(office, customer, OK)
     await to(office, "2026-02-02")
-    payments = await office.account.get("/payments")
-    assert payments["pagination"]["total"] == 0
+    made = await office.account.get("/payments")
+    assert made["pagination"]["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(DECLINED, id="a retry was to come"), pytest.param(STOLEN, id="none was")]
+)
+async def test_a_marketplace_that_collects_ends_dunning(office: Office, method: str) -> None:
+    made = await dunned(office, method, retry_days=[2], final_action="cancel")
+    await office.account.post("/connections", {"name": "aws", "provider_type": "aws_marketplace"})
+    await agree(office, made)
+    await to(office, "2026-01-10")
+    assert await payments(office, made) == ["FAILED"]
+    assert (await case(office, made))["dunning_status"] == "ended"
+    assert (await read(office, made))["subscription_status"] == "active"
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
-from farthing.payments.processing.collection import collect_remaining, collected_elsewhere
+from farthing.payments.processing.collection import collect_remaining, is_collected_elsewhere
 from farthing.payments.tables import Payment
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.midway import commit_midway
@@ -70,8 +69,7 @@ async def collect(
         subscription = await find(session, Subscription, invoice.subscription_id or "")
         owed = invoice.payment_status not in _PAID and invoice.amount_remaining > 0
         automatic = subscription.collection_method is CollectionMethod.CHARGE_AUTOMATICALLY
-        elsewhere = await collected_elsewhere(session) or await is_collected_by_marketplace(session, subscription.id)
-        if owed and automatic and not elsewhere:
+        if owed and automatic and not await is_collected_elsewhere(session, subscription.id):
             stands_in = not waits_for_payment(subscription)
             await collect_remaining(session, gateways, invoice, clock, commit, wallet_stands_in=stands_in)
         await session.execute(_unmarked(Invoice.id == invoice_id))

@@ -112,6 +112,11 @@ def end(case: DunningCase, status: DunningStatus, now: datetime) -> None:
     case.closed_at = now
 
 
+def end_with_invoice(case: DunningCase, invoice: Invoice, now: datetime) -> None:
+    """End an open, locked case whose locked invoice is unpaid no more."""
+    end(case, DunningStatus.RECOVERED if invoice.amount_remaining <= 0 else DunningStatus.ENDED, now)
+
+
 async def retry_with_new_method(session: AsyncSession, customer_id: str, now: datetime) -> None:
     """The payer has a new default method: what failed is tried again at once, on a schedule that begins anew.
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.dunning.cases import end, lock_case
+from farthing.billing.dunning.cases import end, end_with_invoice, lock_case
 from farthing.billing.dunning.tables import OPEN_CASES, DunningCase, DunningStatus, FinalAction
 from farthing.invoices.lifecycle.write_off import write_off
 from farthing.invoices.ports import InvoicePorts
@@ -39,7 +39,7 @@ async def take_final_action(session: AsyncSession, invoice_id: str, now: datetim
     if held is None or held.case_status not in OPEN_CASES:
         return
     if not is_unpaid(invoice):
-        end(held, DunningStatus.RECOVERED if invoice.amount_remaining <= 0 else DunningStatus.ENDED, now)
+        end_with_invoice(held, invoice, now)
         return
     end(held, DunningStatus.EXHAUSTED, now)
     await session.flush()

@@ -14,20 +14,24 @@ import structlog
 from sqlalchemy import ColumnElement, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.dunning.cases import advance, end, lock_case
+from farthing.billing.dunning.cases import advance, end, end_with_invoice, lock_case
 from farthing.billing.dunning.final_action import take_final_action
+from farthing.billing.dunning.reads import next_step_of
+from farthing.billing.dunning.schedule import DunningStep
 from farthing.billing.dunning.tables import OPEN_CASES, DunningCase, DunningStatus
 from farthing.core.clock import Clock
 from farthing.core.errors import InvalidOperation
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.processing.collection import collect_remaining, collected_elsewhere
+from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
+from farthing.payments.processing.collection import collect_remaining, is_collected_elsewhere
+from farthing.payments.processing.voiding import require_nothing_in_flight
 from farthing.payments.tables import Payment
 from farthing.storage.connections.reasons import public_reason
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
-from farthing.storage.queries.rows import find, lock_row
+from farthing.storage.queries.rows import lock_row
 from farthing.storage.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -76,29 +80,31 @@ async def carry_out(session: AsyncSession, gateways: Gateways, invoice_id: str, 
     taken = await _take(session, invoice_id, clock.now())
     if taken is None:
         return
-    if taken >= 0:
-        await _retry(session, gateways, invoice_id, taken, clock)
+    step, retries_made = taken
+    if step is DunningStep.RETRY:
+        await _retry(session, gateways, invoice_id, retries_made, clock)
     else:
         await take_final_action(session, invoice_id, clock.now())
 
 
-_FINAL = -1
-
-
-async def _take(session: AsyncSession, invoice_id: str, now: datetime) -> int | None:
-    """Take a due step from everybody else for a while: how many retries came before it, or -1 for the final action.
-    None where nothing is due."""
+async def _take(session: AsyncSession, invoice_id: str, now: datetime) -> tuple[DunningStep, int] | None:
+    """Take a due step from everybody else for a while: which it is, and how many retries came before it. None where
+    nothing is due."""
     invoice = await lock_row(session, Invoice, invoice_id)
     case = await lock_case(session, invoice_id)
     if case is None or case.next_at is None or case.next_at > now:
         return None
     if not is_unpaid(invoice):
-        end(case, DunningStatus.RECOVERED if invoice.amount_remaining <= 0 else DunningStatus.ENDED, now)
+        end_with_invoice(case, invoice, now)
         return None
-    final = case.case_status is DunningStatus.WAITING_FOR_METHOD or case.retries_made >= len(case.retry_days)
+    if await is_collected_by_marketplace(session, invoice.subscription_id):
+        end(case, DunningStatus.ENDED, now)
+        return None
+    step, retries_made = next_step_of(case), case.retries_made
+    assert step is not None, "a case with a due time has a step"
     case.next_at = now + IN_HAND
     await commit_midway(session)  # others see that it is in hand
-    return _FINAL if final else case.retries_made
+    return step, retries_made
 
 
 async def _retry(session: AsyncSession, gateways: Gateways, invoice_id: str, ordinal: int, clock: Clock) -> None:
@@ -109,7 +115,7 @@ async def _retry(session: AsyncSession, gateways: Gateways, invoice_id: str, ord
         await commit_midway(session)  # the payment says how far this has come
 
     invoice = await session.get_one(Invoice, invoice_id, populate_existing=True)
-    if not await collected_elsewhere(session):
+    if not await is_collected_elsewhere(session, invoice.subscription_id):
         await collect_remaining(session, gateways, invoice, clock, commit, wallet_stands_in=True)
     await commit_midway(session)
     invoice = await lock_row(session, Invoice, invoice_id)
@@ -123,19 +129,11 @@ async def _retry(session: AsyncSession, gateways: Gateways, invoice_id: str, ord
 async def retry_now(session: AsyncSession, gateways: Gateways, invoice_id: str, clock: Clock) -> None:
     """Make the next retry of an open case at once. Raises NotFound, and InvalidOperation where none is open, or while
     a payment is in flight."""
-    await find(session, Invoice, invoice_id)
-    await lock_row(session, Invoice, invoice_id)
+    invoice = await lock_row(session, Invoice, invoice_id)
     case = await _open_case(session, invoice_id)
     if case.retries_made >= len(case.retry_days):
         raise InvalidOperation("all retries of the invoice were made", {"invoice_id": invoice_id})
-    in_flight = await session.scalar(
-        select(Payment.id).where(
-            Payment.destination_id == invoice_id, Payment.payment_status == PaymentStatus.PROCESSING
-        )
-    )
-    if in_flight is not None:
-        details = {"invoice_id": invoice_id, "payment_id": in_flight}
-        raise InvalidOperation("a payment of the invoice is being processed; wait for its outcome", details)
+    await require_nothing_in_flight(session, invoice)
     case.case_status = DunningStatus.RETRYING
     case.next_at = clock.now()
     await commit_midway(session)

@@ -22,7 +22,7 @@ class DunningStatus(StrEnum):
     """The payer's method will never work: nothing is tried until there is another."""
     RECOVERED = "recovered"
     ENDED = "ended"
-    """The invoice was voided or written off by somebody."""
+    """The invoice was voided or written off by somebody, or is left to a marketplace."""
     STOPPED = "stopped"
     """Somebody stopped it."""
     EXHAUSTED = "exhausted"

@@ -63,7 +63,7 @@ async def attempt(session: AsyncSession, gateways: Gateways, invoice_id: str, cl
             "nothing remains to be paid on the invoice",
             {"invoice_id": invoice_id, "payment_status": invoice.payment_status.value},
         )
-    if await collected_elsewhere(session) or await is_collected_by_marketplace(session, invoice.subscription_id):
+    if await is_collected_elsewhere(session, invoice.subscription_id):
         return
 
     async def commit(payment: Payment) -> None:
@@ -136,6 +136,11 @@ async def charge(session: AsyncSession, gateways: Gateways, payment: Payment, cl
     except InvalidOperation as refusal:
         if "payment_id" not in refusal.details:
             raise
+
+
+async def is_collected_elsewhere(session: AsyncSession, subscription_id: str | None) -> bool:
+    """Whether somebody else collects the invoices of a subscription: a connected provider, or a marketplace."""
+    return await collected_elsewhere(session) or await is_collected_by_marketplace(session, subscription_id)
 
 
 async def collected_elsewhere(session: AsyncSession) -> bool:

@@ -33,7 +33,6 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.content.wording import LANGUAGES, CurrencyAmount, written
-from farthing.payments.processing.reconciliation import close_page
 from farthing.payments.routes import provide_gateways
 from farthing.payments.tables import Payment
 from farthing.payments.testing_provider import pages as test_pages
@@ -136,10 +135,7 @@ class CheckoutPages(Controller):
         """End the checkout; the payer goes back to where it came from."""
         checkout = _visit(request).checkout
         try:
-            ended = await ending.cancel(session, checkout.id, clock.now())
-            payment_id = ended.payment_id
-            await commit_midway(session)  # it is cancelled; the provider is asked to close its page next
-            await close_page(session, provide_gateways(services), payment_id, clock.now())
+            await ending.cancel_and_close_page(session, provide_gateways(services), checkout.id, clock)
         except FarthingError as error:
             return private(await refused(request, f"/checkout/{token}", error))
         return private(go(f"/checkout/{token}{_query(request)}"))

@@ -13,10 +13,8 @@ from farthing.core.checkout import CheckoutAction, CheckoutStatus
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError
-from farthing.payments.processing.reconciliation import close_page
 from farthing.payments.routes import provide_gateways
 from farthing.settings import Settings
-from farthing.storage.midway import commit_midway
 from farthing.web.access.visitors import changes, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
@@ -68,10 +66,7 @@ class CheckoutList(Controller):
     ) -> Response[str]:
         """End an open checkout."""
         try:
-            ended = await ending.cancel(session, checkout_id, clock.now())
-            payment_id = ended.payment_id
-            await commit_midway(session)  # it is cancelled; the provider is asked to close its page next
-            await close_page(session, provide_gateways(services), payment_id, clock.now())
+            await ending.cancel_and_close_page(session, provide_gateways(services), checkout_id, clock)
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return done(request, PAGE, "The checkout is cancelled, and its page is closed.")

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.dunning import reads, retries
 from farthing.billing.dunning.schemas import DunningQuery
-from farthing.billing.dunning.tables import DunningStatus
+from farthing.billing.dunning.tables import OPEN_CASES, DunningStatus
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError
@@ -23,7 +23,6 @@ from farthing.web.rendering.listing import listing
 from farthing.web.rendering.wording import words
 
 PAGE = "/dunning"
-_OPEN = [DunningStatus.RETRYING, DunningStatus.WAITING_FOR_METHOD]
 
 
 class DunningPages(Controller):
@@ -37,7 +36,7 @@ class DunningPages(Controller):
         """Every failed charge that is tried again, the next to fall due first."""
         shown = listing(request, (), "")
         state = request.query_params.get("state", "")
-        wanted = [DunningStatus(state)] if state in set(DunningStatus) else None if state == "all" else _OPEN
+        wanted = [DunningStatus(state)] if state in set(DunningStatus) else None if state == "all" else list(OPEN_CASES)
         query = DunningQuery(limit=shown.per_page, offset=shown.offset, dunning_status=wanted)
         cases, shown.total = await reads.select_cases(session, query)
         return render(
