@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.api.tour import Call, Made
+from tests.api.tour.calls import Call, Made
 
 UNTOURED: dict[str, str] = {
     "login": "ten a minute are allowed; driven in the tests of identity",
