@@ -122,6 +122,15 @@ def test_the_duties_are_those_of_this_release() -> None:
     assert "$ farthing jobs list\n" + "\n".join(known) + "\n" in read("docs/operations.md")
 
 
+def test_every_duty_and_every_command_has_a_row() -> None:
+    page = read("docs/operations.md")
+    told = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    database = Database("postgresql://nowhere/nothing", wire())
+    assert {duty.name for duty in duties(database, Settings(secret_key="k" * 32))} <= told
+    rows = "".join(re.findall(r"^\| `farthing .*?\|", page, re.MULTILINE))
+    assert {name for name in cli.app if not name.startswith("-")} <= set(re.findall(r"`farthing (\w+)", rows))
+
+
 def test_the_index_of_decisions_lists_every_one_in_its_order() -> None:
     pages = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     rows = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", read("docs/decisions/README.md"), re.MULTILINE)

@@ -69,9 +69,9 @@ class Findings:
     charges: Proof = field(default_factory=Proof)
     """The lines of subscriptions' invoices; its differences are among those here."""
     differences: list[Difference] = field(default_factory=list)
-    uncharged: dict[str, int] = field(default_factory=dict)
     without_rate: dict[str, str] = field(default_factory=dict)
     """Why no exchange rate serves, by customer who is billed in another currency than that of a live subscription."""
+    uncharged: dict[str, int] = field(default_factory=dict)
     """How many events came for a time before their customer's first subscription, by customer: nobody pays for them."""
 
 
@@ -214,6 +214,8 @@ async def audit(
             while True:
                 async with database.transaction(scope, read_only=True) as session:
                     page = await _page(session, last)
+                    real_now = database.clock.now()
+                    now = clocks[scope] or real_now
                     if not page:
                         findings.differences += await total_differences(session)
                         findings.differences += await incomplete(session)
@@ -226,17 +228,14 @@ async def audit(
                         findings.differences += await coupon_differences(session)
                         findings.differences += await settlement_differences(session)
                         findings.differences += await settlement_note_differences(session)
-                        moment = clocks[scope] or database.clock.now()
-                        findings.without_rate |= await customers_without_rate(session, moment)
+                        findings.without_rate |= await customers_without_rate(session, now)
                         findings.uncharged |= await events_before_subscriptions(session)
-                        real_now = database.clock.now()
-                        findings.differences += await checkout_differences(session, clocks[scope] or real_now)
-                        findings.differences += await report_differences(session, clocks[scope] or real_now)
-                        findings.differences += await dunning_differences(session, clocks[scope] or real_now)
-                        findings.differences += await left_behind(session, clocks[scope] or real_now, real_now)
+                        findings.differences += await checkout_differences(session, now)
+                        findings.differences += await report_differences(session, now)
+                        findings.differences += await dunning_differences(session, now)
+                        findings.differences += await left_behind(session, now, real_now)
                         break
                     findings.differences += await all_differences(session, page)
-                    now = clocks[scope] or database.clock.now()
                     kept_since = None if keep is None else await cutoff(session, now, keep)
                     charges = await prove(session, page, kept_since)
                     findings.charges.add(charges)

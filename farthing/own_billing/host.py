@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.plans.tables import Plan
 from farthing.core.clock import Clock, FixedClock
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
+from farthing.core.ids import Kind
 from farthing.customers.tables import Customer
 from farthing.identity.tables import Environment
 from farthing.settings import Settings
@@ -62,6 +63,11 @@ async def require_host(database: Database, settings: Settings) -> BillingHost:
     if host is None:
         raise InvalidOperation(HOW_TO)
     return host
+
+
+def is_tenant() -> ColumnElement[bool]:
+    """Whether a customer of the host's environment stands for a tenant."""
+    return and_(Customer.status == Status.PUBLISHED, func.starts_with(Customer.external_id, f"{Kind.TENANT}_"))
 
 
 async def customer_of(session: AsyncSession, tenant_id: str) -> Customer | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import exists, func, select, text
+from sqlalchemy import exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.opening import open_subscription
@@ -25,9 +25,9 @@ from farthing.identity.tables import InternalStatus, Tenant, User, UserType
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import UNPAID, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.own_billing.host import BillingHost, customer_of, plan_named, subscription_of
+from farthing.own_billing.host import BillingHost, customer_of, is_tenant, plan_named, subscription_of
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.rows import lock_row
+from farthing.storage.queries.rows import in_array, lock_row
 from farthing.storage.scope import SYSTEM
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 
@@ -106,13 +106,14 @@ async def _take_in_all(host: BillingHost, since: datetime | None) -> int:
 
 async def _tenants(host: BillingHost, since: datetime | None) -> Sequence[str]:
     """Tenants that are not customers yet, oldest first."""
-    async with host.session(read_only=True) as session:
-        known = set(await session.scalars(select(Customer.external_id).where(Customer.status == Status.PUBLISHED)))
     async with host.database.transaction(SYSTEM, read_only=True) as session:
         query = select(Tenant.id).where(Tenant.status == Status.PUBLISHED, Tenant.id != host.scope.tenant_id)
         if since is not None:
             query = query.where(Tenant.created_at >= since)
         found = (await session.scalars(query.order_by(Tenant.created_at, Tenant.id))).all()
+    async with host.session(read_only=True) as session:
+        query = select(Customer.external_id).where(Customer.status == Status.PUBLISHED)
+        known = set(await session.scalars(query.where(in_array(Customer.external_id, found))))
     return [tenant_id for tenant_id in found if tenant_id not in known]
 
 
@@ -142,11 +143,7 @@ async def _wanted_statuses(session: AsyncSession, overdue_before: datetime) -> d
         Invoice.customer_id == Customer.id,
         Invoice.payment_status.in_((PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID)),
     )
-    rows = await session.execute(
-        select(Customer.external_id, late, paid).where(
-            Customer.status == Status.PUBLISHED, func.starts_with(Customer.external_id, "tenant_")
-        )
-    )
+    rows = await session.execute(select(Customer.external_id, late, paid).where(is_tenant()))
     wanted = {}
     for tenant_id, is_late, has_paid in rows:
         if is_late:

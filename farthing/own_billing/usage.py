@@ -12,7 +12,6 @@ from decimal import Decimal
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.enums import Status
 from farthing.core.ids import Kind, stable_id
 from farthing.customers.tables import Customer
 from farthing.events.ingest.group_commit import Ingest
@@ -21,7 +20,7 @@ from farthing.events.tables import StoredEvent
 from farthing.identity.tables import Environment
 from farthing.invoices.tables import Invoice
 from farthing.metering.event import UsageEvent
-from farthing.own_billing.host import BillingHost
+from farthing.own_billing.host import BillingHost, is_tenant
 from farthing.storage.scope import SYSTEM, Scope
 
 INVOICES, EVENTS = "farthing.invoices", "farthing.events"
@@ -35,13 +34,7 @@ async def send_daily_usage(host: BillingHost, now: datetime) -> int:
     """Send what tenants used on the day before `now` (UTC); the same day sent again counts once. How many events."""
     end = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
     async with host.session(read_only=True) as session:
-        tenants = (
-            await session.scalars(
-                select(Customer.external_id).where(
-                    Customer.status == Status.PUBLISHED, func.starts_with(Customer.external_id, "tenant_")
-                )
-            )
-        ).all()
+        tenants = (await session.scalars(select(Customer.external_id).where(is_tenant()))).all()
     events = [event for tenant_id in tenants for event in await _events_of(host, tenant_id, end)]
     ingest = Ingest(host.database.url)
     await ingest.start()
@@ -76,9 +69,7 @@ async def _events_of(host: BillingHost, tenant_id: str, end: datetime) -> list[U
     ]
 
 
-async def _count(
-    session: AsyncSession, at: ColumnElement[datetime] | ColumnElement[datetime | None], end: datetime
-) -> int:
+async def _count(session: AsyncSession, at: _Moment, end: datetime) -> int:
     """How many rows have their time within the day that ends at `end`."""
     return await session.scalar(select(func.count()).where(at >= end - DAY, at < end)) or 0
 

@@ -10,7 +10,10 @@ import httpx
 
 from tests.account import Account
 from tests.api.doors import BY_ID, Door, branches
-from tests.api.tour import ACME, Call, OverHttp, build, change, lists
+from tests.api.tour.building import ACME, build
+from tests.api.tour.calls import Call, OverHttp
+from tests.api.tour.changing import change
+from tests.api.tour.reading import lists
 
 ENDS = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z")
 DEEPEST = 3

@@ -16,7 +16,10 @@ from tests.account import Account
 from tests.api.books import Books
 from tests.api.doors import BY_ID, DOORS, Door
 from tests.api.test_malformed import fields
-from tests.api.tour import TAX_CODE, Call, Made, OverHttp, Recorder, build, change, end, read, send
+from tests.api.tour.building import TAX_CODE, build
+from tests.api.tour.calls import Call, Made, OverHttp, Recorder, send
+from tests.api.tour.changing import change, end
+from tests.api.tour.reading import read
 
 NAME_NOTHING_HERE = {
     "event_id": "the sender gives an event its id",

@@ -21,7 +21,10 @@ from schemathesis.specs.openapi.checks import (
 from tests.account import Account
 from tests.api.conftest import credentials
 from tests.api.doors import DOCUMENT, DOORS
-from tests.api.tour import Call, OverHttp, build, change, end, read
+from tests.api.tour.building import build
+from tests.api.tour.calls import Call, OverHttp
+from tests.api.tour.changing import change, end
+from tests.api.tour.reading import read
 
 EXAMPLES = 8
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -11,7 +11,8 @@ import pytest
 
 from tests.account import Account
 from tests.api.doors import DOORS, Door, branches
-from tests.api.tour import OverHttp, build
+from tests.api.tour.building import build
+from tests.api.tour.calls import OverHttp
 
 
 def _searches() -> list[Door]:

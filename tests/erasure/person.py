@@ -94,7 +94,8 @@ async def live(account: Account) -> Life:
     invoice = await till.invoice("100", customer=customer, description="Advice to Ada Quillfeather")
     token = (await account.get(f"/customers/portal/{PERSON['external_id']}"))["token"]
     headers = {"authorization": f"Bearer {token}", "user-agent": "Quillfeather's browser"}
-    await account.http.put("/customer/portal/update", json={"address_line2": PERSON["address_line2"]}, headers=headers)
+    line = {"address_line2": PERSON["address_line2"]}
+    (await account.http.put("/customer/portal/info", json=line, headers=headers)).raise_for_status()
     await till.pay(invoice, metadata={"paid_by": PERSON["email"]})
     line = {"invoice_line_item_id": invoice["line_items"][0]["id"], "amount": "25"}
     note = {

@@ -10,7 +10,9 @@ from sqlalchemy import select
 from farthing.notifications.webhooks.catalogue import EVENTS
 from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
-from tests.api.tour import OverHttp, build, change, end
+from tests.api.tour.building import build
+from tests.api.tour.calls import OverHttp
+from tests.api.tour.changing import change, end
 
 
 def unknown_fields(body: Any, kind: Any, path: str = "") -> list[str]:

@@ -46,8 +46,8 @@ class XmlWriter:
         self.say(parent, name, format(amount, f".{self._digits}f"), **named)
 
     def amount_in(self, parent: XmlElement, name: str, amount: Decimal, code: str) -> None:
-        """An amount of another currency than the document's."""
-        self.say(parent, name, format(amount, f".{currencies.digits(code.lower())}f"), currencyID=code)
+        """An amount of another currency than the document's, with the decimals that it has."""
+        self.say(parent, name, format(amount, "f"), currencyID=code)
 
     def _qualified(self, name: str) -> str:
         prefix, _, local = name.rpartition(":")

@@ -24,6 +24,7 @@ TAXED = figures("119.00", line("100", vat("19"), tax="19"))
         pytest.param("usd", "1.0832", "20.58", id="19.00 euros are 20.5808 dollars"),
         pytest.param("inr", "91.1205", "1731.29", id="half away from zero"),
         pytest.param("jpy", "160.11", "3042", id="no minor unit"),
+        pytest.param("kwd", "0.3321", "6.31", id="the standard allows two decimals"),
         pytest.param("gbp", "0.0001", "0.00", id="less than a penny"),
         pytest.param("sek", "1", "19.00", id="one for one"),
         pytest.param("chf", "0.95", "18.05", id="francs"),

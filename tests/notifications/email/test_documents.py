@@ -7,7 +7,9 @@ import io
 import pikepdf
 import pytest
 
+from farthing.core.errors import ServiceUnavailable
 from farthing.invoices.einvoice.model import Format
+from farthing.notifications.email.content import documents
 from tests.invoices.einvoice.exporter import BUYER, SELLER
 from tests.notifications.email.conftest import MailRoom, Seller
 from tests.notifications.email.mail_box import MailBox, Received
@@ -70,3 +72,19 @@ async def test_what_is_missing_for_the_format_keeps_no_mail_back(
     assert sent["status"] == "sent"
     assert sent["reason"].startswith("sent without its e-invoice (peppol-ubl): ")
     assert "einvoice_config.legal_name" in sent["reason"]
+
+
+async def test_a_mail_whose_einvoice_is_not_its_turn_waits_for_it(
+    seller: Seller, mail_room: MailRoom, box: MailBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> None:
+        raise ServiceUnavailable("Other documents of this tenant are being made; please try again")
+
+    customer = await _buyer(seller, "peppol-ubl")
+    await seller.till.invoice("100", customer=customer, due_date="2030-03-31T00:00:00Z")
+    with monkeypatch.context() as busy:
+        busy.setattr(documents, "make_file", refused)
+        await mail_room.deliver()
+    assert box.received == []
+    (waiting,) = await seller.emails(customer)
+    assert waiting["status"] == "queued"

@@ -1,6 +1,6 @@
 """The documents that go with a mail: the PDF, and the e-invoice in the format that `email_config` names.
 
-A mail is never kept back because its e-invoice cannot be made: it goes out with the plain PDF, and says so in the log.
+A mail is never kept back because its document has no e-invoice: it goes out with the plain PDF, and says so.
 Rule: docs/rules/email.md#documents
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.errors import FarthingError
+from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.credits.notes.document import note_pdf
 from farthing.credits.notes.einvoice import issued_note
 from farthing.credits.notes.tables import CreditNote
@@ -80,7 +80,7 @@ async def _documents(
     if wanted != "none":
         try:
             file = await make_file(tenant_id, await read_issued(), Format(wanted))
-        except FarthingError as error:
+        except (InvalidOperation, ValidationFailed) as error:
             remark = f"sent without its e-invoice ({wanted}): {error.message}"
         else:
             einvoice = MailAttachment(file.name, file.subtype, file.content)
