@@ -148,6 +148,13 @@ def test_the_pure_core_loads_no_sqlalchemy(package: str) -> None:
     assert answer.stdout.strip() == "set()", answer.stderr
 
 
+def test_the_service_starts_without_the_libraries_that_few_requests_need() -> None:
+    seldom = {"aiobotocore", "aiosmtplib", "lxml", "pikepdf", "pyarrow"}
+    loads = f"import sys, farthing.server, farthing.wiring; print({seldom} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.stdout.strip() == "set()", answer.stderr
+
+
 def test_a_class_name_means_one_thing() -> None:
     """No two classes have the same name, whether or not it begins with an underscore."""
     places: dict[str, list[str]] = defaultdict(list)

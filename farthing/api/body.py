@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -12,17 +11,14 @@ from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.typing import FieldDefinition
 
 from farthing.api.ignored_fields import MOST_NAMED, note_ignored_fields
-from farthing.core.encoding.decoding import UNREADABLE, json_decoder, unreadable
+from farthing.core.encoding.decoding import UNREADABLE, holds_nul, json_decoder, unreadable
 from farthing.core.encoding.shapes import BodyShape, shape_of, unknown_paths
 from farthing.core.errors import ValidationFailed
-
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""An escaped NUL, but not an escaped backslash before the text u0000."""
 
 
 def _reader(decoder: msgspec.json.Decoder[Any]) -> Callable[[bytes], Any]:
     def read(value: bytes) -> Any:
-        if b"\\u0000" in value and _NUL.search(value):
+        if holds_nul(value):
             raise ValidationFailed.of("body", "must not contain NUL characters")
         return decoder.decode(value)
 

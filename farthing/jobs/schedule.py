@@ -39,7 +39,6 @@ from farthing.notifications.activity.retention import forget_old_activities
 from farthing.notifications.alerts.evaluation import evaluate_due as look_at_usage
 from farthing.notifications.alerts.evaluation import schedule as plan_looks
 from farthing.notifications.email.delivery.run import MailDelivery
-from farthing.notifications.email.delivery.smtp import MailSender
 from farthing.notifications.email.password_mail import send_password_mails
 from farthing.notifications.email.scheduling import queue_notices
 from farthing.notifications.undelivered import count_undelivered
@@ -230,6 +229,8 @@ def _email_delivery(settings: Settings) -> Sequence[Duty]:
         return ()
 
     async def deliver(database: Database, now: datetime) -> Counts:
+        from farthing.notifications.email.delivery.smtp import MailSender
+
         async with MailSender(server) as sender:
             links = await send_password_mails(database, sender, settings)
             mails = await everywhere(MailDelivery(sender, settings).deliver, enough=EMAIL_ENOUGH)(database, now)

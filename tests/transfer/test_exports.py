@@ -206,6 +206,21 @@ async def test_scheduled_exports_begin_once_for_each_window(office: TransferOffi
     assert (await account.get("/tasks", scheduled_task_id=quarter["id"]))["pagination"]["total"] == 104
 
 
+async def test_exports_that_wait_hold_up_none_that_is_due(
+    office: TransferOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from farthing.core.clock import FixedClock
+    from farthing.transfer.schedules import due
+
+    monkeypatch.setattr(due, "SCHEDULES_AT_ONCE", 1)
+    await office.account.freeze(NOW)
+    daily = await office.schedule("invoice", interval="daily")
+    await office.schedule("credit_topups", daily["connection_id"], interval="15MIN")
+    at = NOW + timedelta(minutes=15)
+    async with office.database.transaction(office.scope, clock=FixedClock(at)) as session:
+        assert await due.begin_due(session, at) == 1
+
+
 async def test_scheduled_tasks_over_the_api(office: TransferOffice) -> None:
     account = office.account
     schedule = await office.schedule("invoice")

@@ -14,8 +14,6 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
-from lxml import etree
-
 from farthing.core.money import decimals, round_to
 
 EURO = "eur"
@@ -93,6 +91,8 @@ def _columns(heading: Sequence[str]) -> list[str]:
 
 
 def _xml_days(text: str) -> Iterator[ReferenceDay]:
+    from lxml import etree  # large, and most files are CSV
+
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(text.encode(), parser)

@@ -23,6 +23,8 @@ UNREADABLE = (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, 
 MOST_PROBLEMS = 100
 """How many wrong fields of one body are named."""
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""An escaped NUL, but not an escaped backslash before the text u0000."""
 _PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*?)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
 _EXPECTED = re.compile(r"^Expected `(?P<types>[^`]+)`(?P<limit>[^,]*)(?:, got `(?P<given>[^`]+)`)?$")
@@ -53,6 +55,11 @@ def convert(value: Any, kind: type[Value], *, strict: bool = True) -> Value:
         return msgspec.convert(value, kind, strict=strict, dec_hook=decode_special)
     except msgspec.ValidationError as error:
         raise what_is_wrong(error, value, kind, strict=strict) from error
+
+
+def holds_nul(json: bytes) -> bool:
+    """Whether a string in JSON holds a NUL, which no text in the database can."""
+    return b"\\u0000" in json and _NUL.search(json) is not None
 
 
 def unreadable(error: Exception, body: bytes, kind: Any) -> ValidationFailed:

@@ -8,18 +8,9 @@ from litestar import Response
 
 from farthing.core.errors import ValidationFailed
 from farthing.invoices.einvoice.assembly import IssuedDocument, assemble, document_for
-from farthing.invoices.einvoice.cii import cii
-from farthing.invoices.einvoice.facturx import facturx
 from farthing.invoices.einvoice.model import Format, TradeDocument
-from farthing.invoices.einvoice.ubl import ubl
 from farthing.invoices.pdf.turns import typeset
 
-_WRITERS = {
-    Format.XRECHNUNG_UBL: lambda document: ubl(document, Format.XRECHNUNG_UBL),
-    Format.XRECHNUNG_CII: lambda document: cii(document, Format.XRECHNUNG_CII),
-    Format.PEPPOL_UBL: lambda document: ubl(document, Format.PEPPOL_UBL),
-    Format.FACTURX: facturx,
-}
 _TITLES = {
     Format.XRECHNUNG_UBL: "XRechnung (UBL)",
     Format.XRECHNUNG_CII: "XRechnung (CII)",
@@ -80,5 +71,15 @@ async def file_answer(tenant_id: str, issued: IssuedDocument, wanted: Format) ->
 
 
 def written_file(document: TradeDocument, wanted: Format) -> bytes:
-    """The bytes of the document in a format."""
-    return _WRITERS[wanted](document)
+    """The bytes of the document in a format. The libraries for XML and PDF are large, and loaded when they are used."""
+    if wanted is Format.FACTURX:
+        from farthing.invoices.einvoice.facturx import facturx
+
+        return facturx(document)
+    if wanted is Format.XRECHNUNG_CII:
+        from farthing.invoices.einvoice.cii import cii
+
+        return cii(document, wanted)
+    from farthing.invoices.einvoice.ubl import ubl
+
+    return ubl(document, wanted)

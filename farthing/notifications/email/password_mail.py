@@ -9,6 +9,7 @@ Rule: docs/rules/email.md#forgotten-passwords
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import delete, exists, select, update
@@ -21,13 +22,16 @@ from farthing.identity.sign_in.password_change import MAILED_LINK_LIFE, ResetLin
 from farthing.identity.sign_in.tables import PasswordLink
 from farthing.identity.tables import User
 from farthing.notifications.email.content.letter import Letterhead, compose_account_letter
+from farthing.notifications.email.delivery.handing_in import Handed
 from farthing.notifications.email.delivery.message import Envelope, OutgoingMessage, build_message
 from farthing.notifications.email.delivery.schedule import next_attempt
-from farthing.notifications.email.delivery.smtp import Handed, MailSender
 from farthing.notifications.email.tables import PasswordMail
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+
+if TYPE_CHECKING:  # the library for mail servers is loaded by whoever sends
+    from farthing.notifications.email.delivery.smtp import MailSender
 
 log = structlog.get_logger(__name__)
 

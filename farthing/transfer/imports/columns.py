@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from farthing.core.encoding.decoding import holds_nul
 from farthing.metering.canonical import json_number
 from farthing.transfer.imports.rows import RowProblem, SourceRow, UnreadableFile
 
@@ -120,6 +120,6 @@ def _decoded(column: str, value: str) -> Any:
         raise BadCell(column, _NOT_JSON) from error
     except ValueError as error:
         raise BadCell(column, str(error)) from error
-    if "\\u0000" in value and "\x00" in json.dumps(decoded, default=str, ensure_ascii=False):
+    if holds_nul(value.encode()):
         raise BadCell(column, "must not contain NUL characters")
     return decoded

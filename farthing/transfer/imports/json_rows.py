@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from farthing.core.encoding.decoding import holds_nul
 from farthing.metering.canonical import json_number
 from farthing.transfer.imports.content import FileContent
 from farthing.transfer.imports.rows import LONGEST_ROW_BYTES, RowProblem, SourceRow, UnreadableFile
@@ -69,19 +70,11 @@ def _row_of(number: int, line: int, text: bytes | str) -> SourceRow:
     else:
         if not isinstance(values, dict):
             reason = "must be an object"
-        elif b"\\u0000" in text and _holds_nul(values):
+        elif holds_nul(text):
             reason = "must not contain NUL characters"
         else:
             return SourceRow(number, line, values)
     return SourceRow(number, line, {}, [RowProblem(number, line, "", reason)])
-
-
-def _holds_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\x00" in value
-    if isinstance(value, Mapping):
-        return any(_holds_nul(key) or _holds_nul(part) for key, part in value.items())
-    return isinstance(value, list) and any(_holds_nul(part) for part in value)
 
 
 class _ArrayReader:

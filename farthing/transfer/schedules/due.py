@@ -8,13 +8,13 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.storage.queries.rows import insert_if_new
 from farthing.transfer.schedules.lifecycle import new_export
-from farthing.transfer.schedules.windows import due_windows
+from farthing.transfer.schedules.windows import REGULAR, due_from, due_windows
 from farthing.transfer.tables import ScheduledTask
 
 SCHEDULES_AT_ONCE = 50
@@ -27,9 +27,16 @@ async def begin_due(session: AsyncSession, now: datetime) -> int:
 
     What decides is read under the row's lock, and another worker's rows are passed by.
     """
+    # what is not due must not fill the batch: a daily export waits for a day, and those after it would with it
+    is_due = or_(
+        *(
+            (ScheduledTask.interval == interval) & (ScheduledTask.exported_until <= due_from(interval, now))
+            for interval in REGULAR
+        )
+    )
     rows = await session.scalars(
         select(ScheduledTask)
-        .where(ScheduledTask.status == Status.PUBLISHED, ScheduledTask.enabled, ScheduledTask.exported_until < now)
+        .where(ScheduledTask.status == Status.PUBLISHED, ScheduledTask.enabled, is_due)
         .order_by(ScheduledTask.exported_until, ScheduledTask.id)
         .limit(SCHEDULES_AT_ONCE)
         .with_for_update(skip_locked=True)
@@ -40,7 +47,6 @@ async def begin_due(session: AsyncSession, now: datetime) -> int:
         windows = list(islice(due_windows(row.interval, row.exported_until, now), WINDOWS_AT_ONCE))
         for window in windows:
             begun += await insert_if_new(session, new_export(row, window, is_automatic=True))
-        if windows:
-            row.exported_until = windows[-1].end
+        row.exported_until = windows[-1].end
     await session.flush()
     return begun

@@ -18,6 +18,8 @@ _LENGTHS = {
     ScheduleInterval.HOURLY: timedelta(hours=1),
     ScheduleInterval.DAILY: timedelta(days=1),
 }
+REGULAR = tuple(_LENGTHS)
+"""The intervals at which something is exported by itself."""
 _DELAYS = {
     ScheduleInterval.HOURLY: timedelta(minutes=15),
     ScheduleInterval.DAILY: timedelta(minutes=15),
@@ -42,10 +44,15 @@ def last_whole_window(interval: ScheduleInterval, now: datetime) -> Period:
     return Period(end - length_of(interval), end)
 
 
+def due_from(interval: ScheduleInterval, now: datetime) -> datetime:
+    """Windows that began at this time, or before, are to be exported at `now`."""
+    return now - length_of(interval) - _DELAYS.get(interval, timedelta(0))
+
+
 def due_windows(interval: ScheduleInterval, exported_until: datetime, now: datetime) -> Iterator[Period]:
     """The windows after `exported_until` whose time to be exported has come, oldest first."""
-    length, delay = length_of(interval), _DELAYS.get(interval, timedelta(0))
+    length, latest = length_of(interval), due_from(interval, now)
     start = exported_until
-    while start + length + delay <= now:
+    while start <= latest:
         yield Period(start, start + length)
         start += length

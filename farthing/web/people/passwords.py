@@ -12,7 +12,6 @@ from farthing.core.errors import FarthingError, NotFound
 from farthing.identity.routes import limit_by_address
 from farthing.identity.sign_in.password_change import linked_person, redeem_link
 from farthing.mail_server import MailServer
-from farthing.notifications.email.delivery.smtp import MailSender
 from farthing.notifications.email.password_mail import request_password_mail, send_password_mails
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -73,6 +72,8 @@ async def _mail(database: Database, server: MailServer, settings: Settings, emai
     try:
         user_id = await request_password_mail(database, email)
         if user_id is not None:
+            from farthing.notifications.email.delivery.smtp import MailSender
+
             async with MailSender(server) as sender:
                 await send_password_mails(database, sender, settings, user_id)
     except (SQLAlchemyError, OSError) as error:

@@ -12,10 +12,11 @@ from sqlalchemy import text
 
 from farthing.identity.tables import EnvironmentType
 from farthing.mail_server import MailServer, mail_server
+from farthing.notifications.email.delivery.handing_in import Handed, HandingIn
 from farthing.notifications.email.delivery.message import OutgoingMessage
 from farthing.notifications.email.delivery.run import MailDelivery
 from farthing.notifications.email.delivery.schedule import RETRY_DELAYS
-from farthing.notifications.email.delivery.smtp import Handed, HandingIn, MailSender
+from farthing.notifications.email.delivery.smtp import MailSender
 from tests.conftest import free_port, settings_for
 from tests.notifications.email.conftest import MailRoom, Seller
 from tests.notifications.email.mail_box import PASSWORD, USER, Certificate, MailBox, mail_box

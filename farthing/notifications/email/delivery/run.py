@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import select, update
@@ -22,9 +22,9 @@ from farthing.identity.settings.current import read
 from farthing.identity.tables import Tenant
 from farthing.notifications.email.content.facts import NotToSend, content_of
 from farthing.notifications.email.content.letter import compose
+from farthing.notifications.email.delivery.handing_in import Handed, HandingIn
 from farthing.notifications.email.delivery.message import Envelope, OutgoingMessage, build_message
 from farthing.notifications.email.delivery.schedule import next_attempt
-from farthing.notifications.email.delivery.smtp import AT_ONCE, Handed, HandingIn, MailSender
 from farthing.notifications.email.letterhead import letterhead_of
 from farthing.notifications.email.links import portal_link
 from farthing.notifications.email.recipients import NO_ADDRESS, NOT_FROM_DEVELOPMENT, address_of, is_development
@@ -34,8 +34,12 @@ from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import real_clock_of
 from farthing.storage.queries.rows import find
 
+if TYPE_CHECKING:  # the library for mail servers is loaded by whoever sends
+    from farthing.notifications.email.delivery.smtp import MailSender
+
 log = structlog.get_logger(__name__)
 
+AT_ONCE = 4
 LEASE = timedelta(minutes=5)
 """More than it takes to write a batch and hand it in."""
 LONGEST_WAIT = timedelta(days=3)

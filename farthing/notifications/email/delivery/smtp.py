@@ -1,43 +1,25 @@
-"""Handing messages in at the mail server, over a few connections that are kept while there is work."""
+"""Handing messages in at the mail server, over a few connections that are kept while there is work.
+
+Loads the library for mail servers: whoever sends imports this where it sends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
-from enum import Enum
 from types import TracebackType
 
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 from farthing.mail_server import MailSecurity, MailServer
+from farthing.notifications.email.delivery.handing_in import Handed, HandingIn
 from farthing.notifications.email.delivery.message import OutgoingMessage
 
-AT_ONCE = 4
 CONNECT_SECONDS = 15.0
 """How long connecting may take, with TLS and signing in."""
 TOTAL_SECONDS = 60.0
 LONGEST_REASON = 500
-
-
-class Handed(Enum):
-    """What became of an attempt."""
-
-    TAKEN = "taken"
-    REFUSED = "refused"
-    """For good: it makes no sense to try again."""
-    DEFERRED = "deferred"
-    AWAY = "away"
-    """There was no server to talk to, so that others need not be tried now."""
-
-
-@dataclass(frozen=True, slots=True)
-class HandingIn:
-    """The outcome of handing a message in; `reason` says why it was not taken."""
-
-    outcome: Handed
-    reason: str | None = None
 
 
 class MailSender:

@@ -1,0 +1,31 @@
+"""What the cells of a row become, without a file around them."""
+
+from __future__ import annotations
+
+import pytest
+
+from farthing.transfer.imports.columns import BadCell
+from farthing.transfer.imports.customers import COLUMNS
+from farthing.transfer.imports.json_rows import _row_of
+from farthing.transfer.imports.rows import SourceRow
+
+
+def test_a_cell_of_json_holds_no_nul() -> None:
+    with pytest.raises(BadCell, match="NUL"):
+        COLUMNS.fields_of(SourceRow(1, 2, {"external_id": "a", "metadata": r'{"team": "x\u0000"}'}))
+
+
+def test_a_backslash_before_such_digits_is_no_nul() -> None:
+    row = SourceRow(1, 2, {"external_id": "a", "metadata": r'{"team": "x\\u0000"}'})
+    assert COLUMNS.fields_of(row)["metadata"] == {"team": r"x\u0000"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reasons"),
+    [
+        pytest.param(rb'{"name": "x\u0000"}', ["must not contain NUL characters"], id="an escaped NUL"),
+        pytest.param(rb'{"name": "x\\u0000"}', [], id="an escaped backslash before the digits"),
+    ],
+)
+def test_an_object_holds_no_nul(line: bytes, reasons: list[str]) -> None:
+    assert [problem.reason for problem in _row_of(1, 1, line).problems] == reasons
