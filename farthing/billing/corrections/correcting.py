@@ -33,7 +33,8 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.credits.notes.limits import require_creditable
 from farthing.credits.notes.settlements import PaidPart, SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription

@@ -26,8 +26,9 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.credits.notes.limits import creditable_lines
 from farthing.credits.notes.lines import TakenBack, source_net_of
 from farthing.credits.rules.notes import CreditableLine, share_of_taxes
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 
 
