@@ -106,6 +106,12 @@ async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime)
     return [LineDifference(line, late, _parts(rows[line.line.id], creditable, earlier, late)) for line, late in charges]
 
 
+def taken_in(parts: Sequence[CreditedPart], code: str) -> tuple[Decimal, Decimal]:
+    """What parts come to in a currency, net and tax; late lines may stand on invoices in another."""
+    taken = [part.taken for part in parts if part.row.currency == code]
+    return exact_sum([part.net for part in taken]), exact_sum([part.tax for part in taken])
+
+
 def state_of(differences: Sequence[LineDifference]) -> str:
     """A digest of what the usage of all lines is and costs."""
     texts = [
