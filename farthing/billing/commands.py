@@ -7,36 +7,22 @@ from datetime import datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from sqlalchemy import select
 
 from farthing.billing.clock.advance import FAILURES, Clockwork
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import FixedClock, as_utc, instant
-from farthing.core.enums import Status
-from farthing.core.errors import NotFound
 from farthing.core.money import plain
+from farthing.identity.environments import live_environments
 from farthing.identity.tables import Environment
 from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.scope import SYSTEM, Scope
+from farthing.storage.scope import Scope
 
 MOST_FAILURES_SHOWN = 20
-
-
-async def _environments(database: Database, id: str | None) -> list[Environment]:
-    """The live environments, or the one asked for. Raises NotFound."""
-    query = select(Environment).where(Environment.status == Status.PUBLISHED).order_by(Environment.id)
-    if id is not None:
-        query = query.where(Environment.id == id)
-    async with database.transaction(SYSTEM, read_only=True) as session:
-        found = list(await session.scalars(query))
-    if id is not None and not found:
-        raise NotFound(f"There is no environment {id}", {"environment_id": id})
-    return found
 
 
 async def bill_environments(
@@ -54,7 +40,7 @@ async def bill_environments(
     """
     gateways = Gateways(database, settings, database.ports.part(InvoicePorts).hooks)
     status = 0
-    for environment_row in await _environments(database, environment):
+    for environment_row in await live_environments(database, environment):
         now = as_utc(until) if until is not None else environment_row.frozen_time or database.clock.now()
         done = await _bill(
             database, gateways, console, Scope(environment_row.tenant_id, environment_row.id), now, dry_run=dry_run
@@ -124,7 +110,7 @@ async def set_clock(
 
     Raises NotFound, and as `Clockwork.move` does.
     """
-    (found,) = await _environments(database, environment)
+    (found,) = await live_environments(database, environment)
     gateways = Gateways(database, settings, database.ports.part(InvoicePorts).hooks)
     clockwork = Clockwork(database, Scope(found.tenant_id, found.id), gateways)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

@@ -20,8 +20,9 @@ from farthing.invoices.figures.conversion import conversion_need
 from farthing.invoices.figures.settlement import settle
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.holding import hold
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.tables import Base
 
 _OF_THE_ISSUE = frozenset(

@@ -11,13 +11,15 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
-from farthing.core.errors import PermissionDenied, ValidationFailed
+from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity.credentials import keys
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.tables import Environment, EnvironmentType, Tenant
+from farthing.storage.postgres import Database
 from farthing.storage.queries.rows import find, lock_row
+from farthing.storage.scope import SYSTEM
 
 SEARCHABLE = ("id", "name", "type", "status", "created_at", "updated_at", "created_by", "updated_by")
 
@@ -55,6 +57,18 @@ async def one(session: AsyncSession, environment_id: str, allowed: Allowed) -> E
     environment = await find(session, Environment, environment_id)
     _admit(environment, allowed)
     return environment
+
+
+async def live_environments(database: Database, environment_id: str | None) -> list[Environment]:
+    """The live environments of all tenants, or the one asked for: what a command is done in. Raises NotFound."""
+    query = select(Environment).where(Environment.status == Status.PUBLISHED).order_by(Environment.id)
+    if environment_id is not None:
+        query = query.where(Environment.id == environment_id)
+    async with database.transaction(SYSTEM, read_only=True) as session:
+        found = list(await session.scalars(query))
+    if environment_id is not None and not found:
+        raise NotFound(f"There is no environment {environment_id}", {"environment_id": environment_id})
+    return found
 
 
 async def update(

@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
+from farthing.invoices.line_tables import TaxAppliedRow
 from farthing.invoices.receivable import UNPAID
-from farthing.invoices.tables import Invoice, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 
 
 async def require_invoices_settled(session: AsyncSession, customer_id: str) -> None:

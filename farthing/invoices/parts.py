@@ -14,7 +14,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 
 

@@ -13,9 +13,10 @@ from sqlalchemy import select
 from farthing.billing.changes.apply_outcome import perform
 from farthing.billing.run.passes import Run, Summary
 from farthing.core.money import plain
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
 from farthing.subscriptions.lifecycle import creation
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest

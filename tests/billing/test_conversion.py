@@ -13,6 +13,7 @@ from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.doctor.examination import audit
 from tests.account import Account
 from tests.billing.counter import Body, coupon, credited, do, drop, open_items, opened, owed
+from tests.billing.lateness import send, settled
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 
@@ -508,3 +509,85 @@ async def test_the_doctor_names_who_cannot_be_invoiced(bureau: Bureau) -> None:
     found = await audit(bureau.account.database, only=[bureau.account.environment_id])
     assert found.differences == []
     assert "usd to inr" in found.without_rate[customer["id"]]
+
+
+class TestCorrections:
+    """Usage is corrected in the currency of the charges, and taken back in the one that the invoice is paid in."""
+
+    async def used(self, bureau: Bureau, code: str, customer: Body, count: int) -> Body:
+        """A subscription charged by events e0, e1, ... of March, 10 for each in a currency."""
+        calls = await bureau.feature("calls")
+        plan = await bureau.plan(bureau.usage(calls, "10", currency=code))
+        await settled(bureau)
+        subscription = await opened(bureau, plan, customer, currency=code)
+        for number in range(count):
+            await send(bureau, customer, f"e{number}", "2026-03-15")
+        await bureau.run("2026-04-01")
+        return subscription
+
+    async def void(self, bureau: Bureau, count: int) -> None:
+        body = {"event_ids": [f"e{number}" for number in range(count)], "reason": "counted twice"}
+        await bureau.account.post("/events/void", body, expect=200)
+
+    async def test_less_usage_is_credited_in_the_currency_of_the_invoice(self, bureau: Bureau) -> None:
+        """3 of 10 events are 33.336 of 111.12 dollars: 33.34. All 10 together come to what was invoiced."""
+        await bureau.rate("1.11115", from_currency="eur", to_currency="usd")
+        subscription = await self.used(bureau, "eur", await bureau.payer("usd"), 10)
+        invoice = (await bureau.issued(subscription))[-1]
+        assert (invoice["currency"], invoice["total"]) == ("usd", "111.12")
+        await self.void(bureau, 3)
+        await bureau.rate(
+            "1.2", from_currency="eur", to_currency="usd", scope="customer", scope_id=invoice["customer_id"]
+        )
+        path = f"/invoices/{invoice['id']}/corrections"
+        seen = await bureau.account.post(f"{path}/preview", None, expect=200)
+        (line,) = seen["lines"]
+        assert (line["amount_before"], line["amount_after"], seen["difference"]) == ("100", "70", "-30")
+        assert (seen["currency"], seen["net_credit"], line["net_credit"]) == ("usd", "33.34", "33.34")
+        made = await bureau.account.post(path, {"resolution": "credit_note"}, expect=200)
+        assert (made["currency"], made["total_amount"]) == ("usd", "33.34")
+        assert [line["amount"] for line in made["lines"]] == ["-30"]
+        (note,) = (await bureau.account.get("/creditnotes", invoice_id=invoice["id"]))["items"]
+        assert (note["currency"], note["total_amount"], note["credit_note_type"]) == ("usd", "33.34", "ADJUSTMENT")
+        await bureau.require_sound()
+        await self.void(bureau, 10)
+        rest = await bureau.account.post(path, {"resolution": "credit_note"}, expect=200)
+        assert rest["total_amount"] == "77.78"
+        read = await bureau.account.get(f"/invoices/{invoice['id']}")
+        assert (read["amount_due"], read["amount_remaining"]) == ("0", "0")
+        await bureau.require_sound()
+
+    async def test_what_was_paid_is_refunded_into_the_wallet_of_that_currency(self, bureau: Bureau) -> None:
+        await bureau.rate("1.1", from_currency="eur", to_currency="usd")
+        customer = await bureau.payer("usd")
+        subscription = await self.used(bureau, "eur", customer, 10)
+        invoice = (await bureau.issued(subscription))[-1]
+        await bureau.paid(invoice)
+        await self.void(bureau, 4)
+        await bureau.account.post(f"/invoices/{invoice['id']}/corrections", {"resolution": "credit_note"}, expect=200)
+        assert await bureau.wallets(customer) == {"usd": "44"}
+        await bureau.require_sound()
+
+    async def test_totals_are_those_in_the_currency_of_the_invoice(self, bureau: Bureau) -> None:
+        """A late line stands on an invoice in rupees: its note is in rupees, and no part of a sum of dollars."""
+        await bureau.settings(late_usage_policy="next_invoice")
+        await bureau.rate()
+        customer = await bureau.customer()
+        subscription = await self.used(bureau, "usd", customer, 2)
+        march = (await bureau.issued(subscription))[-1]
+        await send(bureau, customer, "late", "2026-03-20")
+        await bureau.account.put(f"/customers/{customer['id']}", {"billing_currency": "inr"})
+        await bureau.run("2026-05-01")
+        april = (await bureau.issued(subscription))[-1]
+        assert (march["currency"], march["total"], april["currency"], april["total"]) == ("usd", "20", "inr", "831.25")
+        body = {"event_ids": ["late", "e0", "e1"], "reason": "a test"}
+        await bureau.account.post("/events/void", body, expect=200)
+        path = f"/invoices/{march['id']}/corrections"
+        seen = await bureau.account.post(f"{path}/preview", None, expect=200)
+        assert (seen["currency"], seen["total_credit"], seen["lines"][0]["net_credit"]) == ("usd", "20", "20")
+        made = await bureau.account.post(path, {"resolution": "credit_note"}, expect=200)
+        assert (made["currency"], made["total_amount"]) == ("usd", "20")
+        assert [line["net_amount"] for line in made["lines"]] == ["20", "831.25"]
+        notes = (await bureau.account.get("/creditnotes"))["items"]
+        assert {(note["currency"], note["total_amount"]) for note in notes} == {("usd", "20"), ("inr", "831.25")}
+        await bureau.require_sound()

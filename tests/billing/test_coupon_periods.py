@@ -11,8 +11,8 @@ from farthing.billing.proof.budgets import overdrawn_budgets
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.billing.tables import ProrationSettlement
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import InvoiceLineItem
 from tests.billing.counter import Body, cancel, credited, do, drop, open_items, opened, seats
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from farthing.core.money import plain
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed

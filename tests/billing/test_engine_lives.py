@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import select
 
 from farthing.core.money import plain
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from tests.account import Account
 from tests.billing.counter import coupon, do, modify, read
 from tests.billing.office import ARREAR, Office

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from tests.billing.counter import (
     Body,
     cancel,

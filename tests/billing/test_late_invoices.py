@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from farthing.events.tables import StoredEvent
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.metering.event import UsageEvent
 from tests.billing.lateness import WEEKLY, Body, charging, late, settled, watched
 from tests.billing.office import ARREAR, Office

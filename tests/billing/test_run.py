@@ -21,8 +21,9 @@ from sqlalchemy import func, select
 from benchmarks.billing_run import BILLED, FINALIZED, company
 from farthing.billing.run.passes import Run
 from farthing.invoices.figures.derivation import all_differences, differences, total_differences
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem, InvoiceTotal
+from farthing.invoices.tables import Invoice, InvoiceTotal
 from farthing.storage.postgres import Database
 from farthing.storage.record.outbox import SystemEvent
 from farthing.storage.scope import Scope

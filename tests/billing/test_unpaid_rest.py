@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from farthing.billing.proof.invoices import prove
 from farthing.invoices.figures.derivation import all_differences
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from tests.billing.counter import Body, cancel, do, opened
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed

@@ -39,9 +39,10 @@ from farthing.doctor.examination import audit
 from farthing.events.analytics.debugger import debugged
 from farthing.events.tables import StoredEvent
 from farthing.identity.bootstrap import new_tenant
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.receivables.summary import summarise
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.metering.event import UsageEvent
 from farthing.payments.tables import Payment
 from farthing.settings import Settings

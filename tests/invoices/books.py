@@ -19,8 +19,9 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.ids import Kind, new_id, new_ulid
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.settlement import derive
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.lines import net_amount
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription

@@ -21,7 +21,7 @@ from tests.account import Account
 
 def _load_all_tables() -> None:
     for module in pkgutil.walk_packages(farthing.__path__, "farthing."):
-        if module.name.rpartition(".")[2].startswith(("tables", "outbox", "idempotency")):
+        if module.name.endswith(("tables", ".outbox", ".idempotency")):
             importlib.import_module(module.name)
 
 

@@ -25,9 +25,10 @@ from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus
 from farthing.invoices.figures.computation import calculate
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.conversion import converted_share
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.item_changes import ItemChange

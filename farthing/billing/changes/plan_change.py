@@ -45,6 +45,7 @@ from farthing.subscriptions.planned_terms import (
 )
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.snapshot import loading
+from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription, SubscriptionChange, SubscriptionSchedule
 
 
@@ -244,7 +245,7 @@ async def change_now(
             to_plan=await answers.plan_summary(session, asked.target_plan_id),
             entity_changes=await _entity_changes(session, subscription_id, planned, known),
             is_scheduled=False,
-            warnings=[*_warnings(overrides, known), *planned.warnings],
+            warnings=[*_warnings(asked, known), *planned.warnings],
             metadata=dict(asked.metadata or {}),
             superseded_schedules=superseded or None,
         ),
@@ -256,18 +257,24 @@ async def plan_in_place(
     session: AsyncSession, subscription_id: str, asked: SubscriptionChangeV2Request, now: datetime
 ) -> PlannedChange:
     """What a plan change in place would come to; nothing is written."""
+    _, planned = await _planned_for(session, subscription_id, asked, _moment(asked, now))
+    return planned
+
+
+async def _planned_for(
+    session: AsyncSession, subscription_id: str, asked: SubscriptionChangeV2Request, at: datetime
+) -> tuple[SubscriptionSnapshot, PlannedChange]:
     default, overrides = _policies(asked)
-    _, planned = await in_place.planned_for(
+    return await in_place.planned_for(
         session,
         subscription_id,
         asked.target_plan_id,
         asked.proration_behavior,
-        _moment(asked, now),
+        at,
         default,
         overrides,
         asked.requested_quantities,
     )
-    return planned
 
 
 async def _entity_changes(
@@ -291,17 +298,7 @@ async def _scheduled_change(
 ) -> SubscriptionChangeV2Response:
     if asked.proration_behavior is ProrationBehavior.CREATE_PRORATIONS:
         raise InvalidOperation("A change at the end of a period has nothing to prorate")
-    default, overrides = _policies(asked)
-    snapshot, planned = await in_place.planned_for(
-        session,
-        subscription_id,
-        asked.target_plan_id,
-        asked.proration_behavior,
-        now,
-        default,
-        overrides,
-        asked.requested_quantities,
-    )
+    snapshot, planned = await _planned_for(session, subscription_id, asked, now)
     known = {addon.association_id for addon in snapshot.addons}
     terms = PlannedChangeInPlace(
         target_plan_id=asked.target_plan_id,
@@ -329,7 +326,7 @@ async def _scheduled_change(
         to_plan=await answers.plan_summary(session, asked.target_plan_id),
         entity_changes=[],
         is_scheduled=True,
-        warnings=[*_warnings(overrides, known), *planned.warnings],
+        warnings=[*_warnings(asked, known), *planned.warnings],
         metadata=dict(asked.metadata or {}),
         schedule_id=schedule_id,
         scheduled_at=at,
@@ -364,7 +361,8 @@ def _supersedes(asked: SubscriptionChangeV2Request) -> bool:
     return policies is not None and policies.on_pending_schedule == "supersede"
 
 
-def _warnings(overrides: Mapping[str, AddonPolicy], known: set[str]) -> list[str]:
+def _warnings(asked: SubscriptionChangeV2Request, known: set[str]) -> list[str]:
+    _, overrides = _policies(asked)
     return [
         f"'{association_id}' is not an addon of the subscription" for association_id in sorted(set(overrides) - known)
     ]

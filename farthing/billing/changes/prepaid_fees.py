@@ -25,9 +25,10 @@ from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.invoices.figures.computation import charge_totals
 from farthing.invoices.figures.terms import coupons_on
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot

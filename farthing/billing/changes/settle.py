@@ -43,8 +43,9 @@ from farthing.invoices.figures.tax_points import rates_carried
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts, transitions
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.pricing.cost import explain
 from farthing.rating.totals.calculation import invoice_totals
 from farthing.storage.queries.rows import unique

@@ -19,6 +19,7 @@ from farthing.billing.corrections.differences import (
     differences_of,
     require_correctable,
     state_of,
+    taken_in,
 )
 from farthing.billing.corrections.tables import (
     CorrectionDirection,
@@ -29,11 +30,12 @@ from farthing.billing.corrections.tables import (
 from farthing.billing.late_usage.pending import pending_charges
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.money import EXACT, ZERO, plain
 from farthing.credits.notes.limits import require_creditable
 from farthing.credits.notes.settlements import PaidPart, SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
@@ -72,8 +74,7 @@ async def correct_invoice(
     await _take_back(session, invoices, correction, [part for _, part in parts], now)
     session.add_all(_credit_line(correction, line, part) for line, part in parts)
     session.add_all(_charge_line(correction, line) for line in more if line.recheckable.line.id not in waiting)
-    correction.net_amount = exact_sum([part.taken.net for _, part in parts])
-    correction.tax_amount = exact_sum([part.taken.tax for _, part in parts])
+    correction.net_amount, correction.tax_amount = taken_in([part for _, part in parts], correction.currency)
     await session.flush()
     return correction
 

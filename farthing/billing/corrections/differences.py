@@ -26,8 +26,9 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.credits.notes.limits import creditable_lines
 from farthing.credits.notes.lines import TakenBack, source_net_of
 from farthing.credits.rules.notes import CreditableLine, share_of_taxes
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 
 
@@ -103,6 +104,12 @@ async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime)
     creditable = await _creditable(session, rows)
     earlier = await _taken_before(session, [row.id for of_line in rows.values() for row in of_line])
     return [LineDifference(line, late, _parts(rows[line.line.id], creditable, earlier, late)) for line, late in charges]
+
+
+def taken_in(parts: Sequence[CreditedPart], code: str) -> tuple[Decimal, Decimal]:
+    """What parts come to in a currency, net and tax; late lines may stand on invoices in another."""
+    taken = [part.taken for part in parts if part.row.currency == code]
+    return exact_sum([part.net for part in taken]), exact_sum([part.tax for part in taken])
 
 
 def state_of(differences: Sequence[LineDifference]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
-from farthing.billing.corrections.differences import LineDifference
+from farthing.billing.corrections.differences import LineDifference, taken_in
 from farthing.billing.corrections.tables import (
     CorrectionDirection,
     CorrectionResolution,
@@ -15,7 +14,7 @@ from farthing.billing.corrections.tables import (
 from farthing.billing.late_usage.detection import NotCharged
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import DecimalText, Request, Response, Timestamp
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.money import EXACT, exact_sum, plain
 from farthing.invoices.tables import Invoice
 
 
@@ -93,8 +92,7 @@ class ListInvoiceCorrectionsResponse(Response):
 
 def preview_answer(invoice: Invoice, lines: Sequence[LineDifference]) -> CorrectionPreviewResponse:
     """The differences as they travel."""
-    taken = [part.taken for line in lines if line.is_less for part in line.parts]
-    net, tax = exact_sum([part.net for part in taken]), exact_sum([part.tax for part in taken])
+    net, tax = taken_in([part for line in lines if line.is_less for part in line.parts], invoice.currency)
     known = [line.difference for line in lines if line.not_corrected is None and line.difference is not None]
     return CorrectionPreviewResponse(
         invoice_id=invoice.id,
@@ -103,11 +101,11 @@ def preview_answer(invoice: Invoice, lines: Sequence[LineDifference]) -> Correct
         net_credit=plain(net),
         tax_credit=plain(tax),
         total_credit=plain(EXACT.add(net, tax)),
-        lines=[_preview_line(line) for line in lines],
+        lines=[_preview_line(line, invoice.currency) for line in lines],
     )
 
 
-def _preview_line(line: LineDifference) -> CorrectionPreviewLine:
+def _preview_line(line: LineDifference, code: str) -> CorrectionPreviewLine:
     invoiced = line.recheckable.line
     answer = CorrectionPreviewLine(
         line_item_id=invoiced.id,
@@ -124,13 +122,9 @@ def _preview_line(line: LineDifference) -> CorrectionPreviewLine:
     if line.difference is not None:
         answer.amount_after = plain(EXACT.add(invoiced.amount, line.difference))
         answer.difference = plain(line.difference)
-        answer.net_credit = plain(_sum([part.taken.net for part in line.parts]))
-        answer.tax_credit = plain(_sum([part.taken.tax for part in line.parts]))
+        net, tax = taken_in(line.parts, code)
+        answer.net_credit, answer.tax_credit = plain(net), plain(tax)
     return answer
-
-
-def _sum(amounts: Sequence[Decimal]) -> Decimal:
-    return exact_sum(amounts) if amounts else ZERO
 
 
 def correction_answer(

@@ -29,7 +29,10 @@ class CorrectionDirection(StrEnum):
 
 
 class InvoiceCorrection(Scoped, Tracked, Base):
-    """One correction of an invoice: what it took back in all, net and tax, in `currency`'s major unit."""
+    """One correction of an invoice: what it took back, net and tax, in `currency`, which is the invoice's.
+
+    Late lines may stand on invoices in another currency; what it took back of these is on its lines alone.
+    """
 
     __tablename__ = "invoice_corrections"
     label = "Correction"

@@ -28,8 +28,9 @@ from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.invoices.figures.coupon_reach import reaches, service_start
 from farthing.invoices.figures.terms import Budget, CouponTerm
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.documents import Document, decode_all, encode_all
 from farthing.storage.queries.rows import in_array

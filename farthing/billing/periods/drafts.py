@@ -43,9 +43,10 @@ from farthing.invoices.figures.terms import (
 )
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.parts import InvoiceParts, lines_of, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.calculation import InvoiceTotals
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.bulk import insert_all, is_new, update_all

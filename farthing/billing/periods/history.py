@@ -20,8 +20,9 @@ from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.period import Period
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import SubscriptionLineItem

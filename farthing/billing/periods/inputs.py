@@ -41,8 +41,9 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.figures.conversion import billing_currencies
 from farthing.invoices.figures.terms import TaxTerm
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.metering.meter import Meter
 from farthing.metering.model import Usage
 from farthing.storage.postgres import scope_of

@@ -32,17 +32,19 @@ _STATEMENTS = {
             IS DISTINCT FROM (sum(line.amount), sum(line.net_amount), sum(line.tax_amount))
     """,
     "taken back by the correction": """
-        SELECT correction.id, correction.net_amount, coalesce(of_lines.net, 0)
+        SELECT correction.id, correction.net_amount, of_lines.net
         FROM invoice_corrections AS correction, LATERAL (
-            SELECT sum(net_amount) AS net, sum(tax_amount) AS tax
-            FROM invoice_correction_lines WHERE correction_id = correction.id
+            SELECT coalesce(sum(line.net_amount) FILTER (WHERE charged.currency = correction.currency), 0) AS net,
+                coalesce(sum(line.tax_amount) FILTER (WHERE charged.currency = correction.currency), 0) AS tax,
+                coalesce(sum(line.net_amount), 0) AS all_net, coalesce(sum(line.tax_amount), 0) AS all_tax
+            FROM invoice_correction_lines AS line JOIN invoices AS charged ON charged.id = line.invoice_id
+            WHERE correction_id = correction.id
         ) AS of_lines, LATERAL (
             SELECT coalesce(sum(net_amount), 0) AS net, coalesce(sum(tax_amount), 0) AS tax
             FROM credit_notes WHERE correction_id = correction.id AND credit_note_status = 'FINALIZED'
         ) AS noted
-        WHERE (correction.net_amount, correction.tax_amount)
-                IS DISTINCT FROM (coalesce(of_lines.net, 0), coalesce(of_lines.tax, 0))
-            OR (correction.net_amount, correction.tax_amount) IS DISTINCT FROM (noted.net, noted.tax)
+        WHERE (correction.net_amount, correction.tax_amount) IS DISTINCT FROM (of_lines.net, of_lines.tax)
+            OR (of_lines.all_net, of_lines.all_tax) IS DISTINCT FROM (noted.net, noted.tax)
     """,
     "tax by rate": """
         SELECT line.id, line.tax_amount, coalesce(sum(CAST(tax ->> 'amount' AS numeric)), 0)

@@ -29,9 +29,10 @@ from farthing.customers.tables import ExternalIdTenure
 from farthing.events.tables import MeterBackfill
 from farthing.events.usage.stretch import Stretch
 from farthing.invoices.figures.derivation import Difference
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING
 from farthing.storage.postgres import scope_of

@@ -25,8 +25,9 @@ from farthing.core import currency
 from farthing.core.enums import LineKind
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.invoices.figures.derivation import Difference
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.commitments.allowance import over
 from farthing.rating.commitments.line_commitment import LineCommitment, item_commitment
 from farthing.rating.pricing.cost import explain

@@ -14,7 +14,7 @@ from typing import Any
 from farthing.catalogue.entitlements.enums import GrantMeasure
 from farthing.core.money import exact_sum, plain
 from farthing.invoices.figures.derivation import Difference
-from farthing.invoices.tables import InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.rating.commitments.allowance import over
 
 

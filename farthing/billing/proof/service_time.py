@@ -13,7 +13,7 @@ from itertools import takewhile
 from farthing.billing.calculation.service_time import ServiceSpan, own_spans, period_span, seconds_of, service_of
 from farthing.core.clock import instant
 from farthing.invoices.figures.derivation import Difference
-from farthing.invoices.tables import InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.subscriptions.snapshot.service_periods import service_period_at
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 

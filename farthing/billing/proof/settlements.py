@@ -31,8 +31,9 @@ from farthing.core.enums import LineKind, Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine
 from farthing.invoices.figures.derivation import Difference
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.item_changes import ItemAction

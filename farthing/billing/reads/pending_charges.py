@@ -23,9 +23,10 @@ from farthing.core.money import ZERO, exact_sum
 from farthing.credits.ports import Payer
 from farthing.credits.rules.real_time import OpenInvoice, PendingCharges
 from farthing.invoices.figures.computation import calculate, is_exempt, net_sums
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import payers_of
 from farthing.invoices.receivable import UNPAID, BillingReason, InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.calculation import InvoiceTotals
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.changes.replacement import replace_due
 from farthing.billing.changes.settle import lock_for_settlement, settle_changes
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, new_row
-from farthing.billing.periods.finalize import WithoutRate, drafts_without_rate, issue_at_once, issue_with_rates
+from farthing.billing.periods.finalize import WithoutRate, drafts_without_rate, issue_all, issue_at_once
 from farthing.billing.run.unfilled import charging_by_unfilled
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
@@ -291,7 +291,7 @@ class Run:
         ]
         # what becomes a claim is told of as that
         parts = await compute_all(session, stale, self.now, told=False, flush=False)
-        waiting |= await issue_with_rates(session, drafts, self.now, self.effects, parts)
+        await issue_all(session, drafts, self.now, self.effects, parts)
         did.without_rate = {invoice_id: reason.refusal().message for invoice_id, reason in waiting.items()}
         for invoice in drafts:
             if invoice.invoice_status is InvoiceStatus.FINALIZED:

@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from sqlalchemy import select
 
 from farthing.catalogue.fx.market import import_days
 from farthing.catalogue.fx.reference_file import UnusableReferenceFile, read_reference_file
-from farthing.core.enums import Status
-from farthing.core.errors import NotFound, ValidationFailed
-from farthing.identity.tables import Environment
+from farthing.core.errors import ValidationFailed
+from farthing.identity.environments import live_environments
 from farthing.storage.postgres import Database
-from farthing.storage.scope import SYSTEM, Scope
+from farthing.storage.scope import Scope
 
 STANDARD_INPUT = "-"
 
@@ -33,7 +31,7 @@ async def import_reference_rates(database: Database, console: Console, file: str
         raise ValidationFailed.of("file", f"cannot be read: {error.strerror}") from error
     except UnusableReferenceFile as error:
         raise ValidationFailed.of("file", str(error)) from error
-    for row in await _environments(database, environment):
+    for row in await live_environments(database, environment):
         async with database.transaction(Scope(row.tenant_id, row.id)) as session:
             done = await import_days(session, days)
         console.print(
@@ -42,14 +40,3 @@ async def import_reference_rates(database: Database, console: Console, file: str
         )
         for pair in done.not_made:
             console.print(f"{'':>12}no day has both currencies of {pair}; its rate stays as it was")
-
-
-async def _environments(database: Database, environment: str | None) -> list[Environment]:
-    query = select(Environment).where(Environment.status == Status.PUBLISHED).order_by(Environment.id)
-    if environment is not None:
-        query = query.where(Environment.id == environment)
-    async with database.transaction(SYSTEM, read_only=True) as session:
-        rows = list(await session.scalars(query))
-    if environment is not None and not rows:
-        raise NotFound(f"There is no environment {environment}", {"environment_id": environment})
-    return rows

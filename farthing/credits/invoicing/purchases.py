@@ -36,9 +36,10 @@ from farthing.invoices.figures.settlement import settle
 from farthing.invoices.figures.terms import TaxTerm, stored
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.one_off import redeemed_terms
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import InvoiceCoupon
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import lock_row
 
 

@@ -28,7 +28,8 @@ from farthing.invoices.einvoice.issued import (
 )
 from farthing.invoices.einvoice.mapping import CarriedRate, IssuedFigures, IssuedLine
 from farthing.invoices.einvoice.model import PrecedingInvoice, TypeCode
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, in_array
 
 

@@ -14,8 +14,9 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus, CreditNoteType
 from farthing.credits.rules.notes import CreditableLine, line_ceiling, most_adjusted, most_refunded
 from farthing.invoices.figures.computation import calculate, published_lines
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
 
 _REFUNDING = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.PARTIALLY_REFUNDED})

@@ -13,7 +13,8 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, exact_sum, plain
 from farthing.credits.notes.tables import CreditNoteLine
 from farthing.invoices.figures.terms import TaxTerm, taxes_on
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.conversion import converted_share
 
 

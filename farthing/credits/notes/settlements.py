@@ -30,7 +30,8 @@ from farthing.credits.notes.lines import TakenBack, new_line, sums_of, tax_terms
 from farthing.credits.notes.numbering import number_note
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason, CreditNoteStatus, CreditNoteType
 from farthing.credits.rules.notes import divided_at, most_adjusted, most_refunded
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.conversion import converted_share
 from farthing.storage.queries.rows import in_array
 

@@ -80,15 +80,12 @@ async def amend_events(session: AsyncSession, memory: MeterMemory, amendment: Am
         stored |= await _lock(session, void)
     placed = _placed(amendment.events, arrivals, stored)
     measured = await store.measure_placed(environment, placed, meters)
-    changed = [
-        event_id for event_id in await store.find_changed(connection, environment, placed) if event_id not in void
-    ]
-    changed += void
+    changed = {*await store.find_changed(connection, environment, placed), *void}
     if changed:
-        await keep_versions(session, changed, EventChange.AMENDED, amendment.reason)
-        again = [numbered for numbered in placed if numbered[1].event.id in set(changed)]
+        await keep_versions(session, sorted(changed), EventChange.AMENDED, amendment.reason)
+        again = [numbered for numbered in placed if numbered[1].event.id in changed]
         await store.replace_stored(connection, environment, again, measured)
-    for event_id in changed:
+    for event_id in sorted(changed):
         await record_activity(session, "event.amended", "event", event_id, label=event_id)
     return _outcomes(ids, changed, CorrectionOutcome.AMENDED)
 

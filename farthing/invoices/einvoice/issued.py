@@ -30,9 +30,10 @@ from farthing.invoices.einvoice.model import TypeCode
 from farthing.invoices.figures.computation import calculate, charged_taxes, published_lines
 from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
 from farthing.invoices.figures.terms import TaxTerm
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem
 from farthing.invoices.pdf.document import Days
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.taxes import TaxRateType
 from farthing.subscriptions.tables import Subscription
 

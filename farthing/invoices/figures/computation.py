@@ -23,9 +23,10 @@ from farthing.customers.tables import Customer, TaxTreatment
 from farthing.invoices.figures.coupon_reach import coupons_reaching
 from farthing.invoices.figures.tax_points import rates_carried, terms_by_rate
 from farthing.invoices.figures.terms import TaxTerm, coupons_on, taxes_on
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.parts import InvoiceParts, lines_of
 from farthing.invoices.receivable import BillingReason
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.calculation import InvoiceTotals, invoice_totals
 from farthing.rating.totals.conversion import CurrencyConversion, converted_totals
 from farthing.rating.totals.lines import ChargeLine, LineTotals

@@ -25,9 +25,10 @@ from farthing.invoices.figures.computation import (
     reductions,
     write_figures,
 )
+from farthing.invoices.line_tables import CouponApplicationRow, TaxAppliedRow
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
-from farthing.invoices.tables import CouponApplicationRow, Invoice, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import add_new
 from farthing.storage.queries.rows import in_array
 

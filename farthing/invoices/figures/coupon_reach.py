@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from farthing.invoices.figures.terms import CouponTerm
-from farthing.invoices.tables import InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.rating.totals.discounts import Coupon, DiscountedTogether
 
 

@@ -14,9 +14,10 @@ from farthing.core import currency
 from farthing.core.money import EXACT, ZERO, decimals, exact_sum
 from farthing.invoices.figures.computation import calculate, charge_totals, net_sums
 from farthing.invoices.figures.settlement import lost_amounts, payment_status, settled_amounts
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.parts import lines_of
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.balance import balance, usage_share
 
 

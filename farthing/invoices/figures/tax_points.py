@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from farthing.core.clock import shifted
 from farthing.invoices.figures.terms import TaxTerm
-from farthing.invoices.tables import InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
 
 _INSTANT = timedelta(microseconds=1)
 

@@ -14,8 +14,9 @@ from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import Feature
 from farthing.customers.buyer import buyer_terms
 from farthing.identity.parties.versions import parties_at_issue
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import InvoiceParts
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.bulk import update_all
 from farthing.storage.queries.rows import in_array
 

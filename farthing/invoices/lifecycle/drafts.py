@@ -14,8 +14,9 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, VersionConflict
 from farthing.core.ids import Kind, new_id
 from farthing.invoices.figures.computation import published_lines
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import add_new
 from farthing.storage.queries.rows import insert_if_new
 

@@ -22,6 +22,7 @@ from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.lifecycle.one_off import check_subtotal, lines_of, redeemed_terms, synthetic_line
 from farthing.invoices.lifecycle.references import check_references
 from farthing.invoices.lifecycle.transitions import refuse_reserved
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.requests import (
     AddLineItemRequest,
@@ -30,7 +31,7 @@ from farthing.invoices.requests import (
     UpdateInvoiceRequest,
     UpdateLineItemRequest,
 )
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import lock_row, not_found
 
 

@@ -30,6 +30,7 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.references import check_coupon_references, check_references
 from farthing.invoices.lifecycle.transitions import finalize, refuse_reserved, require_currency, resettle
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import InvoiceParts, parts_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import (
@@ -39,7 +40,7 @@ from farthing.invoices.requests import (
     InvoiceCoupon,
     InvoiceLineItemCoupon,
 )
-from farthing.invoices.tables import Invoice, InvoiceLineItem, SettlementKind
+from farthing.invoices.tables import Invoice, SettlementKind
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 

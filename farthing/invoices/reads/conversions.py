@@ -14,9 +14,10 @@ from farthing.catalogue.fx.lookup import NoRate
 from farthing.core.encoding.wire import as_wire
 from farthing.core.money import ZERO, exact_sum, plain
 from farthing.invoices.figures.conversion import rates_of_drafts
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.schemas import FxConversion, FxConversionSource
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
 from farthing.identity.tables import Tenant
 from farthing.invoices.figures.computation import published_lines
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.pdf.document import (
     Days,
     Discount,
@@ -44,7 +45,7 @@ from farthing.invoices.pdf.document import (
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.reading_zones import reading_zone
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
+from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.storage.queries.rows import find
 
 LINK_LIFE = timedelta(minutes=15)

@@ -14,6 +14,7 @@ from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.encoding.wire import as_wire
 from farthing.core.money import EXACT, plain
 from farthing.customers.schemas import CustomerResponse
+from farthing.invoices.line_tables import InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.reads.conversions import ShownConversion, conversions_of
 from farthing.invoices.receivable import PaymentStatus
@@ -23,7 +24,7 @@ from farthing.invoices.schemas import (
     InvoiceResponse,
     TaxAppliedResponse,
 )
-from farthing.invoices.tables import Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import clock_of
 from farthing.subscriptions.reads.answers import Wanted, subscription_answers
 from farthing.subscriptions.schemas.responses import SubscriptionResponse

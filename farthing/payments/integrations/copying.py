@@ -15,8 +15,9 @@ from farthing.core.errors import InvalidOperation, NotImplementedHere
 from farthing.core.money import EXACT
 from farthing.customers.mappings import remember
 from farthing.customers.tables import Customer, IntegrationEntityType
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.payments import saved_methods
 from farthing.payments.integration_schemas import SyncRequest
 from farthing.payments.integrations import mappings

@@ -17,8 +17,9 @@ from farthing.calendar.billing import InvoiceCadence
 from farthing.calendar.period import Period
 from farthing.core.enums import Status
 from farthing.core.money import ZERO
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceType
-from farthing.invoices.tables import Invoice, InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.rating.totals.lines import LineTotals
 from farthing.reporting.revenue.lines import LineSelection, RevenueLine, RevenueStatus
 from farthing.storage.queries.rows import in_array

@@ -35,7 +35,7 @@ _BODY = re.compile(r"def upgrade\(\) -> None:\n.*", re.DOTALL)
 def draft(package: str, rewrite: Annotated[str | None, cyclopts.Parameter(help="a file in versions/")] = None) -> None:
     """Compare `package`'s tables with the migrated schema and write or print what is missing."""
     for module in pkgutil.walk_packages(farthing.__path__, "farthing."):
-        if module.name.endswith((".tables", ".outbox", ".idempotency")):
+        if module.name.endswith(("tables", ".outbox", ".idempotency")):
             importlib.import_module(module.name)
     if rewrite is not None:
         path = _VERSIONS / rewrite

@@ -14,8 +14,9 @@ from farthing.billing.tables import ProrationSettlement
 from farthing.core.money import plain
 from farthing.credits.ledger.tables import Wallet as WalletRow
 from farthing.credits.ledger.tables import WalletConsumption, WalletTransaction
+from farthing.invoices.line_tables import InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import Invoice, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.tables import Invoice
 from tests.billing.lives.books import Books
 from tests.billing.lives.grants import Grant
 from tests.billing.lives.records import Document, Line

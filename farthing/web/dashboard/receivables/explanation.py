@@ -21,7 +21,7 @@ from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
 from farthing.events.usage.usage_query import usage
 from farthing.events.usage.usage_statement import UsageQuery
-from farthing.invoices.tables import InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.metering.model import Usage
 from farthing.rating.pricing.breakdown import Breakdown
 from farthing.rating.pricing.cost import explain as parts_of

@@ -27,11 +27,12 @@ from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
+from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.routes import effects_of
-from farthing.invoices.tables import CouponApplicationRow, Invoice, InvoiceLineItem, PaymentSettlement, TaxAppliedRow
+from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.notifications.email.reads import emails_of_invoice
 from farthing.payments.processing import execution
 from farthing.payments.refunds.records import refunds_of_invoice
