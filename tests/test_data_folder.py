@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,18 @@ def test_what_an_earlier_release_left_open_is_closed_and_a_shared_folder_keeps_i
     with EmbeddedPostgres(shared, {"shared_buffers": "16MB"}):
         assert _open_to_others(shared) == {"shared"}
     shutil.rmtree(own / "postgres")
+
+
+def test_a_server_starts_whose_killed_predecessor_was_not_reaped_yet(tmp_path: Path) -> None:
+    """As in a container, where nobody may have asked yet how the killed process ended."""
+    predecessor, successor = EmbeddedPostgres(tmp_path / "data"), EmbeddedPostgres(tmp_path / "data")
+    predecessor.start()
+    killed, predecessor._server = predecessor._server, None
+    assert killed is not None
+    killed.send_signal(signal.SIGKILL)
+    predecessor.stop()  # which lets go of the folder, as the end of its process would
+    reaping = threading.Timer(1, killed.wait)
+    reaping.start()
+    successor.start()
+    successor.stop()
+    reaping.join()

@@ -38,6 +38,8 @@ ROLE = "farthing"
 DATABASE = "farthing"
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 60
+REAPING_SECONDS = 15
+"""How long the processes of a server that was killed may take to be gone."""
 # sun_path holds 108 bytes with its terminator; PostgreSQL appends "/.s.PGSQL.5432"
 LONGEST_SOCKET_FOLDER = 90
 
@@ -112,7 +114,8 @@ class EmbeddedPostgres:
                 self._private_folder(self._wal_archive)
             if not (self._data / "PG_VERSION").exists():
                 self._make_cluster()
-            self._spawn()
+            was_killed = (self._data / "postmaster.pid").exists()
+            self._spawn(REAPING_SECONDS if was_killed else 0)
             self._ensure_database()
         except BaseException:
             self.stop()
@@ -264,9 +267,15 @@ class EmbeddedPostgres:
                 cwd="/",
             )
 
-    def _spawn(self) -> None:
+    def _spawn(self, patience_seconds: float) -> None:
+        """Start the server and wait until it answers; one that refuses to start is started again for as long as said.
+
+        PostgreSQL refuses while the process that its lock file names has not been reaped, or while backends that have
+        lost their server are not gone yet.
+        """
         self._launch()
         assert self._server is not None
+        patient_until = time.monotonic() + patience_seconds
         # a recovery from an archive takes as long as there is log, and is read-only until it ends
         recovers = (self._data / "recovery.signal").exists()
         deadline = time.monotonic() + (math.inf if recovers else START_TIMEOUT_SECONDS)
@@ -275,6 +284,10 @@ class EmbeddedPostgres:
                 with psycopg.connect(self.url("postgres", "postgres"), connect_timeout=5) as connection:
                     ready = connection.execute("SELECT NOT pg_is_in_recovery()").fetchone() == (True,)
             except psycopg.OperationalError:
+                if self._server.poll() is not None and time.monotonic() < patient_until:
+                    time.sleep(0.2)
+                    self._launch()
+                    continue
                 if self._server.poll() is not None or time.monotonic() > deadline:
                     tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
                     raise EmbeddedFailed(f"PostgreSQL did not start; its log ends with:\n{tail}") from None
