@@ -36,6 +36,8 @@ EXCEPTIONS = {
     ("ingestEvent", "external_customer_id"): "events are taken before their customer exists",
     ("ingestEventsBulk", "customer_id"): "events are taken before their customer exists",
     ("ingestEventsBulk", "external_customer_id"): "events are taken before their customer exists",
+    ("amendEvents", "customer_id"): "events are taken before their customer exists",
+    ("amendEvents", "external_customer_id"): "events are taken before their customer exists",
     ("getUsageAnalytics", "external_customer_id"): "a filter; what nobody has, has no figures",
     ("getUsageAnalytics", "feature_ids"): "a filter; what nobody has, has no figures",
     ("getPortalUsageAnalytics", "external_customer_id"): "not read: the session says whose figures are shown",
@@ -59,7 +61,15 @@ EXCEPTIONS = {
     ("getUsageByMeter", "external_customer_id"): "a filter; events are kept for customers who do not exist",
 }
 """Operation and field: why it may name what does not exist."""
-NOT_REACHED = {"commitment_time_buckets": "refused for their meter first, which has no buckets here"}
+NOT_REACHED = {
+    "commitment_time_buckets": "refused for their meter first, which has no buckets here",
+    "aws": "the marketplace gives these ids",
+    "azure": "the marketplace gives these ids",
+    "gcp": "the marketplace gives these ids",
+    "modify_subscription_params": "refused: such a checkout begins with the change itself",
+    "wallet_topup_params": "refused: such a checkout begins with the top-up itself",
+    "add_addon_params": "refused: such a checkout begins with the addon itself",
+}
 """Parts of bodies that no case reaches, and why."""
 
 OF_A_STRANGER = {
@@ -215,6 +225,21 @@ def cases_beside_the_tour(made: Made) -> list[Call]:
         Call("createFeature", body={"name": "Walk", "type": "boolean", "lookup_key": "walk"}),
         Call("syncIntegration", body={"entity_type": "customer", "entity_id": customer, "provider_type": "stripe"}),
         Call("createFXRate", body={**rate, "scope": "customer", "scope_id": customer}),
+        Call(
+            "createCheckoutSession",
+            body={
+                "customer_external_id": "tour-acme",
+                "action": "create_subscription",
+                "payment_provider": "stripe",
+                "configuration": {
+                    "create_subscription_params": {
+                        "plan_id": made["plan"],
+                        "currency": "usd",
+                        "billing_period": "MONTHLY",
+                    }
+                },
+            },
+        ),
         Call("createTaxAssociation", body={"tax_rate_code": TAX_CODE, "entity_type": "customer"}),
         Call("getUsageStatistics", body={"event_name": "tour.call", "aggregation_type": "COUNT"}),
         Call("getUsageByMeter", body={"meter_id": made["meter"]}),

@@ -38,8 +38,8 @@ def test_runs_are_read_back_and_added_up(tmp_path: Path) -> None:
     assert "old" not in table
     assert "2 rounds, 2 examinations, on one machine." in table
     assert (
-        "| `python -m benchmarks.chaos --rounds 1 --seed 2 --mode external --phase 20 --clients 4 --patience 1.5` | "
-        "1 | 1 minutes |" in table
+        "| `python -m benchmarks.chaos --rounds 1 --seed 2 --mode external --phase 20 --clients 4 --patience 1.5 "
+        "--stalled-seconds 30` | 1 | 1 minutes, 60.0 s a round |" in table
     )
     assert "| kill -9 of the server | 2 | 2.0 s | 2.0 s | 4.0 s | 5.0 s |" in table
     assert "| events | 1,500 | 2 | 0 |" in table

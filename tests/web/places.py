@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 
 from farthing.billing.dunning.tables import OPEN_CASES, DunningCase, DunningStatus, FinalAction
+from farthing.billing.run.passes import Run
 from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import make_link
@@ -82,6 +83,20 @@ async def _task(stage: Stage) -> str:
     office = TransferOffice(account, account.database, account.settings)
     await office.work()
     return str(task["workflow_id"])
+
+
+async def _correctable(stage: Stage) -> str:
+    """An invoice of a subscription's period, in books that were billed once."""
+    account = stage.account
+    of_periods = {"subscription_id": stage.subscription_id, "invoice_type": "SUBSCRIPTION"}
+    listed = (await account.get("/invoices", **of_periods))["items"]
+    if not listed:
+        await Run(account.database, account.scope, stage.now).all()
+        listed = (await account.get("/invoices", **of_periods))["items"]
+    oldest = min(listed, key=lambda invoice: str(invoice["period_start"]))
+    if oldest["invoice_status"] == "DRAFT":
+        await account.post(f"/invoices/{oldest['id']}/finalize", {}, expect=200)
+    return str(oldest["id"])
 
 
 async def _emails(stage: Stage) -> str:
@@ -182,7 +197,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("billing-details", f"/customers/{customer['id']}/billing-details"),
         Place("erasure", f"/customers/{customer['id']}/erasure"),
         Place("line", f"/invoices/{invoice['id']}/lines/{line['id']}"),
-        Place("corrections", f"/invoices/{invoice['id']}/corrections"),
+        Place("corrections", f"/invoices/{await _correctable(stage)}/corrections"),
         Place("credit-note-new", f"/invoices/{invoice['id']}/credit-notes/new"),
         Place("credit-note", f"/credit-notes/{await _credit_note(stage, invoice, line)}"),
         Place("dunning", await _dunning(stage)),
