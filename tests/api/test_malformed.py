@@ -18,6 +18,7 @@ from tests.api.tour.building import QUESTION
 LIMITED = {"login", "signUp"}
 """Refused after ten requests a minute, whatever they hold."""
 ENOUGH = {"subscription_id": "nobody", "definition": QUESTION, "range": "this_year", "shape": "breakdown"}
+ENOUGH |= {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-02-01T00:00:00Z"}
 """What the bodies of routes require that also take something in the query."""
 TAKES_FILES = {"uploadTaskFile"}
 """Read as they arrive, with a cap of their own."""
