@@ -224,9 +224,9 @@ async def account(base_url: str, settings: Settings, database: Database) -> Asyn
 
 
 @pytest.fixture
-async def alone(new_database: Callable[..., str]) -> AsyncIterator[Account]:
+async def alone(new_database: Callable[..., str], tmp_path: Path) -> AsyncIterator[Account]:
     """A deployment of its own, with one tenant: what goes through all environments finds no other test's."""
-    settings = settings_for(new_database())
+    settings = settings_for(new_database(), export_dir=str(tmp_path))
     database = Database(settings.database_url or "", wire())
     async with running(settings, database) as url, Account(url, settings, database) as account:
         yield account
