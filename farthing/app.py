@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
@@ -25,7 +25,6 @@ import farthing
 from farthing.api.body import JsonBody
 from farthing.api.guards import AccessControl
 from farthing.api.openapi import ApiDocument, document
-from farthing.api.routing import ApplicationRouter
 from farthing.api.services import services_of, state_with
 from farthing.api.transport.bodies import BodyReader, ReadTimes
 from farthing.api.transport.client_address import ClientAddresses
@@ -118,7 +117,7 @@ from farthing.web.access.sessions import Sessions
 from farthing.web.api_reference.pages import ArrangedDocument
 from farthing.web.portal.routes import PortalDoors
 from farthing.web.rendering.answers import answer
-from farthing.web.site import make_site
+from farthing.web.site import site
 
 log = structlog.get_logger(__name__)
 
@@ -291,13 +290,13 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
     """`documented` is not for the application that is served: the framework would add pages of its own."""
     return Litestar(
         route_handlers=[
-            ApplicationRouter("/v1", route_handlers=list(ROUTES)),
+            Router("/v1", route_handlers=list(ROUTES)),
             health,
             posted_health,
             ready,
             openapi,
             metrics_page,
-            make_site(),
+            site,
         ],
         middleware=[slashes_restored],
         dto=JsonBody,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from farthing.api.routing import ApplicationRouter
 from farthing.web.administration.clock import TestClock
 from farthing.web.administration.company import Company
 from farthing.web.administration.configuration import SettingsPages
@@ -79,8 +79,9 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     PortalLinks,
 )
 
-
-def make_site() -> ApplicationRouter:
-    """The pages of one application, whose errors are pages."""
-    handlers = [*DASHBOARD, ApiReference, Portal, PortalCredits, PortalMethods, CheckoutPages, asset, favicon]
-    return ApplicationRouter("/", route_handlers=handlers, exception_handlers={Exception: error_page})
+site = Router(
+    "/",
+    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, PortalMethods, CheckoutPages, asset, favicon],
+    exception_handlers={Exception: error_page},
+)
+"""The pages, whose errors are pages."""

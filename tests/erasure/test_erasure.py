@@ -62,12 +62,12 @@ async def test_events_count_what_they_counted(account: Account) -> None:
         assert exact.all() == [EXACT]
 
 
-async def test_issued_documents_name_their_buyer_until_they_are_old_enough(alone: Account) -> None:
-    life = await live(alone)
-    answer = await alone.post(f"/customers/{life.customer_id}/erase", expect=200)
+async def test_issued_documents_name_their_buyer_until_they_are_old_enough(account: Account) -> None:
+    life = await live(account)
+    answer = await account.post(f"/customers/{life.customer_id}/erase", expect=200)
     assert answer["documents"]["count"] >= 2
     assert answer["documents"]["until"].endswith("-01-01T00:00:00Z")
-    left = await traces(alone)
+    left = await traces(account)
     assert {place.split(".")[0] for place in left} <= {
         "party_versions",
         "invoices",
@@ -75,12 +75,12 @@ async def test_issued_documents_name_their_buyer_until_they_are_old_enough(alone
         "credit_notes",
     }
     for path in (f"/invoices/{life.invoice['id']}/pdf", f"/creditnotes/{life.note['id']}/pdf"):
-        pages = pypdf.PdfReader(io.BytesIO((await alone.http.get(path)).content)).pages
+        pages = pypdf.PdfReader(io.BytesIO((await account.http.get(path)).content)).pages
         assert "Ada Quillfeather" in pages[0].extract_text()
 
-    await _let_years_pass(alone, life.customer_id)
-    assert await traces(alone) == {}
-    pages = pypdf.PdfReader(io.BytesIO((await alone.http.get(f"/invoices/{life.invoice['id']}/pdf")).content)).pages
+    await _let_years_pass(account, life.customer_id)
+    assert await traces(account) == {}
+    pages = pypdf.PdfReader(io.BytesIO((await account.http.get(f"/invoices/{life.invoice['id']}/pdf")).content)).pages
     assert "Erased customer" in pages[0].extract_text()
 
 
