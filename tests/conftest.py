@@ -134,9 +134,11 @@ def sockets(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def new_database(sockets: str) -> Iterator[Callable[..., str]]:
-    """Makes databases: `new_database()` is migrated and empty, `new_database(migrated=False)` holds nothing."""
-    made: list[str] = []
+def new_database(sockets: str) -> Callable[..., str]:
+    """Makes databases: `new_database()` is migrated and empty, `new_database(migrated=False)` holds nothing.
+
+    They go with the run's PostgreSQL: dropping each would take a checkpoint and the deletion of a thousand files.
+    """
     admin = f"postgresql://postgres@/postgres?host={sockets}"
 
     def make(*, migrated: bool = True) -> str:
@@ -147,13 +149,9 @@ def new_database(sockets: str) -> Iterator[Callable[..., str]]:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute("SELECT pg_advisory_lock(1)")  # one copy of the template at a time
             connection.execute(statement)
-        made.append(name)
         return f"postgresql://{ROLE}@/{name}?host={sockets}"
 
-    yield make
-    with psycopg.connect(admin, autocommit=True) as connection:
-        for name in made:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -223,6 +221,16 @@ async def account(base_url: str, settings: Settings, database: Database) -> Asyn
     """A fresh tenant with a sandbox and a full API key, and a client that uses it."""
     async with Account(base_url, settings, database) as account:
         yield account
+
+
+@pytest.fixture
+async def alone(new_database: Callable[..., str], tmp_path: Path) -> AsyncIterator[Account]:
+    """A deployment of its own, with one tenant: what goes through all environments finds no other test's."""
+    settings = settings_for(new_database(), export_dir=str(tmp_path))
+    database = Database(settings.database_url or "", wire())
+    async with running(settings, database) as url, Account(url, settings, database) as account:
+        yield account
+    await database.close()
 
 
 @pytest.fixture

@@ -31,6 +31,12 @@ MOST_EVENTS = 1000
 class Office(Shop):
     """`billed` is what tests look at: for each invoice its reason, period and total, oldest first."""
 
+    async def set_up(self) -> Office:
+        """The office on the first of January 2026, which computes and finalizes without delay."""
+        await self.on("2026-01-01")
+        await self.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
+        return self
+
     async def settings(self, **values: Any) -> None:
         """Change how invoices are made."""
         await self.account.put("/settings/invoice_config", {"value": values})

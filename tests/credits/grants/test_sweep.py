@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from farthing.jobs.duties import perform
 from farthing.jobs.schedule import duties
+from tests.account import Account
 from tests.billing.counter import opened
 from tests.conftest import settings_for
 from tests.credits.grants.granting import GrantingOffice
@@ -106,7 +107,9 @@ async def test_a_sweep_that_is_killed_is_taken_up_by_the_next(office: GrantingOf
     assert await office.differences() == []
 
 
-async def test_the_duty_goes_through_environments_with_their_own_clocks(office: GrantingOffice) -> None:
+async def test_the_duty_goes_through_environments_with_their_own_clocks(alone: Account) -> None:
+    office = GrantingOffice(alone)
+    await office.on("2025-01-01")
     (made,) = await many(office, 1)
     await office.on("2025-02-01")
     settings = settings_for(office.account.database.url)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import SystemClock
@@ -16,23 +14,11 @@ from farthing.core.origin import COMMAND_LINE, ChangeSource, acting_as
 from farthing.customers.tables import Customer
 from farthing.identity.credentials import operator
 from farthing.jobs.duties import Duty, everywhere, perform
-from farthing.storage.postgres import Database
-from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 
 OPERATOR_KEY = "operator-key-of-the-test"
 PASSWORD = "a long enough password"
-
-
-@pytest.fixture
-async def alone(new_database: Callable[..., str]) -> AsyncIterator[Account]:
-    """A deployment of its own, with one tenant."""
-    url = new_database()
-    settings, database = settings_for(url), Database(url, wire())
-    async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
-        yield account
-    await database.close()
 
 
 async def newest(account: Account, **asked: Any) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from farthing.notifications.alerts.tables import UsageEvaluation
 from tests.account import Account
 from tests.billing.counter import opened
 from tests.billing.office import Office
-from tests.conftest import settings_for
 from tests.credits.test_real_time import wallet_of
 from tests.notifications.alerts.watching import (
     above,
@@ -229,8 +228,9 @@ async def test_a_look_that_is_an_hour_late_waits_once_for_the_others(office: Off
     assert len(await events(office.account, "wallet.ongoing_balance.updated")) == 1
 
 
-async def test_the_duty_looks_and_leaves_nothing(office: Office, tmp_path: Any) -> None:
+async def test_the_duty_looks_and_leaves_nothing(alone: Account) -> None:
     """The same customer has no row and no notice left; those that nobody watches get none."""
+    office = await Office(alone).set_up()
     feature, customer, unwatched = await office.feature("calls"), await office.customer(), await office.customer()
     plan = await office.plan(office.usage(feature, "1"))
     subscription = await opened(office, plan, customer)
@@ -239,7 +239,7 @@ async def test_the_duty_looks_and_leaves_nothing(office: Office, tmp_path: Any) 
     await look_at_usage(office)
     for owner in (customer, unwatched):
         await office.used("calls", owner, 10, "2026-01-01")
-    known = duties(office.account.database, settings_for(tmp_path))
+    known = duties(alone.database, alone.settings)
     (duty,) = [duty for duty in known if duty.name == "usage_alert_evaluation"]
     await duty.run(office.account.database, at("2026-01-01"))
     async with office.transaction() as session:
