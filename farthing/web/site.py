@@ -34,6 +34,9 @@ from farthing.web.dashboard.receivables.dunning import DunningPages
 from farthing.web.dashboard.receivables.einvoices import EinvoicePages
 from farthing.web.dashboard.receivables.exchange_rates import ExchangeRatePages
 from farthing.web.dashboard.receivables.invoices import InvoicePages
+from farthing.web.dashboard.receivables.payments.listing import PaymentPages
+from farthing.web.dashboard.receivables.payments.recording import RecordingPages
+from farthing.web.dashboard.receivables.payments.unapplied import UnappliedMoneyPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -52,6 +55,9 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Overview,
     CustomerPages,
     InvoicePages,
+    PaymentPages,
+    RecordingPages,
+    UnappliedMoneyPages,
     DunningPages,
     CreditNotePages,
     CorrectionPages,
