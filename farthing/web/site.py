@@ -37,6 +37,7 @@ from farthing.web.dashboard.receivables.invoices import InvoicePages
 from farthing.web.dashboard.receivables.payments.listing import PaymentPages
 from farthing.web.dashboard.receivables.payments.recording import RecordingPages
 from farthing.web.dashboard.receivables.payments.unapplied import UnappliedMoneyPages
+from farthing.web.dashboard.receivables.statements import StatementPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -58,6 +59,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     PaymentPages,
     RecordingPages,
     UnappliedMoneyPages,
+    StatementPages,
     DunningPages,
     CreditNotePages,
     CorrectionPages,
