@@ -80,6 +80,7 @@ async def erase(session: AsyncSession, customer_id: str, documents: DocumentsCho
 
     kept = await documents_to_keep(session, customer.id, now) if documents is DocumentsChoice.KEEP else None
     forgotten = await forget_imported_files(session)
+    await forget_attachments(session, customer.id)
     rows = await erase_stage(session, Stage.BOOKS, owned, personal)
     rows["stored_files"] += forgotten
     rows += await erase_usage(session, external_ids, personal, renamed)

@@ -30,6 +30,9 @@ from farthing.web.dashboard.overview import Overview
 from farthing.web.dashboard.receivables.checkouts import CheckoutList
 from farthing.web.dashboard.receivables.corrections import CorrectionPages
 from farthing.web.dashboard.receivables.credit_notes import CreditNotePages
+from farthing.web.dashboard.receivables.drafts.editing import DraftPages
+from farthing.web.dashboard.receivables.drafts.one_off import OneOffPages
+from farthing.web.dashboard.receivables.drafts.voiding import VoidingPages
 from farthing.web.dashboard.receivables.dunning import DunningPages
 from farthing.web.dashboard.receivables.einvoices import EinvoicePages
 from farthing.web.dashboard.receivables.exchange_rates import ExchangeRatePages
@@ -60,6 +63,9 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     RecordingPages,
     UnappliedMoneyPages,
     StatementPages,
+    OneOffPages,
+    DraftPages,
+    VoidingPages,
     DunningPages,
     CreditNotePages,
     CorrectionPages,
