@@ -33,6 +33,7 @@ from farthing.erasure.documents import (
 from farthing.erasure.personal import PersonalData
 from farthing.erasure.texts import erase_stage
 from farthing.erasure.usage import erase_usage, own_external_ids, rename_records
+from farthing.invoices.annotations.annotating import forget_attachments
 from farthing.notifications.activity.actions import CUSTOMER_ERASED
 from farthing.notifications.email.tables import Email
 from farthing.storage.postgres import real_clock_of

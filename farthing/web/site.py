@@ -27,6 +27,7 @@ from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.overview import Overview
+from farthing.web.dashboard.receivables.annotations import AnnotationPages
 from farthing.web.dashboard.receivables.checkouts import CheckoutList
 from farthing.web.dashboard.receivables.corrections import CorrectionPages
 from farthing.web.dashboard.receivables.credit_notes import CreditNotePages
@@ -63,6 +64,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     RecordingPages,
     UnappliedMoneyPages,
     StatementPages,
+    AnnotationPages,
     OneOffPages,
     DraftPages,
     VoidingPages,

@@ -26,7 +26,7 @@ MOST_NOTES_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
+class AnnotationSubject:
     """What an annotation is about, who leaves it, and the key that makes a repeat the same one."""
 
     entity_type: AnnotatedType
@@ -36,7 +36,7 @@ class Annotated:
     key: str
 
 
-async def write_note(session: AsyncSession, about: Annotated, body: str) -> None:
+async def write_note(session: AsyncSession, about: AnnotationSubject, body: str) -> None:
     """Write a note; a repeat writes nothing. Raises NotFound, and ValidationFailed for an empty or endless one."""
     text = body.strip()
     if not text:
@@ -56,7 +56,7 @@ async def write_note(session: AsyncSession, about: Annotated, body: str) -> None
     await insert_if_new(session, note)
 
 
-async def attach_file(session: AsyncSession, about: Annotated, file_name: str, content: bytes) -> None:
+async def attach_file(session: AsyncSession, about: AnnotationSubject, file_name: str, content: bytes) -> None:
     """Store a file beside an entity; a repeat stores nothing.
 
     Raises NotFound, ValidationFailed for a file of another kind or size, and InvalidOperation for too many.
@@ -130,7 +130,7 @@ async def forget_attachments(session: AsyncSession, customer_id: str) -> int:
     return len(ids)
 
 
-async def _customer_of(session: AsyncSession, about: Annotated, *, lock: bool = False) -> str:
+async def _customer_of(session: AsyncSession, about: AnnotationSubject, *, lock: bool = False) -> str:
     """The customer of what is annotated; locked, so that files are counted one after the other."""
     read = lock_row if lock else find
     if about.entity_type is AnnotatedType.CUSTOMER:

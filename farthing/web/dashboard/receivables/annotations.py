@@ -11,13 +11,11 @@ from litestar import Controller, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
-from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE
-from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.invoices.annotations.annotating import (
-    Annotated,
+    AnnotationSubject,
     attach_file,
     attachments_of,
     content_of,
@@ -75,7 +73,7 @@ class AnnotationPages(Controller):
         return done(request, _path(note.entity_type, note.entity_id), "The note is gone.")
 
     @post("/attachments", guards=[uploads("customer")])
-    async def attach(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[Any]:
+    async def attach(self, request: HttpRequest, session: AsyncSession) -> Response[Any]:
         """Store a file."""
         form = UploadForm(request)
         await form.read_fields()
@@ -83,7 +81,6 @@ class AnnotationPages(Controller):
         try:
             about = _about(request, form.fields)
             content = await _read(form)
-            await unit_of_work(request).admit()
             await attach_file(session, about, form.file_name, content)
         except (FarthingError, msgspec.ValidationError) as error:
             return await refused(request, here, as_domain_error(error))
@@ -124,11 +121,11 @@ async def _read(form: UploadForm) -> bytes:
     return bytes(gathered)
 
 
-def _about(request: HttpRequest, given: Mapping[str, str]) -> Annotated:
+def _about(request: HttpRequest, given: Mapping[str, str]) -> AnnotationSubject:
     visitor = visitor_of(request)
     entity_type = _type(given)
     _require(request, WRITE, entity_type)
-    return Annotated(
+    return AnnotationSubject(
         entity_type,
         given.get("entity_id", "")[:50],
         visitor.caller.user_id,

@@ -22,6 +22,7 @@ from farthing.credits.notes.reads import notes_of_invoice
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.invoices.annotations.tables import AnnotatedType
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
@@ -36,6 +37,7 @@ from farthing.payments.tables import Payment
 from farthing.storage.queries.rows import find, lock_row
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.receivables.annotations import annotations_of
 from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
 from farthing.web.dashboard.receivables.explanation import explain
 from farthing.web.dashboard.timeline import newest_activities
@@ -156,6 +158,7 @@ class InvoicePages(Controller):
             invoice=invoice,
             activities=await newest_activities(request, session, entity_id=invoice.id),
             activity_query={"entity_id": invoice.id},
+            annotations=await annotations_of(session, AnnotatedType.INVOICE, invoice.id),
             now=clock.now(),
             zone=await zone_of(session),
             cut_in=await reading_zone(session, invoice),
