@@ -359,11 +359,15 @@ async def test_a_reader_is_offered_nothing_to_change_and_may_change_nothing(own:
     await outside.sign_in(own)
     page = (await outside.http.get(f"/invoices/{invoice['id']}")).text
     assert "/void" not in page
-    assert "/payments" not in page
+    assert "/payments/new" not in page
     token = await outside.token("/invoices")
     for path, form in (
         (f"/invoices/{invoice['id']}/void", {}),
-        (f"/invoices/{invoice['id']}/payments", {"amount": "10"}),
+        ("/payments/new", {"customer": invoice["customer_id"], "amount": "10"}),
+        ("/invoices/new", {"customer": invoice["customer_id"]}),
+        (f"/invoices/{invoice['id']}/edit", {"action": "add"}),
+        (f"/customers/{invoice['customer_id']}/unapplied-money/allocate", {"currency": "usd"}),
+        ("/internal-notes", {"entity_type": "invoice", "entity_id": invoice["id"], "body": "x"}),
         ("/keys", {"name": "x", "type": "private_key"}),
         ("/settings/invoice_config", {"prefix": "X"}),
         ("/company", {"name": "X"}),

@@ -9,7 +9,6 @@ from farthing.core.errors import ValidationFailed
 from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
-from farthing.identity.tables import Tenant
 from farthing.invoices.pdf import figures
 from farthing.invoices.pdf.document import Days
 from farthing.invoices.pdf.figures import text
@@ -17,10 +16,9 @@ from farthing.invoices.pdf.fonts import families
 from farthing.invoices.pdf.page import RUNNING_TEXT, PageTexts, Table, party_texts
 from farthing.invoices.pdf.render import render_page
 from farthing.invoices.pdf.turns import typeset
-from farthing.invoices.reads.documents import payer_of, seller_of
+from farthing.invoices.reads.letterhead import payer_of, seller_of
 from farthing.reporting.statement.account import AccountStatement, StatementEntry
 from farthing.reporting.statement.tabulated import WORDS, detail_of
-from farthing.storage.queries.rows import find
 
 MOST_ROWS = 2_000
 """About 100 MB while it is typeset."""
@@ -43,7 +41,7 @@ async def as_pdf(session: AsyncSession, statement: AccountStatement) -> bytes:
 
 async def _texts(session: AsyncSession, statement: AccountStatement) -> PageTexts:
     customer, code = statement.customer, statement.currency
-    seller, payer = seller_of(await find(session, Tenant, customer.tenant_id)), payer_of(customer)
+    seller, payer = await seller_of(session, customer.tenant_id), payer_of(customer)
     zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
     rows = [_row(entry, figures.day(to_local(entry.at, zone).date()), code) for entry in statement.entries]
     table: Table = {
