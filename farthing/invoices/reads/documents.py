@@ -40,10 +40,12 @@ from farthing.invoices.pdf.document import (
 )
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
+from farthing.invoices.ports import InvoicePorts, PaymentDescription
 from farthing.invoices.reads.letterhead import buyer_of, seller_of, statements_of
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.reads.unit_prices import UnitPrice, unit_prices
 from farthing.invoices.tables import Invoice, PaymentSettlement
+from farthing.storage.postgres import ports_of
 
 LINK_LIFE = timedelta(minutes=15)
 _PURPOSE = "invoice-documents"
@@ -80,6 +82,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         .where(PaymentSettlement.invoice_id == invoice.id, PaymentSettlement.amount > 0)
         .order_by(PaymentSettlement.created_at, PaymentSettlement.id)
     )
+    described = await ports_of(session, InvoicePorts).describe_settlements(session, invoice.id)
     issued = invoice.issue_date or invoice.finalized_at
     return InvoiceDocument(
         seller=await seller_of(session, invoice.tenant_id),
@@ -96,9 +99,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         groups=tuple(_groups(lines, cut_in, await unit_prices(session, lines))),
         discounts=tuple(_discount(row, names) for row in coupons),
         taxes=tuple(_tax(row) for row in taxes),
-        payments=tuple(
-            DocumentPayment(day=to_local(row.created_at, zone).date(), amount=row.amount) for row in settlements
-        ),
+        payments=tuple(_payment(row, described.get(row.id, _UNDESCRIBED), zone) for row in settlements),
         totals=_totals(invoice),
         statements=await statements_of(session, invoice),
         notes=invoice.meta.get("notes", ""),
@@ -156,6 +157,18 @@ def _line(line: InvoiceLineItem, zone: ZoneInfo, price: UnitPrice | None) -> Lin
         unit_price=None if price is None else price.amount,
         priced_units=Decimal(1) if price is None else price.units,
         days=_days(line.period_start, line.period_end, zone),
+    )
+
+
+_UNDESCRIBED = PaymentDescription("", "")
+
+
+def _payment(settlement: PaymentSettlement, described: PaymentDescription, zone: ZoneInfo) -> DocumentPayment:
+    return DocumentPayment(
+        day=to_local(settlement.created_at, zone).date(),
+        amount=settlement.amount,
+        method=described.method,
+        reference=described.reference,
     )
 
 

@@ -12,11 +12,11 @@ from decimal import ROUND_CEILING, Decimal, localcontext
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.catalogue.enums import BillingModel
 from farthing.catalogue.prices.tables import Price
 from farthing.core import currency
 from farthing.core.money import EXACT, decimals, round_to
 from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.rating.pricing.price import BillingModel
 from farthing.storage.queries.rows import in_array
 
 MOST_DECIMALS = 8

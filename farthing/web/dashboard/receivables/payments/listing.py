@@ -24,6 +24,7 @@ from farthing.core.money import ZERO, exact_sum
 from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.payments.processing import changes as payment_changes
+from farthing.payments.processing.descriptions import PROVIDER_METHODS, method_of, reference_of
 from farthing.payments.refunds.tables import RefundReason, RefundRecord
 from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import UpdatePaymentRequest
@@ -35,7 +36,6 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.receivables.invoices import zone_of
-from farthing.web.dashboard.receivables.payments.methods import PROVIDER_METHODS, method_of, reference_of
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, refused, render

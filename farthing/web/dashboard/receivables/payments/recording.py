@@ -22,6 +22,7 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
+from farthing.payments.processing.descriptions import RECORDED_METHODS
 from farthing.payments.processing.received import ReceivedTransfer, oldest_first, open_invoices, record_received
 from farthing.payments.routes import provide_gateways
 from farthing.payments.unapplied.allocation import Allocation
@@ -31,7 +32,6 @@ from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.receivables.invoices import zone_of
-from farthing.web.dashboard.receivables.payments.methods import RECORDED_METHODS
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.typed_fields import amount_in, problems_at, start_of_day
