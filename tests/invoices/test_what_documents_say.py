@@ -93,7 +93,10 @@ async def test_parties_prices_and_the_way_to_pay(account: Account) -> None:
     [
         pytest.param({}, "exempt", "No tax is charged: the customer is exempt from it.", id="an exempt customer"),
         pytest.param(
-            {"default_vat_category": "AE"}, "taxable", "Reverse charge: VAT is to be accounted for", id="reverse charge"
+            {"default_vat_category": "AE", "default_vat_exemption_code": "VATEX-EU-AE"},
+            "taxable",
+            "Reverse charge: VAT is to be accounted for",
+            id="reverse charge",
         ),
         pytest.param(
             {"default_vat_category": "E", "default_vat_exemption_reason": "Small business, section 19 UStG"},
@@ -101,7 +104,12 @@ async def test_parties_prices_and_the_way_to_pay(account: Account) -> None:
             "Small business, section 19 UStG",
             id="the seller's own reason",
         ),
-        pytest.param({"default_vat_category": "O"}, "taxable", "Not subject to VAT.", id="outside of VAT"),
+        pytest.param(
+            {"default_vat_category": "O", "default_vat_exemption_code": "VATEX-EU-O"},
+            "taxable",
+            "Not subject to VAT.",
+            id="outside of VAT",
+        ),
     ],
 )
 async def test_why_there_is_no_tax(account: Account, config: dict[str, str], treatment: str, expected: str) -> None:
