@@ -142,7 +142,7 @@ async def test_an_invoice_is_looked_at_before_it_is_made_and_a_draft_is_changed_
     await expect(adding.locator("small.bad")).to_contain_text("Must be given")
     await adding.get_by_label("Amount of line 1").fill("49.50")
     await adding.get_by_role("button", name="Add the line").dblclick()
-    await expect(page.get_by_text("Setup")).to_have_count(1)
+    await expect(page.locator("summary").filter(has_text="Setup")).to_have_count(1)
     await page.get_by_text("Travel").first.click()
     await page.get_by_role("button", name="Remove Travel").click()
     await expect(page.get_by_role("status")).to_have_text("The line is gone.")

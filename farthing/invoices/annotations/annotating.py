@@ -18,6 +18,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.annotations.file_kinds import clean_name, require_kind
 from farthing.invoices.annotations.tables import AnnotatedType, Attachment, AttachmentContent, InternalNote
 from farthing.invoices.tables import Invoice
+from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import find, insert_if_new, lock_row
 
 LONGEST_NOTE = 5_000
@@ -82,7 +83,10 @@ async def attach_file(session: AsyncSession, about: AnnotationSubject, file_name
     query = select(func.count()).select_from(Attachment).where(Attachment.entity_id == about.entity_id)
     if (await session.scalar(query) or 0) > MOST_ATTACHMENTS:
         raise InvalidOperation(f"at most {MOST_ATTACHMENTS} files can be attached", {"entity_id": about.entity_id})
-    session.add(AttachmentContent(attachment_id=attachment.id, content=content))
+    row = AttachmentContent(
+        attachment_id=attachment.id, content=content, environment_id=scope_of(session).environment_id
+    )
+    session.add(row)
     await session.flush()
 
 
