@@ -156,10 +156,9 @@ async def test_each_day_agrees_with_the_report_of_receivables(ledger: Ledger) ->
     await ledger.on("2026-02-10")
     await ledger.paid(invoice, "30")
     await ledger.on("2026-03-10")
-    other = await ledger.invoiced(customer, "50", paid="70")
+    await ledger.invoiced(customer, "50", paid="70")
     await ledger.on("2026-04-10")
     await ledger.account.post(f"/invoices/{invoice['id']}/void", {}, expect=200)
-    assert other
     reported = await ledger.over("total_receivables")
     for month, amount in zip(range(2, 6), reported.values(), strict=False):
         statement = await stated(ledger, customer, until=f"2026-{month:02}-01")

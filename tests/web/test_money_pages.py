@@ -191,14 +191,12 @@ async def test_voiding_says_where_the_money_goes_and_moves_it_there(page: Page, 
 
 
 async def test_a_statement_is_shown_and_downloaded(page: Page, own: Stage, tmp_path: Path) -> None:
-    desk = Desk(own.account)
     customer, (first, _) = await _customer_with_debts(own, "100", "50")
     note = {"invoice_id": first["id"], "reason": "BILLING_ERROR", "process_credit_note": True}
     lines = [{"invoice_line_item_id": first["line_items"][0]["id"], "amount": "10"}]
     await own.account.post("/creditnotes", {**note, "line_items": lines})
     paying = {"destination_type": "INVOICE", "destination_id": first["id"], "payment_method_type": "OFFLINE"}
     await own.account.post("/payments", {**paying, "amount": "95", "currency": "usd", "process_payment": True})
-    assert desk
     await sign_in(page, own)
     await page.goto(f"/customers/{customer}")
     await page.get_by_role("link", name="Statement", exact=True).click()
