@@ -16,7 +16,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
 from farthing.invoices.annotations.file_kinds import clean_name, require_kind
-from farthing.invoices.annotations.tables import AnnotatedType, Attachment, AttachmentContent, InternalNote
+from farthing.invoices.annotations.tables import AnnotatedType, AttachmentContent, AttachmentRow, InternalNote
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import find, insert_if_new, lock_row
@@ -65,7 +65,7 @@ async def attach_file(session: AsyncSession, about: AnnotationSubject, file_name
     name = clean_name(file_name)
     kind = require_kind(name, content)
     customer_id = await _customer_of(session, about, lock=True)
-    attachment = Attachment(
+    attachment = AttachmentRow(
         id=new_id(Kind.ATTACHMENT),
         entity_type=about.entity_type,
         entity_id=about.entity_id,
@@ -80,7 +80,7 @@ async def attach_file(session: AsyncSession, about: AnnotationSubject, file_name
     )
     if not await insert_if_new(session, attachment):
         return
-    query = select(func.count()).select_from(Attachment).where(Attachment.entity_id == about.entity_id)
+    query = select(func.count()).select_from(AttachmentRow).where(AttachmentRow.entity_id == about.entity_id)
     if (await session.scalar(query) or 0) > MOST_ATTACHMENTS:
         raise InvalidOperation(f"at most {MOST_ATTACHMENTS} files can be attached", {"entity_id": about.entity_id})
     row = AttachmentContent(
@@ -97,13 +97,13 @@ async def notes_of(session: AsyncSession, entity_id: str) -> Sequence[InternalNo
     return (await session.scalars(query.order_by(*order).limit(MOST_NOTES_SHOWN))).all()
 
 
-async def attachments_of(session: AsyncSession, entity_id: str) -> Sequence[Attachment]:
+async def attachments_of(session: AsyncSession, entity_id: str) -> Sequence[AttachmentRow]:
     """The files beside an entity, newest first."""
-    query = select(Attachment).where(Attachment.entity_id == entity_id)
-    return (await session.scalars(query.order_by(Attachment.created_at.desc(), Attachment.id.desc()))).all()
+    query = select(AttachmentRow).where(AttachmentRow.entity_id == entity_id)
+    return (await session.scalars(query.order_by(AttachmentRow.created_at.desc(), AttachmentRow.id.desc()))).all()
 
 
-async def content_of(session: AsyncSession, attachment: Attachment) -> bytes:
+async def content_of(session: AsyncSession, attachment: AttachmentRow) -> bytes:
     """The bytes of an attachment."""
     query = select(AttachmentContent.content).where(AttachmentContent.attachment_id == attachment.id)
     return (await session.scalars(query)).one()
@@ -117,9 +117,9 @@ async def remove_note(session: AsyncSession, note_id: str) -> InternalNote:
     return note
 
 
-async def remove_attachment(session: AsyncSession, attachment_id: str) -> Attachment:
+async def remove_attachment(session: AsyncSession, attachment_id: str) -> AttachmentRow:
     """Take a file away with its content. Raises NotFound."""
-    attachment = await lock_row(session, Attachment, attachment_id)
+    attachment = await lock_row(session, AttachmentRow, attachment_id)
     await session.execute(delete(AttachmentContent).where(AttachmentContent.attachment_id == attachment.id))
     await session.delete(attachment)
     await session.flush()
@@ -128,7 +128,7 @@ async def remove_attachment(session: AsyncSession, attachment_id: str) -> Attach
 
 async def forget_attachments(session: AsyncSession, customer_id: str) -> int:
     """Take away all files about a customer and its invoices; how many there were."""
-    ids = list(await session.scalars(select(Attachment.id).where(Attachment.customer_id == customer_id)))
+    ids = list(await session.scalars(select(AttachmentRow.id).where(AttachmentRow.customer_id == customer_id)))
     for attachment_id in ids:
         await remove_attachment(session, attachment_id)
     return len(ids)

@@ -45,7 +45,7 @@ class InternalNote(Scoped, Tracked, Base):
     )
 
 
-class Attachment(Scoped, Tracked, Base):
+class AttachmentRow(Scoped, Tracked, Base):
     """A file beside a customer or an invoice; its content is a row of its own."""
 
     __tablename__ = "attachments"

@@ -25,7 +25,7 @@ from farthing.invoices.annotations.annotating import (
     write_note,
 )
 from farthing.invoices.annotations.file_kinds import KINDS, LARGEST_FILE_BYTES
-from farthing.invoices.annotations.tables import AnnotatedType, Attachment, InternalNote
+from farthing.invoices.annotations.tables import AnnotatedType, AttachmentRow, InternalNote
 from farthing.storage.queries.rows import find
 from farthing.web.access.upload_form import UploadForm
 from farthing.web.access.visitors import changes, form_of, shows, uploads, visitor_of
@@ -89,7 +89,7 @@ class AnnotationPages(Controller):
     @get("/attachments/{attachment_id:str}", guards=[shows("customer")])
     async def download(self, attachment_id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
         """A file, as a download that no browser shows as a page."""
-        attachment = await find(session, Attachment, attachment_id)
+        attachment = await find(session, AttachmentRow, attachment_id)
         _require(request, READ, attachment.entity_type)
         name = attachment.file_name
         plain_name = "".join(letter if letter.isascii() and letter.isprintable() else "_" for letter in name)
@@ -105,7 +105,7 @@ class AnnotationPages(Controller):
     @post("/attachments/{attachment_id:str}/remove", guards=[changes("customer")])
     async def discard(self, attachment_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Take a file away."""
-        attachment = await find(session, Attachment, attachment_id)
+        attachment = await find(session, AttachmentRow, attachment_id)
         _require(request, WRITE, attachment.entity_type)
         await remove_attachment(session, attachment_id)
         return done(request, _path(attachment.entity_type, attachment.entity_id), "The file is gone.")
