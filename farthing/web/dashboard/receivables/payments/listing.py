@@ -48,7 +48,7 @@ _FILTERS = ("state", "method", "customer", "from", "until", "currency")
 
 
 @dataclass(frozen=True, slots=True)
-class PaidPart:
+class InvoiceShare:
     """What an invoice had of a payment, and whether it was allocated to it from the customer's balance."""
 
     invoice: Invoice
@@ -218,7 +218,7 @@ async def customer_of(session: AsyncSession, payment: Payment) -> str:
     return invoice.customer_id if invoice is not None else ""
 
 
-async def paid_invoices(session: AsyncSession, payment_id: str) -> list[PaidPart]:
+async def paid_invoices(session: AsyncSession, payment_id: str) -> list[InvoiceShare]:
     """The invoices that have money of a payment, directly or from the balance, in the order in which they had it."""
     part = PaymentSettlement
     rows = await session.execute(
@@ -228,7 +228,7 @@ async def paid_invoices(session: AsyncSession, payment_id: str) -> list[PaidPart
         .where(or_(part.payment_id == payment_id, UnappliedMoney.payment_id == payment_id), part.amount > 0)
         .order_by(part.created_at, part.id)
     )
-    return [PaidPart(*row) for row in rows]
+    return [InvoiceShare(*row) for row in rows]
 
 
 async def _money_of(session: AsyncSession, payment_id: str) -> list[UnappliedMoney]:
