@@ -42,6 +42,7 @@ from farthing.notifications.alerts.exhausted_grants import record_exhausted_gran
 from farthing.notifications.email.asking import mail_invoice
 from farthing.notifications.email.queueing import queue_receipt_without_payment, queue_recorded
 from farthing.payments.ports import CheckoutHooks, PaymentPorts
+from farthing.payments.processing.descriptions import describe_settlements
 from farthing.payments.providers.registry import TEST_MODE
 from farthing.payments.testing_provider.provider import TestProvider
 from farthing.payments.unapplied.money import require_no_unapplied_money
@@ -129,6 +130,7 @@ def wire() -> Wiring:
             hooks=BillingEffects(),
             mail_invoice=mail_invoice,
             checkouts=InvoiceCheckouts(create=flows.create_invoice, cancel=ending.cancel_by_invoice),
+            describe_settlements=describe_settlements,
             confirm_received=queue_receipt_without_payment,
         ),
         payments=PaymentPorts(

@@ -44,6 +44,8 @@ class Kind(StrEnum):
     INVOICE = "inv"
     INVOICE_LINE_ITEM = "inv_line"
     INVOICE_SETTLEMENT = "settle"
+    INTERNAL_NOTE = "note"
+    ATTACHMENT = "file"
     WRITE_OFF = "woff"
     WALLET = "wallet"
     WALLET_TRANSACTION = "wtxn"

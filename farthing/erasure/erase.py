@@ -33,6 +33,7 @@ from farthing.erasure.documents import (
 from farthing.erasure.personal import PersonalData
 from farthing.erasure.texts import erase_stage
 from farthing.erasure.usage import erase_usage, own_external_ids, rename_records
+from farthing.invoices.annotations.annotating import forget_attachments
 from farthing.notifications.activity.actions import CUSTOMER_ERASED
 from farthing.notifications.email.tables import Email
 from farthing.storage.postgres import real_clock_of
@@ -80,6 +81,7 @@ async def erase(session: AsyncSession, customer_id: str, documents: DocumentsCho
 
     kept = await documents_to_keep(session, customer.id, now) if documents is DocumentsChoice.KEEP else None
     forgotten = await forget_imported_files(session)
+    await forget_attachments(session, customer.id)
     rows = await erase_stage(session, Stage.BOOKS, owned, personal)
     rows["stored_files"] += forgotten
     rows += await erase_usage(session, external_ids, personal, renamed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -42,6 +42,14 @@ class InvoiceCheckouts:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentDescription:
+    """By what method money came, in words, and what it can be found by."""
+
+    method: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
 class InvoicePorts:
     """What is done above in the transaction of an invoice's change."""
 
@@ -49,5 +57,7 @@ class InvoicePorts:
     mail_invoice: Callable[[AsyncSession, Invoice, Settings], Awaitable[InvoiceEmailAnswer]]
     """Have an invoice mailed to its payer, once more if it was before; what becomes of it."""
     checkouts: InvoiceCheckouts
+    describe_settlements: Callable[[AsyncSession, str], Awaitable[Mapping[str, PaymentDescription]]]
+    """How the money that counts on the invoice with this id came, by settlement, where a payment brought it."""
     confirm_received: Callable[[AsyncSession, Invoice, Decimal], Awaitable[None]]
     """Confirm to the payer of an issued invoice that an amount was received for it by another way than a payment."""

@@ -124,20 +124,7 @@ class Invoices(Controller):
         self, id: str, session: AsyncSession, clock: Clock, data: VoidInvoiceRequest | None = None
     ) -> Message:
         """Void an invoice; what was paid on it goes back to the payer. One that waits for a checkout ends that."""
-        seen = await find(session, Invoice, id)
-        if seen.awaits_checkout and seen.checkout_session_id is not None:
-            await ports_of(session, InvoicePorts).checkouts.cancel(session, seen.checkout_session_id, clock.now())
-            return Message(message="invoice voided successfully")
-        invoice = await lock_row(session, Invoice, id)
-        given = data or VoidInvoiceRequest()
-        await transitions.void(
-            session,
-            invoice,
-            clock.now(),
-            metadata=given.metadata,
-            back_to_source=given.refund_target == "BACK_TO_SOURCE",
-            effects=effects_of(session),
-        )
+        await transitions.void_as_asked(session, id, data or VoidInvoiceRequest(), clock.now())
         return Message(message="invoice voided successfully")
 
     @post("/{id:str}/write-off", operation_id="writeOffInvoice", guards=WRITE, status_code=200)

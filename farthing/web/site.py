@@ -27,13 +27,21 @@ from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.overview import Overview
+from farthing.web.dashboard.receivables.annotations import AnnotationPages
 from farthing.web.dashboard.receivables.checkouts import CheckoutList
 from farthing.web.dashboard.receivables.corrections import CorrectionPages
 from farthing.web.dashboard.receivables.credit_notes import CreditNotePages
+from farthing.web.dashboard.receivables.drafts.editing import DraftPages
+from farthing.web.dashboard.receivables.drafts.one_off import OneOffPages
+from farthing.web.dashboard.receivables.drafts.voiding import VoidingPages
 from farthing.web.dashboard.receivables.dunning import DunningPages
 from farthing.web.dashboard.receivables.einvoices import EinvoicePages
 from farthing.web.dashboard.receivables.exchange_rates import ExchangeRatePages
 from farthing.web.dashboard.receivables.invoices import InvoicePages
+from farthing.web.dashboard.receivables.payments.listing import PaymentPages
+from farthing.web.dashboard.receivables.payments.recording import RecordingPages
+from farthing.web.dashboard.receivables.payments.unapplied import UnappliedMoneyPages
+from farthing.web.dashboard.receivables.statements import StatementPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -52,6 +60,14 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Overview,
     CustomerPages,
     InvoicePages,
+    PaymentPages,
+    RecordingPages,
+    UnappliedMoneyPages,
+    StatementPages,
+    AnnotationPages,
+    OneOffPages,
+    DraftPages,
+    VoidingPages,
     DunningPages,
     CreditNotePages,
     CorrectionPages,

@@ -8,15 +8,20 @@ on invoices, waits, or went back; what wallets gave is what invoices took.
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import text
 
+from farthing.calendar.period import Period
 from farthing.core.money import plain
+from farthing.reporting.statement.account import account_currencies, account_statement
 from tests.account import Account
 
 Totals = dict[str, Decimal]
 NOTHING = Decimal(0)
+BEGINNING, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""All stories happen between these."""
 
 COUNTED = "invoice_status = 'FINALIZED' AND invoice_type IN ('SUBSCRIPTION', 'ONE_OFF') AND status = 'published'"
 SETTLED = "payment_status IN ('SUCCEEDED', 'OVERPAID', 'PARTIALLY_REFUNDED', 'REFUNDED') AND status = 'published'"
@@ -98,8 +103,31 @@ async def unreconciled(account: Account) -> list[str]:
     for name, other in (("unpaid", "remaining"), ("aged", "remaining"), ("unapplied", "unapplied")):
         found += _differing(f"{name} of customers", seen[name], other, sums[other])
     found += _differing("wallets of customers", seen["wallets"], "wallet value", sums["wallet value"])
+    stated = await _stated(account)
+    found += _differing("unpaid on statements", stated["unpaid"], "remaining", sums["remaining"])
+    credit = _added(sums["overpaid"], sums["unapplied"])
+    found += _differing("in credit on statements", stated["in credit"], "overpaid + unapplied", credit)
+    found += _differing("closing balances", stated["closing"], "opening + entries", stated["entries"])
+    found += _differing("closing balances + in credit", _added(stated["closing"], credit), "unpaid", stated["unpaid"])
     reported = await _reported(account)
     return [*found, *_differing("receivables reported", reported, "remaining", sums["remaining"])]
+
+
+async def _stated(account: Account) -> dict[str, Totals]:
+    """What the statements of all customers say together, and what they say over two periods instead of one."""
+    names = ("unpaid", "in credit", "closing", "entries")
+    stated: dict[str, Totals] = {name: defaultdict(lambda: NOTHING) for name in names}
+    async with account.transaction(read_only=True) as session:
+        for customer_id in list(await session.scalars(text("SELECT id FROM customers WHERE status <> 'deleted'"))):
+            for currency in await account_currencies(session, customer_id):
+                whole = await account_statement(session, customer_id, currency, Period(BEGINNING, END))
+                middle = whole.entries[len(whole.entries) // 2].at if whole.entries else END - timedelta(days=1)
+                later = await account_statement(session, customer_id, currency, Period(middle, END))
+                stated["unpaid"][currency] += whole.unpaid
+                stated["in credit"][currency] += whole.in_credit
+                stated["closing"][currency] += whole.closing
+                stated["entries"][currency] += later.opening + sum((entry.amount for entry in later.entries), NOTHING)
+    return stated
 
 
 async def _sums(account: Account) -> dict[str, Totals]:

@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0056": "DROP TABLE internal_notes, attachments, attachment_contents;",
     "0053": """
         DROP TABLE event_versions, invoice_correction_lines, invoice_corrections;
         ALTER TABLE credit_notes DROP COLUMN correction_id;

@@ -68,6 +68,22 @@ async def _credit_note(stage: Stage, invoice: dict[str, Any], line: dict[str, An
     return str((await stage.account.post("/creditnotes", body))["id"])
 
 
+async def _waiting_payment(stage: Stage, customer: dict[str, Any]) -> dict[str, Any]:
+    """A bank transfer of which no invoice has anything yet; asked for again, it is the same."""
+    body = {
+        "destination_type": "CUSTOMER",
+        "destination_id": customer["id"],
+        "payment_method_type": "OFFLINE",
+        "amount": "75.50",
+        "currency": "usd",
+        "process_payment": True,
+        "idempotency_key": "waiting-payment",
+        "metadata": {"method": "bank_transfer", "reference": "RF18 5390 0754 7034"},
+    }
+    made: dict[str, Any] = await stage.account.post("/payments", body)
+    return made
+
+
 async def _task(stage: Stage) -> str:
     """An import with a bad row, and something that is exported on schedule."""
     account = stage.account
@@ -184,6 +200,8 @@ async def places(stage: Stage) -> list[Place]:
     token = (await stage.account.get(f"/customers/portal/{external_id}"))["token"]
     checkout = await _checkout(stage)
     unpaid = next(one for one in stage.unpaid() if one["customer_id"] == customer["id"])
+    waiting = await _waiting_payment(stage, customer)
+    draft = next(one for one in stage.invoices if one["invoice_status"] == "DRAFT")
     return [
         Place("overview", "/"),
         Place("customers", "/customers"),
@@ -200,6 +218,16 @@ async def places(stage: Stage) -> list[Place]:
         Place("corrections", f"/invoices/{await _correctable(stage)}/corrections"),
         Place("credit-note-new", f"/invoices/{invoice['id']}/credit-notes/new"),
         Place("credit-note", f"/credit-notes/{await _credit_note(stage, invoice, line)}"),
+        Place("invoice-new-customer", "/invoices/new"),
+        Place("invoice-new", f"/invoices/new?customer={customer['id']}"),
+        Place("invoice-edit", f"/invoices/{draft['id']}/edit"),
+        Place("payments", "/payments"),
+        Place("payment", f"/payments/{waiting['id']}"),
+        Place("payment-new-customer", "/payments/new"),
+        Place("payment-new", f"/payments/new?customer={customer['id']}"),
+        Place("unapplied", "/unapplied-money"),
+        Place("customer-unapplied", f"/customers/{customer['id']}/unapplied-money?currency=usd"),
+        Place("statement", f"/customers/{customer['id']}/statement?from=2026-06-01&until=2026-11-30"),
         Place("dunning", await _dunning(stage)),
         Place("subscriptions", "/subscriptions"),
         Place("subscription", f"/subscriptions/{stage.subscription_id}"),

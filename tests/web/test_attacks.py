@@ -343,7 +343,7 @@ async def test_other_tenants_books_answer_like_missing_ones(own: Stage, inside: 
     ):
         assert (await inside.http.get(path)).status_code == 404, path
     token = await inside.token()
-    for path in ("finalize", "void", "payments"):
+    for path in ("finalize", "void", "edit", "edit/discard"):
         await inside.post(f"/invoices/{invoice['id']}/{path}", {"form_token": token, "amount": "10"})
     assert (
         await inside.post("/environment", {"form_token": token, "environment": stranger.environment_id})
@@ -359,11 +359,15 @@ async def test_a_reader_is_offered_nothing_to_change_and_may_change_nothing(own:
     await outside.sign_in(own)
     page = (await outside.http.get(f"/invoices/{invoice['id']}")).text
     assert "/void" not in page
-    assert "/payments" not in page
+    assert "/payments/new" not in page
     token = await outside.token("/invoices")
     for path, form in (
         (f"/invoices/{invoice['id']}/void", {}),
-        (f"/invoices/{invoice['id']}/payments", {"amount": "10"}),
+        ("/payments/new", {"customer": invoice["customer_id"], "amount": "10"}),
+        ("/invoices/new", {"customer": invoice["customer_id"]}),
+        (f"/invoices/{invoice['id']}/edit", {"action": "add"}),
+        (f"/customers/{invoice['customer_id']}/unapplied-money/allocate", {"currency": "usd"}),
+        ("/internal-notes", {"entity_type": "invoice", "entity_id": invoice["id"], "body": "x"}),
         ("/keys", {"name": "x", "type": "private_key"}),
         ("/settings/invoice_config", {"prefix": "X"}),
         ("/company", {"name": "X"}),

@@ -17,11 +17,10 @@ from farthing.customers.tables import Customer
 from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
-from farthing.identity.tables import Tenant
 from farthing.invoices.pdf.document import InvoiceDocument, Line, LineGroup, Tax, Totals
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
-from farthing.invoices.reads.documents import buyer_of, seller_of
+from farthing.invoices.reads.letterhead import buyer_of, seller_of
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 
@@ -43,7 +42,7 @@ async def note_document(session: AsyncSession, note: CreditNote) -> InvoiceDocum
     return InvoiceDocument(
         kind="Credit note",
         corrects=invoice.invoice_number or "",
-        seller=seller_of(await find(session, Tenant, note.tenant_id)),
+        seller=await seller_of(session, note.tenant_id),
         customer=await buyer_of(session, await session.get_one(Customer, note.customer_id), invoice),
         currency=note.currency,
         status=note.credit_note_status.value,

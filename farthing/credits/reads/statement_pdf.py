@@ -14,7 +14,6 @@ from farthing.customers.tables import Customer
 from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
-from farthing.identity.tables import Tenant
 from farthing.invoices.pdf import figures
 from farthing.invoices.pdf.document import Days
 from farthing.invoices.pdf.figures import text
@@ -22,8 +21,7 @@ from farthing.invoices.pdf.fonts import families
 from farthing.invoices.pdf.page import RUNNING_TEXT, PageTexts, Table, party_texts
 from farthing.invoices.pdf.render import render_page
 from farthing.invoices.pdf.turns import typeset
-from farthing.invoices.reads.documents import payer_of, seller_of
-from farthing.storage.queries.rows import find
+from farthing.invoices.reads.letterhead import payer_of, seller_of
 
 MOST_ROWS = 2_000
 """About 100 MB while it is typeset."""
@@ -46,7 +44,7 @@ async def as_pdf(session: AsyncSession, statement: WalletStatement) -> bytes:
 
 async def _texts(session: AsyncSession, statement: WalletStatement) -> PageTexts:
     wallet = statement.wallet
-    seller = seller_of(await find(session, Tenant, wallet.tenant_id))
+    seller = await seller_of(session, wallet.tenant_id)
     customer = payer_of(await session.get_one(Customer, wallet.customer_id))
     zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
     rows = [_row(movement, figures.day(to_local(movement.updated_at, zone).date())) for movement in statement.movements]

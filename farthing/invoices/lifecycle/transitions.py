@@ -33,10 +33,11 @@ from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.parts import InvoiceParts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.invoices.requests import RESERVED_METADATA
+from farthing.invoices.requests import RESERVED_METADATA, VoidInvoiceRequest
 from farthing.invoices.tables import Invoice, SettlementKind
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.bulk import update_all
+from farthing.storage.queries.rows import find, lock_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,32 @@ def _pay_with_credits(invoice: Invoice, parts: InvoiceParts, credits: InvoiceCre
         take_tax_off(invoice, parts, taken, credits.take(invoice, amount))
 
 
+async def void_as_asked(session: AsyncSession, invoice_id: str, asked: VoidInvoiceRequest, now: datetime) -> None:
+    """Void an invoice for a caller, who may say where money goes; one that waits for a checkout ends that.
+
+    Raises NotFound, and what `void` does.
+    """
+    ports = ports_of(session, InvoicePorts)
+    seen = await find(session, Invoice, invoice_id)
+    if seen.awaits_checkout and seen.checkout_session_id is not None:
+        await ports.checkouts.cancel(session, seen.checkout_session_id, now)
+        return
+    await void(
+        session,
+        await lock_row(session, Invoice, invoice_id),
+        now,
+        metadata=asked.metadata,
+        back_to_source=asked.refund_target == "BACK_TO_SOURCE",
+        effects=ports.hooks,
+    )
+
+
+def returned_by_void(invoice: Invoice) -> Decimal:
+    """What goes back to the payer when an invoice is voided: money and credits that were not returned yet."""
+    funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
+    return max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
+
+
 async def void(
     session: AsyncSession,
     invoice: Invoice,
@@ -260,8 +287,7 @@ async def void(
     await effects.voiding(session, invoice)
     expect_remainder(session, invoice)
     move(invoice, InvoiceStatus.VOIDED)
-    funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
-    refund = max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
+    refund = returned_by_void(invoice)
     invoice.voided_at = now
     if refund > 0:
         invoice.refunded_amount = EXACT.add(invoice.refunded_amount, refund)

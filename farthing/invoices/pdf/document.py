@@ -73,6 +73,8 @@ class Line:
     quantity: Decimal | None = None
     unit: str = ""
     unit_price: Decimal | None = None
+    priced_units: Decimal = Decimal(1)
+    """How many units the unit price is for."""
     days: Days | None = None
     details: tuple[Detail, ...] = ()
 
@@ -175,6 +177,8 @@ class InvoiceDocument:
     discounts: tuple[Discount, ...] = ()
     taxes: tuple[Tax, ...] = ()
     payments: tuple[DocumentPayment, ...] = ()
+    statements: tuple[str, ...] = ()
+    """What is said beside the figures: why there is no tax, how to pay."""
     notes: str = ""
     vat: str = ""
     conversion: DocumentConversion | None = None

@@ -113,6 +113,7 @@ def page(document: InvoiceDocument) -> PageTexts:
         "tables": list(_tables(document)),
         "totals": list(_totals(document)),
         "notes": [
+            *map(text, document.statements),
             *_conversion(document),
             *([f"VAT rate: {vat}"] if vat else []),
             *text(document.notes, figures.MAX_NOTES).splitlines(),
@@ -186,7 +187,7 @@ def _line(line: Line, currency: str) -> LineTexts:
         "description": text(line.description),
         "span": figures.span(line.days),
         "quantity": quantity,
-        "unit_price": "" if line.unit_price is None else figures.number(line.unit_price, currency),
+        "unit_price": _unit_price(line, currency),
         "amount": figures.number(line.amount, currency),
         "details": [
             (
@@ -197,6 +198,13 @@ def _line(line: Line, currency: str) -> LineTexts:
             for detail in line.details
         ],
     }
+
+
+def _unit_price(line: Line, currency: str) -> str:
+    if line.unit_price is None:
+        return ""
+    price = figures.number(line.unit_price, currency)
+    return price if line.priced_units == 1 else f"{price} per {figures.grouped(line.priced_units)}"
 
 
 def _tables(document: InvoiceDocument) -> Iterator[Table]:

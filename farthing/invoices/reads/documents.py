@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import jwt
@@ -23,11 +22,9 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
-from farthing.identity.parties.versions import terms_since
 from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
-from farthing.identity.tables import Tenant
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.pdf.document import (
@@ -38,20 +35,21 @@ from farthing.invoices.pdf.document import (
     InvoiceDocument,
     Line,
     LineGroup,
-    Party,
     Tax,
     Totals,
 )
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
+from farthing.invoices.ports import InvoicePorts, PaymentDescription
+from farthing.invoices.reads.letterhead import buyer_of, seller_of, statements_of
 from farthing.invoices.reads.reading_zones import reading_zone
+from farthing.invoices.reads.unit_prices import UnitPrice, unit_prices
 from farthing.invoices.tables import Invoice, PaymentSettlement
-from farthing.storage.queries.rows import find
+from farthing.storage.postgres import ports_of
 
 LINK_LIFE = timedelta(minutes=15)
 _PURPOSE = "invoice-documents"
 _ALGORITHM = "HS256"
-_ADDRESS = ("address_line1", "address_line2", "address_city", "address_state", "address_postal_code")
 
 
 async def pdf(session: AsyncSession, invoice: Invoice) -> bytes:
@@ -67,7 +65,6 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
     """
     zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
     cut_in = zone_or_abbreviation(await reading_zone(session, invoice))
-    seller = await find(session, Tenant, invoice.tenant_id)
     logo = (await read(session, InvoicePdfConfig)).logo
     customer = await session.get_one(Customer, invoice.customer_id)
     lines = await published_lines(session, invoice.id)
@@ -85,9 +82,10 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         .where(PaymentSettlement.invoice_id == invoice.id, PaymentSettlement.amount > 0)
         .order_by(PaymentSettlement.created_at, PaymentSettlement.id)
     )
+    described = await ports_of(session, InvoicePorts).describe_settlements(session, invoice.id)
     issued = invoice.issue_date or invoice.finalized_at
     return InvoiceDocument(
-        seller=seller_of(seller),
+        seller=await seller_of(session, invoice.tenant_id),
         customer=await buyer_of(session, customer, invoice),
         currency=invoice.currency,
         status=invoice.invoice_status.value,
@@ -98,13 +96,12 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         days=_days(invoice.period_start, invoice.period_end, cut_in),
         billing_period=invoice.billing_period or "",
         description=invoice.description,
-        groups=tuple(_groups(lines, cut_in)),
+        groups=tuple(_groups(lines, cut_in, await unit_prices(session, lines))),
         discounts=tuple(_discount(row, names) for row in coupons),
         taxes=tuple(_tax(row) for row in taxes),
-        payments=tuple(
-            DocumentPayment(day=to_local(row.created_at, zone).date(), amount=row.amount) for row in settlements
-        ),
+        payments=tuple(_payment(row, described.get(row.id, _UNDESCRIBED), zone) for row in settlements),
         totals=_totals(invoice),
+        statements=await statements_of(session, invoice),
         notes=invoice.meta.get("notes", ""),
         conversion=_conversion(invoice, zone),
         vat=invoice.meta.get("vat", ""),
@@ -141,69 +138,37 @@ def _totals(invoice: Invoice) -> Totals:
     )
 
 
-def seller_of(tenant: Tenant) -> Party:
-    """Who bills, as it stands on a document."""
-    details: Mapping[str, Any] = tenant.billing_details
-    address: Mapping[str, str] = details.get("address") or {}
-    country = address.get("address_country") or ""
-    return Party(
-        name=tenant.name,
-        address=(*_address(address), *([country] if country else ())),
-        country=country if len(country) == 2 else "",
-        tax_id=details.get("tax_id") or "",
-        email=details.get("email") or "",
-        help_email=details.get("help_email") or "",
-        phone=details.get("phone") or "",
-    )
-
-
-def payer_of(customer: Customer) -> Party:
-    """Who is billed, as it stands on a document."""
-    address = {name: getattr(customer, name) for name in _ADDRESS}
-    country = customer.address_country
-    return Party(
-        name=customer.name or f"Customer {customer.id}",
-        address=(*_address(address), *([country] if country else ())),
-        country=country,
-        email=customer.email,
-    )
-
-
-async def buyer_of(session: AsyncSession, customer: Customer, invoice: Invoice) -> Party:
-    """Who is billed by an invoice, or credited by a note of it: an erased customer as its documents keep it."""
-    if customer.erased_at is None:
-        return payer_of(customer)
-    terms = next(iter(await terms_since(session, customer.id, invoice.buyer_version_id)), {})
-    country = terms.get("address_country", "")
-    return Party(
-        name=terms.get("name") or customer.name,
-        address=(*_address(terms), *([country] if country else ())),
-        country=country,
-        email=terms.get("email", ""),
-    )
-
-
-def _address(parts: Mapping[str, str]) -> Iterable[str]:
-    return (parts[name] for name in _ADDRESS if parts.get(name))
-
-
 def _days(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Days | None:
     return Days.of(start, end, zone) if start and end else None
 
 
-def _groups(lines: Sequence[InvoiceLineItem], zone: ZoneInfo) -> Iterable[LineGroup]:
+def _groups(lines: Sequence[InvoiceLineItem], zone: ZoneInfo, prices: Mapping[str, UnitPrice]) -> Iterable[LineGroup]:
     """Neighbouring lines of one plan under its name; lines of no plan without a head."""
     for plan, members in groupby(lines, key=lambda line: line.plan_display_name or ""):
-        yield LineGroup(title=plan, lines=tuple(_line(line, zone) for line in members))
+        yield LineGroup(title=plan, lines=tuple(_line(line, zone, prices.get(line.id)) for line in members))
 
 
-def _line(line: InvoiceLineItem, zone: ZoneInfo) -> Line:
+def _line(line: InvoiceLineItem, zone: ZoneInfo, price: UnitPrice | None) -> Line:
     return Line(
         name=_name(line),
         description=line.meta.get("description", ""),
         amount=line.amount,
         quantity=line.quantity,
+        unit_price=None if price is None else price.amount,
+        priced_units=Decimal(1) if price is None else price.units,
         days=_days(line.period_start, line.period_end, zone),
+    )
+
+
+_UNDESCRIBED = PaymentDescription("", "")
+
+
+def _payment(settlement: PaymentSettlement, described: PaymentDescription, zone: ZoneInfo) -> DocumentPayment:
+    return DocumentPayment(
+        day=to_local(settlement.created_at, zone).date(),
+        amount=settlement.amount,
+        method=described.method,
+        reference=described.reference,
     )
 
 

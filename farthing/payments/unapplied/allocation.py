@@ -13,7 +13,7 @@ from decimal import Decimal
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
@@ -38,9 +38,20 @@ class Allocation:
 
 
 async def allocate_by_hand(
-    session: AsyncSession, customer_id: str, code: str, wanted: Sequence[Allocation], now: datetime
+    session: AsyncSession,
+    customer_id: str,
+    code: str,
+    wanted: Sequence[Allocation],
+    now: datetime,
+    *,
+    payment_id: str | None = None,
+    expected: Decimal | None = None,
 ) -> list[Allocation]:
-    """Let invoices have the amounts that a caller names. Raises NotFound, ValidationFailed, InvalidOperation."""
+    """Let invoices have the amounts that a caller names, of all unapplied money or of what one payment brought.
+
+    Raises NotFound, ValidationFailed, InvalidOperation, and VersionConflict where the money that is left is not the
+    `expected` amount that the caller has seen.
+    """
     await find(session, Customer, customer_id)
     ids = [part.invoice_id for part in wanted]
     if len(set(ids)) != len(ids):
@@ -58,8 +69,13 @@ async def allocate_by_hand(
         available = await _unreserved(session, invoice)
         if part.amount > available:
             raise ValidationFailed.of(f"{field}.amount", f"must be at most what remains, {plain(available)}")
-    money = await _lock_money(session, customer_id, code)
+    money = [row for row in await _lock_money(session, customer_id, code) if payment_id in (None, row.payment_id)]
     left, asked = exact_sum([row.left for row in money]), exact_sum([part.amount for part in wanted])
+    if expected is not None and left != expected:
+        raise VersionConflict(
+            "The unapplied money has changed since this was looked at; please look again",
+            {"customer_id": customer_id, "unapplied_amount": plain(left)},
+        )
     if asked > left:
         raise ValidationFailed.of("allocations", f"must come to at most the unapplied money, {plain(left)}")
     for part in wanted:

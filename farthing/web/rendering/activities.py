@@ -53,6 +53,7 @@ _PAGES: Mapping[str, str] = MappingProxyType(
         "subscription": "/subscriptions/",
         "wallet": "/wallets/",
         "credit_note": "/credit-notes/",
+        "payment": "/payments/",
         "plan": "/catalogue/plans/",
     }
 )

@@ -49,6 +49,7 @@ COMMITS_ON_THE_WAY = {"createCheckoutSession", "processPayment"}
 
 NOT_AUDITED = {
     "alert_logs": "a journal",
+    "attachment_contents": "part of an attachment",
     "coupon_applications": "part of an invoice",
     "credit_grant_applications": "progress of a grant; what it pays in is a wallet transaction",
     "credit_note_line_items": "part of a credit note",

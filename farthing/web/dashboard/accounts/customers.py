@@ -24,6 +24,7 @@ from farthing.core.ids import new_ulid
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.invoices.annotations.tables import AnnotatedType
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.receivable import UNPAID
 from farthing.invoices.receivables.aging import age
@@ -41,6 +42,7 @@ from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard import usage
 from farthing.web.dashboard.accounts.wallets import wallets_of
 from farthing.web.dashboard.overview import AGES, age_parts
+from farthing.web.dashboard.receivables.annotations import annotations_of
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
@@ -291,6 +293,7 @@ class CustomerPages(Controller):
             customer=customer,
             activities=await newest_activities(request, session, customer_id=customer.id),
             activity_query={"customer_id": customer.id},
+            annotations=await annotations_of(session, AnnotatedType.CUSTOMER, customer.id),
             emails=(await list_emails(session, EmailQuery(limit=SHOWN), customer_id=customer.id))[0],
             now=now,
             zone=(await current.read(session, InvoiceConfig)).timezone,

@@ -44,11 +44,11 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering import wording
-from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.rendering.answers import HttpRequest, done, own_path, refused, render
 
 AMOUNT = "amount:"
 """The beginning of the name of each line's field."""
-_REFUND_FIELDS = ("currency", "refund_reason", "refund_destination", "reference")
+_REFUND_FIELDS = ("currency", "unapplied_money_id", "refund_reason", "refund_destination", "reference")
 _SPLIT = ("prepaid_wallet", "back_to_source", "next_invoice")
 
 
@@ -61,7 +61,8 @@ class CreditNotePages(Controller):
     @get("/invoices/{invoice_id:str}/credit-notes/new", guards=[shows("creditnote")])
     async def begin(self, invoice_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Choose the lines and amounts of a note."""
-        return await _form(request, session, invoice_id, {})
+        target = request.query_params.get("refund_target", "")
+        return await _form(request, session, invoice_id, {"refund_target": target} if target else {})
 
     @post("/invoices/{invoice_id:str}/credit-notes/preview", guards=[changes("creditnote")], status_code=200)
     async def preview(
@@ -179,7 +180,8 @@ class CreditNotePages(Controller):
         self, customer_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, services: Composition
     ) -> Response[str]:
         """Give a customer's unapplied money back to who paid it."""
-        back, given = f"/customers/{customer_id}", form_of(request)
+        given = form_of(request)
+        back = own_path(given.get("back") or f"/customers/{customer_id}")
         try:
             written = {name: given[name] for name in _REFUND_FIELDS if given.get(name)}
             body = {**written, "amount": _amount(given.get("amount", ""))}

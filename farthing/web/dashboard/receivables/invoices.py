@@ -15,16 +15,14 @@ from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
-from farthing.core.composition import Composition
-from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
-from farthing.core.money import parse
 from farthing.credits.notes.reads import notes_of_invoice
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
+from farthing.invoices.annotations.tables import AnnotatedType
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
@@ -34,14 +32,12 @@ from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus, i
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.notifications.email.reads import emails_of_invoice
-from farthing.payments.processing import execution
 from farthing.payments.refunds.records import refunds_of_invoice
-from farthing.payments.routes import provide_gateways
-from farthing.payments.schemas import CreatePaymentRequest
-from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
+from farthing.payments.tables import Payment
 from farthing.storage.queries.rows import find, lock_row
-from farthing.web.access.visitors import changes, form_of, shows, visitor_of
+from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.receivables.annotations import annotations_of
 from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
 from farthing.web.dashboard.receivables.explanation import explain
 from farthing.web.dashboard.timeline import newest_activities
@@ -162,6 +158,7 @@ class InvoicePages(Controller):
             invoice=invoice,
             activities=await newest_activities(request, session, entity_id=invoice.id),
             activity_query={"entity_id": invoice.id},
+            annotations=await annotations_of(session, AnnotatedType.INVOICE, invoice.id),
             now=clock.now(),
             zone=await zone_of(session),
             cut_in=await reading_zone(session, invoice),
@@ -193,6 +190,8 @@ class InvoicePages(Controller):
             can_credit=invoice.invoice_status is InvoiceStatus.FINALIZED
             and invoice.payment_status is not PaymentStatus.REFUNDED,
             once=new_ulid(),
+            returned_by_void=transitions.returned_by_void(invoice),
+            credits_paid=invoice.total_prepaid_credits_applied,
             can_finalize=invoice.invoice_status is InvoiceStatus.DRAFT,
             can_void=transitions.INVOICE.allows(invoice.invoice_status, InvoiceStatus.VOIDED)
             and invoice.payment_status in transitions.VOIDABLE,
@@ -240,49 +239,6 @@ class InvoicePages(Controller):
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
         return done(request, f"/invoices/{invoice_id}", f"Finalized as {invoice.invoice_number}.")
-
-    @post("/{invoice_id:str}/void", guards=[changes("invoice")])
-    async def void(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
-        """Void an invoice."""
-        try:
-            invoice = await lock_row(session, Invoice, invoice_id)
-            await transitions.void(session, invoice, clock.now(), effects=effects_of(session))
-        except FarthingError as error:
-            return await refused(request, f"/invoices/{invoice_id}", error)
-        return done(request, f"/invoices/{invoice_id}", "Voided. Nobody owes it any more.")
-
-    @post("/{invoice_id:str}/payments", guards=[changes("payment")])
-    async def record_payment(
-        self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock, services: Composition
-    ) -> Response[str]:
-        """Record money that arrived elsewhere."""
-        given = form_of(request)
-        try:
-            invoice = await find(session, Invoice, invoice_id)
-            asked = _payment(invoice, given.get("amount", ""), given.get("note", ""), given.get("once", ""))
-            await execution.record_payment(session, provide_gateways(services), asked, clock)
-        except FarthingError as error:
-            return await refused(request, f"/invoices/{invoice_id}", error)
-        return done(request, f"/invoices/{invoice_id}", "The payment is recorded.")
-
-
-def _payment(invoice: Invoice, amount: str, note: str, once: str) -> CreatePaymentRequest:
-    """Raises ValidationFailed for an amount that is none."""
-    try:
-        value = parse(amount.replace(",", "").replace(" ", ""))
-    except ValueError as error:
-        raise ValidationFailed.of("amount", str(error)) from error
-    body = {
-        "destination_type": DestinationType.INVOICE,
-        "destination_id": invoice.id,
-        "payment_method_type": PaymentMethodType.OFFLINE,
-        "amount": value,
-        "currency": invoice.currency,
-        "process_payment": True,
-        "metadata": {"note": note[:500]} if note else {},
-        "idempotency_key": once[:50] or None,
-    }
-    return convert(body, CreatePaymentRequest)
 
 
 async def zone_of(session: AsyncSession) -> str:

@@ -1,0 +1,1 @@
+"""Pages on which invoices are made and changed: one-off invoices, drafts, and voiding."""

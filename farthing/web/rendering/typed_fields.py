@@ -1,0 +1,46 @@
+"""What people type into forms, read as values, and what of it is wrong, said at the field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from farthing.calendar.zones import first_instant_at
+from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.core.money import parse
+from farthing.web.rendering import wording
+
+WHOLE_FORM = ""
+"""The name under which stands what is wrong with no field alone."""
+
+
+def amount_in(field: str, typed: str) -> Decimal:
+    """An amount as people write it: "1,234.50". Raises ValidationFailed."""
+    try:
+        return parse(typed.replace(",", "").replace(" ", ""))
+    except ValueError as error:
+        raise ValidationFailed.of(field, str(error)) from error
+
+
+def start_of_day(field: str, typed: str, zone: ZoneInfo) -> datetime:
+    """The first instant of a day in a zone. Raises ValidationFailed for what is no day."""
+    try:
+        return first_instant_at(datetime.combine(date.fromisoformat(typed), time()), zone)
+    except (ValueError, OverflowError) as error:
+        raise ValidationFailed.of(field, "must be a day, such as 2026-11-30") from error
+
+
+def problems_at(error: FarthingError, place: Callable[[str], str], shown: Mapping[str, object]) -> dict[str, str]:
+    """What is wrong, by the field of the form that `place` finds for a name of the wire; the rest at the whole form.
+
+    `shown` are the fields that the form has.
+    """
+    problems: dict[str, str] = {}
+    if isinstance(error, ValidationFailed):
+        for name, reason in error.details.items():
+            field = place(name)
+            if field in shown and isinstance(reason, str):
+                problems.setdefault(field, reason[:1].upper() + reason[1:])
+    return problems or {WHOLE_FORM: wording.reason(error)}

@@ -1,0 +1,166 @@
+"""The statement of account: each kind of entry, its balance, and that it ends where the next one begins."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from farthing.calendar.period import Period
+from farthing.core.errors import ValidationFailed
+from farthing.core.money import plain
+from farthing.reporting.statement import account as account_module
+from farthing.reporting.statement.account import AccountStatement, account_currencies, account_statement
+from farthing.reporting.statement.tabulated import as_csv
+from tests.reporting.ledger import Ledger
+
+
+def day(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+async def stated(
+    ledger: Ledger, customer: dict[str, Any], since: str = "2026-01-01", until: str = "2027-01-01"
+) -> AccountStatement:
+    async with ledger.account.transaction(read_only=True) as session:
+        return await account_statement(session, customer["id"], "usd", Period(day(since), day(until)))
+
+
+def entries(statement: AccountStatement) -> list[tuple[str, str]]:
+    return [(entry.kind.value, plain(entry.amount)) for entry in statement.entries]
+
+
+def figures(statement: AccountStatement) -> tuple[str, ...]:
+    amounts = (statement.opening, statement.closing, statement.unpaid, statement.in_credit)
+    return tuple(plain(amount) for amount in amounts)
+
+
+async def credited(ledger: Ledger, invoice: dict[str, Any], amount: str, **more: Any) -> dict[str, Any]:
+    lines = [{"invoice_line_item_id": invoice["line_items"][0]["id"], "amount": amount}]
+    body = {"invoice_id": invoice["id"], "reason": "BILLING_ERROR", "process_credit_note": True, "line_items": lines}
+    made: dict[str, Any] = await ledger.account.post("/creditnotes", {**body, **more})
+    return made
+
+
+async def unassigned(ledger: Ledger, customer: dict[str, Any], amount: str) -> dict[str, Any]:
+    body = {"destination_type": "CUSTOMER", "destination_id": customer["id"], "payment_method_type": "OFFLINE"}
+    body = {**body, "amount": amount, "currency": "usd", "process_payment": True}
+    made: dict[str, Any] = await ledger.account.post("/payments", body)
+    return made
+
+
+async def test_the_worked_numbers(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    first = await ledger.invoiced(customer, "100")
+    await ledger.on("2026-01-20")
+    await credited(ledger, first, "10")
+    await ledger.on("2026-02-05")
+    await ledger.paid(first, "95")
+    await ledger.on("2026-02-10")
+    second = await ledger.invoiced(customer, "50")
+    await ledger.on("2026-03-01")
+    await ledger.account.post(f"/invoices/{first['id']}/overpayment/move", None, 200)
+    allocations = [{"invoice_id": second["id"], "amount": "5"}]
+    path = f"/customers/{customer['id']}/unapplied-money"
+    await ledger.account.post(f"{path}/allocate", {"currency": "usd", "allocations": allocations}, 200)
+    await ledger.on("2026-03-31")
+    await ledger.account.post(f"/invoices/{second['id']}/write-off", {"reason": "gone"}, 200)
+    whole = await stated(ledger, customer)
+    assert entries(whole) == [
+        ("invoice", "100"),
+        ("credit_note", "-10"),
+        ("payment", "-95"),
+        ("invoice", "50"),
+        ("write_off", "-45"),
+    ]
+    assert [plain(entry.balance) for entry in whole.entries] == ["100", "90", "-5", "45", "0"]
+    assert figures(whole) == ("0", "0", "0", "0")
+    assert figures(await stated(ledger, customer, until="2026-02-06")) == ("0", "-5", "0", "5")
+    assert figures(await stated(ledger, customer, "2026-02-06", "2026-02-11")) == ("-5", "45", "50", "5")
+    assert figures(await stated(ledger, customer, "2026-02-11", "2026-03-02")) == ("45", "45", "45", "0")
+    table = as_csv(whole).decode().splitlines()
+    assert table[3].split(",")[1:2] + table[3].split(",")[4:7] == ["Credit note", "", "10", "90"]
+
+
+async def test_a_void_takes_back_the_charge_and_gives_back_what_was_paid(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    invoice = await ledger.invoiced(customer, "100", paid="40")
+    await credited(ledger, invoice, "25")
+    await ledger.on("2026-02-10")
+    await ledger.account.post(f"/invoices/{invoice['id']}/void", {}, expect=200)
+    statement = await stated(ledger, customer)
+    assert sorted(entries(statement)[-2:]) == [("invoice_voided", "-75"), ("refund", "40")]
+    assert figures(statement) == ("0", "0", "0", "0")
+    assert figures(await stated(ledger, customer, until="2026-02-01")) == ("0", "35", "35", "0")
+
+
+@pytest.mark.parametrize(
+    ("split", "expected", "in_credit"),
+    [
+        pytest.param({"prepaid_wallet": "30"}, [("credit_note", "-30"), ("refund", "30")], "0", id="into the wallet"),
+        pytest.param({"back_to_source": "30"}, [("credit_note", "-30"), ("refund", "30")], "0", id="back"),
+        pytest.param({"next_invoice": "30"}, [("credit_note", "-30")], "30", id="kept for the next invoice"),
+        pytest.param(
+            {"next_invoice": "10", "prepaid_wallet": "20"},
+            [("credit_note", "-30"), ("refund", "20")],
+            "10",
+            id="in parts",
+        ),
+    ],
+)
+async def test_a_refund_note_is_a_credit_and_what_goes_back_of_it(
+    ledger: Ledger, split: dict[str, str], expected: list[tuple[str, str]], in_credit: str
+) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    invoice = await ledger.invoiced(customer, "100", paid="100")
+    await ledger.on("2026-01-20")
+    await credited(ledger, invoice, "30", split=split)
+    statement = await stated(ledger, customer, "2026-01-20")
+    assert entries(statement) == expected
+    assert plain(statement.in_credit) == in_credit
+    assert statement.closing == -statement.in_credit
+
+
+async def test_money_on_no_invoice_and_its_refund(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    await unassigned(ledger, customer, "80")
+    await ledger.on("2026-02-10")
+    body = {"currency": "usd", "amount": "30", "refund_reason": "REQUESTED_BY_CUSTOMER", "reference": "RF18"}
+    await ledger.account.post(f"/customers/{customer['id']}/unapplied-money/refund", body, 200)
+    statement = await stated(ledger, customer)
+    assert entries(statement) == [("payment", "-80"), ("refund", "30")]
+    assert figures(statement) == ("0", "-50", "0", "50")
+    async with ledger.account.transaction(read_only=True) as session:
+        assert await account_currencies(session, customer["id"]) == ["usd"]
+
+
+async def test_more_entries_than_one_can_list_are_refused(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    for _ in range(3):
+        await ledger.invoiced(customer, "1")
+    monkeypatch.setattr(account_module, "MOST_ENTRIES", 2)
+    with pytest.raises(ValidationFailed, match="at most 2 entries"):
+        await stated(ledger, customer)
+
+
+async def test_each_day_agrees_with_the_report_of_receivables(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    invoice = await ledger.invoiced(customer, "100")
+    await ledger.on("2026-02-10")
+    await ledger.paid(invoice, "30")
+    await ledger.on("2026-03-10")
+    await ledger.invoiced(customer, "50", paid="70")
+    await ledger.on("2026-04-10")
+    await ledger.account.post(f"/invoices/{invoice['id']}/void", {}, expect=200)
+    reported = await ledger.over("total_receivables")
+    for month, amount in zip(range(2, 6), reported.values(), strict=False):
+        statement = await stated(ledger, customer, until=f"2026-{month:02}-01")
+        assert plain(statement.unpaid) == amount
+        assert statement.closing == statement.unpaid - statement.in_credit
