@@ -26,6 +26,11 @@ from farthing.web.dashboard.accounts.wallets import WalletPages
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.events import Events
+from farthing.web.dashboard.finding.pages import SearchPages
+from farthing.web.dashboard.lists.customer_list import CustomerList
+from farthing.web.dashboard.lists.invoice_list import InvoiceList
+from farthing.web.dashboard.lists.subscription_list import SubscriptionList
+from farthing.web.dashboard.lists.view_forms import SavedViewForms
 from farthing.web.dashboard.overview import Overview
 from farthing.web.dashboard.receivables.checkouts import CheckoutList
 from farthing.web.dashboard.receivables.corrections import CorrectionPages
@@ -50,6 +55,11 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     OwnAccount,
     Team,
     Overview,
+    SearchPages,
+    CustomerList,
+    InvoiceList,
+    SubscriptionList,
+    SavedViewForms,
     CustomerPages,
     InvoicePages,
     DunningPages,

@@ -94,6 +94,8 @@ class ListFilter:
     options: Sequence[tuple[str, str]] = ()
     is_main: bool = False
     """Whether it stands in the open; the others are folded away until one is used."""
+    unset: str = "All"
+    """What a choice says while nothing is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class ListDefinition(Generic[Row]):
     """Rows with everything that their cells show, of what the statement selects."""
     currency: ColumnElement[str] | None = None
     """The currency of a row's amounts."""
+    summed: ColumnElement[Any] | None = None
+    """What is added up over the whole selection, by currency."""
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
 
@@ -219,7 +223,7 @@ def _chosen_columns(request: HttpRequest, definition: ListDefinition[Row]) -> Se
     # a form says `columns=a&columns=b`, a saved view `columns=a,b`
     named = {key for value in request.query_params.getall("columns", []) for key in value.split(",")}
     known = [column for column in definition.columns if column.key in named or column.is_name]
-    return known if named and len(known) else [column for column in definition.columns if column.is_shown]
+    return known if named and known else [column for column in definition.columns if column.is_shown]
 
 
 def _value(wanted: ListFilter, text: str, zone: ZoneInfo) -> Value:

@@ -36,7 +36,9 @@ def _within(at: str) -> str:
 # of invoices what figures and dimensions need and no more: whole rows would be written to disk and read again
 _FIGURES = f"i.id, i.total, i.net_total, i.total_tax, i.subtotal, i.total_discount, {_DIMENSIONS}"
 # the date is one or the other column, and the planner knows how many rows each condition leaves
-_DATED = f"(i.period_end IS NOT NULL AND {_within('i.period_end')} OR i.period_end IS NULL AND {_within('i.finalized_at')})"
+_DATED = (
+    f"(i.period_end IS NOT NULL AND {_within('i.period_end')} OR i.period_end IS NULL AND {_within('i.finalized_at')})"
+)
 
 
 def _moments(view: BillingView) -> str:

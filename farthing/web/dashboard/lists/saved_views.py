@@ -60,6 +60,4 @@ async def save_view(
 
 async def delete_view(session: AsyncSession, user_id: str, view_id: str) -> None:
     """Forget a view of one's own; what is gone already stays gone."""
-    await session.execute(
-        delete(SavedListView).where(SavedListView.id == view_id, SavedListView.user_id == user_id)
-    )
+    await session.execute(delete(SavedListView).where(SavedListView.id == view_id, SavedListView.user_id == user_id))

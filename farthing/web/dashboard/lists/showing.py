@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from litestar import Response
-from sqlalchemy import func, select
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_bytes
@@ -35,10 +36,10 @@ async def show_list(
     asked = read_question(request, definition)
     views = await saved_views(session, visitor_of(request).caller.user_id or "", definition.key)
     rows: Sequence[Row] = []
+    sums: dict[str, Decimal] = {}
     if asked.problem is None:
-        counted = select(func.count()).select_from(asked.narrowed().order_by(None).subquery())
-        asked.listing.total = await session.scalar(counted) or 0
         at = asked.listing
+        at.total, sums = await _totals(session, asked)
         found = (await session.execute(asked.ordered().limit(at.per_page).offset(at.offset))).all()
         rows = await definition.rows_of(found)
     return render(
@@ -46,15 +47,25 @@ async def show_list(
         template,
         asked=asked,
         rows=rows,
+        sums=sums,
         problem="" if asked.problem is None else reason(asked.problem),
         views=[(view, with_query(dict(view.parameters))) for view in views],
         **more,
     )
 
 
-async def file_of_list(
-    request: HttpRequest, session: AsyncSession, definition: ListDefinition[Row]
-) -> Response[bytes]:
+async def _totals(session: AsyncSession, asked: ListQuestion[Any]) -> tuple[int, dict[str, Decimal]]:
+    """How many rows the whole selection has, and what they come to in each currency."""
+    code, summed = asked.definition.currency, asked.definition.summed
+    if code is None or summed is None:
+        counted = asked.narrowed().with_only_columns(func.count(), maintain_column_froms=True)
+        return await session.scalar(counted) or 0, {}
+    by_currency = asked.narrowed().with_only_columns(code, func.count(), func.sum(summed)).group_by(code).order_by(code)
+    found = (await session.execute(by_currency)).all()
+    return sum(count for _, count, _ in found), {currency: amount for currency, _, amount in found}
+
+
+async def file_of_list(request: HttpRequest, session: AsyncSession, definition: ListDefinition[Row]) -> Response[bytes]:
     """Every row of a list with the columns that are shown. Raises ValidationFailed, also for too many rows."""
     asked = read_question(request, definition)
     if asked.problem is not None:
