@@ -39,6 +39,7 @@ from farthing.web.dashboard.receivables.dunning import DunningPages
 from farthing.web.dashboard.receivables.einvoices import EinvoicePages
 from farthing.web.dashboard.receivables.exchange_rates import ExchangeRatePages
 from farthing.web.dashboard.receivables.invoices import InvoicePages
+from farthing.web.dashboard.reports.pages import ReportPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -56,6 +57,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     Team,
     Overview,
     SearchPages,
+    ReportPages,
     CustomerList,
     InvoiceList,
     SubscriptionList,

@@ -130,7 +130,7 @@ class ListDefinition(Generic[Row]):
     columns: Sequence[ListColumn[Row]]
     filters: Sequence[ListFilter]
     order: Sequence[ColumnElement[Any]]
-    """What decides between rows that are sorted alike, the newest first; and all of the order, before anybody chooses."""
+    """What decides between rows that are sorted alike, and is all of the order before anybody chooses one."""
     rows_of: Callable[[Sequence[Any]], Awaitable[Sequence[Row]]]
     """Rows with everything that their cells show, of what the statement selects."""
     currency: ColumnElement[str] | None = None

@@ -29,16 +29,16 @@ _DATE = "coalesce(i.period_end, i.finalized_at)"
 _DIMENSIONS = "i.customer_id, i.subscription_id, i.currency, i.invoice_type, i.billing_reason, i.payment_status"
 
 
+# of invoices what figures and dimensions need and no more: whole rows would be written to disk and read again
+_FIGURES = f"i.id, i.total, i.net_total, i.total_tax, i.subtotal, i.total_discount, {_DIMENSIONS}"
+
+
 def _within(at: str) -> str:
     return f"{at} >= :since AND {at} < :until"
 
 
-# of invoices what figures and dimensions need and no more: whole rows would be written to disk and read again
-_FIGURES = f"i.id, i.total, i.net_total, i.total_tax, i.subtotal, i.total_discount, {_DIMENSIONS}"
-# the date is one or the other column, and the planner knows how many rows each condition leaves
-_DATED = (
-    f"(i.period_end IS NOT NULL AND {_within('i.period_end')} OR i.period_end IS NULL AND {_within('i.finalized_at')})"
-)
+# the date is one or the other column: the planner knows how many rows each condition leaves
+_DATED = f"({_within('i.period_end')} OR i.period_end IS NULL AND {_within('i.finalized_at')})"
 
 
 def _moments(view: BillingView) -> str:

@@ -44,9 +44,7 @@ async def look_for(session: AsyncSession, visitor: Visitor, typed: TypedText) ->
         return SearchAnswer()
     customers = await search.find_customers(session, typed) if visitor.may(READ, "customer") else ()
     found_ids = [found.customer.id for found in customers]
-    others = [
-        await look_up(session, typed.text) for entity, look_up in search.LOOK_UPS if visitor.may(READ, entity)
-    ]
+    others = [await look_up(session, typed.text) for entity, look_up in search.LOOK_UPS if visitor.may(READ, entity)]
     return SearchAnswer(
         customers=customers,
         invoices=await search.find_invoices(session, typed) if visitor.may(READ, "invoice") else (),

@@ -256,9 +256,7 @@ def _filters(currencies: Sequence[str], now: datetime) -> tuple[ListFilter, ...]
             "payment", "Payment status", choice, lambda status: Invoice.payment_status == status, _choices(payment)
         ),
         ListFilter("type", "Type", choice, lambda kind: Invoice.invoice_type == kind, _choices(InvoiceType)),
-        ListFilter(
-            "reason", "Reason", choice, lambda reason: Invoice.billing_reason == reason, _choices(BillingReason)
-        ),
+        ListFilter("reason", "Reason", choice, lambda why: Invoice.billing_reason == why, _choices(BillingReason)),
         ListFilter("subscription", "Subscription id", typed, lambda wanted: Invoice.subscription_id == wanted),
         *day_filters("issued", "Issued", _ISSUED),
         *day_filters("due", "Due", Invoice.due_date.expression),

@@ -11,9 +11,10 @@ from litestar import Controller, Response, get
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.catalogue.plans.tables import Plan
-from farthing.core.enums import BillingPeriod, Status
+from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
@@ -74,8 +75,6 @@ def _day(
     label: str,
     column: ColumnElement[Any],
     read: Callable[[SubscriptionRow], datetime | None],
-    *,
-    is_shown: bool = False,
 ) -> ListColumn[SubscriptionRow]:
     """A column of a day, in the zone of the subscription."""
     return ListColumn(
@@ -85,7 +84,7 @@ def _day(
         lambda row: date_text(read(row), row.zone),
         sort=column,
         is_number=True,
-        is_shown=is_shown,
+        is_shown=key == "started",
         is_wide=True,
     )
 
@@ -138,9 +137,7 @@ COLUMNS: tuple[ListColumn[SubscriptionRow], ...] = (
         sort=Subscription.currency.expression,
         is_wide=True,
     ),
-    _day(
-        "started", "Since", Subscription.start_date.expression, lambda row: row.subscription.start_date, is_shown=True
-    ),
+    _day("started", "Since", Subscription.start_date.expression, lambda row: row.subscription.start_date),
     _day("trial-end", "Trial ends", Subscription.trial_end.expression, lambda row: row.subscription.trial_end),
     _day("ends", "Ends", _ENDS, lambda row: row.ends_at),
     _day("created", "Created", Subscription.created_at.expression, lambda row: row.subscription.created_at),

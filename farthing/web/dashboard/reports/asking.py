@@ -1,0 +1,144 @@
+"""What an address asks of a report: its days, how time is cut, what rows are split by, its currency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from farthing.calendar.zones import to_local
+from farthing.core.encoding.decoding import convert
+from farthing.core.errors import ValidationFailed
+from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricUnit, ReportMetric
+from farthing.reporting.analytics.definition import Question, read_report
+from farthing.reporting.analytics.schemas import ReportShape, RunReportRequest
+from farthing.web.dashboard.reports.catalogue import ReportPage
+
+_DAY = timedelta(days=1)
+NAMES = ("range", "from", "until", "as_of", "grain", "by", "currency", "compare")
+RANGES = (
+    ("12_months", "Last 12 months"),
+    ("this_month", "This month"),
+    ("last_month", "Last month"),
+    ("this_year", "This year"),
+    ("last_year", "Last year"),
+    ("last_30_days", "Last 30 days"),
+    ("last_90_days", "Last 90 days"),
+)
+GRAINS = (("month", "Month"), ("week", "Week"), ("day", "Day"))
+COMPARISONS = (("previous_period", "The period before"), ("previous_year", "The year before"))
+
+
+@dataclass(frozen=True, slots=True)
+class ReportQuestion:
+    """A report as it was asked for; days are those of the seller's books, `last` included."""
+
+    page: ReportPage
+    first: date
+    last: date
+    range_name: str
+    """The name of the range, empty where days were typed."""
+    grain: str
+    dimension: str
+    currency: str
+    comparison: str
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The same as an address says it."""
+        days = {"from": self.first.isoformat(), "until": self.last.isoformat()}
+        if self.page.is_as_of:
+            days = {"as_of": self.last.isoformat()}
+        elif self.range_name:
+            days = {"range": self.range_name}
+        asked = {"grain": self.grain or "none", "by": self.dimension or "none"}
+        return {**days, **asked, "currency": self.currency, "compare": self.comparison}
+
+    def question_of(self, metric: ReportMetric, zone: ZoneInfo, now: datetime) -> Question:
+        """What the engine is asked about one metric, the same as over the API. Raises ValidationFailed."""
+        dimensions = [self.dimension] if self.dimension else []
+        # a customer counts once however many currencies it pays in; what is made of amounts is of one
+        if not self.currency and metric.allows(CURRENCY) and metric.unit in {MetricUnit.MONEY, MetricUnit.PERCENT}:
+            dimensions.append(CURRENCY)
+        shape = ReportShape.BREAKDOWN if dimensions or self.page.spreads_ages else ReportShape.SCALAR
+        body = {
+            "range": f"{self.first}..{self.last + _DAY}",
+            "shape": ReportShape.TIMESERIES if self.grain else shape,
+            "grain": self.grain or None,
+            "dimensions": [AGE, *dimensions] if self.page.spreads_ages else dimensions,
+            "currency": self.currency or None,
+            "compare": self.comparison or None,
+        }
+        return read_report(metric.key, convert(body, RunReportRequest), zone, now)
+
+
+def read_report_question(page: ReportPage, asked: Mapping[str, str], zone: ZoneInfo, now: datetime) -> ReportQuestion:
+    """What was asked of a report. Raises ValidationFailed naming what makes no sense."""
+    today = to_local(now, zone).date()
+    range_name, first, last = _days(page, asked, today)
+    grain = _choice(asked, "grain", page.grain, [key for key, _ in GRAINS]) if page.has_series else ""
+    comparison = _choice(asked, "compare", "", [key for key, _ in COMPARISONS]) if page.can_compare else ""
+    dimension = _choice(asked, "by", page.dimension, [key for key, _ in page.dimensions])
+    currency = asked.get("currency", "").lower() if page.has_currency else ""
+    return ReportQuestion(page, first, last, range_name, grain, dimension, currency, comparison)
+
+
+def _choice(asked: Mapping[str, str], name: str, default: str, allowed: list[str]) -> str:
+    """One of the allowed values, "none" for nothing, the default where nothing was said. Raises ValidationFailed."""
+    value = asked.get(name, "") or default
+    if value in {"none", ""}:
+        return ""
+    if value not in allowed:
+        raise ValidationFailed.of(name, f"must be one of {', '.join(allowed)}; not '{value}'")
+    return value
+
+
+def _days(page: ReportPage, asked: Mapping[str, str], today: date) -> tuple[str, date, date]:
+    if page.is_as_of:
+        day = _day("as_of", asked["as_of"]) if asked.get("as_of") else today
+        return "", day, day
+    if asked.get("from") or asked.get("until"):
+        first = _day("from", asked.get("from", ""))
+        last = _day("until", asked.get("until", "")) if asked.get("until") else today
+        if last < first:
+            raise ValidationFailed.of("until", "must not be before the first day")
+        return "", first, last
+    name = asked.get("range", "") or RANGES[0][0]
+    return name, *named_days(name, today)
+
+
+def named_days(name: str, today: date) -> tuple[date, date]:
+    """The first and the last day of a range with a name. Raises ValidationFailed for an unknown one."""
+    month = today.replace(day=1)
+    next_month = _month_after(month)
+    match name:
+        case "12_months":
+            return next_month.replace(year=next_month.year - 1), next_month - _DAY
+        case "this_month":
+            return month, next_month - _DAY
+        case "last_month":
+            return (month - _DAY).replace(day=1), month - _DAY
+        case "this_year":
+            return today.replace(month=1, day=1), today.replace(month=12, day=31)
+        case "last_year":
+            return date(today.year - 1, 1, 1), date(today.year - 1, 12, 31)
+        case "last_30_days":
+            return today - 29 * _DAY, today
+        case "last_90_days":
+            return today - 89 * _DAY, today
+    raise ValidationFailed.of("range", f"must be one of {', '.join(key for key, _ in RANGES)}; not '{name}'")
+
+
+def _month_after(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)
+
+
+def _day(field: str, text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise ValidationFailed.of(field, f"'{text}' is no day; write it as 2027-01-31") from error
+    if not 1900 <= day.year <= 9000:
+        raise ValidationFailed.of(field, "must lie within the years 1900 to 9000")
+    return day
