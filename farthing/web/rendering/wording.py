@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -188,10 +188,16 @@ def with_code(text: str) -> Markup:
     )
 
 
+def side_by_side(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Each of the first with what stands at its place in the second."""
+    return list(zip(first, second, strict=True))
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "money": money,
         "quantity": quantity,
+        "side_by_side": side_by_side,
         "moment": moment,
         "day": day,
         "words": words,

@@ -77,7 +77,7 @@ async def find_customers(session: AsyncSession, typed: TypedText) -> Sequence[Fo
     if typed.is_id:
         chosen = [typed.text]
     else:
-        given = select(func.search_words(typed.text).table_valued("word").c.word)
+        given = select(func.search_words(typed.text))
         words = sorted(await session.scalars(given), key=len, reverse=True)[:MOST_WORDS]
         if not words:
             return ()

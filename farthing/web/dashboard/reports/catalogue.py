@@ -67,6 +67,9 @@ class ReportPage:
         return all(metric.kind is MetricKind.FLOW for metric in self.metrics) and self.key != "usage_quantity"
 
 
+MRR_MOVEMENTS = ("mrr_new", "mrr_expansion", "mrr_reactivation", "mrr_contraction", "mrr_churn")
+"""Why recurring revenue moves: three ways up, two ways down."""
+
 _TOGETHER = (
     ReportPage(
         "revenue",
@@ -105,15 +108,7 @@ _TOGETHER = (
         "Monthly recurring revenue",
         "Recurring fees brought to a month, why they moved, and how much of them stays. What MRR is at the end of a "
         "period is what it was at the end of the one before, and the movements.",
-        (
-            "mrr_new",
-            "mrr_expansion",
-            "mrr_reactivation",
-            "mrr_contraction",
-            "mrr_churn",
-            "mrr",
-            "net_revenue_retention",
-        ),
+        (*MRR_MOVEMENTS, "mrr", "net_revenue_retention"),
     ),
     ReportPage(
         "collections",

@@ -82,7 +82,7 @@ async def names_for(
     entity = "customer" if dimension in {"customer_id", "subscription_id"} else "plan"
     found: dict[str, str] = {}
     if statement is not None and may_read(entity):
-        found = {thing_id: name for thing_id, name in await session.execute(statement)}
+        found = dict((await session.execute(statement)).all())
     place = _PLACES.get(dimension, "") if found else ""
     return {
         value: NamedThing(_name(dimension, value, found), f"{place}{value}" if place and value in found else "")
