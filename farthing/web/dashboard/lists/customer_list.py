@@ -92,7 +92,7 @@ _OF_INVOICES = UNPAID.replace("status = 'published'", "invoices.status = 'publis
 def _money_columns(code: str, now: datetime, *, is_shown: bool) -> tuple[ListColumn[CustomerRow], ...]:
     def shown(amount: Decimal, *, is_bad: bool = False) -> Markup | str:
         if not amount:
-            return Markup('<span class="soft">Nothing</span>')
+            return Markup('<span class="soft">–</span>')
         written = wording.money(amount, code)
         return Markup('<span class="bad">{}</span>').format(written) if is_bad else written
 
@@ -195,7 +195,7 @@ def _filters(currencies: Sequence[str], countries: Sequence[str], now: datetime)
             lambda _: Customer.status != Status.DELETED,  # the rows to choose from follow from it
             (("yes", "Archived alone"), ("all", "Archived too")),
             is_main=True,
-            unset="Left out, unless they owe",
+            unset="Left out",
         ),
         *(owing if currencies else ()),
         ListFilter(
