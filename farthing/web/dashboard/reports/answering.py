@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.reporting.analytics.catalogue import AGE, CURRENCY, LABELS, MetricUnit, ReportMetric
+from farthing.reporting.analytics.catalogue import AGE, CURRENCY, LABELS, MetricKind, MetricUnit, ReportMetric
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
 from farthing.web.dashboard.reports.asking import ReportQuestion
 from farthing.web.dashboard.reports.names import AGE_NAMES, NamedThing, names_for
@@ -82,12 +82,9 @@ async def answer_report(
     session: AsyncSession, asked: ReportQuestion, zone: ZoneInfo, now: datetime, may_read: Callable[[str], bool]
 ) -> ReportTable:
     """Ask the engine about each metric and line its answers up. Raises ValidationFailed."""
-    questions = [asked.question_of(metric, zone, now) for metric in asked.page.metrics]
+    questions = asked.questions(zone, now)
     tables = [await answer_question(session, question, now) for question in questions]
-    if asked.page.spreads_ages:
-        columns, values = _spread(tables[0])
-    else:
-        columns, values = _side_by_side(asked, tables)
+    columns, values = _spread(tables[0]) if asked.page.spreads_ages else _side_by_side(asked, tables, now)
     dimensions = [name for name in questions[0].dimensions if not (name == AGE and asked.page.spreads_ages)]
     names = {
         dimension: await names_for(session, dimension, {group[place] for _, group in values}, may_read)
@@ -107,19 +104,27 @@ async def answer_report(
 Values = dict[tuple[datetime | None, Group], dict[str, Decimal | None]]
 
 
-def _side_by_side(asked: ReportQuestion, tables: Sequence[AnsweredTable]) -> tuple[list[_Column], Values]:
-    """The metrics as columns; a row of any of them is a row."""
+def _side_by_side(
+    asked: ReportQuestion, tables: Sequence[AnsweredTable], now: datetime
+) -> tuple[list[_Column], Values]:
+    """The metrics as columns; a row of any of them is a row, in which the others come to nothing."""
+    of_metric = {metric.key: table.question for table in tables for metric in table.question.metrics}
     columns = [
         _Column(metric, name, _head(metric, name))
-        for metric, table in zip(asked.page.metrics, tables, strict=True)
-        for name in table.question.metric_columns(metric)
+        for metric in asked.page.metrics
+        for name in of_metric[metric.key].metric_columns(metric)
     ]
     values: Values = {}
     for table in tables:
         for row in table.rows:
             values.setdefault((row.start, row.group), {}).update(row.values)
+    for (start, _), figures in values.items():
+        for column in columns:
+            is_known = column.metric.kind is MetricKind.FLOW or start is None or start <= now
+            if column.name == column.metric.key and column.metric.kind is not MetricKind.RATIO and is_known:
+                figures.setdefault(column.name, ZERO)
     if len(tables) > 1 and asked.grain:
-        values = dict(sorted(values.items(), key=lambda item: (item[0][0], item[0][1])))
+        values = dict(sorted(values.items(), key=lambda item: (item[0][0] or now, item[0][1])))
     return columns, values
 
 

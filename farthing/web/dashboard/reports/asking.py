@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from farthing.calendar.zones import to_local
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
-from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricUnit, ReportMetric
-from farthing.reporting.analytics.definition import Question, read_report
-from farthing.reporting.analytics.schemas import ReportShape, RunReportRequest
+from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricUnit
+from farthing.reporting.analytics.definition import Question, read_definition
+from farthing.reporting.analytics.schemas import AnalyticsViewDefinition, MetricFamily, ReportShape
 from farthing.web.dashboard.reports.catalogue import ReportPage
 
 _DAY = timedelta(days=1)
@@ -55,22 +55,28 @@ class ReportQuestion:
         asked = {"grain": self.grain or "none", "by": self.dimension or "none"}
         return {**days, **asked, "currency": self.currency, "compare": self.comparison}
 
-    def question_of(self, metric: ReportMetric, zone: ZoneInfo, now: datetime) -> Question:
-        """What the engine is asked about one metric, the same as over the API. Raises ValidationFailed."""
+    def questions(self, zone: ZoneInfo, now: datetime) -> list[Question]:
+        """What the engine is asked, the same as over the API: metrics of one kind together. Raises ValidationFailed."""
+        together: dict[tuple[MetricFamily, bool], list[str]] = {}
+        for metric in self.page.metrics:
+            # a customer counts once however many currencies it pays in; what is made of amounts is of one
+            is_of_currency = metric.allows(CURRENCY) and metric.unit in {MetricUnit.MONEY, MetricUnit.PERCENT}
+            together.setdefault((metric.family, is_of_currency and not self.currency), []).append(metric.key)
+        return [self._question(keys, zone, now, by_currency=by_currency) for (_, by_currency), keys in together.items()]
+
+    def _question(self, keys: list[str], zone: ZoneInfo, now: datetime, *, by_currency: bool) -> Question:
         dimensions = [self.dimension] if self.dimension else []
-        # a customer counts once however many currencies it pays in; what is made of amounts is of one
-        if not self.currency and metric.allows(CURRENCY) and metric.unit in {MetricUnit.MONEY, MetricUnit.PERCENT}:
-            dimensions.append(CURRENCY)
+        dimensions += [CURRENCY] if by_currency else []
         shape = ReportShape.BREAKDOWN if dimensions or self.page.spreads_ages else ReportShape.SCALAR
-        body = {
-            "range": f"{self.first}..{self.last + _DAY}",
+        definition = {
+            "metrics": keys,
             "shape": ReportShape.TIMESERIES if self.grain else shape,
-            "grain": self.grain or None,
             "dimensions": [AGE, *dimensions] if self.page.spreads_ages else dimensions,
+            "time": {"range": f"{self.first}..{self.last + _DAY}", "grain": self.grain or None},
             "currency": self.currency or None,
             "compare": self.comparison or None,
         }
-        return read_report(metric.key, convert(body, RunReportRequest), zone, now)
+        return read_definition(convert(definition, AnalyticsViewDefinition), None, zone, now)
 
 
 def read_report_question(page: ReportPage, asked: Mapping[str, str], zone: ZoneInfo, now: datetime) -> ReportQuestion:

@@ -33,6 +33,8 @@ class ReportPage:
     """By what its rows are split."""
     is_as_of: bool = False
     """Whether it is about the end of one day rather than a range."""
+    charted: str = ""
+    """The metric of its picture, where that is not the first."""
     spreads_ages: bool = False
     """Whether the ages of what is owed are columns rather than rows."""
 
@@ -109,6 +111,7 @@ _TOGETHER = (
         "Recurring fees brought to a month, why they moved, and how much of them stays. What MRR is at the end of a "
         "period is what it was at the end of the one before, and the movements.",
         (*MRR_MOVEMENTS, "mrr", "net_revenue_retention"),
+        charted="mrr",
     ),
     ReportPage(
         "collections",

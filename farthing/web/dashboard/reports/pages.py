@@ -14,6 +14,7 @@ from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.errors import FarthingError, NotFound
 from farthing.core.money import ZERO
+from farthing.invoices.pdf.figures import grouped
 from farthing.reporting.analytics.views import seller_zone
 from farthing.reporting.files import TableFormat, table_file
 from farthing.web.access.visitors import shows, visitor_of
@@ -111,8 +112,8 @@ async def _answer(
     return await answer_report(session, asked, zone, now, lambda entity: visitor.may(READ, entity))
 
 
-def _charts(asked: ReportQuestion, table: ReportTable) -> Sequence[Markup]:
-    """A picture for each currency, where one says more than its table."""
+def _charts(asked: ReportQuestion, table: ReportTable) -> Sequence[tuple[str, Markup]]:
+    """A picture for each currency with its name, where one says more than its table."""
     codes = table.currencies or [""]
     if len(codes) > MOST_CHARTS or not table.rows:
         return ()
@@ -123,24 +124,26 @@ def _charts(asked: ReportQuestion, table: ReportTable) -> Sequence[Markup]:
     return [_series(asked, table, code) for code in codes]
 
 
-def _series(asked: ReportQuestion, table: ReportTable, code: str) -> Markup:
-    """The first figure over time."""
+def _series(asked: ReportQuestion, table: ReportTable, code: str) -> tuple[str, Markup]:
+    """The first figure over time, or the one that the report is about."""
+    keys = asked.page.metric_keys
+    place = keys.index(asked.page.charted) if asked.page.charted else 0
+    metric = asked.page.metrics[place]
     bars = [
         Bar(
             row.start.strftime("%b" if asked.grain == "month" else "%-d %b"),
-            max(row.values[0] or ZERO, ZERO),
-            f"{row.named[0].shown}: {row.figures[0].shown}",
+            max(row.values[place] or ZERO, ZERO),
+            f"{row.named[0].shown}: {row.figures[place].shown}",
         )
         for row in table.rows
         if row.currency == code and row.start is not None
     ]
-    name = asked.page.metrics[0].name + (f" in {code.upper()}" if code else "")
-    if code and asked.page.metrics[0].is_money:
-        return columns(bars, name=name, width=640, height=200, tick=money_tick(code))
-    return columns(bars, name=name, width=640, height=200)
+    name = metric.name + (f" in {code.upper()}" if code else "")
+    tick = money_tick(code) if code and metric.is_money else grouped
+    return name, columns(bars, name=name, width=640, height=200, tick=tick)
 
 
-def _ages(table: ReportTable, code: str) -> Markup:
+def _ages(table: ReportTable, code: str) -> tuple[str, Markup]:
     """How much of what is owed has which age."""
     totals = [row for row in (*table.totals, *table.rows) if row.currency == code][:1]
     heads = table.heads[-len(totals[0].figures) :]
@@ -148,4 +151,5 @@ def _ages(table: ReportTable, code: str) -> Markup:
         StripPart(head.label, max(value or ZERO, ZERO), f"{head.label}: {cell.shown}", f"age-{place}")
         for place, (head, value, cell) in enumerate(zip(heads, totals[0].values, totals[0].figures, strict=True))
     ][:-1]
-    return strip(parts, name=f"Receivables in {code.upper()} by age")
+    name = f"Receivables in {code.upper()} by age"
+    return name, strip(parts, name=name)
