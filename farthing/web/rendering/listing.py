@@ -172,9 +172,13 @@ class ListQuestion(Generic[Row]):
         asked = {name: value for name, value in self.values.items() if value}
         if self.listing.sort:
             asked |= {"sort": self.listing.sort, "order": "desc" if self.listing.descending else "asc"}
-        default = [column.key for column in self.definition.columns if column.is_shown]
-        chosen = [column.key for column in self.columns]
-        return asked if chosen == default else {**asked, "columns": ",".join(chosen)}
+        columns = ",".join(column.key for column in self.columns)
+        return {**asked, "columns": columns} if self.has_chosen_columns else asked
+
+    @property
+    def has_chosen_columns(self) -> bool:
+        """Whether others are shown than before anybody chooses; then a phone shows all of them."""
+        return list(self.columns) != [column for column in self.definition.columns if column.is_shown]
 
     def narrowed(self) -> Select[Any]:
         """The rows that were asked for, in no order."""

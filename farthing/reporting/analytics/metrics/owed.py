@@ -76,14 +76,15 @@ def _intervals(invoices: str) -> str:
 
 
 def _changes() -> str:
-    """Of most invoices no more was taken than they ask for: each event lowers what they owe by its own amount. Only what
-    was void, or taken beyond nothing, is followed from event to event."""
+    """Of most invoices no more was taken than they ask for: each event lowers what they owe by its own amount. Only
+    what became void, or of what more was taken, is followed from event to event."""
     taken = "greatest(taken_off, 0) + greatest(paid, 0) + greatest(lost, 0)"
     return f"""
         WITH {_CANDIDATES},
         weighed AS MATERIALIZED (
             SELECT c.*, c.voided_at = 'infinity' AND coalesce(r.taken, 0) <= c.total AS is_plain
-            FROM candidates AS c LEFT JOIN (SELECT id, sum({taken}) AS taken FROM reductions GROUP BY id) AS r USING (id)
+            FROM candidates AS c
+            LEFT JOIN (SELECT id, sum({taken}) AS taken FROM reductions GROUP BY id) AS r USING (id)
         ),
         followed AS (SELECT * FROM weighed WHERE NOT is_plain)
         SELECT finalized_at AS at, total AS value, {_COLUMNS} FROM weighed WHERE is_plain
