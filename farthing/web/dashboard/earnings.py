@@ -18,8 +18,8 @@ from farthing.reporting.analytics.periods import Grain, RangeComparison
 from farthing.reporting.analytics.schemas import AnalyticsTimeSpecRaw, AnalyticsViewDefinition, ReportShape
 from farthing.web.dashboard.reports.catalogue import MRR_MOVEMENTS
 
-REVENUE = ("net_billing_issued", "collected")
-RECURRING = ("mrr", "net_revenue_retention")
+REVENUE: tuple[str, ...] = ("net_billing_issued", "collected")
+RECURRING: tuple[str, ...] = ("mrr", "net_revenue_retention")
 _DAY = timedelta(days=1)
 
 

@@ -126,7 +126,7 @@ class ListDefinition(Generic[Row]):
 
     key: str
     path: str
-    statement: Select[Any]
+    statement: Select[*tuple[Any, ...]]
     columns: Sequence[ListColumn[Row]]
     filters: Sequence[ListFilter]
     order: Sequence[ColumnElement[Any]]
@@ -180,11 +180,11 @@ class ListQuestion(Generic[Row]):
         """Whether others are shown than before anybody chooses; then a phone shows all of them."""
         return list(self.columns) != [column for column in self.definition.columns if column.is_shown]
 
-    def narrowed(self) -> Select[Any]:
+    def narrowed(self) -> Select[*tuple[Any, ...]]:
         """The rows that were asked for, in no order."""
         return self.definition.statement.where(*self.conditions)
 
-    def ordered(self) -> Select[Any]:
+    def ordered(self) -> Select[*tuple[Any, ...]]:
         """The rows that were asked for, in their order: amounts of one currency after those of another."""
         sorts = [column for column in self.definition.columns if column.key == self.listing.sort]
         order: list[ColumnElement[Any]] = []

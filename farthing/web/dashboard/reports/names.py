@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -49,7 +48,7 @@ class NamedThing:
     address: str = ""
 
 
-def _named(dimension: str, ids: Collection[str]) -> Select[Any] | None:
+def _named(dimension: str, ids: Collection[str]) -> Select[str, str] | None:
     """The ids and names of things; None where their values are words."""
     match dimension:
         case "customer_id":
