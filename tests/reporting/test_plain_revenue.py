@@ -17,7 +17,7 @@ from farthing.reporting.analytics.metrics import plain_revenue
 from farthing.reporting.analytics.schemas import AnalyticsViewDefinition
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
-from tests.reporting.test_identities import noted, voided
+from tests.reporting.test_billed import noted, voided
 from tests.subscriptions.shop import fixed
 
 METRICS = ("recognized_revenue", "deferred_revenue", "unbilled_revenue")
