@@ -89,7 +89,7 @@ async def test_a_file_holds_the_columns_and_the_order_of_the_page(looking: Page)
     await looking.get_by_label("Subtotal", exact=True).check()
     await looking.get_by_label("Issued", exact=True).uncheck()
     await looking.get_by_role("button", name="Show").click()
-    await looking.get_by_role("link", name="Total").click()
+    await looking.get_by_role("link", name="Total", exact=True).click()
     heads = [head.strip(" ↓↑") for head in await looking.locator("thead th").all_inner_texts()]
     assert "Subtotal" in heads
     assert "Issued" not in heads

@@ -31,8 +31,8 @@ async def test_earnings_are_what_the_api_answers(looking: Page, stage: Stage, ra
 
 async def test_the_days_are_chosen_by_keyboard(looking: Page) -> None:
     await looking.goto("/")
-    await looking.get_by_label("Days").select_option("last_month")
-    await looking.get_by_label("Days").press("Tab")
+    await looking.get_by_role("combobox", name="Days").select_option("last_month")
+    await looking.get_by_role("combobox", name="Days").press("Tab")
     await looking.keyboard.press("Enter")
     await expect(looking.get_by_text("Revenue of 1 Oct 2026 to 31 Oct 2026")).to_be_visible()
 

@@ -84,6 +84,8 @@ if (searchLink) {
       waiting = setTimeout(() => { ask(input.value).catch(() => { /* the page of the search still works */ }); }, 150);
     });
     box.addEventListener("keydown", (event) => {
+      // Escape would empty the field first
+      if (event.key === "Escape") { event.preventDefault(); box.close(); }
       if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
       const stops = [input, ...box.querySelectorAll(".hits a")];
       const step = event.key === "ArrowDown" ? 1 : -1;

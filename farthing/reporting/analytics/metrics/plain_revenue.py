@@ -109,7 +109,7 @@ _STANDING = f"""
     ) AS number
     CROSS JOIN LATERAL (SELECT
         CASE WHEN number >= billed_from THEN net ELSE 0 END AS billed, {_earned("number")} AS earned
-    ) AS then
+    ) AS amounts
 """
 
 

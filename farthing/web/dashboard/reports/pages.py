@@ -79,13 +79,10 @@ class ReportPages(Controller):
             zone=zone.key,
         )
 
-    @get("/{key:str}/table.{extension:str}", guards=[shows("invoice")])
-    async def file(
-        self, key: str, extension: str, request: HttpRequest, session: AsyncSession, clock: Clock
-    ) -> Response[bytes]:
+    @get(["/{key:str}/table.csv", "/{key:str}/table.parquet"], guards=[shows("invoice")])
+    async def file(self, key: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[bytes]:
         """The table of the page as a file, with all its rows."""
-        if extension not in set(TableFormat):
-            raise NotFound(f"A report is no {extension} file", {"format": extension})
+        _, _, extension = request.url.path.rpartition(".")
         page, zone, now = _known(key), await seller_zone(session), clock.now()
         table = await _answer(request, session, read_report_question(page, _asked(request), zone, now), zone, now)
         rows = ([cell.plain for cell in row.cells] for row in table.rows)
