@@ -88,7 +88,7 @@ async def test_the_keyboard_alone_leads_from_any_page_to_a_customer(looking: Pag
     await expect(box).to_be_visible()
     await looking.keyboard.press("ArrowDown")
     await looking.keyboard.press("Enter")
-    await expect(looking.get_by_role("heading", name="Halden Robotics")).to_be_visible()
+    await expect(looking.get_by_role("heading", name="Halden Robotics", exact=True)).to_be_visible()
 
 
 async def test_a_slash_that_is_typed_into_a_field_stays_there(looking: Page) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
 from litestar import Controller, Response, get
@@ -77,6 +78,7 @@ class ReportPages(Controller):
             grains=GRAINS,
             comparisons=COMPARISONS,
             zone=zone.key,
+            has_parquet=find_spec("pyarrow") is not None,
         )
 
     @get(["/{key:str}/table.csv", "/{key:str}/table.parquet"], guards=[shows("invoice")])
