@@ -81,16 +81,17 @@ def _changes() -> str:
     taken = "greatest(taken_off, 0) + greatest(paid, 0) + greatest(lost, 0)"
     return f"""
         WITH {_CANDIDATES},
-        weighed AS MATERIALIZED (
-            SELECT c.*, c.voided_at = 'infinity' AND coalesce(r.taken, 0) <= c.total AS is_plain
-            FROM candidates AS c
+        unusual AS MATERIALIZED (
+            SELECT c.id FROM candidates AS c
             LEFT JOIN (SELECT id, sum({taken}) AS taken FROM reductions GROUP BY id) AS r USING (id)
+            WHERE c.voided_at <> 'infinity' OR r.taken > c.total
         ),
-        followed AS (SELECT * FROM weighed WHERE NOT is_plain)
-        SELECT finalized_at AS at, total AS value, {_COLUMNS} FROM weighed WHERE is_plain
+        followed AS (SELECT * FROM candidates WHERE id IN (SELECT id FROM unusual))
+        SELECT finalized_at AS at, total AS value, {_COLUMNS} FROM candidates
+        WHERE id NOT IN (SELECT id FROM unusual)
         UNION ALL
         SELECT r.at, -(r.taken_off + r.paid + r.lost), {_COLUMNS}
-        FROM reductions AS r JOIN weighed AS w USING (id) WHERE w.is_plain
+        FROM reductions AS r JOIN candidates USING (id) WHERE id NOT IN (SELECT id FROM unusual)
         UNION ALL
         SELECT change.at, change.value, {_COLUMNS}
         FROM ({_intervals("followed")}) AS interval
