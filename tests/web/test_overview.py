@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from playwright.async_api import Page, expect
 
-from farthing.web.dashboard.reports.asking import named_days
+from farthing.web.dashboard.named_ranges import named_days
 from farthing.web.rendering.wording import money
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage

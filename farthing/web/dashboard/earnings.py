@@ -16,10 +16,11 @@ from farthing.reporting.analytics.definition import read_definition
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
 from farthing.reporting.analytics.periods import Grain, RangeComparison
 from farthing.reporting.analytics.schemas import AnalyticsTimeSpecRaw, AnalyticsViewDefinition, ReportShape
-from farthing.web.dashboard.reports.catalogue import MRR_MOVEMENTS
 
 REVENUE: tuple[str, ...] = ("net_billing_issued", "collected")
 RECURRING: tuple[str, ...] = ("mrr", "net_revenue_retention")
+MRR_MOVEMENTS: tuple[str, ...] = ("mrr_new", "mrr_expansion", "mrr_reactivation", "mrr_contraction", "mrr_churn")
+"""Why recurring revenue moves: three ways up, two ways down."""
 _DAY = timedelta(days=1)
 
 

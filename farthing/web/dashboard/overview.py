@@ -20,9 +20,8 @@ from farthing.invoices.receivable import UNPAID
 from farthing.reporting.analytics.catalogue import METRICS
 from farthing.reporting.analytics.views import seller_zone
 from farthing.web.access.visitors import shows, visitor_of
-from farthing.web.dashboard.earnings import Compared, earnings_by_currency
-from farthing.web.dashboard.reports.asking import RANGES, named_days
-from farthing.web.dashboard.reports.catalogue import MRR_MOVEMENTS
+from farthing.web.dashboard.earnings import MRR_MOVEMENTS, Compared, earnings_by_currency
+from farthing.web.dashboard.named_ranges import RANGES, named_days
 from farthing.web.dashboard.upcoming import upcoming_invoices
 from farthing.web.dashboard.usage import FeatureUsage, by_feature
 from farthing.web.rendering import wording

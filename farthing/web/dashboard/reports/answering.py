@@ -70,7 +70,7 @@ class ReportTable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class FigureColumn:
     """A column of figures: of which metric, and which of its values."""
 
     metric: ReportMetric
@@ -106,11 +106,11 @@ Values = dict[tuple[datetime | None, Group], dict[str, Decimal | None]]
 
 def _side_by_side(
     asked: ReportQuestion, tables: Sequence[AnsweredTable], now: datetime
-) -> tuple[list[_Column], Values]:
+) -> tuple[list[FigureColumn], Values]:
     """The metrics as columns; a row of any of them is a row, in which the others come to nothing."""
     of_metric = {metric.key: table.question for table in tables for metric in table.question.metrics}
     columns = [
-        _Column(metric, name, _head(metric, name))
+        FigureColumn(metric, name, _head(metric, name))
         for metric in asked.page.metrics
         for name in of_metric[metric.key].metric_columns(metric)
     ]
@@ -136,11 +136,11 @@ def _head(metric: ReportMetric, name: str) -> ReportHead:
     return ReportHead(metric.name, metric.description, is_number=True)
 
 
-def _spread(table: AnsweredTable) -> tuple[list[_Column], Values]:
+def _spread(table: AnsweredTable) -> tuple[list[FigureColumn], Values]:
     """What is owed with a column for each age and one for all of it."""
     metric = table.question.metrics[0]
     place = table.question.dimensions.index(AGE)
-    ages = [_Column(metric, age, ReportHead(name, is_number=True)) for age, name in AGE_NAMES.items()]
+    ages = [FigureColumn(metric, age, ReportHead(name, is_number=True)) for age, name in AGE_NAMES.items()]
     values: Values = {}
     for row in table.rows:
         group = (*row.group[:place], *row.group[place + 1 :])
@@ -149,7 +149,7 @@ def _spread(table: AnsweredTable) -> tuple[list[_Column], Values]:
         figures[row.group[place]] = owed
         figures["all"] = EXACT.add(figures["all"] or ZERO, owed)
     in_order = sorted(values.items(), key=lambda item: (item[0][1][-1:], -(item[1]["all"] or ZERO), item[0][1]))
-    return [*ages, _Column(metric, "all", ReportHead("All", metric.description, is_number=True))], dict(in_order)
+    return [*ages, FigureColumn(metric, "all", ReportHead("All", metric.description, is_number=True))], dict(in_order)
 
 
 def _row(
@@ -157,7 +157,7 @@ def _row(
     zone: ZoneInfo,
     dimensions: Sequence[str],
     names: Mapping[str, Mapping[str, NamedThing]],
-    columns: Sequence[_Column],
+    columns: Sequence[FigureColumn],
     start: datetime | None,
     group: Group,
     figures: Mapping[str, Decimal | None],
@@ -181,7 +181,7 @@ def _period_cell(start: datetime, grain: str) -> ReportCell:
     return ReportCell(start.strftime(written), start.date().isoformat())
 
 
-def _figure_cell(column: _Column, value: Decimal | None, currency: str) -> ReportCell:
+def _figure_cell(column: FigureColumn, value: Decimal | None, currency: str) -> ReportCell:
     """A figure as people read it, and as it is."""
     if value is None:
         return ReportCell("", "")
@@ -197,7 +197,7 @@ def _figure_cell(column: _Column, value: Decimal | None, currency: str) -> Repor
 
 
 def _totals(
-    asked: ReportQuestion, columns: Sequence[_Column], rows: Sequence[ReportRow], named: int
+    asked: ReportQuestion, columns: Sequence[FigureColumn], rows: Sequence[ReportRow], named: int
 ) -> list[ReportRow]:
     """The sum of each currency's rows, where rows may be added and there are several."""
     may_add = (asked.page.adds_up or asked.page.spreads_ages) and not asked.comparison

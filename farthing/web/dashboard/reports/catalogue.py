@@ -17,6 +17,7 @@ from farthing.reporting.analytics.catalogue import (
     ReportMetric,
 )
 from farthing.reporting.analytics.schemas import ReportShape
+from farthing.web.dashboard.earnings import MRR_MOVEMENTS
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,6 @@ class ReportPage:
         """Whether its rows of one currency may be added: flows of money or of things."""
         return all(metric.kind is MetricKind.FLOW for metric in self.metrics) and self.key != "usage_quantity"
 
-
-MRR_MOVEMENTS = ("mrr_new", "mrr_expansion", "mrr_reactivation", "mrr_contraction", "mrr_churn")
-"""Why recurring revenue moves: three ways up, two ways down."""
 
 _TOGETHER = (
     ReportPage(

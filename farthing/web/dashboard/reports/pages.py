@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
@@ -20,20 +21,19 @@ from farthing.reporting.analytics.views import seller_zone
 from farthing.reporting.files import TableFormat, table_file
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.lists.invoice_list import currencies_of
-from farthing.web.dashboard.overview import money_tick
+from farthing.web.dashboard.named_ranges import RANGES
 from farthing.web.dashboard.reports.answering import ReportTable, answer_report
 from farthing.web.dashboard.reports.asking import (
     COMPARISONS,
     GRAINS,
     NAMES,
-    RANGES,
     ReportQuestion,
     read_report_question,
 )
 from farthing.web.dashboard.reports.catalogue import REPORTS, ReportPage, reports_by_category
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
 from farthing.web.rendering.charts import Bar, StripPart, columns, strip
-from farthing.web.rendering.wording import reason, with_query
+from farthing.web.rendering.wording import reason, short_money, with_query
 
 MOST_SHOWN = 150
 """Rows of one page; the files have all."""
@@ -138,7 +138,10 @@ def _series(asked: ReportQuestion, table: ReportTable, code: str) -> tuple[str, 
         if row.currency == code and row.start is not None
     ]
     name = metric.name + (f" in {code.upper()}" if code else "")
-    tick = money_tick(code) if code and metric.is_money else grouped
+
+    def tick(amount: Decimal) -> str:
+        return short_money(amount, code) if code and metric.is_money else grouped(amount)
+
     return name, columns(bars, name=name, width=640, height=200, tick=tick)
 
 
