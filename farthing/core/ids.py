@@ -83,6 +83,7 @@ class Kind(StrEnum):
     WORKFLOW = "wf"
     RUN = "run"
     ANALYTICS_VIEW = "view"
+    SAVED_LIST_VIEW = "list_view"
     WEBHOOK_ENDPOINT = "whep"
     WEBHOOK_DELIVERY = "whdel"
     PARTY_VERSION = "party"

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.encoding.wire import METADATA_VALUE_LENGTH
@@ -151,6 +151,28 @@ class ExternalIdTenure(InEnvironment, Base):
         Index("ix_external_id_tenures_customer", "environment_id", "customer_id"),
     )
     __mapper_args__ = {"primary_key": [external_id, customer_id, since_sequence]}
+
+
+class CustomerSearchTerm(InEnvironment, Base):
+    """A word by which a customer is found: of its name, its e-mail address or an external id, in lower case.
+
+    Kept by a trigger on `customers`. A search is a range of words, because beneath a policy only comparisons of texts
+    may use an index.
+    """
+
+    __tablename__ = "customer_search_terms"
+    label = "Word of a customer"
+
+    id = None  # type: ignore[assignment]  # a row is a word of a customer
+    customer_id: Mapped[str] = mapped_column(String(50))
+    term: Mapped[str] = mapped_column(Text(collation="C"))
+
+    __table_args__ = (
+        PrimaryKeyConstraint("environment_id", "customer_id", "term"),
+        # customers with a word that begins so
+        Index("ix_customer_search_terms_term", "environment_id", "term", "customer_id"),
+    )
+    __mapper_args__ = {"primary_key": [customer_id, term]}
 
 
 class IntegrationMapping(Scoped, Tracked, Base):

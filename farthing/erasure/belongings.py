@@ -53,6 +53,7 @@ OF_DOCUMENTS = frozenset(
 READ_OTHERWISE = frozenset(
     {
         "customers",
+        "customer_search_terms",
         "system_events",
         "party_versions",
         "webhook_attempts",
@@ -68,6 +69,7 @@ OF_EVERYBODY = frozenset(
     {
         "analytics_views",
         "provider_events",
+        "saved_list_views",
         "scheduled_tasks",
         "stored_files",
         "task_problems",

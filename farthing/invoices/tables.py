@@ -240,6 +240,15 @@ class Invoice(Scoped, Tracked, Base):
             unique=True,
             postgresql_where=text("invoice_number IS NOT NULL AND status = 'published'"),
         ),
+        # what begins so, whatever order the database sorts texts in
+        Index(
+            "ix_invoices_number_prefix",
+            "environment_id",
+            "invoice_number",
+            postgresql_ops={"invoice_number": "text_pattern_ops"},
+        ),
+        # what asks for an amount, or still does: amounts cannot be looked up beneath a policy, and are read from here
+        Index("ix_invoices_amounts", "environment_id", "total", "amount_remaining", "id"),
         # a voided invoice frees its key
         Index(
             "uq_invoices_idempotency_key",

@@ -188,6 +188,16 @@ class Payment(Scoped, Tracked, Base):
         ),
         # lists: newest first
         Index("ix_payments_newest", "environment_id", "status", "created_at", "id"),
+        # what a provider or a bank calls a payment, by its first characters
+        Index(
+            "ix_payments_gateway_reference",
+            "environment_id",
+            "gateway_payment_id",
+            postgresql_ops={"gateway_payment_id": "text_pattern_ops"},
+            postgresql_where=text("gateway_payment_id IS NOT NULL"),
+        ),
+        # payments of an amount: amounts cannot be looked up beneath a policy, and are read from here
+        Index("ix_payments_amount", "environment_id", "amount", "id"),
     )
 
 

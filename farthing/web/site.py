@@ -26,6 +26,11 @@ from farthing.web.dashboard.accounts.wallets import WalletPages
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.events import Events
+from farthing.web.dashboard.finding.pages import SearchPages
+from farthing.web.dashboard.lists.customer_list import CustomerList
+from farthing.web.dashboard.lists.invoice_list import InvoiceList
+from farthing.web.dashboard.lists.subscription_list import SubscriptionList
+from farthing.web.dashboard.lists.view_forms import SavedViewForms
 from farthing.web.dashboard.overview import Overview
 from farthing.web.dashboard.receivables.annotations import AnnotationPages
 from farthing.web.dashboard.receivables.checkouts import CheckoutList
@@ -42,6 +47,7 @@ from farthing.web.dashboard.receivables.payments.listing import PaymentPages
 from farthing.web.dashboard.receivables.payments.recording import RecordingPages
 from farthing.web.dashboard.receivables.payments.unapplied import UnappliedMoneyPages
 from farthing.web.dashboard.receivables.statements import StatementPages
+from farthing.web.dashboard.reports.pages import ReportPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -58,6 +64,12 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     OwnAccount,
     Team,
     Overview,
+    SearchPages,
+    ReportPages,
+    CustomerList,
+    InvoiceList,
+    SubscriptionList,
+    SavedViewForms,
     CustomerPages,
     InvoicePages,
     PaymentPages,

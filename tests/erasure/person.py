@@ -93,7 +93,7 @@ async def live(account: Account) -> Life:
     await account.post(f"{path}/top-up", top_up, expect=200)
     invoice = await till.invoice("100", customer=customer, description="Advice to Ada Quillfeather")
     token = (await account.get(f"/customers/portal/{PERSON['external_id']}"))["token"]
-    headers = {"authorization": f"Bearer {token}", "user-agent": "Quillfeather's browser"}
+    headers = {"x-session-token": token, "user-agent": "Quillfeather's browser"}
     line = {"address_line2": PERSON["address_line2"]}
     (await account.http.put("/customer/portal/info", json=line, headers=headers)).raise_for_status()
     await till.pay(invoice, metadata={"paid_by": PERSON["email"]})

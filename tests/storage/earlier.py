@@ -1,6 +1,13 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0057": """
+        DROP TABLE saved_list_views;
+        DROP TRIGGER keep_search_terms ON customers;
+        DROP FUNCTION keep_customer_search_terms, search_words;
+        DROP TABLE customer_search_terms;
+        DROP INDEX ix_invoices_number_prefix, ix_invoices_amounts, ix_payments_gateway_reference, ix_payments_amount;
+    """,
     "0056": "DROP TABLE internal_notes, attachments, attachment_contents;",
     "0053": """
         DROP TABLE event_versions, invoice_correction_lines, invoice_corrections;

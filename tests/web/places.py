@@ -204,11 +204,23 @@ async def places(stage: Stage) -> list[Place]:
     draft = next(one for one in stage.invoices if one["invoice_status"] == "DRAFT")
     return [
         Place("overview", "/"),
+        Place("search", "/search?q=a"),
+        Place("search-empty", "/search"),
+        Place("reports", "/reports"),
+        Place("report-revenue", "/reports/revenue"),
+        Place("report-tax", "/reports/tax"),
+        Place("report-ageing", "/reports/ageing"),
+        Place("report-recurring", "/reports/recurring"),
+        Place("report-compared", "/reports/net_billing?by=customer_id&grain=none&compare=previous_period"),
+        Place("report-refused", "/reports/net_billing?from=soon"),
         Place("customers", "/customers"),
         Place("customers-search", "/customers?q=ber&sort=owed-usd"),
         Place("customer", f"/customers/{customer['id']}"),
         Place("wallet", f"/wallets/{stage.wallet['id']}"),
         Place("invoices", "/invoices"),
+        Place(
+            "invoices-columns", "/invoices?columns=number,state,currency,subtotal,tax,total,unpaid&due-from=2026-01-01"
+        ),
         Place("invoices-overdue", "/invoices?standing=overdue&sort=unpaid"),
         Place("invoice", f"/invoices/{invoice['id']}"),
         Place("e-invoice", f"/invoices/{invoice['id']}/e-invoice"),

@@ -11,6 +11,16 @@ from tests.web.places import Place
 
 NAMES = (
     "overview",
+    "search",
+    "search-empty",
+    "reports",
+    "report-revenue",
+    "report-tax",
+    "report-ageing",
+    "report-recurring",
+    "report-compared",
+    "report-refused",
+    "invoices-columns",
     "customers",
     "customers-search",
     "customer",
@@ -135,7 +145,7 @@ async def test_axe_finds_nothing_serious(looking: Page, everywhere: list[Place],
     assert await serious_findings(looking) == []
 
 
-@pytest.mark.parametrize("name", ["overview", "customer", "invoice"])
+@pytest.mark.parametrize("name", ["overview", "customer", "invoice", "report-revenue", "report-ageing"])
 async def test_every_picture_has_a_name_values_to_read_and_a_table(
     looking: Page, everywhere: list[Place], name: str
 ) -> None:

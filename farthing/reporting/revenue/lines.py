@@ -180,6 +180,14 @@ class LineSelection:
         return all(ids is None or value in ids for ids, value in chosen)
 
 
+@dataclass(frozen=True, slots=True)
+class LineCondition:
+    """A condition of a line `l` of an invoice `i`, in words of this package, and what it is sent."""
+
+    text: str
+    values: Mapping[str, Any]
+
+
 _LINES = """
     SELECT l.id, i.invoice_status, i.invoice_type, i.customer_id, coalesce(l.subscription_id, ''),
         coalesce(l.subscription_line_item_id, ''), coalesce(l.price_id, ''), coalesce(l.meter_id, ''), i.currency,

@@ -23,6 +23,7 @@ from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.breakdown import parts_of
 from farthing.reporting.revenue.days import AllocationPolicy, UsageThrough
 from farthing.reporting.revenue.lines import (
+    LineCondition,
     LineSelection,
     RevenueLine,
     few_at_once,
@@ -37,7 +38,7 @@ from farthing.reporting.revenue.usage_by_day import usage_by_day
 from farthing.storage.postgres import scope_of
 
 # lines of which something is recognized, billed or taken back between two instants, or waits for it all the while
-_LIVE = """
+LIVE = """
     least(l.period_start, i.finalized_at, i.reference_date) < :until
     AND (greatest(l.period_start, l.period_end, i.finalized_at, i.reference_date) >= :since OR i.voided_at >= :since
         OR EXISTS (
@@ -68,10 +69,11 @@ class CreditsHeld:
 
 
 async def schedules(
-    session: AsyncSession, since: datetime, until: datetime, zone: ZoneInfo, now: datetime
+    session: AsyncSession, since: datetime, until: datetime, zone: ZoneInfo, now: datetime, among: LineCondition
 ) -> list[RecognizedLine]:
     """Every line with something left to recognize, bill or take back in `[since, until)`; open periods among them."""
-    lines = await read_lines(session, LineSelection(), now, _LIVE, {"since": since, "until": until})
+    values = {**among.values, "since": since, "until": until}
+    lines = await read_lines(session, LineSelection(), now, f"({LIVE}) AND ({among.text})", values)
     lines += await provisional_lines(session, LineSelection(), until, now)
     lines = await _less_given_credits(session, lines)
     prices = await prices_of(session, {line.price_id for line in lines})

@@ -58,3 +58,59 @@ for (const form of document.querySelectorAll("form[data-confirm]")) {
     if (!confirm(form.dataset.confirm)) event.preventDefault();
   });
 }
+
+// The search over any page: "/" and Ctrl-K open it, arrows go through what it found, Escape closes it.
+const searchLink = document.querySelector("a[data-search]");
+if (searchLink) {
+  let box = null;
+  let asked = 0;
+  const ask = async (text) => {
+    const turn = ++asked;
+    const answer = await fetch(`/search?q=${encodeURIComponent(text)}`, { credentials: "same-origin", headers: { accept: "text/html" } });
+    if (!answer.ok || turn !== asked) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const found = page.getElementById("found");
+    if (found && turn === asked) box.querySelector(".page-parts").replaceChildren(...found.childNodes);
+  };
+  const make = () => {
+    box = document.createElement("dialog");
+    box.className = "finder";
+    box.setAttribute("aria-label", "Search");
+    box.innerHTML = '<form method="get" action="/search" role="search"><label>What you remember of it <input type="search" name="q" maxlength="200" autocomplete="off"></label><div class="page-parts" aria-live="polite"></div></form>';
+    const input = box.querySelector("input");
+    let waiting = 0;
+    input.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => { ask(input.value).catch(() => { /* the page of the search still works */ }); }, 150);
+    });
+    box.addEventListener("keydown", (event) => {
+      // Escape would empty the field first
+      if (event.key === "Escape") { event.preventDefault(); box.close(); }
+      if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+      const stops = [input, ...box.querySelectorAll(".hits a")];
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      stops[Math.max(0, Math.min(stops.length - 1, stops.indexOf(document.activeElement) + step))].focus();
+      event.preventDefault();
+    });
+    box.addEventListener("click", (event) => { if (event.target === box) box.close(); });
+    document.body.append(box);
+  };
+  const open = () => {
+    if (document.querySelector("dialog[open]")) return;
+    if (!box) make();
+    box.showModal();
+    box.querySelector("input").select();
+  };
+  searchLink.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    open();
+  });
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input, textarea, select, [contenteditable]");
+    const isShortcut = (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key.toLowerCase() === "k";
+    if (!isShortcut && (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey)) return;
+    event.preventDefault();
+    open();
+  });
+}

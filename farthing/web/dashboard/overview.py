@@ -1,25 +1,34 @@
-"""The first page: what was invoiced, what is owed and by whom, and whether events arrive."""
+"""The first page: what is earned, what is owed and by whom, what is used, and what comes next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from litestar import Controller, Response, get
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.dunning.tables import OPEN_CASES
+from farthing.calendar.zones import first_instant_at, to_local
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
-from farthing.invoices.receivable import COUNTED, UNPAID
+from farthing.invoices.receivable import UNPAID
+from farthing.reporting.analytics.catalogue import METRICS
+from farthing.reporting.analytics.views import seller_zone
 from farthing.web.access.visitors import shows, visitor_of
+from farthing.web.dashboard.earnings import MRR_MOVEMENTS, Compared, earnings_by_currency
+from farthing.web.dashboard.named_ranges import RANGES, named_days
+from farthing.web.dashboard.upcoming import upcoming_invoices
+from farthing.web.dashboard.usage import FeatureUsage, by_feature
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import Bar, StripPart
 
-MONTHS = 12
+LARGEST_FEATURES = 3
 TOP_DEBTORS = 8
 HOURS = 24
 AGES = ("Not yet due", "0–30 days", "31–60 days", "61–90 days", "Over 90 days")
@@ -41,7 +50,7 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Debtor:
-    """One customer's debt in one currency."""
+    """One customer's debt in one currency, and what stands behind it."""
 
     customer_id: str
     name: str
@@ -50,14 +59,26 @@ class Debtor:
     overdue: Decimal
     invoices: int
     oldest_due: datetime | None
+    overdue_count: int
+    failed_count: int
+    is_dunned: bool
+    is_archived: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """What was invoiced in one calendar month (UTC), in one currency."""
-
-    start: datetime
-    total: Decimal
+    def reasons(self, now: datetime) -> list[str]:
+        """Why it owes, in words, the most pressing first."""
+        found = []
+        if self.overdue_count and self.oldest_due is not None:
+            late = wording.counted((now - self.oldest_due).days, "day")
+            found.append(f"{wording.counted(self.overdue_count, 'invoice')} overdue, the oldest by {late}")
+        if self.failed_count:
+            found.append(f"the last charge of {wording.counted(self.failed_count, 'invoice')} failed")
+        if self.is_dunned:
+            found.append("in dunning")
+        if not self.overdue_count:
+            found.append("not due yet")
+        if self.is_archived:
+            found.append("archived")
+        return found
 
 
 _OWED = text(
@@ -103,11 +124,17 @@ async def owed(session: AsyncSession, now: datetime) -> list[Owed]:
 
 _DEBTORS = text(
     f"""
-    SELECT customer_id, customers.name, owing.currency, unpaid, overdue, invoice_count, oldest_due
+    SELECT customer_id, customers.name, owing.currency, unpaid, overdue, invoice_count, oldest_due, overdue_count,
+        failed_count, EXISTS (
+            SELECT FROM dunning_cases WHERE dunning_cases.customer_id = owing.customer_id
+                AND case_status = ANY(:open_cases)
+        ), customers.status = 'archived'
     FROM (
         SELECT customer_id, currency, sum(amount_remaining) AS unpaid,
                coalesce(sum(amount_remaining) FILTER (WHERE due_date < :now), 0) AS overdue,
                count(*) AS invoice_count, min(due_date) AS oldest_due,
+               count(*) FILTER (WHERE due_date < :now) AS overdue_count,
+               count(*) FILTER (WHERE latest_attempt_failed) AS failed_count,
                row_number() OVER (PARTITION BY currency ORDER BY sum(amount_remaining) DESC, customer_id) AS place
         FROM invoices WHERE {UNPAID} GROUP BY customer_id, currency
     ) AS owing JOIN customers ON customers.id = customer_id
@@ -119,39 +146,11 @@ _DEBTORS = text(
 async def top_debtors(session: AsyncSession, now: datetime) -> dict[str, list[Debtor]]:
     """Those who owe most, largest first, per currency."""
     found: dict[str, list[Debtor]] = {}
-    for row in await session.execute(_DEBTORS, {"now": now, "most": TOP_DEBTORS}):
+    for row in await session.execute(
+        _DEBTORS, {"now": now, "most": TOP_DEBTORS, "open_cases": [str(case) for case in OPEN_CASES]}
+    ):
         found.setdefault(row.currency, []).append(Debtor(*row))
     return found
-
-
-_INVOICED = text(
-    f"""
-    SELECT currency, date_trunc('month', finalized_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS month, sum(total)
-    FROM invoices WHERE {COUNTED} AND finalized_at >= :start AND finalized_at < :end GROUP BY currency, month
-    """
-)
-
-
-def months_until(now: datetime, count: int) -> list[datetime]:
-    """The starts of the last `count` calendar months (UTC), oldest first, the present one last."""
-    start = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    found = [start]
-    while len(found) < count:
-        found.append((found[-1] - timedelta(days=1)).replace(day=1))
-    return found[::-1]
-
-
-async def invoiced(session: AsyncSession, now: datetime) -> dict[str, list[Month]]:
-    """Totals of finalized invoices by month of finalization, months without any as zero, per currency."""
-    months = months_until(now, MONTHS)
-    end = (months[-1] + timedelta(days=32)).replace(day=1)
-    rows = await session.execute(_INVOICED, {"start": months[0], "end": end})
-    totals: dict[str, dict[datetime, Decimal]] = {}
-    for code, month, total in rows:
-        totals.setdefault(code, {})[month] = total
-    return {
-        code: [Month(month, by_month.get(month, Decimal(0))) for month in months] for code, by_month in totals.items()
-    }
 
 
 _STATES = text(
@@ -199,21 +198,40 @@ def money_tick(code: str) -> Callable[[Decimal], str]:
     return lambda amount: wording.short_money(amount, code)
 
 
-def month_bars(code: str, months: Sequence[Month]) -> list[Bar]:
-    """Months as bars."""
+def month_bars(code: str, name: str, months: Sequence[tuple[datetime, Decimal]]) -> list[Bar]:
+    """Months as bars; what is below nothing has no height, and its amount as a title."""
     return [
-        Bar(
-            f"{month.start:%b}",
-            month.total,
-            f"{month.start:%B %Y}: {wording.money(month.total, code)}",
-        )
-        for month in months
+        Bar(f"{start:%b}", max(amount, Decimal(0)), f"{name}, {start:%B %Y}: {wording.money(amount, code)}")
+        for start, amount in months
     ]
+
+
+def change(compared: Compared) -> str:
+    """ "+12.5 % against the period before", where there was one to compare with."""
+    if compared.change_percent is None:
+        return "" if not compared.value else "nothing in the period before"
+    sign = "+" if compared.change_percent > 0 else ""
+    written = wording.GLOBALS["grouped"](compared.change_percent)
+    return f"{sign}{written} % against the period before"
 
 
 def hour_bars(hours: Sequence[tuple[datetime, int]]) -> list[Bar]:
     """Hours as bars."""
     return [Bar(f"{hour:%H}", Decimal(count), f"{hour:%-d %b, %H:00} UTC: {count:,}") for hour, count in hours]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTrend:
+    """How much a feature is used, and whether that is more than before."""
+
+    usage: FeatureUsage
+    bars: list[Bar]
+
+
+async def feature_trends(session: AsyncSession, now: datetime, zone: ZoneInfo) -> list[FeatureTrend]:
+    """The features that brought most events in the last days."""
+    used = sorted(await by_feature(session, None, now, zone), key=lambda usage: usage.events, reverse=True)
+    return [FeatureTrend(usage, usage.bars) for usage in used[:LARGEST_FEATURES]]
 
 
 class Overview(Controller):
@@ -223,26 +241,42 @@ class Overview(Controller):
 
     @get("/", guards=[shows("invoice")])
     async def page(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
-        """What was invoiced, what is owed, by whom, and whether events arrive."""
-        now = clock.now()
-        seen = visitor_of(request)
-        by_month = await invoiced(session, now)
+        """What is earned, what is owed and by whom, what is used, and what comes next."""
+        now, seen, zone = clock.now(), visitor_of(request), await seller_zone(session)
+        today = to_local(now, zone).date()
+        range_name = request.query_params.get("range", "")
+        range_name = range_name if range_name in dict(RANGES) else RANGES[0][0]
+        first, last = named_days(range_name, today)
+        earned = await earnings_by_currency(session, first, last, zone, now)
         open_amounts = await owed(session, now)
         order = [amount.currency for amount in open_amounts]
-        currencies = order + sorted(set(by_month) - set(order))
+        _, end_of_month = named_days("this_month", today)
+        until = first_instant_at(datetime.combine(end_of_month + timedelta(days=1), time()), zone)
+        may_see_subscriptions = seen.may(READ, "subscription") and seen.may(READ, "customer")
+        upcoming, upcoming_count = await upcoming_invoices(session, now, until) if may_see_subscriptions else ((), 0)
         return render(
             request,
             "overview.html",
             now=now,
-            currencies=currencies,
+            zone=zone.key,
+            ranges=RANGES,
+            range_name=range_name,
+            first=first,
+            last=last,
+            currencies=order + sorted(set(earned) - set(order)),
             owed={amount.currency: amount for amount in open_amounts},
-            invoiced=by_month,
+            earned=earned,
             debtors=await top_debtors(session, now) if seen.may(READ, "customer") else {},
             states=await states(session, now),
+            trends=await feature_trends(session, now, zone) if seen.may(READ, "event") else None,
             hours=await events_per_hour(session, now) if seen.may(READ, "event") else None,
+            upcoming=upcoming,
+            upcoming_count=upcoming_count,
+            movements=[METRICS[key] for key in MRR_MOVEMENTS],
             ages=AGES,
             age_parts=age_parts,
             month_bars=month_bars,
             hour_bars=hour_bars,
             money_tick=money_tick,
+            change=change,
         )

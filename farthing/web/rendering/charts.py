@@ -38,6 +38,11 @@ class StripPart:
     tone: str
 
 
+def _label_width(bars: Sequence[Bar]) -> int:
+    """How much room a label of the widest takes."""
+    return max((len(bar.label) for bar in bars), default=0) * 7 + 10
+
+
 def _place(value: Fraction | float) -> str:
     """A coordinate, to a tenth of a pixel; the picture rounds, the figures never do."""
     return f"{float(value):.1f}".rstrip("0").rstrip(".")
@@ -61,15 +66,8 @@ def columns(
     ceiling = _nice_ceiling(max((bar.value for bar in bars), default=_ZERO))
     slot = Fraction(width - left, max(len(bars), 1))
     thick = min(slot * Fraction(62, 100), Fraction(46))
-    every = max(1, -(-len(bars) * 36 // width))
-    out = [_open(width, height, name, "columns")]
-    for share, label in ((Fraction(1), tick(ceiling)), (Fraction(1, 2), tick(ceiling / 2))):
-        y = base - (base - top) * share
-        out.append(
-            Markup(
-                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick" x="{}" y="{}">{}</text>'
-            ).format(left, width, _place(y), _place(y), left, _place(y - 4), label)
-        )
+    every = max(1, -(-len(bars) * _label_width(bars) // width))
+    out = [_open(width, height, name, "columns"), *_grid(ceiling, top, base, width, tick)]
     for number, bar in enumerate(bars):
         x = left + slot * number + (slot - thick) / 2
         tall = Fraction(bar.value) / Fraction(ceiling) * (base - top) if bar.value > 0 else Fraction(0)
@@ -89,13 +87,69 @@ def columns(
         )
         out.append(shape)
         if (len(bars) - 1 - number) % every == 0:
-            out.append(
-                Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-                    _place(x + thick / 2), height - 5, bar.label
-                )
-            )
+            out.append(_label(bar.label, x + thick / 2, height))
     out.append(Markup('<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, width, base, base))
     return _close(out)
+
+
+def paired_columns(
+    pairs: Sequence[tuple[Bar, Bar]],
+    *,
+    name: str,
+    width: int = 460,
+    height: int = 220,
+    tick: Callable[[Decimal], str] = str,
+) -> Markup:
+    """Two upright bars side by side in each place, the first in the colour of usage, the second in that of fees."""
+    top, base = 14, height - 22
+    ceiling = _nice_ceiling(max((bar.value for pair in pairs for bar in pair), default=_ZERO))
+    slot = Fraction(width, max(len(pairs), 1))
+    thick = min(slot * Fraction(36, 100), Fraction(24))
+    every = max(1, -(-len(pairs) * _label_width([bar for bar, _ in pairs]) // width))
+    out = [_open(width, height, name, "columns"), *_grid(ceiling, top, base, width, tick)]
+    for number, pair in enumerate(pairs):
+        middle = slot * number + slot / 2
+        for bar, x, tone in ((pair[0], middle - thick, "usage"), (pair[1], middle, "fixed")):
+            tall = Fraction(bar.value) / Fraction(ceiling) * (base - top) if bar.value > 0 else Fraction(0)
+            out.append(
+                Markup(
+                    '<g class="mark"><title>{}</title><rect class="hit" x="{}" y="{}" width="{}" height="{}"/>'
+                    '<rect class="part {}" x="{}" y="{}" width="{}" height="{}" rx="2"/></g>'
+                ).format(
+                    bar.title,
+                    _place(x),
+                    top,
+                    _place(thick),
+                    base - top,
+                    tone,
+                    _place(x + Fraction(1, 2)),
+                    _place(base - tall),
+                    _place(thick - 1),
+                    _place(tall),
+                )
+            )
+        if (len(pairs) - 1 - number) % every == 0:
+            out.append(_label(pair[0].label, middle, height))
+    out.append(Markup('<line class="base" x1="0" x2="{}" y1="{}" y2="{}"/>').format(width, base, base))
+    return _close(out)
+
+
+def _grid(ceiling: Decimal, top: int, base: int, width: int, tick: Callable[[Decimal], str]) -> list[Markup]:
+    """Two lines, each with its value."""
+    lines = []
+    for share, label in ((Fraction(1), tick(ceiling)), (Fraction(1, 2), tick(ceiling / 2))):
+        y = base - (base - top) * share
+        line = Markup(
+            '<line class="grid" x1="0" x2="{}" y1="{}" y2="{}"/><text class="tick" x="0" y="{}">{}</text>'
+        ).format(width, _place(y), _place(y), _place(y - 4), label)
+        lines.append(line)
+    return lines
+
+
+def _label(text: str, middle: Fraction, height: int) -> Markup:
+    return Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+        _place(middle), height - 5, text
+    )
 
 
 def strip(parts: Sequence[StripPart], *, name: str, width: int = 640, height: int = 18) -> Markup:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -188,10 +188,25 @@ def with_code(text: str) -> Markup:
     )
 
 
+def date_value(text: str) -> str:
+    """What a field of a day can hold of what was typed: browsers complain about anything else."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        return ""
+
+
+def side_by_side(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Each of the first with what stands at its place in the second."""
+    return list(zip(first, second, strict=True))
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "money": money,
         "quantity": quantity,
+        "side_by_side": side_by_side,
+        "date_value": date_value,
         "moment": moment,
         "day": day,
         "words": words,

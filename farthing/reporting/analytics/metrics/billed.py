@@ -29,22 +29,30 @@ _DATE = "coalesce(i.period_end, i.finalized_at)"
 _DIMENSIONS = "i.customer_id, i.subscription_id, i.currency, i.invoice_type, i.billing_reason, i.payment_status"
 
 
+# of invoices what figures and dimensions need and no more: whole rows would be written to disk and read again
+_FIGURES = f"i.id, i.total, i.net_total, i.total_tax, i.subtotal, i.total_discount, {_DIMENSIONS}"
+
+
 def _within(at: str) -> str:
     return f"{at} >= :since AND {at} < :until"
+
+
+# the date is one or the other column: the planner knows how many rows each condition leaves
+_DATED = f"({_within('i.period_end')} OR i.period_end IS NULL AND {_within('i.finalized_at')})"
 
 
 def _moments(view: BillingView) -> str:
     """Invoices, each at the moments at which it counts, with the sign with which it does."""
     if view is BillingView.BY_PERIOD:
         return f"""
-            SELECT i.*, {_DATE} AS at, 1 AS sign FROM invoices AS i
-            WHERE {_OURS} AND i.invoice_status = 'FINALIZED' AND {_within(_DATE)}
+            SELECT {_FIGURES}, {_DATE} AS at, 1 AS sign FROM invoices AS i
+            WHERE {_OURS} AND i.invoice_status = 'FINALIZED' AND {_DATED}
         """
     return f"""
-        SELECT i.*, i.finalized_at AS at, 1 AS sign FROM invoices AS i
+        SELECT {_FIGURES}, i.finalized_at AS at, 1 AS sign FROM invoices AS i
         WHERE {_OURS} AND i.invoice_status IN ('FINALIZED', 'VOIDED') AND {_within("i.finalized_at")}
         UNION ALL
-        SELECT i.*, i.voided_at AS at, -1 AS sign FROM invoices AS i
+        SELECT {_FIGURES}, i.voided_at AS at, -1 AS sign FROM invoices AS i
         WHERE {_OURS} AND i.invoice_status = 'VOIDED' AND i.finalized_at IS NOT NULL AND {_within("i.voided_at")}
     """
 
@@ -53,11 +61,11 @@ def _notes(view: BillingView) -> str:
     """Credit notes, each at the moments at which it counts; the void of an invoice takes its notes back too."""
     source = "credit_notes AS n JOIN invoices AS i ON i.id = n.invoice_id AND i.environment_id = n.environment_id"
     ours = f"n.status = 'published' AND n.credit_note_status = 'FINALIZED' AND {_OURS}"
-    chosen = "n.id AS note_id, n.total_amount, n.net_amount, n.tax_amount, i.*"
+    chosen = f"n.id AS note_id, n.total_amount, n.net_amount, n.tax_amount, {_DIMENSIONS}"
     if view is BillingView.BY_PERIOD:
         return f"""
             SELECT {chosen}, {_DATE} AS at, -1 AS sign FROM {source}
-            WHERE {ours} AND i.invoice_status = 'FINALIZED' AND {_within(_DATE)}
+            WHERE {ours} AND i.invoice_status = 'FINALIZED' AND {_DATED}
         """
     return f"""
         SELECT {chosen}, n.finalized_at AS at, -1 AS sign FROM {source} WHERE {ours} AND {_within("n.finalized_at")}
@@ -86,11 +94,12 @@ def _tax_shares(invoices: str) -> str:
         carriers AS (
             SELECT t.id AS tax_id, i.id AS invoice_id, l.id AS line_id, l.position,
                 {currency_digits("i.currency")} AS digits, t.tax_amount, {_TAXABLE} AS net
-            FROM {invoices} AS i
+            FROM invoices AS i
             JOIN taxes_applied AS t ON t.environment_id = :environment AND t.entity_id = i.id
                 AND t.status = 'published' AND t.tax_amount <> 0
             JOIN invoice_line_items AS l ON {_LINES_OF}
-            WHERE i.total_tax <> 0 AND EXISTS (
+            WHERE i.environment_id = :environment AND i.id IN (SELECT id FROM {invoices} WHERE total_tax <> 0)
+                AND EXISTS (
                 SELECT FROM jsonb_array_elements(i.tax_terms) AS term
                 WHERE term->>'tax_rate_id' = t.tax_rate_id
                     AND (term->>'start' IS NULL OR CAST(term->>'start' AS timestamptz) <= {_TAX_POINT})
@@ -123,8 +132,7 @@ def _by_line(view: BillingView) -> str:
     lines = columns.replace("m.", "i.")
     return f"""
         WITH moments AS MATERIALIZED ({_moments(view)}),
-        billed AS (SELECT DISTINCT ON (id) * FROM moments ORDER BY id),
-        {_tax_shares("billed")}
+        {_tax_shares("moments")}
         SELECT i.at, i.sign * {_NET} AS value, {lines}, {_LINE_COLUMNS}
         FROM moments AS i JOIN invoice_line_items AS l ON {_LINES_OF}
         UNION ALL

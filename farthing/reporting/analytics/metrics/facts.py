@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import text
@@ -95,9 +96,16 @@ def scope_parameters(session: AsyncSession) -> dict[str, Any]:
 
 
 async def sums(
-    session: AsyncSession, question: Question, facts: str, timeline: Timeline, *, value: str = "sum(f.value)"
+    session: AsyncSession,
+    question: Question,
+    facts: str,
+    timeline: Timeline,
+    *,
+    value: str = "sum(f.value)",
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cells:
-    """The facts of each bucket added up by group. `facts` may speak of `:environment`, `:since` and `:until`."""
+    """The facts of each bucket added up by group. `facts` may speak of `:environment`, `:since`, `:until`, `:edges` and
+    of what is `given`."""
     values = Values()
     groups = splitting(question, values)
     conditions = narrowing(question, values)
@@ -111,6 +119,7 @@ async def sums(
     parameters = {
         **scope_parameters(session),
         **values.parameters,
+        **given,
         "edges": list(timeline.edges),
         "since": timeline.start,
         "until": timeline.end,

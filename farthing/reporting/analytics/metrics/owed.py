@@ -28,8 +28,8 @@ AGES = (
 _COLUMNS = "customer_id, subscription_id, currency, invoice_type, billing_reason"
 
 # invoices that were settled, or void, before the first moment that is asked about owe nothing at any of them
-_INTERVALS = f"""
-    WITH candidates AS (
+_CANDIDATES = f"""
+    candidates AS MATERIALIZED (
         SELECT id, total, finalized_at, coalesce(voided_at, 'infinity') AS voided_at,
             coalesce(due_date, 'infinity') AS due, {_COLUMNS}
         FROM invoices
@@ -38,10 +38,8 @@ _INTERVALS = f"""
             AND (invoice_status = 'FINALIZED' OR invoice_status = 'VOIDED' AND voided_at >= :first_end)
             AND (paid_at IS NULL OR paid_at >= :first_end OR amount_remaining > 0)
     ),
-    events AS (
-        SELECT id, finalized_at AS at, 0 AS taken_off, 0 AS paid, 0 AS lost FROM candidates
-        UNION ALL
-        SELECT c.id, greatest(s.created_at, c.finalized_at), 0, s.amount, 0
+    reductions AS MATERIALIZED (
+        SELECT c.id, greatest(s.created_at, c.finalized_at) AS at, 0 AS taken_off, s.amount AS paid, 0 AS lost
         FROM candidates AS c
         JOIN invoice_settlements AS s ON s.environment_id = :environment AND s.invoice_id = c.id
         UNION ALL
@@ -53,24 +51,50 @@ _INTERVALS = f"""
         SELECT c.id, w.created_at, 0, 0, w.amount
         FROM candidates AS c
         JOIN invoice_write_offs AS w ON w.environment_id = :environment AND w.invoice_id = c.id
-    ),
-    standing AS (
-        SELECT id, at, lead(at, 1, 'infinity') OVER invoice AS next_at,
-            sum(taken_off) OVER invoice AS taken_off, sum(paid) OVER invoice AS paid,
-            sum(lost) OVER invoice AS lost
-        FROM events WINDOW invoice AS (PARTITION BY id ORDER BY at ROWS UNBOUNDED PRECEDING)
     )
-    SELECT s.at AS since, least(s.next_at, c.voided_at) AS before, c.due,
-        c.customer_id, c.subscription_id, c.currency, c.invoice_type, c.billing_reason,
-        greatest(greatest(c.total - s.taken_off, 0) - s.paid - s.lost, 0) AS owed
-    FROM standing AS s JOIN candidates AS c ON c.id = s.id
 """
 
 
-def _changes() -> str:
+def _intervals(invoices: str) -> str:
+    """What each of these invoices owed between one event and the next."""
     return f"""
+        SELECT s.at AS since, least(s.next_at, c.voided_at) AS before, c.due,
+            c.customer_id, c.subscription_id, c.currency, c.invoice_type, c.billing_reason,
+            greatest(greatest(c.total - s.taken_off, 0) - s.paid - s.lost, 0) AS owed
+        FROM (
+            SELECT id, at, lead(at, 1, 'infinity') OVER invoice AS next_at,
+                sum(taken_off) OVER invoice AS taken_off, sum(paid) OVER invoice AS paid,
+                sum(lost) OVER invoice AS lost
+            FROM (
+                SELECT id, finalized_at AS at, 0 AS taken_off, 0 AS paid, 0 AS lost FROM {invoices}
+                UNION ALL
+                SELECT r.id, r.at, r.taken_off, r.paid, r.lost FROM reductions AS r JOIN {invoices} USING (id)
+            ) AS events
+            WINDOW invoice AS (PARTITION BY id ORDER BY at ROWS UNBOUNDED PRECEDING)
+        ) AS s JOIN {invoices} AS c ON c.id = s.id
+    """
+
+
+def _changes() -> str:
+    """Of most invoices no more was taken than they ask for: each event lowers what they owe by its own amount. Only
+    what became void, or of what more was taken, is followed from event to event."""
+    taken = "greatest(taken_off, 0) + greatest(paid, 0) + greatest(lost, 0)"
+    return f"""
+        WITH {_CANDIDATES},
+        unusual AS MATERIALIZED (
+            SELECT c.id FROM candidates AS c
+            LEFT JOIN (SELECT id, sum({taken}) AS taken FROM reductions GROUP BY id) AS r USING (id)
+            WHERE c.voided_at <> 'infinity' OR r.taken > c.total
+        ),
+        followed AS (SELECT * FROM candidates WHERE id IN (SELECT id FROM unusual))
+        SELECT finalized_at AS at, total AS value, {_COLUMNS} FROM candidates
+        WHERE id NOT IN (SELECT id FROM unusual)
+        UNION ALL
+        SELECT r.at, -(r.taken_off + r.paid + r.lost), {_COLUMNS}
+        FROM reductions AS r JOIN candidates USING (id) WHERE id NOT IN (SELECT id FROM unusual)
+        UNION ALL
         SELECT change.at, change.value, {_COLUMNS}
-        FROM ({_INTERVALS}) AS interval
+        FROM ({_intervals("followed")}) AS interval
         CROSS JOIN LATERAL (VALUES (since, owed), (before, -owed)) AS change (at, value)
         WHERE owed <> 0 AND since < before
     """
@@ -82,8 +106,9 @@ def _changes_by_age() -> str:
         f"('{name}', CAST({begin} AS timestamptz), CAST({end} AS timestamptz))" for name, begin, end in AGES
     )
     return f"""
+        WITH {_CANDIDATES}
         SELECT change.at, change.value, {_COLUMNS}, age.name AS {AGE}
-        FROM ({_INTERVALS}) AS interval
+        FROM ({_intervals("candidates")}) AS interval
         CROSS JOIN LATERAL (VALUES {ages}) AS age (name, begun, ended)
         CROSS JOIN LATERAL (VALUES
             (greatest(since, begun), owed, begun >= since),

@@ -23,6 +23,7 @@ from farthing.customers.tables import Customer
 from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question
 from farthing.reporting.analytics.metrics.facts import Cells, Group, accumulated, require_few
+from farthing.reporting.analytics.metrics.plain_revenue import not_plain, plain_recognized, plain_standing
 from farthing.reporting.analytics.metrics.recurring import meets
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.revenue.lines import owner_of_reports
@@ -40,20 +41,26 @@ class RevenueStanding(StrEnum):
 
 @dataclass(slots=True)
 class RecognitionBooks:
-    """Schedules and credits, read once for each stretch of time that an answer speaks of."""
+    """Schedules and credits, read once for each stretch of time that an answer speaks of.
+
+    Only of lines that the database cannot add up.
+    """
 
     session: AsyncSession
     now: datetime
-    _schedules: dict[tuple[datetime, datetime], list[RecognizedLine]] = field(default_factory=dict)
+    _schedules: dict[Timeline, list[RecognizedLine]] = field(default_factory=dict)
     _customers: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
 
     async def lines(self, question: Question, timeline: Timeline) -> list[tuple[RecognizedLine, Group]]:
         """The lines that a question is about, each with its group."""
-        key = timeline.start, timeline.end
-        if key not in self._schedules:
-            self._schedules[key] = await schedules(self.session, *key, question.range.zone, self.now)
+        if timeline not in self._schedules:
+            zone = question.range.zone
+            among = not_plain(timeline, zone, self.now)
+            self._schedules[timeline] = await schedules(
+                self.session, timeline.start, timeline.end, zone, self.now, among
+            )
         chosen = []
-        for recognized in self._schedules[key]:
+        for recognized in self._schedules[timeline]:
             line = recognized.line
             values = {
                 "customer_id": line.customer_id,
@@ -103,7 +110,8 @@ async def recognized_revenue(books: RecognitionBooks, question: Question, timeli
     zone = question.range.zone
     days = [to_local(edge, zone).date() for edge in timeline.edges]
     today = to_local(books.now, zone).date()
-    cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
+    plain = await plain_recognized(books.session, question, timeline, books.now)
+    cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO, plain)
 
     def add(bucket: int, group: Group, amount: Decimal) -> None:
         if amount:
@@ -137,7 +145,9 @@ async def standing_at_ends(
     """
     zone = question.range.zone
     today = to_local(books.now, zone).date()
-    cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
+    is_deferred = standing is RevenueStanding.DEFERRED
+    plain = await plain_standing(books.session, question, timeline, books.now, is_deferred=is_deferred)
+    cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO, plain)
     ends = [(end, min(to_local(end, zone).date(), today + _DAY)) for end in timeline.ends]
     lines = await books.lines(question, timeline)
 
@@ -145,14 +155,13 @@ async def standing_at_ends(
         for recognized, group in lines:
             schedule = recognized.schedule
             for bucket, (end, day) in enumerate(ends):
-                deferred = standing is RevenueStanding.DEFERRED
-                amount = schedule.deferred(end, day) if deferred else schedule.unbilled(end, day)
+                amount = schedule.deferred(end, day) if is_deferred else schedule.unbilled(end, day)
                 if amount:
                     cells[bucket, group] = EXACT.add(cells[bucket, group], amount)
             yield
 
     await collect(added_up(), owner_of_reports(books.session))
-    if standing is RevenueStanding.DEFERRED:
+    if is_deferred:
         held: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
         for change, group in await books.credits(question, timeline.end):
             bucket = next(number for number, end in enumerate(timeline.ends) if change.at < end)

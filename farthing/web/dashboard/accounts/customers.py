@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from litestar import Controller, Response, get
-from sqlalchemy import ColumnElement, Select, func, or_, select, text
+from sqlalchemy import func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -47,7 +46,6 @@ from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import StripPart
-from farthing.web.rendering.listing import Listing, like, listing
 
 SHOWN = 10
 MOST_RELATED = 50
@@ -87,42 +85,6 @@ async def owed_currencies(session: AsyncSession) -> list[str]:
     return list(
         await session.scalars(select(Invoice.currency).where(text(UNPAID)).distinct().order_by(Invoice.currency))
     )
-
-
-def _order(at: Listing, currencies: Sequence[str]) -> tuple[Select[Customer], list[ColumnElement[Any]]]:
-    """The rows to choose from, joined with what they are sorted by."""
-    statement = select(Customer)
-    columns: dict[str, ColumnElement[Any]] = {
-        "name": func.lower(Customer.name),
-        "created": Customer.created_at.expression,
-        "email": Customer.email.expression,
-    }
-    if at.sort.startswith("owed-") and at.sort.removeprefix("owed-") in currencies:
-        owing = (
-            select(Invoice.customer_id, func.sum(Invoice.amount_remaining).label("amount"))
-            .where(text(UNPAID), Invoice.currency == at.sort.removeprefix("owed-"))
-            .group_by(Invoice.customer_id)
-            .subquery()
-        )
-        statement = statement.outerjoin(owing, owing.c.customer_id == Customer.id)
-        key: ColumnElement[Any] = func.coalesce(owing.c.amount, 0)
-    else:
-        key = columns.get(at.sort, Customer.created_at.expression)
-    return statement, [key.desc() if at.descending else key.asc(), Customer.id.desc()]
-
-
-async def browse(
-    session: AsyncSession, at: Listing, words: str, archived: bool, currencies: Sequence[str]
-) -> Sequence[Customer]:
-    """One page of customers whose name, email or ids contain `words`; fills `at.total`."""
-    statement, order = _order(at, currencies)
-    statement = statement.where(Customer.status == (Status.ARCHIVED if archived else Status.PUBLISHED))
-    if words:
-        pattern = like(words)
-        columns = (Customer.name, Customer.email, Customer.external_id, Customer.id)
-        statement = statement.where(or_(*(column.ilike(pattern) for column in columns)))
-    at.total = await session.scalar(select(func.count()).select_from(statement.subquery())) or 0
-    return (await session.scalars(statement.order_by(*order).limit(at.per_page).offset(at.offset))).all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,29 +209,6 @@ class CustomerPages(Controller):
 
     path = "/customers"
     include_in_schema = False
-
-    @get("/", guards=[shows("customer")])
-    async def browse(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
-        """All customers, searched, sorted, in pages."""
-        may_see_money = visitor_of(request).may(READ, "invoice")
-        currencies = await owed_currencies(session) if may_see_money else []
-        sorts = ("name", "email", "created", *(f"owed-{code}" for code in currencies))
-        at = listing(request, sorts, "created")
-        words = request.query_params.get("q", "")[:200].replace("\x00", "")
-        archived = request.query_params.get("archived") == "yes"
-        found = await browse(session, at, words, archived, currencies)
-        owing = await debts(session, [customer.id for customer in found], clock.now()) if may_see_money else {}
-        return render(
-            request,
-            "customers.html",
-            customers=found,
-            debts=owing,
-            listing=at,
-            words=words,
-            archived=archived,
-            currencies=currencies,
-            may_see_money=may_see_money,
-        )
 
     @get("/{customer_id:str}", guards=[shows("customer")])
     async def one(self, customer_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:

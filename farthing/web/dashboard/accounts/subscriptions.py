@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from litestar import Controller, Response, get
 from markupsafe import Markup
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import MICROSECOND
@@ -22,7 +22,6 @@ from farthing.credits.grants.reads import included_in_subscriptions
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
-from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import (
     Subscription,
     SubscriptionChange,
@@ -39,7 +38,6 @@ from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import TimelineSpan, timeline
-from farthing.web.rendering.listing import listing
 
 MOST_PERIODS = 24
 LONGEST_AHEAD = timedelta(days=400)
@@ -59,33 +57,6 @@ class SubscriptionPages(Controller):
 
     path = "/subscriptions"
     include_in_schema = False
-
-    @get("/", guards=[shows("subscription")])
-    async def browse(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
-        """All subscriptions, by state and plan, in pages."""
-        at = listing(request, ("created",), "created")
-        state, plan_id = (request.query_params.get(name, "")[:50].replace("\x00", "") for name in ("state", "plan"))
-        statement = select(Subscription).where(Subscription.status == Status.PUBLISHED)
-        if state in set(SubscriptionStatus):
-            statement = statement.where(Subscription.subscription_status == SubscriptionStatus(state))
-        if plan_id:
-            statement = statement.where(Subscription.plan_id == plan_id)
-        at.total = await session.scalar(select(func.count()).select_from(statement.subquery())) or 0
-        order = (Subscription.created_at.desc(), Subscription.id.desc())
-        found = (await session.scalars(statement.order_by(*order).limit(at.per_page).offset(at.offset))).all()
-        plans = (await session.execute(select(Plan.id, Plan.name).order_by(Plan.name).limit(200))).all()
-        return render(
-            request,
-            "subscriptions.html",
-            subscriptions=found,
-            listing=at,
-            state=state,
-            plan_id=plan_id,
-            plans=plans,
-            plan_names=dict(plans),
-            names=await names_of(session, {subscription.customer_id for subscription in found}),
-            states=list(SubscriptionStatus),
-        )
 
     @get("/{subscription_id:str}", guards=[shows("subscription")])
     async def one(

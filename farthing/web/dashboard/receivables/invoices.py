@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any
 
 from litestar import Controller, Response, get, post
-from sqlalchemy import Select, func, or_, select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.dunning.reads import open_case_of
@@ -27,8 +25,8 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.reads import documents
-from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
-from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus, is_unpaid
+from farthing.invoices.reads.reading_zones import reading_zone
+from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.notifications.email.reads import emails_of_invoice
@@ -42,77 +40,6 @@ from farthing.web.dashboard.receivables.conversion import converted_figures, mis
 from farthing.web.dashboard.receivables.explanation import explain
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
-from farthing.web.rendering.listing import Listing, listing
-
-STANDINGS = {
-    "unpaid": "Unpaid",
-    "overdue": "Overdue",
-    "paid": "Paid",
-    "draft": "Draft",
-    "void": "Void",
-    "written-off": "Written off",
-}
-"""What the list can be narrowed to, in one word each."""
-
-_ORDER: dict[str, Any] = {
-    "created": Invoice.created_at,
-    "due": Invoice.due_date,
-    "total": Invoice.total,
-    "unpaid": Invoice.amount_remaining,
-}
-
-
-def _standing(wanted: str, statement: Select[Invoice], now: object) -> Select[Invoice]:
-    match wanted:
-        case "unpaid":
-            return statement.where(text(UNPAID))
-        case "overdue":
-            return statement.where(text(UNPAID), Invoice.due_date < now)
-        case "paid":
-            paid = (PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID)
-            return statement.where(Invoice.invoice_status == InvoiceStatus.FINALIZED, Invoice.payment_status.in_(paid))
-        case "draft":
-            return statement.where(Invoice.invoice_status == InvoiceStatus.DRAFT)
-        case "written-off":
-            return statement.where(Invoice.written_off_at.is_not(None))
-        case "void":
-            return statement.where(Invoice.invoice_status == InvoiceStatus.VOIDED)
-        case _:
-            return statement.where(Invoice.invoice_status != InvoiceStatus.SKIPPED)
-
-
-async def browse(
-    session: AsyncSession, at: Listing, narrowed: dict[str, str], now: object
-) -> tuple[Sequence[Invoice], dict[str, Decimal]]:
-    """One page of invoices, and what the whole selection asks for per currency; fills `at.total`."""
-    statement = _standing(narrowed["standing"], select(Invoice), now).where(Invoice.status == Status.PUBLISHED)
-    if narrowed["currency"]:
-        statement = statement.where(Invoice.currency == narrowed["currency"])
-    if narrowed["payment"] in set(PaymentStatus):
-        statement = statement.where(Invoice.payment_status == PaymentStatus(narrowed["payment"]))
-    if narrowed["customer"]:
-        statement = statement.where(
-            or_(Invoice.customer_id == narrowed["customer"], Invoice.owner_id == narrowed["customer"])
-        )
-    if narrowed["number"]:
-        statement = statement.where(Invoice.invoice_number.startswith(narrowed["number"], autoescape=True))
-    chosen = statement.subquery()
-    rows = await session.execute(
-        select(chosen.c.currency, func.count(), func.sum(chosen.c.amount_remaining)).group_by(chosen.c.currency)
-    )
-    sums: dict[str, Decimal] = {}
-    for code, count, amount in rows:
-        at.total += count
-        sums[code] = amount
-    key = _ORDER[at.sort]
-    order = [key.desc().nulls_last() if at.descending else key.asc().nulls_last(), Invoice.id.desc()]
-    found = await session.scalars(statement.order_by(*order).limit(at.per_page).offset(at.offset))
-    return found.all(), sums
-
-
-async def currencies_of(session: AsyncSession) -> list[str]:
-    """Currencies in which there are invoices."""
-    return list(await session.scalars(select(Invoice.currency).distinct().order_by(Invoice.currency)))
 
 
 class InvoicePages(Controller):
@@ -120,32 +47,6 @@ class InvoicePages(Controller):
 
     path = "/invoices"
     include_in_schema = False
-
-    @get("/", guards=[shows("invoice")])
-    async def browse(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
-        """All invoices, narrowed, sorted, in pages."""
-        now = clock.now()
-        at = listing(request, tuple(_ORDER), "created")
-        names = ("standing", "payment", "currency", "customer", "number")
-        narrowed = {name: request.query_params.get(name, "").strip()[:100].replace("\x00", "") for name in names}
-        found, sums = await browse(session, at, narrowed, now)
-        parties = await names_of(session, {invoice.customer_id for invoice in found} | {narrowed["customer"]} - {""})
-        return render(
-            request,
-            "invoices.html",
-            invoices=found,
-            sums=sums,
-            names=parties,
-            listing=at,
-            narrowed=narrowed,
-            now=now,
-            zones=await reading_zones(session, found),
-            currencies=await currencies_of(session),
-            standings=STANDINGS,
-            payment_statuses=[
-                status for status in PaymentStatus if status not in {PaymentStatus.INITIATED, PaymentStatus.VOIDED}
-            ],
-        )
 
     @get("/{invoice_id:str}", guards=[shows("invoice")])
     async def one(self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
