@@ -159,6 +159,25 @@ async def an_attempt_to_collect(deployment: Deployment) -> Request:
     return Request(f"/v1/invoices/{await deployment.invoice()}/payment/attempt")
 
 
+async def _failed_charge(deployment: Deployment, method: str) -> Request:
+    """The next retry of a charge that failed, with the payer's new method."""
+    apart = await deployment.with_own_tenant()
+    await apart.account.put("/settings/dunning_config", {"value": {"enabled": True, "retry_days": [1, 3]}})
+    subscription = await apart.subscription(card="pm_test_declined")
+    if method != "pm_test_declined":
+        await apart.save_card(subscription["customer_id"], method)
+    path = f"/v1/invoices/{subscription['latest_invoice']['id']}/dunning/retry"
+    return Request(path, headers={"x-api-key": apart.account.key})
+
+
+async def a_retry_of_a_failed_charge(deployment: Deployment) -> Request:
+    return await _failed_charge(deployment, "pm_test_success")
+
+
+async def a_retry_that_fails_again(deployment: Deployment) -> Request:
+    return await _failed_charge(deployment, "pm_test_declined")
+
+
 # payments
 
 
@@ -204,6 +223,11 @@ async def a_subscription_by_checkout(deployment: Deployment) -> Request:
 
 async def more_seats_by_checkout(deployment: Deployment) -> Request:
     wanted = await more_seats(deployment)
+    return Request(wanted.path, {**wanted.body, **BY_CHECKOUT})
+
+
+async def a_plan_change_by_checkout(deployment: Deployment) -> Request:
+    wanted = await a_plan_change_in_place(deployment)
     return Request(wanted.path, {**wanted.body, **BY_CHECKOUT})
 
 
@@ -420,12 +444,13 @@ async def an_event_without_an_id(deployment: Deployment) -> Request:
 
 
 async def a_move_of_a_clock(deployment: Deployment) -> Request:
+    """A move over the end of a period, with what is due in the hours after it."""
     apart = await deployment.with_own_tenant()
-    await apart.account.freeze(datetime(2026, 1, 1, tzinfo=UTC))
+    await apart.account.freeze(datetime(2026, 1, 31, 12, tzinfo=UTC))
     await apart.subscription(start_date="2026-01-01T00:00:00Z")
     return Request(
         f"/v1/environments/{apart.account.environment_id}/clock",
-        {"frozen_time": "2026-02-02T00:00:00Z"},
+        {"frozen_time": "2026-02-01T12:00:00Z"},
         headers={"x-api-key": apart.account.key},
     )
 
@@ -459,6 +484,8 @@ EVERY_KIND: list[Kind] = [
     a_recalculation,
     a_draft_that_is_recalculated,
     an_attempt_to_collect,
+    a_retry_of_a_failed_charge,
+    a_retry_that_fails_again,
     a_card_payment,
     a_card_payment_that_is_declined_refused,
     a_payment_link,
@@ -468,6 +495,7 @@ EVERY_KIND: list[Kind] = [
     a_copy_at_a_provider,
     a_subscription_by_checkout,
     more_seats_by_checkout,
+    a_plan_change_by_checkout,
     an_addon_by_checkout,
     credits_by_checkout,
     an_invoice_by_checkout,

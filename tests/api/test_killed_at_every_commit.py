@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from farthing.billing.clock import routes as clock_routes
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.core.clock import FixedClock
@@ -36,6 +37,14 @@ from tests.conftest import running, settings_for
 from tests.waiting import PATIENCE_SECONDS
 
 EVERY_COMMIT = bool(os.environ.get("FARTHING_TEST_EVERY_COMMIT"))
+MOST_COMMITS = 16
+"""A kind that commits more often is killed at so many of its commits, spread evenly, in turn after and before them.
+
+A move of a clock commits about ninety times: wherever it stops, every duty commits, most of them without effect.
+"""
+_MOVE_SECONDS = 100
+"""How long a move of a clock is waited for, on a machine that is busy: one that is answered before its end is no answer
+to compare."""
 _MONEY = {
     "invoices",
     "invoice_line_items",
@@ -56,6 +65,8 @@ _UNLIKE = re.compile(
 async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIterator[Deployment]:
     folder, database_url = relay_folder(), new_database()
     settings, database = settings_for(database_url), Database(database_url, wire(), 20)
+    patience = pytest.MonkeyPatch()
+    patience.setattr(clock_routes, "PATIENCE_SECONDS", _MOVE_SECONDS)
     async with (
         servers(database_url) as group,
         Relay(folder, sockets).open() as relay,
@@ -66,8 +77,19 @@ async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIte
         made = Deployment(account, group, sockets, relay, ending)
         await made.connect()
         yield made
+    patience.undo()
     await database.close()
     shutil.rmtree(folder)
+
+
+def kills(commits: int) -> list[tuple[int, bool]]:
+    """The commits to kill at, each with whether to kill before it rather than after it."""
+    if not EVERY_COMMIT:
+        return [(number, False) for number in range(1, commits + 1)]
+    if commits <= MOST_COMMITS:
+        return [(number, before) for number in range(1, commits + 1) for before in (False, True)]
+    step = (commits - 1) / (MOST_COMMITS - 1)
+    return [(1 + round(place * step), place % 2 == 1) for place in range(MOST_COMMITS)]
 
 
 def alike(answer: httpx.Response) -> tuple[int, str]:
@@ -173,10 +195,8 @@ async def test_a_repeat_after_a_kill_finishes_and_answers_the_same(deployment: D
     walk = Walk(deployment, prepare)
     commits = await walk.undisturbed_commits()
     assert commits >= 1
-    for number in range(1, commits + 1):
-        await walk.kill(number, before=False)
-        if EVERY_COMMIT:
-            await walk.kill(number, before=True)
+    for number, before in kills(commits):
+        await walk.kill(number, before=before)
 
 
 async def test_killed_while_its_answer_cannot_be_stored_a_subscription_is_made_once(deployment: Deployment) -> None:
