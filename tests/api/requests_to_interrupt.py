@@ -452,6 +452,7 @@ async def a_move_of_a_clock(deployment: Deployment) -> Request:
         f"/v1/environments/{apart.account.environment_id}/clock",
         {"frozen_time": "2026-02-01T12:00:00Z"},
         headers={"x-api-key": apart.account.key},
+        runs_duties=True,
     )
 
 
