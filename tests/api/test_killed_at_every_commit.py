@@ -31,6 +31,7 @@ from farthing.payments.processing.reconciliation import reconcile
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
+from tests.api.checkouts_to_interrupt import CHECKOUTS
 from tests.api.deployment import Deployment, Request
 from tests.api.killable import Relay, relay_folder, servers
 from tests.api.requests_to_interrupt import EVERY_KIND, IN_EVERY_RUN, Kind, a_subscription
@@ -190,7 +191,7 @@ class Walk:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "prepare",
-    EVERY_KIND if EVERY_COMMIT else IN_EVERY_RUN,
+    [*EVERY_KIND, *CHECKOUTS] if EVERY_COMMIT else IN_EVERY_RUN,
     ids=lambda prepare: prepare.__name__.replace("_", " "),
 )
 async def test_a_repeat_after_a_kill_finishes_and_answers_the_same(deployment: Deployment, prepare: Kind) -> None:
