@@ -182,7 +182,8 @@ class EmbeddedPostgres:
                 os.kill(pid, stop_signal)
                 deadline = time.monotonic() + patience_seconds
                 while time.monotonic() < deadline:
-                    os.kill(pid, 0)
+                    if not _is_postgres(pid, self._data):  # one that nobody reaps has ended, too
+                        return
                     time.sleep(0.05)
             except ProcessLookupError:
                 return

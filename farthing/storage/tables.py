@@ -7,9 +7,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, Column, DateTime, Enum, MetaData, Numeric, String, Table, event
+from sqlalchemy import CheckConstraint, Column, DateTime, Enum, FromClause, MetaData, Numeric, String, Table, event
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 
 from farthing.core.enums import Status
 from farthing.storage.record.audited import Audited
@@ -48,6 +48,17 @@ class Base(DeclarativeBase):
     """How changes of rows appear in the activity log; None for a table whose rows are no entities of the books."""
 
     id: Mapped[str] = mapped_column(String(50), primary_key=True)
+
+
+@event.listens_for(Mapper, "after_configured")
+def _order_flushes() -> None:
+    """Let a flush write the rows that are referred to before those that refer to them.
+
+    SQLAlchemy takes that order from relationships, which no table here has; else it goes by the names of modules.
+    """
+    places: dict[FromClause, int] = {table: place for place, table in enumerate(Base.metadata.sorted_tables)}
+    for mapper in Base.registry.mappers:
+        mapper._sort_key = f"{places[mapper.local_table]:04} {mapper.class_.__name__}"
 
 
 class Words(Enum):

@@ -31,7 +31,10 @@ _NOT_BOOKS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent, killed and repeated. `keyed`: with an Idempotency-Key; `form`: as a browser sends it."""
+    """What is sent, killed and repeated. `keyed`: with an Idempotency-Key; `form`: as a browser sends it.
+
+    `runs_duties`: duties do the work, so that a charge that was cut off ends as failed, and another one is made.
+    """
 
     path: str
     body: Any = field(default_factory=dict)
@@ -39,6 +42,7 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     keyed: bool = True
     form: bool = False
+    runs_duties: bool = False
 
 
 class Deployment:

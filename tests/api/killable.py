@@ -32,11 +32,13 @@ _READING = (b"SELECT", b"SET ", b"BEGIN", b"SHOW", b"DEALLOCATE", b"ROLLBACK")
 # that opens its own connections, so that a restart takes a moment
 _SERVE = """
 import asyncio, ctypes, json, os, sys
+import farthing.billing.clock.routes
 import farthing.server
 from farthing.settings import load
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 
+farthing.billing.clock.routes.PATIENCE_SECONDS = 100  # a move that is answered before its end is no answer to compare
 made = {}
 create_app = farthing.server.create_app
 

@@ -159,6 +159,25 @@ async def an_attempt_to_collect(deployment: Deployment) -> Request:
     return Request(f"/v1/invoices/{await deployment.invoice()}/payment/attempt")
 
 
+async def _failed_charge(deployment: Deployment, method: str) -> Request:
+    """The next retry of a charge that failed, with the payer's new method."""
+    apart = await deployment.with_own_tenant()
+    await apart.account.put("/settings/dunning_config", {"value": {"enabled": True, "retry_days": [1, 3]}})
+    subscription = await apart.subscription(card="pm_test_declined")
+    if method != "pm_test_declined":
+        await apart.save_card(subscription["customer_id"], method)
+    path = f"/v1/invoices/{subscription['latest_invoice']['id']}/dunning/retry"
+    return Request(path, headers={"x-api-key": apart.account.key})
+
+
+async def a_retry_of_a_failed_charge(deployment: Deployment) -> Request:
+    return await _failed_charge(deployment, "pm_test_success")
+
+
+async def a_retry_that_fails_again(deployment: Deployment) -> Request:
+    return await _failed_charge(deployment, "pm_test_declined")
+
+
 # payments
 
 
@@ -191,69 +210,6 @@ async def a_page_to_save_a_card(deployment: Deployment) -> Request:
 async def a_copy_at_a_provider(deployment: Deployment) -> Request:
     body = {"entity_type": "invoice", "entity_id": await deployment.invoice(None)}
     return Request("/v1/integrations/sync", body)
-
-
-# checkouts
-
-BY_CHECKOUT = {"checkout": {"payment_provider": "stripe"}}
-
-
-async def a_subscription_by_checkout(deployment: Deployment) -> Request:
-    return Request("/v1/subscriptions", {**await deployment.opening(None), **BY_CHECKOUT})
-
-
-async def more_seats_by_checkout(deployment: Deployment) -> Request:
-    wanted = await more_seats(deployment)
-    return Request(wanted.path, {**wanted.body, **BY_CHECKOUT})
-
-
-async def an_addon_by_checkout(deployment: Deployment) -> Request:
-    wanted = await an_addon(deployment)
-    return Request(wanted.path, {**wanted.body, **BY_CHECKOUT})
-
-
-async def credits_by_checkout(deployment: Deployment) -> Request:
-    customer = await deployment.customer(None)
-    opened = {"customer_id": customer, "currency": "usd", "name": "Wallet"}
-    wallet = await deployment.account.post("/wallets", opened, expect=200)
-    wanted = {"transaction_reason": "PURCHASED_CREDIT_INVOICED", "credits_to_add": "10", **BY_CHECKOUT}
-    return Request(f"/v1/wallets/{wallet['id']}/top-up", wanted)
-
-
-async def an_invoice_by_checkout(deployment: Deployment) -> Request:
-    customer = await deployment.customer(None)
-    amounts = dict.fromkeys(("amount_due", "subtotal", "total"), "100")
-    return Request("/v1/invoices", {"customer_id": customer, "currency": "usd", **amounts, **BY_CHECKOUT})
-
-
-async def a_checkout_of_an_invoice(deployment: Deployment) -> Request:
-    invoice = await deployment.account.get(f"/invoices/{await deployment.invoice(None)}")
-    customer = await deployment.account.get(f"/customers/{invoice['customer_id']}")
-    wanted = {
-        "customer_external_id": customer["external_id"],
-        "action": "pay_invoice",
-        "payment_provider": "stripe",
-        "configuration": {"pay_invoice_params": {"invoice_id": invoice["id"]}},
-    }
-    return Request("/v1/checkout/sessions", wanted)
-
-
-async def a_checkout_that_is_cancelled(deployment: Deployment) -> Request:
-    opened = await _opened(deployment)
-    return Request(f"/v1/checkout/sessions/{opened['id']}/cancel")
-
-
-async def a_checkout_that_is_paid(deployment: Deployment) -> Request:
-    """The provider has the money, and reports it until it is answered."""
-    page = (await _opened(deployment))["provider_result"]["provider_session_id"]
-    await deployment.post(f"/test/gateway/sessions/{page}/succeed", {"delivery": "late"})
-    return Request(f"/v1/test/gateway/sessions/{page}/deliver", {}, keyed=False)
-
-
-async def _opened(deployment: Deployment) -> dict[str, Any]:
-    wanted = await a_subscription_by_checkout(deployment)
-    opened: dict[str, Any] = (await deployment.post("/subscriptions", wanted.body))["checkout_session"]
-    return opened
 
 
 async def a_link_that_is_paid_at_the_provider(deployment: Deployment) -> Request:
@@ -420,13 +376,15 @@ async def an_event_without_an_id(deployment: Deployment) -> Request:
 
 
 async def a_move_of_a_clock(deployment: Deployment) -> Request:
+    """A move over the end of a period, with what is due in the hours after it."""
     apart = await deployment.with_own_tenant()
-    await apart.account.freeze(datetime(2026, 1, 1, tzinfo=UTC))
+    await apart.account.freeze(datetime(2026, 1, 31, 12, tzinfo=UTC))
     await apart.subscription(start_date="2026-01-01T00:00:00Z")
     return Request(
         f"/v1/environments/{apart.account.environment_id}/clock",
-        {"frozen_time": "2026-02-02T00:00:00Z"},
+        {"frozen_time": "2026-02-01T12:00:00Z"},
         headers={"x-api-key": apart.account.key},
+        runs_duties=True,
     )
 
 
@@ -459,6 +417,8 @@ EVERY_KIND: list[Kind] = [
     a_recalculation,
     a_draft_that_is_recalculated,
     an_attempt_to_collect,
+    a_retry_of_a_failed_charge,
+    a_retry_that_fails_again,
     a_card_payment,
     a_card_payment_that_is_declined_refused,
     a_payment_link,
@@ -466,14 +426,6 @@ EVERY_KIND: list[Kind] = [
     a_stored_payment_that_is_processed,
     a_page_to_save_a_card,
     a_copy_at_a_provider,
-    a_subscription_by_checkout,
-    more_seats_by_checkout,
-    an_addon_by_checkout,
-    credits_by_checkout,
-    an_invoice_by_checkout,
-    a_checkout_of_an_invoice,
-    a_checkout_that_is_cancelled,
-    a_checkout_that_is_paid,
     a_link_that_is_paid_at_the_provider,
     a_credit_note_on_what_is_unpaid,
     a_credit_note_into_a_wallet,

@@ -1,7 +1,8 @@
 """kill -9 at every commit of requests: a repeat finishes what was left, and nothing is there twice.
 
 A repeat with the same Idempotency-Key is answered as the undisturbed request would have been, and every table has grown
-by what that adds. Where there is no key, the repeat may be refused, and the next billing run does what was left.
+by what that adds. Where there is no key, the repeat may be refused, and the next billing run does what was left. A move
+of a clock runs the duties itself: there, and without a key, what moves money is compared.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from farthing.billing.clock import routes as clock_routes
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.periods.finalize import BillingEffects
 from farthing.core.clock import FixedClock
@@ -29,6 +31,7 @@ from farthing.payments.processing.reconciliation import reconcile
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
+from tests.api.checkouts_to_interrupt import CHECKOUTS
 from tests.api.deployment import Deployment, Request
 from tests.api.killable import Relay, relay_folder, servers
 from tests.api.requests_to_interrupt import EVERY_KIND, IN_EVERY_RUN, Kind, a_subscription
@@ -36,6 +39,14 @@ from tests.conftest import running, settings_for
 from tests.waiting import PATIENCE_SECONDS
 
 EVERY_COMMIT = bool(os.environ.get("FARTHING_TEST_EVERY_COMMIT"))
+MOST_COMMITS = 16
+"""A kind that commits more often is killed at so many of its commits, spread evenly, in turn after and before them.
+
+A move of a clock commits about ninety times: wherever it stops, every duty commits, most of them without effect.
+"""
+_MOVE_SECONDS = 100
+"""How long a move of a clock is waited for, on a machine that is busy: one that is answered before its end is no answer
+to compare."""
 _MONEY = {
     "invoices",
     "invoice_line_items",
@@ -44,7 +55,8 @@ _MONEY = {
     "subscription_line_items",
     "wallet_transactions",
 }
-"""What a request without a key must leave alike; a try that was cut off may leave one more payment, which failed."""
+"""What a request without a key, and one that runs duties, must leave alike; a try that was cut off may leave one more
+payment, which failed."""
 # a move of a clock counts what it did when it has come to a stop, so what it did right before a kill is not counted
 _UNLIKE = re.compile(
     r"eyJ[\w.-]+|[0-9A-HJKMNP-TV-Z]{26}|\d{4}-\d\d-\d\dT[0-9:.]+Z|[a-z_]+-[0-9a-f]{16,64}|[0-9a-f]{32,64}|(INV|CN)-[0-9A-Z-]+"
@@ -56,6 +68,8 @@ _UNLIKE = re.compile(
 async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIterator[Deployment]:
     folder, database_url = relay_folder(), new_database()
     settings, database = settings_for(database_url), Database(database_url, wire(), 20)
+    patience = pytest.MonkeyPatch()
+    patience.setattr(clock_routes, "PATIENCE_SECONDS", _MOVE_SECONDS)
     async with (
         servers(database_url) as group,
         Relay(folder, sockets).open() as relay,
@@ -66,8 +80,19 @@ async def deployment(new_database: Callable[..., str], sockets: str) -> AsyncIte
         made = Deployment(account, group, sockets, relay, ending)
         await made.connect()
         yield made
+    patience.undo()
     await database.close()
     shutil.rmtree(folder)
+
+
+def kills(commits: int) -> list[tuple[int, bool]]:
+    """The commits to kill at, each with whether to kill before it rather than after it."""
+    if not EVERY_COMMIT:
+        return [(number, False) for number in range(1, commits + 1)]
+    if commits <= MOST_COMMITS:
+        return [(number, before) for number in range(1, commits + 1) for before in (False, True)]
+    step = (commits - 1) / (MOST_COMMITS - 1)
+    return [(1 + round(place * step), place % 2 == 1) for place in range(MOST_COMMITS)]
 
 
 def alike(answer: httpx.Response) -> tuple[int, str]:
@@ -141,7 +166,7 @@ class Walk:
         try:
             repeated = await self._repeat(request, key, where)
             books, wanted = grown(counts, deployment.counts()), self.books
-            if not request.keyed:
+            if not request.keyed or request.runs_duties:
                 books, wanted = _money_of(books), _money_of(wanted)
             assert books == wanted, f"{where}; the repeat was answered {repeated.status_code} {repeated.text}"
         finally:
@@ -166,17 +191,15 @@ class Walk:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "prepare",
-    EVERY_KIND if EVERY_COMMIT else IN_EVERY_RUN,
+    [*EVERY_KIND, *CHECKOUTS] if EVERY_COMMIT else IN_EVERY_RUN,
     ids=lambda prepare: prepare.__name__.replace("_", " "),
 )
 async def test_a_repeat_after_a_kill_finishes_and_answers_the_same(deployment: Deployment, prepare: Kind) -> None:
     walk = Walk(deployment, prepare)
     commits = await walk.undisturbed_commits()
     assert commits >= 1
-    for number in range(1, commits + 1):
-        await walk.kill(number, before=False)
-        if EVERY_COMMIT:
-            await walk.kill(number, before=True)
+    for number, before in kills(commits):
+        await walk.kill(number, before=before)
 
 
 async def test_killed_while_its_answer_cannot_be_stored_a_subscription_is_made_once(deployment: Deployment) -> None:

@@ -298,3 +298,5 @@ def test_a_signal_ends_a_process_that_is_stuck(new_database: Callable[..., str],
         until(lambda: "stuck\n" in printed.read_text())
         stuck.send_signal(signal.SIGTERM)
         assert stuck.wait() == 1
+    (cut_off,) = [line for line in printed.read_text().splitlines() if "stop.cut_off" in line]
+    assert "critical" in cut_off

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
+from farthing.storage.embedded import EmbeddedPostgres
 from tests.conftest import free_port
 from tests.test_server import KEY, _environment, _until_ready
 
@@ -47,12 +50,13 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-@pytest.mark.slow
-def test_a_full_disk_is_said_loses_nothing_and_needs_no_restart(small_disk: Path) -> None:
+@contextmanager
+def serving_on(disk: Path, log: list[str]) -> Iterator[httpx.Client]:
+    """A server whose data are on the disk; what it has logged is put into `log` when it has ended."""
     port = free_port()
     with subprocess.Popen(
         [sys.executable, "-m", "farthing", "serve"],
-        env=_environment(small_disk / "data", FARTHING_PORT=str(port), FARTHING_WORKER="false"),
+        env=_environment(disk / "data", FARTHING_PORT=str(port), FARTHING_WORKER="false"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -60,11 +64,49 @@ def test_a_full_disk_is_said_loses_nothing_and_needs_no_restart(small_disk: Path
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=60) as client:
                 _until_ready(client, process)
-                _live_through(client, small_disk)
+                yield client
         finally:
             process.terminate()
-            _, log = process.communicate(timeout=60)
-    assert "free space on the disk" in log, "the operator is told what to do"
+            log.append(process.communicate(timeout=60)[1])
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_loses_nothing_and_needs_no_restart(small_disk: Path) -> None:
+    log: list[str] = []
+    with serving_on(small_disk, log) as client:
+        _live_through(client, small_disk)
+    assert "free space on the disk" in log[0], "the operator is told what to do"
+
+
+@pytest.mark.slow
+def test_a_database_that_ends_because_its_log_has_no_room_comes_back_when_there_is_some(small_disk: Path) -> None:
+    with serving_on(small_disk, []) as client:
+        acknowledged = [_create(client, n).json()["id"] for n in range(3)]
+        ballast = fill(small_disk)
+        with pytest.raises(psycopg.OperationalError):
+            _use_up_the_log(EmbeddedPostgres(small_disk / "data").url(role="postgres"))
+        answer = _create(client, 3)
+        assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable"), answer.text
+        ballast.unlink()
+        _until_created(client)
+        for id in acknowledged:
+            assert client.get(f"/v1/customers/{id}").status_code == 200
+
+
+def _use_up_the_log(url: str) -> None:
+    """Write until a new piece of the write-ahead log is needed, and more."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(100):
+            connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 100000)), pg_switch_wal()")
+
+
+def _until_created(client: httpx.Client) -> None:
+    """Until a write is taken; those before are refused in the ordinary way."""
+    deadline = time.monotonic() + 60
+    while (answer := _create(client, 100_000)).status_code != 201:
+        assert answer.status_code == 503, answer.text
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _live_through(client: httpx.Client, disk: Path) -> None:
@@ -85,11 +127,7 @@ def _live_through(client: httpx.Client, disk: Path) -> None:
     assert client.get(f"/v1/customers/{acknowledged[0]}").status_code == 200, "reads go on"
     assert client.get("/health/ready").status_code == 200
     ballast.unlink()
-    deadline = time.monotonic() + 60
-    while (answer := _create(client, 100_000)).status_code != 201:
-        assert answer.status_code == 503, answer.text
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    _until_created(client)
     for id in acknowledged:
         assert client.get(f"/v1/customers/{id}").status_code == 200
 

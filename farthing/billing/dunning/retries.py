@@ -2,7 +2,7 @@
 
 A step is taken in a transaction of its own, so that nobody else takes it for a while; a retry's payment is on disk
 before its provider is asked, and the failure of that payment moves the case on in the transaction that stores it. So a
-process may die anywhere: whoever takes the step up again finds the payment that it made.
+process may die anywhere: whoever takes the step up again, or repeats the request, finds the payment that it made.
 Rule: docs/rules/dunning.md#once
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import msgspec
 import structlog
 from sqlalchemy import ColumnElement, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,13 +26,14 @@ from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
-from farthing.payments.processing.collection import collect_remaining, is_collected_elsewhere
+from farthing.payments.processing.collection import charge, collect_remaining, is_collected_elsewhere
+from farthing.payments.processing.execution import pay_by_wallet
 from farthing.payments.processing.voiding import require_nothing_in_flight
 from farthing.payments.tables import Payment
 from farthing.storage.connections.reasons import public_reason
-from farthing.storage.midway import commit_midway
+from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.postgres import Database
-from farthing.storage.queries.rows import lock_row
+from farthing.storage.queries.rows import find, lock_row
 from farthing.storage.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -112,11 +114,16 @@ async def _retry(session: AsyncSession, gateways: Gateways, invoice_id: str, ord
         case = await lock_case(session, invoice_id)
         if case is not None and case.next_at is not None:
             case.payment_id = payment.id
-        await commit_midway(session)  # the payment says how far this has come
+        await commit_midway(session, RetryPoint(ordinal, payment.id))  # the payment says how far this has come
 
     invoice = await session.get_one(Invoice, invoice_id, populate_existing=True)
     if not await is_collected_elsewhere(session, invoice.subscription_id):
         await collect_remaining(session, gateways, invoice, clock, commit, wallet_stands_in=True)
+    await _move_on(session, invoice_id, ordinal, clock)
+
+
+async def _move_on(session: AsyncSession, invoice_id: str, ordinal: int, clock: Clock) -> None:
+    """Plan what comes after a retry for which no payment could be made."""
     await commit_midway(session)
     invoice = await lock_row(session, Invoice, invoice_id)
     case = await lock_case(session, invoice_id)
@@ -126,18 +133,41 @@ async def _retry(session: AsyncSession, gateways: Gateways, invoice_id: str, ord
     advance(case, clock.now(), NO_METHOD)
 
 
+class RetryPoint(msgspec.Struct):
+    """Where a repeated request goes on: with the retry it began, and with the payment that it made, if it did."""
+
+    retries_made: int
+    payment_id: str | None = None
+
+
 async def retry_now(session: AsyncSession, gateways: Gateways, invoice_id: str, clock: Clock) -> None:
-    """Make the next retry of an open case at once. Raises NotFound, and InvalidOperation where none is open, or while
-    a payment is in flight."""
+    """Make the next retry of an open case at once; a repeat of a request that was interrupted makes no second one.
+
+    Raises NotFound, and InvalidOperation where no case is open, or while a payment is in flight.
+    """
+    point = resume_point(session, RetryPoint)
+    if point is not None and point.payment_id is not None:
+        await charge(session, gateways, await find(session, Payment, point.payment_id), clock)
+        await pay_by_wallet(session, gateways, invoice_id, clock)
+        await _move_on(session, invoice_id, point.retries_made, clock)
+        return
     invoice = await lock_row(session, Invoice, invoice_id)
+    if point is not None and not await _still_stands(session, invoice_id, point):
+        return
     case = await _open_case(session, invoice_id)
     if case.retries_made >= len(case.retry_days):
         raise InvalidOperation("all retries of the invoice were made", {"invoice_id": invoice_id})
     await require_nothing_in_flight(session, invoice)
     case.case_status = DunningStatus.RETRYING
     case.next_at = clock.now()
-    await commit_midway(session)
+    await commit_midway(session, RetryPoint(case.retries_made))
     await carry_out(session, gateways, invoice_id, clock)
+
+
+async def _still_stands(session: AsyncSession, invoice_id: str, point: RetryPoint) -> bool:
+    """Whether a retry that was begun is still to be made: nobody else has made it, or ended the case, meanwhile."""
+    case = await lock_case(session, invoice_id)
+    return case is not None and case.case_status in OPEN_CASES and case.retries_made == point.retries_made
 
 
 async def stop(session: AsyncSession, invoice_id: str, now: datetime) -> DunningCase:

@@ -96,9 +96,11 @@ class Bucket:
     allow_private: bool
 
     async def put(self, key: str, path: Path) -> str:
-        """As above: an object appears when its upload is completed."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        """As above: an object appears when its upload is completed. Raises NotImplementedHere."""
+        try:
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError as error:
+            raise _without_s3() from error
         try:
             async with self._client() as client:
                 await self._upload(client, key, path)
@@ -146,9 +148,7 @@ class Bucket:
             from aiobotocore.config import AioConfig
             from aiobotocore.session import get_session
         except ImportError as error:
-            raise NotImplementedHere(
-                "Exports to S3 need the package aiobotocore: install farthing[s3]", {"provider_type": "s3"}
-            ) from error
+            raise _without_s3() from error
         endpoint = self.config.endpoint_url
         if endpoint and (problem := url_problem(endpoint, allow_private=self.allow_private)):
             raise PlaceFailed(f"endpoint_url {problem}")
@@ -177,6 +177,12 @@ class Bucket:
                 yield opened
         finally:
             await resolver.close()
+
+
+def _without_s3() -> NotImplementedHere:
+    return NotImplementedHere(
+        "Exports to S3 need the package aiobotocore: install farthing[s3]", {"provider_type": "s3"}
+    )
 
 
 def _cause(error: BaseException) -> str:
