@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0057"
-down_revision = "0053"
+down_revision = "0056"
 
 _HERE = "environment_id = current_setting('farthing.environment_id', true)"
 # whatever of ASCII is neither a letter nor a digit parts words; everything beyond ASCII belongs to one
