@@ -25,9 +25,10 @@ from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.tables import Feature
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, NotFound, ValidationFailed
+from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares
+from farthing.web.dashboard.catalogue.plans import owners_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, ShownWhen, when
 from farthing.web.forms.filled import FilledForm, refused_form
 from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, session_anew, typed
@@ -38,6 +39,7 @@ _OWNERS: Mapping[str, tuple[EntitlementOwner, type[Plan] | type[Addon]]] = {
     "plans": (EntitlementOwner.PLAN, Plan),
     "addons": (EntitlementOwner.ADDON, Addon),
 }
+_OF_OWNERS = [f"/{owners}/{{owner_id:str}}/entitlements/new" for owners in _OWNERS]
 _MOST_FEATURES = 500
 _WINDOWS = (GrantDurationUnit.HOUR, GrantDurationUnit.DAY, GrantDurationUnit.WEEK)
 _RESETS = (
@@ -60,17 +62,19 @@ class EntitlementPages(Controller):
     path = "/catalogue"
     include_in_schema = False
 
-    @get("/{owners:str}/{owner_id:str}/entitlements/new", guards=[prepares("entitlement")])
-    async def begin(self, owners: str, owner_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    @get(_OF_OWNERS, guards=[prepares("entitlement")])
+    async def begin(self, owner_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of something more to include."""
+        owners = owners_of(request)
         _, row = await _owner(session, owners, owner_id)
         return form_page(
             request, _page(owners, row, f"Include in {row.name}", "Include it"), FilledForm(await _new(session))
         )
 
-    @post("/{owners:str}/{owner_id:str}/entitlements/new", guards=[changes("entitlement")])
-    async def create(self, owners: str, owner_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    @post(_OF_OWNERS, guards=[changes("entitlement")])
+    async def create(self, owner_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Include a feature."""
+        owners = owners_of(request)
         kind, row = await _owner(session, owners, owner_id)
         form, given = await _new(session), typed(request)
         page = _page(owners, row, f"Include in {row.name}", "Include it")
@@ -309,8 +313,6 @@ def _change(row: Entitlement, body: dict[str, Any]) -> dict[str, Any]:
 
 async def _owner(session: AsyncSession, owners: str, owner_id: str) -> tuple[EntitlementOwner, Plan | Addon]:
     """The plan or addon of an address. Raises NotFound."""
-    if owners not in _OWNERS:
-        raise NotFound("There is no such page")
     kind, table = _OWNERS[owners]
     return kind, await find(session, table, owner_id)
 

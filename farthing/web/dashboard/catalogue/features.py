@@ -18,7 +18,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products import features
 from farthing.catalogue.products.answers import feature_answers
 from farthing.catalogue.products.schemas import CreateFeatureRequest, UpdateFeatureRequest
-from farthing.catalogue.products.tables import Feature
+from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
@@ -97,7 +97,7 @@ class FeaturePages(Controller):
             request,
             "catalogue/feature.html",
             feature=row,
-            meter=(await feature_answers(session, [row], meters=True))[0].meter,
+            meter=await find(session, MeterRow, row.meter_id) if row.meter_id else None,
             uses=await _uses(session, row),
             activities=await newest_activities(request, session, entity_id=row.id),
             activity_query={"entity_id": row.id},

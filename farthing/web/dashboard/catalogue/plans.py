@@ -249,6 +249,11 @@ def _edit_page(crumbs: tuple[tuple[str, str], ...], words: str, row: Plan | Addo
     return FormPage(f"Edit {row.name}", (*crumbs, (f"/catalogue/{words}/{row.id}", row.name)), "Save")
 
 
+def owners_of(request: HttpRequest) -> str:
+    """ "plans" or "addons": which of them an address below the catalogue is about."""
+    return request.url.path.split("/")[2]
+
+
 async def live_prices(
     session: AsyncSession, kind: PriceEntityType, owner_ids: Sequence[str], now: datetime
 ) -> Sequence[Price]:

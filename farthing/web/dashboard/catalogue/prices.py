@@ -28,7 +28,7 @@ from farthing.catalogue.products.tables import Feature
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import PriceType, Status
-from farthing.core.errors import FarthingError, InvalidOperation, NotFound
+from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.catalogue.calculation import (
@@ -40,6 +40,7 @@ from farthing.web.dashboard.catalogue.calculation import (
     repriced,
     unfinished,
 )
+from farthing.web.dashboard.catalogue.plans import owners_of
 from farthing.web.dashboard.catalogue.price_form import CHANGED_LABELS, CHANGED_MONEY, new_price
 from farthing.web.dashboard.catalogue.price_words import UnitWords, shown_prices
 from farthing.web.forms.fields import MOST_ROWS, FieldKind, FormField, FormSection, Sections
@@ -53,6 +54,7 @@ _OWNERS: Mapping[str, tuple[PriceEntityType, type[Plan] | type[Addon], str]] = {
     "plans": (PriceEntityType.PLAN, Plan, "Plans"),
     "addons": (PriceEntityType.ADDON, Addon, "Addons"),
 }
+_OF_OWNERS = [f"/{owners}/{{owner_id:str}}/prices/new" for owners in _OWNERS]
 _SEEN = "seen"
 """The field that says which change was looked at before it is confirmed."""
 _CALCULATOR = "catalogue/calculator.html"
@@ -84,18 +86,16 @@ class PricePages(Controller):
     path = "/catalogue"
     include_in_schema = False
 
-    @get("/{owners:str}/{owner_id:str}/prices/new", guards=[prepares("price")])
-    async def begin(self, owners: str, owner_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    @get(_OF_OWNERS, guards=[prepares("price")])
+    async def begin(self, owner_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of a new price."""
-        owner = await _owner(session, owners, owner_id)
+        owner = await _owner(session, owners_of(request), owner_id)
         return await _new_page(request, session, owner, FilledForm(await _new_form(session, owner)))
 
-    @post("/{owners:str}/{owner_id:str}/prices/new", guards=[changes("price")])
-    async def create(
-        self, owners: str, owner_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
-    ) -> Response[str]:
+    @post(_OF_OWNERS, guards=[changes("price")])
+    async def create(self, owner_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Make a price, or see what it would cost."""
-        owner, given = await _owner(session, owners, owner_id), typed(request)
+        owner, given = await _owner(session, owners_of(request), owner_id), typed(request)
         form = await _new_form(session, owner)
         if is_only_looked_at(given):
             return await _new_page(request, session, owner, FilledForm(form, given, is_filled=True))
@@ -206,8 +206,6 @@ class PricePages(Controller):
 
 async def _owner(session: AsyncSession, owners: str, owner_id: str) -> PriceOwner:
     """The plan or addon of an address. Raises NotFound."""
-    if owners not in _OWNERS:
-        raise NotFound("There is no such page")
     kind, table, words = _OWNERS[owners]
     row = await find(session, table, owner_id)
     path = f"/catalogue/{owners}/{row.id}"
