@@ -53,7 +53,7 @@ def refused_form(sections: Sections, given: Mapping[str, str], error: FarthingEr
     names = _names(sections, given)
     placed: dict[str, str] = {}
     beside: list[str] = []
-    for path, why in _reasons(error).items():
+    for path, why in _reasons(error, names).items():
         name = _field_named(path, names)
         if name is None:
             beside.append(f"{in_words(path)}: {why}")
@@ -67,12 +67,13 @@ def refused_form(sections: Sections, given: Mapping[str, str], error: FarthingEr
     return FilledForm(sections, given, placed, " ".join([alert, *beside]), is_filled=True)
 
 
-def _reasons(error: FarthingError) -> dict[str, str]:
-    """What is wrong, by path."""
+def _reasons(error: FarthingError, names: list[str]) -> dict[str, str]:
+    """What is wrong, by path; what exists already is said at the first field that says what exists."""
     if isinstance(error, ValidationFailed):
         return {path: why for path, why in error.details.items() if isinstance(why, str)}
-    if isinstance(error, AlreadyExists) and error.details:
-        return {next(iter(error.details)): error.message[:1].lower() + error.message[1:]}
+    if isinstance(error, AlreadyExists):
+        field = next((name for name in error.details if _field_named(name, names) is not None), None)
+        return {} if field is None else {field: error.message[:1].lower() + error.message[1:]}
     return {}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from farthing.web.forms.reading import reshaped
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 
+_ONE_OF_SEVERAL = re.compile(r"\b1 ((?:\w+ )?\w+)s\b")
 Crumbs = Sequence[tuple[str, str]]
 """Where a page belongs: addresses and their words, the nearest last."""
 
@@ -79,12 +81,20 @@ async def session_anew(request: HttpRequest) -> AsyncSession:
     return work.session
 
 
-async def obstacle_to(request: HttpRequest, change: Callable[[AsyncSession], Awaitable[object]]) -> str:
-    """Why `change` is refused as things stand; "" if it is not. It is tried, and undone."""
+async def obstacle_to(
+    request: HttpRequest, change: Callable[[AsyncSession], Awaitable[object]], names: Mapping[str, str]
+) -> str:
+    """Why `change` is refused as things stand; "" if it is not. It is tried, and undone.
+
+    `names` are what people call the rows whose ids the refusal says.
+    """
     async with rehearsal(request) as undone:
         try:
             await change(undone)
             await undone.flush()
         except FarthingError as error:
-            return wording.reason(error)
+            plainly = _ONE_OF_SEVERAL.sub(r"1 \1", wording.reason(error))
+            for row_id, name in names.items():
+                plainly = plainly.replace(row_id, name)
+            return plainly.removesuffix(".")
     return ""

@@ -99,7 +99,7 @@ class CustomerChanges(Controller):
             f"Its id {row.external_id} is free for another customer. This cannot be undone.",
         )
         ways_out = ((f"{here}#subscriptions", "Its subscriptions"), (f"{here}#wallets", "Its wallets"))
-        obstacle = (await obstacle_to(request, archive)).replace(row.id, row.name)
+        obstacle = await obstacle_to(request, archive, {row.id: row.name})
         crumbs = (*_CRUMBS, (here, row.name))
         return confirm_page(
             request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)

@@ -40,8 +40,11 @@ class Calculation:
     """What a quantity costs at a price; or why that cannot be said yet."""
 
     quantity: str
+    """As it was typed."""
     words: PriceWords | None = None
     parts: tuple[CalculatedPart, ...] = ()
+    counted: str = ""
+    """The quantity as it reads: "2,500 calls"."""
     amount: str = ""
     exact: str = ""
     """The amount before it is rounded to the currency, where that is another one."""
@@ -92,6 +95,7 @@ def calculate(price: Price, typed: str, units: UnitWords) -> Calculation:
         quantity,
         words,
         tuple(_part(part, price, units) for part in breakdown.parts),
+        f"{wording.quantity(wanted)} {units.one if wanted == 1 else units.several}",
         wording.money(amount, price.currency),
         "" if amount == breakdown.amount else wording.money(breakdown.amount, price.currency),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -54,6 +55,66 @@ _RESETS = (
 _HOW = "counted_by"
 """The field that says whether usage is limited or granted by quota; requests do not have it."""
 _LIMIT, _QUOTA, _EVERYTHING = "limit", "quota", "everything"
+
+
+_CHOICES = (
+    (_LIMIT, "Up to a limit"),
+    (_QUOTA, "A quota for a time, again and again"),
+    (_EVERYTHING, "As much as is used"),
+)
+_LIMIT_FIELDS = (
+    FormField("usage_limit", "Limit", FieldKind.WHOLE, placeholder="1000"),
+    FormField(
+        "usage_reset_period", "It starts anew every", FieldKind.CHOICE, options=_RESETS, placeholder="Billing period"
+    ),
+    FormField("is_soft_limit", "More may be used, and is charged", FieldKind.TICK),
+)
+_QUOTA_FIELDS = (
+    FormField("grant_quota", "Quota", FieldKind.AMOUNT, placeholder="100"),
+    FormField(
+        "grant_measure",
+        "It counts",
+        FieldKind.CHOICE,
+        required=True,
+        initial=GrantMeasure.QUANTITY.value,
+        options=((GrantMeasure.QUANTITY.value, "Units"), (GrantMeasure.AMOUNT.value, "Money")),
+    ),
+    FormField(
+        "aggregation_mode",
+        "With other quotas of the feature",
+        FieldKind.CHOICE,
+        required=True,
+        initial=AggregationMode.ADDITIVE.value,
+        options=((AggregationMode.ADDITIVE.value, "Added up"), (AggregationMode.PARALLEL.value, "Side by side")),
+    ),
+    FormField(
+        "grant_duration_unit",
+        "It lasts for",
+        FieldKind.CHOICE,
+        required=True,
+        initial=GrantDurationUnit.SUBSCRIPTION_PERIOD.value,
+        options=(
+            (GrantDurationUnit.SUBSCRIPTION_PERIOD.value, "The billing period"),
+            (GrantDurationUnit.HOUR.value, "Hours"),
+            (GrantDurationUnit.DAY.value, "Days"),
+            (GrantDurationUnit.WEEK.value, "Weeks"),
+        ),
+    ),
+)
+_WINDOW_FIELDS = (
+    FormField("grant_duration_value", "How many of them", FieldKind.WHOLE, placeholder="1"),
+    FormField(
+        "grant_allocation_behavior",
+        "It begins",
+        FieldKind.CHOICE,
+        required=True,
+        initial=GrantAllocation.FIRST_USAGE.value,
+        options=(
+            (GrantAllocation.FIRST_USAGE.value, "With the first usage"),
+            (GrantAllocation.UNIT_START.value, "Where the hour, day or week begins"),
+        ),
+    ),
+)
 
 
 class EntitlementPages(Controller):
@@ -160,80 +221,15 @@ _SHOWN = frozenset(
 
 
 def _metered_fields(metered: tuple[ShownWhen, ...]) -> tuple[FormField, ...]:
-    """How much of a metered feature is included."""
-    limit, quota = (*metered, *when(_HOW, _LIMIT)), (*metered, *when(_HOW, _QUOTA))
-    window = (*quota, *when("grant_duration_unit", *_WINDOWS))
-    return (
-        FormField(
-            _HOW,
-            "How much",
-            FieldKind.CHOICE,
-            required=True,
-            initial=_LIMIT,
-            only_when=metered,
-            options=(
-                (_LIMIT, "Up to a limit"),
-                (_QUOTA, "A quota for a time, again and again"),
-                (_EVERYTHING, "As much as is used"),
-            ),
-        ),
-        FormField("usage_limit", "Limit", FieldKind.WHOLE, placeholder="1000", only_when=limit),
-        FormField(
-            "usage_reset_period",
-            "It starts anew every",
-            FieldKind.CHOICE,
-            options=_RESETS,
-            only_when=limit,
-            placeholder="Billing period",
-        ),
-        FormField("is_soft_limit", "More may be used, and is charged", FieldKind.TICK, only_when=limit),
-        FormField("grant_quota", "Quota", FieldKind.AMOUNT, placeholder="100", only_when=quota),
-        FormField(
-            "grant_measure",
-            "It counts",
-            FieldKind.CHOICE,
-            required=True,
-            initial=GrantMeasure.QUANTITY.value,
-            options=((GrantMeasure.QUANTITY.value, "Units"), (GrantMeasure.AMOUNT.value, "Money")),
-            only_when=quota,
-        ),
-        FormField(
-            "grant_duration_unit",
-            "It lasts for",
-            FieldKind.CHOICE,
-            required=True,
-            only_when=quota,
-            initial=GrantDurationUnit.SUBSCRIPTION_PERIOD.value,
-            options=(
-                (GrantDurationUnit.SUBSCRIPTION_PERIOD.value, "The billing period"),
-                (GrantDurationUnit.HOUR.value, "Hours"),
-                (GrantDurationUnit.DAY.value, "Days"),
-                (GrantDurationUnit.WEEK.value, "Weeks"),
-            ),
-        ),
-        FormField("grant_duration_value", "How many of them", FieldKind.WHOLE, placeholder="1", only_when=window),
-        FormField(
-            "grant_allocation_behavior",
-            "It begins",
-            FieldKind.CHOICE,
-            required=True,
-            only_when=window,
-            initial=GrantAllocation.FIRST_USAGE.value,
-            options=(
-                (GrantAllocation.FIRST_USAGE.value, "With the first usage"),
-                (GrantAllocation.UNIT_START.value, "Where the hour, day or week begins"),
-            ),
-        ),
-        FormField(
-            "aggregation_mode",
-            "With other quotas of the feature",
-            FieldKind.CHOICE,
-            required=True,
-            only_when=quota,
-            initial=AggregationMode.ADDITIVE.value,
-            options=((AggregationMode.ADDITIVE.value, "Added up"), (AggregationMode.PARALLEL.value, "Side by side")),
-        ),
+    """How much of a metered feature is included, where `metered` holds."""
+    chosen = FormField(
+        _HOW, "How much", FieldKind.CHOICE, required=True, initial=_LIMIT, options=_CHOICES, only_when=metered
     )
+    limit, quota = when(_HOW, _LIMIT), when(_HOW, _QUOTA)
+    window = (*quota, *when("grant_duration_unit", *_WINDOWS))
+    parts = [(field, limit) for field in _LIMIT_FIELDS]
+    parts += [(field, quota) for field in _QUOTA_FIELDS] + [(field, window) for field in _WINDOW_FIELDS]
+    return (chosen, *(replace(field, only_when=(*metered, *conditions)) for field, conditions in parts))
 
 
 async def _new(session: AsyncSession) -> Sections:

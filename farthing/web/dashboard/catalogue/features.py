@@ -131,7 +131,8 @@ class FeaturePages(Controller):
     async def ask_archive(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """What archiving a feature means, or what stands in the way."""
         row = await find(session, Feature, feature_id)
-        obstacle = await obstacle_to(request, lambda undone: features.archive(undone, feature_id))
+        names = {row.id: row.name, row.meter_id or row.id: row.name}
+        obstacle = await obstacle_to(request, lambda undone: features.archive(undone, feature_id), names)
         ways_out = [(use.path, use.name) for use in await _uses(session, row)] if obstacle else []
         consequences = (
             "No plan can include it any more, and no price can charge for it.",
@@ -139,9 +140,8 @@ class FeaturePages(Controller):
             f"Its key {row.lookup_key} is free for another feature. This cannot be undone.",
         )
         crumbs = (*_CRUMBS, (f"{HOME}/{row.id}", row.name))
-        plainly = obstacle.replace(row.id, row.name).replace(row.meter_id or row.id, row.name)
         return confirm_page(
-            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, plainly, ways_out)
+            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)
         )
 
     @post("/{feature_id:str}/archive", guards=[changes("feature")])

@@ -126,7 +126,7 @@ class PlanPages(Controller):
     async def ask_archive(self, plan_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """What archiving a plan means, or what stands in the way."""
         row = await find(session, Plan, plan_id)
-        obstacle = await obstacle_to(request, lambda undone: plans.archive(undone, plan_id))
+        obstacle = await obstacle_to(request, lambda undone: plans.archive(undone, plan_id), {row.id: row.name})
         consequences = (
             "Nobody can subscribe to it any more.",
             "Its prices and what it includes stay as they are, for what was invoiced.",
@@ -137,9 +137,8 @@ class PlanPages(Controller):
             (f"/catalogue/plans/{row.id}/edit", "Rename it instead"),
         )
         crumbs = (*_PLANS, (f"/catalogue/plans/{row.id}", row.name))
-        plainly = obstacle.replace(row.id, row.name)
         return confirm_page(
-            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, plainly, ways_out)
+            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)
         )
 
     @post("/{plan_id:str}/archive", guards=[changes("plan")])
@@ -212,16 +211,15 @@ class AddonPages(Controller):
     async def ask_archive(self, addon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """What archiving an addon means, or what stands in the way."""
         row = await find(session, Addon, addon_id)
-        obstacle = await obstacle_to(request, lambda undone: addons.archive(undone, addon_id))
+        obstacle = await obstacle_to(request, lambda undone: addons.archive(undone, addon_id), {row.id: row.name})
         consequences = (
             "It cannot be added to a subscription any more.",
             f"Its key {row.lookup_key} is free for another addon. This cannot be undone.",
         )
         crumbs = (*_ADDONS, (f"/catalogue/addons/{row.id}", row.name))
         ways_out = (("/subscriptions", "See the subscriptions"),)
-        plainly = obstacle.replace(row.id, row.name)
         return confirm_page(
-            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, plainly, ways_out)
+            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)
         )
 
     @post("/{addon_id:str}/archive", guards=[changes("addon")])

@@ -90,86 +90,73 @@ _MORE = FormSection(
 )
 
 
+_CHARGED = FormField(
+    "type",
+    "It charges for",
+    FieldKind.CHOICE,
+    required=True,
+    initial=PriceType.FIXED.value,
+    options=((PriceType.FIXED.value, "A fixed fee"), (PriceType.USAGE.value, "Usage of a feature")),
+)
+_SEATS = FormField(
+    "min_quantity",
+    "Quantity, if none is given",
+    FieldKind.WHOLE,
+    only_when=_FIXED,
+    placeholder="1",
+    hint="Seats, for example",
+)
+_RECURS = when("billing_period", *_RECURRING)
+_CADENCES = ((InvoiceCadence.ADVANCE.value, "In advance"), (InvoiceCadence.ARREAR.value, "In arrears"))
+_WHEN = FormSection(
+    "When",
+    (
+        FormField(
+            "billing_period",
+            "Per",
+            FieldKind.CHOICE,
+            required=True,
+            options=_PERIODS,
+            initial=BillingPeriod.MONTHLY.value,
+        ),
+        FormField(
+            "billing_period_count", "Every how many of them", FieldKind.WHOLE, placeholder="1", only_when=_RECURS
+        ),
+        FormField(
+            "invoice_cadence",
+            "Invoiced",
+            FieldKind.CHOICE,
+            required=True,
+            initial=InvoiceCadence.ADVANCE.value,
+            options=_CADENCES,
+            only_when=(*_FIXED, *_RECURS),
+        ),
+        FormField(
+            "trial_period_days", "Days of trial", FieldKind.WHOLE, placeholder="0", only_when=(*_FIXED, *_RECURS)
+        ),
+        FormField("start_date", "Holds from", FieldKind.DATE, hint="Blank: from now on. Days begin at 00:00 UTC"),
+        FormField("end_date", "Until, exclusive", FieldKind.DATE, hint="Blank: without end"),
+    ),
+    "Usage is always invoiced in arrears: it is known only afterwards.",
+)
+
+
 def new_price(features: Sequence[tuple[str, str]], currency: str) -> Sections:
     """A new price; `features` are the meters that usage may be charged by, with their names."""
-    charged = FormField(
-        "type",
-        "It charges for",
+    meter = FormField(
+        "meter_id",
+        "Feature",
         FieldKind.CHOICE,
-        required=True,
-        initial=PriceType.FIXED.value,
-        options=((PriceType.FIXED.value, "A fixed fee"), (PriceType.USAGE.value, "Usage of a feature")),
+        options=features,
+        only_when=_USAGE,
+        placeholder="Choose a feature",
+        hint="Only metered features are here",
     )
+    code = FormField("currency", "Currency", required=True, initial=currency, longest=3, placeholder="usd")
     return (
-        FormSection(
-            "What is charged for",
-            (
-                charged,
-                FormField(
-                    "meter_id",
-                    "Feature",
-                    FieldKind.CHOICE,
-                    options=features,
-                    only_when=_USAGE,
-                    placeholder="Choose a feature",
-                    hint="Only metered features are here",
-                ),
-                FormField(
-                    "min_quantity",
-                    "Quantity, if none is given",
-                    FieldKind.WHOLE,
-                    only_when=_FIXED,
-                    placeholder="1",
-                    hint="Seats, for example",
-                ),
-                *_LABELS,
-            ),
-        ),
-        FormSection(
-            "How much",
-            (FormField("currency", "Currency", required=True, initial=currency, longest=3, placeholder="usd"), *MONEY),
-        ),
-        FormSection(
-            "When",
-            (
-                FormField(
-                    "billing_period",
-                    "Per",
-                    FieldKind.CHOICE,
-                    required=True,
-                    options=_PERIODS,
-                    initial=BillingPeriod.MONTHLY.value,
-                ),
-                FormField(
-                    "billing_period_count",
-                    "Every how many of them",
-                    FieldKind.WHOLE,
-                    placeholder="1",
-                    only_when=when("billing_period", *_RECURRING),
-                ),
-                FormField(
-                    "invoice_cadence",
-                    "Invoiced",
-                    FieldKind.CHOICE,
-                    required=True,
-                    initial=InvoiceCadence.ADVANCE.value,
-                    options=((InvoiceCadence.ADVANCE.value, "In advance"), (InvoiceCadence.ARREAR.value, "In arrears")),
-                    only_when=(*_FIXED, *when("billing_period", *_RECURRING)),
-                ),
-                FormField(
-                    "trial_period_days",
-                    "Days of trial",
-                    FieldKind.WHOLE,
-                    placeholder="0",
-                    only_when=(*_FIXED, *when("billing_period", *_RECURRING)),
-                ),
-                FormField(
-                    "start_date", "Holds from", FieldKind.DATE, hint="Blank: from now on. Days begin at 00:00 UTC"
-                ),
-                FormField("end_date", "Until, exclusive", FieldKind.DATE, hint="Blank: without end"),
-            ),
-            "Usage is always invoiced in arrears: it is known only afterwards.",
-        ),
+        FormSection("What is charged for", (_CHARGED, meter, _SEATS, *_LABELS)),
+        FormSection("How much", (code, *MONEY)),
+        _WHEN,
         _MORE,
     )
 

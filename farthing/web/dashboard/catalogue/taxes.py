@@ -192,7 +192,7 @@ class TaxPages(Controller):
     async def ask_archive(self, rate_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """What archiving a rate means, or what stands in the way."""
         row = await find(session, TaxRateRow, rate_id)
-        obstacle = await obstacle_to(request, lambda undone: rates.archive(undone, rate_id))
+        obstacle = await obstacle_to(request, lambda undone: rates.archive(undone, rate_id), {row.code: row.name})
         consequences = (
             "It can be applied to nobody any more. What was charged with it stays.",
             f"Its code {row.code} is free for another rate. This cannot be undone.",
