@@ -95,7 +95,7 @@ def calculate(price: Price, typed: str, units: UnitWords) -> Calculation:
         quantity,
         words,
         tuple(_part(part, price, units) for part in breakdown.parts),
-        f"{wording.quantity(wanted)} {units.one if wanted == 1 else units.several}",
+        f"{wording.quantity(wanted)} {units.single if wanted == 1 else units.several}",
         wording.money(amount, price.currency),
         "" if amount == breakdown.amount else wording.money(breakdown.amount, price.currency),
     )
@@ -109,7 +109,7 @@ def _part(part: CostPart, price: Price, units: UnitWords) -> CalculatedPart:
         packages = "package" if part.quantity == 1 else "packages"
         what = f"{count} {packages} of {wording.quantity(Decimal(part.package_size))} {units.several}"
     elif part.tier is None:
-        what = f"{count} {units.one if part.quantity == 1 else units.several}"
+        what = f"{count} {units.single if part.quantity == 1 else units.several}"
     elif price.tier_mode is TierMode.VOLUME:
         what = f"All, at the tier {span_words(part.above, part.up_to)}"
     else:

@@ -37,7 +37,7 @@ _EACH = MappingProxyType(
 class UnitWords:
     """What one and what several of the units are called that a price charges for."""
 
-    one: str = "unit"
+    single: str = "unit"
     several: str = "units"
 
     @classmethod
@@ -90,18 +90,18 @@ def _charge(price: Price, terms: RatedPrice, units: UnitWords) -> str:
     amount = wording.money(terms.amount, price.currency)
     match terms.model:
         case BillingModel.TIERED:
-            whole = f"the whole quantity at one tier's price, per {units.one}"
-            sliced = f"each slice at its tier's price, per {units.one}"
+            whole = f"the whole quantity at one tier's price, per {units.single}"
+            sliced = f"each slice at its tier's price, per {units.single}"
             return f"In tiers: {whole if terms.tier_mode is TierMode.VOLUME else sliced}"
         case BillingModel.PACKAGE:
-            unit = units.one if terms.package_size == 1 else units.several
+            unit = units.single if terms.package_size == 1 else units.several
             size = f"{wording.quantity(Decimal(terms.package_size))} {unit}"
             begun = "a package begun counts" if terms.package_rounding is PackageRounding.UP else "full packages only"
             return f"{amount} per {size}; {begun}"
         case BillingModel.FLAT_FEE if price.type is PriceType.FIXED:
             return f"{amount} {period_words(price.billing_period, price.billing_period_count)}"
         case BillingModel.FLAT_FEE:
-            return f"{amount} per {units.one}"
+            return f"{amount} per {units.single}"
 
 
 def _tiers(price: Price, terms: RatedPrice, units: UnitWords) -> list[TierWords]:
@@ -121,7 +121,7 @@ def span_words(above: Decimal, up_to: Decimal | None) -> str:
 
 def tier_charge(tier: Tier, currency: str, units: UnitWords) -> str:
     """ "$0.02 per call, and $5.00 once"."""
-    unit = f"{wording.money(tier.unit_amount, currency)} per {units.one}"
+    unit = f"{wording.money(tier.unit_amount, currency)} per {units.single}"
     flat = wording.money(tier.flat_amount, currency)
     if not tier.flat_amount:
         return unit
