@@ -96,7 +96,8 @@ async def test_what_another_tenant_sells_is_missing(own: Stage, inside: Visitor,
 async def test_a_refused_form_keeps_what_was_typed_and_makes_nothing(
     own: Stage, inside: Visitor, path: str, typed: dict[str, str], said: str
 ) -> None:
-    answer = await inside.post(path, {**typed, "form_token": await inside.token()})
+    chosen = {"timezone": "UTC", "tax_treatment": "taxable"}  # as a browser sends what nobody touched
+    answer = await inside.post(path, {**chosen, **typed, "form_token": await inside.token()})
     assert answer.status_code == 400
     assert said in answer.text
     assert 'role="alert"' in answer.text
