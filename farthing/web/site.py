@@ -17,14 +17,21 @@ from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.administration.workflows import WorkflowPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.checkout.pages import CheckoutPages
-from farthing.web.dashboard.accounts.catalogue import Catalogue
+from farthing.web.dashboard.accounts.customer_changes import CustomerChanges
 from farthing.web.dashboard.accounts.customers import CustomerPages
-from farthing.web.dashboard.accounts.entitlements import EntitlementForms
 from farthing.web.dashboard.accounts.grants import GrantForms
 from farthing.web.dashboard.accounts.subscriptions import SubscriptionPages
 from farthing.web.dashboard.accounts.wallets import WalletPages
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
+from farthing.web.dashboard.catalogue.coupons import CouponPages
+from farthing.web.dashboard.catalogue.entitlements import EntitlementPages
+from farthing.web.dashboard.catalogue.features import FeaturePages
+from farthing.web.dashboard.catalogue.lists import CatalogueLists
+from farthing.web.dashboard.catalogue.plans import AddonPages, PlanPages
+from farthing.web.dashboard.catalogue.prices import PricePages
+from farthing.web.dashboard.catalogue.tax_associations import TaxAssociationPages
+from farthing.web.dashboard.catalogue.taxes import TaxPages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.finding.pages import SearchPages
 from farthing.web.dashboard.lists.customer_list import CustomerList
@@ -71,6 +78,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SubscriptionList,
     SavedViewForms,
     CustomerPages,
+    CustomerChanges,
     InvoicePages,
     PaymentPages,
     RecordingPages,
@@ -88,8 +96,15 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     ErasurePages,
     SubscriptionPages,
     WalletPages,
-    Catalogue,
-    EntitlementForms,
+    CatalogueLists,
+    FeaturePages,
+    PlanPages,
+    AddonPages,
+    PricePages,
+    EntitlementPages,
+    CouponPages,
+    TaxPages,
+    TaxAssociationPages,
     GrantForms,
     Events,
     AlertPages,

@@ -192,6 +192,68 @@ async def _dunning(stage: Stage) -> str:
     return "/dunning?state=all"
 
 
+async def _sold(stage: Stage) -> list[Place]:
+    """The pages of the catalogue, and of what is made and changed there; asked for again, they are the same."""
+    account, plan, feature = stage.account, stage.plan["id"], stage.feature["id"]
+    addons = (await account.get("/addons"))["items"]
+    addon = addons[0] if addons else await account.post("/addons", {"name": "Support", "lookup_key": "support"})
+    included = (await account.get("/entitlements", entity_type="ADDON"))["items"]
+    asked = {"entity_type": "ADDON", "entity_id": addon["id"], "feature_id": feature, "feature_type": "metered"}
+    entitlement = included[0] if included else await account.post("/entitlements", {**asked, "usage_limit": 5000})
+    coupons = (await account.get("/coupons"))["items"]
+    off = {"name": "Launch", "type": "percentage", "percentage_off": "20", "cadence": "once", "coupon_code": "launch"}
+    coupon = coupons[0] if coupons else await account.post("/coupons", off)
+    rates = (await account.get("/taxes/rates"))["items"]
+    vat = {"name": "VAT 21%", "code": "NL21", "percentage_value": "21"}
+    rate = rates[0] if rates else await account.post("/taxes/rates", vat)
+    applied = (await account.get("/taxes/associations", tax_rate_id=rate["id"]))["items"]
+    taxed = {"tax_rate_code": "NL21", "entity_type": "customer", "entity_id": stage.customers[0]["id"]}
+    # no invoice of the stage is in this currency, so that no figure changes
+    taxed["currency"] = "jpy"
+    association = applied[0] if applied else await account.post("/taxes/associations", taxed, expect=200)
+    price = stage.plan["prices"][1]["id"]
+    return [
+        Place("addons", "/catalogue/addons"),
+        Place("features", "/catalogue/features"),
+        Place("coupons", "/catalogue/coupons"),
+        Place("taxes", "/catalogue/taxes"),
+        Place("catalogue-archived", "/catalogue?archived=yes"),
+        Place("feature", f"/catalogue/features/{feature}"),
+        Place("feature-new", "/catalogue/features/new"),
+        Place("feature-edit", f"/catalogue/features/{feature}/edit"),
+        Place("feature-archive", f"/catalogue/features/{feature}/archive"),
+        Place("plan-new", "/catalogue/plans/new"),
+        Place("plan-edit", f"/catalogue/plans/{plan}/edit"),
+        Place("plan-archive", f"/catalogue/plans/{plan}/archive"),
+        Place("addon", f"/catalogue/addons/{addon['id']}"),
+        Place("addon-new", "/catalogue/addons/new"),
+        Place("addon-edit", f"/catalogue/addons/{addon['id']}/edit"),
+        Place("addon-archive", f"/catalogue/addons/{addon['id']}/archive"),
+        Place("price", f"/catalogue/prices/{price}?quantity=2500"),
+        Place("price-new", f"/catalogue/plans/{plan}/prices/new"),
+        Place("price-edit", f"/catalogue/prices/{price}/edit"),
+        Place("price-change", f"/catalogue/prices/{price}/change"),
+        Place("price-end", f"/catalogue/prices/{price}/end"),
+        Place("entitlement-new", f"/catalogue/plans/{plan}/entitlements/new"),
+        Place("entitlement-edit", f"/catalogue/entitlements/{entitlement['id']}/edit"),
+        Place("entitlement-archive", f"/catalogue/entitlements/{entitlement['id']}/archive"),
+        Place("coupon", f"/catalogue/coupons/{coupon['id']}"),
+        Place("coupon-new", "/catalogue/coupons/new"),
+        Place("coupon-edit", f"/catalogue/coupons/{coupon['id']}/edit"),
+        Place("coupon-archive", f"/catalogue/coupons/{coupon['id']}/archive"),
+        Place("tax", f"/catalogue/taxes/{rate['id']}"),
+        Place("tax-new", "/catalogue/taxes/new"),
+        Place("tax-edit", f"/catalogue/taxes/{rate['id']}/edit"),
+        Place("tax-archive", f"/catalogue/taxes/{rate['id']}/archive"),
+        Place("tax-apply", f"/catalogue/taxes/{rate['id']}/associations/new"),
+        Place("tax-applied", f"/catalogue/taxes/associations/{association['id']}/edit"),
+        Place("tax-applied-end", f"/catalogue/taxes/associations/{association['id']}/end"),
+        Place("customer-new", "/customers/new"),
+        Place("customer-edit", f"/customers/{stage.customers[0]['id']}/edit"),
+        Place("customer-archive", f"/customers/{stage.customers[0]['id']}/archive"),
+    ]
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -244,6 +306,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("subscriptions", "/subscriptions"),
         Place("subscription", f"/subscriptions/{stage.subscription_id}"),
         Place("catalogue", "/catalogue"),
+        *await _sold(stage),
         Place("exchange-rates", "/exchange-rates"),
         Place("plan", f"/catalogue/plans/{stage.plan['id']}"),
         Place("events", "/events"),

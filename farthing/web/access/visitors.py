@@ -33,7 +33,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 
 VISITOR = "farthing.visitor"
-MOST_FIELDS = 200
+MOST_FIELDS = 400
 MOST_FORM_BYTES = 64 * 1024
 
 
@@ -194,6 +194,20 @@ def _chosen(environments: Sequence[Environment], wanted: str) -> Environment:
 def shows(entity: str) -> Guard:
     """A page that needs to read `entity`: signed in, allowed, and then one read-only snapshot."""
     return _demands(entity, READ, admin=False)
+
+
+def prepares(entity: str) -> Guard:
+    """A page with the form of a change of `entity`: signed in, allowed to change it; looking at it changes nothing."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        visitor = await _recognised(connection)
+        connection.scope[VISITOR] = visitor  # type: ignore[literal-required]  # read by `visitor_of`
+        if not visitor.may(WRITE, entity):
+            raise PermissionDenied("Your role does not allow this")
+        unit_of_work(connection).begin(visitor.caller, read_only=True, source=ChangeSource.DASHBOARD)
+
+    guard.needs = (entity, WRITE)  # type: ignore[attr-defined]  # read by the tests that walk every page
+    return guard
 
 
 def changes(entity: str, *, admin: bool = False) -> Guard:

@@ -15,6 +15,8 @@ _FOLDER = Path(__file__).parents[1] / "assets"
 _TYPES = MappingProxyType(
     {
         "farthing.css": "text/css; charset=utf-8",
+        "forms.css": "text/css; charset=utf-8",
+        "forms.js": "text/javascript; charset=utf-8",
         "farthing.js": "text/javascript; charset=utf-8",
         "mark.svg": "image/svg+xml",
     }

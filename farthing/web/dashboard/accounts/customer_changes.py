@@ -1,0 +1,119 @@
+"""A new customer, changes of one, and its end, on pages."""
+
+from __future__ import annotations
+
+from litestar import Controller, Response, get, post
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.core.composition import Composition
+from farthing.core.encoding.decoding import convert
+from farthing.core.errors import FarthingError
+from farthing.customers import lifecycle
+from farthing.customers.schemas import CreateCustomerRequest, UpdateCustomerRequest
+from farthing.customers.tables import Customer
+from farthing.settings import Settings
+from farthing.storage.queries.rows import find
+from farthing.web.access.visitors import changes, prepares
+from farthing.web.dashboard.accounts.customer_form import customer_form
+from farthing.web.forms.filled import FilledForm, refused_form
+from farthing.web.forms.pages import (
+    Confirmation,
+    FormPage,
+    confirm_page,
+    form_page,
+    obstacle_to,
+    session_anew,
+    typed,
+)
+from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.rendering.answers import HttpRequest, done, refused
+
+HOME = "/customers"
+_CRUMBS = ((HOME, "Customers"),)
+_NEW = FormPage("New customer", _CRUMBS, "Create the customer")
+
+
+class CustomerChanges(Controller):
+    """What is changed about customers."""
+
+    path = HOME
+    include_in_schema = False
+
+    @get("/new", guards=[prepares("customer")])
+    async def begin(self, request: HttpRequest) -> Response[str]:
+        """The form of a new customer."""
+        return form_page(request, _NEW, FilledForm(customer_form()))
+
+    @post("/new", guards=[changes("customer")])
+    async def create(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
+        """Make a customer."""
+        form, given = customer_form(), typed(request)
+        if is_only_looked_at(given):
+            return form_page(request, _NEW, FilledForm(form, given, is_filled=True))
+        try:
+            asked = convert(creation_of(form, given), CreateCustomerRequest)
+            strict = services.part(Settings).strict_external_ids
+            customer = await lifecycle.create(session, asked, strict_ids=strict)
+        except FarthingError as error:
+            return form_page(request, _NEW, refused_form(form, given, error))
+        return done(request, f"{HOME}/{customer.id}", f"{customer.name} is a customer now.")
+
+    @get("/{customer_id:str}/edit", guards=[prepares("customer")])
+    async def edit(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """The form of a change."""
+        form, row = customer_form(), await find(session, Customer, customer_id)
+        stands = {column.key: getattr(row, column.key) for column in Customer.__mapper__.column_attrs}
+        stands["metadata"] = row.meta
+        return form_page(request, _edit_page(row), FilledForm(form, shown_values(form, stands), is_filled=True))
+
+    @post("/{customer_id:str}/edit", guards=[changes("customer")])
+    async def change(
+        self, customer_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
+        """Change a customer."""
+        form, given = customer_form(), typed(request)
+        page = _edit_page(await find(session, Customer, customer_id))
+        if is_only_looked_at(given):
+            return form_page(request, page, FilledForm(form, given, is_filled=True))
+        try:
+            asked = convert(change_of(form, given), UpdateCustomerRequest)
+            strict = services.part(Settings).strict_external_ids
+            await lifecycle.update(session, asked, customer_id=customer_id, strict_ids=strict)
+        except FarthingError as error:
+            await session_anew(request)
+            return form_page(request, page, refused_form(form, given, error))
+        return done(request, f"{HOME}/{customer_id}", "Saved. Invoices say it from the next one on.")
+
+    @get("/{customer_id:str}/archive", guards=[prepares("customer")])
+    async def ask_archive(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """What archiving a customer means, or what stands in the way."""
+        row = await find(session, Customer, customer_id)
+        here = f"{HOME}/{row.id}"
+
+        async def archive(undone: AsyncSession) -> None:
+            await lifecycle.archive(undone, customer_id, require_settled=False)
+
+        consequences = (
+            "It cannot subscribe or be invoiced any more, and is found only among the archived.",
+            "Its invoices, and what it owes, stay.",
+            f"Its id {row.external_id} is free for another customer. This cannot be undone.",
+        )
+        ways_out = ((f"{here}#subscriptions", "Its subscriptions"), (f"{here}#wallets", "Its wallets"))
+        obstacle = await obstacle_to(request, archive, {row.id: row.name})
+        crumbs = (*_CRUMBS, (here, row.name))
+        return confirm_page(
+            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)
+        )
+
+    @post("/{customer_id:str}/archive", guards=[changes("customer")])
+    async def archive(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Archive a customer."""
+        try:
+            await lifecycle.archive(session, customer_id, require_settled=False)
+        except FarthingError as error:
+            return await refused(request, f"{HOME}/{customer_id}/archive", error)
+        return done(request, HOME, "The customer is archived.")
+
+
+def _edit_page(row: Customer) -> FormPage:
+    return FormPage(f"Edit {row.name}", (*_CRUMBS, (f"{HOME}/{row.id}", row.name)), "Save")

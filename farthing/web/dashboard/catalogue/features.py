@@ -1,0 +1,193 @@
+"""Features on pages: what is sold or counted, with the meter that counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, get, post
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.entitlements.tables import Entitlement
+from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.catalogue.prices.tables import Price
+from farthing.catalogue.products import features
+from farthing.catalogue.products.answers import feature_answers
+from farthing.catalogue.products.schemas import CreateFeatureRequest, UpdateFeatureRequest
+from farthing.catalogue.products.tables import Feature, MeterRow
+from farthing.core.encoding.decoding import convert
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError
+from farthing.storage.queries.rows import find
+from farthing.web.access.visitors import changes, prepares, shows
+from farthing.web.dashboard.catalogue.feature_form import CHANGED_FEATURE, CHANGED_METER, NEW_FEATURE
+from farthing.web.dashboard.timeline import newest_activities
+from farthing.web.forms.fields import Sections
+from farthing.web.forms.filled import FilledForm, refused_form
+from farthing.web.forms.pages import (
+    Confirmation,
+    FormPage,
+    confirm_page,
+    form_page,
+    obstacle_to,
+    session_anew,
+    typed,
+)
+from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.rendering.answers import HttpRequest, done, refused, render
+
+HOME = "/catalogue/features"
+_CRUMBS = (("/catalogue", "Catalogue"), (HOME, "Features"))
+_NEW = FormPage(
+    "New feature",
+    _CRUMBS,
+    "Create the feature",
+    "What customers use or get. A metered one counts events, so that a price can charge for what was used.",
+)
+_MOST_USES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureUse:
+    """A plan or an addon that includes a feature or charges for it."""
+
+    name: str
+    path: str
+    includes: bool
+    charges: bool
+
+
+class FeaturePages(Controller):
+    """One feature, a new one, and changes."""
+
+    path = HOME
+    include_in_schema = False
+
+    @get("/new", guards=[prepares("feature")])
+    async def begin(self, request: HttpRequest) -> Response[str]:
+        """The form of a new feature."""
+        return form_page(request, _NEW, FilledForm(NEW_FEATURE))
+
+    @post("/new", guards=[changes("feature")])
+    async def create(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Make a feature, and the meter of a metered one."""
+        given = typed(request)
+        if is_only_looked_at(given):
+            return form_page(request, _NEW, FilledForm(NEW_FEATURE, given, is_filled=True))
+        try:
+            body = creation_of(NEW_FEATURE, given)
+            if "meter" in body:
+                body["meter"]["name"] = body["name"]
+            feature = await features.create(session, convert(body, CreateFeatureRequest))
+        except FarthingError as error:
+            return form_page(request, _NEW, refused_form(NEW_FEATURE, given, error))
+        return done(
+            request, f"{HOME}/{feature.id}", f"{feature.name} is made. Now a plan can include or charge for it."
+        )
+
+    @get("/{feature_id:str}", guards=[shows("feature")])
+    async def read(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """One feature: what it counts, and who includes it or charges for it."""
+        row = await find(session, Feature, feature_id)
+        return render(
+            request,
+            "catalogue/feature.html",
+            feature=row,
+            meter=await find(session, MeterRow, row.meter_id) if row.meter_id else None,
+            uses=await _uses(session, row),
+            activities=await newest_activities(request, session, entity_id=row.id),
+            activity_query={"entity_id": row.id},
+        )
+
+    @get("/{feature_id:str}/edit", guards=[prepares("feature")])
+    async def edit(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """The form of a change."""
+        row = await find(session, Feature, feature_id)
+        sections = _change_form(row)
+        (stands,) = await feature_answers(session, [row])
+        return form_page(
+            request, _edit_page(row), FilledForm(sections, shown_values(sections, msgspec.to_builtins(stands)))
+        )
+
+    @post("/{feature_id:str}/edit", guards=[changes("feature")])
+    async def change(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Change a feature; filters of its meter are only added to."""
+        row = await find(session, Feature, feature_id)
+        sections, page, given = _change_form(row), _edit_page(row), typed(request)
+        if is_only_looked_at(given):
+            return form_page(request, page, FilledForm(sections, given, is_filled=True))
+        try:
+            await features.update(session, feature_id, convert(change_of(sections, given), UpdateFeatureRequest))
+        except FarthingError as error:
+            await session_anew(request)
+            return form_page(request, page, refused_form(sections, given, error))
+        return done(request, f"{HOME}/{feature_id}", "Saved.")
+
+    @get("/{feature_id:str}/archive", guards=[prepares("feature")])
+    async def ask_archive(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """What archiving a feature means, or what stands in the way."""
+        row = await find(session, Feature, feature_id)
+        names = {row.id: row.name, row.meter_id or row.id: row.name}
+        obstacle = await obstacle_to(request, lambda undone: features.archive(undone, feature_id), names)
+        ways_out = [(use.path, use.name) for use in await _uses(session, row)] if obstacle else []
+        consequences = (
+            "No plan can include it any more, and no price can charge for it.",
+            "Its events are not counted from then on; what was counted and invoiced stays.",
+            f"Its key {row.lookup_key} is free for another feature. This cannot be undone.",
+        )
+        crumbs = (*_CRUMBS, (f"{HOME}/{row.id}", row.name))
+        return confirm_page(
+            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)
+        )
+
+    @post("/{feature_id:str}/archive", guards=[changes("feature")])
+    async def archive(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Archive a feature, and disable its meter."""
+        try:
+            feature = await features.archive(session, feature_id)
+        except FarthingError as error:
+            return await refused(request, f"{HOME}/{feature_id}/archive", error)
+        return done(request, HOME, f"{feature.name} is archived.")
+
+
+def _change_form(row: Feature) -> Sections:
+    return CHANGED_FEATURE if row.meter_id is None else (*CHANGED_FEATURE, CHANGED_METER)
+
+
+def _edit_page(row: Feature) -> FormPage:
+    crumbs = (*_CRUMBS, (f"{HOME}/{row.id}", row.name))
+    lead = "Its key and what its meter counts never change, so that past usage stays what it was."
+    return FormPage(f"Edit {row.name}", crumbs, "Save", lead if row.meter_id else "Its key and its kind never change.")
+
+
+async def _uses(session: AsyncSession, row: Feature) -> Sequence[FeatureUse]:
+    """The plans and addons that include a feature or have a live price for it, by name."""
+    included = await session.scalars(
+        select(Entitlement.entity_id)
+        .where(Entitlement.feature_id == row.id, Entitlement.status == Status.PUBLISHED)
+        .limit(_MOST_USES)
+    )
+    priced = await session.scalars(
+        select(Price.entity_id)
+        .where(
+            Price.meter_id == row.meter_id,
+            Price.status == Status.PUBLISHED,
+            Price.end_date.is_(None),
+            Price.entity_type.in_((PriceEntityType.PLAN, PriceEntityType.ADDON)),
+        )
+        .limit(_MOST_USES)
+    )
+    including, charging = set(included), set(priced)
+    uses: list[FeatureUse] = []
+    tables: tuple[tuple[Any, str], ...] = ((Plan, "plans"), (Addon, "addons"))
+    for table, words in tables:
+        named = select(table.id, table.name).where(table.id.in_(including | charging)).order_by(table.name)
+        uses += [
+            FeatureUse(name, f"/catalogue/{words}/{owner_id}", owner_id in including, owner_id in charging)
+            for owner_id, name in await session.execute(named)
+        ]
+    return uses

@@ -1,0 +1,292 @@
+"""Plans and addons on pages: one with its prices and what it includes, a new one, changes, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from litestar import Controller, Response, get, post
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.catalogue.answers.plans import addon_answers, plan_answers
+from farthing.catalogue.enums import PriceEntityType
+from farthing.catalogue.plans import addons, plans
+from farthing.catalogue.plans.schemas import (
+    CreateAddonRequest,
+    CreatePlanRequest,
+    UpdateAddonRequest,
+    UpdatePlanRequest,
+)
+from farthing.catalogue.plans.tables import Addon, Plan
+from farthing.catalogue.prices.tables import Price
+from farthing.core.clock import Clock
+from farthing.core.encoding.decoding import convert
+from farthing.core.enums import Status
+from farthing.core.errors import FarthingError
+from farthing.storage.queries.rows import find, in_array
+from farthing.web.access.visitors import changes, prepares, shows
+from farthing.web.dashboard.catalogue.price_words import by_currency, shown_prices
+from farthing.web.dashboard.timeline import newest_activities
+from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, metadata_rows
+from farthing.web.forms.filled import FilledForm, refused_form
+from farthing.web.forms.pages import (
+    Confirmation,
+    FormPage,
+    confirm_page,
+    form_page,
+    obstacle_to,
+    session_anew,
+    typed,
+)
+from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.rendering.answers import HttpRequest, done, refused, render
+
+_NAME = FormField("name", "Name", required=True)
+_DESCRIPTION = FormField("description", "Description", FieldKind.AREA, longest=10_000)
+_MORE = FormSection("Metadata", (metadata_rows(),), folded=True)
+PLAN_FORM = (
+    FormSection(
+        "Plan",
+        (
+            _NAME,
+            FormField("lookup_key", "Key", hint="For programs; no two plans have the same"),
+            FormField("display_order", "Place in lists", FieldKind.WHOLE, hint="The smallest number comes first"),
+            _DESCRIPTION,
+        ),
+    ),
+    _MORE,
+)
+NEW_ADDON = (
+    FormSection(
+        "Addon",
+        (_NAME, FormField("lookup_key", "Key", required=True, hint="For programs; it never changes"), _DESCRIPTION),
+    ),
+    _MORE,
+)
+CHANGED_ADDON = (FormSection("Addon", (_NAME, _DESCRIPTION)), _MORE)
+_PLANS = (("/catalogue", "Catalogue"),)
+_ADDONS = (*_PLANS, ("/catalogue/addons", "Addons"))
+_NEW_PLAN = FormPage("New plan", _PLANS, "Create the plan", "What customers subscribe to. Prices are added next.")
+_NEW_ADDON = FormPage("New addon", _ADDONS, "Create the addon", "What can be added to a subscription beside its plan.")
+
+
+class PlanPages(Controller):
+    """Plans."""
+
+    path = "/catalogue/plans"
+    include_in_schema = False
+
+    @get("/new", guards=[prepares("plan")])
+    async def begin(self, request: HttpRequest) -> Response[str]:
+        """The form of a new plan."""
+        return form_page(request, _NEW_PLAN, FilledForm(PLAN_FORM))
+
+    @post("/new", guards=[changes("plan")])
+    async def create(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+        """Make a plan."""
+        given = typed(request)
+        if is_only_looked_at(given):
+            return form_page(request, _NEW_PLAN, FilledForm(PLAN_FORM, given, is_filled=True))
+        try:
+            plan = await plans.create(session, convert(creation_of(PLAN_FORM, given), CreatePlanRequest), clock.now())
+        except FarthingError as error:
+            return form_page(request, _NEW_PLAN, refused_form(PLAN_FORM, given, error))
+        return done(request, f"/catalogue/plans/{plan.id}", f"{plan.name} is made. Give it its prices now.")
+
+    @get("/{plan_id:str}", guards=[shows("plan")])
+    async def read(self, plan_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+        """One plan."""
+        row = await find(session, Plan, plan_id)
+        wanted = {"entitlements": {"features", "meters"}, "credit_grant": set[str]()}
+        (whole,) = await plan_answers(session, [row], wanted, clock.now())
+        return await _owner_page(request, session, PriceEntityType.PLAN, row, whole, clock)
+
+    @get("/{plan_id:str}/edit", guards=[prepares("plan")])
+    async def edit(self, plan_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """The form of a change."""
+        row = await find(session, Plan, plan_id)
+        return form_page(request, _edit_page(_PLANS, "plans", row), FilledForm(PLAN_FORM, _stands(PLAN_FORM, row)))
+
+    @post("/{plan_id:str}/edit", guards=[changes("plan")])
+    async def change(self, plan_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Change a plan."""
+        page, given = _edit_page(_PLANS, "plans", await find(session, Plan, plan_id)), typed(request)
+        if is_only_looked_at(given):
+            return form_page(request, page, FilledForm(PLAN_FORM, given, is_filled=True))
+        try:
+            await plans.update(session, plan_id, convert(change_of(PLAN_FORM, given), UpdatePlanRequest))
+        except FarthingError as error:
+            await session_anew(request)
+            return form_page(request, page, refused_form(PLAN_FORM, given, error))
+        return done(request, f"/catalogue/plans/{plan_id}", "Saved.")
+
+    @get("/{plan_id:str}/archive", guards=[prepares("plan")])
+    async def ask_archive(self, plan_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """What archiving a plan means, or what stands in the way."""
+        row = await find(session, Plan, plan_id)
+        obstacle = await obstacle_to(request, lambda undone: plans.archive(undone, plan_id), {row.id: row.name})
+        consequences = (
+            "Nobody can subscribe to it any more.",
+            "Its prices and what it includes stay as they are, for what was invoiced.",
+            "Its key is free for another plan. This cannot be undone.",
+        )
+        ways_out = (
+            (f"/subscriptions?plan={row.id}", "See its subscriptions"),
+            (f"/catalogue/plans/{row.id}/edit", "Rename it instead"),
+        )
+        crumbs = (*_PLANS, (f"/catalogue/plans/{row.id}", row.name))
+        return confirm_page(
+            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)
+        )
+
+    @post("/{plan_id:str}/archive", guards=[changes("plan")])
+    async def archive(self, plan_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Archive a plan."""
+        try:
+            await plans.archive(session, plan_id)
+        except FarthingError as error:
+            return await refused(request, f"/catalogue/plans/{plan_id}/archive", error)
+        return done(request, "/catalogue", "The plan is archived.")
+
+
+class AddonPages(Controller):
+    """Addons."""
+
+    path = "/catalogue/addons"
+    include_in_schema = False
+
+    @get("/new", guards=[prepares("addon")])
+    async def begin(self, request: HttpRequest) -> Response[str]:
+        """The form of a new addon."""
+        return form_page(request, _NEW_ADDON, FilledForm(NEW_ADDON))
+
+    @post("/new", guards=[changes("addon")])
+    async def create(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Make an addon."""
+        given = typed(request)
+        if is_only_looked_at(given):
+            return form_page(request, _NEW_ADDON, FilledForm(NEW_ADDON, given, is_filled=True))
+        try:
+            addon = await addons.create(session, convert(creation_of(NEW_ADDON, given), CreateAddonRequest))
+        except FarthingError as error:
+            return form_page(request, _NEW_ADDON, refused_form(NEW_ADDON, given, error))
+        return done(request, f"/catalogue/addons/{addon.id}", f"{addon.name} is made. Give it its prices now.")
+
+    @get("/{addon_id:str}", guards=[shows("addon")])
+    async def read(self, addon_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+        """One addon."""
+        row = await find(session, Addon, addon_id)
+        wanted = {"entitlements": {"features", "meters"}, "credit_grant": set[str]()}
+        (whole,) = await addon_answers(session, [row], wanted, clock.now())
+        return await _owner_page(request, session, PriceEntityType.ADDON, row, whole, clock)
+
+    @get("/{addon_id:str}/edit", guards=[prepares("addon")])
+    async def edit(self, addon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """The form of a change."""
+        row = await find(session, Addon, addon_id)
+        return form_page(
+            request, _edit_page(_ADDONS, "addons", row), FilledForm(CHANGED_ADDON, _stands(CHANGED_ADDON, row))
+        )
+
+    @post("/{addon_id:str}/edit", guards=[changes("addon")])
+    async def change(self, addon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Change an addon; metadata that is no text stays as it is."""
+        row, given = await find(session, Addon, addon_id), typed(request)
+        page = _edit_page(_ADDONS, "addons", row)
+        if is_only_looked_at(given):
+            return form_page(request, page, FilledForm(CHANGED_ADDON, given, is_filled=True))
+        try:
+            body = change_of(CHANGED_ADDON, given)
+            structured = {key: value for key, value in row.meta.items() if not isinstance(value, str)}
+            body["metadata"] = structured | body.get("metadata", {})
+            await addons.update(session, addon_id, convert(body, UpdateAddonRequest))
+        except FarthingError as error:
+            await session_anew(request)
+            return form_page(request, page, refused_form(CHANGED_ADDON, given, error))
+        return done(request, f"/catalogue/addons/{addon_id}", "Saved.")
+
+    @get("/{addon_id:str}/archive", guards=[prepares("addon")])
+    async def ask_archive(self, addon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """What archiving an addon means, or what stands in the way."""
+        row = await find(session, Addon, addon_id)
+        obstacle = await obstacle_to(request, lambda undone: addons.archive(undone, addon_id), {row.id: row.name})
+        consequences = (
+            "It cannot be added to a subscription any more.",
+            f"Its key {row.lookup_key} is free for another addon. This cannot be undone.",
+        )
+        crumbs = (*_ADDONS, (f"/catalogue/addons/{row.id}", row.name))
+        ways_out = (("/subscriptions", "See the subscriptions"),)
+        return confirm_page(
+            request, Confirmation(f"Archive {row.name}", crumbs, "Archive it", consequences, obstacle, ways_out)
+        )
+
+    @post("/{addon_id:str}/archive", guards=[changes("addon")])
+    async def archive(self, addon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+        """Archive an addon."""
+        try:
+            await addons.archive(session, addon_id)
+        except FarthingError as error:
+            return await refused(request, f"/catalogue/addons/{addon_id}/archive", error)
+        return done(request, "/catalogue/addons", "The addon is archived.")
+
+
+def _stands(form: Sections, row: Plan | Addon) -> dict[str, str]:
+    stands: Mapping[str, Any] = {
+        "name": row.name,
+        "lookup_key": row.lookup_key,
+        "description": row.description,
+        "metadata": row.meta,
+        "display_order": row.display_order if isinstance(row, Plan) else None,
+    }
+    return shown_values(form, stands)
+
+
+def _edit_page(crumbs: tuple[tuple[str, str], ...], words: str, row: Plan | Addon) -> FormPage:
+    return FormPage(f"Edit {row.name}", (*crumbs, (f"/catalogue/{words}/{row.id}", row.name)), "Save")
+
+
+def owners_of(request: HttpRequest) -> str:
+    """ "plans" or "addons": which of them an address below the catalogue is about."""
+    return request.url.path.split("/")[2]
+
+
+async def live_prices(
+    session: AsyncSession, kind: PriceEntityType, owner_ids: Sequence[str], now: datetime
+) -> Sequence[Price]:
+    """The prices of plans or addons that have not ended, oldest first."""
+    live = select(Price).where(
+        Price.entity_type == kind,
+        in_array(Price.entity_id, set(owner_ids)),
+        Price.status == Status.PUBLISHED,
+        or_(Price.end_date.is_(None), Price.end_date > now),
+    )
+    return (await session.scalars(live.order_by(Price.created_at, Price.id))).all()
+
+
+async def _owner_page(
+    request: HttpRequest, session: AsyncSession, kind: PriceEntityType, row: Plan | Addon, whole: Any, clock: Clock
+) -> Response[str]:
+    now = clock.now()
+    ended = select(Price).where(Price.entity_type == kind, Price.entity_id == row.id, Price.end_date <= now)
+    count = await session.scalar(select(func.count()).select_from(ended.subquery())) or 0
+    newest = await session.scalars(ended.order_by(Price.end_date.desc(), Price.id).limit(_MOST_ENDED))
+    return render(
+        request,
+        "catalogue/plan.html",
+        owner=whole,
+        row=row,
+        crumbs=_PLANS if kind is PriceEntityType.PLAN else _ADDONS,
+        entity=kind.value.lower(),
+        prices=by_currency(await shown_prices(session, await live_prices(session, kind, [row.id], now))),
+        ended=await shown_prices(session, newest),
+        ended_count=count,
+        now=now,
+        zone="UTC",
+        activities=await newest_activities(request, session, entity_id=row.id),
+        activity_query={"entity_id": row.id},
+    )
+
+
+_MOST_ENDED = 20

@@ -1,0 +1,100 @@
+"""Pages with a form that is composed of fields, and pages that ask once more before something is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from farthing.api.work import rehearsal, unit_of_work
+from farthing.core.errors import FarthingError
+from farthing.web.access.visitors import form_of
+from farthing.web.forms.filled import FilledForm, conditions_text
+from farthing.web.forms.reading import reshaped
+from farthing.web.rendering import wording
+from farthing.web.rendering.answers import HttpRequest, render
+
+_ONE_OF_SEVERAL = re.compile(r"\b1 ((?:\w+ )?\w+)s\b")
+Crumbs = Sequence[tuple[str, str]]
+"""Where a page belongs: addresses and their words, the nearest last."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormPage:
+    """What stands around a form. `aside` is the template of what stands beside it."""
+
+    title: str
+    crumbs: Crumbs
+    button: str
+    lead: str = ""
+    aside: str = ""
+    confirmation: str = ""
+    """The template of what stands above the button."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What is asked before something is done that is not undone; `obstacle` says why it cannot be done."""
+
+    title: str
+    crumbs: Crumbs
+    button: str
+    consequences: Sequence[str]
+    obstacle: str = ""
+    ways_out: Crumbs = ()
+    """Where the obstacle can be removed."""
+
+
+def typed(request: HttpRequest) -> dict[str, str]:
+    """The fields of a posted form, its rows numbered from 0."""
+    return reshaped(form_of(request))
+
+
+def form_page(request: HttpRequest, page: FormPage, form: FilledForm, **values: Any) -> Response[str]:
+    """A page with a form; one that was refused is answered as a bad request, so that nothing stays done."""
+    return render(
+        request,
+        "form_page.html",
+        status=400 if form.alert else 200,
+        page=page,
+        form=form,
+        aside=page.aside,
+        confirmation=page.confirmation,
+        conditions_text=conditions_text,
+        **values,
+    )
+
+
+def confirm_page(request: HttpRequest, confirmation: Confirmation) -> Response[str]:
+    """A page that says what will happen, with a button that does it, or says why it cannot happen."""
+    return render(request, "confirm.html", asked=confirmation)
+
+
+async def session_anew(request: HttpRequest) -> AsyncSession:
+    """A session that sees what stands, after what a refused form changed is undone."""
+    work = unit_of_work(request)
+    await work.finish(commit=False)
+    return work.session
+
+
+async def obstacle_to(
+    request: HttpRequest, change: Callable[[AsyncSession], Awaitable[object]], names: Mapping[str, str]
+) -> str:
+    """Why `change` is refused as things stand; "" if it is not. It is tried, and undone.
+
+    `names` are what people call the rows whose ids the refusal says.
+    """
+    async with rehearsal(request) as undone:
+        try:
+            await change(undone)
+            await undone.flush()
+        except FarthingError as error:
+            plainly = _ONE_OF_SEVERAL.sub(r"1 \1", wording.reason(error))
+            for row_id, name in names.items():
+                plainly = plainly.replace(row_id, name)
+            return plainly.removesuffix(".")
+    return ""
