@@ -104,7 +104,7 @@ async def _task(stage: Stage) -> str:
 async def _correctable(stage: Stage) -> str:
     """An invoice of a subscription's period, in books that were billed once."""
     account = stage.account
-    of_periods = {"subscription_id": stage.subscription_id, "invoice_type": "SUBSCRIPTION"}
+    of_periods: dict[str, Any] = {"subscription_id": stage.subscription_id, "invoice_type": "SUBSCRIPTION"}
     listed = (await account.get("/invoices", **of_periods))["items"]
     if not listed:
         await Run(account.database, account.scope, stage.now).all()
