@@ -34,6 +34,9 @@ from farthing.web.dashboard.receivables.dunning import DunningPages
 from farthing.web.dashboard.receivables.einvoices import EinvoicePages
 from farthing.web.dashboard.receivables.exchange_rates import ExchangeRatePages
 from farthing.web.dashboard.receivables.invoices import InvoicePages
+from farthing.web.dashboard.subscriptions.action_pages import SubscriptionActionPages
+from farthing.web.dashboard.subscriptions.detail import SubscriptionPage
+from farthing.web.dashboard.subscriptions.subscribe import SubscribePages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -59,6 +62,9 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     CheckoutList,
     ErasurePages,
     SubscriptionPages,
+    SubscribePages,
+    SubscriptionPage,
+    SubscriptionActionPages,
     WalletPages,
     Catalogue,
     EntitlementForms,
