@@ -100,14 +100,9 @@ async def waiting_schedules(session: AsyncSession, subscription_id: str) -> list
 
 async def schedules_in_words(session: AsyncSession, waiting: Sequence[SubscriptionSchedule]) -> dict[str, str]:
     """What each of them will do, by id: "Change to Pro", "Cancellation"."""
-    targets = {schedule.configuration.get("target_plan_id") for schedule in waiting}
-    names = dict(
-        (
-            await session.execute(
-                select(Plan.id, Plan.name).where(in_array(Plan.id, [plan_id for plan_id in targets if plan_id]))
-            )
-        ).all()
-    )
+    targets = {str(schedule.configuration.get("target_plan_id", "")) for schedule in waiting}
+    rows = await session.execute(select(Plan.id, Plan.name).where(in_array(Plan.id, targets)))
+    names = dict(rows.all())
     return {
         schedule.id: f"Change to {names.get(schedule.configuration.get('target_plan_id', ''), 'another plan')}"
         if schedule.schedule_type is ScheduleType.PLAN_CHANGE

@@ -72,6 +72,13 @@ class Bill:
         )
 
     @property
+    def steps(self) -> list[tuple[str, Decimal]]:
+        """How the total comes about, where there is more than the lines."""
+        more = [("Discounts", -self.discount), ("Prepaid credits", -self.credits), ("Tax", self.tax)]
+        steps = [(words, amount) for words, amount in more if amount]
+        return [("Subtotal", Decimal(self.subtotal)), *steps] if steps else []
+
+    @property
     def agreed_figures(self) -> list[object]:
         """What does not move with usage: the fixed charges."""
         return [(line.name, line.quantity, line.amount) for line in self.lines if not line.is_usage]
@@ -159,12 +166,15 @@ async def next_invoice(session: AsyncSession, subscription_id: str, now: datetim
     row = await find(session, Subscription, subscription_id)
     if row.subscription_type in _UNBILLED or row.subscription_status in _OVER:
         return NextInvoice()
+    paused = row.subscription_status is SubscriptionStatus.PAUSED
+    if paused and row.pause_due_at is None:
+        return NextInvoice(problem="It is made once somebody resumes the subscription.")
     at = _next_boundary(row)
     try:
         answer = await previews.preview(session, GetPreviewInvoiceRequest(subscription_id=subscription_id), now)
     except FarthingError as error:
-        return NextInvoice(problem=error.message)
-    return NextInvoice(Bill.of(answer, at))
+        return NextInvoice(problem=f"It cannot be told: {error.message}")
+    return NextInvoice(Bill.of(answer, at or _time(answer.period_end)))
 
 
 def _next_boundary(row: Subscription) -> datetime | None:

@@ -100,8 +100,8 @@ def _actions(row: Subscription) -> list[tuple[str, str]]:
     if row.subscription_type is SubscriptionType.INHERITED:
         return []
     offered = list(_OFFERED.get(row.subscription_status, ()))
-    if row.cancel_at is not None and "cancel" in offered:
-        offered = [name for name in offered if name not in {"cancel", "plan"}]
+    if row.cancel_at is not None and "plan" in offered:
+        offered.remove("plan")
     if row.active_pause_id is not None and "pause" in offered:
         offered.remove("pause")
     return [(name, ACTIONS[name].title) for name in offered]

@@ -165,7 +165,7 @@ async def _of_addons(session: AsyncSession, row: Subscription) -> list[Happening
     found = []
     for association in rows:
         name = names.get(association.addon_id, "Addon")
-        found.append(Happening(association.start_date, f"Addon {name}"))
+        found.append(Happening(association.start_date, f"Addon {name} added"))
         if association.end_date is not None and association.end_date != row.end_date:
             found.append(Happening(association.end_date, f"Addon {name} ends", association.cancellation_reason))
     return found
@@ -181,7 +181,7 @@ async def _of_coupons(session: AsyncSession, row: Subscription) -> list[Happenin
     )
     found = []
     for start, cut_at, name in rows:
-        found.append(Happening(start, f"Coupon {name}"))
+        found.append(Happening(start, f"Coupon {name} added"))
         if cut_at is not None:
             found.append(Happening(cut_at, f"Coupon {name} removed"))
     return found

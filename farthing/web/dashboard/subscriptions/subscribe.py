@@ -1,4 +1,4 @@
-"""Subscribing a customer: who, which plan and rhythm, then the terms, then what the first and the next invoice will be."""
+"""Subscribing a customer: who, which plan and rhythm, the terms, and what the first and the next invoice will be."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from farthing.api.work import rehearsal
 from farthing.billing.changes.in_two_steps import OpenedSubscription, open_and_collect
 from farthing.billing.changes.opening import open_subscription
 from farthing.billing.reads import answers
+from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price
@@ -176,12 +177,12 @@ async def _rhythms(session: AsyncSession, plan_id: str, form: TypedForm) -> list
             Price.entity_type == PriceEntityType.PLAN,
             Price.entity_id == plan_id,
             Price.status == Status.PUBLISHED,
-            Price.billing_period != "ONETIME",
+            Price.billing_period != BillingPeriod.ONETIME,
             Price.end_date.is_(None) | (Price.end_date > form.as_of),
         )
         .distinct()
     )
-    ordered = sorted(rows, key=lambda row: (row[0], row[2], list(type(row[1])).index(row[1])))
+    ordered = sorted(rows, key=lambda row: (row[0], row[2], list(BillingPeriod).index(row[1])))
     return [
         (f"{code}:{period.value}:{count}", f"{code.upper()}, {period_in_words(period, count)}")
         for code, period, count in ordered

@@ -13,7 +13,7 @@ from farthing.customers.tables import Customer
 from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.web.dashboard.subscriptions.typed_form import TypedForm, body_without_nothing
 
-_CHOSEN = ("plan_id", "billing_cycle", "proration_behavior", "collection_method", "payment_terms")
+_CHOSEN = ("plan_id", "billing_cycle", "collection_method", "payment_terms")
 _OTHER_TERMS = {
     PaymentTerms.END_OF_MONTH: "At the end of the month",
     PaymentTerms.END_OF_NEXT_MONTH: "At the end of the next month",
@@ -41,6 +41,8 @@ def creation_request(form: TypedForm, customer: Customer) -> CreateSubscriptionR
         currency=currency,
         billing_period=period,
         billing_period_count=int(count[:6]),
+        # only a period of the calendar can be shorter than the others
+        proration_behavior=form.text("proration_behavior") if form.text("billing_cycle") == "calendar" else "",
         start_date=form.midnight("start_date", place) or instant(form.as_of),
         end_date=form.midnight("end_date", place),
         trial_period_days=_days(form),
