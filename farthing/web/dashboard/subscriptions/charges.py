@@ -20,6 +20,7 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import plain
 from farthing.invoices.hooks import InvoiceHooks
+from farthing.invoices.pdf.figures import grouped
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 from farthing.web.dashboard.subscriptions.action import SubscriptionAction, modify, price_in_words
 from farthing.web.dashboard.subscriptions.consequences import Consequences, wording_of
@@ -130,7 +131,7 @@ def _asked(charge: Charge, form: TypedForm) -> dict[str, Decimal]:
 def _facts(charge: Charge, asked: Mapping[str, Decimal]) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = []
     if "quantity" in asked:
-        facts.append((charge.name, f"{wording.quantity(charge.item.quantity)} → {wording.quantity(asked['quantity'])}"))
+        facts.append((charge.name, f"{grouped(charge.item.quantity)} → {grouped(asked['quantity'])}"))
     if "amount" in asked:
         code = charge.price.currency
         was, becomes = wording.money(charge.price.amount, code), wording.money(asked["amount"], code)

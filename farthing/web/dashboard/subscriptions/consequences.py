@@ -169,23 +169,13 @@ async def next_invoice(session: AsyncSession, subscription_id: str, now: datetim
     paused = row.subscription_status is SubscriptionStatus.PAUSED
     if paused and row.pause_due_at is None:
         return NextInvoice(problem="It is made once somebody resumes the subscription.")
-    at = _next_boundary(row)
+    # an open period is invoiced at its end, which a pause may move
+    opens_at = row.opens_at or (row.trial_end if row.subscription_status is SubscriptionStatus.TRIALING else None)
     try:
         answer = await previews.preview(session, GetPreviewInvoiceRequest(subscription_id=subscription_id), now)
     except FarthingError as error:
         return NextInvoice(problem=f"It cannot be told: {error.message}")
-    return NextInvoice(Bill.of(answer, at or _time(answer.period_end)))
-
-
-def _next_boundary(row: Subscription) -> datetime | None:
-    """When the next invoice is made, as far as the row says it."""
-    if row.opens_at is not None:
-        return row.opens_at
-    if row.subscription_status is SubscriptionStatus.PAUSED:
-        return None
-    if row.subscription_status is SubscriptionStatus.TRIALING:
-        return row.trial_end
-    return min(at for at in (row.current_period_end, row.cancel_at) if at is not None)
+    return NextInvoice(Bill.of(answer, opens_at or _time(answer.period_end)))
 
 
 async def settlements_before(session: AsyncSession, subscription_id: str) -> set[str]:

@@ -16,6 +16,7 @@ from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
+from farthing.invoices.pdf.figures import grouped
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 from farthing.storage.record.outbox import SystemEvent
@@ -101,7 +102,7 @@ def _of_charges(items: Sequence[ItemAndPrice]) -> list[Happening]:
         former, former_price = versions[item.replaces_id]
         name = wording_of(item.display_name or item.meter_display_name, item.plan_display_name)
         if item.quantity != former.quantity:
-            note = f"{wording.quantity(former.quantity)} → {wording.quantity(item.quantity)}"
+            note = f"{grouped(former.quantity)} → {grouped(item.quantity)}"
             found.append(Happening(item.start_date, f"Quantity of {name}", note))
         if item.price_id != former.price_id:
             was, becomes = (wording.money(each.amount, each.currency) for each in (former_price, price))

@@ -148,7 +148,7 @@ async def _page(request: HttpRequest, session: AsyncSession, step: Step) -> Resp
         step=step,
         address=PAGE,
         customer=customer,
-        customer_words=form.text("customer") or (customer.name if customer is not None else ""),
+        customer_words=_customer_words(form, customer),
         zone=customer.timezone if customer is not None else "UTC",
         plans=plans,
         plan_id=plan_id,
@@ -160,6 +160,14 @@ async def _page(request: HttpRequest, session: AsyncSession, step: Step) -> Resp
         once=new_ulid(),
         choices=values,
     )
+
+
+def _customer_words(form: TypedForm, customer: Customer | None) -> str:
+    """What names the customer on the form: what was typed, unless that is an id that nobody reads."""
+    typed = form.text("customer")
+    if customer is None or (typed and typed != customer.id):
+        return typed
+    return customer.external_id or customer.name
 
 
 async def _plans(session: AsyncSession) -> Sequence[tuple[str, str]]:
