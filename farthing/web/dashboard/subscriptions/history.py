@@ -35,6 +35,8 @@ from farthing.web.rendering.charts import TimelineSpan, timeline
 
 LONGEST_AHEAD = timedelta(days=400)
 MOST_CHANGES = 100
+NARROW = Fraction(1, 8)
+"""The share of the line of time that the word for a day takes."""
 PLAN_CHANGED = "subscription.plan_changed"
 
 ItemAndPrice = tuple[SubscriptionLineItem, Price]
@@ -235,7 +237,9 @@ def picture_of(
             rows.append([span(item.start_date, min(item.end_date or end, end), tone, _name(item))])
     marks = [(Fraction(0), f"{start:%-d %b %Y}"), (Fraction(1), f"{end:%-d %b %Y}")]
     if start < now < end:
-        marks.insert(1, (place(now), "now"))
+        # beside the days of the start and the end there is no room for a word
+        share = place(now)
+        marks.insert(1, (share, "now" if NARROW < share < 1 - NARROW else ""))
     return timeline(rows, marks, name="Periods, pauses and charges over time")
 
 
