@@ -187,6 +187,12 @@ async def _by_replacement(
         ("When", wording.moment(read_time(answer.effective_date), subscription.timezone)),
         ("How", "A new subscription takes the place of this one"),
     ]
+    if answer.proration_applied is not None:
+        applied = answer.proration_applied
+        facts += [
+            (applied.charge_description, wording.money(applied.charge_amount, applied.currency)),
+            ("Less", f"{wording.money(applied.credit_amount, applied.currency)} for unused time of the old plan"),
+        ]
     goes_on = answer.new_subscription.id if answer.new_subscription is not None else subscription.id
     invoices = await _invoices(session, to_collect, answer.invoice)
     path = f"/subscriptions/{goes_on}"

@@ -112,12 +112,11 @@ def _change(form: TypedForm, clock: Clock, gateways: Gateways) -> Change:
         made = outcome.subscription
         changed = await answers.changed_invoices(session, performed)
         zone = made.timezone
-        facts: list[tuple[str, object]] = [
-            ("Begins", wording.moment(made.start_date, zone)),
-            ("First period", wording.period(made.current_period_start, made.current_period_end, zone)),
-        ]
+        facts: list[tuple[str, object]] = [("Begins", wording.moment(made.start_date, zone))]
         if made.trial_end is not None:
-            facts.insert(1, ("Trial until", wording.moment(made.trial_end, zone)))
+            facts.append(("Trial until", wording.moment(made.trial_end, zone)))
+        else:
+            facts.append(("First period", wording.period(made.current_period_start, made.current_period_end, zone)))
         if made.end_date is not None:
             facts.append(("Ends", wording.moment(made.end_date, zone)))
         return Consequences(

@@ -24,6 +24,7 @@ from farthing.web.dashboard.subscriptions.consequences import (
 from farthing.web.dashboard.subscriptions.typed_form import AGREED, ONCE, TypedForm, problems_of
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done
+from farthing.web.rendering.field_names import in_words
 
 CHANGED_MEANWHILE = (
     "Something has changed since you looked, so nothing was done. This is what it would come to now: please look again."
@@ -45,7 +46,9 @@ class Step:
 
     @classmethod
     def refused(cls, form: TypedForm, error: FarthingError) -> Step:
-        return cls(form, wording.reason(error), problems_of(error, form))
+        problems = problems_of(error, form)
+        of_lines = [f"{in_words(name.partition(':')[0])}: {why}" for name, why in problems.items() if ":" in name]
+        return cls(form, "; ".join(of_lines) or wording.reason(error), problems)
 
 
 @dataclass(frozen=True, slots=True)
