@@ -180,7 +180,7 @@ async def test_the_plan_is_changed_now_at_the_figures_of_the_preview(page: Page,
     await expect(rest).to_contain_text("Platform fee, Pro")
     await page.get_by_role("button", name="Change the plan").focus()
     await page.keyboard.press("Enter")
-    await expect(page.get_by_role("status")).to_contain_text("changed")
+    await expect(page.get_by_role("status")).to_contain_text("change of plan is set")
     after = await desk.read(sold)
     assert after["plan_id"] == desk.pro["id"]
     assert (await desk.invoices(sold))[0]["total"] == total

@@ -210,7 +210,7 @@ CHANGE_PLAN = SubscriptionAction(
     title="Change plan",
     template="subscriptions/forms/plan.html",
     confirm="Change the plan",
-    said="The plan is changed as shown.",
+    said="The change of plan is set as shown.",
     options=_options,
     make=_make,
 )
