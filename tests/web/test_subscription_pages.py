@@ -431,6 +431,20 @@ async def test_what_comes_to_another_figure_by_now_is_not_done(own: Stage, desk:
     assert (await desk.account.get("/subscriptions"))["items"] == []
 
 
+async def test_what_is_impossible_by_now_says_so(own: Stage, desk: SalesDesk, sender: FormSender) -> None:
+    sold = await desk.sold()
+    token = (await sender.fields("/clock"))["form_token"]
+    path = f"/subscriptions/{sold['id']}/actions/pause"
+    confirmation = await sender.preview(path, {"pause_mode": "immediate"}, token)
+    await desk.ask(f"/subscriptions/{sold['id']}/cancel", {"cancellation_type": "immediate"})
+    answer = await sender.http.post(path, data=confirmation)
+    assert answer.status_code == 200
+    assert 'role="alert"' in answer.text
+    assert "What will happen" not in answer.text
+    assert (await desk.read(sold))["subscription_status"] == "cancelled"
+    assert (await sender.http.get(f"/subscriptions/{sold['id']}/actions/nothing")).status_code == 404
+
+
 async def test_a_reader_sees_no_buttons_and_may_change_nothing(own: Stage, desk: SalesDesk) -> None:
     sold = await desk.sold()
     await own.admit(["all_reader"])

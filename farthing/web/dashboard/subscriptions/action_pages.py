@@ -121,7 +121,7 @@ def _change(
     async def version(session: AsyncSession) -> int:
         return (await lock_row(session, Subscription, subscription_id)).version
 
-    async def make(session: AsyncSession) -> Consequences:
+    async def make(session: AsyncSession, form: TypedForm) -> Consequences:
         subscription = await lock_row(session, Subscription, subscription_id)
         before = await settlements_before(session, subscription_id)
         consequences = await action.make(session, subscription, form, clock.now(), gateways.effects)

@@ -105,7 +105,7 @@ def _change(form: TypedForm, clock: Clock, gateways: Gateways) -> Change:
         del session
         return 0
 
-    async def make(session: AsyncSession) -> Consequences:
+    async def make(session: AsyncSession, form: TypedForm) -> Consequences:
         customer = await find(session, Customer, form.text("customer_id"))
         asked = creation_request(form, customer)
         outcome, performed = await open_subscription(session, asked, clock.now(), gateways.effects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,6 +29,8 @@ from farthing.web.rendering.field_names import in_words
 CHANGED_MEANWHILE = (
     "Something has changed since you looked, so nothing was done. This is what it would come to now: please look again."
 )
+
+TOO_MANY_REQUESTS = 429
 
 
 class ChangedMeanwhile(VersionConflict):
@@ -62,7 +64,7 @@ class Change:
     form: TypedForm
     subscription_id: str | None
     version: Callable[[AsyncSession], Awaitable[int]]
-    make: Callable[[AsyncSession], Awaitable[Consequences]]
+    make: Callable[[AsyncSession, TypedForm], Awaitable[Consequences]]
 
 
 MakeOnce = Callable[[], Awaitable[Consequences]]
@@ -82,7 +84,7 @@ async def _preview(request: HttpRequest, change: Change, clock: Clock) -> Previe
     sees_invoices = visitor_of(request).may(READ, "invoice")
     async with rehearsal(request) as undone:
         version = await change.version(undone)
-        consequences = await change.make(undone)
+        consequences = await change.make(undone, change.form)
         goes_on = consequences.following_id or change.subscription_id or ""
         following = await next_invoice(undone, goes_on, clock.now()) if sees_invoices else NextInvoice()
     without = NextInvoice()
@@ -110,7 +112,7 @@ async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: C
         async def make_once() -> Consequences:
             key = await begin_submission(session, visitor, once, clock.now())
             version = await change.version(session)
-            consequences = await change.make(session)
+            consequences = await change.make(session, form)
             if consequences.agreement(version) != shown.consequences.agreement(version):
                 raise ChangedMeanwhile(CHANGED_MEANWHILE)
             await end_submission(session, key, consequences.path)
@@ -121,19 +123,17 @@ async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: C
         await work.finish(commit=False)
         return done(request, sent.path, said)
     except FarthingError as error:
+        if error.status >= TOO_MANY_REQUESTS:
+            raise  # it may be carried out later, or was carried out
         await work.finish(commit=False)
-        return await _not_done(request, change, clock, error, said)
+        return await _not_done(request, change, clock, said)
 
 
-async def _not_done(
-    request: HttpRequest, change: Change, clock: Clock, error: FarthingError, said: str
-) -> Redirect | Step:
-    """Where a form led that was sent before and for which it is too late now; else what to look at again."""
+async def _not_done(request: HttpRequest, change: Change, clock: Clock, said: str) -> Redirect | Step:
+    """Where a form led that was sent before and for which it is too late now; else what it would come to now."""
     async with rehearsal(request) as session:
         path = await path_of_earlier(session, visitor_of(request), change.form.text(ONCE))
     if path is not None:
         return done(request, path, said)
-    if isinstance(error, ChangedMeanwhile):
-        again = await look(request, change, clock)
-        return Step(change.form, again.problem or error.message, again.problems, again.preview)
-    return Step.refused(change.form, error)
+    again = await look(request, replace(change, form=TypedForm(change.form.fields, clock.now())), clock)
+    return again if again.preview is None else replace(again, problem=CHANGED_MEANWHILE)
