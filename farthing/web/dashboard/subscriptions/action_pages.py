@@ -30,7 +30,7 @@ from farthing.web.dashboard.subscriptions.charges import CHANGE_CHARGES
 from farthing.web.dashboard.subscriptions.consequences import Consequences, settlements_before, with_settlements
 from farthing.web.dashboard.subscriptions.pausing import PAUSE, RESUME
 from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN
-from farthing.web.dashboard.subscriptions.two_steps import Change, MakeOnce, Step, carry_out, look
+from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, MakeOnce, carry_out, look
 from farthing.web.dashboard.subscriptions.typed_form import OF_THE_STEPS, TypedForm
 from farthing.web.rendering.answers import HttpRequest, render
 
@@ -67,7 +67,7 @@ class SubscriptionActionPages(Controller):
         """The form."""
         if not visitor_of(request).may(WRITE, "subscription"):
             raise PermissionDenied("Your role does not allow this")
-        step = Step(TypedForm(dict(request.query_params), clock.now()))
+        step = FormStep(TypedForm(dict(request.query_params), clock.now()))
         return await _page(request, session, subscription_id, name, step)
 
     @post("/preview", guards=[changes("subscription")], status_code=200)
@@ -98,7 +98,7 @@ class SubscriptionActionPages(Controller):
         try:
             form = TypedForm.confirmed(form_of(request))
         except FarthingError as error:
-            outcome: Redirect | Step = Step.refused(TypedForm(form_of(request), clock.now()), error)
+            outcome: Redirect | FormStep = FormStep.refused(TypedForm(form_of(request), clock.now()), error)
         else:
             change = _change(action, subscription_id, form, clock, gateways)
             outcome = await carry_out(request, change, clock, carry, action.said)
@@ -131,7 +131,7 @@ def _change(
 
 
 async def _page(
-    request: HttpRequest, session: AsyncSession, subscription_id: str, name: str, step: Step
+    request: HttpRequest, session: AsyncSession, subscription_id: str, name: str, step: FormStep
 ) -> Response[str]:
     action = _action(name)
     subscription = await find(session, Subscription, subscription_id)

@@ -31,7 +31,7 @@ MOST = 200
 
 
 @dataclass(frozen=True, slots=True)
-class AttachedAddon:
+class AddonOnSubscription:
     """An addon on a subscription, in force or to come."""
 
     association: AddonAssociation
@@ -39,14 +39,14 @@ class AttachedAddon:
 
 
 @dataclass(frozen=True, slots=True)
-class AttachedCoupon:
+class CouponOnSubscription:
     """A coupon on a subscription, in force or to come."""
 
     association: CouponAssociation
     coupon: CouponRow
 
 
-async def attached_addons(session: AsyncSession, subscription_id: str, at: datetime) -> list[AttachedAddon]:
+async def attached_addons(session: AsyncSession, subscription_id: str, at: datetime) -> list[AddonOnSubscription]:
     """The addons that are attached at `at` or later, earliest first."""
     table = AddonAssociation
     rows = await session.execute(
@@ -61,10 +61,10 @@ async def attached_addons(session: AsyncSession, subscription_id: str, at: datet
         .order_by(table.start_date, table.id)
         .limit(MOST)
     )
-    return [AttachedAddon(association, name) for association, name in rows]
+    return [AddonOnSubscription(association, name) for association, name in rows]
 
 
-async def attached_coupons(session: AsyncSession, subscription_id: str, at: datetime) -> list[AttachedCoupon]:
+async def attached_coupons(session: AsyncSession, subscription_id: str, at: datetime) -> list[CouponOnSubscription]:
     """The coupons that discount at `at` or later, in the order in which they do."""
     table = CouponAssociation
     rows = await session.execute(
@@ -79,7 +79,7 @@ async def attached_coupons(session: AsyncSession, subscription_id: str, at: date
         .order_by(table.created_at, table.id)
         .limit(MOST)
     )
-    return [AttachedCoupon(association, coupon) for association, coupon in rows]
+    return [CouponOnSubscription(association, coupon) for association, coupon in rows]
 
 
 def coupon_in_words(coupon: CouponRow) -> str:

@@ -32,7 +32,7 @@ MOST_CHARGES = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class OpenCharge:
     """A charge that is open, with what may be changed of it."""
 
     item: SubscriptionLineItem
@@ -64,7 +64,7 @@ class Charge:
         return plain(self.price.amount)
 
 
-async def open_charges(session: AsyncSession, subscription: Subscription, at: datetime) -> list[Charge]:
+async def open_charges(session: AsyncSession, subscription: Subscription, at: datetime) -> list[OpenCharge]:
     """The recurring charges that are open at `at` or begin later, oldest first."""
     item = SubscriptionLineItem
     rows = await session.execute(
@@ -79,7 +79,7 @@ async def open_charges(session: AsyncSession, subscription: Subscription, at: da
         .order_by(item.start_date, item.id)
         .limit(MOST_CHARGES)
     )
-    return [Charge(row, price) for row, price in rows]
+    return [OpenCharge(row, price) for row, price in rows]
 
 
 async def _options(session: AsyncSession, subscription: Subscription, form: TypedForm) -> Mapping[str, Any]:
@@ -108,7 +108,7 @@ async def _make(
     return await modify(session, subscription, body, now, effects, facts)
 
 
-async def _charges_of(session: AsyncSession, subscription: Subscription, form: TypedForm) -> list[Charge]:
+async def _charges_of(session: AsyncSession, subscription: Subscription, form: TypedForm) -> list[OpenCharge]:
     """The charges that the form was shown with, also those that others have changed meanwhile."""
     ids = list(dict.fromkeys([*form.of_lines("quantity"), *form.of_lines("amount")]))
     item = SubscriptionLineItem
@@ -118,17 +118,17 @@ async def _charges_of(session: AsyncSession, subscription: Subscription, form: T
         .where(item.subscription_id == subscription.id, item.id.in_(ids))
         .order_by(item.start_date, item.id)
     )
-    return [Charge(row, price) for row, price in rows]
+    return [OpenCharge(row, price) for row, price in rows]
 
 
-def _asked(charge: Charge, form: TypedForm) -> dict[str, Decimal]:
+def _asked(charge: OpenCharge, form: TypedForm) -> dict[str, Decimal]:
     """What the form says otherwise than the charge. Raises ValidationFailed."""
     stands = {"quantity": charge.item.quantity, "amount": charge.price.amount}
     typed = {name: form.number(f"{name}:{charge.item.id}") for name in stands}
     return {name: value for name, value in typed.items() if value is not None and value != stands[name]}
 
 
-def _facts(charge: Charge, asked: Mapping[str, Decimal]) -> list[tuple[str, object]]:
+def _facts(charge: OpenCharge, asked: Mapping[str, Decimal]) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = []
     if "quantity" in asked:
         facts.append((charge.name, f"{grouped(charge.item.quantity)} → {grouped(asked['quantity'])}"))

@@ -36,7 +36,7 @@ from farthing.web.dashboard.subscriptions.attachments import coupon_in_words, of
 from farthing.web.dashboard.subscriptions.consequences import Consequences
 from farthing.web.dashboard.subscriptions.plan_change import PlanTerms
 from farthing.web.dashboard.subscriptions.terms_form import PAYMENT_TERMS, creation_request
-from farthing.web.dashboard.subscriptions.two_steps import Change, MakeOnce, Step, carry_out, look
+from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, MakeOnce, carry_out, look
 from farthing.web.dashboard.subscriptions.typed_form import OF_THE_STEPS, TypedForm
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
@@ -61,9 +61,9 @@ class SubscribePages(Controller):
         try:
             customer_id = await customer_id_of(session, form.text("customer"), "customer")
             form = TypedForm({**given, "customer_id": customer_id}, form.as_of)
-            step = Step(form)
+            step = FormStep(form)
         except FarthingError as error:
-            step = Step.refused(form, error)
+            step = FormStep.refused(form, error)
         return await _page(request, session, step)
 
     @post("/preview", guards=[changes("subscription")], status_code=200)
@@ -90,7 +90,7 @@ class SubscribePages(Controller):
         try:
             form = TypedForm.confirmed(form_of(request))
         except FarthingError as error:
-            outcome: Redirect | Step = Step.refused(TypedForm(form_of(request), clock.now()), error)
+            outcome: Redirect | FormStep = FormStep.refused(TypedForm(form_of(request), clock.now()), error)
         else:
             change = _change(form, clock, gateways)
             outcome = await carry_out(request, change, clock, carry, "The subscription is made as shown.")
@@ -132,7 +132,7 @@ def _change(form: TypedForm, clock: Clock, gateways: Gateways) -> Change:
     return Change(form, None, version, make)
 
 
-async def _page(request: HttpRequest, session: AsyncSession, step: Step) -> Response[str]:
+async def _page(request: HttpRequest, session: AsyncSession, step: FormStep) -> Response[str]:
     form = step.form
     customer_id = form.text("customer_id")
     customer = await session.get(Customer, customer_id) if customer_id else None

@@ -38,7 +38,7 @@ class ChangedMeanwhile(VersionConflict):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FormStep:
     """What a page about a change shows: what was typed, what was wrong with it, and what it would come to."""
 
     form: TypedForm
@@ -47,7 +47,7 @@ class Step:
     preview: Preview | None = None
 
     @classmethod
-    def refused(cls, form: TypedForm, error: FarthingError) -> Step:
+    def refused(cls, form: TypedForm, error: FarthingError) -> FormStep:
         problems = problems_of(error, form)
         of_lines = [f"{in_words(name.partition(':')[0])}: {why}" for name, why in problems.items() if ":" in name]
         return cls(form, "; ".join(of_lines) or wording.reason(error), problems)
@@ -72,12 +72,12 @@ Carry = Callable[[AsyncSession, MakeOnce], Awaitable[str]]
 """Carries a change out in the request's session and collects what it has invoiced; the page to go on with."""
 
 
-async def look(request: HttpRequest, change: Change, clock: Clock) -> Step:
+async def look(request: HttpRequest, change: Change, clock: Clock) -> FormStep:
     """What a change would come to; everything is undone."""
     try:
-        return Step(change.form, preview=await _preview(request, change, clock))
+        return FormStep(change.form, preview=await _preview(request, change, clock))
     except FarthingError as error:
-        return Step.refused(change.form, error)
+        return FormStep.refused(change.form, error)
 
 
 async def _preview(request: HttpRequest, change: Change, clock: Clock) -> Preview:
@@ -95,7 +95,7 @@ async def _preview(request: HttpRequest, change: Change, clock: Clock) -> Previe
     return Preview(consequences, agreed, following.bill, following.problem, without.bill)
 
 
-async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: Carry, said: str) -> Redirect | Step:
+async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: Carry, said: str) -> Redirect | FormStep:
     """Do what was looked at, once however often it is sent: the page to go on with, or what to look at again.
 
     It is rehearsed first, with the next invoice, and compared again under the locks of what is done.
@@ -129,7 +129,7 @@ async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: C
         return await _not_done(request, change, clock, said)
 
 
-async def _not_done(request: HttpRequest, change: Change, clock: Clock, said: str) -> Redirect | Step:
+async def _not_done(request: HttpRequest, change: Change, clock: Clock, said: str) -> Redirect | FormStep:
     """Where a form led that was sent before and for which it is too late now; else what it would come to now."""
     async with rehearsal(request) as session:
         path = await path_of_earlier(session, visitor_of(request), change.form.text(ONCE))
