@@ -20,7 +20,6 @@ from farthing.web.checkout.pages import CheckoutPages
 from farthing.web.dashboard.accounts.customer_changes import CustomerChanges
 from farthing.web.dashboard.accounts.customers import CustomerPages
 from farthing.web.dashboard.accounts.grants import GrantForms
-from farthing.web.dashboard.accounts.subscriptions import SubscriptionPages
 from farthing.web.dashboard.accounts.wallets import WalletPages
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
@@ -55,6 +54,9 @@ from farthing.web.dashboard.receivables.payments.recording import RecordingPages
 from farthing.web.dashboard.receivables.payments.unapplied import UnappliedMoneyPages
 from farthing.web.dashboard.receivables.statements import StatementPages
 from farthing.web.dashboard.reports.pages import ReportPages
+from farthing.web.dashboard.subscriptions.action_pages import SubscriptionActionPages
+from farthing.web.dashboard.subscriptions.detail import SubscriptionPage
+from farthing.web.dashboard.subscriptions.subscribe import SubscribePages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -94,7 +96,9 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     EinvoicePages,
     CheckoutList,
     ErasurePages,
-    SubscriptionPages,
+    SubscribePages,
+    SubscriptionPage,
+    SubscriptionActionPages,
     WalletPages,
     CatalogueLists,
     FeaturePages,

@@ -254,6 +254,18 @@ async def _sold(stage: Stage) -> list[Place]:
     ]
 
 
+SUBSCRIPTION_ACTIONS = (
+    *("plan", "charges", "add-addon", "remove-addon", "add-coupon", "remove-coupon", "pause", "resume", "cancel"),
+    *("keep", "take-back", "trial", "activate"),
+)
+
+
+def _subscription_actions(stage: Stage) -> list[Place]:
+    """The forms of what can be done to a subscription."""
+    path = f"/subscriptions/{stage.subscription_id}/actions"
+    return [Place(f"subscription-{name}", f"{path}/{name}") for name in SUBSCRIPTION_ACTIONS]
+
+
 async def places(stage: Stage) -> list[Place]:
     """All pages, in the order in which somebody would open them."""
     customer, invoice = stage.customers[0], stage.invoices[0]
@@ -305,6 +317,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("dunning", await _dunning(stage)),
         Place("subscriptions", "/subscriptions"),
         Place("subscription", f"/subscriptions/{stage.subscription_id}"),
+        Place("subscribe", f"/subscriptions/new?customer={external_id}&plan_id={stage.plan['id']}"),
+        *_subscription_actions(stage),
         Place("catalogue", "/catalogue"),
         *await _sold(stage),
         Place("exchange-rates", "/exchange-rates"),

@@ -7,7 +7,7 @@ from playwright.async_api import Page
 
 from farthing.web.rendering.answers import POLICY
 from tests.web.browsing import has_axe, serious_findings
-from tests.web.places import Place
+from tests.web.places import SUBSCRIPTION_ACTIONS, Place
 
 NAMES = (
     "overview",
@@ -48,6 +48,8 @@ NAMES = (
     "dunning",
     "subscriptions",
     "subscription",
+    "subscribe",
+    *(f"subscription-{action}" for action in SUBSCRIPTION_ACTIONS),
     "catalogue",
     "addons",
     "features",

@@ -83,16 +83,33 @@ async def _advance_to_boundary(
     """Bring a subscription to its next boundary as the run will, with what is scheduled until then; the occasion and
     period of the invoice that is made there, or None when none is."""
     await lock_row(session, Subscription, subscription.id)
-    boundary = subscription.opens_at or subscription.current_period_end
-    if subscription.subscription_status is SubscriptionStatus.TRIALING and subscription.opens_at is None:
-        boundary = subscription.trial_end or boundary
-    advance = await roll_forward.advance_to(session, subscription, boundary)
+    boundary = _boundary(subscription)
+    while True:
+        before = boundary, subscription.subscription_status
+        advance = await roll_forward.advance_to(session, subscription, boundary)
+        if advance.billables or advance.replacement is not None:
+            break
+        boundary = max(boundary, _boundary(subscription))  # a pause that ends by itself moves it
+        if (boundary, subscription.subscription_status) == before:
+            break
     if advance.replacement is not None:
         await replace_due(session, subscription, advance.replacement, boundary, ports_of(session, InvoicePorts).hooks)
     await session.flush()
     if not advance.billables:
         return None
     return advance.billables[0].occasion, advance.billables[0].period
+
+
+def _boundary(subscription: Subscription) -> datetime:
+    """Where something happens to a subscription that ends in an invoice, as far as its row says it: a start, the end of
+    a trial, of a pause or of the open period."""
+    if subscription.opens_at is not None:
+        return subscription.opens_at
+    if subscription.subscription_status is SubscriptionStatus.TRIALING:
+        return subscription.trial_end or subscription.current_period_end
+    if subscription.subscription_status is SubscriptionStatus.PAUSED:
+        return subscription.pause_due_at or subscription.current_period_end
+    return subscription.current_period_end
 
 
 async def compute(session: AsyncSession, invoice_id: str, now: datetime) -> tuple[Invoice, bool]:
