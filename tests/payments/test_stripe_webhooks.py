@@ -243,7 +243,7 @@ async def test_money_of_a_lost_dispute_has_gone_back_once(
 
 
 async def test_a_refund_beside_a_lost_dispute_is_counted_apart(stripe_till: StripeTill) -> None:
-    invoice, payment, intent = await _charged(stripe_till)
+    _, payment, intent = await _charged(stripe_till)
     await stripe_till.hear("charge.dispute.closed", _dispute(intent, "lost", 6000))
     stripe_till.books.add(
         "refund", "re", payment_intent=intent["id"], amount=4000, currency="usd", status="succeeded", metadata={}
