@@ -25,7 +25,7 @@ from tests.conftest import free_port
 
 Row = dict[str, Any]
 _NUMBERS = count(1)
-_NO_ANSWER = 599
+_NO_ANSWER, _HELD = 598, 599
 
 DECLINES = {
     "declined": ("card_declined", "generic_decline", "Your card was declined."),
@@ -54,9 +54,11 @@ class StripeBooks:
     answers: dict[str, tuple[str, int, Row]] = field(default_factory=dict)
     """By idempotency key: the values it came with, and the answer."""
     faults: list[tuple[str, str]] = field(default_factory=list)
-    """What the next requests to a path meet: `lost` (never arrives), `unanswered` (done but not told), or an error."""
+    """What the next requests to a path meet: `lost` (never arrives), `unanswered` (done but not told), `held`, or an error."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     refund_status: str = "succeeded"
+    holds: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a request was `held`: it was done, and whoever asked waits for the answer for ever."""
 
     def of(self, kind: str) -> list[Row]:
         """The rows of a kind, oldest first."""
@@ -130,6 +132,9 @@ class DocumentedStripe:
             status, body = self._answer(key, path, request, _values(await request.text()))
         except Refused as refused:
             status, body = refused.status, refused.body
+        if status == _HELD:
+            self.books(key).holds.set()
+            await asyncio.sleep(3600)  # until whoever waits for it is gone
         if status == _NO_ANSWER:
             assert request.transport is not None
             request.transport.close()
@@ -149,7 +154,8 @@ class DocumentedStripe:
         if fault[1] == "lost":
             return _NO_ANSWER, {}
         answer = self._once(books, request.method, path, values, request, idempotency)
-        return (_NO_ANSWER, {}) if fault[1] == "unanswered" else answer
+        kept_back = {"unanswered": _NO_ANSWER, "held": _HELD}.get(fault[1])
+        return answer if kept_back is None else (kept_back, {})
 
     def _once(
         self, books: StripeBooks, method: str, path: str, values: Row, request: web.Request, key: str | None

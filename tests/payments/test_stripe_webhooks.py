@@ -50,7 +50,7 @@ def _off(seconds: int) -> float:
 async def test_what_stripe_did_not_sign_is_refused(stripe_till: StripeTill, header: Any) -> None:
     invoice, intent = await _waiting(stripe_till)
     body = event_of("payment_intent.succeeded", intent)
-    answer = await stripe_till.receive(body, 400, header(body).encode("latin-1").decode("latin-1"))
+    answer = await stripe_till.receive(body, 400, header(body))
     assert answer["code"] == "validation_error"
     assert await stripe_till.standing(invoice) == ("PENDING", "0", "100")
 
@@ -297,7 +297,8 @@ async def test_keys_that_cannot_work_are_refused_by_name(account: Account, secre
     body = {"name": "Stripe", "provider_type": "stripe", "encrypted_secret_data": secrets}
     answer = await account.post("/connections", body, 400)
     assert f"encrypted_secret_data.{field}" in json.dumps(answer["details"])
-    assert all(str(value) not in json.dumps(answer) for value in secrets.values())
+    whole = [value for value in secrets.values() if value != "sk_test_"]
+    assert all(value not in json.dumps(answer) for value in whole)
 
 
 async def test_invoices_cannot_be_set_to_be_copied(account: Account) -> None:
