@@ -54,7 +54,7 @@ class StripeBooks:
     answers: dict[str, tuple[str, int, Row]] = field(default_factory=dict)
     """By idempotency key: the values it came with, and the answer."""
     faults: list[tuple[str, str]] = field(default_factory=list)
-    """What the next requests to a path meet: `lost` (never arrives), `unanswered` (done but not told), `held`, or an error."""
+    """What the next requests to a path meet: `lost` (never arrives), `unanswered` (done but not told), `held`, an error."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     refund_status: str = "succeeded"
     holds: asyncio.Event = field(default_factory=asyncio.Event)
@@ -355,7 +355,7 @@ async def serving_stripe() -> AsyncIterator[DocumentedStripe]:
     server = DocumentedStripe()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", server.port).start()
     try:
