@@ -54,7 +54,7 @@ class StripeBooks:
     answers: dict[str, tuple[str, int, Row]] = field(default_factory=dict)
     """By idempotency key: the values it came with, and the answer."""
     faults: list[tuple[str, str]] = field(default_factory=list)
-    """What the next requests to a path meet: `lost` (never arrives), `unanswered` (done but not told), `held`, an error."""
+    """What the next requests to a path meet: `lost` (never arrives), `unanswered` (done, not told), `held`, error."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     refund_status: str = "succeeded"
     holds: asyncio.Event = field(default_factory=asyncio.Event)
