@@ -27,10 +27,6 @@ STRIPE_API = "https://api.stripe.com"
 
 Operation = Callable[[stripe.StripeClient], Awaitable[stripe.StripeObject]]
 
-# requests are not reported to Stripe apart from themselves, and none is in our logs
-stripe.enable_telemetry = False
-logging.getLogger("stripe").setLevel(logging.WARNING)
-
 _CREDENTIAL = re.compile(r"\b(?:sk|rk|pk|whsec)_[\w*]+")
 
 
@@ -63,6 +59,7 @@ class StripeApi:
     """The API in the name of one account."""
 
     def __init__(self, secret_key: str, api_url: str | None) -> None:
+        _keep_quiet()
         self._client = stripe.StripeClient(
             secret_key or "none",
             base_addresses={"api": api_url or STRIPE_API},
@@ -91,6 +88,12 @@ class StripeApi:
             refusal = refusal_of(error)
             told_not_to = error.headers is not None and error.headers.get("stripe-should-retry") == "false"
             return refusal, isinstance(refusal, Retryable) and not told_not_to
+
+
+def _keep_quiet() -> None:
+    """Let the library send nothing about earlier requests, and log none: a log is no place for what customers pay."""
+    stripe.enable_telemetry = False
+    logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 def keyed(key: str) -> RequestOptions:
