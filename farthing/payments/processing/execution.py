@@ -415,6 +415,11 @@ async def _apply(
         await outcomes.wait_on(session, invoice, payment, charge)
 
 
+def _title_of(invoice: Invoice | None) -> str:
+    """What a payer reads above the amount."""
+    return f"Invoice {invoice.invoice_number}" if invoice is not None and invoice.invoice_number else "Payment"
+
+
 async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
     """Make the hosted page of a link payment; a second call finds the same page."""
     if payment.payment_status is PaymentStatus.PENDING:
@@ -427,8 +432,6 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
     check_startable(payment)
     if invoice is not None:
         check_cap(payment.amount, await available(session, invoice))
-    title = f"Invoice {invoice.invoice_number}" if invoice is not None and invoice.invoice_number else "Payment"
-    options = dict(payment.gateway_metadata)
     await commit_midway(session)  # nothing was written; no lock waits for the provider
     result = await provider.create_payment_link(
         payment.amount,
@@ -436,8 +439,8 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         payment.id,
         account,
         Urls(payment.success_url, payment.cancel_url),
-        title=title,
-        options=options,
+        title=_title_of(invoice),
+        options=payment.gateway_metadata,
         save_method=payment.save_card_and_make_default,
         key=payment.id,
     )

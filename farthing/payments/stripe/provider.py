@@ -139,13 +139,7 @@ class StripeProvider:
         }
         if urls.cancel:
             values["cancel_url"] = urls.cancel
-        if account is not None:
-            values["customer"] = account.provider_customer_id
-        if options.get("tax_id_collection_enabled") == "true":
-            values["tax_id_collection"] = {"enabled": True}
-            if account is not None:
-                values["customer_update"] = {"name": "auto", "address": "auto"}
-        page = await self._page(values, key)
+        page = await self._page(values | _payer_values(account, options), key)
         if isinstance(page, _refusals):
             return page
         expires_at = datetime.fromtimestamp(page.expires_at, UTC) if page.expires_at else None
@@ -457,6 +451,16 @@ class StripeProvider:
     def _metadata(self, **notes: str) -> dict[str, str]:
         """What we write on Stripe's objects to know them again."""
         return {ENVIRONMENT: self._environment_id, **notes}
+
+
+def _payer_values(account: Account | None, options: Mapping[str, str]) -> dict[str, Any]:
+    """Who pays on a page, and whether a tax number is asked for."""
+    values: dict[str, Any] = {} if account is None else {"customer": account.provider_customer_id}
+    if options.get("tax_id_collection_enabled") == "true":
+        values["tax_id_collection"] = {"enabled": True}
+        if account is not None:
+            values["customer_update"] = {"name": "auto", "address": "auto"}
+    return values
 
 
 def _method(row: StripeMethod, *, is_default: bool) -> Method:
