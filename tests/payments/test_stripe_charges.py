@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import update
 
-from farthing.invoices.receivable import PaymentStatus
-from farthing.payments.tables import Payment
 from tests.payments.stripe_till import StripeTill
 
 
@@ -242,15 +239,16 @@ async def test_a_customer_is_made_once_also_when_its_name_changes_in_between(str
     assert payment["payment_status"] == "SUCCEEDED"
 
 
-async def test_what_was_never_sent_is_sent_by_who_carries_on(stripe_till: StripeTill) -> None:
+async def test_without_a_link_to_the_customer_there_nobody_decides(stripe_till: StripeTill) -> None:
     invoice, card = await stripe_till.card()
-    payment = await stripe_till.charge(invoice, method=card, process_payment=False)
-    async with stripe_till.account.transaction() as session:
-        await session.execute(
-            update(Payment)
-            .where(Payment.id == payment["id"])
-            .values(payment_status=PaymentStatus.PROCESSING, processing_since=Payment.created_at)
-        )
+    stripe_till.books.faults += [("/payment_intents", "unanswered")] * 3
+    payment = await stripe_till.charge(invoice, method=card)
+    linked = {"entity_type": "customer", "entity_id": invoice["customer_id"], "provider_type": "stripe"}
+    answer = await stripe_till.account.http.request("DELETE", "/integrations/link", json=linked)
+    assert answer.status_code == 200, answer.text
     await stripe_till.reconcile()
-    assert (await stripe_till.read(payment))["payment_status"] == "FAILED"
-    assert stripe_till.books.of("payment_intent") == []
+    assert (await stripe_till.read(payment))["payment_status"] == "PROCESSING"
+    mended = {**linked, "provider_entity_id": stripe_till.books.of("customer")[0]["id"]}
+    await stripe_till.account.post("/integrations/link", mended, 200)
+    await stripe_till.reconcile()
+    assert (await stripe_till.read(payment))["payment_status"] == "SUCCEEDED"

@@ -378,7 +378,7 @@ class StripeProvider:
     async def _find_among(self, lookup: ChargeLookup) -> PaymentIntent | Refusal | None:
         """The intent with our payment's id on it, among the newest of its customer."""
         if lookup.account is None:
-            return None
+            return Retryable("The payer is not linked to a customer at Stripe, whose payments could be looked through")
         customer_id = lookup.account.provider_customer_id
         rows = await self._rows(
             PaymentIntent,
