@@ -39,7 +39,7 @@ class StripeTill(Till):
 
     async def receive(self, body: bytes, expect: int = 200, signature: str | None = None) -> dict[str, Any]:
         """Let somebody send a body, signed by Stripe unless said otherwise."""
-        headers = {"stripe-signature": (signature or signature_of(body, WEBHOOK_SECRET)).encode("latin-1")}
+        headers = {b"stripe-signature": (signature or signature_of(body, WEBHOOK_SECRET)).encode("latin-1")}
         path = f"/v1/webhooks/stripe/{self.account.tenant_id}/{self.account.environment_id}"
         async with httpx.AsyncClient(base_url=self.account.base_url, timeout=60) as stripe:
             answer = await stripe.post(path, content=body, headers=headers)
