@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -82,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """JSON object: tenant to user to the list of environments the user may enter."""
     fx_url: Annotated[str, Meta(pattern="^https?://", max_length=2000)] | None = None
     """Where a file of euro reference rates is fetched from once a day; without it nothing is fetched."""
+    provider_urls: str | None = None
+    """JSON object: payment provider to the address of its API, in place of the provider's own."""
     publishable_keys_full_access: bool = False
     strict_external_ids: bool = False
     portal_url: str | None = None
@@ -149,6 +152,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def environments_by_user(self) -> dict[str, dict[str, list[str]]]:
         """Tenant to user to environments; who is not listed may enter all."""
         return msgspec.json.decode(self.environment_access or "{}", type=dict[str, dict[str, list[str]]])
+
+    def provider_api_urls(self) -> dict[str, str]:
+        """Addresses of payment providers' APIs that are not the providers' own. Raises ValueError."""
+        urls = msgspec.json.decode(self.provider_urls or "{}", type=dict[str, str])
+        for name, url in urls.items():
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise ValueError(f"the address of {name} must be an http or https URL")
+        return {name: url.rstrip("/") for name, url in urls.items()}
 
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """The networks of trusted proxies. Raises ValueError for a text that is no network."""
@@ -221,10 +233,14 @@ def _cross_check(settings: Settings) -> None:
         raise BadSettings(str(error)) from error
     if settings.bootstrap_api_key is not None and not settings.bootstrap_api_key.startswith("sk_"):
         raise BadSettings("FARTHING_BOOTSTRAP_API_KEY must start with sk_")
-    for name, read in (("OPERATOR_KEYS", settings.operators), ("ENVIRONMENT_ACCESS", settings.environments_by_user)):
+    for name, read in (
+        ("OPERATOR_KEYS", settings.operators),
+        ("ENVIRONMENT_ACCESS", settings.environments_by_user),
+        ("PROVIDER_URLS", settings.provider_api_urls),
+    ):
         try:
             read()
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise BadSettings(f"FARTHING_{name} is not the JSON it should be: {error}") from error
 
 

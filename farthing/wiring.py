@@ -44,7 +44,8 @@ from farthing.notifications.email.queueing import queue_receipt_without_payment,
 from farthing.payments.ports import CheckoutHooks, PaymentPorts
 from farthing.payments.processing.descriptions import describe_settlements
 from farthing.payments.providers.registry import TEST_MODE
-from farthing.payments.testing_provider.provider import TestProvider
+from farthing.payments.stripe.adapter import STRIPE
+from farthing.payments.testing_provider.provider import TEST_ADAPTER
 from farthing.payments.unapplied.money import require_no_unapplied_money
 from farthing.storage.ports import OutboxPorts
 from farthing.subscriptions.in_use import (
@@ -134,7 +135,7 @@ def wire() -> Wiring:
             confirm_received=queue_receipt_without_payment,
         ),
         payments=PaymentPorts(
-            adapters=MappingProxyType({TEST_MODE: TestProvider}),
+            adapters=MappingProxyType({TEST_MODE: TEST_ADAPTER, "stripe": STRIPE}),
             choose_wallet=choose_wallet,
             find_share=find_share,
             lock_wallets=lock_payers_wallets,

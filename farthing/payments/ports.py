@@ -12,7 +12,7 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.invoices.tables import Invoice
-from farthing.payments.providers.registry import Factory
+from farthing.payments.providers.registry import Adapter
 from farthing.payments.tables import Payment
 
 
@@ -88,7 +88,7 @@ class FailedCharge:
 class PaymentPorts:
     """Which providers this deployment can talk to, how wallets pay, who credits them, and who tries again."""
 
-    adapters: Mapping[str, Factory]
+    adapters: Mapping[str, Adapter]
     """By the provider's name, or `TEST_MODE` for every connection in that mode."""
     choose_wallet: ChooseWallet
     find_share: FindShare

@@ -54,7 +54,7 @@ async def account_at(
     """The customer's account at a provider, made there and mapped here on first use; None if it keeps none."""
     if Capability.CUSTOMERS not in provider.capabilities:
         return None
-    known = await _mapped(session, connection, customer_id)
+    known = await mapped_account(session, connection, customer_id)
     if known is not None:
         return known
     customer = await find(session, Customer, customer_id)
@@ -74,7 +74,8 @@ async def account_at(
     return made
 
 
-async def _mapped(session: AsyncSession, connection: Connection, customer_id: str) -> Account | None:
+async def mapped_account(session: AsyncSession, connection: Connection, customer_id: str) -> Account | None:
+    """The customer's account at a provider, if it was made or linked."""
     mapping = await mappings.image_of(
         session, IntegrationEntityType.CUSTOMER, customer_id, connection.provider_type.value
     )
@@ -129,7 +130,7 @@ async def saved_at(
     except FarthingError as error:
         answer.error = ProviderError(message=error.message)
         return answer
-    account = await _mapped(session, connection, customer_id)
+    account = await mapped_account(session, connection, customer_id)
     await commit_midway(session)  # nothing was written; no connection waits for the provider
     found = await provider.list_methods(account) if account is not None else []
     if isinstance(found, (Declined, Retryable, Fatal)):

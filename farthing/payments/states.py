@@ -34,6 +34,8 @@ BY_SYSTEM = StateMachine(
         # the invoice was voided, or its link withdrawn
         _INITIATED: (_VOIDED,),
         _PENDING: (_VOIDED,),
+        # a charge waits for its payer, as a link does
+        _PROCESSING: (_PENDING,),
         # a provider took the money after all; it is never left out of the books
         _FAILED: (_SUCCEEDED,),
         _VOIDED: (_SUCCEEDED,),

@@ -126,7 +126,8 @@ async def test_production_environments_refuse_simulations(till: Till) -> None:
         )
     body = {"name": "s", "provider_type": "stripe", "metadata": {"mode": "test"}}
     assert "metadata.mode" in (await till.account.post("/connections", body, 400))["details"]
-    made = await till.account.post("/connections", {**body, "metadata": {}})
+    keys = {"secret_key": "sk_live_1"}
+    made = await till.account.post("/connections", {**body, "metadata": {}, "encrypted_secret_data": keys})
     await till.account.put(f"/connections/{made['id']}", {"metadata": {"mode": "test"}}, 400)
 
 

@@ -256,7 +256,7 @@ async def test_what_a_schedule_must_say(office: TransferOffice) -> None:
             "encrypted_secret_data": {"aws_access_key_id": "a", "aws_secret_access_key": "b"},
         },
     )
-    stripe = await account.post("/connections", {"name": "Stripe", "provider_type": "stripe"})
+    stripe = await account.post("/connections", {"name": "Razorpay", "provider_type": "razorpay"})
     local = await office.local_connection()
     body = {"connection_id": local, "entity_type": "invoice", "interval": "daily", "job_config": {}}
     field_of_usage = {"export_metadata_fields": [{"entity_type": "wallet", "field_key": "x"}]}

@@ -21,9 +21,10 @@ from farthing.identity.tables import Environment, EnvironmentType
 from farthing.payments.integration_schemas import CreateConnectionRequest, SyncConfig, UpdateConnectionRequest
 from farthing.payments.integrations.credentials import Safe
 from farthing.payments.integrations.gateways import COLLECTORS, sealed_for
-from farthing.payments.providers.registry import TEST_MODE, is_test
+from farthing.payments.ports import PaymentPorts
+from farthing.payments.providers.registry import TEST_MODE, ConnectionDraft, adapter_name, is_test
 from farthing.payments.tables import Connection, ProviderType
-from farthing.storage.postgres import scope_of
+from farthing.storage.postgres import ports_of, scope_of
 from farthing.storage.queries.rows import lock_row, unique
 
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 (its name)
@@ -36,7 +37,8 @@ async def create(session: AsyncSession, safe: Safe, given: CreateConnectionReque
     there can be none.
     """
     metadata = dict(given.metadata or {})
-    await _check_mode(session, given.provider_type, metadata)
+    environment = await _environment(session)
+    _check_mode(environment, given.provider_type, metadata)
     connection = Connection(
         id=new_id(Kind.CONNECTION),
         name=given.name,
@@ -44,7 +46,9 @@ async def create(session: AsyncSession, safe: Safe, given: CreateConnectionReque
         sync_config=_stored(given.sync_config),
         meta=metadata,
     )
-    _seal(session, safe, connection, dict(given.encrypted_secret_data or {}))
+    secrets_given = dict(given.encrypted_secret_data or {})
+    _check_with_provider(session, connection, secrets_given, environment)
+    _seal(session, safe, connection, secrets_given)
     async with unique(
         session,
         uq_connections_provider=AlreadyExists(
@@ -59,19 +63,22 @@ async def create(session: AsyncSession, safe: Safe, given: CreateConnectionReque
 async def update(session: AsyncSession, safe: Safe, id: str, given: UpdateConnectionRequest) -> Connection:
     """Change what is given; secrets are replaced key by key. Raises InvalidOperation for a deleted connection."""
     connection = await _live(session, id)
+    environment = await _environment(session)
     if given.name is not None:
         connection.name = given.name
     if given.sync_config is not None:
         connection.sync_config = _stored(given.sync_config)
     if given.metadata is not None:
-        await _check_mode(session, connection.provider_type, given.metadata)
+        _check_mode(environment, connection.provider_type, given.metadata)
         connection.meta = dict(given.metadata)
-    if given.encrypted_secret_data is not None or given.metadata is not None:
+    if given != UpdateConnectionRequest(name=given.name):
         # secrets sealed with a master key that is gone can only be entered again
         lost = given.encrypted_secret_data is not None and connection.credentials_key_id != safe.key_id
         owner = sealed_for(connection.environment_id, connection.id)
         known = {} if lost else safe.open(connection.credentials, connection.credentials_key_id, owner)
-        _seal(session, safe, connection, {**known, **(given.encrypted_secret_data or {})})
+        all_secrets = {**known, **(given.encrypted_secret_data or {})}
+        _check_with_provider(session, connection, all_secrets, environment)
+        _seal(session, safe, connection, all_secrets)
     await session.flush()
     return connection
 
@@ -123,14 +130,29 @@ def _seal(session: AsyncSession, safe: Safe, connection: Connection, given: dict
     connection.credentials_key_id = safe.key_id
 
 
-async def _check_mode(session: AsyncSession, provider_type: ProviderType, metadata: Mapping[str, Any]) -> None:
+async def _environment(session: AsyncSession) -> Environment:
+    return await session.get_one(Environment, scope_of(session).environment_id)
+
+
+def _check_mode(environment: Environment, provider_type: ProviderType, metadata: Mapping[str, Any]) -> None:
     if not is_test(metadata):
         return
     if provider_type not in COLLECTORS:
         raise ValidationFailed.of("metadata.mode", f"'{TEST_MODE}' is for providers that collect payments")
-    environment = await session.get_one(Environment, scope_of(session).environment_id)
     if environment.type is EnvironmentType.PRODUCTION:
         raise ValidationFailed.of("metadata.mode", f"'{TEST_MODE}' is refused in a production environment")
+
+
+def _check_with_provider(
+    session: AsyncSession, connection: Connection, given: Mapping[str, Any], environment: Environment
+) -> None:
+    """Let the provider's adapter look at a connection; one without an adapter is stored unchecked."""
+    adapters = ports_of(session, PaymentPorts).adapters
+    adapter = adapters.get(adapter_name(connection.provider_type.value, connection.meta))
+    if adapter is not None:
+        config = None if connection.sync_config is None else msgspec.convert(connection.sync_config, SyncConfig)
+        is_production = environment.type is EnvironmentType.PRODUCTION
+        adapter.check_connection(ConnectionDraft(given, config, is_production=is_production))
 
 
 def _stored(config: SyncConfig | None) -> dict[str, Any] | None:

@@ -66,7 +66,8 @@ async def sync(session: AsyncSession, gateways: Gateways, given: SyncRequest) ->
         raise InvalidOperation("no provider is connected")
     for connection in connections:
         provider = gateways.behind(connection)
-        require_capability(provider, Capability.INVOICES, connection.provider_type)
+        needed = Capability.CUSTOMERS if invoice is None else Capability.INVOICES
+        require_capability(provider, needed, connection.provider_type)
         account = await saved_methods.account_at(session, provider, connection, customer_id)
         if invoice is not None and account is not None:
             bill = await _bill(session, invoice, account.provider_customer_id, customer_id)

@@ -30,6 +30,7 @@ class Gateways:
         self.effects = effects
         self.safe = Safe(settings.master_key())
         self._base_url = settings.base_url
+        self._api_urls = settings.provider_api_urls()
 
     def behind(self, connection: Connection) -> Provider:
         """The provider a connection leads to. Raises NotImplementedHere without an adapter for it."""
@@ -43,6 +44,7 @@ class Gateways:
                 metadata=connection.meta,
                 database=self.database,
                 base_url=self._base_url,
+                api_url=self._api_urls.get(connection.provider_type.value),
             ),
             self.database.ports.part(PaymentPorts).adapters,
         )

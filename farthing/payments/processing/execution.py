@@ -29,6 +29,7 @@ from farthing.payments.events import record_payment_event
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
+from farthing.payments.processing.asking import find_payer, lookup_of
 from farthing.payments.processing.creation import AT_ONCE, CreatedPayment, check_cap, create, why_not_payable
 from farthing.payments.providers.interface import (
     Account,
@@ -150,6 +151,8 @@ async def carry_on(session: AsyncSession, gateways: Gateways, payment: Payment, 
 
 
 async def _carry_out(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
+    if payment.payment_status is PaymentStatus.PENDING and payment.payment_url is not None:
+        return payment  # its page is there, and waits for the payer
     if payment.payment_method_type in AT_ONCE:
         return await _count(session, gateways, payment.id, clock)
     if payment.payment_method_type is _LINK:
@@ -264,12 +267,18 @@ async def _charge(session: AsyncSession, gateways: Gateways, payment: Payment, c
 
 
 async def _charge_again(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
-    """Ask for the outcome of a charge that may or may not have reached its provider, by sending it again."""
+    """Ask for the outcome of a charge that may or may not have reached its provider; one that has not is sent again.
+
+    It is asked for first, because providers forget keys after a while.
+    """
     provider, connection = await _provider(session, gateways, payment, Capability.SAVED_METHODS)
     if provider is None or connection is None:
         return payment  # `reconciliation` names what cannot be asked for
-    account = await saved_methods.account_at(session, provider, connection, await _payer(session, payment))
+    account = await saved_methods.account_at(session, provider, connection, await find_payer(session, payment))
     await commit_midway(session)  # nothing was written; no connection waits for the provider
+    charge = await provider.get_payment(lookup_of(payment, account))
+    if charge is not None:
+        return await finish(session, gateways, payment.id, charge, clock)
     return await _ask(session, gateways, provider, account, payment, clock)
 
 
@@ -282,7 +291,13 @@ async def _ask(
     clock: Clock,
 ) -> Payment:
     result = await provider.charge_saved_method(
-        payment.payment_method_id, payment.amount, payment.currency, payment.id, account, key=payment.id
+        payment.payment_method_id,
+        payment.amount,
+        payment.currency,
+        payment.id,
+        account,
+        return_url=payment.success_url,
+        key=payment.id,
     )
     return await finish(session, gateways, payment.id, result, clock)
 
@@ -291,7 +306,7 @@ async def _who_and_what(
     session: AsyncSession, provider: Provider, connection: Connection, payment: Payment
 ) -> tuple[Account | None, str]:
     """The payer's account at the provider, and the method to charge: the one given, or the default one saved."""
-    customer_id = await _payer(session, payment)
+    customer_id = await find_payer(session, payment)
     account = await saved_methods.account_at(session, provider, connection, customer_id)
     await commit_midway(session)  # the account is mapped; no connection waits for the provider
     if payment.payment_method_id or account is None:
@@ -301,12 +316,6 @@ async def _who_and_what(
         return account, ""
     chargeable = [method for method in saved if method.active and method.chargeable]
     return account, chargeable[0].id if chargeable else ""
-
-
-async def _payer(session: AsyncSession, payment: Payment) -> str:
-    if payment.destination_type is DestinationType.CUSTOMER:
-        return payment.destination_id
-    return (await find(session, Invoice, payment.destination_id)).customer_id
 
 
 async def _provider(
@@ -401,9 +410,14 @@ async def _apply(
     elif charge.state is ChargeState.FAILED:
         outcomes.note_charge(payment, charge)
         reason = charge.reason or "The charge failed"
-        await outcomes.failed(session, invoice, payment, reason, now, is_hard=charge.is_hard)
+        await outcomes.failed(session, invoice, payment, reason, now, code=charge.code, is_hard=charge.is_hard)
     else:
-        outcomes.note_charge(payment, charge)
+        await outcomes.wait_on(session, invoice, payment, charge)
+
+
+def _title_of(invoice: Invoice | None) -> str:
+    """What a payer reads above the amount."""
+    return f"Invoice {invoice.invoice_number}" if invoice is not None and invoice.invoice_number else "Payment"
 
 
 async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
@@ -413,7 +427,7 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
     provider, connection = await _provider(session, gateways, payment, Capability.LINKS)
     if provider is None or connection is None:
         raise _failure(payment.id, f"'{payment.payment_gateway}' is not connected")
-    account = await saved_methods.account_at(session, provider, connection, await _payer(session, payment))
+    account = await saved_methods.account_at(session, provider, connection, await find_payer(session, payment))
     invoice, payment = await outcomes.lock(session, payment.id)
     check_startable(payment)
     if invoice is not None:
@@ -425,6 +439,8 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         payment.id,
         account,
         Urls(payment.success_url, payment.cancel_url),
+        title=_title_of(invoice),
+        options=payment.gateway_metadata,
         save_method=payment.save_card_and_make_default,
         key=payment.id,
     )

@@ -6,6 +6,8 @@ Rule: docs/rules/integrations.md#inbound-webhooks
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -15,16 +17,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock, FixedClock
 from farthing.core.enums import Status
-from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.errors import NotFound, ServiceUnavailable, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.origin import Actor, ActorType, ChangeSource, acting_as
 from farthing.identity.tables import Environment
+from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
-from farthing.payments.providers.interface import BadSignature, Report, ReportKind
+from farthing.payments.providers.interface import (
+    BadSignature,
+    ChargeState,
+    Declined,
+    Provider,
+    ProviderCharge,
+    Report,
+    ReportKind,
+)
+from farthing.payments.refunds.disputes import record_dispute
 from farthing.payments.refunds.records import waiting_returns
-from farthing.payments.refunds.sending import send_refunds, settle_reported
+from farthing.payments.refunds.sending import fail_reported, send_refunds, settle_reported
 from farthing.payments.tables import Payment, ProviderEvent
 from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database, ports_of
@@ -37,6 +49,8 @@ _ABOUT_MONEY = {
     ReportKind.PAYMENT_FAILED,
     ReportKind.LINK_EXPIRED,
     ReportKind.REFUND_UPDATED,
+    ReportKind.REFUND_FAILED,
+    ReportKind.DISPUTE_UPDATED,
 }
 
 
@@ -46,7 +60,8 @@ async def receive(
     """Take a provider's webhook; the ids of the events that were news.
 
     The signature over the raw body is proven before anything else is believed; header names are in lower case. Raises
-    NotFound without a connection, ValidationFailed for a bad signature or a body that cannot be read.
+    NotFound without a connection, ValidationFailed for a bad signature or a body that cannot be read, and
+    ServiceUnavailable where the provider has to be asked and does not answer: it is to send the event again.
     """
     database = gateways.database
     clock = await _clock(database, scope)
@@ -64,11 +79,22 @@ async def receive(
         raise ValidationFailed("Invalid webhook", {"body": "cannot be read"}) from error
     news = []
     with acting_as(Actor(ActorType.PROVIDER, provider_type, provider_type), ChangeSource.WEBHOOK):
-        for report in reports:
+        for report in [await _follow_up(provider, report) for report in reports]:
             async with database.session(scope, clock=clock) as session:
                 if await _take(session, gateways, provider_type, report, body, clock):
                     news.append(report.event_id)
     return news
+
+
+async def _follow_up(provider: Provider, report: Report) -> Report:
+    """Let the provider's adapter ask or do what an event makes necessary, while nothing is locked or held."""
+    followed = await provider.follow_up(report)
+    if isinstance(followed, Report):
+        return followed
+    if isinstance(followed, Declined):
+        log.warning("webhook.not_followed_up", event_id=report.event_id, reason=followed.message)
+        return report
+    raise ServiceUnavailable(followed.message)
 
 
 async def _clock(database: Database, scope: Scope) -> Clock:
@@ -162,13 +188,43 @@ async def _apply(
             outcomes.note_charge(payment, charge)
         reason = report.reason or "The payment failed"
         is_hard = charge is not None and charge.is_hard
-        await outcomes.failed(session, invoice, payment, reason, now, final=report.final, is_hard=is_hard)
+        code = "" if charge is None else charge.code
+        await outcomes.failed(session, invoice, payment, reason, now, final=report.final, code=code, is_hard=is_hard)
     elif report.kind is ReportKind.LINK_EXPIRED and payment.checkout_session_id is not None:
         await checkouts.page_expired(session, payment, now)
     elif report.kind is ReportKind.LINK_EXPIRED:
         await outcomes.failed(session, invoice, payment, "The payment link expired", now, tried=False)
-    elif charge is not None:
-        # a refund may be heard of before the capture it returns
-        await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
-        if charge.refunded > 0:
-            await settle_reported(session, invoice, payment, charge.refunded, now)
+    elif charge is not None and charge.state is ChargeState.SUCCEEDED:
+        await _apply_money(session, gateways, LockedPayment(invoice, payment), report, charge, now)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPayment:
+    """A locked payment, and the locked invoice that it pays, if it pays one."""
+
+    invoice: Invoice | None
+    payment: Payment
+
+
+async def _apply_money(
+    session: AsyncSession,
+    gateways: Gateways,
+    locked: LockedPayment,
+    report: Report,
+    charge: ProviderCharge,
+    now: datetime,
+) -> None:
+    """Money was taken, and perhaps a part of it has gone back: whatever is heard of first, all of it counts."""
+    invoice, payment = locked.invoice, locked.payment
+    if payment.gateway_payment_id not in {None, charge.gateway_payment_id}:
+        # two charges for one payment: only a person can say which of them goes back
+        log.error("webhook.other_charge", payment_id=payment.id, gateway_payment_id=charge.gateway_payment_id)
+        payment.gateway_metadata = {**payment.gateway_metadata, "other_charge": charge.gateway_payment_id}
+        return
+    await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
+    if charge.refunded > 0:
+        await settle_reported(session, invoice, payment, charge.refunded, now)
+    if report.refund_failure is not None:
+        await fail_reported(session, payment, report.refund_failure, now)
+    if report.dispute is not None:
+        await record_dispute(session, invoice, payment, report.dispute, now)

@@ -24,7 +24,7 @@ from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.payments.events import record_payment_event
 from farthing.payments.ports import FailedCharge, PaymentPorts
 from farthing.payments.processing.creation import why_not_payable
-from farthing.payments.providers.interface import ProviderCharge
+from farthing.payments.providers.interface import ChargeState, ProviderCharge
 from farthing.payments.refunds.records import begin_return
 from farthing.payments.states import PAYMENT, SETTLING, may_move_by_system
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
@@ -209,6 +209,18 @@ async def failed(
     await record_payment_event(session, "payment.failed", payment, invoice)
     if payment.checkout_session_id is not None:
         await ports_of(session, PaymentPorts).checkouts.failed(session, payment, reason, now)
+
+
+async def wait_on(session: AsyncSession, invoice: Invoice | None, payment: Payment, charge: ProviderCharge) -> None:
+    """The charge is not decided. One that its payer has to confirm waits as a link does, with the page to do so."""
+    note_charge(payment, charge)
+    waits_for_payer = charge.state is ChargeState.REQUIRES_ACTION and charge.confirmation_url is not None
+    if not waits_for_payer or payment.payment_status is not PaymentStatus.PROCESSING:
+        return
+    payment.payment_status = PaymentStatus.PENDING
+    payment.processing_since = None
+    payment.payment_url = charge.confirmation_url
+    await record_payment_event(session, "payment.updated", payment, invoice)
 
 
 async def sent_back(

@@ -14,6 +14,7 @@ from farthing.core.errors import FarthingError
 from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.processing import outcomes
+from farthing.payments.processing.asking import find_account, lookup_of
 from farthing.payments.providers.interface import ChargeState, Declined, Fatal, Provider, Retryable
 from farthing.payments.refunds.sending import send_refund
 from farthing.payments.refunds.tables import UNDERWAY, RefundRecord
@@ -100,7 +101,9 @@ async def _one(session: AsyncSession, gateways: Gateways, payment_id: str, now: 
 
 
 async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime) -> None:
-    found = await provider.get_payment(payment.id, payment.gateway_payment_id)
+    lookup = lookup_of(payment, await find_account(session, payment))
+    await commit_midway(session)  # nothing was written; no connection waits for the provider
+    found = await provider.get_payment(lookup)
     if isinstance(found, (Declined, Retryable, Fatal)):
         log.warning("payment.unreconciled", payment_id=payment.id, reason=found.message)
         return
@@ -117,9 +120,9 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
         elif found.state is ChargeState.FAILED:
             outcomes.note_charge(payment, found)
             reason = found.reason or "The charge failed"
-            await outcomes.failed(session, invoice, payment, reason, now, is_hard=found.is_hard)
+            await outcomes.failed(session, invoice, payment, reason, now, code=found.code, is_hard=found.is_hard)
         else:
-            outcomes.note_charge(payment, found)
+            await outcomes.wait_on(session, invoice, payment, found)
     await commit_midway(session)
 
 

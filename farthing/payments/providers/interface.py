@@ -120,10 +120,26 @@ class ProviderCharge:
     tracking_id: str | None = None
     refunded: Decimal = Decimal(0)
     reason: str = ""
+    code: str = ""
+    """Of a charge that failed: the provider's own word for it."""
     is_hard: bool = False
     """Of a charge that failed: whether its method will never work again."""
+    confirmation_url: str | None = None
+    """Of a charge that requires action: the page where the payer confirms it."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """What a client needs to go on, such as the page where a payer confirms."""
+    """What a client needs to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeLookup:
+    """All that is known of a payment whose charge is looked for: our id, the provider's ids so far, and the payer."""
+
+    payment_id: str
+    gateway_payment_id: str | None = None
+    tracking_id: str | None = None
+    account: Account | None = None
+    return_url: str | None = None
+    """Where a payer goes on to who has to confirm the charge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +187,39 @@ class ReportKind(StrEnum):
     PAYMENT_FAILED = "payment_failed"
     LINK_EXPIRED = "link_expired"
     REFUND_UPDATED = "refund_updated"
+    REFUND_FAILED = "refund_failed"
+    DISPUTE_UPDATED = "dispute_updated"
     SETUP_SUCCEEDED = "setup_succeeded"
     OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFailure:
+    """A refund that did not reach the payer. `key` is what it was asked for with, if the provider says."""
+
+    gateway_refund_id: str
+    key: str | None
+    reason: str
+
+
+class DisputeState(StrEnum):
+    """Where a dispute stands; WON and LOST are its ends."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A payer's complaint at the bank about `amount` of a charge. `status` and `reason` are the provider's words."""
+
+    dispute_id: str
+    state: DisputeState
+    amount: Decimal
+    status: str
+    reason: str
+    is_fraud: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +238,10 @@ class Report:
     final: bool = True
     customer_id: str | None = None
     """Ours, of a method that was saved as the customer's default."""
+    refund_failure: RefundFailure | None = None
+    dispute: Dispute | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+    """What only the provider's adapter understands, for `follow_up`."""
 
 
 class BadSignature(Exception):
@@ -214,20 +265,36 @@ class Provider(Protocol):
         account: Account | None,
         urls: Urls,
         *,
+        title: str,
+        options: Mapping[str, str],
         save_method: bool,
         key: str,
     ) -> Link | Refusal:
-        """A page that takes `amount` once, for our payment `payment_id`."""
+        """A page that takes `amount` once, for our payment `payment_id`. `title` says to the payer what is paid.
+
+        `options` are those of the request that only this provider understands.
+        """
         ...
 
     async def cancel_link(self, tracking_id: str, *, key: str) -> Refusal | None:
-        """Close a page that nobody has paid on; one that is paid or closed stays as it is."""
+        """Close a page that nobody has paid or confirmed on; one that is used or closed stays as it is."""
         ...
 
     async def charge_saved_method(
-        self, method_id: str, amount: Decimal, currency: str, payment_id: str, account: Account | None, *, key: str
+        self,
+        method_id: str,
+        amount: Decimal,
+        currency: str,
+        payment_id: str,
+        account: Account | None,
+        *,
+        return_url: str | None,
+        key: str,
     ) -> ProviderCharge | Refusal:
-        """Charge `amount` to a saved method with nobody present."""
+        """Charge `amount` to a saved method with nobody present.
+
+        A payer who has to confirm it does so on the charge's page, and goes on to `return_url` from there.
+        """
         ...
 
     async def register_method(
@@ -248,7 +315,7 @@ class Provider(Protocol):
         """The customer's saved methods, the default first."""
         ...
 
-    async def get_payment(self, payment_id: str, gateway_payment_id: str | None) -> ProviderCharge | Refusal | None:
+    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | Refusal | None:
         """The charge made for our payment, by its id there or else by ours; None when there is none."""
         ...
 
@@ -272,5 +339,12 @@ class Provider(Protocol):
         """The events in a webhook, once its signature over the raw body is proven. Header names in lower case.
 
         Raises BadSignature, and ValueError for a signed body that cannot be read.
+        """
+        ...
+
+    async def follow_up(self, report: Report) -> Report | Refusal:
+        """Do at the provider what must be done, or ask what must be known, before a report takes effect here.
+
+        The report as it then is. May be called again for the same report.
         """
         ...

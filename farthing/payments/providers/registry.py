@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farthing.core.errors import NotImplementedHere
+from farthing.payments.integration_schemas import SyncConfig
 from farthing.payments.providers.interface import Capability, Provider
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -26,9 +27,28 @@ class ProviderSupport:
     metadata: Mapping[str, Any]
     database: Database
     base_url: str
+    """Where this deployment is reached."""
+    api_url: str | None
+    """Where the provider's API is, if the operator says so; else where the provider says."""
 
 
-Factory = Callable[[ProviderSupport], Provider]
+@dataclass(frozen=True, slots=True)
+class ConnectionDraft:
+    """A connection as it is about to be stored."""
+
+    secrets: Mapping[str, Any] = field(repr=False)
+    sync_config: SyncConfig | None
+    is_production: bool
+    """Whether its environment is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What one provider brings: how a connection to it is opened, and what a connection must have to be stored."""
+
+    open: Callable[[ProviderSupport], Provider]
+    check_connection: Callable[[ConnectionDraft], None]
+    """Raises ValidationFailed, naming the field."""
 
 
 def is_test(metadata: Mapping[str, Any]) -> bool:
@@ -36,16 +56,21 @@ def is_test(metadata: Mapping[str, Any]) -> bool:
     return metadata.get("mode") == TEST_MODE
 
 
-def provider_for(standing: ProviderSupport, adapters: Mapping[str, Factory]) -> Provider:
+def adapter_name(provider_type: str, metadata: Mapping[str, Any]) -> str:
+    """Which adapter serves a connection."""
+    return TEST_MODE if is_test(metadata) else provider_type
+
+
+def provider_for(standing: ProviderSupport, adapters: Mapping[str, Adapter]) -> Provider:
     """The provider behind a connection. Raises NotImplementedHere when this deployment has no adapter for it."""
-    name = TEST_MODE if is_test(standing.metadata) else standing.provider_type
-    factory = adapters.get(name)
-    if factory is None:
+    name = adapter_name(standing.provider_type, standing.metadata)
+    adapter = adapters.get(name)
+    if adapter is None:
         raise NotImplementedHere(
             f"This deployment cannot talk to '{name}' yet; connect it with metadata.mode = 'test' to simulate it",
             {"provider": name},
         )
-    return factory(standing)
+    return adapter.open(standing)
 
 
 def require_capability(provider: Provider, capability: Capability, name: str) -> None:

@@ -116,6 +116,14 @@ def new_balance_refund(
     return refund
 
 
+def new_dispute_refund(payment: Payment, customer_id: str, amount: Decimal, now: datetime) -> RefundRecord:
+    """The record of money that a payer's bank took back, not stored."""
+    refund = _blank_record(amount, RefundDestination.OUT_OF_BAND, now)
+    refund.customer_id, refund.payment_id, refund.currency = customer_id, payment.id, payment.currency
+    refund.payment_gateway = payment.payment_gateway
+    return refund
+
+
 def _blank_record(amount: Decimal, destination: RefundDestination, now: datetime) -> RefundRecord:
     return RefundRecord(
         id=new_id(Kind.REFUND),

@@ -23,6 +23,7 @@ from farthing.payments.providers.interface import (
     Declined,
     Fatal,
     Provider,
+    RefundFailure,
     Refusal,
     Retryable,
     SentBack,
@@ -201,3 +202,27 @@ async def settle_reported(
             news = EXACT.subtract(news, refund.amount)
             await complete_refund(session, LockedRefund(refund, invoice, payment), now)
     await withdraw_unrecorded(session, payment)
+
+
+async def fail_reported(session: AsyncSession, payment: Payment, failure: RefundFailure, now: datetime) -> None:
+    """A provider says that a refund of a locked payment did not reach the payer."""
+    refund = await session.scalar(
+        select(RefundRecord)
+        .where(
+            RefundRecord.payment_id == payment.id,
+            RefundRecord.refund_destination == RefundDestination.GATEWAY,
+            (RefundRecord.gateway_refund_id == failure.gateway_refund_id)
+            | (RefundRecord.gateway_idempotency_token == failure.key),
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if refund is None:
+        log.warning("refund.unknown", payment_id=payment.id, gateway_refund_id=failure.gateway_refund_id)
+    elif refund.refund_status in UNDERWAY:
+        await mark_failed(session, refund, failure.reason, now)
+        await withdraw_unrecorded(session, payment)
+    elif refund.refund_status is RefundStatus.SUCCEEDED:
+        # it had arrived by the provider's own word: a person has to send it some other way
+        log.error("refund.returned", refund_id=refund.id, reason=failure.reason)
+        refund.failure_reason = failure.reason

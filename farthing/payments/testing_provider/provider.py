@@ -16,6 +16,7 @@ from farthing.core.money import EXACT
 from farthing.payments.providers.interface import (
     Account,
     Capability,
+    ChargeLookup,
     ChargeState,
     Declined,
     Fatal,
@@ -31,7 +32,7 @@ from farthing.payments.providers.interface import (
     Setup,
     Urls,
 )
-from farthing.payments.providers.registry import ProviderSupport
+from farthing.payments.providers.registry import Adapter, ConnectionDraft, ProviderSupport
 from farthing.payments.testing_provider import signing
 from farthing.payments.testing_provider.tables import (
     HostedPageKind,
@@ -96,6 +97,8 @@ class TestProvider:
         account: Account | None,
         urls: Urls,
         *,
+        title: str,
+        options: Mapping[str, str],
         save_method: bool,
         key: str,
     ) -> Link | Refusal:
@@ -125,7 +128,15 @@ class TestProvider:
         return None
 
     async def charge_saved_method(
-        self, method_id: str, amount: Decimal, currency: str, payment_id: str, account: Account | None, *, key: str
+        self,
+        method_id: str,
+        amount: Decimal,
+        currency: str,
+        payment_id: str,
+        account: Account | None,
+        *,
+        return_url: str | None,
+        key: str,
     ) -> ProviderCharge | Refusal:
         async with self._database.transaction(self._scope) as session:
             behaviour = await self._behaviour(session, method_id, account)
@@ -201,11 +212,11 @@ class TestProvider:
                 for row in saved
             ]
 
-    async def get_payment(self, payment_id: str, gateway_payment_id: str | None) -> ProviderCharge | Refusal | None:
+    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | Refusal | None:
         async with self._database.transaction(self._scope, read_only=True) as session:
-            query = select(TestCharge).where(TestCharge.payment_id == payment_id)
-            if gateway_payment_id is not None:
-                query = select(TestCharge).where(TestCharge.id == gateway_payment_id)
+            query = select(TestCharge).where(TestCharge.payment_id == lookup.payment_id)
+            if lookup.gateway_payment_id is not None:
+                query = select(TestCharge).where(TestCharge.id == lookup.gateway_payment_id)
             charge = (await session.scalars(query.order_by(TestCharge.id.desc()).limit(1))).first()
             return None if charge is None else self.charge_of(charge)
 
@@ -241,10 +252,14 @@ class TestProvider:
         signing.verify(secret, headers.get(signing.HEADER), body, now)
         return [signing.read(body)]
 
-    @staticmethod
-    def charge_of(charge: TestCharge) -> ProviderCharge:
+    async def follow_up(self, report: Report) -> Report | Refusal:
+        """The simulator's reports say all there is to know."""
+        return report
+
+    def charge_of(self, charge: TestCharge) -> ProviderCharge:
         """A simulated charge in the interface's words."""
         details = {"test_session": charge.session_id} if charge.session_id else {}
+        waits = charge.state is ChargeState.REQUIRES_ACTION and charge.session_id is not None
         return ProviderCharge(
             gateway_payment_id=charge.id,
             state=charge.state,
@@ -253,7 +268,9 @@ class TestProvider:
             tracking_id=charge.session_id,
             refunded=charge.refunded,
             reason=charge.reason,
+            code=charge.code,
             is_hard=charge.code in HARD_DECLINES,
+            confirmation_url=self._url(charge.session_id or "") if waits else None,
             details=details,
         )
 
@@ -310,3 +327,11 @@ class TestProvider:
 
     def _url(self, page_id: str) -> str:
         return f"{self._standing.base_url}{PATH}/{page_id}"
+
+
+def accept_connection(draft: ConnectionDraft) -> None:
+    """A simulation works with whatever the provider that it stands for needs, and without it."""
+
+
+TEST_ADAPTER = Adapter(open=TestProvider, check_connection=accept_connection)
+"""Serves every connection in test mode."""
