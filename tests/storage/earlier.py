@@ -1,6 +1,10 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0055": """
+        DROP TABLE migrated_records, migrations;
+        ALTER TABLE subscriptions DROP COLUMN billed_from;
+    """,
     "0053": """
         DROP TABLE event_versions, invoice_correction_lines, invoice_corrections;
         ALTER TABLE credit_notes DROP COLUMN correction_id;
