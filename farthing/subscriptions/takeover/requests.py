@@ -49,7 +49,7 @@ class TakenOverPause(Request, kw_only=True):
 
 
 class TakenOverSubscription(Request, kw_only=True):
-    """A subscription as it stands: `[current_period_start, current_period_end)` is open, what came before is invoiced."""
+    """A subscription as it stands: what came before `[current_period_start, current_period_end)` is invoiced."""
 
     customer_id: Id
     plan_id: Id
