@@ -6,8 +6,7 @@ Rule: docs/rules/migration.md#reading-the-source
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -17,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from farthing.core.clock import SystemClock
 from farthing.core.errors import ValidationFailed
 from farthing.migration.source.fields import SourceRecord, tidied
 
@@ -65,27 +65,22 @@ class SourceApi:
 
     async def search(self, path: str, **body: Any) -> AsyncIterator[list[SourceRecord]]:
         """The pages of a search, oldest record first. Raises NotOffered, SourceFailed."""
-        sort = [{"field": "created_at", "direction": "asc"}]
-        offset = 0
-        while True:
-            asked = {"sort": sort, **body, "limit": PAGE, "offset": offset}
-            records, total = _page(await self._ask("POST", path, body=asked))
-            if records:
-                yield records
-            offset += len(records)
-            if not records or (total is not None and offset >= total) or (total is None and len(records) < PAGE):
-                return
+
+        async def ask(offset: int) -> Any:
+            # by time of creation, which is what every filter sorts by unless it is told otherwise
+            return await self._ask("POST", path, body={"order": "asc", **body, "limit": PAGE, "offset": offset})
+
+        async for page in _pages(ask):
+            yield page
 
     async def list(self, path: str, **parameters: str | int) -> AsyncIterator[list[SourceRecord]]:
         """The pages of a list. Raises NotOffered, SourceFailed."""
-        offset = 0
-        while True:
-            records, total = _page(await self.get(path, **{**parameters, "limit": PAGE, "offset": offset}))
-            if records:
-                yield records
-            offset += len(records)
-            if not records or total is None or offset >= total:
-                return
+
+        async def ask(offset: int) -> Any:
+            return await self.get(path, **{**parameters, "limit": PAGE, "offset": offset})
+
+        async for page in _pages(ask):
+            yield page
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The answer to a POST that only asks. Raises NotOffered, SourceFailed."""
@@ -119,6 +114,20 @@ class SourceApi:
         raise SourceFailed.of("url", f"{method} {path} failed {MOST_ATTEMPTS} times: {problem}")
 
 
+async def _pages(ask: Callable[[int], Awaitable[Any]]) -> AsyncIterator[list[SourceRecord]]:
+    """Pages until there are no more. What the source says of how many there are is believed only when it is more."""
+    offset, before = 0, None
+    while True:
+        records, total = _page(await ask(offset))
+        if not records or records[0] == before:  # the endpoint knows no offset
+            return
+        yield records
+        before = records[0]
+        offset += len(records)
+        if len(records) < PAGE and offset >= total:
+            return
+
+
 def versioned_url(url: str) -> str:
     """The address of version 1 of an API, with or without that in `url`. Raises ValidationFailed."""
     parsed = URL(url.rstrip("/"))
@@ -140,16 +149,16 @@ def _decoded(method: str, path: str, status: int, content: bytes) -> Any:
         raise SourceFailed.of("url", f"{method} {path} was not answered in JSON; is this the API's address?") from error
 
 
-def _page(answer: Any) -> tuple[list[SourceRecord], int | None]:
-    """The records of an answer, and how many there are in all, where it says so."""
+def _page(answer: Any) -> tuple[list[SourceRecord], int]:
+    """The records of an answer, and how many there are in all as far as it says so."""
     if isinstance(answer, list):
         return answer, len(answer)
     if not isinstance(answer, dict):
         return [], 0
-    records = next((answer[name] for name in _ITEMS if isinstance(answer.get(name), list)), [])
+    records: list[SourceRecord] = next((answer[name] for name in _ITEMS if isinstance(answer.get(name), list)), [])
     pagination = answer.get("pagination")
     total = pagination.get("total") if isinstance(pagination, dict) else answer.get("total")
-    return records, total if isinstance(total, int) and total >= len(records) else None
+    return records, total if isinstance(total, int) else 0
 
 
 def _asked_wait(header: str | None) -> float | None:
@@ -160,7 +169,7 @@ def _asked_wait(header: str | None) -> float | None:
         seconds = float(header)
     except ValueError:
         try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+            seconds = (parsedate_to_datetime(header) - SystemClock().now()).total_seconds()
         except (TypeError, ValueError):
             return None
     return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)

@@ -47,7 +47,7 @@ def decimal_of(record: Mapping[str, Any], name: str) -> Decimal:
         raise ValidationFailed.of(name, f"is no number at the source: {record[name]}") from error
     if not value.is_finite():
         raise ValidationFailed.of(name, f"is no number at the source: {record[name]}")
-    return value if value else ZERO
+    return value or ZERO
 
 
 def time_of(record: Mapping[str, Any], name: str) -> datetime | None:
