@@ -114,15 +114,12 @@ async def record_outcome(
     """Note what became of a record, in place of what an earlier run noted."""
     values: dict[str, Any] = {
         "target_id": target_id,
-        "label": label.replace("\x00", "")[:LABEL_LENGTH],
+        "label_text": label.replace("\x00", "")[:LABEL_LENGTH],
         "outcome": outcome,
         "problems": [problem.replace("\x00", "") for problem in problems],
         "recorded_at": real_clock_of(session).now(),
     }
-    table = MigratedRecord.__table__
-    statement = insert(
-        table
-    ).values(  # type: ignore[arg-type]
+    statement = insert(MigratedRecord).values(
         environment_id=scope_of(session).environment_id, kind=kind, source_id=source_id[:LABEL_LENGTH], **values
     )
     await session.execute(

@@ -55,16 +55,16 @@ def _lots(target: Target, record: SourceRecord) -> Iterator[dict[str, Any]]:
     balance = decimal_of(record, "credit_balance")
     left = balance
     for transaction in record.get("lots") or ():
-        credits = min(decimal_of(transaction, "credits_available"), left)
-        if credits <= 0:
+        amount = min(decimal_of(transaction, "credits_available"), left)
+        if amount <= 0:
             continue
         expires = time_of(transaction, "expiry_date")
         if expires is not None and expires <= target.now:
-            target.problems.append(f"{plain(credits)} credits had expired at {transaction['expiry_date']}")
-            left = EXACT.subtract(left, credits)
+            target.problems.append(f"{plain(amount)} credits had expired at {transaction['expiry_date']}")
+            left = EXACT.subtract(left, amount)
             continue
-        left = EXACT.subtract(left, credits)
-        yield _lot(target, transaction, credits)
+        left = EXACT.subtract(left, amount)
+        yield _lot(target, transaction, amount)
     if left > 0:
         target.problems.append(f"{plain(left)} credits of its balance have no lot at the source; they never expire")
         yield _lot(target, {}, left)
@@ -73,7 +73,7 @@ def _lots(target: Target, record: SourceRecord) -> Iterator[dict[str, Any]]:
         target.problems.append(f"its lots come to {plain(unexplained)} credits, its balance to {plain(balance)}")
 
 
-def _lot(target: Target, transaction: SourceRecord, credits: Decimal) -> dict[str, Any]:
+def _lot(target: Target, transaction: SourceRecord, amount: Decimal) -> dict[str, Any]:
     given = str(transaction.get("transaction_reason", "")).upper() in _GIVEN
     metadata = metadata_of(transaction, target.problems)
     if "id" in transaction:
@@ -82,7 +82,7 @@ def _lot(target: Target, transaction: SourceRecord, credits: Decimal) -> dict[st
         metadata |= {"source_reason": str(transaction["transaction_reason"])}
     return {
         "transaction_reason": "FREE_CREDIT_GRANT" if given else "PURCHASED_CREDIT_DIRECT",
-        "credits_to_add": credits,
+        "credits_to_add": amount,
         "expiry_date_utc": transaction.get("expiry_date"),
         "priority": transaction.get("priority"),
         "description": transaction.get("description") or "Balance of the system that it was taken over from",
