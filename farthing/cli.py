@@ -1,5 +1,5 @@
-"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `erase`, `migrate-from`, `jobs`, `fx`, `billing`,
-`demo`, `openapi`, `report`, `commands.sbom`, `doctor.examination`, `backup`, `restore`.
+"""The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `erase`, `migrate-from`, `jobs`,
+`fx`, `billing`, `demo`, `openapi`, `report`, `commands.sbom`, `doctor.examination`, `backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
 """

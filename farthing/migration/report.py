@@ -71,14 +71,14 @@ async def read_report(session: AsyncSession, events_note: str) -> MigrationRepor
     rows = await session.scalars(
         select(table)
         .where(table.outcome != RecordOutcome.CARRIED)
-        .order_by(table.outcome.desc(), table.kind, table.label_text, table.source_id)
+        .order_by(table.outcome.desc(), table.kind, table.name, table.source_id)
     )
     return MigrationReport(counts, [_reported(row) for row in rows], events_note)
 
 
 def _reported(row: MigratedRecord) -> ReportedRecord:
     return ReportedRecord(
-        row.kind, row.source_id, row.target_id, row.label_text, row.outcome, tuple(map(str, row.problems))
+        row.kind, row.source_id, row.target_id, row.name, row.outcome, tuple(map(str, row.problems))
     )
 
 

@@ -50,7 +50,7 @@ class MigratedRecord(InEnvironment, Base):
     kind: Mapped[str] = mapped_column(String(40))
     source_id: Mapped[str] = mapped_column(String(255))
     target_id: Mapped[str | None] = mapped_column(String(50))
-    label_text: Mapped[str] = mapped_column("label", String(255))
+    name: Mapped[str] = mapped_column(String(255))
     """How people call it: a name, a key, a number."""
     outcome: Mapped[RecordOutcome] = mapped_column(enum_column(RecordOutcome))
     problems: Mapped[list[Any]] = mapped_column(JSONB)

@@ -114,7 +114,7 @@ async def record_outcome(
     """Note what became of a record, in place of what an earlier run noted."""
     values: dict[str, Any] = {
         "target_id": target_id,
-        "label_text": label.replace("\x00", "")[:LABEL_LENGTH],
+        "name": label.replace("\x00", "")[:LABEL_LENGTH],
         "outcome": outcome,
         "problems": [problem.replace("\x00", "") for problem in problems],
         "recorded_at": real_clock_of(session).now(),

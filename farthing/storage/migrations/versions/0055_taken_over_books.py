@@ -22,7 +22,7 @@ _MIGRATIONS = """
         kind VARCHAR(40) NOT NULL,
         source_id VARCHAR(255) NOT NULL,
         target_id VARCHAR(50),
-        label VARCHAR(255) NOT NULL,
+        name VARCHAR(255) NOT NULL,
         outcome VARCHAR(40) NOT NULL,
         problems JSONB NOT NULL,
         recorded_at TIMESTAMP WITH TIME ZONE NOT NULL,
