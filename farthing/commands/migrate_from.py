@@ -16,7 +16,7 @@ from farthing.core.errors import ValidationFailed
 if TYPE_CHECKING:
     from farthing.storage.postgres import Database
 
-KEY_VARIABLE = "FARTHING_SOURCE_KEY"
+KEY_VARIABLE = "FLEXPRICE_API_KEY"
 
 migrate_from = cyclopts.App(name="migrate-from", help="Copy the books of a running system into an empty environment.")
 

@@ -67,6 +67,7 @@ READ_OTHERWISE = frozenset(
 OF_EVERYBODY = frozenset(
     {
         "analytics_views",
+        "migrated_records",
         "provider_events",
         "scheduled_tasks",
         "stored_files",

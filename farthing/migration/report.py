@@ -77,9 +77,7 @@ async def read_report(session: AsyncSession, events_note: str) -> MigrationRepor
 
 
 def _reported(row: MigratedRecord) -> ReportedRecord:
-    return ReportedRecord(
-        row.kind, row.source_id, row.target_id, row.name, row.outcome, tuple(map(str, row.problems))
-    )
+    return ReportedRecord(row.kind, row.source_id, row.target_id, row.name, row.outcome, tuple(map(str, row.problems)))
 
 
 def print_report(console: Console, report: MigrationReport) -> None:

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.storage.tables import Base, InEnvironment, Scoped, enum_column
 
+SOURCE_ID_LENGTH = 99
+
 
 class RecordOutcome(StrEnum):
     """What became of a record of the source. What failed is tried again by the next run."""
@@ -48,7 +50,7 @@ class MigratedRecord(InEnvironment, Base):
     id = None  # type: ignore[assignment]  # a record is its kind and its id at the source
     environment_id: Mapped[str] = mapped_column(String(50))
     kind: Mapped[str] = mapped_column(String(40))
-    source_id: Mapped[str] = mapped_column(String(255))
+    source_id: Mapped[str] = mapped_column(String(SOURCE_ID_LENGTH))
     target_id: Mapped[str | None] = mapped_column(String(50))
     name: Mapped[str] = mapped_column(String(255))
     """How people call it: a name, a key, a number."""

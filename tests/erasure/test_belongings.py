@@ -18,6 +18,7 @@ NAMES_NOBODY = {
     ),
     **dict.fromkeys(("connections", "secrets", "settings", "webhook_endpoints"), "what staff set up"),
     "meter_backfills": "names of events",
+    "migrations": "the address of a server",
     "clock_advances": "counts",
     "customer_dunning": "days",
     "idempotent_responses": "read as answers",

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
 from farthing.migration.source.fields import SourceRecord
-from farthing.migration.tables import MigratedRecord, RecordOutcome
+from farthing.migration.tables import SOURCE_ID_LENGTH, MigratedRecord, RecordOutcome
 from farthing.storage.postgres import real_clock_of, scope_of
 from farthing.storage.queries.rows import in_array
 
@@ -120,7 +120,7 @@ async def record_outcome(
         "recorded_at": real_clock_of(session).now(),
     }
     statement = insert(MigratedRecord).values(
-        environment_id=scope_of(session).environment_id, kind=kind, source_id=source_id[:LABEL_LENGTH], **values
+        environment_id=scope_of(session).environment_id, kind=kind, source_id=source_id[:SOURCE_ID_LENGTH], **values
     )
     await session.execute(
         statement.on_conflict_do_update(index_elements=["environment_id", "kind", "source_id"], set_=values)

@@ -20,7 +20,7 @@ _MIGRATIONS = """
     CREATE TABLE migrated_records (
         environment_id VARCHAR(50) NOT NULL,
         kind VARCHAR(40) NOT NULL,
-        source_id VARCHAR(255) NOT NULL,
+        source_id VARCHAR(99) NOT NULL,
         target_id VARCHAR(50),
         name VARCHAR(255) NOT NULL,
         outcome VARCHAR(40) NOT NULL,
