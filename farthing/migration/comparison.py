@@ -20,7 +20,7 @@ from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.receivables.summary import summarise
 from farthing.invoices.tables import Invoice
 from farthing.migration.copying.customers import CUSTOMERS
-from farthing.migration.copying.target import Target
+from farthing.migration.copying.target import MigrationTarget
 from farthing.migration.source.api import SourceApi
 from farthing.migration.source.fields import SourceRecord, decimal_of
 from farthing.storage.postgres import Database
@@ -69,7 +69,7 @@ async def compare_sides(
     found = SideComparison()
     async for page in source.search("/customers/search"):
         async with database.transaction(scope, read_only=True) as session:
-            target = Target(session, now, known)
+            target = MigrationTarget(session, now, known)
             pairs = [(record, await target.find(CUSTOMERS, record["id"])) for record in page]
         for record, customer_id in pairs:
             found.customers += 1

@@ -28,7 +28,7 @@ from farthing.identity.settings.current import read
 from farthing.invoices.tables import Invoice
 from farthing.migration.copying.events import EVENTS, copy_events
 from farthing.migration.copying.kinds import RecordKind, kinds, label_of
-from farthing.migration.copying.target import LeftOut, Target, finished_ids, record_outcome
+from farthing.migration.copying.target import LeftOut, MigrationTarget, finished_ids, record_outcome
 from farthing.migration.source.api import NotOffered, SourceApi
 from farthing.migration.source.fields import SourceRecord
 from farthing.migration.tables import Migration, RecordOutcome
@@ -155,7 +155,7 @@ class MigrationRun:
 
     async def _copy(self, session: AsyncSession, kind: RecordKind, record: SourceRecord) -> None:
         """Copy a record, or note why it was not."""
-        target = Target(session, self.clock.now(), self.known)
+        target = MigrationTarget(session, self.clock.now(), self.known)
         source_id, label = str(record["id"]), label_of(record)
         try:
             async with session.begin_nested():

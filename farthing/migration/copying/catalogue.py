@@ -22,7 +22,7 @@ from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.errors import ValidationFailed
 from farthing.credits.grants import lifecycle as grants
 from farthing.migration.copying.customers import CUSTOMERS
-from farthing.migration.copying.target import LeftOut, Target
+from farthing.migration.copying.target import LeftOut, MigrationTarget
 from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import find
@@ -77,21 +77,21 @@ PRICE_FIELDS = (
 )
 
 
-async def copy_group(target: Target, record: SourceRecord) -> str:
+async def copy_group(target: MigrationTarget, record: SourceRecord) -> str:
     """A group of features or prices."""
     body = fields_of(record, ("name", "entity_type", "lookup_key"))
     body.setdefault("lookup_key", record["id"])
     return (await groups.create(target.session, target.read(body, CreateGroupRequest))).id
 
 
-async def copy_price_unit(target: Target, record: SourceRecord) -> str:
+async def copy_price_unit(target: MigrationTarget, record: SourceRecord) -> str:
     """A unit that prices may be quoted in."""
     body = fields_of(record, ("name", "code", "symbol", "base_currency", "conversion_rate"))
     body["metadata"] = metadata_of(record, target.problems)
     return (await units.create(target.session, target.read(body, CreatePriceUnitRequest))).id
 
 
-async def copy_feature(target: Target, record: SourceRecord) -> str:
+async def copy_feature(target: MigrationTarget, record: SourceRecord) -> str:
     """A feature with its meter."""
     body = fields_of(
         record, ("name", "type", "description", "unit_singular", "unit_plural", "reporting_unit", "alert_settings")
@@ -116,7 +116,7 @@ async def copy_feature(target: Target, record: SourceRecord) -> str:
     return feature.id
 
 
-async def copy_coupon(target: Target, record: SourceRecord) -> str:
+async def copy_coupon(target: MigrationTarget, record: SourceRecord) -> str:
     """A coupon, with how often it was redeemed."""
     body = fields_of(
         record,
@@ -143,7 +143,7 @@ async def copy_coupon(target: Target, record: SourceRecord) -> str:
     return coupon.id
 
 
-async def copy_tax_rate(target: Target, record: SourceRecord) -> str:
+async def copy_tax_rate(target: MigrationTarget, record: SourceRecord) -> str:
     """A tax rate."""
     if record.get("tax_rate_status", "ACTIVE") != "ACTIVE":
         raise LeftOut("it is not active at the source")
@@ -153,7 +153,7 @@ async def copy_tax_rate(target: Target, record: SourceRecord) -> str:
     return (await rates.create(target.session, target.read(body, CreateTaxRateRequest))).id
 
 
-async def copy_tax_association(target: Target, record: SourceRecord) -> str:
+async def copy_tax_association(target: MigrationTarget, record: SourceRecord) -> str:
     """A tax rate of the tenant, a customer or a subscription."""
     entity = str(record.get("entity_type", "")).lower()
     if entity == "tenant":
@@ -177,7 +177,7 @@ async def copy_tax_association(target: Target, record: SourceRecord) -> str:
     return (await associations.create(target.session, request, target.now)).id
 
 
-async def copy_plan(target: Target, record: SourceRecord) -> str:
+async def copy_plan(target: MigrationTarget, record: SourceRecord) -> str:
     """A plan without what it holds, which follows."""
     body = fields_of(record, ("name", "description", "display_order"))
     if not _is_archived(target, record):
@@ -187,7 +187,7 @@ async def copy_plan(target: Target, record: SourceRecord) -> str:
     return (await plans.create(target.session, request, target.now)).id
 
 
-async def copy_addon(target: Target, record: SourceRecord) -> str:
+async def copy_addon(target: MigrationTarget, record: SourceRecord) -> str:
     """An addon without what it holds, which follows."""
     body = fields_of(record, ("name", "description", "lookup_key"))
     if _is_archived(target, record) or "lookup_key" not in body:
@@ -196,7 +196,7 @@ async def copy_addon(target: Target, record: SourceRecord) -> str:
     return (await addons.create(target.session, target.read(body, CreateAddonRequest, ("description",)))).id
 
 
-async def copy_price(target: Target, record: SourceRecord) -> str:
+async def copy_price(target: MigrationTarget, record: SourceRecord) -> str:
     """A price of a plan or an addon; those of subscriptions come with them."""
     owner = str(record.get("entity_type", "PLAN")).upper()
     if owner not in _OWNERS:
@@ -213,7 +213,7 @@ async def copy_price(target: Target, record: SourceRecord) -> str:
     return price.id
 
 
-async def price_body(target: Target, record: SourceRecord) -> dict[str, Any]:
+async def price_body(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     """What a price costs and when, whoever's it is. Raises ValidationFailed."""
     body = fields_of(record, PRICE_FIELDS)
     body["currency"] = str(record.get("currency", "")).lower()
@@ -245,7 +245,7 @@ def _tiers(record: SourceRecord, name: str) -> dict[str, Any]:
     return {name: [fields_of(tier, ("up_to", "unit_amount", "flat_amount")) for tier in tiers]}
 
 
-async def copy_entitlement(target: Target, record: SourceRecord) -> str:
+async def copy_entitlement(target: MigrationTarget, record: SourceRecord) -> str:
     """What a plan or an addon entitles to."""
     owner = str(record.get("entity_type", "PLAN")).upper()
     if owner not in _OWNERS:
@@ -262,7 +262,7 @@ async def copy_entitlement(target: Target, record: SourceRecord) -> str:
     return entitlement.id
 
 
-async def copy_credit_grant(target: Target, record: SourceRecord) -> str:
+async def copy_credit_grant(target: MigrationTarget, record: SourceRecord) -> str:
     """The credits that come with a plan or an addon, for those who subscribe from now on."""
     owner = str(record.get("scope", "PLAN")).upper()
     if owner not in _OWNERS:
@@ -275,7 +275,7 @@ async def copy_credit_grant(target: Target, record: SourceRecord) -> str:
     return (await grants.create(target.session, request, target.now)).id
 
 
-async def _group(target: Target, record: SourceRecord) -> dict[str, str]:
+async def _group(target: MigrationTarget, record: SourceRecord) -> dict[str, str]:
     group_id = record.get("group_id")
     if not group_id:
         return {}
@@ -286,7 +286,7 @@ async def _group(target: Target, record: SourceRecord) -> dict[str, str]:
     return {"group_id": found}
 
 
-def _is_archived(target: Target, record: SourceRecord) -> bool:
+def _is_archived(target: MigrationTarget, record: SourceRecord) -> bool:
     """Whether the source has archived it; then it is carried, because subscriptions may use it, without its key."""
     archived = record.get("status") == "archived"
     if archived:

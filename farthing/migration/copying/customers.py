@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farthing.customers import lifecycle
 from farthing.customers.schemas import CreateCustomerRequest
-from farthing.migration.copying.target import Target
+from farthing.migration.copying.target import MigrationTarget
 from farthing.migration.source.fields import SourceRecord, fields_of, metadata_of
 
 CUSTOMERS = "customers"
@@ -23,7 +23,7 @@ _OPTIONAL = (
 _DECISIVE = ("external_id", "name", "timezone", "billing_currency", "tax_id", "tax_treatment")
 
 
-async def copy_customer(target: Target, record: SourceRecord) -> str:
+async def copy_customer(target: MigrationTarget, record: SourceRecord) -> str:
     """A customer; its taxes follow with all associations of taxes."""
     body = fields_of(record, (*_OPTIONAL, *_DECISIVE))
     body.setdefault("external_id", record["id"])

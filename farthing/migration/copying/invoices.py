@@ -23,7 +23,7 @@ from farthing.invoices.tables import Invoice, SettlementKind
 from farthing.migration.copying.catalogue import COUPONS, METERS, PRICES, SUBSCRIPTIONS, TAX_RATES
 from farthing.migration.copying.customers import CUSTOMERS
 from farthing.migration.copying.subscriptions import COUPON_ASSOCIATIONS, LINE_ITEMS
-from farthing.migration.copying.target import LeftOut, Target
+from farthing.migration.copying.target import LeftOut, MigrationTarget
 from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of
 from farthing.payments.processing import creation, outcomes
 from farthing.payments.schemas import CreatePaymentRequest
@@ -63,7 +63,7 @@ _MIGRATED = "source_id"
 """The metadata that names a record at the source."""
 
 
-async def copy_invoice(target: Target, record: SourceRecord) -> str:
+async def copy_invoice(target: MigrationTarget, record: SourceRecord) -> str:
     """An issued invoice with its payments. Raises LeftOut for one that is void, ValidationFailed for a draft."""
     number, status = record.get("invoice_number"), record.get("invoice_status")
     if status == "VOIDED" and number:
@@ -85,7 +85,7 @@ async def copy_invoice(target: Target, record: SourceRecord) -> str:
     return taken.invoice.id
 
 
-async def _terms(target: Target, record: SourceRecord) -> dict[str, Any]:
+async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     body = fields_of(record, _SAME)
     body["currency"] = str(record.get("currency", "")).lower()
     body.setdefault("invoice_number", record["id"])
@@ -109,7 +109,7 @@ async def _terms(target: Target, record: SourceRecord) -> dict[str, Any]:
     return body
 
 
-async def _line(target: Target, record: SourceRecord) -> dict[str, Any]:
+async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     body = fields_of(record, _LINE)
     body |= {name: decimal_of(record, name) for name in _LINE_FIGURES}
     body |= {
@@ -123,7 +123,7 @@ async def _line(target: Target, record: SourceRecord) -> dict[str, Any]:
     return body
 
 
-async def _discount(target: Target, record: SourceRecord) -> dict[str, Any]:
+async def _discount(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     coupon = record.get("coupon_snapshot") or record.get("coupon") or {}
     return {
         "coupon_id": await target.find(COUPONS, record.get("coupon_id")) or str(record.get("coupon_id", "coupon")),
@@ -134,7 +134,7 @@ async def _discount(target: Target, record: SourceRecord) -> dict[str, Any]:
     }
 
 
-async def _tax(target: Target, record: SourceRecord) -> dict[str, Any]:
+async def _tax(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     rate_id = await target.find(TAX_RATES, record.get("tax_rate_id"))
     rate = None if rate_id is None else await target.session.get(TaxRateRow, rate_id)
     return {
@@ -145,7 +145,7 @@ async def _tax(target: Target, record: SourceRecord) -> dict[str, Any]:
     }
 
 
-async def _credit(target: Target, invoice: Invoice, amount: Decimal) -> None:
+async def _credit(target: MigrationTarget, invoice: Invoice, amount: Decimal) -> None:
     """What credit notes of the source took off what is due, as one note over the lines in their order."""
     if not amount:
         return
@@ -168,7 +168,7 @@ async def _credit(target: Target, invoice: Invoice, amount: Decimal) -> None:
     await create_note(target.session, target.read(body, CreateCreditNoteRequest), target.now)
 
 
-async def _pay(target: Target, taken: TakenInvoice, record: SourceRecord) -> None:
+async def _pay(target: MigrationTarget, taken: TakenInvoice, record: SourceRecord) -> None:
     """The payments that the source has of it, and what it counts as paid beside them."""
     paid = decimal_of(record, "amount_paid")
     payments = [
@@ -191,7 +191,7 @@ async def _pay(target: Target, taken: TakenInvoice, record: SourceRecord) -> Non
         target.problems.append(f"refunds of {plain(decimal_of(record, 'refunded_amount'))} were not carried")
 
 
-async def _copy_payment(target: Target, invoice: Invoice, record: SourceRecord) -> None:
+async def _copy_payment(target: MigrationTarget, invoice: Invoice, record: SourceRecord) -> None:
     """Money that has moved: nobody is asked for it again, whatever way it came."""
     method = str(record.get("payment_method_type", "OFFLINE"))
     came = {"payment_method": method, "gateway_payment_id": str(record.get("gateway_payment_id", ""))}
@@ -213,7 +213,7 @@ async def _copy_payment(target: Target, invoice: Invoice, record: SourceRecord) 
     target.note_part(PAYMENTS, record.get("id"), created.payment.id)
 
 
-def _compare(target: Target, invoice: Invoice, record: SourceRecord) -> None:
+def _compare(target: MigrationTarget, invoice: Invoice, record: SourceRecord) -> None:
     """Refuse an invoice that asks for another amount here than at the source. Raises ValidationFailed."""
     expected = decimal_of(record, "amount_remaining") if "amount_remaining" in record else None
     if expected is not None and invoice.amount_remaining != expected:

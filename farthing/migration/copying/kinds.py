@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farthing.migration.copying import catalogue, customers, invoices, subscriptions, wallets
-from farthing.migration.copying.target import Target
+from farthing.migration.copying.target import MigrationTarget
 from farthing.migration.source.api import NotOffered, SourceApi
 from farthing.migration.source.fields import SourceRecord
 
@@ -21,7 +21,7 @@ class RecordKind:
 
     name: str
     read: Callable[[SourceApi], Pages]
-    copy: Callable[[Target, SourceRecord], Awaitable[str]]
+    copy: Callable[[MigrationTarget, SourceRecord], Awaitable[str]]
     complete: Callable[[SourceApi, SourceRecord], Awaitable[SourceRecord]]
 
 

@@ -29,7 +29,7 @@ from farthing.migration.copying.catalogue import (
     price_body,
 )
 from farthing.migration.copying.customers import CUSTOMERS
-from farthing.migration.copying.target import Target
+from farthing.migration.copying.target import MigrationTarget
 from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.attachments import count_periods, override_entitlements, periods_after
@@ -93,7 +93,7 @@ _COMMITMENT = (
 _UNUSED_PAUSES = frozenset({"completed", "cancelled"})
 
 
-async def copy_subscription(target: Target, record: SourceRecord) -> str:
+async def copy_subscription(target: MigrationTarget, record: SourceRecord) -> str:
     """A subscription with all that belongs to it. Raises ValidationFailed for one whose period the source has still to
     bill."""
     _require_billed(target, record)
@@ -123,7 +123,7 @@ def _published(record: SourceRecord, name: str) -> Iterator[SourceRecord]:
             yield part
 
 
-def _require_billed(target: Target, record: SourceRecord) -> None:
+def _require_billed(target: MigrationTarget, record: SourceRecord) -> None:
     ends = time_of(record, "current_period_end")
     if record.get("subscription_status") == "active" and ends is not None and ends <= target.now:
         raise ValidationFailed.of(
@@ -131,7 +131,7 @@ def _require_billed(target: Target, record: SourceRecord) -> None:
         )
 
 
-async def _terms(target: Target, record: SourceRecord) -> dict[str, Any]:
+async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     body = fields_of(record, _SAME)
     body |= {
         "customer_id": await target.need(CUSTOMERS, record.get("customer_id"), "customer_id"),
@@ -158,7 +158,7 @@ async def _terms(target: Target, record: SourceRecord) -> dict[str, Any]:
     return body
 
 
-def _pause(target: Target, record: SourceRecord) -> dict[str, Any]:
+def _pause(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     """The pause that a subscription is in, or that awaits it."""
     given = [pause for pause in _published(record, "pauses") if pause.get("pause_status") not in _UNUSED_PAUSES]
     paused = record.get("subscription_status") == "paused"
@@ -176,14 +176,14 @@ def _pause(target: Target, record: SourceRecord) -> dict[str, Any]:
     }
 
 
-async def _copy_phase(target: Target, subscription: Subscription, record: SourceRecord) -> None:
+async def _copy_phase(target: MigrationTarget, subscription: Subscription, record: SourceRecord) -> None:
     body = fields_of(record, ("start_date", "end_date"))
     body["metadata"] = metadata_of(record, target.problems)
     phase = await take_over_phase(target.session, subscription, target.read(body, TakenOverPhase))
     target.note_part(PHASES, record.get("id"), phase.id)
 
 
-async def _copy_addon(target: Target, subscription: Subscription, record: SourceRecord) -> None:
+async def _copy_addon(target: MigrationTarget, subscription: Subscription, record: SourceRecord) -> None:
     if record.get("addon_status") == "pending":
         target.problems.append(f"addon {record.get('addon_id')} waits for its payment and was not carried")
         return
@@ -197,7 +197,7 @@ async def _copy_addon(target: Target, subscription: Subscription, record: Source
     target.note_part(ADDON_ASSOCIATIONS, record.get("id"), association.id)
 
 
-async def _copy_line_item(target: Target, subscription: Subscription, record: SourceRecord) -> None:
+async def _copy_line_item(target: MigrationTarget, subscription: Subscription, record: SourceRecord) -> None:
     owner = str(record.get("entity_type", "plan")).lower()
     body = fields_of(record, ("display_name", "plan_display_name", "quantity", "start_date", "end_date"))
     body |= {name: record[name] for name in _COMMITMENT if name in record}
@@ -223,7 +223,7 @@ async def _copy_line_item(target: Target, subscription: Subscription, record: So
     target.note_part(LINE_ITEMS, record.get("id"), item.id)
 
 
-async def _price(target: Target, subscription: Subscription, item: SourceRecord) -> str:
+async def _price(target: MigrationTarget, subscription: Subscription, item: SourceRecord) -> str:
     """The price of a line item: one of the catalogue, or one of this subscription alone, which is made."""
     price_id = item.get("price_id")
     found = await target.find(PRICES, price_id)
@@ -241,7 +241,7 @@ async def _price(target: Target, subscription: Subscription, item: SourceRecord)
     return made.id
 
 
-async def _copy_coupon(target: Target, subscription: Subscription, record: SourceRecord) -> None:
+async def _copy_coupon(target: MigrationTarget, subscription: Subscription, record: SourceRecord) -> None:
     coupon_id = await target.find(COUPONS, record.get("coupon_id"))
     if coupon_id is None:
         target.problems.append(f"coupon {record.get('coupon_id')} was not carried, and discounts it no more")
@@ -268,7 +268,7 @@ async def _copy_coupon(target: Target, subscription: Subscription, record: Sourc
     target.note_part(COUPON_ASSOCIATIONS, record.get("id"), association.id)
 
 
-async def _copy_override(target: Target, subscription: Subscription, record: SourceRecord) -> None:
+async def _copy_override(target: MigrationTarget, subscription: Subscription, record: SourceRecord) -> None:
     parent = await target.find(ENTITLEMENTS, record.get("parent_entitlement_id"))
     if parent is None:
         target.problems.append(f"its own entitlement {record.get('id')} replaces none that was carried")
@@ -284,7 +284,9 @@ async def _copy_override(target: Target, subscription: Subscription, record: Sou
     await override_entitlements(target.session, subscription, [override])
 
 
-async def _copy_grant(target: Target, subscription: Subscription, record: SourceRecord, grant: SourceRecord) -> None:
+async def _copy_grant(
+    target: MigrationTarget, subscription: Subscription, record: SourceRecord, grant: SourceRecord
+) -> None:
     """A grant from its next credits on: what it gave so far is in the wallets."""
     upcoming = [
         scheduled
@@ -307,7 +309,7 @@ async def _copy_grant(target: Target, subscription: Subscription, record: Source
     await grants.create(target.session, target.read(body, CreateCreditGrantRequest), target.now)
 
 
-def _name_what_stays_behind(target: Target, record: SourceRecord) -> None:
+def _name_what_stays_behind(target: MigrationTarget, record: SourceRecord) -> None:
     for pause in _published(record, "pauses"):
         if pause.get("pause_status") == "completed":
             target.problems.append(f"the pause from {pause.get('pause_start')} is over and was not carried")

@@ -29,7 +29,7 @@ class LeftOut(Exception):
 
 
 @dataclass(slots=True)
-class Target:
+class MigrationTarget:
     """One transaction in the environment that is filled, at `now` of its clock.
 
     `problems` are those of the record that is being copied. `known` are ids here by kind and id at the source, as far

@@ -13,7 +13,7 @@ from farthing.core.money import EXACT, exact_sum, plain
 from farthing.credits.wallets import lifecycle, movements
 from farthing.credits.wallets.schemas import CreateWalletRequest, TopUpWalletRequest
 from farthing.migration.copying.customers import CUSTOMERS
-from farthing.migration.copying.target import LeftOut, Target
+from farthing.migration.copying.target import LeftOut, MigrationTarget
 from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of
 
 WALLETS, WALLET_TRANSACTIONS = "wallets", "wallet transactions"
@@ -23,7 +23,7 @@ _GIVEN = frozenset({"FREE_CREDIT_GRANT", "SUBSCRIPTION_CREDIT_GRANT", "PURCHASED
 _TOPUP = ("threshold", "amount", "invoicing", "cooldown", "monthly_limit")
 
 
-async def copy_wallet(target: Target, record: SourceRecord) -> str:
+async def copy_wallet(target: MigrationTarget, record: SourceRecord) -> str:
     """A wallet with its balance. Raises LeftOut for a closed one."""
     status = str(record.get("wallet_status", "active")).lower()
     if status == "closed":
@@ -50,7 +50,7 @@ async def copy_wallet(target: Target, record: SourceRecord) -> str:
     return wallet.id
 
 
-def _lots(target: Target, record: SourceRecord) -> Iterator[dict[str, Any]]:
+def _lots(target: MigrationTarget, record: SourceRecord) -> Iterator[dict[str, Any]]:
     """What is to be put in, oldest first; the rest of the balance that no lot explains comes last."""
     balance = decimal_of(record, "credit_balance")
     left = balance
@@ -73,7 +73,7 @@ def _lots(target: Target, record: SourceRecord) -> Iterator[dict[str, Any]]:
         target.problems.append(f"its lots come to {plain(unexplained)} credits, its balance to {plain(balance)}")
 
 
-def _lot(target: Target, transaction: SourceRecord, amount: Decimal) -> dict[str, Any]:
+def _lot(target: MigrationTarget, transaction: SourceRecord, amount: Decimal) -> dict[str, Any]:
     given = str(transaction.get("transaction_reason", "")).upper() in _GIVEN
     metadata = metadata_of(transaction, target.problems)
     if "id" in transaction:
