@@ -29,6 +29,8 @@ class GoBetween:
     rewrite: Rewrite = lambda path, answer: answer
     asked: list[str] = field(default_factory=list)
     held: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the test is over: nobody waits any more."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on."""
@@ -39,7 +41,8 @@ class GoBetween:
             return web.json_response({"code": "too_many_requests"}, status=429, headers={"Retry-After": "0"})
         if self.hold(path):
             self.held.set()
-            await asyncio.Event().wait()
+            await self.released.wait()
+            return web.Response(status=503)
         headers = {name: value for name, value in request.headers.items() if name.lower() in PASSED_ON}
         async with (
             aiohttp.ClientSession() as client,
@@ -67,4 +70,5 @@ async def going_between(source: str, **given: Any) -> AsyncIterator[GoBetween]:
     try:
         yield between
     finally:
+        between.released.set()
         await runner.cleanup()
