@@ -128,7 +128,7 @@ def test_every_duty_and_every_command_has_a_row() -> None:
     database = Database("postgresql://nowhere/nothing", wire())
     assert {duty.name for duty in duties(database, Settings(secret_key="k" * 32))} <= told
     rows = "".join(re.findall(r"^\| `farthing .*?\|", page, re.MULTILINE))
-    assert {name for name in cli.app if not name.startswith("-")} <= set(re.findall(r"`farthing (\w+)", rows))
+    assert {name for name in cli.app if not name.startswith("-")} <= set(re.findall(r"`farthing ([\w-]+)", rows))
 
 
 def test_the_index_of_decisions_lists_every_one_in_its_order() -> None:

@@ -68,6 +68,7 @@ READ_OTHERWISE = frozenset(
 OF_EVERYBODY = frozenset(
     {
         "analytics_views",
+        "migrated_records",
         "provider_events",
         "saved_list_views",
         "scheduled_tasks",

@@ -5,6 +5,7 @@ Rule: docs/rules/invoices-and-payments.md#numbering
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,13 @@ _NUMBERED_ALL = text(
     """
 )
 """Takes a block of values and writes it to many."""
+_CONTINUED = text(
+    """
+    INSERT INTO invoice_sequences AS s (tenant_id, environment_id, id, last_value)
+    VALUES (:tenant, :environment, :bucket, :value)
+    ON CONFLICT (environment_id, id) DO UPDATE SET last_value = greatest(s.last_value, excluded.last_value)
+    """
+)
 
 
 async def number(session: AsyncSession, invoice: Invoice, now: datetime) -> None:
@@ -101,6 +109,25 @@ async def _sequence(session: AsyncSession, now: datetime) -> dict[str, Any]:
         "stem": config.separator.join((config.prefix, bucket, "")),
         "digits": config.suffix_length,
     }
+
+
+async def continue_after(session: AsyncSession, number: str, now: datetime) -> None:
+    """Let the bucket of a number that somebody else has given out go on after it; one of another format is left alone.
+
+    Rule: docs/rules/invoices-and-payments.md#taken-over
+    """
+    config = await read(session, InvoiceConfig)
+    length = len(number_date(now, NumberDate(config.format), zone_or_abbreviation(config.timezone)))
+    separator = re.escape(config.separator)
+    parts = re.fullmatch(rf"{re.escape(config.prefix)}{separator}(\d{{{length}}}){separator}(\d{{1,9}})", number)
+    if parts is None:
+        return
+    scope = scope_of(session)
+    bucket, value = parts[1], int(parts[2])
+    await session.execute(
+        _CONTINUED,
+        {"tenant": scope.tenant_id, "environment": scope.environment_id, "bucket": bucket, "value": value},
+    )
 
 
 async def number_as_given(session: AsyncSession, invoice: Invoice, given: str) -> None:

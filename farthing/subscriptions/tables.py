@@ -79,6 +79,7 @@ class Subscription(Scoped, Tracked, Base):
                 "current_period_start",
                 "current_period_end",
                 "full_period_start",
+                "billed_from",
             }
         ),
     )
@@ -110,6 +111,9 @@ class Subscription(Scoped, Tracked, Base):
     current_period_end: Mapped[datetime]
     full_period_start: Mapped[datetime]
     """Where the open period began before threshold invoices moved `current_period_start`; else the same instant."""
+    billed_from: Mapped[datetime | None]
+    """The start of the first period that is billed here, where the system that it was taken over from has invoiced what
+    came before; NULL where nothing came before."""
     opens_at: Mapped[datetime | None]
     """When the run must make the opening invoice, because the start lies ahead; None once it is made."""
     trial_start: Mapped[datetime | None]
@@ -207,6 +211,8 @@ class Subscription(Scoped, Tracked, Base):
         lower_case(),
         CheckConstraint("current_period_start < current_period_end", name="period"),
         CheckConstraint("full_period_start <= current_period_start", name="full_period"),
+        # what was invoiced elsewhere lies before the open period
+        CheckConstraint("billed_from BETWEEN start_date AND current_period_start", name="billed_from"),
         CheckConstraint("end_date >= start_date", name="life"),
         CheckConstraint("billing_period <> 'ONETIME' AND billing_period_count >= 1", name="recurs"),
         CheckConstraint(

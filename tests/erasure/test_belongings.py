@@ -19,6 +19,7 @@ NAMES_NOBODY = {
     **dict.fromkeys(("connections", "secrets", "settings", "webhook_endpoints"), "what staff set up"),
     "meter_backfills": "names of events",
     "attachment_contents": "goes with its attachment",
+    "migrations": "the address of a server",
     "clock_advances": "counts",
     "customer_dunning": "days",
     "idempotent_responses": "read as answers",

@@ -9,6 +9,10 @@ UNDOING = {
         DROP INDEX ix_invoices_number_prefix, ix_invoices_amounts, ix_payments_gateway_reference, ix_payments_amount;
     """,
     "0056": "DROP TABLE internal_notes, attachments, attachment_contents;",
+    "0055": """
+        DROP TABLE migrated_records, migrations;
+        ALTER TABLE subscriptions DROP COLUMN billed_from;
+    """,
     "0053": """
         DROP TABLE event_versions, invoice_correction_lines, invoice_corrections;
         ALTER TABLE credit_notes DROP COLUMN correction_id;

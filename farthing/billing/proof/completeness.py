@@ -30,12 +30,13 @@ _TILES = """
     )
 """
 
-# Between the first day that is charged and the open period nothing may be missing. A child's periods are on its
+# Between the first day that is charged here and the open period nothing may be missing. A child's periods are on its
 # parent's invoices for as long as it is one, so a gap counts only where it had something to be charged every period,
 # and nothing of it ever stood on another's invoice.
 _GAPS = f"""
     WITH {_TILES}, billed AS (
-        SELECT *, least(coalesce(trial_end, start_date), current_period_start) AS first FROM subscriptions
+        SELECT *, coalesce(billed_from, least(coalesce(trial_end, start_date), current_period_start)) AS first
+        FROM subscriptions
         WHERE environment_id = :environment AND status = 'published' AND subscription_status <> 'draft'
             AND subscription_type NOT IN ('inherited', 'grouped_invoicing')
     ), marks AS (

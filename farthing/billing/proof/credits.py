@@ -29,6 +29,8 @@ _ADJUSTMENTS = f"""
     FROM (
         SELECT id, currency, total_prepaid_credits_applied AS applied FROM invoices
         WHERE total_prepaid_credits_applied > 0 AND charged_in IS NULL
+            -- those of an invoice that was taken over left a wallet of the system that issued it
+            AND source_type IS DISTINCT FROM 'taken_over'
         UNION ALL
         SELECT id, charged_in, source_total_prepaid_credits_applied FROM invoices
         WHERE source_total_prepaid_credits_applied > 0

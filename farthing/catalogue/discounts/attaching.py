@@ -69,6 +69,17 @@ async def attach(session: AsyncSession, coupon_id: str, to: Attachment, now: dat
     (coupon,) = await coupons_by_id(session, [coupon_id], lock=True)
     redeem(coupon, to.currency, now)
     _check_cadence(coupon, to.applied_invoices)
+    return await _associate(session, coupon, to)
+
+
+async def take_over_attachment(session: AsyncSession, coupon_id: str, to: Attachment) -> CouponAssociation:
+    """Store how another system has attached a coupon, which has counted the redemption. Raises NotFound, and
+    ValidationFailed for an end that is not after the start."""
+    (coupon,) = await coupons_by_id(session, [coupon_id], lock=True)
+    return await _associate(session, coupon, to)
+
+
+async def _associate(session: AsyncSession, coupon: CouponRow, to: Attachment) -> CouponAssociation:
     end = to.end if to.end is not None else _natural_end(coupon, to)
     if end is not None and end <= to.start:
         raise ValidationFailed.of("end_date", "must be after start_date")

@@ -162,7 +162,7 @@ class LineItemCommitmentConfig(Request):
     commitment_time_buckets: Buckets | None = None
 
 
-class _CommitmentFields(Request):
+class CommitmentFields(Request):
     """The commitment of a line item, as line item bodies name it."""
 
     commitment_amount: Decimal | None = None
@@ -177,7 +177,7 @@ class _CommitmentFields(Request):
     @property
     def commits(self) -> bool:
         """Whether any of it is given."""
-        return any(getattr(self, name) is not None for name in _CommitmentFields.__struct_fields__)
+        return any(getattr(self, name) is not None for name in CommitmentFields.__struct_fields__)
 
     @property
     def commitment(self) -> LineItemCommitmentConfig | None:
@@ -196,7 +196,7 @@ class _CommitmentFields(Request):
         )
 
 
-class CreateSubscriptionLineItemRequest(_CommitmentFields, kw_only=True):
+class CreateSubscriptionLineItemRequest(CommitmentFields, kw_only=True):
     """A line item beside those of the plan: of an existing price, or of one made for it."""
 
     price_id: OptionalId | None = None
@@ -224,7 +224,7 @@ class CreateSubscriptionLineItemRequest(_CommitmentFields, kw_only=True):
             raise BadField("end_date", "must not be before start_date")
 
 
-class UpdateSubscriptionLineItemRequest(_CommitmentFields, kw_only=True):
+class UpdateSubscriptionLineItemRequest(CommitmentFields, kw_only=True):
     """Metadata to change in place, or terms to change from `effective_from`, which makes a new version."""
 
     billing_model: BillingModel | None = None

@@ -75,6 +75,8 @@ NOT_AUDITED = {
     "meter_backfills": "progress",
     "meter_usage": "usage",
     "meter_versions": "a counter",
+    "migrated_records": "progress of a migration",
+    "migrations": "progress of a migration",
     "party_versions": "follow from customers and settings",
     "password_links": "lead to a change of a user",
     "password_mails": "lead to a change of a user",

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0056"
-down_revision = "0053"
+down_revision = "0055"
 
 _HERE = "environment_id = current_setting('farthing.environment_id', true)"
 _ABOUT = """

@@ -1,0 +1,225 @@
+"""Invoices as they were issued, with what was paid and credited since.
+
+Rule: docs/rules/migration.md#invoices
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from farthing.catalogue.taxes.tables import TaxRateRow
+from farthing.core.errors import ValidationFailed
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.credits.notes.creation import create_note
+from farthing.credits.notes.schemas import CreateCreditNoteRequest
+from farthing.invoices.figures.settlement import record_settlement
+from farthing.invoices.lifecycle.takeover import Fidelity, TakenInvoice, TakenOverInvoice, take_over_invoice
+from farthing.invoices.lifecycle.transitions import resettle
+from farthing.invoices.numbering import continue_after
+from farthing.invoices.parts import lines_of
+from farthing.invoices.ports import InvoicePorts
+from farthing.invoices.tables import Invoice, SettlementKind
+from farthing.migration.copying.catalogue import COUPONS, METERS, PRICES, SUBSCRIPTIONS, TAX_RATES
+from farthing.migration.copying.customers import CUSTOMERS
+from farthing.migration.copying.subscriptions import COUPON_ASSOCIATIONS, LINE_ITEMS
+from farthing.migration.copying.target import LeftOut, MigrationTarget
+from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of
+from farthing.payments.processing import creation, outcomes
+from farthing.payments.schemas import CreatePaymentRequest
+from farthing.payments.tables import DestinationType, PaymentMethodType
+from farthing.storage.postgres import ports_of
+
+INVOICES, INVOICE_LINES, PAYMENTS = "invoices", "invoice lines", "payments"
+_SAME = (
+    "currency",
+    "invoice_type",
+    "billing_reason",
+    "invoice_number",
+    "finalized_at",
+    "issue_date",
+    "due_date",
+    "period_start",
+    "period_end",
+    "billing_period",
+    "description",
+    "created_at",
+)
+_FIGURES = ("subtotal", "total_discount", "total_prepaid_credits_applied", "total_tax", "total")
+_OPTIONAL = ("billing_reason", "description", "billing_period", "issue_date", "created_at", "invoice_type")
+_LINE = (
+    "display_name",
+    "price_type",
+    "plan_display_name",
+    "meter_display_name",
+    "entity_type",
+    "period_start",
+    "period_end",
+)
+_LINE_FIGURES = ("amount", "quantity", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied")
+_PAID = frozenset({"SUCCEEDED", "PARTIALLY_REFUNDED", "OVERPAID"})
+_CREDIT_REASON = "BILLING_ERROR"
+_MIGRATED = "source_id"
+"""The metadata that names a record at the source."""
+
+
+async def copy_invoice(target: MigrationTarget, record: SourceRecord) -> str:
+    """An issued invoice with its payments. Raises LeftOut for one that is void, ValidationFailed for a draft."""
+    number, status = record.get("invoice_number"), record.get("invoice_status")
+    if status == "VOIDED" and number:
+        await continue_after(target.session, number, target.now)
+    if status in {"VOIDED", "SKIPPED"}:
+        raise LeftOut(f"it is {str(status).lower()} at the source, so nothing is owed on it")
+    if status != "FINALIZED":
+        raise ValidationFailed.of("invoice_status", f"is {status}; finalize or delete it at the source and run again")
+    terms = target.read(await _terms(target, record), TakenOverInvoice, _OPTIONAL)
+    taken = await take_over_invoice(target.session, terms, target.now)
+    for line in record.get("line_items") or ():
+        if line.get("id") in taken.lines:
+            target.note_part(INVOICE_LINES, line["id"], taken.lines[line["id"]])
+    if taken.fidelity is not Fidelity.WHOLE:
+        target.problems.append(f"its lines do not come to its total here; {taken.fidelity.value} were kept")
+    await _credit(target, taken.invoice, decimal_of(record, "adjustment_amount"))
+    await _pay(target, taken, record)
+    _compare(target, taken.invoice, record)
+    return taken.invoice.id
+
+
+async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
+    body = fields_of(record, _SAME)
+    body["currency"] = str(record.get("currency", "")).lower()
+    body.setdefault("invoice_number", record["id"])
+    body.setdefault("finalized_at", record.get("issue_date") or record.get("created_at"))
+    body |= {name: decimal_of(record, name) for name in _FIGURES}
+    body |= {
+        "customer_id": await target.need(CUSTOMERS, record.get("customer_id"), "customer_id"),
+        "subscription_id": await target.find(SUBSCRIPTIONS, record.get("subscription_id")),
+        "subscription_customer_id": await target.find(CUSTOMERS, record.get("subscription_customer_id")),
+        "metadata": {**metadata_of(record, target.problems)},
+        "line_items": [await _line(target, line) for line in record.get("line_items") or ()],
+        "discounts": [await _discount(target, discount) for discount in record.get("coupon_applications") or ()],
+        "taxes": [await _tax(target, tax) for tax in record.get("taxes") or ()],
+    }
+    if body["subscription_customer_id"] == body["customer_id"]:
+        body["subscription_customer_id"] = None
+    sold = body["metadata"].pop("wallet_transaction_id", None)
+    body["metadata"].pop("auto_completed", None)
+    if sold and decimal_of(record, "amount_remaining"):
+        target.problems.append("it sells credits, which must be added by hand once it is paid")
+    return body
+
+
+async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
+    body = fields_of(record, _LINE)
+    body |= {name: decimal_of(record, name) for name in _LINE_FIGURES}
+    body |= {
+        "source_id": str(record.get("id", "")),
+        "price_id": await target.find(PRICES, record.get("price_id")),
+        "meter_id": await target.find(METERS, record.get("meter_id")),
+        "subscription_id": await target.find(SUBSCRIPTIONS, record.get("subscription_id")),
+        "subscription_line_item_id": await target.find(LINE_ITEMS, record.get("subscription_line_item_id")),
+        "metadata": metadata_of(record, target.problems),
+    }
+    return body
+
+
+async def _discount(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
+    coupon = record.get("coupon_snapshot") or record.get("coupon") or {}
+    return {
+        "coupon_id": await target.find(COUPONS, record.get("coupon_id")) or str(record.get("coupon_id", "coupon")),
+        "coupon_association_id": await target.find(COUPON_ASSOCIATIONS, record.get("coupon_association_id")),
+        "discounted_amount": decimal_of(record, "discounted_amount"),
+        "name": str(coupon.get("name", "")),
+        "line": record.get("invoice_line_item_id"),
+    }
+
+
+async def _tax(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
+    rate_id = await target.find(TAX_RATES, record.get("tax_rate_id"))
+    rate = None if rate_id is None else await target.session.get(TaxRateRow, rate_id)
+    return {
+        "tax_rate_id": rate_id or str(record.get("tax_rate_id", "tax")),
+        "tax_amount": decimal_of(record, "tax_amount"),
+        "name": "" if rate is None else rate.name,
+        "code": "" if rate is None else rate.code,
+    }
+
+
+async def _credit(target: MigrationTarget, invoice: Invoice, amount: Decimal) -> None:
+    """What credit notes of the source took off what is due, as one note over the lines in their order."""
+    if not amount:
+        return
+    left, items = amount, []
+    for line in (await lines_of(target.session, [invoice.id]))[invoice.id]:
+        taken = min(left, line.amount)
+        if taken > 0:
+            items.append({"invoice_line_item_id": line.id, "amount": taken})
+            left = EXACT.subtract(left, taken)
+    if left or not items:
+        target.problems.append(f"adjustments of {plain(amount)} are more than its lines")
+        return
+    body = {
+        "invoice_id": invoice.id,
+        "reason": _CREDIT_REASON,
+        "line_items": items,
+        "memo": "Credit notes of the system that issued the invoice",
+        "process_credit_note": True,
+    }
+    await create_note(target.session, target.read(body, CreateCreditNoteRequest), target.now)
+
+
+async def _pay(target: MigrationTarget, taken: TakenInvoice, record: SourceRecord) -> None:
+    """The payments that the source has of it, and what it counts as paid beside them."""
+    paid = decimal_of(record, "amount_paid")
+    payments = [
+        payment
+        for payment in record.get("payments") or ()
+        if payment.get("payment_status") in _PAID and decimal_of(payment, "amount") > 0
+    ]
+    if exact_sum([decimal_of(payment, "amount") for payment in payments]) > paid:
+        target.problems.append("its payments are more than what the source counts as paid; they became one amount")
+        payments = []
+    for payment in payments:
+        await _copy_payment(target, taken.invoice, payment)
+    rest = EXACT.subtract(paid, exact_sum([decimal_of(payment, "amount") for payment in payments]))
+    if rest > 0:
+        effects = ports_of(target.session, InvoicePorts).hooks
+        total = await record_settlement(target.session, taken.invoice, SettlementKind.MANUAL, rest)
+        when = time_of(record, "paid_at") or target.now
+        await resettle(target.session, taken.invoice, when, effects=effects, paid=total)
+    if decimal_of(record, "refunded_amount"):
+        target.problems.append(f"refunds of {plain(decimal_of(record, 'refunded_amount'))} were not carried")
+
+
+async def _copy_payment(target: MigrationTarget, invoice: Invoice, record: SourceRecord) -> None:
+    """Money that has moved: nobody is asked for it again, whatever way it came."""
+    method = str(record.get("payment_method_type", "OFFLINE"))
+    came = {"payment_method": method, "gateway_payment_id": str(record.get("gateway_payment_id", ""))}
+    metadata = {**metadata_of(record, target.problems), _MIGRATED: str(record.get("id", ""))}
+    metadata |= {name: value for name, value in came.items() if value}
+    request = CreatePaymentRequest(
+        destination_type=DestinationType.INVOICE,
+        destination_id=invoice.id,
+        payment_method_type=PaymentMethodType.OFFLINE,
+        amount=decimal_of(record, "amount"),
+        currency=invoice.currency,
+        metadata=metadata,
+        idempotency_key=f"taken-{record.get('id', invoice.id)}"[:50],
+    )
+    when = time_of(record, "succeeded_at") or time_of(record, "created_at") or target.now
+    created = await creation.create(target.session, request, when)
+    effects = ports_of(target.session, InvoicePorts).hooks
+    await outcomes.succeeded(target.session, effects, invoice, created.payment, when)
+    target.note_part(PAYMENTS, record.get("id"), created.payment.id)
+
+
+def _compare(target: MigrationTarget, invoice: Invoice, record: SourceRecord) -> None:
+    """Refuse an invoice that asks for another amount here than at the source. Raises ValidationFailed."""
+    expected = decimal_of(record, "amount_remaining") if "amount_remaining" in record else None
+    if expected is not None and invoice.amount_remaining != expected:
+        raise ValidationFailed.of(
+            "amount_remaining", f"would be {plain(invoice.amount_remaining)}; at the source it is {plain(expected)}"
+        )
+    due = decimal_of(record, "amount_due") if "amount_due" in record else invoice.amount_due
+    if (invoice.amount_due or ZERO) != due:
+        target.problems.append(f"amount_due is {plain(invoice.amount_due)}; at the source it is {plain(due)}")

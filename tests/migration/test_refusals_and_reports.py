@@ -1,0 +1,170 @@
+"""What a migration refuses, survives and reports."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farthing.core.errors import InvalidOperation, ValidationFailed
+from tests.migration.go_between import going_between
+from tests.migration.removal import Removal, customers_of, open_invoices_of, summaries_of
+
+
+async def test_an_environment_with_books_of_its_own_is_refused(removal: Removal) -> None:
+    await removal.target.customer("already here")
+    with pytest.raises(InvalidOperation, match="not empty: it has a customer"):
+        await removal.migrate()
+
+
+async def test_an_environment_that_mails_is_refused(removal: Removal) -> None:
+    await removal.target.account.put("/settings/email_config", {"value": {"enabled": True}})
+    with pytest.raises(InvalidOperation, match="email_config"):
+        await removal.migrate()
+
+
+async def test_another_source_is_refused_later(removal: Removal) -> None:
+    await removal.migrate()
+    async with going_between(removal.source.account.base_url) as between:
+        with pytest.raises(InvalidOperation, match="is being filled from"):
+            await removal.migrate(url=between.url)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        pytest.param({"key": "sk_wrong"}, "key", id="a key that the source refuses"),
+        pytest.param({"url": "ftp://example.com"}, "url", id="an address that is none"),
+        pytest.param({"report": Path("/nowhere/at/all.json")}, "report", id="a report in a folder that is not there"),
+    ],
+)
+async def test_what_was_typed_wrong_is_named(removal: Removal, given: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        await removal.migrate(**given)
+    assert field in refused.value.details
+
+
+async def test_a_dry_run_changes_nothing(removal: Removal, tmp_path: Path) -> None:
+    status, report = await removal.reported(tmp_path, dry_run=True)
+    assert status == 0
+    assert report["counts"]["invoices"] == {"carried": len(await open_invoices_of(removal.source))}
+    assert await customers_of(removal.target) == {}
+    again, _ = await removal.migrate()
+    assert again == 0
+
+
+async def test_comparing_alone_says_what_is_not_there(removal: Removal) -> None:
+    status, output = await removal.migrate(only_compare=True)
+    assert status == 1
+    assert "customer acme: copied: yes at the source, no here" in output
+    assert await customers_of(removal.target) == {}
+
+
+async def test_a_source_that_is_busy_and_writes_otherwise_is_read(removal: Removal) -> None:
+    def as_others_write(path: str, answer: Any) -> Any:
+        for record in answer.get("items", ()) if isinstance(answer, dict) else ():
+            record |= {"not_known_here": {"deep": [1]}, "deleted_at": "0001-01-01T00:00:00Z", "legacy": None}
+            for figure in ("amount", "total", "credits_available", "percentage_off"):
+                if isinstance(record.get(figure), str) and record[figure]:
+                    record[figure] = float(record[figure])
+        if isinstance(answer, dict) and isinstance(answer.get("line_items"), list):
+            for item in answer["line_items"]:
+                item.setdefault("end_date", "0001-01-01T00:00:00Z")
+                item |= {"commitment_true_up_enabled": False, "commitment_amount": "0", "commitment_type": ""}
+        if path.endswith("/search") and isinstance(answer, dict):
+            answer["pagination"] = {"total": 0}  # some say how many a page has, some nothing
+        return answer
+
+    busy = {"/plans/search": 2, "/customers/search": 1}
+    async with going_between(removal.source.account.base_url, busy=busy, rewrite=as_others_write) as between:
+        status, output = await removal.migrate(url=between.url)
+    assert busy == {"/plans/search": 0, "/customers/search": 0}
+    assert status == 0, output
+    assert await summaries_of(removal.target) == await summaries_of(removal.source)
+
+
+async def test_what_is_not_carried_is_in_the_report_and_tried_again(removal: Removal, tmp_path: Path) -> None:
+    def with_faults(path: str, answer: Any) -> Any:
+        if path == "/customers/search":
+            for customer in answer["items"]:
+                if customer["external_id"] == "globex":
+                    customer["email"] = "no address"
+        if path.startswith("/invoices/inv") and answer.get("invoice_number") == "ONE-OFF-1":
+            answer["amount_remaining"] = "1"
+        return answer
+
+    path = tmp_path / "report.csv"
+    async with going_between(removal.source.account.base_url, rewrite=with_faults) as between:
+        status, output = await removal.migrate(url=between.url, report=path, events_since=None)
+        assert status == 1
+        assert "Usage of the open periods was not copied" in output
+        rows = list(csv.DictReader(io.StringIO(path.read_text())))
+        problems = {(row["kind"], row["label"]): (row["outcome"], row["problem"]) for row in rows if row["problem"]}
+        assert problems["customers", "globex"][0] == "carried_in_part"
+        assert problems["customers", "globex"][1].startswith("email ")
+        assert problems["invoices", "ONE-OFF-1"] == (
+            "failed",
+            "amount_remaining would be 99.5; at the source it is 1",
+        )
+        assert {row["target_id"] for row in rows if row["kind"] == "customers"} == set(
+            (await customers_of(removal.target)).values()
+        )
+        assert "invoice ONE-OFF-1: amount_remaining: 99.5 at the source, 0 here" in output
+
+        between.rewrite = lambda path, answer: answer
+        again, output = await removal.migrate(url=between.url)
+    assert again == 0, output
+    assert await open_invoices_of(removal.target) == await open_invoices_of(removal.source)
+
+
+async def test_a_draft_of_the_source_is_copied_once_it_is_issued(removal: Removal) -> None:
+    post = removal.source.account.post
+    customer = (await customers_of(removal.source))["hooli"]
+    draft = await post(
+        "/invoices",
+        {
+            "customer_id": customer,
+            "currency": "usd",
+            "amount_due": "10",
+            "subtotal": "10",
+            "total": "10",
+            "invoice_status": "DRAFT",
+            "line_items": [{"display_name": "Extra", "amount": "10", "quantity": "1"}],
+        },
+    )
+    status, output = await removal.migrate()
+    assert status == 1
+    assert "is DRAFT; finalize or delete it at the source and run again" in output
+
+    await post(f"/invoices/{draft['id']}/finalize", expect=200)
+    status, output = await removal.migrate()
+    assert status == 0, output
+
+
+async def test_new_numbers_go_on_after_those_of_the_source(removal: Removal) -> None:
+    await removal.migrate()
+    await removal.bill_both()
+    for office in (removal.source, removal.target):
+        numbers = [invoice.invoice_number for invoice in await office.invoices()]
+        assert len(numbers) == len(set(numbers))
+    newest = [max(number for number in await open_invoices_of(office)) for office in (removal.source, removal.target)]
+    assert newest[0] == newest[1]
+
+
+async def test_credits_keep_their_expiry(removal: Removal) -> None:
+    await removal.migrate()
+    lots = []
+    for office in (removal.source, removal.target):
+        customer = (await customers_of(office))["acme"]
+        (wallet,) = await office.account.get(f"/customers/{customer}/wallets")
+        page = await office.account.get(f"/wallets/{wallet['id']}/transactions", credits_available_gt=0)
+        lots.append(
+            sorted(
+                (lot["credits_available"], lot.get("expiry_date"), lot["transaction_reason"]) for lot in page["items"]
+            )
+        )
+    assert lots[0] == lots[1]
+    assert len(lots[0]) == 2
