@@ -150,10 +150,10 @@ async def test_the_command_imports_a_file(account: Account, tmp_path: Path) -> N
     assert (await account.get(f"/forex/{rupees['id']}"))["rate"] == "90"
 
 
-async def test_a_duty_fetches_the_file_where_the_deployment_says_so(alone: Account) -> None:
+async def test_a_duty_fetches_the_file_where_the_deployment_says_so(account: Account) -> None:
     """An address on this machine serves it; nothing is fetched without one."""
-    await imported(alone, HISTORICAL)
-    rupees = await market(alone)
+    await imported(account, HISTORICAL)
+    rupees = await market(account)
 
     async def serve(_request: web.Request) -> web.Response:
         return web.Response(text="Date,USD,INR\n2026-12-01,1,92\n")
@@ -163,16 +163,16 @@ async def test_a_duty_fetches_the_file_where_the_deployment_says_so(alone: Accou
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    settings = msgspec.structs.replace(alone.settings, fx_url=f"http://127.0.0.1:{port}/eurofxref.csv")
-    names = [duty.name for duty in duties(alone.database, alone.settings)]
+    settings = msgspec.structs.replace(account.settings, fx_url=f"http://127.0.0.1:{port}/eurofxref.csv")
+    names = [duty.name for duty in duties(account.database, account.settings)]
     assert "reference_rates" not in names
-    (duty,) = (duty for duty in duties(alone.database, settings) if duty.name == "reference_rates")
+    (duty,) = (duty for duty in duties(account.database, settings) if duty.name == "reference_rates")
     try:
-        counts = await duty.run(alone.database, alone.database.clock.now())
+        counts = await duty.run(account.database, account.database.clock.now())
     finally:
         await runner.cleanup()
     assert counts["succeeded"] >= 1
-    assert (await alone.get(f"/forex/{rupees['id']}"))["rate"] == "92"
+    assert (await account.get(f"/forex/{rupees['id']}"))["rate"] == "92"
 
 
 @pytest.mark.slow
