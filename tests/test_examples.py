@@ -30,7 +30,6 @@ PAGES = (
     "docs/checkout.md",
     "docs/clients.md",
     "docs/imports-and-exports.md",
-    "docs/migration.md",
 )
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^>]+) -->\n)?^```(?P<kind>console|python)\n(?P<code>.*?)^```$",

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 from sqlalchemy import func, select
 
+from farthing.core.ids import Kind
 from farthing.migration.tables import MigratedRecord
 from tests.migration.go_between import GoBetween, going_between
 from tests.migration.removal import OPEN_SINCE, Removal, open_invoices_of, summaries_of
 from tests.processes import ForkedProcess, farthing, run_farthing
-from tests.waiting import until, until_waited_for
+from tests.waiting import PATIENCE_SECONDS, until, until_waited_for
 
 
 class Command:
@@ -68,16 +69,17 @@ def _at_nth(path: str, place: int) -> Callable[[str], bool]:
 @pytest.mark.slow
 async def test_a_run_that_is_killed_goes_on(removal: Removal, command: Command, database_url: str) -> None:
     noted = 0
-    # the first search of customers asks whether the key is right
-    for held_at in (_at_nth("/customers/search", 2), _at_nth("/invoices/inv", 3)):
-        async with going_between(removal.source.account.base_url, hold=held_at) as between:
+    async with going_between(removal.source.account.base_url) as between:
+        # the first search of customers asks whether the key is right
+        for hold in (_at_nth("/customers/search", 2), _at_nth(f"/invoices/{Kind.INVOICE.value}", 3)):
+            between.hold, between.held = hold, asyncio.Event()
             process = command.start(between)
-            await asyncio.wait_for(between.held.wait(), 180)
+            await asyncio.wait_for(between.held.wait(), PATIENCE_SECONDS)
             process.kill()
             await asyncio.to_thread(process.wait)
-        before, noted = noted, await _noted(removal)
-        assert noted > before
-    async with going_between(removal.source.account.base_url) as between:
+            before, noted = noted, await _noted(removal)
+            assert noted > before
+        between.hold = lambda path: False
         await _kill_in_the_middle_of_a_transaction(command, between, database_url)
         assert await _noted(removal) > noted
 
@@ -111,7 +113,7 @@ async def _count(account: object, path: str) -> int:
 async def test_two_runs_at_once_do_not_both_copy(removal: Removal, command: Command) -> None:
     async with going_between(removal.source.account.base_url, hold=_at_nth("/plans/search", 1)) as between:
         process = command.start(between)
-        await asyncio.wait_for(between.held.wait(), 180)
+        await asyncio.wait_for(between.held.wait(), PATIENCE_SECONDS)
 
         async def refused() -> bool:
             try:
