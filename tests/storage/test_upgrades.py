@@ -82,6 +82,7 @@ BY_COLUMN: Mapping[str, object] = {
     "euro_reference_rates.units_per_euro": 1,
     "fx_rates.rate": 1,
     "tasks.processed_records": 2,
+    "migrated_records.outcome": "left_out",
     "invoice_correction_lines.amount": 1,
     "invoice_correction_lines.net_amount": 0,
     "invoice_correction_lines.tax_amount": 0,
