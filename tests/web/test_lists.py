@@ -15,6 +15,9 @@ from playwright.async_api import Page, expect
 from farthing.web.rendering.wording import money
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
+from tests.web.test_attacks import Visitor, inside
+
+__all__ = ["inside"]
 
 Invoice = dict[str, Any]
 
@@ -177,3 +180,12 @@ async def test_subscriptions_are_narrowed_and_downloaded(looking: Page, stage: S
     assert [stage.customers[0]["name"], stage.subscription_id] in rows
     _, none = await _file(looking, "/subscriptions/export.csv?state=cancelled")
     assert none == []
+
+
+async def test_who_may_write_invoices_begins_one_from_the_list_for_the_customer_it_is_narrowed_to(
+    own: Stage, inside: Visitor
+) -> None:
+    customer = await own.account.post("/customers", {"external_id": "acme", "name": "Acme"})
+    assert 'href="/invoices/new"' in (await inside.http.get("/invoices")).text
+    narrowed = await inside.http.get(f"/invoices?customer={customer['id']}")
+    assert f'href="/invoices/new?customer={customer["id"]}"' in narrowed.text
