@@ -122,3 +122,11 @@ async def test_without_a_script_rows_are_added_and_a_price_is_calculated(own: St
     assert (await inside.post(path, typed)).status_code == 303
     (price,) = (await own.account.get(f"/plans/{plan['id']}"))["prices"]
     assert [tier["unit_amount"] for tier in price["tiers"]] == ["5", "4"]
+
+
+async def test_a_feature_without_a_meter_is_charged_for_by_no_fixed_fee(own: Stage, inside: Visitor) -> None:
+    await Shop(own.account).plan(fixed("49"))
+    feature = await own.account.post("/features", {"name": "Single sign-on", "type": "boolean"})
+    page = await inside.http.get(f"/catalogue/features/{feature['id']}")
+    assert "Nowhere yet" in page.text
+    assert "charges for it" not in page.text
