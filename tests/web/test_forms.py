@@ -94,6 +94,11 @@ def test_what_a_form_says_of_something_new(given: dict[str, str], body: dict[str
     assert creation_of(FORM, given) == {"name": "x", "metadata": {}} | body
 
 
+def test_lines_end_as_they_did_before_a_browser_sent_them() -> None:
+    form = (FormSection("Thing", (FormField("text", "Text", FieldKind.AREA),)),)
+    assert change_of(form, {"text": "a\r\nb"}) == {"text": "a\nb"}
+
+
 @pytest.mark.parametrize(
     ("typed", "problem"),
     [

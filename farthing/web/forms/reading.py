@@ -128,6 +128,9 @@ def _value(field: FormField, path: str, given: Mapping[str, str]) -> Any:
                 return msgspec.json.decode(text)
             except UNREADABLE as error:
                 raise ValidationFailed.of(path, 'must be JSON such as {"model": "fast"}') from error
+        case FieldKind.AREA:
+            # a browser ends lines as the network does
+            return text.replace("\r\n", "\n")
         case _:
             return text
 
