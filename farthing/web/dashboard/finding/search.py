@@ -73,15 +73,12 @@ class FoundThing:
 
 
 async def find_customers(session: AsyncSession, typed: TypedText) -> Sequence[FoundCustomer]:
-    """Customers each of whose typed words begins a word of its name, its address or an external id."""
-    if typed.is_id:
-        chosen = [typed.text]
-    else:
-        given = select(func.search_words(typed.text))
-        words = sorted(await session.scalars(given), key=len, reverse=True)[:MOST_WORDS]
-        if not words:
-            return ()
-        chosen = list((await session.scalars(_customers_with(words))).all())
+    """Customers with this id, or each of whose typed words begins a word of its name, its address or an external id."""
+    chosen = [typed.text]
+    given = select(func.search_words(typed.text))
+    words = sorted(await session.scalars(given), key=len, reverse=True)[:MOST_WORDS]
+    if words:
+        chosen += await session.scalars(_customers_with(words))
     rows = await session.scalars(
         select(Customer)
         .where(in_array(Customer.id, chosen), Customer.status != Status.DELETED)
