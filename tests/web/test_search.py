@@ -129,3 +129,12 @@ async def test_an_external_id_that_looks_like_one_of_ours_is_found(own: Stage, i
     for typed in (given, customer["id"]):
         found = await inside.http.get("/search", params={"q": typed})
         assert f'href="/customers/{customer["id"]}"' in found.text
+
+
+async def test_a_key_leads_to_what_has_it_now_and_to_its_own_page(own: Stage, inside: Visitor) -> None:
+    former = await own.account.post("/plans", {"name": "Former", "lookup_key": "growth"})
+    await own.account.delete(f"/plans/{former['id']}", expect=200)
+    plan = await own.account.post("/plans", {"name": "Growth", "lookup_key": "growth"})
+    feature = await own.account.post("/features", {"name": "Calls", "type": "boolean", "lookup_key": "calls"})
+    assert f'href="/catalogue/plans/{plan["id"]}"' in (await inside.http.get("/search?q=growth")).text
+    assert f'href="/catalogue/features/{feature["id"]}"' in (await inside.http.get("/search?q=calls")).text
