@@ -31,6 +31,7 @@ from tests.web.stage import PASSWORD, Stage
 
 EVIL = "<script>window.caught=1</script><img src=x onerror=window.caught=1>\"'{{7*7}}"
 _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
+_ONCE = re.compile(r'name="once" value="([0-9A-Z]+)"')
 
 
 class Visitor:
@@ -41,6 +42,12 @@ class Visitor:
 
     async def token(self, path: str = "/clock") -> str:
         found = _TOKEN.search((await self.http.get(path)).text)
+        assert found is not None
+        return found[1]
+
+    async def once(self, path: str) -> str:
+        """The name of the form of a page, by which it is known when it is sent again."""
+        found = _ONCE.search((await self.http.get(path)).text)
         assert found is not None
         return found[1]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.account import Account
@@ -122,3 +124,31 @@ async def test_without_a_script_rows_are_added_and_a_price_is_calculated(own: St
     assert (await inside.post(path, typed)).status_code == 303
     (price,) = (await own.account.get(f"/plans/{plan['id']}"))["prices"]
     assert [tier["unit_amount"] for tier in price["tiers"]] == ["5", "4"]
+
+
+async def test_a_feature_without_a_meter_is_charged_for_by_no_fixed_fee(own: Stage, inside: Visitor) -> None:
+    await Shop(own.account).plan(fixed("49"))
+    feature = await own.account.post("/features", {"name": "Single sign-on", "type": "boolean"})
+    page = await inside.http.get(f"/catalogue/features/{feature['id']}")
+    assert "Nowhere yet" in page.text
+    assert "charges for it" not in page.text
+
+
+async def test_forms_that_are_sent_twice_at_the_same_time_make_one_thing(own: Stage, inside: Visitor) -> None:
+    token = await inside.token()
+
+    async def send_twice(path: str, typed: dict[str, str]) -> None:
+        form = {**typed, "form_token": token, "once": await inside.once(path)}
+        answers = await asyncio.gather(inside.post(path, form), inside.post(path, form))
+        assert [answer.status_code for answer in answers] == [303, 303]
+        assert len({answer.headers["location"] for answer in answers}) == 1
+
+    await send_twice("/catalogue/plans/new", {"name": "Growth"})
+    (plan,) = (await own.account.get("/plans"))["items"]
+    amount = {"type": "FIXED", "currency": "usd", "billing_model": "FLAT_FEE", "amount": "49"}
+    period = {"billing_period": "MONTHLY", "invoice_cadence": "ADVANCE"}
+    await send_twice(f"/catalogue/plans/{plan['id']}/prices/new", {**amount, **period})
+    assert len((await own.account.get(f"/plans/{plan['id']}"))["prices"]) == 1
+    coupon = {"name": "Launch", "type": "percentage", "percentage_off": "20", "cadence": "once"}
+    await send_twice("/catalogue/coupons/new", coupon)
+    assert len((await own.account.get("/coupons"))["items"]) == 1

@@ -94,6 +94,25 @@ def test_what_a_form_says_of_something_new(given: dict[str, str], body: dict[str
     assert creation_of(FORM, given) == {"name": "x", "metadata": {}} | body
 
 
+def test_lines_end_as_they_did_before_a_browser_sent_them() -> None:
+    form = (FormSection("Thing", (FormField("text", "Text", FieldKind.AREA),)),)
+    assert change_of(form, {"text": "a\r\nb"}) == {"text": "a\nb"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem"),
+    [
+        pytest.param("{", "must be JSON", id="not to its end"),
+        pytest.param("[" * 5_000, "must be JSON", id="deeper than anybody reads"),
+        pytest.param('{"a": "\\u0000"}', "must not hold the character NUL", id="what no text in the database holds"),
+    ],
+)
+def test_json_that_no_request_may_hold_is_refused(typed: str, problem: str) -> None:
+    form = (FormSection("Thing", (FormField("config", "Config", FieldKind.JSON),)),)
+    with pytest.raises(ValidationFailed, match=problem):
+        creation_of(form, {"config": typed})
+
+
 def test_a_change_says_that_a_text_is_gone() -> None:
     body = change_of(FORM, {"name": "x", "note": "", "meter.field": ""})
     assert body == {"name": "x", "note": "", "kind": "", "metadata": {}}

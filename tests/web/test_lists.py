@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from farthing.web.dashboard.lists import subscription_list
 from farthing.web.rendering.wording import money
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
+from tests.web.test_attacks import Visitor, inside
+
+__all__ = ["inside"]
 
 Invoice = dict[str, Any]
 
@@ -177,3 +181,23 @@ async def test_subscriptions_are_narrowed_and_downloaded(looking: Page, stage: S
     assert [stage.customers[0]["name"], stage.subscription_id] in rows
     _, none = await _file(looking, "/subscriptions/export.csv?state=cancelled")
     assert none == []
+
+
+async def test_who_may_write_invoices_begins_one_from_the_list_for_the_customer_it_is_narrowed_to(
+    own: Stage, inside: Visitor
+) -> None:
+    customer = await own.account.post("/customers", {"external_id": "acme", "name": "Acme"})
+    assert 'href="/invoices/new"' in (await inside.http.get("/invoices")).text
+    narrowed = await inside.http.get(f"/invoices?customer={customer['id']}")
+    assert f'href="/invoices/new?customer={customer["id"]}"' in narrowed.text
+
+
+async def test_a_link_narrows_to_a_plan_that_is_not_among_those_to_choose_from(
+    own: Stage, inside: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription_list, "MOST_PLANS", 1)
+    for name in ("First", "Second"):
+        plan = await own.account.post("/plans", {"name": name})
+    page = await inside.http.get(f"/subscriptions?plan={plan['id']}")
+    assert f'<option value="{plan["id"]}" selected>Second</option>' in page.text
+    assert "none of the choices" not in page.text

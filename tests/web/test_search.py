@@ -12,6 +12,9 @@ from farthing.web.rendering.wording import money
 from tests.account import Account
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
+from tests.web.test_attacks import Visitor, inside
+
+__all__ = ["inside"]
 
 
 @pytest.mark.parametrize(
@@ -118,3 +121,20 @@ async def test_words_follow_every_change_of_a_customer(page: Page, own: Stage, s
         await page.goto(f"/search?q={typed}")
         await expect(page.get_by_role("link", name="Late Owl")).to_have_count(int(is_found))
         assert "Early Stranger" not in await page.locator("main").inner_text()
+
+
+async def test_an_external_id_that_looks_like_one_of_ours_is_found(own: Stage, inside: Visitor) -> None:
+    given = "user_01JD3Y7N2W8Q4R5T6V7X8Z9A0B"
+    customer = await own.account.post("/customers", {"external_id": given, "name": "Acme"})
+    for typed in (given, customer["id"]):
+        found = await inside.http.get("/search", params={"q": typed})
+        assert f'href="/customers/{customer["id"]}"' in found.text
+
+
+async def test_a_key_leads_to_what_has_it_now_and_to_its_own_page(own: Stage, inside: Visitor) -> None:
+    former = await own.account.post("/plans", {"name": "Former", "lookup_key": "growth"})
+    await own.account.delete(f"/plans/{former['id']}", expect=200)
+    plan = await own.account.post("/plans", {"name": "Growth", "lookup_key": "growth"})
+    feature = await own.account.post("/features", {"name": "Calls", "type": "boolean", "lookup_key": "calls"})
+    assert f'href="/catalogue/plans/{plan["id"]}"' in (await inside.http.get("/search?q=growth")).text
+    assert f'href="/catalogue/features/{feature["id"]}"' in (await inside.http.get("/search?q=calls")).text

@@ -5,20 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from litestar import Response
+from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import rehearsal, unit_of_work
 from farthing.core.errors import FarthingError
-from farthing.web.access.visitors import form_of
+from farthing.core.ids import new_ulid
+from farthing.web.access.submissions import SentBefore, begin_submission, end_submission
+from farthing.web.access.visitors import form_of, visitor_of
 from farthing.web.forms.filled import FilledForm, conditions_text
 from farthing.web.forms.reading import reshaped
 from farthing.web.rendering import wording
-from farthing.web.rendering.answers import HttpRequest, render
+from farthing.web.rendering.answers import HttpRequest, done, render
 
 _ONE_OF_SEVERAL = re.compile(r"\b1 ((?:\w+ )?\w+)s\b")
+ONCE = "once"
+"""The field by which a form that is sent twice is known."""
 Crumbs = Sequence[tuple[str, str]]
 """Where a page belongs: addresses and their words, the nearest last."""
 
@@ -62,11 +68,26 @@ def form_page(request: HttpRequest, page: FormPage, form: FilledForm, **values: 
         status=400 if form.alert else 200,
         page=page,
         form=form,
+        once=form.given.get(ONCE) or new_ulid(),
         aside=page.aside,
         confirmation=page.confirmation,
         conditions_text=conditions_text,
         **values,
     )
+
+
+async def made_once(
+    request: HttpRequest, session: AsyncSession, now: datetime, make: Callable[[], Awaitable[tuple[str, str]]]
+) -> Redirect:
+    """Make what a form asks for, once however often it is sent; `make` says where to go on, and what to say there."""
+    once = form_of(request).get(ONCE, "")[:50] or new_ulid()
+    try:
+        key = await begin_submission(session, visitor_of(request), once, now)
+    except SentBefore as sent:
+        return done(request, sent.path, "This was sent twice, and done once.")
+    path, words = await make()
+    await end_submission(session, key, path)
+    return done(request, path, words)
 
 
 def confirm_page(request: HttpRequest, confirmation: Confirmation) -> Response[str]:

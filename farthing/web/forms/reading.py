@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from farthing.core.encoding.decoding import UNREADABLE, holds_nul
 from farthing.core.encoding.wire import checked_metadata
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import parse, plain
@@ -121,10 +122,15 @@ def _value(field: FormField, path: str, given: Mapping[str, str]) -> Any:
         case FieldKind.LIST:
             return [each.strip() for each in text.split(",") if each.strip()]
         case FieldKind.JSON:
+            if holds_nul(text.encode()):
+                raise ValidationFailed.of(path, "must not hold the character NUL")
             try:
                 return msgspec.json.decode(text)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise ValidationFailed.of(path, 'must be JSON such as {"model": "fast"}') from error
+        case FieldKind.AREA:
+            # a browser ends lines as the network does
+            return text.replace("\r\n", "\n")
         case _:
             return text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from litestar import Controller, Response, get, post
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,6 +12,7 @@ from farthing.catalogue.discounts import coupons
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.discounts.schemas import CreateCouponRequest, UpdateCouponRequest
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
+from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
@@ -20,7 +23,7 @@ from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, metadata_rows, when
 from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, session_anew, typed
+from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, made_once, session_anew, typed
 from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
@@ -100,16 +103,20 @@ class CouponPages(Controller):
         return form_page(request, _NEW, FilledForm(NEW_COUPON))
 
     @post("/new", guards=[changes("coupon")])
-    async def create(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    async def create(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
         """Make a coupon."""
         given = typed(request)
         if is_only_looked_at(given):
             return form_page(request, _NEW, FilledForm(NEW_COUPON, given, is_filled=True))
-        try:
+
+        async def make() -> tuple[str, str]:
             coupon = await coupons.create(session, convert(creation_of(NEW_COUPON, given), CreateCouponRequest))
+            return f"{HOME}/{coupon.id}", f"{coupon.name} is made."
+
+        try:
+            return await made_once(request, session, clock.now(), make)
         except FarthingError as error:
             return form_page(request, _NEW, refused_form(NEW_COUPON, given, error))
-        return done(request, f"{HOME}/{coupon.id}", f"{coupon.name} is made.")
 
     @get("/{coupon_id:str}", guards=[shows("coupon")])
     async def read(self, coupon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

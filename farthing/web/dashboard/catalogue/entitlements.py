@@ -24,6 +24,7 @@ from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.tables import Feature
+from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
@@ -32,7 +33,7 @@ from farthing.web.access.visitors import changes, prepares
 from farthing.web.dashboard.catalogue.plans import owners_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, ShownWhen, when
 from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, session_anew, typed
+from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, made_once, session_anew, typed
 from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused
 
@@ -133,7 +134,7 @@ class EntitlementPages(Controller):
         )
 
     @post(_OF_OWNERS, guards=[changes("entitlement")])
-    async def create(self, owner_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    async def create(self, owner_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
         """Include a feature."""
         owners = owners_of(request)
         kind, row = await _owner(session, owners, owner_id)
@@ -141,16 +142,20 @@ class EntitlementPages(Controller):
         page = _page(owners, row, f"Include in {row.name}", "Include it")
         if is_only_looked_at(given):
             return form_page(request, page, FilledForm(form, given, is_filled=True))
-        try:
+
+        async def make() -> tuple[str, str]:
             body = _without_choice(creation_of(form, given))
             feature = await find(session, Feature, body["feature_id"])
             body |= {"entity_type": kind.value, "entity_id": row.id, "feature_type": feature.type.value}
             body.setdefault("is_enabled", True)
             await lifecycle.create(session, [convert(body, CreateEntitlementRequest)])
+            return f"/catalogue/{owners}/{owner_id}", f"{feature.name} is included."
+
+        try:
+            return await made_once(request, session, clock.now(), make)
         except FarthingError as error:
             await session_anew(request)
             return form_page(request, page, refused_form(form, given, error))
-        return done(request, f"/catalogue/{owners}/{owner_id}", f"{feature.name} is included.")
 
     @get("/entitlements/{entitlement_id:str}/edit", guards=[prepares("entitlement")])
     async def edit(self, entitlement_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

@@ -174,6 +174,8 @@ async def _uses(session: AsyncSession, row: Feature) -> Sequence[FeatureUse]:
     priced = await session.scalars(
         select(Price.entity_id)
         .where(
+            # a fixed fee has no meter either
+            Price.meter_id.is_not(None),
             Price.meter_id == row.meter_id,
             Price.status == Status.PUBLISHED,
             Price.end_date.is_(None),

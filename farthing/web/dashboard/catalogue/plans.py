@@ -36,6 +36,7 @@ from farthing.web.forms.pages import (
     FormPage,
     confirm_page,
     form_page,
+    made_once,
     obstacle_to,
     session_anew,
     typed,
@@ -84,16 +85,20 @@ class PlanPages(Controller):
         return form_page(request, _NEW_PLAN, FilledForm(PLAN_FORM))
 
     @post("/new", guards=[changes("plan")])
-    async def create(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+    async def create(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
         """Make a plan."""
         given = typed(request)
         if is_only_looked_at(given):
             return form_page(request, _NEW_PLAN, FilledForm(PLAN_FORM, given, is_filled=True))
-        try:
+
+        async def make() -> tuple[str, str]:
             plan = await plans.create(session, convert(creation_of(PLAN_FORM, given), CreatePlanRequest), clock.now())
+            return f"/catalogue/plans/{plan.id}", f"{plan.name} is made. Give it its prices now."
+
+        try:
+            return await made_once(request, session, clock.now(), make)
         except FarthingError as error:
             return form_page(request, _NEW_PLAN, refused_form(PLAN_FORM, given, error))
-        return done(request, f"/catalogue/plans/{plan.id}", f"{plan.name} is made. Give it its prices now.")
 
     @get("/{plan_id:str}", guards=[shows("plan")])
     async def read(self, plan_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:

@@ -45,7 +45,7 @@ from farthing.web.dashboard.catalogue.price_form import CHANGED_LABELS, CHANGED_
 from farthing.web.dashboard.catalogue.price_words import UnitWords, shown_prices
 from farthing.web.forms.fields import MOST_ROWS, FieldKind, FormField, FormSection, Sections
 from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import FormPage, form_page, session_anew, typed
+from farthing.web.forms.pages import ONCE, FormPage, form_page, made_once, session_anew, typed
 from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.wording import chip
@@ -93,17 +93,21 @@ class PricePages(Controller):
         return await _new_page(request, session, owner, FilledForm(await _new_form(session, owner)))
 
     @post(_OF_OWNERS, guards=[changes("price")])
-    async def create(self, owner_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+    async def create(self, owner_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
         """Make a price, or see what it would cost."""
         owner, given = await _owner(session, owners_of(request), owner_id), typed(request)
         form = await _new_form(session, owner)
         if is_only_looked_at(given):
             return await _new_page(request, session, owner, FilledForm(form, given, is_filled=True))
-        try:
+
+        async def make() -> tuple[str, str]:
             price = await lifecycle.create(session, _creation(owner, form, given), clock.now())
+            return owner.path, f"{price.display_name} is priced."
+
+        try:
+            return await made_once(request, session, clock.now(), make)
         except FarthingError as error:
             return await _new_page(request, await session_anew(request), owner, refused_form(form, given, error))
-        return done(request, owner.path, f"{price.display_name} is priced.")
 
     @get("/prices/{price_id:str}", guards=[shows("price")])
     async def read(self, price_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
@@ -310,5 +314,7 @@ async def _change_page(
 
 def _fingerprint(given: Mapping[str, str]) -> str:
     """What a form says, in short, without what is not part of the change."""
-    said = sorted((name, text) for name, text in given.items() if text and name not in {_SEEN, QUANTITY, "form_token"})
+    said = sorted(
+        (name, text) for name, text in given.items() if text and name not in {_SEEN, QUANTITY, ONCE, "form_token"}
+    )
     return hashlib.sha256(repr(said).encode()).hexdigest()[:32]

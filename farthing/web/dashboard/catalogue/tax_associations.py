@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from litestar import Controller, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,7 +20,7 @@ from farthing.web.dashboard.catalogue.taxes import CRUMBS, HOME, taxed_names
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, metadata_rows, when
 from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, session_anew, typed
+from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, made_once, session_anew, typed
 from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused
 
@@ -83,13 +85,14 @@ class TaxAssociationPages(Controller):
         return form_page(request, _new_page(rate), FilledForm(NEW_ASSOCIATION))
 
     @post("/{rate_id:str}/associations/new", guards=[changes("tax")])
-    async def create(self, rate_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
+    async def create(self, rate_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
         """Apply a rate."""
         rate, given = await find(session, TaxRateRow, rate_id), typed(request)
         page = _new_page(rate)
         if is_only_looked_at(given):
             return form_page(request, page, FilledForm(NEW_ASSOCIATION, given, is_filled=True))
-        try:
+
+        async def make() -> tuple[str, str]:
             body = creation_of(NEW_ASSOCIATION, given) | {"tax_rate_code": rate.code}
             if body["entity_type"] == TaxEntityType.TENANT.value:
                 body["entity_id"] = visitor_of(request).caller.tenant_id
@@ -98,9 +101,12 @@ class TaxAssociationPages(Controller):
             else:
                 body["entity_id"] = body.pop(_SUBSCRIPTION, "")
             await associations.create(session, convert(body, CreateTaxAssociationRequest), clock.now())
+            return f"{HOME}/{rate_id}", f"{rate.name} applies."
+
+        try:
+            return await made_once(request, session, clock.now(), make)
         except FarthingError as error:
             return form_page(request, page, refused_form(NEW_ASSOCIATION, given, error))
-        return done(request, f"{HOME}/{rate_id}", f"{rate.name} applies.")
 
     @get("/associations/{association_id:str}/edit", guards=[prepares("tax")])
     async def edit(self, association_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

@@ -73,15 +73,12 @@ class FoundThing:
 
 
 async def find_customers(session: AsyncSession, typed: TypedText) -> Sequence[FoundCustomer]:
-    """Customers each of whose typed words begins a word of its name, its address or an external id."""
-    if typed.is_id:
-        chosen = [typed.text]
-    else:
-        given = select(func.search_words(typed.text))
-        words = sorted(await session.scalars(given), key=len, reverse=True)[:MOST_WORDS]
-        if not words:
-            return ()
-        chosen = list((await session.scalars(_customers_with(words))).all())
+    """Customers with this id, or each of whose typed words begins a word of its name, its address or an external id."""
+    chosen = [typed.text]
+    given = select(func.search_words(typed.text))
+    words = sorted(await session.scalars(given), key=len, reverse=True)[:MOST_WORDS]
+    if words:
+        chosen += await session.scalars(_customers_with(words))
     rows = await session.scalars(
         select(Customer)
         .where(in_array(Customer.id, chosen), Customer.status != Status.DELETED)
@@ -206,14 +203,21 @@ def _begins(column: InstrumentedAttribute[Any], start: str) -> ColumnElement[boo
 # things that are found by their id or their number alone: what they are called, by which column, and where they are
 
 
+def _live_first(table: type[Plan] | type[Feature]) -> tuple[ColumnElement[Any], ...]:
+    """The order in which one is taken of those that had the same key, one after another."""
+    return (table.status == Status.PUBLISHED).desc(), table.created_at.desc(), table.id.desc()
+
+
 async def _plan(session: AsyncSession, typed: str) -> FoundThing | None:
-    row = await session.scalar(select(Plan).where(or_(Plan.id == typed, Plan.lookup_key == typed)).limit(1))
-    return None if row is None or not typed else FoundThing("Plan", row.name, f"/catalogue/plans/{row.id}")
+    known = or_(Plan.id == typed, Plan.lookup_key == typed)
+    row = await session.scalar(select(Plan).where(known).order_by(*_live_first(Plan)).limit(1))
+    return None if row is None else FoundThing("Plan", row.name, f"/catalogue/plans/{row.id}")
 
 
 async def _feature(session: AsyncSession, typed: str) -> FoundThing | None:
-    row = await session.scalar(select(Feature).where(or_(Feature.id == typed, Feature.lookup_key == typed)).limit(1))
-    return None if row is None or not typed else FoundThing("Feature", row.name, "/catalogue")
+    known = or_(Feature.id == typed, Feature.lookup_key == typed)
+    row = await session.scalar(select(Feature).where(known).order_by(*_live_first(Feature)).limit(1))
+    return None if row is None else FoundThing("Feature", row.name, f"/catalogue/features/{row.id}")
 
 
 async def _wallet(session: AsyncSession, typed: str) -> FoundThing | None:

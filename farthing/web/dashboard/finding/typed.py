@@ -1,4 +1,4 @@
-"""What somebody typed into the search, as what it may mean: words, an amount, an id. Pure."""
+"""What somebody typed into the search, as what it may mean: words, an amount. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from farthing.invoices.pdf.figures import symbol
 LONGEST = 200
 _AMOUNT = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?|\d+(\.\d+)?")
 _CODE = re.compile(r"[A-Za-z]{3}")
-_ID = re.compile(r"[a-z_]+_[0-9A-Za-z]{20,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,6 @@ class TypedText:
     def of(cls, text: str) -> TypedText:
         """The text without what no text holds, cut at a length that nobody types."""
         return cls(" ".join(text.replace("\x00", "").split())[:LONGEST])
-
-    @property
-    def is_id(self) -> bool:
-        """Whether it looks like the id of something."""
-        return _ID.fullmatch(self.text) is not None
 
     @property
     def amount(self) -> TypedAmount | None:

@@ -35,6 +35,7 @@ from farthing.web.rendering.listing import (
 )
 
 MOST_PLANS = 200
+"""To choose from; a link may be about any other."""
 _CUSTOMER_NAME = (
     select(func.lower(Customer.name))
     .where(Customer.id == Subscription.customer_id)
@@ -200,9 +201,10 @@ def _filters(plans: Sequence[tuple[str, str]], currencies: Sequence[str]) -> tup
     )
 
 
-async def subscription_list(session: AsyncSession) -> ListDefinition[SubscriptionRow]:
-    """The list."""
-    plans = (await session.execute(select(Plan.id, Plan.name).order_by(Plan.name).limit(MOST_PLANS))).all()
+async def subscription_list(session: AsyncSession, *, plan_id: str) -> ListDefinition[SubscriptionRow]:
+    """The list; the plan that it is narrowed to is among those to choose from."""
+    named = select(Plan.id, Plan.name).order_by((Plan.id == plan_id).desc(), func.lower(Plan.name), Plan.id)
+    plans = (await session.execute(named.limit(MOST_PLANS))).all()
     currencies = await session.scalars(select(Subscription.currency).distinct().order_by(Subscription.currency))
     return ListDefinition(
         key="subscriptions",
@@ -233,6 +235,10 @@ def _rows_of(session: AsyncSession) -> Callable[[Sequence[Any]], Awaitable[Seque
     return rows_of
 
 
+async def _definition(request: HttpRequest, session: AsyncSession) -> ListDefinition[SubscriptionRow]:
+    return await subscription_list(session, plan_id=request.query_params.get("plan", "")[:50].replace("\x00", ""))
+
+
 class SubscriptionList(Controller):
     """The list of subscriptions, as a page and as a file."""
 
@@ -242,9 +248,9 @@ class SubscriptionList(Controller):
     @get("/", guards=[shows("subscription")])
     async def browse(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """All subscriptions, narrowed, sorted, in pages."""
-        return await show_list(request, session, "subscriptions.html", await subscription_list(session))
+        return await show_list(request, session, "subscriptions.html", await _definition(request, session))
 
     @get("/export.csv", guards=[shows("subscription")])
     async def export(self, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
         """The same rows and columns as a file."""
-        return await file_of_list(request, session, await subscription_list(session))
+        return await file_of_list(request, session, await _definition(request, session))
