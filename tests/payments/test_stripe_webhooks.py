@@ -168,6 +168,20 @@ async def test_a_refund_whose_answer_was_lost_is_sent_once(stripe_till: StripeTi
     assert len(stripe_till.books.of("refund")) == 1
 
 
+async def test_while_the_key_is_refused_a_refund_that_was_sent_is_not_taken_for_failed(
+    stripe_till: StripeTill,
+) -> None:
+    """Else it could be paid into a wallet as well."""
+    invoice, _, _ = await _charged(stripe_till)
+    stripe_till.books.faults += [("/refunds", "none")] + [("/refunds", "unanswered")] * 3
+    await _note(stripe_till, invoice)
+    for secret_key, status in (("sk_test_revoked_abcdefgh", "PROCESSING"), (stripe_till.secret_key, "SUCCEEDED")):
+        await stripe_till.use_key(secret_key)
+        await stripe_till.reconcile(minutes=16 if status == "PROCESSING" else 32)
+        assert (await _refund_of(stripe_till, invoice))["refund_status"] == status
+    assert len(stripe_till.books.of("refund")) == 1
+
+
 @pytest.mark.parametrize("ending", ["succeeded", "failed"])
 async def test_a_refund_that_takes_days_is_waited_for(stripe_till: StripeTill, ending: str) -> None:
     invoice, _, _ = await _charged(stripe_till)
