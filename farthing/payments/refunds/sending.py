@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 import structlog
@@ -22,6 +21,7 @@ from farthing.payments.providers.interface import (
     Capability,
     Fatal,
     Provider,
+    ProviderCharge,
     RefundFailure,
     Refusal,
     Retryable,
@@ -176,11 +176,11 @@ def _is_return(refund: RefundRecord) -> bool:
 
 
 async def settle_reported(
-    session: AsyncSession, invoice: Invoice | None, payment: Payment, reported: Decimal, now: datetime
+    session: AsyncSession, invoice: Invoice | None, payment: Payment, charge: ProviderCharge, now: datetime
 ) -> None:
-    """A provider says that `reported` of a locked payment has gone back in all: refunds that this covers are settled,
-    the oldest first. What was given back by hand the provider does not know of."""
-    reported = EXACT.add(reported, await sum_by_hand(session, payment))
+    """A provider says what of a locked payment has gone back in all: the refunds that it names are settled, or where it
+    names none those that the amount covers, the oldest first. What was given back by hand it does not know of."""
+    reported = EXACT.add(charge.refunded, await sum_by_hand(session, payment))
     news = EXACT.subtract(reported, payment.refunded_amount)
     await outcomes.sent_back(session, invoice, payment, reported, now)
     if news <= ZERO:
@@ -197,7 +197,8 @@ async def settle_reported(
         .execution_options(populate_existing=True)
     )
     for refund in waiting.all():
-        if refund.amount <= news:
+        is_named = charge.refund_keys is None or refund.gateway_idempotency_token in charge.refund_keys
+        if is_named and refund.amount <= news:
             news = EXACT.subtract(news, refund.amount)
             await complete_refund(session, LockedRefund(refund, invoice, payment), now)
     await withdraw_unrecorded(session, payment)
