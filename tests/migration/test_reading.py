@@ -62,6 +62,13 @@ def test_time(written: Any, expected: Any) -> None:
     assert time_of({"at": written}, "at") == expected
 
 
+@pytest.mark.parametrize("written", ["soon", "9999-12-31T23:59:59-05:00", 12])
+def test_no_time_is_named(written: Any) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        time_of({"at": written}, "at")
+    assert "at" in refused.value.details
+
+
 def test_metadata_becomes_text_within_its_limits() -> None:
     problems: list[str] = []
     given = {"a": 1, "b": True, "c": None, "d": "x" * 501, "e": "kept"}
@@ -96,7 +103,18 @@ def test_versioned_url(url: str, expected: str) -> None:
     assert versioned_url(url) == expected
 
 
-@pytest.mark.parametrize("url", ["api.example.com", "ftp://x/v1", "https://user:pw@x/v1", "https://x/v1?a=b", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.example.com",
+        "ftp://x/v1",
+        "https://user:pw@x/v1",
+        "https://x/v1?a=b",
+        "https://x:port/v1",
+        "https://[x",
+        "",
+    ],
+)
 def test_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValidationFailed):
         versioned_url(url)

@@ -130,9 +130,13 @@ async def _pages(ask: Callable[[int], Awaitable[Any]]) -> AsyncIterator[list[Sou
 
 def versioned_url(url: str) -> str:
     """The address of version 1 of an API, with or without that in `url`. Raises ValidationFailed."""
-    parsed = URL(url.rstrip("/"))
+    refused = ValidationFailed.of("url", "must be an http or https address such as https://api.example.com/v1")
+    try:
+        parsed = URL(url.rstrip("/"))
+    except ValueError as error:
+        raise refused from error
     if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.query or parsed.user:
-        raise ValidationFailed.of("url", "must be an http or https address such as https://api.example.com/v1")
+        raise refused
     return str(parsed if parsed.name == "v1" else parsed / "v1")
 
 
