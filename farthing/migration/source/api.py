@@ -103,7 +103,7 @@ class SourceApi:
                 wait = min(wait * 2, LONGEST_WAIT_SECONDS)
             try:
                 async with self._client.request(
-                    method, self.url + path, data=content, params=parameters, headers=headers
+                    method, self.url + path, data=content, params=parameters, headers=headers, allow_redirects=False
                 ) as response:
                     if response.status not in _BUSY:
                         return _decoded(method, path, response.status, await response.read())
@@ -143,6 +143,9 @@ def versioned_url(url: str) -> str:
 def _decoded(method: str, path: str, status: int, content: bytes) -> Any:
     if status in _REFUSED:
         raise SourceFailed.of("key", f"was refused by the source with status {status}; it must be allowed to read all")
+    if 300 <= status < 400:
+        # followed, the key would go wherever the source says
+        raise SourceFailed.of("url", f"{method} {path} was answered {status}: give the address that it leads to")
     if status in {404, 405, 501}:
         raise NotOffered(f"{method} {path}")
     if status >= 400:
