@@ -87,10 +87,10 @@ def main() -> None:
         sys.exit(2)
     except ValidationFailed as error:
         for field, reason in error.details.items():
-            errors.print(f"[red]farthing:[/red] {field} {reason}", markup=True)
+            errors.print(f"[red]farthing:[/red] {escape(f'{field} {reason}')}", markup=True)
         sys.exit(2)
     except FarthingError as error:
-        errors.print(f"[red]farthing:[/red] {error.message}", markup=True)
+        errors.print(f"[red]farthing:[/red] {escape(error.message)}", markup=True)
         sys.exit(2 if isinstance(error, NotFound) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -136,22 +136,43 @@ class MigrationRun:
         async with self.transaction() as session:
             finished = await finished_ids(session, kind.name, named)
         waiting = [record for source_id, record in named.items() if source_id not in finished]
-        whole = await self._completed(kind, waiting)
+        whole, gone = await self._completed(kind, waiting)
         async with self.transaction() as session:
             for record in whole:
                 await self._copy(session, kind, record)
+            for record, missing in gone:
+                problems = [f"the source does not offer {missing}"]
+                await record_outcome(
+                    session,
+                    kind.name,
+                    str(record["id"]),
+                    RecordOutcome.FAILED,
+                    label=label_of(record),
+                    problems=problems,
+                )
         self.progress(kind.name, len(page))
 
-    async def _completed(self, kind: RecordKind, records: Sequence[SourceRecord]) -> list[SourceRecord]:
+    async def _completed(
+        self, kind: RecordKind, records: Sequence[SourceRecord]
+    ) -> tuple[list[SourceRecord], list[tuple[SourceRecord, NotOffered]]]:
+        """Records with all that the source says of them, and those that it has no more. Raises SourceFailed."""
         turns = asyncio.Semaphore(AT_ONCE)
+        gone: list[tuple[SourceRecord, NotOffered]] = []
 
-        async def completed(record: SourceRecord) -> SourceRecord:
+        async def completed(record: SourceRecord) -> SourceRecord | None:
             async with turns:
-                return await kind.complete(self.source, record)
+                try:
+                    return await kind.complete(self.source, record)
+                except NotOffered as missing:
+                    gone.append((record, missing))
+                    return None
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(completed(record)) for record in records]
-        return [task.result() for task in tasks]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(completed(record)) for record in records]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        return [whole for task in tasks if (whole := task.result()) is not None], gone
 
     async def _copy(self, session: AsyncSession, kind: RecordKind, record: SourceRecord) -> None:
         """Copy a record, or note why it was not."""

@@ -6,9 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from farthing.core.errors import ValidationFailed
-from farthing.migration.source.api import _asked_wait, versioned_url
+from farthing.migration.source.api import SourceApi, SourceFailed, _asked_wait, versioned_url
 from farthing.migration.source.fields import decimal_of, metadata_of, tidied, time_of
 from tests.subscriptions.shop import at
 
@@ -62,6 +64,13 @@ def test_time(written: Any, expected: Any) -> None:
     assert time_of({"at": written}, "at") == expected
 
 
+@pytest.mark.parametrize("written", ["soon", "9999-12-31T23:59:59-05:00", 12])
+def test_no_time_is_named(written: Any) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        time_of({"at": written}, "at")
+    assert "at" in refused.value.details
+
+
 def test_metadata_becomes_text_within_its_limits() -> None:
     problems: list[str] = []
     given = {"a": 1, "b": True, "c": None, "d": "x" * 501, "e": "kept"}
@@ -84,6 +93,32 @@ def test_asked_wait(header: str | None, seconds: float | None) -> None:
     assert _asked_wait(header) == seconds
 
 
+async def test_a_source_that_leads_elsewhere_is_not_followed() -> None:
+    """The key would go with it."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response(status=302, headers={"Location": "/elsewhere"})
+
+    server = TestServer(_answering(answer))
+    await server.start_server()
+    try:
+        async with SourceApi(str(server.make_url("")), "sk_key") as source:
+            with pytest.raises(SourceFailed) as refused:
+                await source.get("/customers/1")
+    finally:
+        await server.close()
+    assert "302" in refused.value.details["url"]
+    assert asked == ["/v1/customers/1"]
+
+
+def _answering(answer: Any) -> web.Application:
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    return application
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -96,7 +131,18 @@ def test_versioned_url(url: str, expected: str) -> None:
     assert versioned_url(url) == expected
 
 
-@pytest.mark.parametrize("url", ["api.example.com", "ftp://x/v1", "https://user:pw@x/v1", "https://x/v1?a=b", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.example.com",
+        "ftp://x/v1",
+        "https://user:pw@x/v1",
+        "https://x/v1?a=b",
+        "https://x:port/v1",
+        "https://[x",
+        "",
+    ],
+)
 def test_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValidationFailed):
         versioned_url(url)

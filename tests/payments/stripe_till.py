@@ -28,6 +28,12 @@ class StripeTill(Till):
         answer: dict[str, Any] = await self.account.post("/connections", body)
         return answer
 
+    async def use_key(self, secret_key: str) -> None:
+        """Let somebody give the connection another secret key."""
+        connection = (await self.account.get("/connections"))["connections"][0]
+        keys = {"secret_key": secret_key}
+        await self.account.put(f"/connections/{connection['id']}", {"encrypted_secret_data": keys})
+
     async def card(self, behaviour: str = "ok", **invoice: Any) -> tuple[dict[str, Any], str]:
         """An invoice, and a card that its payer has on file."""
         bill = await self.invoice(**invoice)

@@ -6,6 +6,9 @@ import asyncio
 
 import pytest
 
+from farthing.core.clock import SystemClock
+from farthing.payments.processing.execution import carry_on
+from farthing.payments.tables import Payment
 from tests.payments.stripe_till import StripeTill
 
 
@@ -98,6 +101,20 @@ async def test_while_stripe_cannot_be_asked_nothing_is_decided(stripe_till: Stri
     assert (await stripe_till.read(payment))["payment_status"] == "PROCESSING"
     await stripe_till.reconcile()
     assert (await stripe_till.read(payment))["payment_status"] == "SUCCEEDED"
+
+
+async def test_while_the_key_is_refused_a_charge_that_was_made_is_not_taken_for_failed(stripe_till: StripeTill) -> None:
+    """Else the next collection would charge once more."""
+    invoice, card = await stripe_till.card()
+    stripe_till.books.faults += [("/payment_intents", "unanswered")] * 3
+    made = await stripe_till.charge(invoice, method=card)
+    for secret_key, status in (("sk_test_revoked_abcdefgh", "PROCESSING"), (stripe_till.secret_key, "SUCCEEDED")):
+        await stripe_till.use_key(secret_key)
+        async with stripe_till.account.database.session(stripe_till.account.scope) as session:
+            payment = await session.get_one(Payment, made["id"])
+            await carry_on(session, stripe_till.gateways(), payment, SystemClock())
+        assert (await stripe_till.read(made))["payment_status"] == status
+    assert len(stripe_till.books.of("payment_intent")) == 1
 
 
 async def test_equal_requests_at_once_charge_once(stripe_till: StripeTill) -> None:
@@ -205,9 +222,7 @@ async def test_an_amount_is_charged_exactly_or_refused(
 
 
 async def test_a_key_that_was_revoked_is_named_without_being_quoted(stripe_till: StripeTill) -> None:
-    connection = (await stripe_till.account.get("/connections"))["connections"][0]
-    keys = {"secret_key": "sk_test_revoked_abcdefgh"}
-    await stripe_till.account.put(f"/connections/{connection['id']}", {"encrypted_secret_data": keys})
+    await stripe_till.use_key("sk_test_revoked_abcdefgh")
     invoice, card = await stripe_till.card()
     answer = await stripe_till.account.http.post(
         "/payments",

@@ -93,6 +93,17 @@ async def test_voiding_an_invoice_closes_its_page(stripe_till: StripeTill) -> No
     assert stripe_till.books.of("checkout.session")[0]["status"] == "expired"
 
 
+async def test_a_page_that_a_refused_key_could_not_close_is_closed_with_the_next(stripe_till: StripeTill) -> None:
+    invoice = await stripe_till.invoice()
+    await stripe_till.link(invoice)
+    await stripe_till.use_key("sk_test_revoked_abcdefgh")
+    await stripe_till.account.post(f"/invoices/{invoice['id']}/void", {}, 200)
+    await stripe_till.reconcile()
+    await stripe_till.use_key(stripe_till.secret_key)
+    await stripe_till.reconcile()
+    assert stripe_till.books.of("checkout.session")[0]["status"] == "expired"
+
+
 async def test_money_paid_on_a_page_of_a_voided_invoice_goes_back(stripe_till: StripeTill) -> None:
     invoice = await stripe_till.invoice()
     payment = await stripe_till.link(invoice)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from farthing.payments.tables import Payment
 from tests.account import Account
 from tests.payments.documented_stripe import event_of, signature_of
 from tests.payments.stripe_till import WEBHOOK_SECRET, StripeTill
@@ -168,6 +169,20 @@ async def test_a_refund_whose_answer_was_lost_is_sent_once(stripe_till: StripeTi
     assert len(stripe_till.books.of("refund")) == 1
 
 
+async def test_while_the_key_is_refused_a_refund_that_was_sent_is_not_taken_for_failed(
+    stripe_till: StripeTill,
+) -> None:
+    """Else it could be paid into a wallet as well."""
+    invoice, _, _ = await _charged(stripe_till)
+    stripe_till.books.faults += [("/refunds", "none")] + [("/refunds", "unanswered")] * 3
+    await _note(stripe_till, invoice)
+    for secret_key, status in (("sk_test_revoked_abcdefgh", "PROCESSING"), (stripe_till.secret_key, "SUCCEEDED")):
+        await stripe_till.use_key(secret_key)
+        await stripe_till.reconcile(minutes=16 if status == "PROCESSING" else 32)
+        assert (await _refund_of(stripe_till, invoice))["refund_status"] == status
+    assert len(stripe_till.books.of("refund")) == 1
+
+
 @pytest.mark.parametrize("ending", ["succeeded", "failed"])
 async def test_a_refund_that_takes_days_is_waited_for(stripe_till: StripeTill, ending: str) -> None:
     invoice, _, _ = await _charged(stripe_till)
@@ -184,6 +199,24 @@ async def test_a_refund_that_takes_days_is_waited_for(stripe_till: StripeTill, e
     refund = await _refund_of(stripe_till, invoice)
     assert refund["refund_status"] == ending.upper()
     assert len(stripe_till.books.of("refund")) == 1
+
+
+async def test_of_two_refunds_underway_the_one_that_arrived_is_settled(stripe_till: StripeTill) -> None:
+    invoice, payment, _ = await _charged(stripe_till)
+    stripe_till.books.refund_status = "pending"
+    for amount in ("10", "20"):
+        await _note(stripe_till, invoice, amount)
+    row = next(row for row in stripe_till.books.of("refund") if row["amount"] == 2000)
+    row["status"] = "succeeded"
+    await stripe_till.hear("refund.updated", row)
+    refunds = (await stripe_till.account.get("/refunds", invoice_ids=invoice["id"]))["items"]
+    assert {(refund["amount"], refund["refund_status"]) for refund in refunds} == {
+        ("10", "PROCESSING"),
+        ("20", "SUCCEEDED"),
+    }
+    await stripe_till.reconcile()
+    async with stripe_till.account.transaction(read_only=True) as session:
+        assert (await session.get_one(Payment, payment["id"])).refunded_amount == 20
 
 
 async def test_an_event_that_needs_an_answer_of_stripe_waits_for_it(stripe_till: StripeTill) -> None:

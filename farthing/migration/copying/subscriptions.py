@@ -6,6 +6,7 @@ Rule: docs/rules/migration.md#subscriptions
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import UNSET
@@ -90,12 +91,14 @@ _COMMITMENT = (
     "commitment_windowed",
     "commitment_duration",
 )
+_BILLED_AT = MappingProxyType({"active": "current_period_end", "trialing": "trial_end"})
+"""When the source bills a subscription next, by its status."""
 _UNUSED_PAUSES = frozenset({"completed", "cancelled"})
 
 
 async def copy_subscription(target: MigrationTarget, record: SourceRecord) -> str:
-    """A subscription with all that belongs to it. Raises ValidationFailed for one whose period the source has still to
-    bill."""
+    """A subscription with all that belongs to it. Raises ValidationFailed for one whose period or trial has ended and
+    that the source has still to bill."""
     _require_billed(target, record)
     terms = target.read(await _terms(target, record), TakenOverSubscription, _OPTIONAL)
     subscription = await take_over_subscription(target.session, terms)
@@ -124,11 +127,10 @@ def _published(record: SourceRecord, name: str) -> Iterator[SourceRecord]:
 
 
 def _require_billed(target: MigrationTarget, record: SourceRecord) -> None:
-    ends = time_of(record, "current_period_end")
-    if record.get("subscription_status") == "active" and ends is not None and ends <= target.now:
-        raise ValidationFailed.of(
-            "current_period_end", f"has passed ({record['current_period_end']}) and the source has not billed it yet"
-        )
+    end = _BILLED_AT.get(str(record.get("subscription_status")))
+    ends = None if end is None else time_of(record, end)
+    if end is not None and ends is not None and ends <= target.now:
+        raise ValidationFailed.of(end, f"has passed ({record[end]}) and the source has not billed it yet")
 
 
 async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:

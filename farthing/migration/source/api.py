@@ -103,7 +103,7 @@ class SourceApi:
                 wait = min(wait * 2, LONGEST_WAIT_SECONDS)
             try:
                 async with self._client.request(
-                    method, self.url + path, data=content, params=parameters, headers=headers
+                    method, self.url + path, data=content, params=parameters, headers=headers, allow_redirects=False
                 ) as response:
                     if response.status not in _BUSY:
                         return _decoded(method, path, response.status, await response.read())
@@ -130,15 +130,22 @@ async def _pages(ask: Callable[[int], Awaitable[Any]]) -> AsyncIterator[list[Sou
 
 def versioned_url(url: str) -> str:
     """The address of version 1 of an API, with or without that in `url`. Raises ValidationFailed."""
-    parsed = URL(url.rstrip("/"))
+    refused = ValidationFailed.of("url", "must be an http or https address such as https://api.example.com/v1")
+    try:
+        parsed = URL(url.rstrip("/"))
+    except ValueError as error:
+        raise refused from error
     if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.query or parsed.user:
-        raise ValidationFailed.of("url", "must be an http or https address such as https://api.example.com/v1")
+        raise refused
     return str(parsed if parsed.name == "v1" else parsed / "v1")
 
 
 def _decoded(method: str, path: str, status: int, content: bytes) -> Any:
     if status in _REFUSED:
         raise SourceFailed.of("key", f"was refused by the source with status {status}; it must be allowed to read all")
+    if 300 <= status < 400:
+        # followed, the key would go wherever the source says
+        raise SourceFailed.of("url", f"{method} {path} was answered {status}: give the address that it leads to")
     if status in {404, 405, 501}:
         raise NotOffered(f"{method} {path}")
     if status >= 400:

@@ -57,9 +57,9 @@ def time_of(record: Mapping[str, Any], name: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(str(given))
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise ValidationFailed.of(name, f"is no time at the source: {given}") from error
-    return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def metadata_of(record: Mapping[str, Any], problems: list[str]) -> dict[str, str]:

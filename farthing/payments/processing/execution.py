@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import NoReturn
 
 import msgspec
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -51,6 +52,8 @@ from farthing.payments.tables import Connection, DestinationType, Payment, Payme
 from farthing.storage.midway import commit_midway, resume_point
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find, lock_row
+
+log = structlog.get_logger(__name__)
 
 _LINK = PaymentMethodType.PAYMENT_LINK
 _ASKING = frozenset(PaymentMethodType) - AT_ONCE
@@ -269,7 +272,8 @@ async def _charge(session: AsyncSession, gateways: Gateways, payment: Payment, c
 async def _charge_again(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
     """Ask for the outcome of a charge that may or may not have reached its provider; one that has not is sent again.
 
-    It is asked for first, because providers forget keys after a while.
+    It is asked for first, because providers forget keys after a while. A provider that refuses to say decides nothing:
+    the payment stays PROCESSING, as in `reconciliation`.
     """
     provider, connection = await _provider(session, gateways, payment, Capability.SAVED_METHODS)
     if provider is None or connection is None:
@@ -277,6 +281,9 @@ async def _charge_again(session: AsyncSession, gateways: Gateways, payment: Paym
     account = await saved_methods.account_at(session, provider, connection, await find_payer(session, payment))
     await commit_midway(session)  # nothing was written; no connection waits for the provider
     charge = await provider.get_payment(lookup_of(payment, account))
+    if isinstance(charge, (Declined, Retryable, Fatal)):
+        log.warning("payment.unknown", payment_id=payment.id, reason=charge.message)
+        return payment
     if charge is not None:
         return await finish(session, gateways, payment.id, charge, clock)
     return await _ask(session, gateways, provider, account, payment, clock)

@@ -223,7 +223,7 @@ async def _apply_money(
         return
     await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
     if charge.refunded > 0:
-        await settle_reported(session, invoice, payment, charge.refunded, now)
+        await settle_reported(session, invoice, payment, charge, now)
     if report.refund_failure is not None:
         await fail_reported(session, payment, report.refund_failure, now)
     if report.dispute is not None:

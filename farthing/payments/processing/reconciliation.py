@@ -144,7 +144,8 @@ async def _close_page(
 ) -> None:
     if payment.gateway_tracking_id is not None:
         closed = await provider.cancel_link(payment.gateway_tracking_id, key=f"{payment.id}/cancel")
-        if isinstance(closed, Retryable):
+        if isinstance(closed, (Retryable, Fatal)):
+            log.warning("payment.page_still_open", payment_id=payment.id, reason=closed.message)
             return
     _, payment = await outcomes.lock(session, payment.id)
     payment.withdrawal_due = False

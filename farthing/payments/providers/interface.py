@@ -119,6 +119,8 @@ class ProviderCharge:
     currency: str
     tracking_id: str | None = None
     refunded: Decimal = Decimal(0)
+    refund_keys: frozenset[str] | None = None
+    """What those refunds of `refunded` were asked for with that we asked for; None if the provider does not say."""
     reason: str = ""
     code: str = ""
     """Of a charge that failed: the provider's own word for it."""

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import InvalidOperation, ServiceUnavailable
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.ports import PaymentPorts, WalletCredit
-from farthing.payments.providers.interface import Retryable, SentBack
+from farthing.payments.providers.interface import Fatal, Retryable, SentBack
 from farthing.payments.refunds.records import return_key
 from farthing.payments.refunds.sending import complete_refund, lock_refund, send_refund
 from farthing.payments.refunds.tables import UNDERWAY, RefundDestination, RefundRecord, RefundStatus
@@ -37,7 +37,7 @@ async def retry_refund(session: AsyncSession, gateways: Gateways, refund_id: str
         answer = await send_refund(session, gateways, refund_id, now)
         refund = await session.get_one(RefundRecord, refund_id, populate_existing=True)
         if refund.refund_status in UNDERWAY:
-            reason = answer.message if isinstance(answer, Retryable) else "the provider has not finished it"
+            reason = answer.message if isinstance(answer, (Retryable, Fatal)) else "the provider has not finished it"
             raise ServiceUnavailable(f"Nobody knows yet what became of the refund: {reason}", {"refund_id": refund_id})
         if isinstance(answer, SentBack) or refund.unapplied_money_id is not None:
             return refund

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 import structlog
@@ -20,9 +19,9 @@ from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.processing import outcomes
 from farthing.payments.providers.interface import (
     Capability,
-    Declined,
     Fatal,
     Provider,
+    ProviderCharge,
     RefundFailure,
     Refusal,
     Retryable,
@@ -100,16 +99,17 @@ async def send_refund(
     """Ask a provider to send a refund back, once or again, and store what it answers; None if nobody has to be asked.
 
     The same key asks for the same refund however often it is sent. A provider that gives no clear answer leaves it
-    PROCESSING, to be asked again.
+    PROCESSING, to be asked again; so does one that cannot be asked any more whether it sent it before.
     """
     asked = await _begin(session, gateways, refund_id, now)
     if asked is None:
         return None
-    refund, charge_id, provider = asked
+    refund, charge_id, provider, is_repeat = asked
     assert refund.gateway_idempotency_token is not None, "a constraint keeps it with providers' refunds"
     answer = await provider.refund(charge_id, refund.amount, key=refund.gateway_idempotency_token)
     locked = await lock_refund(session, refund_id)
-    if locked.refund.refund_status in UNDERWAY:
+    is_unknown = isinstance(answer, Retryable) or (is_repeat and isinstance(answer, Fatal))
+    if locked.refund.refund_status in UNDERWAY and not is_unknown:
         await _apply(session, locked, answer, now)
     await commit_midway(session)  # what the provider did lasts, whatever fails afterwards
     return answer
@@ -117,8 +117,8 @@ async def send_refund(
 
 async def _begin(
     session: AsyncSession, gateways: Gateways, refund_id: str, now: datetime
-) -> tuple[RefundRecord, str, Provider] | None:
-    """Mark a refund PROCESSING on disk before its provider is asked."""
+) -> tuple[RefundRecord, str, Provider, bool] | None:
+    """Mark a refund PROCESSING on disk before its provider is asked; the last tells whether it may have been before."""
     locked = await lock_refund(session, refund_id)
     refund, payment = locked.refund, locked.payment
     if refund.refund_status not in UNDERWAY or payment is None:
@@ -139,19 +139,18 @@ async def _begin(
         await withdraw_unrecorded(session, payment)
         await commit_midway(session)  # nobody can be asked
         return None
+    is_repeat = refund.refund_status is RefundStatus.PROCESSING
     refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.PROCESSING, refund_id=refund.id)
     refund.sent_at = now
     charge_id = payment.gateway_payment_id
     await commit_midway(session)  # before the provider hears of it: a crash must leave it to be asked about
-    return refund, charge_id, provider
+    return refund, charge_id, provider, is_repeat
 
 
 async def _apply(session: AsyncSession, locked: LockedRefund, answer: SentBack | Refusal, now: datetime) -> None:
     refund = locked.refund
     assert locked.payment is not None, "a provider's refund names its payment"
-    if isinstance(answer, Retryable):
-        return
-    if isinstance(answer, (Declined, Fatal)):
+    if not isinstance(answer, SentBack):
         log.warning("refund.failed", refund_id=refund.id, reason=answer.message)
         await mark_failed(session, refund, answer.message, now)
         await withdraw_unrecorded(session, locked.payment)
@@ -177,11 +176,11 @@ def _is_return(refund: RefundRecord) -> bool:
 
 
 async def settle_reported(
-    session: AsyncSession, invoice: Invoice | None, payment: Payment, reported: Decimal, now: datetime
+    session: AsyncSession, invoice: Invoice | None, payment: Payment, charge: ProviderCharge, now: datetime
 ) -> None:
-    """A provider says that `reported` of a locked payment has gone back in all: refunds that this covers are settled,
-    the oldest first. What was given back by hand the provider does not know of."""
-    reported = EXACT.add(reported, await sum_by_hand(session, payment))
+    """A provider says what of a locked payment has gone back in all: the refunds that it names are settled, or where it
+    names none those that the amount covers, the oldest first. What was given back by hand it does not know of."""
+    reported = EXACT.add(charge.refunded, await sum_by_hand(session, payment))
     news = EXACT.subtract(reported, payment.refunded_amount)
     await outcomes.sent_back(session, invoice, payment, reported, now)
     if news <= ZERO:
@@ -198,7 +197,8 @@ async def settle_reported(
         .execution_options(populate_existing=True)
     )
     for refund in waiting.all():
-        if refund.amount <= news:
+        is_named = charge.refund_keys is None or refund.gateway_idempotency_token in charge.refund_keys
+        if is_named and refund.amount <= news:
             news = EXACT.subtract(news, refund.amount)
             await complete_refund(session, LockedRefund(refund, invoice, payment), now)
     await withdraw_unrecorded(session, payment)

@@ -260,8 +260,10 @@ class StripeProvider:
         refunds = await self._refunds_of(intent.id)
         if isinstance(refunds, _refusals):
             return refunds
-        returned = [from_stripe_amount(row.amount, row.currency) for row in refunds if row.status == "succeeded"]
-        return replace(settled, refunded=exact_sum(returned))
+        returned = [row for row in refunds if row.status == "succeeded"]
+        amounts = [from_stripe_amount(row.amount, row.currency) for row in returned]
+        keys = frozenset(key for row in returned if (key := row.note(REFUND)) is not None)
+        return replace(settled, refunded=exact_sum(amounts), refund_keys=keys)
 
     async def refund(self, gateway_payment_id: str, amount: Decimal, *, key: str) -> SentBack | Refusal:
         """Send money back. What was asked for with this key before is found, however long ago that was."""
