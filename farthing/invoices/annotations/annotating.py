@@ -28,7 +28,7 @@ MOST_NOTES_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class AnnotationSubject:
-    """What an annotation is about, who leaves it, and the key that makes a repeat the same one."""
+    """What an annotation is about, who leaves it, and the key with which a repeat comes again."""
 
     entity_type: AnnotatedType
     entity_id: str
@@ -52,7 +52,7 @@ async def write_note(session: AsyncSession, about: AnnotationSubject, body: str)
         body=text,
         author_id=about.author_id,
         author_name=about.author_name,
-        idempotency_key=about.key,
+        idempotency_key=_key(about, text),
     )
     await insert_if_new(session, note)
 
@@ -64,7 +64,9 @@ async def attach_file(session: AsyncSession, about: AnnotationSubject, file_name
     """
     name = clean_name(file_name)
     kind = require_kind(name, content)
-    customer_id = await _customer_of(session, about, lock=True)
+    customer_id = await _customer_of(session, about)
+    await lock_row(session, Customer, customer_id)  # so that files are counted one after the other
+    sha256 = hashlib.sha256(content).hexdigest()
     attachment = AttachmentRow(
         id=new_id(Kind.ATTACHMENT),
         entity_type=about.entity_type,
@@ -73,10 +75,10 @@ async def attach_file(session: AsyncSession, about: AnnotationSubject, file_name
         file_name=name,
         media_type=kind.media_type,
         size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         author_id=about.author_id,
         author_name=about.author_name,
-        idempotency_key=about.key,
+        idempotency_key=_key(about, f"{name} {sha256}"),
     )
     if not await insert_if_new(session, attachment):
         return
@@ -134,9 +136,13 @@ async def forget_attachments(session: AsyncSession, customer_id: str) -> int:
     return len(ids)
 
 
-async def _customer_of(session: AsyncSession, about: AnnotationSubject, *, lock: bool = False) -> str:
-    """The customer of what is annotated; locked, so that files are counted one after the other."""
-    read = lock_row if lock else find
+def _key(about: AnnotationSubject, left: str) -> str:
+    """What a repeat has in common with the first: another text or file with the same key is no repeat."""
+    return hashlib.sha256(f"{about.key} {left}".encode()).hexdigest()[:50]
+
+
+async def _customer_of(session: AsyncSession, about: AnnotationSubject) -> str:
+    """The customer of what is annotated. Raises NotFound."""
     if about.entity_type is AnnotatedType.CUSTOMER:
-        return (await read(session, Customer, about.entity_id)).id
+        return (await find(session, Customer, about.entity_id)).id
     return (await find(session, Invoice, about.entity_id)).customer_id

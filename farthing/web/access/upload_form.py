@@ -38,6 +38,8 @@ class UploadForm:
                     name, value = event.name, b""
                 elif event is None:
                     self.fields[name] = value.decode().strip()
+                    if "\x00" in self.fields[name]:
+                        raise StaleForm("The form could not be read")
                 else:
                     value += event
                 if len(self.fields) > MOST_FIELDS or len(value) > LONGEST_FIELD:

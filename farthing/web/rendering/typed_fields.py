@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -26,8 +26,18 @@ def amount_in(field: str, typed: str) -> Decimal:
 
 def start_of_day(field: str, typed: str, zone: ZoneInfo) -> datetime:
     """The first instant of a day in a zone. Raises ValidationFailed for what is no day."""
+    return _start(field, typed, zone, days_later=0)
+
+
+def start_of_next_day(field: str, typed: str, zone: ZoneInfo) -> datetime:
+    """The first instant after a day in a zone, however long the day is. Raises ValidationFailed for what is no day."""
+    return _start(field, typed, zone, days_later=1)
+
+
+def _start(field: str, typed: str, zone: ZoneInfo, days_later: int) -> datetime:
     try:
-        return first_instant_at(datetime.combine(date.fromisoformat(typed), time()), zone)
+        day = date.fromisoformat(typed) + timedelta(days=days_later)
+        return first_instant_at(datetime.combine(day, time()), zone)
     except (ValueError, OverflowError) as error:
         raise ValidationFailed.of(field, "must be a day, such as 2026-11-30") from error
 

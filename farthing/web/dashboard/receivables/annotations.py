@@ -11,6 +11,7 @@ from litestar import Controller, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
+from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
 from farthing.core.ids import new_ulid
@@ -73,15 +74,16 @@ class AnnotationPages(Controller):
         return done(request, _path(note.entity_type, note.entity_id), "The note is gone.")
 
     @post("/attachments", guards=[uploads("customer")])
-    async def attach(self, request: HttpRequest, session: AsyncSession) -> Response[Any]:
-        """Store a file."""
-        form = UploadForm(request)
+    async def attach(self, request: HttpRequest) -> Response[Any]:
+        """Store a file. However slowly it arrives, the database is not asked before it is there."""
+        form, work = UploadForm(request), unit_of_work(request)
         await form.read_fields()
         here = _page_of(form.fields)
         try:
             about = _about(request, form.fields)
             content = await _read(form)
-            await attach_file(session, about, form.file_name, content)
+            await work.admit()
+            await attach_file(work.session, about, form.file_name, content)
         except (FarthingError, msgspec.ValidationError) as error:
             return await refused(request, here, as_domain_error(error))
         return done(request, here, "The file is attached. Customers do not see it.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from litestar import Controller, Response, get
@@ -22,7 +22,7 @@ from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import shows
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HEADERS, HttpRequest, refused, render
-from farthing.web.rendering.typed_fields import start_of_day
+from farthing.web.rendering.typed_fields import start_of_day, start_of_next_day
 
 _PAGES = {
     "invoice": "/invoices/",
@@ -120,10 +120,7 @@ async def _statement(session: AsyncSession, question: StatementQuestion) -> Acco
     """Raises ValidationFailed for days that are none, or that are in the wrong order."""
     zone = zone_or_abbreviation(question.zone)
     start = start_of_day("from", question.first_day, zone)
-    last = start_of_day("until", question.last_day, zone)
-    if last < start:
+    end = start_of_next_day("until", question.last_day, zone)
+    if end <= start:
         raise ValidationFailed.of("until", "must not be before the first day")
-    # the day after begins at its own first instant, however long the last day was
-    after = (to_local(last, zone) + timedelta(days=1)).date().isoformat()
-    period = Period(start, start_of_day("until", after, zone))
-    return await account_statement(session, question.customer.id, question.currency, period)
+    return await account_statement(session, question.customer.id, question.currency, Period(start, end))

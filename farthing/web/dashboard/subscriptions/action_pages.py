@@ -12,16 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.work import rehearsal
 from farthing.billing.changes.in_two_steps import change_and_collect
 from farthing.catalogue.plans.tables import Plan
-from farthing.core.caller import WRITE
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.errors import FarthingError, NotFound, PermissionDenied
+from farthing.core.errors import FarthingError, NotFound
 from farthing.core.ids import new_ulid
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import provide_gateways
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.tables import Subscription
-from farthing.web.access.visitors import changes, form_of, shows, visitor_of
+from farthing.web.access.visitors import changes, form_of, prepares
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.subscriptions.action import SubscriptionAction
 from farthing.web.dashboard.subscriptions.attachments import ADD_ADDON, ADD_COUPON, REMOVE_ADDON, REMOVE_COUPON
@@ -60,13 +59,11 @@ class SubscriptionActionPages(Controller):
     path = "/subscriptions/{subscription_id:str}/actions/{name:str}"
     include_in_schema = False
 
-    @get("/", guards=[shows("subscription")])
+    @get("/", guards=[prepares("subscription")])
     async def begin(
         self, subscription_id: str, name: str, request: HttpRequest, session: AsyncSession, clock: Clock
     ) -> Response[str]:
         """The form."""
-        if not visitor_of(request).may(WRITE, "subscription"):
-            raise PermissionDenied("Your role does not allow this")
         step = FormStep(TypedForm(dict(request.query_params), clock.now()))
         return await _page(request, session, subscription_id, name, step)
 

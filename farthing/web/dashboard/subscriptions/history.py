@@ -15,12 +15,13 @@ from farthing.calendar.period import MICROSECOND
 from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
+from farthing.core.clock import shifted
 from farthing.core.enums import PriceType, Status
 from farthing.invoices.pdf.figures import grouped
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 from farthing.storage.record.outbox import SystemEvent
-from farthing.subscriptions.enums import AddonStatus, ScheduleStatus, ScheduleType
+from farthing.subscriptions.enums import AddonStatus, PauseStatus, ScheduleStatus, ScheduleType
 from farthing.subscriptions.tables import (
     AddonAssociation,
     Subscription,
@@ -83,7 +84,7 @@ def _own(row: Subscription) -> list[Happening]:
 def _of_pauses(pauses: Sequence[SubscriptionPause]) -> list[Happening]:
     found = []
     for pause in pauses:
-        if pause.pause_status == "cancelled":
+        if pause.pause_status is PauseStatus.CANCELLED:
             found.append(Happening(pause.pause_start, "Pause that was called off", pause.reason))
             continue
         found.append(Happening(pause.pause_start, "Paused", pause.reason))
@@ -204,7 +205,7 @@ def picture_of(
 ) -> Markup:
     """Periods on one row, pauses and trials on the next, then each charge: a line of time from start to period end."""
     start = row.start_date
-    end = max(row.current_period_end, min(now, start + LONGEST_AHEAD))
+    end = max(row.current_period_end, min(now, shifted(start, LONGEST_AHEAD)))
     whole = end - start
     if whole <= timedelta(0):
         return Markup("")
@@ -226,7 +227,11 @@ def picture_of(
     )
     periods = [span(first, last, "calm", number) for first, last, number in past]
     rows = [[*periods, span(row.current_period_start, row.current_period_end, "open", "Open period")]]
-    breaks = [span(p.pause_start, p.resumed_at or p.pause_end or end, "pause", "Paused") for p in pauses]
+    breaks = [
+        span(pause.pause_start, pause.resumed_at or pause.pause_end or end, "pause", "Paused")
+        for pause in pauses
+        if pause.pause_status is not PauseStatus.CANCELLED
+    ]
     if row.trial_start is not None and row.trial_end is not None:
         breaks.append(span(row.trial_start, row.trial_end, "trial", "Trial"))
     if breaks:

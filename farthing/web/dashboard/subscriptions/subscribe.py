@@ -18,18 +18,17 @@ from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price
-from farthing.core.caller import WRITE
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, PermissionDenied
+from farthing.core.errors import FarthingError
 from farthing.core.ids import new_ulid
 from farthing.customers.tables import Customer
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.routes import provide_gateways
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.reads.late_prices import warn_of_late_prices
-from farthing.web.access.visitors import changes, form_of, shows, visitor_of
+from farthing.web.access.visitors import changes, form_of, prepares
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.subscriptions.action import fee_choices, made_invoices, page_of, period_in_words
 from farthing.web.dashboard.subscriptions.attachments import coupon_in_words, offered_addons, offered_coupons
@@ -51,11 +50,9 @@ class SubscribePages(Controller):
     path = PAGE
     include_in_schema = False
 
-    @get("/", guards=[shows("subscription")])
+    @get("/", guards=[prepares("subscription")])
     async def begin(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Choose the customer and the plan, then the terms."""
-        if not visitor_of(request).may(WRITE, "subscription"):
-            raise PermissionDenied("Your role does not allow this")
         given = {name: text.replace("\x00", "")[:255] for name, text in request.query_params.items()}
         form = TypedForm(given, clock.now())
         try:

@@ -124,12 +124,11 @@ async def _zone(session: AsyncSession, given: Mapping[str, str]) -> ZoneInfo:
 async def _make(session: AsyncSession, asked: Any, now: datetime) -> Invoice:
     try:
         return await one_off.create(session, asked, now, effects=effects_of(session))
-    except AlreadyExists:
-        await session.rollback()
-        made = await session.scalar(select(Invoice).where(Invoice.idempotency_key == asked.idempotency_key))
-        if made is None:
+    except AlreadyExists as error:
+        if "invoice_id" not in error.details:
             raise
-        return made
+        await session.rollback()
+        return await find(session, Invoice, error.details["invoice_id"])
 
 
 def _refused(given: dict[str, str], error: FarthingError) -> InvoiceForm:

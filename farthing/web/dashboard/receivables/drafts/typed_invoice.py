@@ -6,18 +6,17 @@ Fields of line N end in `-N`; a line of which nothing was typed is none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from farthing.calendar.zones import to_local
 from farthing.core import currency
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, exact_sum, plain, round_to
 from farthing.invoices.requests import CreateInvoiceRequest
-from farthing.web.rendering.typed_fields import amount_in, start_of_day
+from farthing.web.rendering.typed_fields import amount_in, start_of_day, start_of_next_day
 
 LINE_FIELDS = ("name", "quantity", "unit_price", "amount", "from", "until")
 FEWEST_LINES, MOST_LINES = 3, 20
@@ -80,7 +79,7 @@ def line_body(given: Mapping[str, str], number: int, code: str, zone: ZoneInfo) 
     if typed["from"]:
         body["period_start"] = start_of_day(f"from-{number}", typed["from"], zone).isoformat()
     if typed["until"]:
-        body["period_end"] = _day_after(f"until-{number}", typed["until"], zone).isoformat()
+        body["period_end"] = start_of_next_day(f"until-{number}", typed["until"], zone).isoformat()
     if typed["from"] and typed["until"] and typed["until"] < typed["from"]:
         raise ValidationFailed.of(f"until-{number}", "must not be before the first day")
     return body
@@ -88,7 +87,7 @@ def line_body(given: Mapping[str, str], number: int, code: str, zone: ZoneInfo) 
 
 def end_of_day(field: str, typed: str, zone: ZoneInfo) -> str:
     """The last moment of a day, so that what is due on it is late on the next."""
-    return (_day_after(field, typed, zone) - timedelta(microseconds=1)).isoformat()
+    return (start_of_next_day(field, typed, zone) - timedelta(microseconds=1)).isoformat()
 
 
 def place_of(numbers: Sequence[int], name: str) -> str:
@@ -116,8 +115,3 @@ def _amount(typed: Mapping[str, str], number: int, quantity: Decimal, code: str)
         reason = f"must be quantity times unit price, {plain(worked_out)}, or be left empty"
         raise ValidationFailed.of(f"amount-{number}", reason)
     return amount
-
-
-def _day_after(field: str, typed: str, zone: ZoneInfo) -> datetime:
-    following = to_local(start_of_day(field, typed, zone), zone).date() + timedelta(days=1)
-    return start_of_day(field, following.isoformat(), zone)

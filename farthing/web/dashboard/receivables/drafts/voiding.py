@@ -22,7 +22,6 @@ from farthing.payments.refunds.sending import send_waiting
 from farthing.payments.refunds.tables import RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.refunds.unapplied_routes import RefundPoint
 from farthing.payments.routes import provide_gateways
-from farthing.storage.midway import resume_point
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of
 from farthing.web.rendering import wording
@@ -48,8 +47,7 @@ class VoidingPages(Controller):
             await void_as_asked(session, invoice_id, asked, clock.now())
             await session.flush()
             ids = [refund_id for refund_id in await _refund_ids(session, invoice_id) if refund_id not in before]
-            if ids and resume_point(session, RefundPoint) is None:
-                await send_waiting(session, provide_gateways(services), ids, RefundPoint(ids), clock.now())
+            await send_waiting(session, provide_gateways(services), ids, RefundPoint(ids), clock.now())
             refunds = [await session.get_one(RefundRecord, refund_id, populate_existing=True) for refund_id in ids]
         except (FarthingError, msgspec.ValidationError) as error:
             return await refused(request, f"/invoices/{invoice_id}", as_domain_error(error))

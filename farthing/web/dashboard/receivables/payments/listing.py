@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -40,7 +40,7 @@ from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import Listing, listing
-from farthing.web.rendering.typed_fields import start_of_day
+from farthing.web.rendering.typed_fields import start_of_day, start_of_next_day
 
 _RECEIVED = func.coalesce(Payment.succeeded_at, Payment.created_at)
 _ORDER: Mapping[str, Any] = {"received": _RECEIVED, "recorded": Payment.created_at, "amount": Payment.amount}
@@ -171,7 +171,7 @@ async def _narrow(session: AsyncSession, statement: Any, narrowed: Mapping[str, 
     if narrowed["from"]:
         statement = statement.where(start_of_day("from", narrowed["from"], zone) <= _RECEIVED)
     if narrowed["until"]:
-        statement = statement.where(start_of_day("until", narrowed["until"], zone) + timedelta(days=1) > _RECEIVED)
+        statement = statement.where(start_of_next_day("until", narrowed["until"], zone) > _RECEIVED)
     return statement
 
 

@@ -15,7 +15,7 @@ from farthing.api.errors import as_domain_error
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.core.encoding.wire import currency_code
+from farthing.core.encoding.wire import BadField, currency_code
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
@@ -106,14 +106,15 @@ class RecordingPages(Controller):
             transfer = await _transfer(session, given)
             rest = max(transfer.rest, ZERO)
             created = await record_received(session, provide_gateways(services), transfer, clock)
-        except (FarthingError, msgspec.ValidationError) as raised:
+        except (FarthingError, msgspec.ValidationError, BadField) as raised:
             error = as_domain_error(raised)
             await session.rollback()
             place = _placing(given)
             fields = {**given, "keep_rest": "", "received_on": ""}
             form = RecordingForm(given, problems_at(error, place, fields), rest, error.status)
             return await _page(request, session, clock, form)
-        return done(request, f"/payments/{created.payment.id}", _said(transfer))
+        said = _said(transfer) if created.is_new else "It is recorded already: this is the payment."
+        return done(request, f"/payments/{created.payment.id}", said)
 
 
 def _said(transfer: ReceivedTransfer) -> str:

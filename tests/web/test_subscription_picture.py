@@ -1,0 +1,34 @@
+"""The picture of a subscription's life."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from farthing.subscriptions.enums import PauseStatus
+from farthing.subscriptions.tables import Subscription, SubscriptionPause
+from farthing.web.dashboard.subscriptions.history import picture_of
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def subscription(year: int) -> Subscription:
+    start, end = datetime(year, 11, 1, tzinfo=UTC), datetime(year, 12, 1, tzinfo=UTC)
+    return Subscription(start_date=start, current_period_start=start, current_period_end=end)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_drawn"),
+    [
+        pytest.param(PauseStatus.ACTIVE, True, id="a pause is drawn"),
+        pytest.param(PauseStatus.CANCELLED, False, id="a pause that was called off is not"),
+    ],
+)
+def test_pauses(status: PauseStatus, is_drawn: bool) -> None:
+    pause = SubscriptionPause(pause_start=datetime(2026, 11, 10, tzinfo=UTC), pause_status=status)
+    assert ("Paused" in picture_of(subscription(2026), [], [pause], [], NOW)) is is_drawn
+
+
+def test_one_that_begins_at_the_end_of_the_calendar_has_a_picture_too() -> None:
+    assert "1 Nov 9999" in picture_of(subscription(9999), [], [], [], NOW)
