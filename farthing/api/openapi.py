@@ -55,6 +55,7 @@ class DocumentedWebhook:
 
 
 _REFERENCE = "#/components/schemas/{name}"
+_BYTES = {"type": "string", "format": "binary"}
 
 
 def document(app: Litestar, webhooks: Mapping[str, DocumentedWebhook]) -> dict[str, Any]:
@@ -170,7 +171,11 @@ def _complete(operation: dict[str, Any], handler: Any, schemas: dict[str, Any]) 
     responses["414"] = {"description": "The URL is too long for the HTTP server, which answers without a body"}
     guarded = handler is not None and bool(handler.resolve_guards())
     operation["security"] = [{"ApiKeyAuth": []}, {"UserToken": []}] if guarded else []
-    struct = handler.opt.get("query") if handler is not None else None
+    if handler is None:
+        return
+    if "other_media_type" in handler.opt:
+        responses["200"]["content"][handler.opt["other_media_type"]] = {"schema": _BYTES}
+    struct = handler.opt.get("query")
     if struct is None:
         return
     parameters: list[dict[str, Any]] = operation.setdefault("parameters", [])

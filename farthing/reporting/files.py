@@ -18,6 +18,10 @@ class TableFormat(StrEnum):
     PARQUET = "parquet"
 
 
+OR_PARQUET = {"other_media_type": PARQUET_MEDIA_TYPE}
+"""What a route that answers such a file says of itself, for the OpenAPI document."""
+
+
 def table_file(head: Sequence[str], rows: Iterable[Sequence[str]], name: str, format: TableFormat) -> Response[bytes]:
     """A table as a file, with all its rows. Raises NotImplementedHere where Parquet cannot be written."""
     is_parquet = format is TableFormat.PARQUET

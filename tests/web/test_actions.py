@@ -64,7 +64,7 @@ async def test_switching_the_environment_shows_other_books(page: Page, own: Stag
     await page.get_by_role("button", name="Other").click()
     await expect(page.get_by_text("You are now looking at Other.")).to_be_visible()
     await page.goto("/invoices")
-    await expect(page.get_by_text("No invoice is like this.")).to_be_visible()
+    await expect(page.get_by_text("There are no invoices yet.")).to_be_visible()
     await page.goto(f"/invoices/{invoice['id']}")
     await expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
 

@@ -27,7 +27,7 @@ from farthing.reporting.analytics.schemas import (
 )
 from farthing.reporting.analytics.tables import AnalyticsView
 from farthing.reporting.analytics.views import seller_zone
-from farthing.reporting.files import TableFormat, table_file
+from farthing.reporting.files import OR_PARQUET, TableFormat, table_file
 from farthing.storage.queries.rows import find
 
 READ, WRITE = needs("invoice", "read"), needs("invoice", "write")
@@ -44,7 +44,14 @@ class Analytics(Controller):
         """Ask for metrics over time, by dimensions, or as one figure."""
         return (await _answer(session, await _question(session, data, clock), clock)).response()
 
-    @post("/query/csv", operation_id="queryAnalyticsCsv", guards=[READ], status_code=200, media_type=CSV_MEDIA_TYPE)
+    @post(
+        "/query/csv",
+        operation_id="queryAnalyticsCsv",
+        guards=[READ],
+        status_code=200,
+        media_type=CSV_MEDIA_TYPE,
+        opt=OR_PARQUET,
+    )
     async def query_csv(
         self, data: AnalyticsQueryRequest, session: AsyncSession, clock: Clock, format: TableFormat = TableFormat.CSV
     ) -> Response[bytes]:
@@ -69,6 +76,7 @@ class Analytics(Controller):
         guards=[READ],
         status_code=200,
         media_type=CSV_MEDIA_TYPE,
+        opt=OR_PARQUET,
     )
     async def report_csv(
         self,
@@ -131,6 +139,7 @@ class AnalyticsViews(Controller):
         guards=[READ],
         status_code=200,
         media_type=CSV_MEDIA_TYPE,
+        opt=OR_PARQUET,
     )
     async def query_csv(
         self,

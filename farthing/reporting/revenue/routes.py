@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.core.clock import Clock
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
-from farthing.reporting.files import TableFormat, table_file
+from farthing.reporting.files import OR_PARQUET, TableFormat, table_file
 from farthing.reporting.revenue.breakdown import revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueAnalyticsResponse
 from farthing.reporting.revenue.tabulated import table_of
@@ -30,7 +30,12 @@ class Revenue(Controller):
         return await revenue(session, data, clock.now())
 
     @post(
-        "/revenue/csv", operation_id="getRevenueAnalyticsCsv", guards=[READ], status_code=200, media_type=CSV_MEDIA_TYPE
+        "/revenue/csv",
+        operation_id="getRevenueAnalyticsCsv",
+        guards=[READ],
+        status_code=200,
+        media_type=CSV_MEDIA_TYPE,
+        opt=OR_PARQUET,
     )
     async def revenue_csv(
         self, data: RevenueAnalyticsRequest, session: AsyncSession, clock: Clock, format: TableFormat = TableFormat.CSV
