@@ -186,9 +186,10 @@ async def traces(account: Account) -> dict[str, list[str]]:
                 readable = f"encode({column}, 'escape')" if type == "bytea" else f"CAST({column} AS text)"
                 query = text(f"SELECT {readable} FROM {table} WHERE {readable} ILIKE ANY(:words)")
                 words: dict[str, Any] = {"words": [f"%{trace}%" for trace in TRACES]}
-                if is_of_tenant:
+                if is_of_tenant or table == "tenants":
                     # other tests have persons of their own, who are not erased
-                    query = text(f"{query.text} AND (tenant_id = :tenant OR tenant_id = '' OR tenant_id IS NULL)")
+                    owner = "tenant_id" if is_of_tenant else "id"
+                    query = text(f"{query.text} AND ({owner} = :tenant OR {owner} = '' OR {owner} IS NULL)")
                     words["tenant"] = account.tenant_id
                 for (value,) in (await session.execute(query, words)).all():
                     named = [trace for trace in TRACES if trace.lower() in value.lower()]
