@@ -89,44 +89,11 @@ def wire() -> Wiring:
             require_invoices_settled=require_invoices_settled,
             link_taxes=link_customer,
         ),
-        catalogue=CataloguePorts(
-            count_prices_of_meter=count_prices_of_meter,
-            count_line_items_of_meter=uses_of_meter,
-            count_entitlements_of_feature=count_entitlements_of_feature,
-            count_subscriptions_of_plan=live_subscriptions_of_plan,
-            count_uses_of_addon=uses_of_addon,
-            find_companions=find_companions,
-            grants_money=grants_money,
-            fill_new_meter=fill_new_meter,
-            let_prices_leave_group=let_prices_leave_group,
-            was_tax_rate_charged=was_tax_rate_charged,
-            load_credit_grants=reads.included_in_owners,
-            copy_credit_grants=lifecycle.copy_templates,
-            load_line_items=line_item_answers,
-            plan_table=Plan,
-            addon_table=Addon,
-            subscription_table=Subscription,
-            cost_sheet_table=CostSheet,
-        ),
+        catalogue=_catalogue(),
         events=EventPorts(
             list_charged_items=items_of_customers, find_zone=zone_of_customer, find_earliest_needed=find_earliest_needed
         ),
-        subscriptions=SubscriptionPorts(
-            load_credit_grants=reads.included_in_subscriptions,
-            find_allowances=find_allowances,
-            is_invoiced=is_period_invoiced,
-            credit_grants=CreditGrantHooks(
-                give=subscribing.give,
-                give_for_addon=subscribing.give_for_addon,
-                change_plan=subscribing.change_plan,
-                apply_due=subscribing.apply_due,
-                move=subscribing.move,
-                end=subscribing.end,
-                discard=subscribing.discard,
-                find_carried=subscribing.find_carried,
-                carry=subscribing.carry,
-            ),
-        ),
+        subscriptions=_subscriptions(),
         invoices=InvoicePorts(
             hooks=BillingEffects(),
             mail_invoice=mail_invoice,
@@ -134,25 +101,7 @@ def wire() -> Wiring:
             describe_settlements=describe_settlements,
             confirm_received=queue_receipt_without_payment,
         ),
-        payments=PaymentPorts(
-            adapters=MappingProxyType({TEST_MODE: TEST_ADAPTER, "stripe": STRIPE}),
-            choose_wallet=choose_wallet,
-            find_share=find_share,
-            lock_wallets=lock_payers_wallets,
-            debit_wallet=debit_for,
-            credit_wallet=credit_wallet,
-            checkouts=CheckoutHooks(
-                lock=ending.lock_subscription,
-                opened=ending.opened,
-                paid=ending.paid,
-                failed=ending.failed,
-                page_expired=ending.page_expired,
-                withdrawn=ending.withdrawn,
-                heard=ending.heard,
-            ),
-            record_failed_charge=record_failed_charge,
-            retry_with_new_method=retry_with_new_method,
-        ),
+        payments=_payments(),
         credits=CreditPorts(
             measure_pending_charges=measure_pending_charges,
             balance_alerts=BalanceAlerts(
@@ -175,4 +124,70 @@ def wire() -> Wiring:
             ),
             checkout_expiry=CheckoutExpiry(expire_due=expire_due, find_next=find_next_expiry),
         ),
+    )
+
+
+def _catalogue() -> CataloguePorts:
+    """What the catalogue asks of those who use it."""
+    return CataloguePorts(
+        count_prices_of_meter=count_prices_of_meter,
+        count_line_items_of_meter=uses_of_meter,
+        count_entitlements_of_feature=count_entitlements_of_feature,
+        count_subscriptions_of_plan=live_subscriptions_of_plan,
+        count_uses_of_addon=uses_of_addon,
+        find_companions=find_companions,
+        grants_money=grants_money,
+        fill_new_meter=fill_new_meter,
+        let_prices_leave_group=let_prices_leave_group,
+        was_tax_rate_charged=was_tax_rate_charged,
+        load_credit_grants=reads.included_in_owners,
+        copy_credit_grants=lifecycle.copy_templates,
+        load_line_items=line_item_answers,
+        plan_table=Plan,
+        addon_table=Addon,
+        subscription_table=Subscription,
+        cost_sheet_table=CostSheet,
+    )
+
+
+def _subscriptions() -> SubscriptionPorts:
+    """What subscriptions ask of credits, allowances and invoices."""
+    return SubscriptionPorts(
+        load_credit_grants=reads.included_in_subscriptions,
+        find_allowances=find_allowances,
+        is_invoiced=is_period_invoiced,
+        credit_grants=CreditGrantHooks(
+            give=subscribing.give,
+            give_for_addon=subscribing.give_for_addon,
+            change_plan=subscribing.change_plan,
+            apply_due=subscribing.apply_due,
+            move=subscribing.move,
+            end=subscribing.end,
+            discard=subscribing.discard,
+            find_carried=subscribing.find_carried,
+            carry=subscribing.carry,
+        ),
+    )
+
+
+def _payments() -> PaymentPorts:
+    """What payments ask of credits, checkouts, dunning and providers."""
+    return PaymentPorts(
+        adapters=MappingProxyType({TEST_MODE: TEST_ADAPTER, "stripe": STRIPE}),
+        choose_wallet=choose_wallet,
+        find_share=find_share,
+        lock_wallets=lock_payers_wallets,
+        debit_wallet=debit_for,
+        credit_wallet=credit_wallet,
+        checkouts=CheckoutHooks(
+            lock=ending.lock_subscription,
+            opened=ending.opened,
+            paid=ending.paid,
+            failed=ending.failed,
+            page_expired=ending.page_expired,
+            withdrawn=ending.withdrawn,
+            heard=ending.heard,
+        ),
+        record_failed_charge=record_failed_charge,
+        retry_with_new_method=retry_with_new_method,
     )

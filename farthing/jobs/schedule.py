@@ -80,12 +80,6 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
     async def overdue(session: AsyncSession, now: datetime) -> int:
         return await notify_overdue(session, now, BATCH)
 
-    async def expiry(session: AsyncSession, now: datetime) -> int:
-        return await expire_due(session, now)
-
-    async def evaluation(session: AsyncSession, now: datetime) -> int:
-        return await evaluate_due(session, now)
-
     async def usage_alerts(session: AsyncSession, now: datetime) -> int:
         return await plan_looks(session, now) or await look_at_usage(session, now)
 
@@ -93,26 +87,11 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         await expire_checkouts(session, now)
         return 0  # it goes through all of them by itself
 
-    async def notices(session: AsyncSession, now: datetime) -> int:
-        return await queue_notices(session, now)
-
-    async def usage_records(session: AsyncSession, now: datetime) -> int:
-        return await record_due(session, now)
-
     async def reconciliation(session: AsyncSession, now: datetime) -> int:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
 
-    async def dunning(database: Database, now: datetime) -> Counts:
-        async def retry(scope: Scope, at: datetime) -> Counts:
-            clock = FixedClock(at)
-            return {"failed": len(await carry_out_due(database, scope, gateways, clock))}
-
-        return await _sweep_everywhere(database, now, retry)
-
-    def billing(
-        *passes: Callable[[Run, Summary], Awaitable[None]],
-    ) -> Callable[[Database, datetime], Awaitable[Counts]]:
+    def billing(*passes: Pass) -> Callable[[Database, datetime], Awaitable[Counts]]:
         return lambda database, now: _bill_everywhere(database, now, gateways, passes)
 
     return (
@@ -123,12 +102,12 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("entitlement_grant_evaluation", "*/5 * * * *", _evaluate_grants_everywhere),
         Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
         Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
-        Duty("dunning", "*/15 * * * *", dunning),
-        Duty("usage_records", "*/10 * * * *", everywhere(usage_records)),
+        Duty("dunning", "*/15 * * * *", _dunning(gateways)),
+        Duty("usage_records", "*/10 * * * *", everywhere(record_due)),
         Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
-        Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expiry)),
-        Duty("wallet_evaluation", "* * * * *", everywhere(evaluation)),
+        Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expire_due)),
+        Duty("wallet_evaluation", "* * * * *", everywhere(evaluate_due)),
         Duty("usage_alert_evaluation", "* * * * *", everywhere(usage_alerts)),
         Duty("checkout_session_expiry", "*/5 * * * *", everywhere(checkouts)),
         Duty("payment_reconciliation", "*/15 * * * *", everywhere(reconciliation)),
@@ -139,7 +118,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("document_erasure", "15 5 * * *", everywhere(erase_old_documents)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
-        Duty("email_notices", "*/15 * * * *", everywhere(notices)),
+        Duty("email_notices", "*/15 * * * *", everywhere(queue_notices)),
         *_email_delivery(settings),
         *_own_billing(settings),
         *_event_retention(settings),
@@ -149,6 +128,18 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         *_reference_rates(settings),
         Duty("retention", "0 4 * * *", _retention),
     )
+
+
+def _dunning(gateways: Gateways) -> Callable[[Database, datetime], Awaitable[Counts]]:
+    """Trying again, in every environment, what failed to be charged and is due."""
+
+    async def run(database: Database, now: datetime) -> Counts:
+        async def retry(scope: Scope, at: datetime) -> Counts:
+            return {"failed": len(await carry_out_due(database, scope, gateways, FixedClock(at)))}
+
+        return await _sweep_everywhere(database, now, retry)
+
+    return run
 
 
 def _task_runs(settings: Settings) -> Callable[[Database, datetime], Awaitable[Counts]]:

@@ -18,7 +18,19 @@ class AnnotatedType(StrEnum):
     INVOICE = "invoice"
 
 
-class InternalNote(Scoped, Tracked, Base):
+class Annotation(Scoped, Tracked):
+    """What every annotation says: what it is about, and who left it. A form sent twice leaves one."""
+
+    entity_type: Mapped[AnnotatedType] = mapped_column(enum_column(AnnotatedType))
+    entity_id: Mapped[str] = mapped_column(String(50))
+    customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
+    author_id: Mapped[str] = mapped_column(String(50))
+    author_name: Mapped[str] = mapped_column(String(320))
+    """What the author was called then."""
+    idempotency_key: Mapped[str] = mapped_column(String(50))
+
+
+class InternalNote(Annotation, Base):
     """What somebody of the staff wrote; the customer is the one it is about, or whom the invoice asks."""
 
     __tablename__ = "internal_notes"
@@ -27,14 +39,7 @@ class InternalNote(Scoped, Tracked, Base):
         "internal_note", named_by=(), named_after=("entity_id",), bookkeeping=frozenset({"idempotency_key"})
     )
 
-    entity_type: Mapped[AnnotatedType] = mapped_column(enum_column(AnnotatedType))
-    entity_id: Mapped[str] = mapped_column(String(50))
-    customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
     body: Mapped[str] = mapped_column(Text)
-    author_id: Mapped[str] = mapped_column(String(50))
-    author_name: Mapped[str] = mapped_column(String(320))
-    """What the author was called then."""
-    idempotency_key: Mapped[str] = mapped_column(String(50))
 
     __table_args__ = (
         CheckConstraint("body <> ''", name="body_written"),
@@ -45,23 +50,17 @@ class InternalNote(Scoped, Tracked, Base):
     )
 
 
-class AttachmentRow(Scoped, Tracked, Base):
+class AttachmentRow(Annotation, Base):
     """A file beside a customer or an invoice; its content is a row of its own."""
 
     __tablename__ = "attachments"
     label = "Attachment"
     audit = Audited("attachment", named_by=("file_name",), bookkeeping=frozenset({"idempotency_key", "sha256"}))
 
-    entity_type: Mapped[AnnotatedType] = mapped_column(enum_column(AnnotatedType))
-    entity_id: Mapped[str] = mapped_column(String(50))
-    customer_id: Mapped[str] = mapped_column(String(50), ForeignKey("customers.id"))
     file_name: Mapped[str] = mapped_column(String(255))
     media_type: Mapped[str] = mapped_column(String(99))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
-    author_id: Mapped[str] = mapped_column(String(50))
-    author_name: Mapped[str] = mapped_column(String(320))
-    idempotency_key: Mapped[str] = mapped_column(String(50))
 
     __table_args__ = (
         CheckConstraint("size_bytes > 0", name="size_positive"),

@@ -7,6 +7,7 @@ in the template.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -38,9 +39,9 @@ class StripPart:
     tone: str
 
 
-def _label_width(bars: Sequence[Bar]) -> int:
-    """How much room a label of the widest takes."""
-    return max((len(bar.label) for bar in bars), default=0) * 7 + 10
+def _text_width(*texts: str) -> int:
+    """How much room the widest of some short texts takes, with some space beside it."""
+    return max(map(len, texts), default=0) * 7 + 10
 
 
 def _place(value: Fraction | float) -> str:
@@ -53,43 +54,14 @@ def _nice_ceiling(value: Decimal) -> Decimal:
     if value <= 0:
         return Decimal(1)
     power = Decimal(1).scaleb(value.adjusted())
-    return next(
-        step * power for step in map(Decimal, ("1", "1.5", "2", "3", "4", "5", "6", "8", "10")) if step * power >= value
-    )
+    return next(step * power for step in _STEPS if step * power >= value)
 
 
 def columns(
     bars: Sequence[Bar], *, name: str, width: int = 460, height: int = 180, tick: Callable[[Decimal], str] = str
 ) -> Markup:
     """Upright bars over a common base line, with a light grid; `tick` writes the value of a grid line."""
-    top, base, left = 14, height - 22, 0
-    ceiling = _nice_ceiling(max((bar.value for bar in bars), default=_ZERO))
-    slot = Fraction(width - left, max(len(bars), 1))
-    thick = min(slot * Fraction(62, 100), Fraction(46))
-    every = max(1, -(-len(bars) * _label_width(bars) // width))
-    out = [_open(width, height, name, "columns"), *_grid(ceiling, top, base, width, tick)]
-    for number, bar in enumerate(bars):
-        x = left + slot * number + (slot - thick) / 2
-        tall = Fraction(bar.value) / Fraction(ceiling) * (base - top) if bar.value > 0 else Fraction(0)
-        shape = Markup(
-            '<g class="mark"><title>{}</title><rect class="hit" x="{}" y="{}" width="{}" height="{}"/>'
-            '<rect class="bar" x="{}" y="{}" width="{}" height="{}" rx="2"/></g>'
-        ).format(
-            bar.title,
-            _place(left + slot * number),
-            top,
-            _place(slot),
-            base - top,
-            _place(x),
-            _place(base - tall),
-            _place(thick),
-            _place(tall),
-        )
-        out.append(shape)
-        if (len(bars) - 1 - number) % every == 0:
-            out.append(_label(bar.label, x + thick / 2, height))
-    out.append(Markup('<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, width, base, base))
-    return _close(out)
+    return _columns([(bar,) for bar in bars], ("usage",), Fraction(62, 100), name, width, height, tick)
 
 
 def paired_columns(
@@ -101,47 +73,60 @@ def paired_columns(
     tick: Callable[[Decimal], str] = str,
 ) -> Markup:
     """Two upright bars side by side in each place, the first in the colour of usage, the second in that of fees."""
+    return _columns(pairs, ("usage", "fixed"), Fraction(72, 100), name, width, height, tick)
+
+
+def _columns(
+    groups: Sequence[Sequence[Bar]],
+    tones: Sequence[str],
+    filled: Fraction,
+    name: str,
+    width: int,
+    height: int,
+    tick: Callable[[Decimal], str],
+) -> Markup:
+    """Groups of bars side by side, which take `filled` of their place; the values of the grid stand left of them."""
     top, base = 14, height - 22
-    ceiling = _nice_ceiling(max((bar.value for pair in pairs for bar in pair), default=_ZERO))
-    slot = Fraction(width, max(len(pairs), 1))
-    thick = min(slot * Fraction(36, 100), Fraction(24))
-    every = max(1, -(-len(pairs) * _label_width([bar for bar, _ in pairs]) // width))
-    out = [_open(width, height, name, "columns"), *_grid(ceiling, top, base, width, tick)]
-    for number, pair in enumerate(pairs):
-        middle = slot * number + slot / 2
-        for bar, x, tone in ((pair[0], middle - thick, "usage"), (pair[1], middle, "fixed")):
+    ceiling = _nice_ceiling(max((bar.value for group in groups for bar in group), default=_ZERO))
+    left = _text_width(tick(ceiling), tick(ceiling / 2)) if groups else 0
+    slot = Fraction(width - left, max(len(groups), 1))
+    thick = min(slot * filled, Fraction(46)) / len(tones)
+    every = max(1, math.ceil(Fraction(_text_width(*(group[0].label for group in groups))) / slot))
+    out = [_open(width, height, name, "columns"), *_grid(ceiling, top, base, left, width, tick)]
+    for number, group in enumerate(groups):
+        middle = left + slot * (number + Fraction(1, 2))
+        for place, (bar, tone) in enumerate(zip(group, tones, strict=True)):
             tall = Fraction(bar.value) / Fraction(ceiling) * (base - top) if bar.value > 0 else Fraction(0)
-            out.append(
-                Markup(
-                    '<g class="mark"><title>{}</title><rect class="hit" x="{}" y="{}" width="{}" height="{}"/>'
-                    '<rect class="part {}" x="{}" y="{}" width="{}" height="{}" rx="2"/></g>'
-                ).format(
-                    bar.title,
-                    _place(x),
-                    top,
-                    _place(thick),
-                    base - top,
-                    tone,
-                    _place(x + Fraction(1, 2)),
-                    _place(base - tall),
-                    _place(thick - 1),
-                    _place(tall),
-                )
+            shape = Markup(
+                '<g class="mark"><title>{}</title><rect class="hit" x="{}" y="{}" width="{}" height="{}"/>'
+                '<rect class="part {}" x="{}" y="{}" width="{}" height="{}" rx="2"/></g>'
+            ).format(
+                bar.title,
+                _place(middle + slot * (Fraction(place, len(tones)) - Fraction(1, 2))),
+                top,
+                _place(slot / len(tones)),
+                base - top,
+                tone,
+                _place(middle + thick * (place - Fraction(len(tones), 2))),
+                _place(base - tall),
+                _place(max(thick - (len(tones) - 1), Fraction(1))),
+                _place(tall),
             )
-        if (len(pairs) - 1 - number) % every == 0:
-            out.append(_label(pair[0].label, middle, height))
-    out.append(Markup('<line class="base" x1="0" x2="{}" y1="{}" y2="{}"/>').format(width, base, base))
+            out.append(shape)
+        if (len(groups) - 1 - number) % every == 0:
+            out.append(_label(group[0].label, middle, height))
+    out.append(Markup('<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, width, base, base))
     return _close(out)
 
 
-def _grid(ceiling: Decimal, top: int, base: int, width: int, tick: Callable[[Decimal], str]) -> list[Markup]:
-    """Two lines, each with its value."""
+def _grid(ceiling: Decimal, top: int, base: int, left: int, width: int, tick: Callable[[Decimal], str]) -> list[Markup]:
+    """Two lines from `left` on, each with its value before it."""
     lines = []
     for share, label in ((Fraction(1), tick(ceiling)), (Fraction(1, 2), tick(ceiling / 2))):
         y = base - (base - top) * share
         line = Markup(
-            '<line class="grid" x1="0" x2="{}" y1="{}" y2="{}"/><text class="tick" x="0" y="{}">{}</text>'
-        ).format(width, _place(y), _place(y), _place(y - 4), label)
+            '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick" x="0" y="{}">{}</text>'
+        ).format(left, width, _place(y), _place(y), _place(y + 4), label)
         lines.append(line)
     return lines
 
