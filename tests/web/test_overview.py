@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from farthing.web.dashboard.named_ranges import named_days
+from farthing.web.dashboard.overview import MOST_CURRENCIES
 from farthing.web.rendering.wording import money
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
@@ -49,3 +50,24 @@ async def test_debtors_have_reasons_and_the_month_has_invoices_to_come(looking: 
 async def test_a_new_company_is_told_where_to_begin(page: Page, own: Stage) -> None:
     await sign_in(page, own)
     await expect(page.get_by_text("Nothing has been invoiced yet")).to_be_visible()
+
+
+async def test_more_currencies_than_a_page_holds_are_a_line_each(page: Page, own: Stage) -> None:
+    customer = await own.account.post("/customers", {"external_id": "everywhere", "name": "Everywhere"})
+    for code in ("usd", "eur", "gbp", "jpy"):
+        amounts = dict.fromkeys(("amount_due", "subtotal", "total"), "100")
+        line = {"display_name": "Advice", "amount": "100", "quantity": "1"}
+        await own.account.post(
+            "/invoices", {"customer_id": customer["id"], "currency": code, **amounts, "line_items": [line]}
+        )
+    await sign_in(page, own)
+    await page.goto("/")
+    await expect(page.locator("section.currency")).to_have_count(MOST_CURRENCIES)
+    others = page.get_by_role("region", name="Other currencies")
+    await expect(others.get_by_role("link")).to_have_count(1)
+    await expect(others).to_contain_text("100")
+    name = await others.get_by_role("link").inner_text()
+    await others.get_by_role("link").click()
+    await expect(page.get_by_role("region", name=name)).to_be_visible()
+    await expect(page.locator("section.currency")).to_have_count(1)
+    await expect(others.get_by_role("link")).to_have_count(MOST_CURRENCIES)

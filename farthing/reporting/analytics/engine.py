@@ -119,12 +119,19 @@ class AnsweredTable:
         )
 
 
-async def answer_question(session: AsyncSession, question: Question, now: datetime) -> AnsweredTable:
-    """Measure every metric of a question. The session is one snapshot. Raises ValidationFailed for too many rows."""
+async def answer_question(
+    session: AsyncSession, question: Question, now: datetime, recurring: RecurringBooks | None = None
+) -> AnsweredTable:
+    """Measure every metric of a question. The session is one snapshot. Raises ValidationFailed for too many rows.
+
+    Who asks several questions at once hands in the `recurring` books, which are read for the first of them alone.
+    """
     timeline = question.range.timeline(question.grain)
     earlier = None if question.comparison is None else question.range.compared_with(question.comparison)
     previous = None if earlier is None else earlier.timeline(question.grain)
-    reading = _Reading(session, question, now, RecurringBooks(session, now), RecognitionBooks(session, now))
+    reading = _Reading(
+        session, question, now, recurring or RecurringBooks(session, now), RecognitionBooks(session, now)
+    )
     present = {metric.key: await reading.measure(metric, timeline) for metric in question.metrics}
     past: dict[str, Measures] = {}
     if previous is not None:

@@ -14,6 +14,7 @@ from farthing.core.money import ZERO
 from farthing.reporting.analytics.catalogue import CURRENCY, METRICS
 from farthing.reporting.analytics.definition import read_definition
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
+from farthing.reporting.analytics.metrics.recurring import RecurringBooks
 from farthing.reporting.analytics.periods import Grain, RangeComparison
 from farthing.reporting.analytics.schemas import AnalyticsTimeSpecRaw, AnalyticsViewDefinition, ReportShape
 
@@ -57,15 +58,16 @@ async def earnings_by_currency(
 ) -> dict[str, Earnings]:
     """What was invoiced and collected in these days, and how recurring revenue moved, by currency."""
     found: dict[str, Earnings] = {}
+    books = RecurringBooks(session, now)
     for keys in (REVENUE, RECURRING, MRR_MOVEMENTS):
-        table = await _ask(session, keys, first, last, zone, now, by_month=False)
+        table = await _ask(session, books, keys, first, last, zone, by_month=False)
         for row in table.rows:
             (code,) = row.group
             figures = found.setdefault(code, Earnings()).figures
             for key in keys:
                 figures[key] = Compared(*(row.values.get(name) for name in table.question.metric_columns(METRICS[key])))
     for keys in (REVENUE, RECURRING[:1]):
-        table = await _ask(session, keys, first, last, zone, now, by_month=True)
+        table = await _ask(session, books, keys, first, last, zone, by_month=True)
         for row in table.rows:
             (code,) = row.group
             months = found.setdefault(code, Earnings()).months
@@ -77,11 +79,11 @@ async def earnings_by_currency(
 
 async def _ask(
     session: AsyncSession,
+    books: RecurringBooks,
     keys: Sequence[str],
     first: date,
     last: date,
     zone: ZoneInfo,
-    now: datetime,
     *,
     by_month: bool,
 ) -> AnsweredTable:
@@ -93,4 +95,4 @@ async def _ask(
         time=AnalyticsTimeSpecRaw(range=f"{first}..{last + _DAY}", grain=Grain.MONTH if by_month else None),
         compare=None if by_month else RangeComparison.PREVIOUS_PERIOD,
     )
-    return await answer_question(session, read_definition(definition, None, zone, now), now)
+    return await answer_question(session, read_definition(definition, None, zone, books.now), books.now, books)

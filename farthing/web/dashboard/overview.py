@@ -29,7 +29,9 @@ from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import Bar, StripPart
 
 LARGEST_FEATURES = 3
-TOP_DEBTORS = 8
+TOP_DEBTORS = 5
+MOST_CURRENCIES = 3
+"""How many are shown in full; the others are a line each, which leads to them."""
 HOURS = 24
 AGES = ("Not yet due", "0–30 days", "31–60 days", "61–90 days", "Over 90 days")
 
@@ -250,6 +252,9 @@ class Overview(Controller):
         earned = await earnings_by_currency(session, first, last, zone, now)
         open_amounts = await owed(session, now)
         order = [amount.currency for amount in open_amounts]
+        order += sorted(set(earned) - set(order))
+        asked = request.query_params.get("currency", "")
+        shown = [asked] if asked in order else order[:MOST_CURRENCIES]
         _, end_of_month = named_days("this_month", today)
         until = first_instant_at(datetime.combine(end_of_month + timedelta(days=1), time()), zone)
         may_see_subscriptions = seen.may(READ, "subscription") and seen.may(READ, "customer")
@@ -263,7 +268,8 @@ class Overview(Controller):
             range_name=range_name,
             first=first,
             last=last,
-            currencies=order + sorted(set(earned) - set(order)),
+            currencies=shown,
+            other_currencies=[code for code in order if code not in shown],
             owed={amount.currency: amount for amount in open_amounts},
             earned=earned,
             debtors=await top_debtors(session, now) if seen.may(READ, "customer") else {},

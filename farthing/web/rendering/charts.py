@@ -98,14 +98,15 @@ def _columns(
         for place, (bar, tone) in enumerate(zip(group, tones, strict=True)):
             tall = Fraction(bar.value) / Fraction(ceiling) * (base - top) if bar.value > 0 else Fraction(0)
             shape = Markup(
-                '<g class="mark"><title>{}</title><rect class="hit" x="{}" y="{}" width="{}" height="{}"/>'
-                '<rect class="part {}" x="{}" y="{}" width="{}" height="{}" rx="2"/></g>'
+                '<g class="mark"><title>{}</title><path class="hit" d="M{} {}h{}v{}h-{}z"/>'
+                '<rect class="part {}" x="{}" y="{}" width="{}" height="{}"/></g>'
             ).format(
                 bar.title,
                 _place(middle + slot * (Fraction(place, len(tones)) - Fraction(1, 2))),
                 top,
                 _place(slot / len(tones)),
                 base - top,
+                _place(slot / len(tones)),
                 tone,
                 _place(middle + thick * (place - Fraction(len(tones), 2))),
                 _place(base - tall),
