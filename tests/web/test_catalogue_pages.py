@@ -203,6 +203,7 @@ async def test_plans_and_addons_are_edited_and_archived_unless_somebody_has_them
     await expect(page.locator(".problem")).to_have_text("is required")
     await page.get_by_label("entry 2, key").fill("owner")
     await page.get_by_role("button", name="Remove entry 1").click()
+    await expect(page.get_by_label("entry 1, value")).to_have_value("orphan")
     await page.get_by_role("button", name="Save").last.click()
     await _said(page, "Saved.")
     now = await account.get(f"/plans/{idle['id']}")

@@ -17,8 +17,9 @@ from farthing.core.errors import FarthingError
 from farthing.core.ids import new_ulid
 from farthing.web.access.submissions import SentBefore, begin_submission, end_submission
 from farthing.web.access.visitors import form_of, visitor_of
-from farthing.web.forms.filled import FilledForm, conditions_text
-from farthing.web.forms.reading import reshaped
+from farthing.web.forms.fields import Sections
+from farthing.web.forms.filled import FilledForm, conditions_text, refused_form
+from farthing.web.forms.reading import is_only_looked_at, reshaped
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, render
 
@@ -88,6 +89,23 @@ async def made_once(
     path, words = await make()
     await end_submission(session, key, path)
     return done(request, path, words)
+
+
+async def answer_form(
+    request: HttpRequest,
+    page: FormPage,
+    sections: Sections,
+    given: dict[str, str],
+    save: Callable[[], Awaitable[Redirect]],
+) -> Response[Any]:
+    """Do what a form asks for, and go on; show it again where it is only looked at, or refused, and then undone."""
+    if is_only_looked_at(given):
+        return form_page(request, page, FilledForm(sections, given, is_filled=True))
+    try:
+        return await save()
+    except FarthingError as error:
+        await session_anew(request)
+        return form_page(request, page, refused_form(sections, given, error))
 
 
 def confirm_page(request: HttpRequest, confirmation: Confirmation) -> Response[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.composition import Composition
@@ -15,17 +16,17 @@ from farthing.settings import Settings
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares
 from farthing.web.dashboard.accounts.customer_form import customer_form
-from farthing.web.forms.filled import FilledForm, refused_form
+from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
     Confirmation,
     FormPage,
+    answer_form,
     confirm_page,
     form_page,
     obstacle_to,
-    session_anew,
     typed,
 )
-from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused
 
 HOME = "/customers"
@@ -48,15 +49,14 @@ class CustomerChanges(Controller):
     async def create(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Make a customer."""
         form, given = customer_form(), typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, _NEW, FilledForm(form, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             asked = convert(creation_of(form, given), CreateCustomerRequest)
             strict = services.part(Settings).strict_external_ids
             customer = await lifecycle.create(session, asked, strict_ids=strict)
-        except FarthingError as error:
-            return form_page(request, _NEW, refused_form(form, given, error))
-        return done(request, f"{HOME}/{customer.id}", f"{customer.name} is a customer now.")
+            return done(request, f"{HOME}/{customer.id}", f"{customer.name} is a customer now.")
+
+        return await answer_form(request, _NEW, form, given, save)
 
     @get("/{customer_id:str}/edit", guards=[prepares("customer")])
     async def edit(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -73,16 +73,14 @@ class CustomerChanges(Controller):
         """Change a customer."""
         form, given = customer_form(), typed(request)
         page = _edit_page(await find(session, Customer, customer_id))
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(form, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             asked = convert(change_of(form, given), UpdateCustomerRequest)
             strict = services.part(Settings).strict_external_ids
             await lifecycle.update(session, asked, customer_id=customer_id, strict_ids=strict)
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(form, given, error))
-        return done(request, f"{HOME}/{customer_id}", "Saved. Invoices say it from the next one on.")
+            return done(request, f"{HOME}/{customer_id}", "Saved. Invoices say it from the next one on.")
+
+        return await answer_form(request, page, form, given, save)
 
     @get("/{customer_id:str}/archive", guards=[prepares("customer")])
     async def ask_archive(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,9 +24,17 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, metadata_rows, when
-from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, made_once, session_anew, typed
-from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.forms.filled import FilledForm
+from farthing.web.forms.pages import (
+    Confirmation,
+    FormPage,
+    answer_form,
+    confirm_page,
+    form_page,
+    made_once,
+    typed,
+)
+from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 HOME = "/catalogue/coupons"
@@ -106,17 +116,13 @@ class CouponPages(Controller):
     async def create(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
         """Make a coupon."""
         given = typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, _NEW, FilledForm(NEW_COUPON, given, is_filled=True))
 
         async def make() -> tuple[str, str]:
             coupon = await coupons.create(session, convert(creation_of(NEW_COUPON, given), CreateCouponRequest))
             return f"{HOME}/{coupon.id}", f"{coupon.name} is made."
 
-        try:
-            return await made_once(request, session, clock.now(), make)
-        except FarthingError as error:
-            return form_page(request, _NEW, refused_form(NEW_COUPON, given, error))
+        save = partial(made_once, request, session, clock.now(), make)
+        return await answer_form(request, _NEW, NEW_COUPON, given, save)
 
     @get("/{coupon_id:str}", guards=[shows("coupon")])
     async def read(self, coupon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -148,14 +154,12 @@ class CouponPages(Controller):
     async def change(self, coupon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Rename a coupon, or change its metadata."""
         page, given = _edit_page(await find(session, CouponRow, coupon_id)), typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(CHANGED_COUPON, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             await coupons.update(session, coupon_id, convert(change_of(CHANGED_COUPON, given), UpdateCouponRequest))
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(CHANGED_COUPON, given, error))
-        return done(request, f"{HOME}/{coupon_id}", "Saved.")
+            return done(request, f"{HOME}/{coupon_id}", "Saved.")
+
+        return await answer_form(request, page, CHANGED_COUPON, given, save)
 
     @get("/{coupon_id:str}/archive", guards=[prepares("coupon")])
     async def ask_archive(self, coupon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

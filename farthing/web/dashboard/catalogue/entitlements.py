@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,9 +34,17 @@ from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares
 from farthing.web.dashboard.catalogue.plans import owners_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, ShownWhen, when
-from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, made_once, session_anew, typed
-from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.forms.filled import FilledForm
+from farthing.web.forms.pages import (
+    Confirmation,
+    FormPage,
+    answer_form,
+    confirm_page,
+    form_page,
+    made_once,
+    typed,
+)
+from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused
 
 _OWNERS: Mapping[str, tuple[EntitlementOwner, type[Plan] | type[Addon]]] = {
@@ -140,8 +150,6 @@ class EntitlementPages(Controller):
         kind, row = await _owner(session, owners, owner_id)
         form, given = await _new(session), typed(request)
         page = _page(owners, row, f"Include in {row.name}", "Include it")
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(form, given, is_filled=True))
 
         async def make() -> tuple[str, str]:
             body = _without_choice(creation_of(form, given))
@@ -151,11 +159,8 @@ class EntitlementPages(Controller):
             await lifecycle.create(session, [convert(body, CreateEntitlementRequest)])
             return f"/catalogue/{owners}/{owner_id}", f"{feature.name} is included."
 
-        try:
-            return await made_once(request, session, clock.now(), make)
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(form, given, error))
+        save = partial(made_once, request, session, clock.now(), make)
+        return await answer_form(request, page, form, given, save)
 
     @get("/entitlements/{entitlement_id:str}/edit", guards=[prepares("entitlement")])
     async def edit(self, entitlement_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -174,15 +179,13 @@ class EntitlementPages(Controller):
         """Change what is included."""
         row, given = await find(session, Entitlement, entitlement_id), typed(request)
         form, page = _change_form(row), await _edit_page(session, row)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(form, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             asked = convert(_change(row, change_of(form, given)), UpdateEntitlementRequest)
             await lifecycle.update(session, entitlement_id, asked)
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(form, given, error))
-        return done(request, page.crumbs[-1][0], "Saved. The next invoice that is computed follows it.")
+            return done(request, page.crumbs[-1][0], "Saved. The next invoice that is computed follows it.")
+
+        return await answer_form(request, page, form, given, save)
 
     @get("/entitlements/{entitlement_id:str}/archive", guards=[prepares("entitlement")])
     async def ask_archive(self, entitlement_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

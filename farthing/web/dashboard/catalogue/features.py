@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,17 +28,17 @@ from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.catalogue.feature_form import CHANGED_FEATURE, CHANGED_METER, NEW_FEATURE
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.forms.fields import Sections
-from farthing.web.forms.filled import FilledForm, refused_form
+from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
     Confirmation,
     FormPage,
+    answer_form,
     confirm_page,
     form_page,
     obstacle_to,
-    session_anew,
     typed,
 )
-from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 HOME = "/catalogue/features"
@@ -76,18 +77,17 @@ class FeaturePages(Controller):
     async def create(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Make a feature, and the meter of a metered one."""
         given = typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, _NEW, FilledForm(NEW_FEATURE, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             body = creation_of(NEW_FEATURE, given)
             if "meter" in body:
                 body["meter"]["name"] = body["name"]
             feature = await features.create(session, convert(body, CreateFeatureRequest))
-        except FarthingError as error:
-            return form_page(request, _NEW, refused_form(NEW_FEATURE, given, error))
-        return done(
-            request, f"{HOME}/{feature.id}", f"{feature.name} is made. Now a plan can include or charge for it."
-        )
+            return done(
+                request, f"{HOME}/{feature.id}", f"{feature.name} is made. Now a plan can include or charge for it."
+            )
+
+        return await answer_form(request, _NEW, NEW_FEATURE, given, save)
 
     @get("/{feature_id:str}", guards=[shows("feature")])
     async def read(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -118,14 +118,12 @@ class FeaturePages(Controller):
         """Change a feature; filters of its meter are only added to."""
         row = await find(session, Feature, feature_id)
         sections, page, given = _change_form(row), _edit_page(row), typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(sections, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             await features.update(session, feature_id, convert(change_of(sections, given), UpdateFeatureRequest))
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(sections, given, error))
-        return done(request, f"{HOME}/{feature_id}", "Saved.")
+            return done(request, f"{HOME}/{feature_id}", "Saved.")
+
+        return await answer_form(request, page, sections, given, save)
 
     @get("/{feature_id:str}/archive", guards=[prepares("feature")])
     async def ask_archive(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

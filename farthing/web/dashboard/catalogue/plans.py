@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,18 +32,18 @@ from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.catalogue.price_words import by_currency, shown_prices
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, metadata_rows
-from farthing.web.forms.filled import FilledForm, refused_form
+from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
     Confirmation,
     FormPage,
+    answer_form,
     confirm_page,
     form_page,
     made_once,
     obstacle_to,
-    session_anew,
     typed,
 )
-from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 _NAME = FormField("name", "Name", required=True)
@@ -88,17 +90,13 @@ class PlanPages(Controller):
     async def create(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
         """Make a plan."""
         given = typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, _NEW_PLAN, FilledForm(PLAN_FORM, given, is_filled=True))
 
         async def make() -> tuple[str, str]:
             plan = await plans.create(session, convert(creation_of(PLAN_FORM, given), CreatePlanRequest), clock.now())
             return f"/catalogue/plans/{plan.id}", f"{plan.name} is made. Give it its prices now."
 
-        try:
-            return await made_once(request, session, clock.now(), make)
-        except FarthingError as error:
-            return form_page(request, _NEW_PLAN, refused_form(PLAN_FORM, given, error))
+        save = partial(made_once, request, session, clock.now(), make)
+        return await answer_form(request, _NEW_PLAN, PLAN_FORM, given, save)
 
     @get("/{plan_id:str}", guards=[shows("plan")])
     async def read(self, plan_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
@@ -118,14 +116,12 @@ class PlanPages(Controller):
     async def change(self, plan_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Change a plan."""
         page, given = _edit_page(_PLANS, "plans", await find(session, Plan, plan_id)), typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(PLAN_FORM, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             await plans.update(session, plan_id, convert(change_of(PLAN_FORM, given), UpdatePlanRequest))
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(PLAN_FORM, given, error))
-        return done(request, f"/catalogue/plans/{plan_id}", "Saved.")
+            return done(request, f"/catalogue/plans/{plan_id}", "Saved.")
+
+        return await answer_form(request, page, PLAN_FORM, given, save)
 
     @get("/{plan_id:str}/archive", guards=[prepares("plan")])
     async def ask_archive(self, plan_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -171,13 +167,12 @@ class AddonPages(Controller):
     async def create(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Make an addon."""
         given = typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, _NEW_ADDON, FilledForm(NEW_ADDON, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             addon = await addons.create(session, convert(creation_of(NEW_ADDON, given), CreateAddonRequest))
-        except FarthingError as error:
-            return form_page(request, _NEW_ADDON, refused_form(NEW_ADDON, given, error))
-        return done(request, f"/catalogue/addons/{addon.id}", f"{addon.name} is made. Give it its prices now.")
+            return done(request, f"/catalogue/addons/{addon.id}", f"{addon.name} is made. Give it its prices now.")
+
+        return await answer_form(request, _NEW_ADDON, NEW_ADDON, given, save)
 
     @get("/{addon_id:str}", guards=[shows("addon")])
     async def read(self, addon_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
@@ -200,17 +195,15 @@ class AddonPages(Controller):
         """Change an addon; metadata that is no text stays as it is."""
         row, given = await find(session, Addon, addon_id), typed(request)
         page = _edit_page(_ADDONS, "addons", row)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(CHANGED_ADDON, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             body = change_of(CHANGED_ADDON, given)
             structured = {key: value for key, value in row.meta.items() if not isinstance(value, str)}
             body["metadata"] = structured | body.get("metadata", {})
             await addons.update(session, addon_id, convert(body, UpdateAddonRequest))
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(CHANGED_ADDON, given, error))
-        return done(request, f"/catalogue/addons/{addon_id}", "Saved.")
+            return done(request, f"/catalogue/addons/{addon_id}", "Saved.")
+
+        return await answer_form(request, page, CHANGED_ADDON, given, save)
 
     @get("/{addon_id:str}/archive", guards=[prepares("addon")])
     async def ask_archive(self, addon_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

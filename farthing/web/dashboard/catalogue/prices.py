@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -45,7 +46,7 @@ from farthing.web.dashboard.catalogue.price_form import CHANGED_LABELS, CHANGED_
 from farthing.web.dashboard.catalogue.price_words import UnitWords, shown_prices
 from farthing.web.forms.fields import MOST_ROWS, FieldKind, FormField, FormSection, Sections
 from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import ONCE, FormPage, form_page, made_once, session_anew, typed
+from farthing.web.forms.pages import ONCE, FormPage, answer_form, form_page, made_once, session_anew, typed
 from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.wording import chip
@@ -148,14 +149,13 @@ class PricePages(Controller):
     async def relabel(self, price_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Change the labels of a price."""
         page, given = await _page(session, await find(session, Price, price_id), "Edit", "Save"), typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(CHANGED_LABELS, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             asked = convert(change_of(CHANGED_LABELS, given), UpdatePriceRequest)
             await versions.update(session, price_id, asked, clock.now())
-        except FarthingError as error:
-            return form_page(request, page, refused_form(CHANGED_LABELS, given, error))
-        return done(request, f"/catalogue/prices/{price_id}", "Saved.")
+            return done(request, f"/catalogue/prices/{price_id}", "Saved.")
+
+        return await answer_form(request, page, CHANGED_LABELS, given, save)
 
     @get("/prices/{price_id:str}/change", guards=[prepares("price")])
     async def begin_change(self, price_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

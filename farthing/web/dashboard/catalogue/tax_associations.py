@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.taxes import associations
@@ -19,9 +21,17 @@ from farthing.web.access.visitors import changes, prepares, visitor_of
 from farthing.web.dashboard.catalogue.taxes import CRUMBS, HOME, taxed_names
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, metadata_rows, when
-from farthing.web.forms.filled import FilledForm, refused_form
-from farthing.web.forms.pages import Confirmation, FormPage, confirm_page, form_page, made_once, session_anew, typed
-from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.forms.filled import FilledForm
+from farthing.web.forms.pages import (
+    Confirmation,
+    FormPage,
+    answer_form,
+    confirm_page,
+    form_page,
+    made_once,
+    typed,
+)
+from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused
 
 _CUSTOMER = "entity_id"
@@ -89,8 +99,6 @@ class TaxAssociationPages(Controller):
         """Apply a rate."""
         rate, given = await find(session, TaxRateRow, rate_id), typed(request)
         page = _new_page(rate)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(NEW_ASSOCIATION, given, is_filled=True))
 
         async def make() -> tuple[str, str]:
             body = creation_of(NEW_ASSOCIATION, given) | {"tax_rate_code": rate.code}
@@ -103,10 +111,8 @@ class TaxAssociationPages(Controller):
             await associations.create(session, convert(body, CreateTaxAssociationRequest), clock.now())
             return f"{HOME}/{rate_id}", f"{rate.name} applies."
 
-        try:
-            return await made_once(request, session, clock.now(), make)
-        except FarthingError as error:
-            return form_page(request, page, refused_form(NEW_ASSOCIATION, given, error))
+        save = partial(made_once, request, session, clock.now(), make)
+        return await answer_form(request, page, NEW_ASSOCIATION, given, save)
 
     @get("/associations/{association_id:str}/edit", guards=[prepares("tax")])
     async def edit(self, association_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -121,16 +127,14 @@ class TaxAssociationPages(Controller):
         """Change how a rate applies."""
         row, given = await find(session, TaxAssociation, association_id), typed(request)
         page = await _edit_page(session, row)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(CHANGED_ASSOCIATION, given, is_filled=True))
         rate_id = row.tax_rate_id
-        try:
+
+        async def save() -> Redirect:
             asked = convert(change_of(CHANGED_ASSOCIATION, given), TaxAssociationUpdateRequest)
             await associations.update(session, association_id, asked)
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(CHANGED_ASSOCIATION, given, error))
-        return done(request, f"{HOME}/{rate_id}", "Saved.")
+            return done(request, f"{HOME}/{rate_id}", "Saved.")
+
+        return await answer_form(request, page, CHANGED_ASSOCIATION, given, save)
 
     @get("/associations/{association_id:str}/end", guards=[prepares("tax")])
     async def ask_end(self, association_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:

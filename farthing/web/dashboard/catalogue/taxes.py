@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Controller, Response, get, post
+from litestar.response import Redirect
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,17 +23,17 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, metadata_rows, when
-from farthing.web.forms.filled import FilledForm, refused_form
+from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
     Confirmation,
     FormPage,
+    answer_form,
     confirm_page,
     form_page,
     obstacle_to,
-    session_anew,
     typed,
 )
-from farthing.web.forms.reading import change_of, creation_of, is_only_looked_at, shown_values
+from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 HOME = "/catalogue/taxes"
@@ -140,13 +141,12 @@ class TaxPages(Controller):
     async def create(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Make a rate."""
         given = typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, _NEW, FilledForm(NEW_RATE, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             rate = await rates.create(session, convert(creation_of(NEW_RATE, given), CreateTaxRateRequest))
-        except FarthingError as error:
-            return form_page(request, _NEW, refused_form(NEW_RATE, given, error))
-        return done(request, f"{HOME}/{rate.id}", f"{rate.name} is made. Say now whom it applies to.")
+            return done(request, f"{HOME}/{rate.id}", f"{rate.name} is made. Say now whom it applies to.")
+
+        return await answer_form(request, _NEW, NEW_RATE, given, save)
 
     @get("/{rate_id:str}", guards=[shows("tax")])
     async def read(self, rate_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -179,14 +179,12 @@ class TaxPages(Controller):
     async def change(self, rate_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Change a rate that nothing uses."""
         page, given = _edit_page(await find(session, TaxRateRow, rate_id)), typed(request)
-        if is_only_looked_at(given):
-            return form_page(request, page, FilledForm(CHANGED_RATE, given, is_filled=True))
-        try:
+
+        async def save() -> Redirect:
             await rates.update(session, rate_id, convert(change_of(CHANGED_RATE, given), UpdateTaxRateRequest))
-        except FarthingError as error:
-            await session_anew(request)
-            return form_page(request, page, refused_form(CHANGED_RATE, given, error))
-        return done(request, f"{HOME}/{rate_id}", "Saved.")
+            return done(request, f"{HOME}/{rate_id}", "Saved.")
+
+        return await answer_form(request, page, CHANGED_RATE, given, save)
 
     @get("/{rate_id:str}/archive", guards=[prepares("tax")])
     async def ask_archive(self, rate_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
