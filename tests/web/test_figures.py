@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from playwright.async_api import Page, expect
 
+from farthing.web.dashboard.overview import TOP_DEBTORS
 from farthing.web.rendering.wording import money
 from tests.web.stage import Stage
 
@@ -46,7 +47,7 @@ async def test_the_overview_adds_up_over_customers(looking: Page, stage: Stage) 
         await expect(section.get_by_role("link", name=money(unpaid, code)).first).to_be_visible()
         await expect(section.get_by_role("link", name=money(overdue, code)).first).to_be_visible()
         names = await section.locator("tbody th.name a").all_inner_texts()
-        assert names == [name for _, name in sorted(debts[code], reverse=True)][:8]
+        assert names == [name for _, name in sorted(debts[code], reverse=True)][:TOP_DEBTORS]
 
 
 async def test_who_owes_most_and_why_is_three_clicks_away(looking: Page, stage: Stage) -> None:

@@ -1,6 +1,8 @@
 """Voiding, deleting and amending events: all that is asked for, or nothing.
 
-Events are locked in the order of their ids, as appends lock them. The versions that go are kept first.
+One correction at a time in an environment: an event that goes to and fro between stored and void while somebody looks
+for it would be found in neither place. Events are locked in the order of their ids, as appends lock them. The versions
+that go are kept first.
 Rule: docs/rules/metering.md#corrections-of-events
 """
 
@@ -27,6 +29,7 @@ from farthing.events.ingest.store import Arrival, Sender
 from farthing.storage.postgres import clock_of, scope_of
 from farthing.storage.record.outbox import record_activity
 
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('corrections of events ' || :environment, 0))")
 _LOCK = text(
     """
     SELECT id, timestamp FROM events WHERE environment_id = :environment AND id = ANY(:ids)
@@ -47,6 +50,7 @@ class Amendment:
 
 async def void_events(session: AsyncSession, ids: Sequence[str], reason: str) -> list[CorrectedEvent]:
     """Let events count no more, for good unless they are amended. Raises NotFound naming every unknown id."""
+    await _take_turn(session)
     stored, _ = await _lock_known(session, ids)
     if stored:
         await _remove(session, sorted(stored), EventChange.VOIDED, reason)
@@ -55,6 +59,7 @@ async def void_events(session: AsyncSession, ids: Sequence[str], reason: str) ->
 
 async def delete_event(session: AsyncSession, event_id: str) -> bool:
     """Delete an event and all that it counts; whether there was one. Its id may be used again."""
+    await _take_turn(session)
     if not await _lock(session, [event_id]):
         return False
     await _remove(session, [event_id], EventChange.DELETED, "")
@@ -71,6 +76,7 @@ async def amend_events(session: AsyncSession, memory: MeterMemory, amendment: Am
         [_as_sent(event) for event in amendment.events], now, amendment.sender, None, amendment.times
     )
     ids = [event.id for event in amendment.events]
+    await _take_turn(session)
     connection = await _driver_connection(session)
     environment = scope_of(session).environment_id
     meters = await store.current_meters(connection, environment, memory)
@@ -101,13 +107,15 @@ async def _lock_known(session: AsyncSession, ids: Sequence[str]) -> tuple[dict[s
     """The times of the events that are stored, and the ids of void ones, locked. Raises NotFound for all others."""
     stored = await _lock(session, ids)
     void = await lock_void(session, [event_id for event_id in ids if event_id not in stored])
-    absent = [event_id for event_id in ids if event_id not in stored and event_id not in void]
-    if absent:
-        stored |= await _lock(session, absent)  # an amendment that was waited for has brought them back
-    unknown = [event_id for event_id in absent if event_id not in stored]
+    unknown = [event_id for event_id in ids if event_id not in stored and event_id not in void]
     if unknown:
         raise NotFound("Events were not found; nothing was changed", {"event_ids": unknown})
     return stored, void
+
+
+async def _take_turn(session: AsyncSession) -> None:
+    """Wait until no other correction is underway here; taken before any other lock, so that none waits in a circle."""
+    await session.execute(_TAKE_TURN, {"environment": scope_of(session).environment_id})
 
 
 async def _lock(session: AsyncSession, ids: Sequence[str]) -> dict[str, datetime]:
