@@ -26,7 +26,7 @@ from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change, end
 from tests.api.tour.reading import read
 
-EXAMPLES = 8
+EXAMPLES = 4
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 UNTRIED = {
     "signUp": "makes a tenant per example, and ten a minute are allowed",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from playwright.async_api import Page
 
 from farthing.web.rendering.answers import POLICY
-from tests.web.browsing import has_axe, serious_findings
+from tests.web.browsing import serious_findings
 from tests.web.places import SUBSCRIPTION_ACTIONS, Place
 
 NAMES = (
@@ -138,24 +142,36 @@ def place(everywhere: list[Place], name: str) -> Place:
     return next(one for one in everywhere if one.name == name)
 
 
+@contextmanager
+def watched(page: Page) -> Iterator[tuple[list[str], list[str]]]:
+    """What the page says to its console, and the addresses that it asks for."""
+    said: list[str] = []
+    heard: list[str] = []
+    listeners: dict[str, Callable[[Any], None]] = {
+        "console": lambda message: said.append(message.text),
+        "pageerror": lambda error: said.append(str(error)),
+        "request": lambda request: heard.append(request.url),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)  # type: ignore[call-overload]
+    yield said, heard
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+
+
 def test_no_page_is_forgotten(everywhere: list[Place]) -> None:
     assert sorted(one.name for one in everywhere) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_page_answers_and_says_nothing_to_the_console(
+async def test_a_page_is_small_quiet_accessible_and_fits_a_phone(
     looking: Page, everywhere: list[Place], name: str
 ) -> None:
     wanted = place(everywhere, name)
-    said: list[str] = []
-    heard: list[str] = []
-    page = await looking.context.new_page()
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: heard.append(request.url))
-    answer = await page.goto(wanted.path)
+    with watched(looking) as (said, heard):
+        answer = await looking.goto(wanted.path)
+        await looking.wait_for_load_state("load")
     assert answer is not None
-    await page.wait_for_load_state("load")
     assert answer.status == wanted.status
     shows_another = "; frame-src 'self'" if name == "email-preview" else ""  # the mail is a page of its own
     assert answer.headers["content-security-policy"] == POLICY + shows_another
@@ -165,23 +181,11 @@ async def test_a_page_answers_and_says_nothing_to_the_console(
     assert [text for text in said if "status of 4" not in text] == []
     origin = "/".join(answer.url.split("/")[:3])
     assert [url for url in heard if not url.startswith((origin, "data:"))] == []
-    assert await page.locator("h1").count() == 1
-    await page.close()
-
-
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_page_never_scrolls_sideways(looking: Page, everywhere: list[Place], name: str) -> None:
-    await looking.goto(place(everywhere, name).path)
+    assert await looking.locator("h1").count() == 1
     for width in (320, 390, 600, 700, 840, 1024, 1280):
         await looking.set_viewport_size({"width": width, "height": 800})
         beyond = await looking.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert beyond <= 0, width
-
-
-@pytest.mark.skipif(not has_axe(), reason="axe-playwright-python is not installed")
-@pytest.mark.parametrize("name", NAMES)
-async def test_axe_finds_nothing_serious(looking: Page, everywhere: list[Place], name: str) -> None:
-    await looking.goto(place(everywhere, name).path)
+        assert beyond <= 0, f"it scrolls sideways at {width} pixels"
     assert await serious_findings(looking) == []
 
 
