@@ -28,7 +28,7 @@ from farthing.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
     from farthing.identity.bootstrap import FirstStart
-    from farthing.storage.connections.capacity import Demand
+    from farthing.storage.capacity import Demand
     from farthing.storage.postgres import Database
 
 app = cyclopts.App(name="farthing", help="Usage-based billing, exact to the farthing.", version=farthing.__version__)
@@ -148,7 +148,7 @@ def serve(
 ) -> None:
     """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
     from farthing import listener, server
-    from farthing.storage.connections.capacity import demand_of
+    from farthing.storage.capacity import demand_of
 
     settings = _settings(data_dir=data_dir, host=host, port=port)
     listener.check_free(settings)
@@ -193,7 +193,7 @@ async def _invite_owner(settings: Settings, database: Database) -> None:
 def worker(*, data_dir: DataDir = None) -> None:
     """Work on jobs and periodic duties only."""
     from farthing import server
-    from farthing.storage.connections.capacity import demand_of
+    from farthing.storage.capacity import demand_of
 
     settings = _settings(data_dir=data_dir)
 

@@ -11,20 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.work import rehearsal
 from farthing.billing.calculation.proration import Proration
-from farthing.billing.changes import modifications, pauses, plan_change
+from farthing.billing.changes import answers, modifications, pauses, plan_change
 from farthing.billing.changes.apply_outcome import perform
 from farthing.billing.changes.in_two_steps import OpenedSubscription, change_and_collect, open_and_collect
 from farthing.billing.changes.opening import open_subscription
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.plan_change_schemas import (
     SubscriptionChangeExecuteResponse,
     SubscriptionChangePreviewResponse,
     SubscriptionChangeRequest,
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
-from farthing.billing.periods import previews
 from farthing.billing.ports import BillingPorts
-from farthing.billing.reads import answers, usage_so_far
+from farthing.billing.reads import previews, usage_so_far
 from farthing.billing.reads.late_usage import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.schemas import (
     AddAddonRequest,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from farthing.billing.changes.plan_change_schemas import ChangedResources
+from farthing.billing.plan_change_schemas import ChangedResources
 from farthing.catalogue.fields import Id, OptionalId
 from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
 from farthing.core.encoding.wire import BadField, DecimalText, Moment, Request, Response, Timestamp

@@ -9,14 +9,13 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changes import modifications, plan_change
+from farthing.billing.changes import answers, modifications, plan_change
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.plan_change_schemas import (
     ChangedResources,
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
-from farthing.billing.reads import answers
 from farthing.billing.schemas import (
     AddAddonRequest,
     AddAddonToSubscriptionResponse,
@@ -41,9 +40,9 @@ from farthing.core.composition import Composition
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.reads.ledger import find_purchase_invoice
+from farthing.credits.routes import top_up_answer
+from farthing.credits.schemas import TopUpWalletRequest, TopUpWalletResponse
 from farthing.credits.wallets import movements
-from farthing.credits.wallets.routes import top_up_answer
-from farthing.credits.wallets.schemas import TopUpWalletRequest, TopUpWalletResponse
 from farthing.invoices.lifecycle import one_off
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.requests import CreateInvoiceRequest

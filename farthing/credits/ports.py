@@ -15,7 +15,7 @@ from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.real_time import PendingCharges, RealTimeBalance
 
 if TYPE_CHECKING:  # only to name what a port takes and answers
-    from farthing.credits.wallets.schemas import TopUpWalletRequest, TopUpWalletResponse
+    from farthing.credits.schemas import TopUpWalletRequest, TopUpWalletResponse
 
 Payer = tuple[str, str]
 """A customer's id and a currency."""

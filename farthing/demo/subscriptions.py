@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.changes.apply_outcome import perform
 from farthing.billing.changes.opening import open_subscription
 from farthing.billing.changes.plan_change import change_plan
-from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request
+from farthing.billing.plan_change_schemas import SubscriptionChangeV2Request
 from farthing.billing.run.passes import Run
 from farthing.catalogue.fx import rates
 from farthing.catalogue.fx.schemas import CreateFxRateRequest

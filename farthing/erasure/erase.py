@@ -37,8 +37,8 @@ from farthing.invoices.annotations.annotating import forget_attachments
 from farthing.notifications.activity.actions import CUSTOMER_ERASED
 from farthing.notifications.email.tables import Email
 from farthing.storage.postgres import real_clock_of
+from farthing.storage.queries.changes import TOLD_BY_EVENT
 from farthing.storage.queries.rows import lock_row
-from farthing.storage.record.changes import TOLD_BY_EVENT
 from farthing.storage.record.outbox import record_activity
 from farthing.transfer.files import forget_imported_files
 

@@ -28,7 +28,7 @@ from farthing.catalogue.fx.enums import FxScope
 from farthing.catalogue.fx.tables import RateNumber
 from farthing.core.money import plain
 from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 _ZERO = Decimal(0)

@@ -12,9 +12,9 @@ from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
+from farthing.billing.run.automatic_cancellation import announce_renewals, cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.billing.run.thresholds import invoice_thresholds

@@ -19,7 +19,7 @@ from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import UNREADABLE, unreadable
 from farthing.core.encoding.wire import Message
 from farthing.customers.tables import Customer
-from farthing.payments import saved_methods
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import changes, collection, execution, reading
 from farthing.payments.schemas import (

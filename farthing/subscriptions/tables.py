@@ -14,7 +14,7 @@ from farthing.calendar.billing import BillingCycle, BillingPeriod, InvoiceCadenc
 from farthing.calendar.due import PaymentTerms
 from farthing.catalogue.prices.enums import BillingCadence
 from farthing.core.enums import PriceType
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Quantity, Scoped, Tracked, enum_column, lower_case
 from farthing.subscriptions.enums import (
     AddonCadence,

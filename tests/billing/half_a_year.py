@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farthing.billing.collection.dunning import announce_renewals
+from farthing.billing.run.automatic_cancellation import announce_renewals
 from farthing.billing.run.passes import Run, Summary
 from tests.billing.lateness import settled
 from tests.billing.office import ARREAR, Office

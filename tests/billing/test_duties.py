@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.run.automatic_cancellation import announce_renewals, cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
 from farthing.storage.record.outbox import SystemEvent

@@ -14,9 +14,9 @@ from sqlalchemy import select, text, update
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials import keys
 from farthing.identity.credentials.api_keys import record_used
-from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.storage.stored_answers import StoredAnswer

@@ -295,7 +295,7 @@ async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outs
     ]
     async with own.account.database.transaction(SYSTEM) as session:
         user = await session.get_one(User, own.account.user_id)
-    from farthing.identity.credentials.authentication import Tokens
+    from farthing.identity.authentication import Tokens
 
     forged.append(Tokens(MasterKeys.of(own.account.settings)).issue(user, "s", datetime.now(UTC)))
     for cookie in forged:

@@ -12,9 +12,9 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import Performed
 from farthing.billing.collection.collect import collect, require_paid
-from farthing.billing.reads import answers
 from farthing.core.clock import Clock
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.reads import answers
 from farthing.billing.schemas import (
     AddOrRemove,
     ExecuteSubscriptionModifyRequest,

@@ -14,8 +14,10 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import Performed, perform
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.changes.replacement import Replaced, replace
+from farthing.billing.plan_change_schemas import (
     EntityChangeResult,
     SubscriptionChangeExecuteResponse,
     SubscriptionChangePreviewResponse,
@@ -23,8 +25,6 @@ from farthing.billing.changes.plan_change_schemas import (
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
-from farthing.billing.changes.replacement import Replaced, replace
-from farthing.billing.reads import answers
 from farthing.core.clock import instant
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id

@@ -27,10 +27,10 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import InvoiceParts, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.saved_methods import connected_gateways
 from farthing.payments.processing.voiding import require_nothing_in_flight, withdraw_open
 from farthing.payments.refunds.records import RefundCause
 from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
-from farthing.payments.saved_methods import connected_gateways
 from farthing.payments.unapplied.allocation import apply_to_new_invoice, is_any_set_aside
 from farthing.storage.postgres import clock_of
 from farthing.storage.queries.rows import in_array

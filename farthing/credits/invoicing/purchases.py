@@ -24,10 +24,10 @@ from farthing.core.money import plain, round_to
 from farthing.credits.enums import TRANSACTION, TransactionStatus, WalletStatus, WalletType
 from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
 from farthing.credits.ledger.events import record_transaction_event
+from farthing.credits.ledger.opening import WalletKey
 from farthing.credits.ledger.posting import CreditMovement, complete, insert_new, lock_wallet, waiting_credit
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.conversion import credits_for, value_of
-from farthing.credits.wallets.opening import WalletKey
 from farthing.customers.lookup import held
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig

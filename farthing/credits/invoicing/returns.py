@@ -20,11 +20,11 @@ from farthing.core.money import EXACT, exact_sum
 from farthing.credits.enums import ReferenceType, TransactionReason, WalletStatus
 from farthing.credits.invoicing.prepaid_money import MoneyForWallet, credit_prepaid_wallet
 from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
+from farthing.credits.ledger.opening import WalletKey
 from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post_all
 from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTransaction
 from farthing.credits.rules.conversion import credits_for, value_of
 from farthing.credits.rules.lots import Consumption, last_of
-from farthing.credits.wallets.opening import WalletKey
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.outcomes import sent_back
 from farthing.payments.states import SETTLING

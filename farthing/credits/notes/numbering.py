@@ -21,8 +21,8 @@ from farthing.credits.notes.tables import CreditNote
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.storage.postgres import scope_of
+from farthing.storage.queries.changes import TOLD_BY_EVENT
 from farthing.storage.queries.rows import violated
-from farthing.storage.record.changes import TOLD_BY_EVENT
 
 MOST_CLASHES = 100
 _LETTERS = string.ascii_uppercase + string.digits

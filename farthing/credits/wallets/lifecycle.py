@@ -14,6 +14,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.credits.enums import WALLET, CreditClass, TransactionReason, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
+from farthing.credits.ledger.opening import WalletKey, default_name, default_price_types, new_wallet
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
@@ -26,9 +27,8 @@ from farthing.credits.ledger.posting import (
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.lots import plan_everything
+from farthing.credits.schemas import CreateWalletRequest, UpdateWalletRequest, WalletConfig, checked_rate
 from farthing.credits.wallets import automation
-from farthing.credits.wallets.opening import WalletKey, default_name, default_price_types, new_wallet
-from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, WalletConfig, checked_rate
 from farthing.credits.wallets.thresholds import effective_settings
 from farthing.customers.lookup import by_external_id, held
 from farthing.storage.postgres import ports_of

@@ -26,7 +26,7 @@ from farthing.core.clock import instant
 from farthing.core.currency import digits
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
 from farthing.events.ingest.meters import meter_of
 from farthing.events.ports import EventPorts
 from farthing.events.requests import GetUsageAnalyticsRequest, conditions_of, size_of

@@ -25,8 +25,8 @@ from farthing.core.money import EXACT, ZERO
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
 from farthing.payments.events import record_payment_event
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes

@@ -14,7 +14,7 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import InvalidOperation
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.routes import provide_gateways

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.reads import answers
 from farthing.billing.schemas import SubscriptionModifyType
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.catalogue.plans.tables import Plan

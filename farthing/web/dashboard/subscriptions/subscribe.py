@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import rehearsal
+from farthing.billing.changes import answers
 from farthing.billing.changes.in_two_steps import OpenedSubscription, open_and_collect
 from farthing.billing.changes.opening import open_subscription
-from farthing.billing.reads import answers
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan

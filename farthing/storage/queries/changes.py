@@ -23,7 +23,7 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from farthing.core.encoding.wire import as_wire
 from farthing.core.enums import Status
-from farthing.storage.record.audited import ARCHIVED, CREATED, DELETED, UPDATED, Audited
+from farthing.storage.audited import ARCHIVED, CREATED, DELETED, UPDATED, Audited
 from farthing.storage.tables import Base
 
 LARGEST_VALUE = 8 * 1024

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes.apply_outcome import Performed
 from farthing.billing.changes.give_back import ReturnedCredit
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.changes.replacement import Replaced
+from farthing.billing.plan_change_schemas import (
     BillingCycleInfo,
     ChangedInvoice,
     ChangedLineItem,
@@ -26,7 +27,6 @@ from farthing.billing.changes.plan_change_schemas import (
     ProrationDetails,
     SubscriptionSummary,
 )
-from farthing.billing.changes.replacement import Replaced
 from farthing.billing.schemas import AddAddonToSubscriptionResponse, CancelSubscriptionResponse, ProrationDetail
 from farthing.calendar.period import Period
 from farthing.catalogue.plans.tables import Plan
