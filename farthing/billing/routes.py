@@ -45,7 +45,7 @@ from farthing.invoices.requests import ComputeInvoiceRequest
 from farthing.invoices.schemas import InvoiceComputeResponse, InvoiceResponse
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle

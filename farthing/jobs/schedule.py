@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
-from farthing.billing.run.automatic_cancellation import announce_renewals, cancel_unpaid
+from farthing.billing.run.automatic_cancellation import cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
+from farthing.billing.run.renewal_notice import announce_renewals
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.catalogue.fx.fetching import fetch_days
 from farthing.catalogue.fx.market import import_days

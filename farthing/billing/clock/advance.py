@@ -32,9 +32,10 @@ from farthing.billing.collection.collect import collect_due
 from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.ports import BillingPorts, UsageEvaluations
-from farthing.billing.run.automatic_cancellation import announce_renewals, cancel_unpaid
+from farthing.billing.run.automatic_cancellation import cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
+from farthing.billing.run.renewal_notice import announce_renewals
 from farthing.billing.run.thresholds import crossing, invoice_thresholds, is_tick, tick_from
 from farthing.billing.run.unfilled import fill_meters
 from farthing.billing.tables import ClockAdvance

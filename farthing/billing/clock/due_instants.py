@@ -17,7 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from farthing.billing.dunning.tables import DunningCase
 from farthing.billing.periods.drafts import recomputable
 from farthing.billing.ports import BillingPorts
-from farthing.billing.run.automatic_cancellation import NOTICE, renews
+from farthing.billing.run.renewal_notice import NOTICE, renews
 from farthing.core.enums import Status
 from farthing.credits.grants.enums import OPEN
 from farthing.credits.grants.tables import CreditGrantApplication

@@ -19,7 +19,7 @@ from farthing.core.ids import Kind, stable_id
 from farthing.identity import environments
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 

@@ -26,7 +26,7 @@ from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTran
 from farthing.credits.rules.conversion import credits_for, value_of
 from farthing.credits.rules.lots import Consumption, last_of
 from farthing.invoices.tables import Invoice
-from farthing.payments.processing.outcomes import sent_back
+from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.rating.totals.conversion import converted_share
@@ -85,7 +85,7 @@ async def give_back(session: AsyncSession, invoice: Invoice, amount: Decimal, no
         left = EXACT.subtract(left, part)
         if part > 0:
             movements += await _lots_of(session, invoice, debit, part)
-            await sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, part), now)
+            await record_money_sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, part), now)
     await post_all(session, movements, now)
     if left > 0:
         money = MoneyForWallet(

@@ -23,6 +23,7 @@ from farthing.core.origin import Actor, ActorType, ChangeSource, acting_as
 from farthing.identity.tables import Environment
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.locks import lock_payment
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
 from farthing.payments.providers.interface import (
@@ -175,7 +176,7 @@ async def _apply(
     session: AsyncSession, gateways: Gateways, payment_id: str, provider_type: str, report: Report, clock: Clock
 ) -> None:
     now, charge = clock.now(), report.charge
-    invoice, payment = await outcomes.lock(session, payment_id)
+    invoice, payment = await lock_payment(session, payment_id)
     checkouts = ports_of(session, PaymentPorts).checkouts
     if payment.checkout_session_id is not None:
         await checkouts.heard(session, payment, now)

@@ -17,8 +17,8 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
-from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.web.rendering.answers import go
 
