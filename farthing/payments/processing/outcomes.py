@@ -1,7 +1,7 @@
 """What becomes of a payment: the only code that moves one to a final state, settles its invoice and records it.
 
-Every function works on rows that `lock_payment` has locked, invoice first and payment second, and leaves the commit to its
-caller, so that an outcome is one transaction.
+Every function works on rows that `lock_payment` has locked, invoice first and payment second, and leaves the commit to
+its caller, so that an outcome is one transaction.
 """
 
 from __future__ import annotations
