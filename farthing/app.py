@@ -115,14 +115,14 @@ from farthing.subscriptions.routes.subscriptions import (
 from farthing.transfer.routes import BillingTriggers, ScheduledTasks, Tasks, open_exported_file
 from farthing.web.access.sessions import Sessions
 from farthing.web.api_reference.pages import ArrangedDocument
-from farthing.web.portal.routes import PortalDoors
+from farthing.web.portal.routes import PortalEndpoints
 from farthing.web.rendering.answers import answer
 from farthing.web.site import site
 
 log = structlog.get_logger(__name__)
 
 ROUTES: Sequence[ControllerRouterHandler] = (
-    # one line per controller, in the order of the floors
+    # one line per controller, in the order of the layers
     SignIn,
     Tenants,
     Environments,
@@ -198,7 +198,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     SubscriptionGrants,
     CustomerGrants,
     Checkouts,
-    PortalDoors,
+    PortalEndpoints,
     Webhooks,
     WebhookEndpoints,
     ActivityLog,

@@ -1,4 +1,4 @@
-"""What the doors of plan changes take and answer, with the names and fields of the wire."""
+"""What endpoints of plan changes take and answer, with the names and fields of the wire."""
 
 from __future__ import annotations
 

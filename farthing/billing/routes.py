@@ -1,4 +1,4 @@
-"""Doors to what may end in an invoice: the life of a subscription, and the invoices of its periods."""
+"""Endpoints of what may end in an invoice: the life of a subscription, and the invoices of its periods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doors of billing take and answer, with the names and fields of the wire."""
+"""What billing's endpoints take and answer, with the names and fields of the wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors of identity: signing in, tenants, environments, users, API keys, roles, settings."""
+"""Endpoints of identity: signing in, tenants, environments, users, API keys, roles, settings."""
 
 from __future__ import annotations
 

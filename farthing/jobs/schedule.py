@@ -237,7 +237,7 @@ async def _bill_everywhere(
     gateways: Gateways,
     passes: Sequence[Pass],
 ) -> Counts:
-    """Passes of the billing run in each environment, at its own time, and what became a claim collected.
+    """Passes of the billing run in each environment, at its own time, and collecting what became payable.
 
     A failure of a whole environment is logged and counted, and the rest goes on.
     """

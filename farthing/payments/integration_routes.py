@@ -1,4 +1,4 @@
-"""Doors to connections, mappings and what providers report."""
+"""Endpoints of connections, mappings and what providers report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doors to payments and saved methods."""
+"""Endpoints of payments and saved methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the outbox is told about subscriptions."""
+"""Events of subscriptions, with their payloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from farthing.core.encoding.wire import as_wire
 from farthing.storage.record.outbox import record_event
 from farthing.subscriptions.tables import Subscription, SubscriptionPhase, SubscriptionSchedule
 
-_TOLD = (
+_SNAPSHOT_FIELDS = (
     "id",
     "customer_id",
     "plan_id",
@@ -40,8 +40,8 @@ def event_snapshot(subscription: Subscription) -> dict[str, Any]:
 
     Rule: docs/rules/recorded-events.md#subscription-events
     """
-    told = {name: as_wire(getattr(subscription, name)) for name in _TOLD}
-    return {name: value for name, value in told.items() if value not in (None, "")} | {
+    snapshot = {name: as_wire(getattr(subscription, name)) for name in _SNAPSHOT_FIELDS}
+    return {name: value for name, value in snapshot.items() if value not in (None, "")} | {
         "metadata": dict(subscription.meta)
     }
 
@@ -63,15 +63,15 @@ async def record_schedule_event(
 ) -> None:
     """Record, as an update of the subscription, what became of something that was scheduled for it."""
     names = ("id", "schedule_type", "schedule_status", "scheduled_at", "error_message")
-    told = {"status" if name == "schedule_status" else name: as_wire(getattr(schedule, name)) for name in names}
-    payload = {"subscription": event_snapshot(subscription), "schedule": told}
+    snapshot = {"status" if name == "schedule_status" else name: as_wire(getattr(schedule, name)) for name in names}
+    payload = {"subscription": event_snapshot(subscription), "schedule": snapshot}
     await record_event(session, "subscription.updated", "subscription", subscription.id, payload)
 
 
 async def record_phase_event(session: AsyncSession, phase: SubscriptionPhase) -> None:
     """Record that a phase was made."""
-    told = {name: as_wire(getattr(phase, name)) for name in ("id", "subscription_id", "start_date", "end_date")}
-    payload = {name: value for name, value in told.items() if value is not None}
+    snapshot = {name: as_wire(getattr(phase, name)) for name in ("id", "subscription_id", "start_date", "end_date")}
+    payload = {name: value for name, value in snapshot.items() if value is not None}
     await record_event(session, "subscription.phase.created", "subscription_phase", phase.id, {"phase": payload})
 
 

@@ -1,4 +1,4 @@
-"""Answers of the doors of billing, made of what the flows came to."""
+"""What billing's endpoints answer about a change, made of what it came to."""
 
 from __future__ import annotations
 
@@ -119,16 +119,16 @@ def _days(span: timedelta) -> int:
 
 def changed_items(changes: Sequence[ItemChange]) -> list[ChangedLineItem]:
     """The line items that were ended, made and re-pointed."""
-    told = []
+    answers = []
     for change in changes:
         if change.carried and change.after is not None:
-            told.append(_item(change.after, ChangedLineItemAction.UPDATED, change.after.end))
+            answers.append(_item(change.after, ChangedLineItemAction.UPDATED, change.after.end))
             continue
         if change.before is not None:
-            told.append(_item(change.before, ChangedLineItemAction.ENDED, change.at))
+            answers.append(_item(change.before, ChangedLineItemAction.ENDED, change.at))
         if change.after is not None:
-            told.append(_item(change.after, ChangedLineItemAction.CREATED, change.after.end))
-    return told
+            answers.append(_item(change.after, ChangedLineItemAction.CREATED, change.after.end))
+    return answers
 
 
 def _item(item: LineItemSnapshot, action: ChangedLineItemAction, end: datetime | None) -> ChangedLineItem:

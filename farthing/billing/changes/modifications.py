@@ -45,7 +45,7 @@ from farthing.subscriptions.schemas.requests import UpdateSubscriptionLineItemRe
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 Touched = Sequence[Subscription]
-"""Other subscriptions that a modification changed, to be told of."""
+"""Other subscriptions that a modification changed, for the answer."""
 
 
 async def modify(

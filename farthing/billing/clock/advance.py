@@ -1,7 +1,7 @@
 """Test clocks: an environment's time stands still until its owner moves it, and all that is due on the way is done.
 
 The clock goes from one due instant to the next, never past one, so that a year in a second makes the same invoices as
-a year of waiting: periods roll, drafts are computed and become claims after their delays, claims fall due. API, page
+a year of waiting: periods roll, drafts are computed and finalized after their delays, invoices fall due. API, page
 and command line all move it through `Clockwork.move`, one at a time.
 """
 
@@ -99,7 +99,7 @@ class Clockwork:
     gateways: Gateways | None = None
 
     async def move(
-        self, frozen_time: datetime | None, told: OnTheWay = lambda move: None, *, move_id: str | None = None
+        self, frozen_time: datetime | None, on_move: OnTheWay = lambda move: None, *, move_id: str | None = None
     ) -> ClockAdvance:
         """Let the clock stand at a time, and do all that is due until then; None lets it run again.
 
@@ -110,7 +110,7 @@ class Clockwork:
         """
         async with self._alone():
             move = await self._known(move_id) or await self._begun(frozen_time, move_id or new_id(Kind.RUN))
-            return move if move.finished_at is not None else await self._advanced(move, told)
+            return move if move.finished_at is not None else await self._advanced(move, on_move)
 
     async def _known(self, move_id: str | None) -> ClockAdvance | None:
         if move_id is None:
@@ -193,7 +193,7 @@ class Clockwork:
             await self._show(now)
         return await self._written(move_id, now, frozen_time, finished=False)
 
-    async def _advanced(self, move: ClockAdvance, told: OnTheWay) -> ClockAdvance:
+    async def _advanced(self, move: ClockAdvance, on_move: OnTheWay) -> ClockAdvance:
         """Stop wherever something is due, do it, go on; what was left undone where the clock stands comes first."""
         at, target = move.reached or move.started_from or move.target, move.target
         counted = {name: count for name, count in move.counts.items() if name not in {FAILURES, "failed"}}
@@ -209,7 +209,7 @@ class Clockwork:
                     await self._show(at)
                 await self._work(stop, done, failures, looks_at_wallets=looks_at_wallets)
                 move = await self._reached(move.id, at, done, failures)
-                told(move)
+                on_move(move)
         except Exception as error:
             log.exception("clock.stopped", environment_id=self.scope.environment_id, at=instant(at))
             reason = public_reason(error)
@@ -390,11 +390,11 @@ class Clockwork:
             did += batch
 
     async def _tell_overdue(self, at: datetime) -> int:
-        told = 0
+        recorded = 0
         async with self.database.transaction(self.scope, clock=FixedClock(at)) as session:
             while batch := await notify_overdue(session, at, _OVERDUE):
-                told += batch
-        return told
+                recorded += batch
+        return recorded
 
 
 async def _unlocked(pinned: AsyncConnection, key: dict[str, str]) -> None:

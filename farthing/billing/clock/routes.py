@@ -1,4 +1,4 @@
-"""Doors to test clocks."""
+"""Endpoints of test clocks."""
 
 from __future__ import annotations
 

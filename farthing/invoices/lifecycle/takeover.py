@@ -183,7 +183,7 @@ async def take_over_invoice(session: AsyncSession, terms: TakenOverInvoice, now:
 async def _issue(
     session: AsyncSession, invoice: Invoice, parts: InvoiceParts, terms: TakenOverInvoice, now: datetime
 ) -> None:
-    """Make the draft what it is: issued then, with its number, and told of as a change."""
+    """Make the draft what it is: issued then, with its number, and recorded as a change."""
     move(invoice, InvoiceStatus.FINALIZED)
     invoice.finalized_at = terms.finalized_at
     invoice.invoice_number = invoice.id  # nobody sees the id that stands in for the number
@@ -217,7 +217,7 @@ def _row(terms: TakenOverInvoice, now: datetime) -> Invoice:
         billing_period=terms.billing_period,
         source_type=TAKEN_OVER,
         tax_exempt=False,
-        # the other system has told of it
+        # the other system has announced it
         overdue_notified_at=now if overdue else None,
         meta=dict(terms.metadata or {}),
         created_at=terms.created_at,

@@ -90,7 +90,7 @@ def executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: dat
 
 
 async def fail(session: AsyncSession, subscription: Subscription, schedule: SubscriptionSchedule, message: str) -> None:
-    """Mark what could not be done as failed, and tell of it.
+    """Mark what could not be done as failed, and record an event.
 
     A refusal is final: the boundary it waited for passes in the same transaction, and a rule does not change its mind.
     What no rule refused, a crash say, undoes the whole advance instead, and is tried again with it.

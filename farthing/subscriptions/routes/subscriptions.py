@@ -1,7 +1,7 @@
-"""Doors to subscriptions that end in no invoice: reading, searching, the limited update, schedules.
+"""Endpoints of subscriptions that never make an invoice: reading, searching, the limited update, schedules.
 
-What may end in an invoice (create, activate, cancel, pause, change, modify, line items, addons) has its doors on the
-billing floor.
+What may end in an invoice (create, activate, cancel, pause, change, modify, line items, addons) has its endpoints in
+`billing`.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class SubscriptionSchedules(Controller):
 
 
 class ScheduleAliases(Controller):
-    """Other spellings of the same doors, which generated clients use."""
+    """Other spellings of the same endpoints, which generated clients use."""
 
     tags = ("Subscriptions",)
 

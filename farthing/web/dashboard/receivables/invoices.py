@@ -133,7 +133,7 @@ class InvoicePages(Controller):
     async def finalize(
         self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
     ) -> Response[str]:
-        """Make a draft a claim."""
+        """Finalize a draft."""
         try:
             invoice = await lock_row(session, Invoice, invoice_id)
             await transitions.finalize(session, invoice, clock.now(), effects=effects_of(session))
