@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.account import Account
-from tests.api.doors import BY_ID, Door, branches
+from tests.api.endpoints import BY_ID, Door, branches
 from tests.api.tour.building import ACME, build
 from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change

@@ -13,7 +13,7 @@ import pytest
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.account import Account
-from tests.api.doors import DOORS, Door, branches
+from tests.api.endpoints import DOORS, Door, branches
 
 HEADER = "farthing-ignored-fields"
 PRICE = {

@@ -14,7 +14,7 @@ from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.account import Account
 from tests.api.books import Books
-from tests.api.doors import BY_ID, DOORS, Door
+from tests.api.endpoints import BY_ID, DOORS, Door
 from tests.api.tour.building import build
 from tests.api.tour.calls import Call, Made, OverHttp, Recorder, send
 from tests.api.tour.changing import change, end

@@ -12,7 +12,7 @@ import pytest
 
 from tests.account import Account
 from tests.api.books import Books
-from tests.api.doors import DOORS, Door, branches
+from tests.api.endpoints import DOORS, Door, branches
 from tests.api.tour.building import QUESTION
 
 LIMITED = {"login", "signUp"}

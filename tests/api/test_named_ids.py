@@ -14,7 +14,7 @@ import httpx
 
 from tests.account import Account
 from tests.api.books import Books
-from tests.api.doors import BY_ID, DOORS, Door
+from tests.api.endpoints import BY_ID, DOORS, Door
 from tests.api.test_malformed import fields
 from tests.api.tour.building import TAX_CODE, build
 from tests.api.tour.calls import Call, Made, OverHttp, Recorder, send

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.account import Account
 from tests.api.conftest import credentials
-from tests.api.doors import DOCUMENT, DOORS
+from tests.api.endpoints import DOCUMENT, DOORS
 from tests.api.tour.building import build
 from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change, end

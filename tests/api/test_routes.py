@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.api.doors import DOCUMENT, DOORS, SCHEMAS, Door, branches
+from tests.api.endpoints import DOCUMENT, DOORS, SCHEMAS, Door, branches
 
 ENTRIES = [pytest.param(door, id=door.name) for door in DOORS]
 

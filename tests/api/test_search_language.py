@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.account import Account
-from tests.api.doors import DOORS, Door, branches
+from tests.api.endpoints import DOORS, Door, branches
 from tests.api.tour.building import build
 from tests.api.tour.calls import OverHttp
 

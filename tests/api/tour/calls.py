@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import httpx
 
 from tests.account import Account
-from tests.api.doors import BY_ID
+from tests.api.endpoints import BY_ID
 
 
 @dataclass(frozen=True)

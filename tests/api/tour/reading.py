@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.api.doors import BY_ID, Door
+from tests.api.endpoints import BY_ID, Door
 from tests.api.tour.building import ACME, COUPON_CODE, FAR, QUESTION
 from tests.api.tour.calls import Call, Made, Traveller
 
