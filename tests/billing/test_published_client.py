@@ -1,4 +1,4 @@
-"""The published client against all endpoints of subscriptions: what it sends is understood, and it reads what it gets."""
+"""The published client and the endpoints of subscriptions: what it sends is understood, and it reads what it gets."""
 
 from __future__ import annotations
 
