@@ -14,12 +14,11 @@ from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
 from farthing.core.encoding.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus
+from farthing.subscriptions.schemas.commitments import money, quantity
 from farthing.subscriptions.schemas.requests import (
     AddAddonToSubscriptionRequest,
     RemoveAddonRequest,
     SubscriptionCouponInput,
-    money,
-    quantity,
 )
 from farthing.subscriptions.schemas.responses import (
     AddonAssociationResponse,

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.wire import as_wire
 from farthing.storage.record.outbox import record_event
-from farthing.subscriptions.tables import Subscription, SubscriptionPhase, SubscriptionSchedule
+from farthing.subscriptions.change_tables import SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription, SubscriptionPhase
 
 _SNAPSHOT_FIELDS = (
     "id",

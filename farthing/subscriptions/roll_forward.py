@@ -19,6 +19,7 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.storage.queries.rows import in_array, lock_row
+from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.dates import effective_end, open_at, open_period, recurrence
 from farthing.subscriptions.enums import (
     InvoiceTrigger,
@@ -40,7 +41,7 @@ from farthing.subscriptions.planned_terms import PlannedReplacement, planned_cha
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.states import require
-from farthing.subscriptions.tables import Subscription, SubscriptionPause, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 _INSTANT = timedelta(microseconds=1)
 

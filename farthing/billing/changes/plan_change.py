@@ -32,6 +32,7 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, lock_row, unique
+from farthing.subscriptions.change_tables import SubscriptionChange, SubscriptionSchedule
 from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.outcome import Outcome
@@ -46,7 +47,7 @@ from farthing.subscriptions.planned_terms import (
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
-from farthing.subscriptions.tables import Subscription, SubscriptionChange, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 
 def _target(asked: SubscriptionChangeRequest) -> by_replacement.Target:

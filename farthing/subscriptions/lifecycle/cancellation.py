@@ -20,6 +20,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -41,12 +42,7 @@ from farthing.subscriptions.planned_terms import PlannedEnd
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.states import LIVE, move, move_pause, require
-from farthing.subscriptions.tables import (
-    AddonAssociation,
-    Subscription,
-    SubscriptionLineItem,
-    SubscriptionPause,
-)
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 
 class CancelSubscriptionRequest(Request):

@@ -17,13 +17,14 @@ from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import Document, encode
 from farthing.storage.queries.listing import ListQuery, select_page
 from farthing.storage.queries.rows import find, lock_row, unique
+from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
 from farthing.subscriptions.events import changed, record_schedule_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.planned_terms import PlannedEnd, instant_kept, planned_end
 from farthing.subscriptions.states import move_schedule
-from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 OF_CANCELLATION = frozenset({"cancellation_type", "cancellation_reason", "effective_date"})
 """The metadata that a cancellation writes on its subscription."""

@@ -29,6 +29,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.documents import decode_all
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.listing import by_id
+from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.enums import PauseStatus, ScheduleStatus, ScheduleType
 from farthing.subscriptions.planned_terms import (
     PlannedReplacement,
@@ -55,14 +56,7 @@ from farthing.subscriptions.schemas.responses import (
     TimeOfDayBucketResponse,
     TimeOfDayResponse,
 )
-from farthing.subscriptions.tables import (
-    AddonAssociation,
-    Subscription,
-    SubscriptionLineItem,
-    SubscriptionPause,
-    SubscriptionPhase,
-    SubscriptionSchedule,
-)
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem, SubscriptionPhase
 
 Wanted = Mapping[str, set[str]]
 

@@ -25,6 +25,7 @@ from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
 from farthing.storage.documents import decode_all
 from farthing.storage.queries.rows import in_array, not_found
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -46,12 +47,7 @@ from farthing.subscriptions.snapshot.values import (
     SubscriptionSnapshot,
     UsageCustomer,
 )
-from farthing.subscriptions.tables import (
-    AddonAssociation,
-    Subscription,
-    SubscriptionLineItem,
-    SubscriptionPause,
-)
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 _HAPPENED = (PauseStatus.ACTIVE, PauseStatus.COMPLETED)
 

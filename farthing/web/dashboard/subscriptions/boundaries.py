@@ -22,9 +22,10 @@ from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.storage.queries.rows import find, in_array
+from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.enums import CancellationType, ScheduleStatus, ScheduleType
 from farthing.subscriptions.lifecycle import activation, cancellation, schedules
-from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.subscriptions.action import (
     SubscriptionAction,
     credits_of,
