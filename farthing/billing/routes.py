@@ -121,7 +121,7 @@ class SubscriptionLife(Controller):
             done = await cancellation.cancel(session, id, data, clock.now())
             performed = await perform(session, done.outcome, clock.now(), gateways.effects)
             proration = performed.settlement.proration if performed.settlement is not None else Proration()
-            return answers.cancelled(done, proration, clock.now()), performed.to_collect
+            return answers.describe_cancellation(done, proration, clock.now()), performed.to_collect
 
         return await change_and_collect(session, gateways, clock, change)
 
@@ -139,7 +139,7 @@ class SubscriptionLife(Controller):
             done = await cancellation.cancel(session, id, data, clock.now())
             performed = await perform(session, done.outcome, clock.now(), gateways.effects)
             proration = performed.settlement.proration if performed.settlement is not None else Proration()
-            answer = answers.cancelled(done, proration, clock.now())
+            answer = answers.describe_cancellation(done, proration, clock.now())
             if performed.issued:
                 answer.proration_invoice = await shown(session, performed.issued[0])
                 answer.proration_invoice.invoice_number = None
@@ -405,7 +405,7 @@ class SubscriptionParts(Controller):
             performed = await perform(session, outcome, clock.now(), gateways.effects)
             settlement = performed.settlement
             invoice = settlement.invoice if settlement is not None else None
-            return await answers.attached(session, association, invoice), performed.to_collect
+            return await answers.describe_attachment(session, association, invoice), performed.to_collect
 
         return await change_and_collect(session, gateways, clock, change)
 

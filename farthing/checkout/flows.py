@@ -81,7 +81,7 @@ async def create_subscription(
     outcome = await opening_outcome(session, made[0], clock.now())
     performed = await perform(session, outcome, clock.now(), effects_of(session))
     latest = performed.issued[-1] if performed.issued else None
-    return await answers.begun(session, outcome.subscription, latest, clock.now())
+    return await answers.describe_opening(session, outcome.subscription, latest, clock.now())
 
 
 async def add_addon(
@@ -98,9 +98,9 @@ async def add_addon(
     if checkout is None:
         association, outcome = await addons.add(session, asked.subscription_id, asked, now)
         await perform(session, outcome, now, effects_of(session))
-        return await answers.attached(session, association, None)
+        return await answers.describe_attachment(session, association, None)
     association = await find(session, AddonAssociation, checkout.entity_id)
-    answer = await answers.attached(session, association, await find(session, Invoice, checkout.invoice_id))
+    answer = await answers.describe_attachment(session, association, await find(session, Invoice, checkout.invoice_id))
     answer.checkout_session = await answer_of(session, services, checkout, now)
     return answer
 

@@ -76,8 +76,8 @@ async def record_phase_event(session: AsyncSession, phase: SubscriptionPhase) ->
     await record_event(session, "subscription.phase.created", "subscription_phase", phase.id, {"phase": payload})
 
 
-async def changed(session: AsyncSession, subscription: Subscription, *events: str) -> None:
-    """Count a change of a locked subscription, write it, and tell `updated` before anything more special."""
+async def record_change(session: AsyncSession, subscription: Subscription, *events: str) -> None:
+    """Count a change of a locked subscription, write it, and record `updated` before anything more special."""
     subscription.version += 1
     await session.flush()
     await record_subscription_event(session, subscription, "updated", *events)

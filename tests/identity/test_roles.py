@@ -181,7 +181,7 @@ async def test_a_suspended_tenant_is_refused_every_write_before_its_role(account
         await session.execute(
             update(Tenant).where(Tenant.id == account.tenant_id).values(internal_status=InternalStatus.SUSPENDED)
         )
-        await keys.changed(session, account.tenant_id)
+        await keys.invalidate(session, account.tenant_id)
     for key in (account.key, ingestor):
         async with account.client(key) as http:
             for endpoint in GUARDED:

@@ -55,7 +55,7 @@ ENDED = "(preview-ended)"
 PREVIEWED = "preview"
 
 
-async def begun(
+async def describe_opening(
     session: AsyncSession, subscription: Subscription, invoice: Invoice | None, now: datetime
 ) -> SubscriptionResponse:
     """A subscription that began, with its opening invoice and what its caller may not have meant."""
@@ -68,7 +68,7 @@ async def begun(
     return await subscription_answer(session, subscription, now, **given)
 
 
-async def attached(
+async def describe_attachment(
     session: AsyncSession, association: AddonAssociation, invoice: Invoice | None
 ) -> AddAddonToSubscriptionResponse:
     """An addon that was attached, or waits for its payment, and the invoice of its charge."""
@@ -77,7 +77,7 @@ async def attached(
     return AddAddonToSubscriptionResponse(**fields, invoice=None if invoice is None else await shown(session, invoice))
 
 
-def cancelled(done: Cancellation, proration: Proration, now: datetime) -> CancelSubscriptionResponse:
+def describe_cancellation(done: Cancellation, proration: Proration, now: datetime) -> CancelSubscriptionResponse:
     """What a cancellation came to, with the credit for each fee that was paid and not had."""
     details = [
         ProrationDetail(

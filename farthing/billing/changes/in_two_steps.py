@@ -70,7 +70,7 @@ async def open_and_collect(
             await require_paid(session, gateways, opened.subscription_id, opened.to_collect, clock.now())
     subscription = await session.get_one(Subscription, opened.subscription_id)
     latest = None if opened.latest_invoice_id is None else await session.get_one(Invoice, opened.latest_invoice_id)
-    return await answers.begun(session, subscription, latest, clock.now())
+    return await answers.describe_opening(session, subscription, latest, clock.now())
 
 
 async def change_and_collect(

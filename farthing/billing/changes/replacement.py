@@ -141,4 +141,4 @@ async def replace_due(
         "change_type": done.replacement.change_type.value,
         "effective_date": instant(schedule.scheduled_at),
     }
-    schedules.executed(schedule, result, now)
+    schedules.mark_executed(schedule, result, now)

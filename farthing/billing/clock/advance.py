@@ -262,7 +262,7 @@ class Clockwork:
             await session.execute(
                 update(Environment).where(Environment.id == self.scope.environment_id).values(frozen_time=at)
             )
-            await keys.changed(session, self.scope.environment_id)
+            await keys.invalidate(session, self.scope.environment_id)
 
     async def _written(
         self, move_id: str, started: datetime | None, target: datetime, *, finished: bool

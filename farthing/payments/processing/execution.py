@@ -214,7 +214,7 @@ async def _succeed_at_once(
         if payment.amount > await available(session, invoice):
             raise InvalidOperation("The amount exceeds what remains on the invoice", {"invoice_id": invoice.id})
         await ports.debit_wallet(session, invoice, payment, now)
-    await outcomes.succeeded(session, gateways.effects, invoice, payment, now)
+    await outcomes.record_success(session, gateways.effects, invoice, payment, now)
 
 
 async def pay_by_wallet(session: AsyncSession, gateways: Gateways, invoice_id: str, clock: Clock) -> Payment | None:
@@ -396,7 +396,7 @@ async def finish(
         await _apply(session, gateways, invoice, payment, result, now)
     elif not isinstance(result, Retryable):
         declined = result if isinstance(result, Declined) else Declined("", result.message)
-        await outcomes.failed(
+        await outcomes.record_failure(
             session, invoice, payment, declined.message, now, code=declined.code, is_hard=declined.is_hard
         )
     await commit_midway(session)  # what the provider did lasts, also where the answer is an error
@@ -414,11 +414,11 @@ async def _apply(
     now: datetime,
 ) -> None:
     if charge.state is ChargeState.SUCCEEDED:
-        await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
+        await outcomes.record_success(session, gateways.effects, invoice, payment, now, charge)
     elif charge.state is ChargeState.FAILED:
         outcomes.note_charge(payment, charge)
         reason = charge.reason or "The charge failed"
-        await outcomes.failed(session, invoice, payment, reason, now, code=charge.code, is_hard=charge.is_hard)
+        await outcomes.record_failure(session, invoice, payment, reason, now, code=charge.code, is_hard=charge.is_hard)
     else:
         await outcomes.wait_on(session, invoice, payment, charge)
 
@@ -485,7 +485,7 @@ async def _give_up(
     """Store the failure of a payment that could not be carried out, and raise it. `tried`: the invoice shows it."""
     invoice, payment = await lock_payment(session, payment_id)
     if payment.payment_status in OPEN:
-        await outcomes.failed(session, invoice, payment, reason, clock.now(), tried=tried)
+        await outcomes.record_failure(session, invoice, payment, reason, clock.now(), tried=tried)
     await commit_midway(session, point)  # the failure lasts, although the answer is an error
     raise _failure(payment_id, reason)
 

@@ -33,7 +33,7 @@ from farthing.storage.postgres import ports_of, real_clock_of
 log = structlog.get_logger(__name__)
 
 
-async def succeeded(
+async def record_success(
     session: AsyncSession,
     effects: InvoiceHooks,
     invoice: Invoice | None,
@@ -147,7 +147,7 @@ async def take_back(
     await transitions.resettle(session, invoice, now, effects=effects)
 
 
-async def failed(
+async def record_failure(
     session: AsyncSession,
     invoice: Invoice | None,
     payment: Payment,

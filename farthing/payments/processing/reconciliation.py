@@ -112,16 +112,18 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
     if payment.payment_status is PaymentStatus.PROCESSING:
         if found is None:
             collecting_waits_until = None if invoice is None else invoice.collect_at
-            await outcomes.failed(session, invoice, payment, "The provider never received the charge", now)
+            await outcomes.record_failure(session, invoice, payment, "The provider never received the charge", now)
             if invoice is not None:
                 # nobody has refused to pay: a collection that was interrupted is tried again
                 invoice.collect_at = collecting_waits_until
         elif found.state is ChargeState.SUCCEEDED:
-            await outcomes.succeeded(session, gateways.effects, invoice, payment, now, found)
+            await outcomes.record_success(session, gateways.effects, invoice, payment, now, found)
         elif found.state is ChargeState.FAILED:
             outcomes.note_charge(payment, found)
             reason = found.reason or "The charge failed"
-            await outcomes.failed(session, invoice, payment, reason, now, code=found.code, is_hard=found.is_hard)
+            await outcomes.record_failure(
+                session, invoice, payment, reason, now, code=found.code, is_hard=found.is_hard
+            )
         else:
             await outcomes.wait_on(session, invoice, payment, found)
     await commit_midway(session)

@@ -33,7 +33,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import closing
 from farthing.subscriptions.lifecycle import hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
@@ -235,7 +235,7 @@ async def finish(
         await lifecycle.end(session, association, min(at, now), now, reason)
     await ports_of(session, SubscriptionPorts).credit_grants.end(session, subscription.id, at, None)
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription, "cancelled")
+    await record_change(session, subscription, "cancelled")
 
 
 async def _schedule(
@@ -258,7 +258,7 @@ async def _schedule(
         subscription.end_date = at
         subscription.current_period_end = min(subscription.current_period_end, at)
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription)
+    await record_change(session, subscription)
 
 
 async def plan_end(
@@ -304,7 +304,7 @@ async def uncancel(session: AsyncSession, subscription_id: str, now: datetime) -
             "The cancellation has taken effect", {"subscription_id": subscription.id, "cancel_at": instant(at)}
         )
     await schedules.call_off(session, subscription, now)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return subscription
 
 

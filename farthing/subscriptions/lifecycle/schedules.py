@@ -20,7 +20,7 @@ from farthing.storage.queries.rows import find, lock_row, unique
 from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
-from farthing.subscriptions.events import changed, record_schedule_event
+from farthing.subscriptions.events import record_change, record_schedule_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.planned_terms import PlannedEnd, instant_kept, planned_end
 from farthing.subscriptions.states import move_schedule
@@ -83,7 +83,7 @@ async def drop_pending(session: AsyncSession, subscription_id: str, now: datetim
     return dropped
 
 
-def executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: datetime) -> None:
+def mark_executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: datetime) -> None:
     """Mark a schedule as done."""
     move_schedule(schedule, ScheduleStatus.EXECUTED)
     schedule.executed_at = now
@@ -130,7 +130,7 @@ async def cancel(session: AsyncSession, schedule_id: str, now: datetime) -> Subs
     else:
         move_schedule(schedule, ScheduleStatus.CANCELLED)
         schedule.cancelled_at = now
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return schedule
 
 

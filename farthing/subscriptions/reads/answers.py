@@ -102,7 +102,7 @@ async def subscription_answers(
 async def subscription_answer(
     session: AsyncSession, row: Subscription, now: datetime, **given: Any
 ) -> SubscriptionResponse:
-    """One subscription whole; `given` holds what a floor above adds, such as `latest_invoice`."""
+    """One subscription whole; `given` holds what a layer above adds, such as `latest_invoice`."""
     parts = (await _parts(session, [row], WHOLE, now))[row.id]
     return SubscriptionResponse.of(row, **_own(row), **{**parts, **given})
 

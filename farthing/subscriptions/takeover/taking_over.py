@@ -47,8 +47,8 @@ async def take_over_subscription(session: AsyncSession, terms: TakenOverSubscrip
     InvalidOperation for an archived plan, ValidationFailed.
     """
     for customer_id in sorted({terms.customer_id, terms.invoicing_customer_id or terms.customer_id}):
-        await lookup.held(session, customer_id)
-    customer = await lookup.held(session, terms.customer_id)
+        await lookup.lock_for_use(session, customer_id)
+    customer = await lookup.lock_for_use(session, terms.customer_id)
     plan = await lock_for_use(session, Plan, terms.plan_id)
     columns = {
         name: getattr(terms, name) for name in terms.__struct_fields__ if name not in _OTHERWISE and name not in _PERIOD
